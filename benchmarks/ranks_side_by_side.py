@@ -13,10 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from perfscope.traces.jobs.job import chosen_of, merged
+from perfscope.traces.jobs.job import merge_parts, read_job_parts
 from perfscope.traces.jobs.members import members
 from perfscope.traces.jobs.processes import side_by_side
-from perfscope.traces.reading import read_one
+from perfscope.traces.reading import read_path
 from tests.traces.warped_ranks import warped_ranks
 
 
@@ -26,14 +26,14 @@ def main(source: Path, ranks: int) -> None:
         warped_ranks(source, job, ranks, slow=1)
         found = members([job])
         begin = time.perf_counter()
-        chosen = chosen_of(found, side_by_side)
+        chosen = read_job_parts(found, side_by_side)
         beside_s = time.perf_counter() - begin
         begin = time.perf_counter()
-        whole = merged(chosen, job)
+        whole = merge_parts(chosen, job)
         merge_s = time.perf_counter() - begin
         begin = time.perf_counter()
         for one in found:
-            read_one(one.path)
+            read_path(one.path)
         after_s = time.perf_counter() - begin
         rows = sum(
             len(frame)

@@ -76,7 +76,7 @@ def serve(events: int) -> None:
     from perfscope.analyzer.timeline.lanes import timeline_lanes
     from perfscope.traces.trace import Trace
     from perfscope.ui.dashboard.serve import Handler
-    from perfscope.ui.report import style
+    from perfscope.ui.html.report import style
     from perfscope.ui.timeline.routes import register, script, stylesheet
 
     lanes = random_lanes(events)

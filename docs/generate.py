@@ -45,6 +45,24 @@ def findings() -> str:
     return "\n".join(parts) + "\n"
 
 
+def actions() -> str:
+    """Return the table of the actions that findings recommend, with their preconditions."""
+    parts = [
+        "# Actions\n",
+        "What the findings recommend. An action is given only where its precondition holds in the"
+        " recording;\nthe texts in a diagnosis carry the numbers of the run.\n",
+        "| id | finding | text | precondition | holds when |",
+        "|---|---|---|---|---|",
+    ]
+    for rule in FINDINGS:
+        parts += [
+            f"| `{advice.id}` | {rule.id} | {advice.text} | `{advice.precondition}`"
+            f" | {advice.holds_when} |"
+            for advice in rule.advice
+        ]
+    return "\n".join(parts) + "\n"
+
+
 def one_line(docstring: str | None) -> str:
     """Return a docstring as a single line."""
     return " ".join(inspect.cleandoc(docstring or "").split())
@@ -119,6 +137,7 @@ def schema() -> str:
 
 PAGES = {
     "findings.md": findings,
+    "actions.md": actions,
     "tables.md": tables,
     "commands.md": commands,
     "diagnosis.schema.json": schema,

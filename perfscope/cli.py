@@ -8,67 +8,108 @@ import dataclasses
 import io
 import os
 import sys
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
 from perfscope import __version__
 from perfscope.commands import COMMANDS
+from perfscope.commands.options.json_output import (
+    BARE,
+    OPTION,
+    restore_bare_json,
+    rewrite_bare_json,
+    takes_json_output,
+)
 from perfscope.errors import PerfscopeError
 from perfscope.traces.secret_masking import mask_text
 from perfscope.ui.terminal.output import one_line, print_line, protect_streams
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C: 128 plus the number of SIGINT, as shells count."""
+EXIT_CODES = """\
+exit codes:
+  0    done, whatever the verdict
+  1    failed
+  2    bad usage, or input that cannot be read
+  3, 4 reserved
+  130  interrupted before anything was printed
+`perfscope run` exits with the code of its command.
+"""
 
-class OneLine(argparse.ArgumentParser):
-    """Says what is wrong in one line, and where the usage is."""
 
-    def __init__(self, *words: Any, **options: Any) -> None:
-        super().__init__(*words, **options)
-        self.color = (
-            False  # of Python 3.14: escape sequences, which the filter on our streams would replace
-        )
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose errors are one line and name the help to read."""
+
+    def __init__(self, *positional: Any, **options: Any) -> None:
+        options.setdefault("allow_abbrev", False)
+        super().__init__(*positional, **options)
+        # Python 3.14 colors the help with escape sequences, which our streams would replace.
+        self.color = False
+
+    def parse_known_args(  # type: ignore[override]
+        self,
+        args: Sequence[str] | None = None,
+        namespace: argparse.Namespace | None = None,
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse, with `--json` and `--json=FILE` told apart."""
+        if not takes_json_output(self):
+            return super().parse_known_args(args, namespace)
+        words = rewrite_bare_json(sys.argv[1:] if args is None else args)
+        parsed, unknown = super().parse_known_args(words, namespace)
+        restore_bare_json(parsed)
+        return parsed, unknown
 
     def error(self, message: str) -> NoReturn:
-        if message.startswith("unrecognized arguments") and "--json" in sys.argv:
-            message += " (`--json` prints to stdout: `--json > FILE`)"
-        self.exit(2, one_line(f"perfscope: {message}. See `{self.prog} --help`.") + "\n")
+        text = message.replace(BARE, OPTION)
+        if text.startswith("unrecognized arguments") and "--json" in sys.argv:
+            text += " (write `--json=FILE` to name a file)"
+        self.exit(2, one_line(f"perfscope: {text}. See `{self.prog} --help`.") + "\n")
 
 
 def name_of(command: ModuleType) -> str:
+    """Return the name under which a command is called."""
     return command.__name__.rsplit(".", 1)[-1]
 
 
 def parser() -> argparse.ArgumentParser:
-    """All commands and their arguments."""
-    whole = OneLine(
+    """Return the parser of all commands and their arguments."""
+    top_parser = CommandParser(
         prog="perfscope",
         description=(
-            "Point it at a running PyTorch process and know what bounds it, what that costs and"
-            " what to change."
+            "Find out what limits a running PyTorch process, what that costs, and how to fix it."
         ),
-        epilog=(
-            "exit codes: 0 done, 1 failed, 2 bad usage or unreadable input, 3 a gate was exceeded"
-        ),
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    whole.add_argument("--version", action="version", version=f"perfscope {__version__}")
-    whole.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    doors = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    top_parser.add_argument("--version", action="version", version=f"perfscope {__version__}")
+    top_parser.add_argument("--debug", action="store_true", help="print the traceback of an error")
+    subparsers = top_parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
-        text = command.__doc__ or ""
-        door = doors.add_parser(
-            name_of(command),
-            help=" ".join(text.split("\n\n")[0].split()),
-            description=text,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        door.add_argument(
-            "--debug",
-            action="store_true",
-            default=argparse.SUPPRESS,
-            help="show the traceback of an error",
-        )
-        command.add_arguments(door)
-        door.set_defaults(module=command)
-    return whole
+        add_command(subparsers, command)
+    return top_parser
+
+
+def add_command(
+    subparsers: "argparse._SubParsersAction[CommandParser]", command: ModuleType
+) -> None:
+    """Add the parser of one command; its docstring is its help."""
+    description = command.__doc__ or ""
+    first_paragraph = description.split("\n\n")[0]
+    command_parser = subparsers.add_parser(
+        name_of(command),
+        help=" ".join(first_paragraph.split()),
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command_parser.add_argument(
+        "--debug",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="print the traceback of an error",
+    )
+    command.add_arguments(command_parser)
+    command_parser.set_defaults(module=command)
 
 
 def typed(parsed: argparse.Namespace) -> Any:
@@ -76,14 +117,15 @@ def typed(parsed: argparse.Namespace) -> Any:
     their types.
     """
     kind = parsed.module.ARGUMENTS
-    return kind(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(kind)})
+    values = {field.name: getattr(parsed, field.name) for field in dataclasses.fields(kind)}
+    return kind(**values)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns the exit code.
+    """Run one command and return its exit code.
 
-    A child that the command forked ends here: the threads that a usual exit waits for are its
-    parent's, and so is what it would remove.
+    A child process that the command forked ends here. It must not wait for its parent's threads at
+    exit, nor remove its parent's files.
     """
     pid = os.getpid()
     code = run_command(argv)
@@ -93,57 +135,57 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def flush_and_end(code: int) -> None:
-    """End this process at once, with what it has printed so far."""
+    """End this process at once, after what it has printed so far is written."""
     for stream in filter(None, (sys.stdout, sys.stderr)):
-        with contextlib.suppress(OSError, ValueError):  # closed by who reads it, or by us
+        # The stream may have been closed, at either end.
+        with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)
 
 
 def run_command(argv: list[str] | None) -> int:
-    """Run one command and print its error; returns the exit code."""
-    write_what_can_be_written()
+    """Run one command, print its error, and return its exit code."""
+    replace_unprintable_characters()
     protect_streams()
     args = parser().parse_args(argv)
     try:
         code: int = args.module.run(typed(args))
-        if sys.stdout is not None:  # closed by who started us
+        if sys.stdout is not None:  # it is None where our caller closed it
             sys.stdout.flush()
         return code
     except BrokenPipeError:
-        forget_output()  # whoever read us has gone; say nothing at exit
+        discard_output()  # the reader of our output has ended; print no error at exit
         return 0
     except KeyboardInterrupt:
-        print_line("perfscope: stopped", sys.stderr)
-        return 1
+        print_line("perfscope: interrupted", sys.stderr)
+        return INTERRUPTED
     except (PerfscopeError, OSError) as error:
         if args.debug:
             raise
         if isinstance(error, OSError):
-            forget_output()
-        print_line(
-            f"perfscope: {mask_text(told(error))}", sys.stderr
-        )  # it may quote a command line
+            discard_output()
+        message = mask_text(message_of(error))  # it may quote a command line
+        print_line(f"perfscope: {message}", sys.stderr)
         return error.exit_code if isinstance(error, PerfscopeError) else 1
 
 
-def told(error: PerfscopeError | OSError) -> str:
-    """The one line of an error; the system's own says at least which file."""
+def message_of(error: PerfscopeError | OSError) -> str:
+    """Return the line to print for an error; for one of the operating system, with its file."""
     if isinstance(error, PerfscopeError):
         return str(error)
-    about = f"{error.filename}: " if error.filename is not None else ""
-    return f"{about}{error.strerror or error}; `--debug` shows where"
+    file = f"{error.filename}: " if error.filename is not None else ""
+    return f"{file}{error.strerror or error}; `--debug` prints the traceback"
 
 
-def write_what_can_be_written() -> None:
-    """A character that the terminal's encoding lacks becomes a question mark, not an exception."""
+def replace_unprintable_characters() -> None:
+    """Make a character that the terminal's encoding lacks a question mark instead of an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
-def forget_output() -> None:
-    """What could not be written to stdout is not tried again when Python ends."""
+def discard_output() -> None:
+    """Discard what could not be written to stdout, so that Python does not try again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -9,7 +9,8 @@ import pandas as pd
 
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.schema import TABLES, Column
-from perfscope.traces.trace import PROFILER_TRACE, Trace, framed
+from perfscope.traces.trace import Trace, framed
+from perfscope.traces.trace_kind import PROFILER_DEPTH, TraceKind
 
 Rows = list[dict[str, Any]]
 MAIN = {
@@ -72,6 +73,8 @@ def trace(
         if name not in frames
     }
     # what only a profiler records makes it a profiler's trace, unless a test says that windows did
-    profiled = {"depth": PROFILER_TRACE} if {"ops", "kernels", "launches"} & tables.keys() else {}
+    profiled = {"depth": PROFILER_DEPTH} if {"ops", "kernels", "launches"} & tables.keys() else {}
     said = msgspec.convert({**FACTS, **profiled, **(manifest or {})}, Manifest)
-    return Trace(frames, reasons, [said], span_ns=(min(first, default=0), max(last, default=0)))
+    kind = TraceKind.PROFILER if said.depth == PROFILER_DEPTH else TraceKind.RECORDING
+    span_ns = (min(first, default=0), max(last, default=0))
+    return Trace(frames, reasons, [said], kind=kind, span_ns=span_ns)

@@ -1,9 +1,8 @@
-"""AMD devices through `amdsmi`, the binding of ROCm's own library: as far as it goes, and never yet
-tried on such a device.
+"""AMD devices, read through `amdsmi`, the Python binding of ROCm's library.
 
-The door is NVML's: `query(fn, *args)` gives the value, or None. Read are load, memory, power,
-energy, clocks, temperature, the PCIe link and its replays, and the processes. Not read: throttle
-reasons, xGMI traffic, activity of parts of the device.
+This has never been tested on such a device. It reads load, memory, power, energy, clocks,
+temperature, the PCIe link with its replays, and the processes on each device. It does not read
+throttle reasons, xGMI traffic, or the activity of parts of the device.
 """
 
 import threading
@@ -20,19 +19,20 @@ from perfscope.traces.device_facts import DeviceFacts
 
 MIB: Final = 1 << 20
 NOT_READ: Final = "not read from AMD devices yet"
+NO_GPM: Final = "AMD devices have no such counters outside a profiler"
 GENERATIONS: Final = {2500: 1, 5000: 2, 8000: 3, 16000: 4, 32000: 5, 64000: 6}
-"""Mega-transfers a second of a lane."""
+"""The PCIe generation of each speed, in mega-transfers per second and lane."""
+
+Row = dict[str, object]
 
 
-class Smi:
-    """The binding, opened."""
+class AmdSmi:
+    """The initialized binding, and the handles of the devices."""
 
     def __init__(self) -> None:
         """Raises CollectorUnavailable where there is no binding or its library does not answer."""
         if find_spec("amdsmi") is None:
-            raise CollectorUnavailable(
-                "no AMD devices to be read here (the Python package amdsmi is not installed)"
-            )
+            raise CollectorUnavailable("the Python package amdsmi is not installed")
         try:
             self.api: Any = import_module("amdsmi")
             self.error: type[Exception] = self.api.AmdSmiException
@@ -49,24 +49,28 @@ class Smi:
             raise CollectorUnavailable("amdsmi shows no device")
 
     def query(self, name: str, *args: Any) -> Any | None:
-        """The value, None where this version or device has none."""
-        fn: Callable[..., Any] | None = getattr(self.api, name, None)
-        if fn is None:
+        """Return the value of a call; None where this version or device does not have it."""
+        function: Callable[..., Any] | None = getattr(self.api, name, None)
+        if function is None:
             return None
         try:
-            return fn(*args)
+            return function(*args)
         except self.error:
             return None
 
+    def query_fields(self, name: str, *args: Any) -> dict[str, Any]:
+        """Return the fields that a call returns; none where it is not available."""
+        return self.query(name, *args) or {}
 
-def facts(smi: Smi, handle: Any, number: int) -> DeviceFacts:
-    """What stays as it is."""
-    product = smi.query("amdsmi_get_gpu_asic_info", handle) or {}
-    memory = smi.query("amdsmi_get_gpu_vram_usage", handle) or {}
-    link = (smi.query("amdsmi_get_pcie_info", handle) or {}).get("pcie_static", {})
-    power = smi.query("amdsmi_get_power_info", handle) or {}
+
+def read_device_facts(smi: AmdSmi, handle: Any, number: int) -> DeviceFacts:
+    """Return the facts of a device that do not change."""
+    product = smi.query_fields("amdsmi_get_gpu_asic_info", handle)
+    memory = smi.query_fields("amdsmi_get_gpu_vram_usage", handle)
+    link = smi.query_fields("amdsmi_get_pcie_info", handle).get("pcie_static", {})
+    power = smi.query_fields("amdsmi_get_power_info", handle)
     node = smi.query("amdsmi_get_gpu_topo_numa_affinity", handle)
-    whole = numeric(memory.get("vram_total"))
+    memory_mib = to_number(memory.get("vram_total"))
     return DeviceFacts(
         device=number,
         name=str(product.get("market_name") or "AMD device"),
@@ -74,105 +78,109 @@ def facts(smi: Smi, handle: Any, number: int) -> DeviceFacts:
         uuid=smi.query("amdsmi_get_gpu_device_uuid", handle),
         bus_id=smi.query("amdsmi_get_gpu_device_bdf", handle),
         numa_node=-1 if node is None else int(node),
-        memory_bytes=-1 if whole is None else int(whole * MIB),
-        multiprocessors=int(numeric(product.get("num_compute_units")) or -1),
-        pcie_generation=GENERATIONS.get(int(numeric(link.get("max_pcie_speed")) or 0), -1),
-        pcie_width=int(numeric(link.get("max_pcie_width")) or -1),
-        power_limit_w=float(numeric(power.get("power_limit")) or -1.0),
+        memory_bytes=-1 if memory_mib is None else int(memory_mib * MIB),
+        multiprocessors=int(to_number(product.get("num_compute_units")) or -1),
+        pcie_generation=GENERATIONS.get(int(to_number(link.get("max_pcie_speed")) or 0), -1),
+        pcie_width=int(to_number(link.get("max_pcie_width")) or -1),
+        power_limit_w=float(to_number(power.get("power_limit")) or -1.0),
         missing={
             "clock_events": NOT_READ,
             "nvlink_tx_bytes": NOT_READ,
             "pcie_tx_bytes": NOT_READ,
-            "sm_active, tensor_active, dram_active": (
-                "AMD devices have no such counters outside a profiler"
-            ),
+            "sm_active, tensor_active, dram_active": NO_GPM,
         },
     )
 
 
-def row(smi: Smi, handle: Any) -> dict[str, float]:
-    """One look; what does not answer is left out."""
+def read_counters(smi: AmdSmi, handle: Any) -> dict[str, float]:
+    """Return the counters of a device; those that do not answer are left out."""
     api = smi.api
-    load = smi.query("amdsmi_get_gpu_activity", handle) or {}
-    memory = smi.query("amdsmi_get_gpu_vram_usage", handle) or {}
-    power = smi.query("amdsmi_get_power_info", handle) or {}
-    energy = smi.query("amdsmi_get_energy_count", handle) or {}
-    link = (smi.query("amdsmi_get_pcie_info", handle) or {}).get("pcie_metric", {})
-    clock = smi.query("amdsmi_get_clock_info", handle, api.AmdSmiClkType.GFX) or {}
-    kind, moment = api.AmdSmiTemperatureType.HOTSPOT, api.AmdSmiTemperatureMetric.CURRENT
-    watts = numeric(power.get("current_socket_power")) or numeric(power.get("average_socket_power"))
-    micro = product(
-        numeric(energy.get("energy_accumulator")), numeric(energy.get("counter_resolution"))
+    load = smi.query_fields("amdsmi_get_gpu_activity", handle)
+    memory = smi.query_fields("amdsmi_get_gpu_vram_usage", handle)
+    power = smi.query_fields("amdsmi_get_power_info", handle)
+    energy = smi.query_fields("amdsmi_get_energy_count", handle)
+    link = smi.query_fields("amdsmi_get_pcie_info", handle).get("pcie_metric", {})
+    clock = smi.query_fields("amdsmi_get_clock_info", handle, api.AmdSmiClkType.GFX)
+    hotspot = api.AmdSmiTemperatureType.HOTSPOT
+    current = api.AmdSmiTemperatureMetric.CURRENT
+    temperature = smi.query("amdsmi_get_temp_metric", handle, hotspot, current)
+    current_w = to_number(power.get("current_socket_power"))
+    average_w = to_number(power.get("average_socket_power"))
+    generation = GENERATIONS.get(int(to_number(link.get("pcie_speed")) or 0))
+    energy_uj = multiply(
+        to_number(energy.get("energy_accumulator")), to_number(energy.get("counter_resolution"))
     )
-    found = {
-        "kernel_time_share": product(numeric(load.get("gfx_activity")), 0.01),
-        "memory_time_share": product(numeric(load.get("umc_activity")), 0.01),
-        "memory_used_bytes": product(numeric(memory.get("vram_used")), float(MIB)),
-        "power_w": watts,
-        "energy_j": product(micro, 1e-6),
-        "sm_clock_mhz": numeric(clock.get("clk")),
-        "temperature_c": numeric(smi.query("amdsmi_get_temp_metric", handle, kind, moment)),
-        "pcie_generation": (
-            float(GENERATIONS.get(int(numeric(link.get("pcie_speed")) or 0), 0)) or None
-        ),
-        "pcie_width": numeric(link.get("pcie_width")),
-        "pcie_replay_count": numeric(link.get("pcie_replay_count")),
+    counters = {
+        "kernel_time_share": multiply(to_number(load.get("gfx_activity")), 0.01),
+        "memory_time_share": multiply(to_number(load.get("umc_activity")), 0.01),
+        "memory_used_bytes": multiply(to_number(memory.get("vram_used")), float(MIB)),
+        "power_w": current_w or average_w,
+        "energy_j": multiply(energy_uj, 1e-6),
+        "sm_clock_mhz": to_number(clock.get("clk")),
+        "temperature_c": to_number(temperature),
+        "pcie_generation": None if generation is None else float(generation),
+        "pcie_width": to_number(link.get("pcie_width")),
+        "pcie_replay_count": to_number(link.get("pcie_replay_count")),
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in counters.items() if value is not None}
 
 
-def processes(
-    smi: Smi, handle: Any, number: int, job: Mapping[int, TargetProcess], now_ns: int
-) -> list[dict[str, object]]:
-    """Rows of `device.processes`."""
-    rows: list[dict[str, object]] = []
-    for one in smi.query("amdsmi_get_gpu_process_list", handle) or []:
-        target = job.get(int(one["pid"]))
-        rows.append(
-            {
-                "ts": now_ns,
-                "device": number,
-                "process": -1 if target is None else target.process,
-                "pid": int(one["pid"]),
-                "name": str(one["name"]) if target is None else target.name,
-                "user": None,
-                "memory_bytes": int(one.get("memory_usage", {}).get("vram_mem", -1)),
-                "sm_share": None,
-                "cpu_node": -1,
-            }
-        )
+def read_processes(
+    smi: AmdSmi, number: int, job: Mapping[int, TargetProcess], now_ns: int
+) -> list[Row]:
+    """Return the rows of "device.processes" for device `number`."""
+    rows: list[Row] = []
+    for process in smi.query("amdsmi_get_gpu_process_list", smi.handles[number]) or []:
+        target = job.get(int(process["pid"]))
+        row = {
+            "ts": now_ns,
+            "device": number,
+            "process": -1 if target is None else target.process,
+            "pid": int(process["pid"]),
+            "name": str(process["name"]) if target is None else target.name,
+            "user": None,
+            "memory_bytes": int(process.get("memory_usage", {}).get("vram_mem", -1)),
+            "sm_share": None,
+            "cpu_node": -1,
+        }
+        rows.append(row)
     return rows
 
 
-def numeric(value: object) -> float | None:
-    """A number, None for "N/A" and the like."""
+def to_number(value: object) -> float | None:
+    """Return a number, None for "N/A" and the like."""
     return float(value) if isinstance(value, int | float) else None
 
 
-def product(value: float | None, factor: float | None) -> float | None:
+def multiply(value: float | None, factor: float | None) -> float | None:
+    """Return the product, None where a factor is None."""
     return None if value is None or factor is None else value * factor
 
 
 class AmdWatch:
-    """Looks once a second on a thread of its own; the recorder takes the rows."""
+    """Reads all devices once per second on a thread of its own; the recorder takes the rows."""
 
     PERIOD_S: Final = 1.0
 
-    def __init__(self, smi: Smi, job: Callable[[], Mapping[int, TargetProcess]]) -> None:
+    def __init__(self, smi: AmdSmi, job: Callable[[], Mapping[int, TargetProcess]]) -> None:
+        """Read the facts of the devices. `job` returns the processes of the job."""
         self.smi, self.job = smi, job
-        self.counters: list[dict[str, object]] = []
-        self.processes: list[dict[str, object]] = []
-        self.facts = [facts(smi, handle, number) for number, handle in enumerate(smi.handles)]
+        self.counters: list[Row] = []
+        self.processes: list[Row] = []
+        self.facts = [
+            read_device_facts(smi, handle, number) for number, handle in enumerate(smi.handles)
+        ]
         self.busy_ns = 0
         self.ended = threading.Event()
         self.thread = GuardedThread(target=self.run, name="amdsmi", daemon=True)
 
     def run(self) -> None:
+        """Read until `ended` is set."""
         while not self.ended.wait(self.PERIOD_S):
-            started, now_ns = time.thread_time_ns(), time.monotonic_ns()
+            started_ns, now_ns = time.thread_time_ns(), time.monotonic_ns()
             for number, handle in enumerate(self.smi.handles):
-                self.counters.append(
-                    {"ts": time.monotonic_ns(), "device": number, **row(self.smi, handle)}
-                )
-                self.processes += processes(self.smi, handle, number, self.job(), now_ns)
-            self.busy_ns += time.thread_time_ns() - started
+                counters = read_counters(self.smi, handle)
+                row: Row = {"ts": time.monotonic_ns(), "device": number, **counters}
+                self.counters.append(row)
+                self.processes += read_processes(self.smi, number, self.job(), now_ns)
+            self.busy_ns += time.thread_time_ns() - started_ns

@@ -1,18 +1,28 @@
-"""What a collector is, and what it is given: one source of evidence, one file in `collectors/`, one
-line in its tuple.
+"""The interface of a collector, and the job that it records.
+
+A collector is one source of evidence: one class in one file of `collectors/`, listed once in
+`collectors.COLLECTORS`.
 """
 
-from collections.abc import Callable
+import enum
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.manifest import SourceStatus
 
+if TYPE_CHECKING:
+    from perfscope.agent.recording_plan import Plan
+
 
 @dataclass(frozen=True)
 class TargetProcess:
-    """One process of the job; `start_ticks` tells it from a later process with the same pid."""
+    """One process of the job.
+
+    `process` is its number in the recording. `start_ticks` distinguishes it from a later process
+    with the same pid. `ns_pid` is its pid in its own pid namespace.
+    """
 
     process: int
     pid: int
@@ -29,56 +39,94 @@ class TargetProcess:
 
 @dataclass
 class Job:
-    """What is being recorded: `processes` (by pid, living ones) is kept up to date by the recorder
-    while it runs.
-    """
+    """The job that is recorded, and the run folder it is written to."""
 
     run: RunWriter
     root_pid: int
     processes: dict[int, TargetProcess] = field(default_factory=dict)
-    said: dict[int, str] = field(default_factory=dict)
-    """What processes that multiprocessing started have said they are, by pid: `main` (a rank) or
-    `loader-worker`.
+    """The living processes, by pid. The recorder keeps them up to date."""
+    reported_roles: dict[int, str] = field(default_factory=dict)
+    """The role (`main` or `loader-worker`) that the probe of a multiprocessing child reported, by
+    pid.
     """
-    look_again: Callable[[], None] = lambda: None
+    refresh: Callable[[], None] = lambda: None
+    """Updates `processes` now."""
 
-    def row(self, one: TargetProcess, worker: int) -> dict[str, object]:
-        """Return the row of the stream `processes`; `worker` is the loader worker that it is, -1
-        for none.
+    def row(self, target: TargetProcess, worker: int) -> dict[str, object]:
+        """Return the row of `target` for the stream `processes`.
+
+        `worker` is its number in its data loader, -1 for any other process.
         """
-        parent, manifest = self.processes.get(one.parent), self.run.manifest
+        parent, manifest = self.processes.get(target.parent), self.run.manifest
         return {
-            "process": one.process,
+            "process": target.process,
             "host": manifest.host,
             "boot_id": manifest.boot_id,
-            "pid": one.pid,
-            "ns_pid": one.ns_pid,
-            "start_ticks": one.start_ticks,
+            "pid": target.pid,
+            "ns_pid": target.ns_pid,
+            "start_ticks": target.start_ticks,
             "parent": parent.process if parent else -1,
-            "role": one.role,
-            "rank": one.rank,
-            "local_rank": one.local_rank,
+            "role": target.role,
+            "rank": target.rank,
+            "local_rank": target.local_rank,
             "worker": worker,
-            "name": one.name,
+            "name": target.name,
         }
 
 
-class Collector(Protocol):
-    """A source of evidence with a life: start, be polled when due, stop.
+class Need(enum.Enum):
+    """A condition that must hold before a collector is started."""
 
-    Whatever else one of these raises ends this source with status "failed"; the recorder then calls
-    `stop` once, also after a `start` that has failed half-way.
+    ENTRY_WANTED = "the depth is `probe` or `kernels`"
+    WINDOWS_WANTED = "the depth is `kernels`"
+    PROBE_RUNNING = "the collector of the probes has started"
+    NO_PROBE = "no probe will run: the depth is `observe`, or no process could be entered"
+    ENTRY_REFUSED = "a process with torch could not be entered"
+    KINETO_DAEMON = "the target may ask a Kineto daemon for windows"
+    NVTX_SOCKET = "perfscope started the target, with its NVTX library and a socket for it"
+
+
+class Collector(Protocol):
+    """A source of evidence: started once, polled while the recording goes on, stopped once.
+
+    The recorder starts a listed collector as soon as all of its `NEEDS` hold. An exception that is
+    not documented here ends this source with the status "failed"; `stop` is then called once, even
+    after a `start` that failed halfway.
     """
 
-    NAME: str
+    NAME: ClassVar[str]
+    """The name of the source in the manifest. Where two collectors share a name, the one that is
+    started later replaces the other.
+    """
+    PERIOD_NS: ClassVar[int]
+    """The usual time between two calls of `poll`."""
+    NEEDS: ClassVar[frozenset[Need]] = frozenset()
+    STOPS_SLOWLY: ClassVar[bool] = False
+    """Whether `stop` may wait for seconds. After a failure, such a collector is stopped only at the
+    end of the recording, so that the others are polled on time.
+    """
+
+    @classmethod
+    def create(cls, plan: "Plan", running: "Sequence[Collector]") -> "Collector":
+        """Return a new collector for this recording, beside those already `running`."""
+        return cls()
 
     def start(self, job: Job) -> None:
-        """Begin. Raises CollectorUnavailable with the reason where this source cannot be had."""
+        """Begin to collect.
 
-    def poll(self, now_ns: int) -> int:
-        """Do what is due at CLOCK_MONOTONIC `now_ns` without blocking; return when to be called
-        next.
+        Raises CollectorUnavailable with the reason where this source cannot be read, and
+        NothingToCollect where there is nothing of its kind and so nothing to report.
         """
 
+    def poll(self, now_ns: int) -> int:
+        """Do what is due at `now_ns` (CLOCK_MONOTONIC) without blocking.
+
+        Return the time of the next call.
+        """
+
+    def abandon(self) -> None:
+        """Release what the target must not keep after a failed `stop`; usually nothing."""
+        return
+
     def stop(self) -> SourceStatus:
-        """Flush, let go of everything, and say how it went."""
+        """Write what is left, release all resources, and return the status of this source."""

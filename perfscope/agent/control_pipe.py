@@ -1,5 +1,6 @@
-"""Commands to a running recording, one a line on a pipe: what a dashboard's buttons do. The pipe's
-end ends the recording.
+"""Commands to a running recording, one per line of a pipe.
+
+The buttons of the dashboard send them. The end of the pipe ends the recording.
 """
 
 import io
@@ -8,27 +9,29 @@ from typing import Protocol
 
 from perfscope.agent.collector_guard import GuardedThread
 
-LONGEST_LINE = 1024
+LONGEST_LINE_BYTES = 1024
 
 
-class Steered(Protocol):
-    """What can be told to a recording."""
+class ControllableRecording(Protocol):
+    """The commands that a recording accepts."""
 
-    def ask_to_stop(self) -> None: ...
-    def ask_for_window(self) -> None: ...
+    def ask_to_stop(self) -> None:
+        """End the recording."""
+
+    def ask_for_window(self) -> None:
+        """Take a profiling window now."""
 
 
-def steer(recorder: Steered, commands: io.RawIOBase) -> threading.Thread:
-    """Obey from a thread of its own. Known: `stop`, `window`. Other lines are left unheeded: a
-    newer page may say more.
+def obey_commands(recorder: ControllableRecording, commands: io.RawIOBase) -> threading.Thread:
+    """Obey the commands `stop` and `window` on a new thread, which is returned.
 
-    The pipe is read raw: a buffered reader that is waited on when the interpreter ends would abort
-    it.
+    Other lines are ignored, because a newer dashboard may send more. The pipe is not buffered: a
+    buffered reader that still waits when the interpreter exits would abort it.
     """
 
-    def obey() -> None:
+    def read_commands() -> None:
         try:
-            while line := commands.readline(LONGEST_LINE):
+            while line := commands.readline(LONGEST_LINE_BYTES):
                 if line.strip() == b"stop":
                     break
                 if line.strip() == b"window":
@@ -36,6 +39,6 @@ def steer(recorder: Steered, commands: io.RawIOBase) -> threading.Thread:
         finally:
             recorder.ask_to_stop()
 
-    thread = GuardedThread(target=obey, name="steering", daemon=True)
+    thread = GuardedThread(target=read_commands, name="commands", daemon=True)
     thread.start()
     return thread

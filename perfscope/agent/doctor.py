@@ -1,4 +1,4 @@
-"""What works on this machine, tried for real, and the exact fix for what does not."""
+"""The checks of `perfscope doctor`: what works on this machine, and a fix for what does not."""
 
 import os
 import platform
@@ -6,110 +6,110 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from perfscope.agent.entry import enter
 from perfscope.agent.host import cgroup, proc
 from perfscope.agent.host.usable_cores import usable_cores
 from perfscope.agent.nvml.bindings import DRIVER_LIBRARY, UnusableBindings, check, has_driver
-from perfscope.agent.py_spy import program
+from perfscope.agent.py_spy import find_py_spy
 from perfscope.errors import CollectorUnavailable, PerfscopeError
 
+PYTHON_STARTS_IN_S = 0.3
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was tried: `fix` is None when it works."""
+
+class CheckResult(msgspec.Struct, frozen=True):
+    """The result of one check; `fix` is None when it works."""
 
     name: str
-    said: str
+    answer: str = msgspec.field(name="said")
     fix: str | None = None
 
 
-def entering() -> Finding:
-    """Enter a Python of our own."""
+def check_entry() -> CheckResult:
+    """Enter a Python process that this check starts."""
+    name = "enter a process"
     child = subprocess.Popen([sys.executable, "-c", "while True: sum(range(1000))"])
     try:
-        time.sleep(0.3)
+        time.sleep(PYTHON_STARTS_IN_S)
         entry = enter(child.pid, "pass")
-        return Finding(
-            "enter a process", f"works: {entry.way}, stopped for {entry.stopped_ns / 1e6:.1f} ms"
-        )
+        stopped_ms = entry.stopped_ns / 1e6
+        return CheckResult(name, f"works: {entry.way}, stopped the process for {stopped_ms:.1f} ms")
     except PerfscopeError as reason:
-        return Finding(
-            "enter a process", "does not work; `--depth observe` still does", str(reason)
-        )
+        return CheckResult(name, "does not work; `--depth observe` does", str(reason))
     finally:
         child.kill()
         child.wait()
 
 
-def stacks() -> Finding:
-    """py-spy, for depth observe."""
-    spy = program()
-    if spy is None:
-        return Finding("stacks from outside", "py-spy is not installed", "pip install py-spy")
-    return Finding("stacks from outside", "works: py-spy")
+def check_py_spy() -> CheckResult:
+    """Find py-spy, which samples stacks at depth `observe`."""
+    name = "stacks from outside"
+    if find_py_spy() is None:
+        return CheckResult(name, "py-spy is not installed", "pip install py-spy")
+    return CheckResult(name, "works: py-spy")
 
 
-def waits() -> Finding:
-    """Whether the kernel shows what threads wait for."""
+def check_system_calls() -> CheckResult:
+    """Check whether the kernel shows which system call a thread waits in."""
+    name = "what threads wait for"
     if proc.read("/proc/self/syscall") is None:
-        return Finding(
-            "what threads wait for",
-            "the kernel does not say",
-            "needs a kernel with CONFIG_HAVE_ARCH_TRACEHOOK",
-        )
-    return Finding("what threads wait for", "works: /proc/PID/syscall")
+        fix = "use a kernel with CONFIG_HAVE_ARCH_TRACEHOOK"
+        return CheckResult(name, "the kernel does not show it", fix)
+    return CheckResult(name, "works: /proc/PID/syscall")
 
 
-def run_queue() -> Finding:
-    """Run-queue delay."""
+def check_run_queue() -> CheckResult:
+    """Check whether the kernel counts how long threads wait for a core."""
+    name = "waits for a core"
     if not (proc.read("/proc/self/schedstat") or "").strip():
-        return Finding(
-            "waits for a core", "the kernel does not count them", "boot with schedstats=enable"
-        )
-    return Finding("waits for a core", "works: schedstat")
+        return CheckResult(name, "the kernel does not count them", "boot with schedstats=enable")
+    return CheckResult(name, "works: schedstat")
 
 
-def cores() -> Finding:
-    """Usable cores and throttling."""
+def check_cores() -> CheckResult:
+    """Return the usable cores, and whether throttling by a CPU quota is counted."""
+    cores = usable_cores(os.getpid())
+    is_counted = cgroup.throttled(os.getpid()) is not None
+    throttling = "counted" if is_counted else "not visible"
+    quota = f"quota {cores.quota:g}" if cores.quota is not None else "no quota"
+    details = f"affinity {cores.affinity}, {quota}; throttling {throttling}"
+    return CheckResult("cores", f"{cores.cores:g} usable ({details})")
 
-    have = usable_cores(os.getpid())
-    held = "counted" if cgroup.throttled(os.getpid()) is not None else "not visible here"
-    quota = f"quota {have.quota:g}" if have.quota is not None else "no quota"
-    return Finding(
-        "cores", f"{have.cores:g} usable (affinity {have.affinity}, {quota}; throttling {held})"
-    )
 
-
-def driver() -> Finding:
-    """What the NVIDIA driver offers; a machine without a device lacks nothing."""
+def check_gpu_counters() -> CheckResult:
+    """Check what the NVIDIA driver reports; no driver at all is not a problem."""
+    name = "GPU counters"
     try:
         check()
-        from perfscope.agent.nvml.doctor_check import offer  # imports the bindings
+        # This imports the driver's bindings, which `check` has found usable.
+        from perfscope.agent.nvml.doctor_check import describe_devices
 
-        said, silent = offer()
+        description, unanswering = describe_devices()
     except UnusableBindings as reason:
         if has_driver():
-            return Finding("GPU counters", reason.reason, reason.fix)
-        return Finding(
-            "GPU counters", f"no NVIDIA driver here ({DRIVER_LIBRARY} is not installed); {reason}"
-        )
+            return CheckResult(name, reason.reason, reason.fix)
+        return CheckResult(name, f"no NVIDIA driver ({DRIVER_LIBRARY} is not installed); {reason}")
     except CollectorUnavailable as reason:
         fix = "make `nvidia-smi` list the devices first" if has_driver() else None
-        return Finding("GPU counters", str(reason), fix)
-    fix = (
-        "end what uses it and reset it (nvidia-smi --gpu-reset -i N), or reboot" if silent else None
-    )
-    return Finding("GPU counters", "; ".join([said, *silent]), fix)
+        return CheckResult(name, str(reason), fix)
+    reset = "end what uses the device and reset it (nvidia-smi --gpu-reset -i N), or reboot"
+    fix = reset if unanswering else None
+    return CheckResult(name, "; ".join([description, *unanswering]), fix)
 
 
-CHECKS: tuple[Callable[[], Finding], ...] = (entering, stacks, waits, run_queue, cores, driver)
+CHECKS: tuple[Callable[[], CheckResult], ...] = (
+    check_entry,
+    check_py_spy,
+    check_system_calls,
+    check_run_queue,
+    check_cores,
+    check_gpu_counters,
+)
 
 
-def system() -> str:
-    """One line about the machine."""
-    return (
-        f"{platform.system()} {platform.release()}, {platform.machine()}, Python"
-        f" {platform.python_version()}"
-    )
+def describe_system() -> str:
+    """Return the operating system, the architecture and the Python version, in one line."""
+    kernel = f"{platform.system()} {platform.release()}"
+    return f"{kernel}, {platform.machine()}, Python {platform.python_version()}"

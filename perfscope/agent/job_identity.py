@@ -1,5 +1,4 @@
-"""Which job a process belongs to, from what its launcher said: the same on every host that works on
-it.
+"""The id of the job that a process belongs to; it is the same on all hosts of the job.
 
 torchrun gives every rank TORCHELASTIC_RUN_ID (`none` without `--rdzv-id`), MASTER_ADDR and
 MASTER_PORT (PyTorch's "torchrun" documentation); SLURM gives every task SLURM_JOB_ID and
@@ -12,36 +11,38 @@ import hashlib
 from perfscope.agent.host import proc
 
 VARIABLES = ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT", "SLURM_JOB_ID", "SLURM_STEP_ID")
-HERE = ("localhost", "127.0.0.1", "::1")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def job_identity(pid: int) -> str | None:
-    """32 hexadecimal digits, None where the environment that the process was started with names no
-    job.
+    """Return the job id from the environment that a process was started with, None without one.
+
+    It has 32 hexadecimal digits.
     """
     return identity_of(proc.environment(pid, VARIABLES))
 
 
-def identity_of(said: dict[str, str]) -> str | None:
-    """A job is named by its rendezvous (hosts may write its address differently) and, under SLURM,
-    by the step.
+def identity_of(variables: dict[str, str]) -> str | None:
+    """Return the job id from a launcher's variables, None where they name no job.
 
-    An address that means this host alone names none.
+    A job is identified by its rendezvous and, under SLURM, by its step. The run id is preferred to
+    the address, which hosts may spell differently. A loopback address identifies no job.
     """
-    run, address, port = (
-        said.get(name, "") for name in ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT")
-    )
-    meeting = ""
-    if run not in ("", "none"):
-        meeting = f"{run}:{port}"
-    elif address and address not in HERE:
-        meeting = f"{address}:{port}"
-    batch = said.get("SLURM_JOB_ID", "")
-    if not meeting and not batch:
+    run_id = variables.get("TORCHELASTIC_RUN_ID", "")
+    address = variables.get("MASTER_ADDR", "")
+    port = variables.get("MASTER_PORT", "")
+    slurm_job = variables.get("SLURM_JOB_ID", "")
+    slurm_step = variables.get("SLURM_STEP_ID", "")
+    rendezvous = ""
+    if run_id not in ("", "none"):
+        rendezvous = f"{run_id}:{port}"
+    elif address and address not in LOOPBACK:
+        rendezvous = f"{address}:{port}"
+    if not rendezvous and not slurm_job:
         return None
-    return named(f"{meeting} {batch}.{said.get('SLURM_STEP_ID', '')}")
+    return job_id_of_name(f"{rendezvous} {slurm_job}.{slurm_step}")
 
 
-def named(text: str) -> str:
-    """The id of a job that a person or a launcher calls so."""
-    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+def job_id_of_name(name: str) -> str:
+    """Return the id of the job with this name, in 32 hexadecimal digits."""
+    return hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()

@@ -1,10 +1,9 @@
-"""The agent of `perfscope.profile()`, a process of its own: `python -m
-perfscope.agent.profile_agent`.
+"""The recording process of `perfscope.profile()`: `python -m perfscope.agent.profile_agent`.
 
-The first line on stdin is its order in JSON: it holds a token, and every user can read a command
-line. It detaches from its parent, so that the program has no child it did not start. It ends with
-the line `stop`, or when stdin ends with the program; its last line on stdout is JSON, `{"error":
-null}` when all went well.
+The first line on stdin is its order, in JSON. (It holds a token, so it is not an argument: every
+user can read a command line.) The process detaches from its parent, so that the program has no
+child it did not start. The line `stop`, or the end of stdin, ends the recording. Its last line on
+stdout is JSON: `{"error": null}` where nothing failed.
 """
 
 import io
@@ -18,15 +17,12 @@ import msgspec
 
 from perfscope.agent.profiler_windows.window import Window
 
-CHILDREN_CALL_WITHIN_S = 1.0
-"""A worker that was forked calls at once; one that was spawned has nothing of ours, and is entered.
-"""
+CHILDREN_CONNECT_WITHIN_S = 1.0
+"""The probe of a forked worker connects at once; a spawned worker has no probe and is entered."""
 
 
 class Order(msgspec.Struct):
-    """What to record: this `pid`, whose probes call at the listening socket with the number
-    `door`.
-    """
+    """What to record; `door` is the descriptor of the listening socket that probes connect to."""
 
     pid: int
     out: str
@@ -39,41 +35,47 @@ class Order(msgspec.Struct):
 
 
 def record(order: Order, commands: io.FileIO) -> str | None:
-    """Record until `commands` say stop; return what went wrong, None when nothing did."""
+    """Record until `commands` stop it; return the error, None where nothing failed."""
     from perfscope.agent.collector_guard import Failure, attempt
 
-    stopped = attempt(lambda: stopped_by(order, commands))
-    return stopped.reason if isinstance(stopped, Failure) else stopped
+    result = attempt(lambda: record_until_stopped(order, commands))
+    return result.reason if isinstance(result, Failure) else result
 
 
-def stopped_by(order: Order, commands: io.FileIO) -> str | None:
-    """Record; returns what stopped it early, such as a full disk."""
-    from perfscope.agent.control_pipe import steer
+def record_until_stopped(order: Order, commands: io.FileIO) -> str | None:
+    """Record; return what ended the recording early, such as a full disk."""
+    from perfscope.agent.control_pipe import obey_commands
     from perfscope.agent.delivery.probe_socket import Door
     from perfscope.agent.recorder import Plan, Recorder
 
     listening = socket.socket(fileno=order.door)
-    door = Door(listening, order.address, order.token, order.pid, patience_s=CHILDREN_CALL_WITHIN_S)
+    probe_socket = Door(
+        listening,
+        order.address,
+        order.token,
+        order.pid,
+        patience_s=CHILDREN_CONNECT_WITHIN_S,
+    )
     plan = Plan(
         order.pid,
         Path(order.out),
         order.depth,
         follow=True,
         window=order.window,
-        door=door,
+        probe_socket=probe_socket,
         rank=order.rank,
-        gently=True,
+        low_priority=True,
     )
     recorder = Recorder(plan)
-    steer(recorder, commands)
+    obey_commands(recorder, commands)
     recorder.record(lambda _: None)
     return recorder.run.stopped
 
 
 def main() -> None:
-    commands = io.FileIO(
-        os.dup(sys.stdin.fileno())
-    )  # unbuffered: the lines that follow are read by another thread
+    """Read the order, detach, record, and print the result."""
+    # Not buffered: another thread reads the lines that follow.
+    commands = io.FileIO(os.dup(sys.stdin.fileno()))
     order = msgspec.json.decode(commands.readline(), type=Order)
     if os.fork():
         os._exit(0)

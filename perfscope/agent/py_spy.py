@@ -1,10 +1,9 @@
-"""One run of py-spy on one process, which it reads from outside without stopping it, and what it
-saw as rows.
+"""py-spy, run on one process, and the stacks in its output.
 
-`--nonblocking` is a must (a stop per thread and sample freezes a process with many threads); py-spy
-refuses it together with `--native`. Its Chrome trace is the one format that keeps times, frames and
-threads; threads bear their pthread handle there, so `py-spy dump` is asked once more for the
-kernel's thread ids.
+py-spy reads the process from outside, without stopping it: `--nonblocking` is required, because a
+stop per thread and sample freezes a process with many threads. (py-spy refuses it together with
+`--native`.) Its Chrome trace is the only format with times, frames and threads. It identifies
+threads by their pthread handle, so `py-spy dump` is run as well, for the kernel's thread ids.
 """
 
 import ctypes
@@ -22,18 +21,22 @@ from typing import Any
 
 import msgspec
 
-from perfscope.agent.probe.stacks import short
+from perfscope.agent.probe.stacks import short_path
 from perfscope.agent.target_user.rights import take_rights_to_trace, target_user
 
 LARGEST_OUTPUT_BYTES = 256 << 20
-LAST_WORD_S = 3.0
+EXIT_TIMEOUT_S = 3.0
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)
+NOT_PERMITTED = (
+    "not permitted to read the process's memory (`perfscope doctor` shows how to get the right)"
+)
 
 
-class Event(msgspec.Struct):
-    """Begin (B) or end (E) of a frame; `ts` in microseconds from py-spy's start, `tid` the pthread
-    handle.
+class PySpyEvent(msgspec.Struct):
+    """The begin (B) or end (E) of a frame.
+
+    `ts` is in microseconds since py-spy started, `tid` the pthread handle.
     """
 
     ph: str
@@ -43,8 +46,8 @@ class Event(msgspec.Struct):
     args: dict[str, Any] = {}
 
 
-class Thread(msgspec.Struct):
-    """A thread as `py-spy dump` tells it."""
+class DumpedThread(msgspec.Struct):
+    """A thread in the output of `py-spy dump`; `thread_id` is its pthread handle."""
 
     thread_id: int
     os_thread_id: int | None = None
@@ -52,62 +55,53 @@ class Thread(msgspec.Struct):
 
 
 @dataclass
-class Stood:
-    """A stack that a thread (pthread handle) had for a while; `at_us` from py-spy's start."""
+class LastingStack:
+    """A stack that a thread (pthread handle) had for a while; times are since py-spy started."""
 
     thread: int
-    at_us: float
-    stood_us: float
-    stack: str
+    begin_us: float
+    duration_us: float
+    text: str
 
 
-def program() -> str | None:
-    """The py-spy beside our own interpreter, else the one on the path."""
-    beside = Path(sys.executable).with_name("py-spy")
-    return str(beside) if beside.exists() else shutil.which("py-spy")
+def find_py_spy() -> str | None:
+    """Return the path of the py-spy next to our Python, else of the one on PATH."""
+    neighbor = Path(sys.executable).with_name("py-spy")
+    return str(neighbor) if neighbor.exists() else shutil.which("py-spy")
 
 
 def die_with_parent() -> None:
-    """In the child: the kernel kills it when we end, however we end. Signals that we take by
-    waiting for them reach it.
-    """
+    """Have the kernel kill this child when its parent ends, and unblock all signals."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     parent = os.getppid()
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # ended already
+    parent_has_ended = os.getppid() != parent
+    if parent_has_ended:
         os._exit(1)
 
 
 @dataclass
-class Sampling:
-    """py-spy on `pid` at `rate_hz`, until `end`; raises OSError from `begin` when it cannot be
-    started.
+class PySpy:
+    """One py-spy that samples `pid` at `rate_hz`, from `begin` to `end`.
 
-    It writes into a memory file: no path is written to, which as root somebody else could have
-    turned into a link.
+    It writes into a memory file. As root, it must not write to a path, which another user could
+    have replaced by a link.
     """
 
-    spy: str
+    executable: str
     pid: int
     rate_hz: float
     handles: dict[int, int] = field(default_factory=dict)
-    said: str = ""
+    """Thread ids by pthread handle."""
+    error: str = ""
 
     def begin(self) -> None:
-        command = [
-            "record",
-            "--nonblocking",
-            "--idle",
-            "--rate",
-            f"{self.rate_hz:g}",
-            "--format",
-            "chrometrace",
-        ]
+        """Start sampling. Raises OSError when py-spy cannot be started."""
         self.output = os.memfd_create("perfscope-pyspy")
+        arguments = ["record", "--nonblocking", "--idle", "--rate", f"{self.rate_hz:g}"]
+        arguments += ["--format", "chrometrace", "--output", f"/proc/self/fd/{self.output}"]
         try:
-            self.process = self.start(
-                *command, "--output", f"/proc/self/fd/{self.output}", out=subprocess.DEVNULL
-            )
+            self.process = self.start(*arguments, out=subprocess.DEVNULL)
         except (OSError, subprocess.SubprocessError) as error:
             os.close(self.output)
             raise OSError(errno.EPERM, str(getattr(error, "strerror", error))) from None
@@ -117,134 +111,134 @@ class Sampling:
     def start(self, *arguments: str, out: int) -> subprocess.Popen[bytes]:
         """Start py-spy. Raises OSError.
 
-        It opens the target's files: where these are another user's it runs as that user, with the
-        right to read the process, and is executed by descriptor, as that user may not see our path.
+        It opens files of the target. Where these belong to another user, py-spy runs as that user,
+        with the right to read the process. It is then executed by descriptor, because that user may
+        not be able to open its path.
         """
-        command = [self.spy, *arguments, "--pid", str(self.pid)]
+        command = [self.executable, *arguments, "--pid", str(self.pid)]
         err = subprocess.PIPE if out == subprocess.DEVNULL else subprocess.DEVNULL
-        with target_user(self.pid) as user, open(self.spy, "rb") as spy:
+        with target_user(self.pid) as user, open(self.executable, "rb") as program:
 
             def prepare() -> None:
                 if user.foreign:
                     take_rights_to_trace(user)
                 die_with_parent()
 
+            by_descriptor = f"/proc/self/fd/{program.fileno()}"
+            kept = (self.output, program.fileno()) if user.foreign else (self.output,)
             return subprocess.Popen(
                 command,
-                executable=f"/proc/self/fd/{spy.fileno()}" if user.foreign else None,
+                executable=by_descriptor if user.foreign else None,
                 env={} if user.foreign else None,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                pass_fds=(self.output, spy.fileno()) if user.foreign else (self.output,),
+                pass_fds=kept,
                 preexec_fn=prepare,
                 start_new_session=True,
             )
 
     @property
     def share(self) -> float | None:
-        """Of a core, that this py-spy has used since its start; None when it has ended."""
+        """Share of a core that this py-spy has used since its start; None when it has ended."""
+        cpu_clock = ~self.process.pid << 3 | 2
         try:
-            used_ns = time.clock_gettime_ns(~self.process.pid << 3 | 2)
+            used_ns = time.clock_gettime_ns(cpu_clock)
         except OSError:
             return None
         return used_ns / max(time.monotonic_ns() - self.began_ns, 1)
 
     def name_threads(self) -> None:
-        """Ask for the kernel's thread ids; the answer is taken by the next call, or by `end`. Never
-        blocks.
-        """
+        """Ask for thread ids without blocking; the next call, or `end`, reads the answer."""
         if self.naming is None:
             self.naming = self.start("dump", "--json", "--nonblocking", out=subprocess.PIPE)
         elif self.naming.poll() is not None:
-            self.take_names()
+            self.read_thread_ids()
 
-    def take_names(self) -> None:
+    def read_thread_ids(self) -> None:
+        """Read the thread ids that were asked for, if any."""
         if self.naming is None:
             return
         naming, self.naming = self.naming, None
         try:
-            out, _ = naming.communicate(timeout=LAST_WORD_S)
-            threads = msgspec.json.decode(out, type=list[Thread])
+            out, _ = naming.communicate(timeout=EXIT_TIMEOUT_S)
+            threads = msgspec.json.decode(out, type=list[DumpedThread])
         except (subprocess.TimeoutExpired, msgspec.MsgspecError):
             naming.kill()
             naming.communicate()
             return
-        for one in threads:
-            if one.os_thread_id is not None:
-                self.handles[one.thread_id] = one.os_thread_id
+        for thread in threads:
+            if thread.os_thread_id is not None:
+                self.handles[thread.thread_id] = thread.os_thread_id
 
-    def end(self) -> list[Event]:
-        """Tell it to stop and read what it wrote; empty, with the reason in `said`, when it
-        failed.
-        """
+    def end(self) -> list[PySpyEvent]:
+        """Stop py-spy and return its events; none, with the reason in `error`, when it failed."""
         if self.process.poll() is None:
             self.name_threads()
-            self.take_names()
+            self.read_thread_ids()
             self.process.send_signal(signal.SIGINT)
         try:
-            _, err = self.process.communicate(timeout=LAST_WORD_S)
+            _, err = self.process.communicate(timeout=EXIT_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
             _, err = self.process.communicate()
-        self.take_names()
-        events = self.written(err)
-        events.sort(key=lambda one: one.ts)
-        self.zero_ns = self.written_ns - int(events[-1].ts * 1000) if events else self.written_ns
+        self.read_thread_ids()
+        events = self.read_output(err)
+        events.sort(key=lambda event: event.ts)
+        last_us = events[-1].ts if events else 0.0
+        self.zero_ns = self.written_ns - int(last_us * 1000)
         return events
 
-    def written(self, err: bytes) -> list[Event]:
-        """What it wrote; empty, with the reason in `said`, when that cannot be read."""
-        # The last thing it does is to end every frame and write the file.
+    def read_output(self, err: bytes) -> list[PySpyEvent]:
+        """Return the events in the output; none, with the reason in `error`, when it is not valid.
+
+        The last thing that py-spy does is to end every frame and write the file.
+        """
         with open(self.output, "rb") as file:
-            about = os.fstat(file.fileno())
-            self.written_ns = time.monotonic_ns() - (time.time_ns() - about.st_mtime_ns)
-            if about.st_size > LARGEST_OUTPUT_BYTES:
-                self.said = f"it wrote more than {LARGEST_OUTPUT_BYTES >> 20} MB"
+            status = os.fstat(file.fileno())
+            age_ns = time.time_ns() - status.st_mtime_ns
+            self.written_ns = time.monotonic_ns() - age_ns
+            if status.st_size > LARGEST_OUTPUT_BYTES:
+                self.error = f"it wrote more than {LARGEST_OUTPUT_BYTES >> 20} MB"
                 return []
             file.seek(0)
             try:
-                return msgspec.json.decode(file.read(), type=list[Event])
+                return msgspec.json.decode(file.read(), type=list[PySpyEvent])
             except msgspec.MsgspecError:
-                self.said = complaint(err.decode("utf-8", "replace"))
+                self.error = find_error(err.decode("utf-8", "replace"))
                 return []
 
 
-def complaint(said: str) -> str:
-    """The line of py-spy's output that says what is wrong."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+def find_error(text: str) -> str:
+    """Return the line of py-spy's messages that says what failed."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     for line in lines:
         if "ermission" in line:
-            return (
-                "not permitted to read the process's memory (`perfscope doctor` says how to get the"
-                " right)"
-            )
+            return NOT_PERMITTED
         if line.startswith("Error:"):
             return line.removeprefix("Error:").strip()
-    return lines[-1] if lines else "it ended without a word"
+    return lines[-1] if lines else "it ended without a message"
 
 
-def stacks(events: list[Event]) -> Iterator[Stood]:
-    """Every stack of every thread with the time it stood."""
-    standing: dict[int, list[str]] = {}
-    since: dict[int, float] = {}
+def read_stacks(events: list[PySpyEvent]) -> Iterator[LastingStack]:
+    """Yield every stack of every thread, with its duration."""
+    stacks: dict[int, list[str]] = {}
+    changed_us: dict[int, float] = {}
     for event in events:
-        stack = standing.setdefault(event.tid, [])
-        at_us = since.get(event.tid, event.ts)
-        if stack and event.ts > at_us:
-            yield Stood(event.tid, at_us, event.ts - at_us, ";".join(stack))
-        since[event.tid] = event.ts
+        stack = stacks.setdefault(event.tid, [])
+        begin_us = changed_us.get(event.tid, event.ts)
+        if stack and event.ts > begin_us:
+            yield LastingStack(event.tid, begin_us, event.ts - begin_us, ";".join(stack))
+        changed_us[event.tid] = event.ts
         if event.ph == "B":
-            stack.append(label(event))
+            stack.append(frame_label(event))
         elif event.ph == "E" and stack:
             stack.pop()
 
 
-def label(event: Event) -> str:
-    """`function (file:line)`, as the probe writes it: the bare name, the path from its package
-    on.
-    """
-    name = event.name.rsplit(".", 1)[-1]
-    return f"{name} ({short(str(event.args.get('filename', '?')))}:{event.args.get('line', 0)})".replace(  # noqa: E501
-        ";", ","
-    )
+def frame_label(event: PySpyEvent) -> str:
+    """Return `function (file:line)` as the probe writes it, with the path from its package on."""
+    function = event.name.rsplit(".", 1)[-1]
+    file = short_path(str(event.args.get("filename", "?")))
+    line = event.args.get("line", 0)
+    return f"{function} ({file}:{line})".replace(";", ",")

@@ -1,4 +1,4 @@
-"""What a recorder is asked for, and what it reports while it runs."""
+"""The order for a recording, and its progress while it runs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +11,10 @@ FLUSH_NS = 1_000_000_000
 
 @dataclass(frozen=True)
 class Plan:
-    """What to record: `duration_s` None means until there are enough steps, at most
-    `max_duration_s`.
+    """What to record, for how long, and where to.
 
-    A `window` is taken at depth `kernels`. With a `door` the target was started by us, as
-    `command`, or has started us: probes come to it by themselves. `job` names the job on all its
-    hosts, where their launcher does not. `gently`: this process lowers its priority once the target
-    is being entered, and keeps it.
+    Without `duration_s` the recording ends when there are enough steps, after `max_duration_s` at
+    the latest.
     """
 
     pid: int
@@ -27,25 +24,35 @@ class Plan:
     max_duration_s: float = 120.0
     all_ranks: bool = False
     follow: bool = False
+    """Whether to record until the process ends."""
     flush_ns: int = FLUSH_NS
     window: Window = DEFAULT_WINDOW
-    door: Door | None = None
-    nvtx_door: Door | None = None
+    """The profiling window, taken at depth `kernels`."""
+    probe_socket: Door | None = None
+    """The socket to which probes connect that start with their process. Set where perfscope started
+    the target, or the target started perfscope.
+    """
+    nvtx_socket: Door | None = None
+    """The socket to which perfscope's NVTX library connects."""
     command: tuple[str, ...] = ()
+    """The command line that perfscope started; empty where it attached."""
     rank: int = -1
     job: str | None = None
-    gently: bool = False
+    """A name for the job, the same on all of its hosts, where their launcher gives none."""
+    low_priority: bool = False
+    """Whether the recording process lowers its own priority once it has begun to enter the target.
+    """
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress of a recording: `depth` reached so far, or `entering`; `entered_ms`, how long the
-    main thread was stopped.
-    """
+    """The progress of a recording."""
 
     elapsed_s: float
     steps: int
     step_ms: float | None
     processes: int
     entered_ms: float | None
+    """How long the entry stopped the main thread; None while no entry has ended."""
     depth: str
+    """The depth reached so far, or `entering`."""

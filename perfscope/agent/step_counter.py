@@ -1,5 +1,6 @@
-"""Counts steps while they happen, for the progress line and for knowing when there are enough; the
-analyzer judges.
+"""Counts steps during the recording, for the progress line and to know when there are enough.
+
+The analyzer finds the exact steps later.
 """
 
 import array
@@ -7,12 +8,14 @@ import array
 from perfscope.agent.profiler_windows.agreed_step import Updates
 from perfscope.traces.run import events
 
-PERIOD = {events.OPTIMIZER, events.SCALER}
+STEP_ENDS = {events.OPTIMIZER, events.SCALER}
 
 
 class StepCounter:
-    """Outer iterations of one process: batches that follow an optimizer step, else optimizer steps,
-    else module calls.
+    """The steps of one process.
+
+    Batches that follow an optimizer step count as steps; without any, optimizer steps do; without
+    any, module calls do.
     """
 
     def __init__(self) -> None:
@@ -24,11 +27,11 @@ class StepCounter:
         self.last_ns = 0
         self.updates = Updates()
 
-    def see(self, records: "array.array[int]") -> None:
-        """Take in rows of events.WIDTH."""
+    def count(self, records: "array.array[int]") -> None:
+        """Count the steps in records, flat rows of events.WIDTH values."""
         width = events.WIDTH
         for row, kind in enumerate(records[::width]):
-            if kind in PERIOD:
+            if kind in STEP_ENDS:
                 self.by_optimizer += kind == events.OPTIMIZER
                 self.stepped = True
                 if kind == events.OPTIMIZER:
@@ -45,10 +48,12 @@ class StepCounter:
 
     @property
     def steps(self) -> int:
-        """Steps seen so far, by the best sign there is."""
+        """Complete steps so far."""
         return max(0, (self.by_batch or self.by_optimizer or self.by_call) - 1)
 
     @property
     def mean_ms(self) -> float | None:
-        """Mean time of a step, None before there are two."""
-        return (self.last_ns - self.first_ns) / 1e6 / self.steps if self.steps else None
+        """Mean time per step, None before there is a complete one."""
+        if not self.steps:
+            return None
+        return (self.last_ns - self.first_ns) / 1e6 / self.steps

@@ -1,12 +1,77 @@
-"""The Diagnosis: what `--json` prints and every screen shows. The published JSON Schema is
-generated from these structs.
+"""The Diagnosis: what `--json` prints and every screen shows.
+
+The published JSON Schema (docs/diagnosis.schema.json) is generated from these structs. Times are
+seconds (`_s`), milliseconds (`_ms`) or nanoseconds on the recording's own clock (`_ns`); ids and
+enum values are kebab-case. docs/stability.md says what may change.
 """
+
+from typing import Literal
 
 import msgspec
 
+SCHEMA = "2.0"
+
+Workload = Literal["training", "inference", "server", "unknown"]
+VerdictKind = Literal["finding", "general", "healthy", "unknown"]
+Scope = Literal["steps", "run", "requests"]
+NotCheckedGroup = Literal[
+    "no-device",
+    "no-driver",
+    "no-kernels",
+    "one-process",
+    "too-short",
+    "not-calibrated",
+    "not-permitted",
+    "not-in-this-format",
+    "other",
+]
+
+
+class Interval(msgspec.Struct, frozen=True):
+    """An estimate with the bounds of its 95 % interval."""
+
+    low: float
+    likely: float
+    high: float
+
+
+class CodeLocation(msgspec.Struct, frozen=True):
+    """A line of the user's code, and its share of the scope of what it explains."""
+
+    function: str
+    file: str
+    line: int
+    text: str | None
+    process: int
+    share: Interval
+
+
+class Process(msgspec.Struct, frozen=True):
+    """A recorded process. `process` is the number that all other fields refer to."""
+
+    process: int
+    pid: int
+    host: str
+    role: str
+    rank: int | None
+    command: str
+
+
+class Device(msgspec.Struct, frozen=True):
+    """An accelerator that the recorded processes used; `device` is its number on `host`."""
+
+    device: int
+    host: str
+    uuid: str | None
+    name: str | None
+    processes: list[int]
+
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What bounds the run: a finding's id, `healthy` or `unknown`."""
+    """What bounds the run: `id` is a finding's id, `healthy`, `unknown` or a general answer.
+
+    `kind` says which of these it is, `finding_key` which finding. `confidence` is between 0 and 1.
+    """
 
     id: str
     cause: str | None
@@ -14,11 +79,17 @@ class Verdict(msgspec.Struct, frozen=True):
     explanation: str
     caveat: str | None
     confidence: float
+    kind: VerdictKind = "unknown"
+    scope: Scope = "steps"
+    finding_key: str | None = None
+    where: CodeLocation | None = None
 
 
 class BoundBy(msgspec.Struct, frozen=True):
-    """The resource that limits the run now: compute, memory-bandwidth, input, host, communication,
-    checkpoint or unknown.
+    """The resource that limits the run now, its share of the time budget, and how certain that is.
+
+    `id`: compute, memory-bandwidth, memory-capacity, input, host, communication, checkpoint,
+    admission, none or unknown.
     """
 
     id: str
@@ -26,12 +97,34 @@ class BoundBy(msgspec.Struct, frozen=True):
     confidence: float
 
 
-class StepSummary(msgspec.Struct, frozen=True):
-    """Steady training (or inference) steps of the critical rank; times in milliseconds, null
-    without steps.
+class RunPhase(msgspec.Struct, frozen=True):
+    """Seconds that a run spent in one phase, exclusive of the others; the phases sum to `span_s`.
 
-    `source` is what they were told from in a recorded trace (marks, ranges, a period), null in
-    recordings of our own.
+    `process` is the process that the phases are those of.
+    """
+
+    phase: str
+    seconds: float
+    share: float
+    process: int | None = None
+    where: CodeLocation | None = None
+
+
+class SlowStep(msgspec.Struct, frozen=True):
+    """One of the slowest steps, and the category of the time budget that made it slow."""
+
+    index: int
+    start_ns: int
+    ms: float
+    category: str | None
+    where: CodeLocation | None = None
+
+
+class StepSummary(msgspec.Struct, frozen=True):
+    """Steady steps of the critical process; times in milliseconds, null without steps.
+
+    `source` names what the steps of a profiler's trace were found by (marks, ranges, a period); it
+    is null in recordings of perfscope's own. `unit`: training-step, forward or engine-iteration.
     """
 
     count: int
@@ -40,6 +133,29 @@ class StepSummary(msgspec.Struct, frozen=True):
     p95_ms: float | None
     distorted: int
     source: str | None = None
+    unit: str = "training-step"
+    slowest: list[SlowStep] = []
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """One figure of the throughput, of the whole job unless `scope` says otherwise.
+
+    `value` is null where it is not known; `reason` then says why.
+    """
+
+    value: float | None
+    scope: str | None = None
+    source: str | None = None
+    reason: str | None = None
+
+
+class Throughput(msgspec.Struct, frozen=True):
+    """Work per second; `mfu` is the share of the device's peak arithmetic that the model uses."""
+
+    steps_per_s: Rate
+    samples_per_s: Rate
+    tokens_per_s: Rate
+    mfu: Rate
 
 
 class BudgetEntry(msgspec.Struct, frozen=True):
@@ -50,17 +166,21 @@ class BudgetEntry(msgspec.Struct, frozen=True):
     share: float
 
 
-class RankBudget(msgspec.Struct, frozen=True):
-    """The budget of one rank; `host` where the job has several."""
+class ProcessBudget(msgspec.Struct, frozen=True):
+    """The time budget of one process; `rank` is null where the process has none.
 
-    rank: int
+    A process that drives several devices has one entry per device.
+    """
+
+    process: int
+    rank: int | None
     time_budget: list[BudgetEntry]
-    host: str | None = None
 
 
 class Speedup(msgspec.Struct, frozen=True):
-    """Predicted step-time factor when the cause is removed; low and likely are null where only the
-    ceiling is known.
+    """Predicted speedup of a step when the cause is removed.
+
+    `low` and `likely` are null where only the ceiling is known.
     """
 
     low: float | None
@@ -69,7 +189,7 @@ class Speedup(msgspec.Struct, frozen=True):
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """One fact a finding rests on, with the place on the timeline that shows it."""
+    """A fact that a finding rests on, with the place on the timeline that shows it."""
 
     text: str
     value: float | None = None
@@ -82,62 +202,91 @@ class Evidence(msgspec.Struct, frozen=True):
     device: int | None = None
 
 
+class Precondition(msgspec.Struct, frozen=True):
+    """What holds in this recording so that an action is advised, and what was seen of it."""
+
+    id: str
+    evidence: str
+
+
+class Prediction(msgspec.Struct, frozen=True):
+    """What an action is expected to change: `before` now, `low` to `high` afterwards."""
+
+    metric: str
+    before: float
+    low: float
+    likely: float | None
+    high: float
+
+
 class Action(msgspec.Struct, frozen=True):
-    """What to change, with a line of code where one helps."""
+    """A change to make, with a line of code where one helps, and why it applies here."""
 
     text: str
     snippet: str | None = None
-
-
-class Message(msgspec.Struct, frozen=True):
-    """What a finding claims: a headline of one line without a full stop, what was measured, and
-    what it does not mean.
-    """
-
-    headline: str
-    explanation: str = ""
-    caveat: str | None = None
+    id: str = ""
+    precondition: Precondition | None = None
+    predictions: list[Prediction] = []
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing that costs time (or will): severity is `critical`, `warning` or `info`."""
+    """Something that costs time (or will); `severity` is `critical`, `warning` or `info`.
+
+    `share` is the part of the time in `scope` that it costs, `share_of_run` the part of the whole
+    recording. `key` is unique in a diagnosis. `headline` is one line without a full stop.
+    """
 
     id: str
     cause: str | None
     severity: str
-    rank: int | None
     lost_s: float
     share: float
     speedup: Speedup | None
     headline: str
     evidence: list[Evidence]
     actions: list[Action]
+    rank: int | None = None
+    explanation: str = ""
+    caveat: str | None = None
+    processes: list[int] = []
+    devices: list[int] = []
+    scope: Scope = "steps"
+    share_of_run: float = 0.0
+    key: str = ""
+    where: CodeLocation | None = None
+
+
+class Message(msgspec.Struct, frozen=True):
+    """What a finding claims: a headline without a full stop, what was measured, and its limits."""
+
+    headline: str
     explanation: str = ""
     caveat: str | None = None
 
 
 class Clear(msgspec.Struct, frozen=True):
-    """A finding that was looked for and is not there."""
+    """A finding that was checked and is not there."""
 
     id: str
 
 
-class NotApplicable(msgspec.Struct, frozen=True):
-    """A finding that could not be looked for, and why."""
+class NotChecked(msgspec.Struct, frozen=True):
+    """A finding that could not be checked in this recording, why, and the kind of reason."""
 
     id: str
     reason: str
+    group: NotCheckedGroup = "other"
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """A finding whose rule broke; the others went on."""
+    """A finding whose rule raised an error; the other rules ran."""
 
     id: str
     error: str
 
 
 class Source(msgspec.Struct, frozen=True):
-    """A source of evidence: status ok, partial, off, unavailable or failed."""
+    """A source of evidence; `status` is ok, partial, off, unavailable or failed."""
 
     name: str
     status: str
@@ -145,15 +294,35 @@ class Source(msgspec.Struct, frozen=True):
     overhead_share: float | None
 
 
-class Operator(msgspec.Struct, frozen=True):
-    """An operator inside windows of torch's profiler, by phase (forward, backward, optimizer,
-    other) and shapes.
+class DataQuality(msgspec.Struct, frozen=True):
+    """An invariant that the recording violates, how many events do, and what that affects."""
 
-    Milliseconds per call inside the window, where everything takes longer; `share` is of the own
-    time of all its rank's operators (device time where there is a device).
+    invariant: str
+    events: int
+    effect: str
+    text: str
+
+
+class MemoryUse(msgspec.Struct, frozen=True):
+    """The peak memory of a device, or of the host where `device` is null, in bytes."""
+
+    device: int | None
+    process: int | None
+    peak_bytes: int
+    limit_bytes: int | None
+    headroom_bytes: int | None
+    growth_bytes_per_step: float | None
+
+
+class Operator(msgspec.Struct, frozen=True):
+    """An operator inside profiling windows, by phase and shapes.
+
+    Phases are forward, backward, optimizer and other. Milliseconds are per call inside the window,
+    where every call takes longer. `share` is the part of the self time of all operators of its
+    process (device time where there is a device).
     """
 
-    rank: int
+    process: int
     phase: str
     name: str
     shapes: str
@@ -164,6 +333,93 @@ class Operator(msgspec.Struct, frozen=True):
     share: float
 
 
+class CodeCost(msgspec.Struct, frozen=True):
+    """The time of one function of a process's thread, and of the functions that it called."""
+
+    function: str
+    file: str
+    line: int
+    text: str | None
+    process: int
+    thread: str
+    phase: str
+    self_s: float
+    total_s: float
+    share: Interval
+    children: list["CodeCost"]
+
+
+class ActionReference(msgspec.Struct, frozen=True):
+    """An action of a finding, by the finding's key and the action's id."""
+
+    finding: str
+    action: str
+
+
+class Combination(msgspec.Struct, frozen=True):
+    """Several actions taken together, and what they are expected to change."""
+
+    actions: list[ActionReference]
+    predictions: list[Prediction]
+
+
+class Latency(msgspec.Struct, frozen=True):
+    """A percentile in milliseconds with its bounds; `source` is probe, metrics or code."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    source: str
+
+
+class Percentiles(msgspec.Struct, frozen=True):
+    """The median, the 90th and the 99th percentile of a latency."""
+
+    p50: Latency
+    p90: Latency
+    p99: Latency
+
+
+class RequestStage(msgspec.Struct, frozen=True):
+    """Mean milliseconds that a request spends in one stage of a server."""
+
+    stage: str
+    ms: float
+
+
+class ServiceLevel(msgspec.Struct, frozen=True):
+    """The share of requests that stayed within a limit."""
+
+    metric: str
+    limit_ms: float
+    met_share: float
+
+
+class Requests(msgspec.Struct, frozen=True):
+    """What the requests to a server experienced; `per_server` divides it by server process."""
+
+    count: int
+    failed: int
+    rate_per_s: float
+    ttft_ms: Percentiles | None
+    itl_ms: Percentiles | None
+    e2e_ms: Percentiles | None
+    stages: list[RequestStage]
+    output_tokens_per_s: float | None
+    prompt_tokens_per_s: float | None
+    slo: list[ServiceLevel]
+    per_server: list["Requests"]
+
+
+class Replay(msgspec.Struct, frozen=True):
+    """How well a replay of the recorded steps reproduces their measured time."""
+
+    steps: int
+    measured_ms: float
+    replayed_ms: float
+    error: float
+
+
 class OverheadPart(msgspec.Struct, frozen=True):
     """Time that the run lost to one part of the recording."""
 
@@ -172,12 +428,11 @@ class OverheadPart(msgspec.Struct, frozen=True):
 
 
 class Overhead(msgspec.Struct, frozen=True, rename={"during": "while"}):
-    """By what share of its time the run was slower while it was recorded; `low` and `high` enclose
-    it with 95 % confidence.
+    """The fraction by which the run was slower while it was recorded, with its 95 % interval.
 
-    `before` and `after` are steps per second in moments in which steps were only counted, in the
-    first and the second half of the recording; `while` is over all its steps. Null without enough
-    steps. `low` can be below zero: that is noise.
+    `before` and `after` are steps per second while steps were only counted, in the first and in the
+    second half of the recording; `while` is over all steps. They are null without enough steps.
+    `low` can be below zero because of noise.
     """
 
     share: float
@@ -190,27 +445,56 @@ class Overhead(msgspec.Struct, frozen=True, rename={"during": "while"}):
 
 
 class Diagnosis(msgspec.Struct, frozen=True):
-    """The whole answer. `budget_over` says what the budget is of: the steady `steps`, or the whole
-    `span`. `in_a_row`: processes of `per_rank` ran one after the other, and `rank` only numbers
-    them.
+    """The whole answer.
+
+    `time_budget` is that of `budget_process`, over its steady steps, or over the whole recording
+    where `budget_over` is `span`. `sequential_processes`: the processes of `per_process` ran one
+    after the other. Fields that later versions fill are null or empty.
     """
 
-    schema: int
+    schema: str
+    perfscope: str
+    run: str | None
+    workload: Workload
+    processes: list[Process]
+    devices: list[Device]
     verdict: Verdict
     bound_by: BoundBy
     span_s: float
+    run_budget: list[RunPhase]
     steps: StepSummary
+    throughput: Throughput
     time_budget: list[BudgetEntry]
-    budget_rank: int | None
-    per_rank: list[RankBudget]
+    budget_process: int | None
+    budget_over: Literal["steps", "span"]
+    per_process: list[ProcessBudget]
+    sequential_processes: bool
     findings: list[Finding]
+    memory: list[MemoryUse]
     clear: list[str]
-    not_applicable: list[NotApplicable]
+    ignored: list[Finding]
+    not_checked: list[NotChecked]
     failed: list[Failed]
     sources: list[Source]
     dropped: list[str]
-    run: str | None
-    budget_over: str = "steps"
-    operators: list[Operator] = []
-    in_a_row: bool = False
-    overhead: Overhead | None = None
+    overhead: Overhead | None
+    operators: list[Operator]
+    data_quality: list[DataQuality] = []
+    by_code: list[CodeCost] = []
+    combined: list[Combination] = []
+    requests: Requests | None = None
+    replay: Replay | None = None
+
+    @property
+    def budget_rank(self) -> int | None:
+        """The rank whose time budget `time_budget` is."""
+        shown = (
+            entry.rank
+            for entry in self.per_process
+            if entry.process == self.budget_process and entry.time_budget == self.time_budget
+        )
+        return next(shown, None)
+
+    def host_of(self, process: int) -> str | None:
+        """Return the host that `process` ran on."""
+        return next((known.host for known in self.processes if known.process == process), None)

@@ -9,6 +9,9 @@ class Limits:
 
     # Fewer steady steps than this say nothing: a mean of four is moved by any one of them.
     fewest_steps: int = 5
+    # Steps of ranks that step together differ by a few percent by chance: a rank within 5 % of the
+    # slowest is as slow.
+    as_slow_as_slowest: float = 0.95
     # From here on a bootstrap over steps is trustworthy; below it confidence shrinks (TraceML asks
     # for 20 to be critical).
     enough_steps: int = 20
@@ -22,6 +25,12 @@ class Limits:
     # A garbage collection or GIL wait below 2 % of a step cannot be told from sampling and clock
     # noise.
     pause_share: float = 0.02
+    # Checkpoints closer together than this are written more often than a restart needs: a failure
+    # then costs less than the writes.
+    frequent_checkpoint_s: float = 300.0
+    # Collections by hand are rare, every few hundred steps; a collector that runs more often is
+    # worth turning off.
+    frequent_collection_steps: int = 300
     # A fetch is the CPU's work when at least this share of it runs or waits for a core: clearly
     # more than half, since what is left over (copying the batch, a lock) belongs to no cause of its
     # own.
@@ -74,6 +83,8 @@ class Limits:
     # Delay that other jobs cause is not the program's doing and comes and goes with them: only a
     # lot of it is told.
     others_delay_share: float = 0.2
+    # Busy share of a machine's cores from which all are taken: scheduling never reaches all of it.
+    full_machine: float = 0.9
     # The machine is full when less than this share of the usable cores is left (scheduling never
     # reaches all of it).
     idle_share: float = 0.10

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.categories import CATEGORY
-from perfscope.analyzer.diagnosis import Finding
+from perfscope.analyzer.diagnosis import Finding, NotCheckedGroup
 from perfscope.analyzer.limits import Limits
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace
@@ -19,13 +20,21 @@ KEBAB_CASE = re.compile(r"[a-z]+(-[a-z]+)*")
 
 
 @dataclass(frozen=True)
+class Unmet:
+    """Why a finding cannot be checked in a recording, and the kind of that reason."""
+
+    group: NotCheckedGroup
+    reason: str
+
+
+@dataclass(frozen=True)
 class Rule:
     """One finding: how it is detected, and what the engine must know of it. Raises ValueError where
     it contradicts itself.
     """
 
     id: str
-    not_applicable: Callable[[Trace, Limits], str | None]
+    not_applicable: Callable[[Trace, Limits], Unmet | str | None]
     """Returns why the finding cannot be looked for in this recording, None when it can."""
     detect: Callable[[Trace, Limits], Finding | None]
     """Returns the finding, None when it was looked for and is not there. A pure function of its
@@ -50,6 +59,8 @@ class Rule:
     """Whether, where it is critical, it no longer matters what else the run loses."""
     starves_compute: bool = False
     """Whether its loss is inside `compute-or-host`: the thread is runnable and has no core."""
+    advice: tuple[Advice, ...] = ()
+    """Every change that it can recommend."""
 
     def __post_init__(self) -> None:
         missing = sorted(set(self.needs) - set(TABLES))
@@ -59,6 +70,11 @@ class Rule:
             raise ValueError(
                 f"rule {self.id}: it needs tables that do not exist: {', '.join(missing)}"
             )
+        for advice in self.advice:
+            if not KEBAB_CASE.fullmatch(advice.id) or not KEBAB_CASE.fullmatch(advice.precondition):
+                raise ValueError(
+                    f"rule {self.id}: the ids of advice {advice.id!r} are in kebab-case"
+                )
         if self.category not in (None, *CATEGORY, *PARTS_OF_HOST_BOUND):
             raise ValueError(f"rule {self.id}: the time budget has no category {self.category!r}")
 

@@ -9,6 +9,18 @@ import argparse
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perfscope.commands.options.ignored_findings import add_ignore, ignored_findings
+from perfscope.commands.options.json_output import add_json_output
+from perfscope.commands.options.redaction import add_redact
+from perfscope.ui.answer import AnswerOptions, answer_trace, answered_again, while_shown
+from perfscope.ui.terminal.verbose_option import add_verbose_option
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perfscope.traces.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -16,11 +28,14 @@ class AnalyzeArguments:
     """The arguments of `perfscope analyze`."""
 
     path: list[Path]
-    json: bool
+    json: Path | None
     no_cache: bool
     html: Path | None
+    verbose: bool
     dask: str | None
     insecure: bool
+    ignore: list[str]
+    redact: bool
 
 
 ARGUMENTS = AnalyzeArguments
@@ -34,15 +49,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="a run folder, a trace, or a folder of traces",
     )
-    parser.add_argument(
-        "--json", action="store_true", help="print the diagnosis as JSON, alone on stdout"
-    )
+    add_json_output(parser)
+    add_ignore(parser)
+    add_redact(parser)
     parser.add_argument(
         "--no-cache",
         action="store_true",
         help="do not keep what is read of a large trace, nor use what was kept",
     )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report")
+    add_verbose_option(parser)
     parser.add_argument(
         "--dask",
         metavar="SCHEDULER",
@@ -56,21 +72,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: AnalyzeArguments) -> int:
-    from perfscope.ui.answer import answer_trace, answered_again, while_shown
-
-    alone = (
-        args.path[0] if len(args.path) == 1 and not args.no_cache and args.dask is None else None
-    )
-    if alone is not None and args.html is None and answered_again(alone, json=args.json):
+    ignored = ignored_findings(args.ignore)
+    options = AnswerOptions(args.json, args.html, ignored, args.redact, args.verbose)
+    single_path = args.path[0] if len(args.path) == 1 else None
+    cacheable = not args.no_cache and args.dask is None and not ignored and not args.redact
+    cached_path = single_path if cacheable else None
+    if cached_path is not None and not options.files and answered_again(cached_path, options):
         return 0
+    trace = while_shown(trace_reader(args), kept=not args.no_cache)
+    from perfscope.traces.kineto.trace_file import worth_keeping
+
+    worth_caching = cached_path is not None and worth_keeping(cached_path)
+    return answer_trace(trace, options, kept_for=cached_path if worth_caching else None)
+
+
+def trace_reader(args: AnalyzeArguments) -> "Callable[[], Trace]":
+    """Return the function that reads the trace."""
     from perfscope.traces.load import load_all
-    from perfscope.traces.readers.kineto import worth_keeping
 
     cluster = None
     if args.dask is not None:
         from perfscope.traces.jobs.dask_cluster import dask_cluster
 
         cluster = partial(dask_cluster, args.dask, insecure=args.insecure)
-    trace = while_shown(partial(load_all, args.path, cluster), kept=not args.no_cache)
-    keeps = alone if alone is not None and worth_keeping(alone) else None
-    return answer_trace(trace, json=args.json, html=args.html, kept_for=keeps)
+    return partial(load_all, args.path, cluster)

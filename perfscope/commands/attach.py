@@ -1,64 +1,60 @@
-"""Look into a running process: what bounds it, what that costs, what to change.
+"""Record a running PyTorch process, and print what limits it, what that costs and how to fix it.
 
-Without --duration it ends when it has 20 steps and 10 seconds, or at --max-duration. Ctrl-C stops
-and reports.
+Without PID it records the only candidate. Without --duration it stops after 20 steps and at least
+10 s, or at --max-duration, whichever comes first. Ctrl-C stops the recording and prints the
+diagnosis.
 """
 
 import argparse
 import io
 import os
-import re
-import signal
 import sys
-import time
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perfscope.errors import UnreadableRun, UsageError
+from perfscope.commands.attachment.default_runs import default_run_folder, remove_older_runs
+from perfscope.commands.attachment.recording import record, stopped_by_signals
+from perfscope.commands.attachment.target import target_pid
+from perfscope.commands.options.dashboard_address import (
+    DashboardArguments,
+    add_dashboard_arguments,
+)
+from perfscope.commands.options.depth import DepthArguments, add_depth_arguments, requested_window
+from perfscope.commands.options.durations import seconds
+from perfscope.commands.options.ignored_findings import add_ignore, ignored_findings
+from perfscope.commands.options.json_output import add_json_output
+from perfscope.commands.options.redaction import add_redact
+from perfscope.errors import UsageError
+from perfscope.ui.answer import AnswerOptions, answer, load_and_diagnose, refuse_missing_folders
 from perfscope.ui.terminal.output import print_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from perfscope.agent.profiler_windows.window import Window
-    from perfscope.agent.recorder import Progress, Recorder
+    from perfscope.agent.recorder import Plan, Recorder
 
-FOLLOW_EVERY_S = 5.0
 EVEN_WITH_SECCOMP = (  # the name that `agent.entry.seccomp_filter` reads
     "PERFSCOPE_EVEN_WITH_SECCOMP"
 )
 WATCHED_FLUSH_NS = 500_000_000
+"""How often a recording that the dashboard shows writes what it has."""
 
 
 @dataclass(frozen=True)
-class DepthArguments:
-    """Arguments that `attach` and `run` share: instrumentation level, profiling window, job. Times
-    are in seconds.
-    """
-
-    job_id: str | None
-    depth: str
-    window: "Window | None"
-    every: float | None
-    window_stacks: bool
-    window_stall: float | None
-    follow: bool
-
-
-@dataclass(frozen=True)
-class AttachArguments(DepthArguments):
+class AttachArguments(DepthArguments, DashboardArguments):
     """The arguments of `perfscope attach`. Times are in seconds."""
 
-    pid: int
+    pid: int | None
     duration: float | None
     max_duration: float
     all_ranks: bool
     out: Path | None
-    json: bool
+    keep: int | None
+    json: Path | None
     html: Path | None
+    ignore: list[str]
+    redact: bool
+    verbose: bool
     ui: bool
     steered: bool
     even_with_seccomp: bool
@@ -68,201 +64,194 @@ ARGUMENTS = AttachArguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pid", type=int, help="the process to look into; `perfscope ps` lists them")
-    parser.add_argument("--duration", type=seconds, metavar="S", help="record this long")
     parser.add_argument(
-        "--max-duration", type=seconds, default=120.0, metavar="S", help="at most this long (120)"
+        "pid",
+        type=int,
+        nargs="?",
+        metavar="PID",
+        help="process to record (default: the only candidate); `perfscope ps` lists candidates",
+    )
+    parser.add_argument(
+        "--duration", type=seconds, metavar="S", help="stop recording after S seconds"
+    )
+    parser.add_argument(
+        "--max-duration",
+        type=seconds,
+        default=120.0,
+        metavar="S",
+        help="without --duration: stop after at most S seconds (default: 120)",
     )
     parser.add_argument(
         "--all-ranks",
         action="store_true",
-        help="also the other ranks of the job on this host; PID may be the shell that started them",
+        help="record all ranks of the job on this host; PID may be the shell that started them",
     )
     add_depth_arguments(parser)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write the run folder")
     parser.add_argument(
-        "--json", action="store_true", help="print the diagnosis as JSON, alone on stdout"
-    )
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report")
-    parser.add_argument(
-        "--ui",
+        "--follow",
         action="store_true",
-        help="watch it in the browser while it runs; prints the address",
+        help="record until Ctrl-C, and print the diagnosis so far every few seconds",
     )
     parser.add_argument("--steered", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument(
-        "--follow", action="store_true", help="keep watching until Ctrl-C, refreshing the diagnosis"
-    )
-    parser.add_argument(
         "--even-with-seccomp",
         action="store_true",
-        help="enter a process although its seccomp filter is unknown and may end it for that",
+        help="enter the process even if its seccomp filter is unknown and might kill it",
     )
+    add_output_arguments(parser)
 
 
-def add_depth_arguments(parser: argparse.ArgumentParser) -> None:
-    """How deep to look, and which job it is; the same wherever a process is recorded."""
+def add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where the run folder and the diagnosis go."""
     parser.add_argument(
-        "--job-id",
-        metavar="NAME",
-        help="the same on every host of a job, where torchrun or SLURM do not say it",
-    )
-    parser.add_argument(
-        "--depth",
-        choices=("observe", "probe", "kernels"),
-        default="kernels",
-        help=(
-            "kernels (default): steps, loader, and one short window of torch's profiler; probe:"
-            " without that window; observe: never enters the process"
-        ),
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="run folder to write (default: perfscope-PID-HHMMSS.perfscope)",
     )
     parser.add_argument(
-        "--window",
-        type=window,
-        metavar="steps=N|seconds=S",
-        help="how long that window is (steps=5, 3 s at most)",
+        "--keep",
+        type=run_count,
+        metavar="N",
+        help="keep the newest N run folders of attach in the working directory; delete older ones",
     )
+    add_json_output(parser)
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report to FILE")
+    add_ignore(parser)
+    add_redact(parser)
     parser.add_argument(
-        "--every",
-        type=seconds,
-        metavar="S",
-        help="with --follow: more windows, where they are safe",
+        "--ui",
+        action="store_true",
+        help="show the recording in the browser while it runs; prints the address",
     )
-    parser.add_argument(
-        "--window-stacks", action="store_true", help="Python stacks too; the window is shorter then"
-    )
-    parser.add_argument(
-        "--window-stall",
-        type=milliseconds,
-        metavar="MS",
-        help="what ending it may hold up one step by (250)",
-    )
+    add_dashboard_arguments(parser, "with --ui: ")
 
 
-def seconds(text: str) -> float:
-    """A positive number of seconds; `90`, `1.5`, `2m` and `30s` are understood."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h)?", text.strip())
-    value = float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2] or "s"] if match else 0.0
-    if value <= 0:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a positive number of seconds, such as 15 or 2m"
-        )
-    return value
-
-
-def milliseconds(text: str) -> float:
-    """A positive number of milliseconds, as seconds."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms)?", text.strip())
-    if not match or float(match[1]) <= 0:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a positive number of milliseconds, such as 250"
-        )
-    return float(match[1]) / 1e3
-
-
-def window(text: str) -> "Window":
-    """`steps=5` or `seconds=3`."""
-    from perfscope.agent.profiler_windows.window import window_of
-
-    try:
-        return window_of(text)
-    except UsageError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def asked_window(args: DepthArguments) -> "Window":
-    """The window as asked for, the defaults for the rest. Raises UsageError at a depth that takes
-    none.
-    """
-    from perfscope.agent.profiler_windows.window import DEFAULT_STALL_S, DEFAULT_WINDOW
-
-    if args.depth != "kernels" and (
-        args.window or args.window_stall or args.every or args.window_stacks
-    ):
-        raise UsageError(
-            f"at --depth {args.depth} no window is taken: leave --depth out, or the options for"
-            " windows"
-        )
-    if args.every and not args.follow:
-        raise UsageError(
-            "--every belongs to --follow: without it one window is taken; add --follow or leave"
-            " it out"
-        )
-    stall_s = args.window_stall or DEFAULT_STALL_S
-    return replace(
-        args.window or DEFAULT_WINDOW,
-        stall_s=stall_s,
-        every_s=args.every,
-        stacks=args.window_stacks,
-    )
+def run_count(text: str) -> int:
+    """Return a number of runs, 1 or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of runs, 1 or more")
+    return int(text)
 
 
 def run(args: AttachArguments) -> int:
-    from perfscope.agent.recorder import FLUSH_NS, Plan, Recorder
-
-    asked = asked_window(args)
+    window = requested_window(args)
+    options = answer_options(args)
+    refuse_contradictions(args)
+    refuse_missing_folders(options)
+    pid = target_pid(
+        args.pid, all_ranks=args.all_ranks and not args.ui, print_list=not options.prints_json
+    )
     if args.even_with_seccomp:
         os.environ[EVEN_WITH_SECCOMP] = "1"
+    out = args.out or default_run_folder(pid)
     if args.ui:
-        return in_the_browser(args)
-    if args.html is not None and not args.html.resolve().parent.is_dir():
-        raise UsageError(
-            f"no folder {args.html.resolve().parent} for the report; make it or name another file"
-        )
-    args = follow_to_ranks(args)
-    out = args.out or default_folder(args.pid)
-    times = (args.duration, args.max_duration, args.all_ranks, args.follow)
-    pace = WATCHED_FLUSH_NS if args.steered else FLUSH_NS
-    plan = Plan(args.pid, out, args.depth, *times, pace, asked, job=args.job_id, gently=True)
-    recorder = Recorder(plan)
-    with interruptible(recorder):
-        if args.steered:
-            from perfscope.agent.control_pipe import steer
+        return show_in_browser(pid, out, args, options)
+    recorder = start_recorder(pid, out, args, window)
+    out = run_recorder(recorder, args, options)
+    remove_runs_beyond(args)
+    if args.steered:
+        return 0
+    return report_at_low_priority(out, options, cores_full=recorder.cpu_use.are_cores_full())
 
-            steer(recorder, io.FileIO(os.dup(sys.stdin.fileno())))
-        out = watch(recorder, args)
+
+def refuse_contradictions(args: AttachArguments) -> None:
+    """Raise UsageError for options that have no effect together."""
+    if args.keep is not None and args.out is not None:
+        raise UsageError("--keep counts runs in the working directory. Remove --out or --keep.")
+    given = {
+        "--port": args.port is not None,
+        "--base-path": args.base_path is not None,
+        "--no-token": args.no_token,
+    }
+    without_ui = [name for name, is_given in given.items() if is_given and not args.ui]
+    if without_ui:
+        raise UsageError(f"{without_ui[0]} is an option of the dashboard. Add --ui or remove it.")
+
+
+def answer_options(args: AttachArguments) -> AnswerOptions:
+    """Return where the diagnosis goes, and what is left out of it."""
+    ignored = ignored_findings(args.ignore)
+    return AnswerOptions(args.json, args.html, ignored, args.redact, args.verbose)
+
+
+def start_recorder(pid: int, out: Path, args: AttachArguments, window: "Window") -> "Recorder":
+    """Create the run folder and the recorder."""
+    from perfscope.agent.recorder import Recorder
+
+    return Recorder(plan_of(pid, out, args, window))
+
+
+def plan_of(pid: int, out: Path, args: AttachArguments, window: "Window") -> "Plan":
+    """Return what to record."""
+    from perfscope.agent.recorder import FLUSH_NS, Plan
+
+    return Plan(
+        pid=pid,
+        out=out,
+        depth=args.depth,
+        duration_s=args.duration,
+        max_duration_s=args.max_duration,
+        all_ranks=args.all_ranks,
+        follow=args.follow,
+        flush_ns=WATCHED_FLUSH_NS if args.steered else FLUSH_NS,
+        window=window,
+        job=args.job_id,
+        low_priority=True,
+    )
+
+
+def run_recorder(recorder: "Recorder", args: AttachArguments, options: AnswerOptions) -> Path:
+    """Record to the end, print what went wrong, and return where the run folder is."""
+    shows_diagnoses = args.follow and not args.steered
+    folder = recorder.plan.out
+    with stopped_by_signals(recorder):
+        if args.steered:
+            from perfscope.agent.control_pipe import obey_commands
+
+            obey_commands(recorder, io.FileIO(os.dup(sys.stdin.fileno())))
+        out = record(
+            recorder,
+            total_s=args.duration or (None if args.follow else args.max_duration),
+            diagnose=(lambda: load_and_diagnose(folder, options)) if shows_diagnoses else None,
+        )
     for problem in recorder.problems:
         print_line(f"perfscope: {problem}", sys.stderr)
     if recorder.run.stopped:
-        told = "what was recorded until then follows; free some room or name another --out"
-        print_line(f"perfscope: {recorder.run.stopped}: {told}", sys.stderr)
-    return (
-        0 if args.steered else report_idly(out, args, cores_full=recorder.cpu_use.are_cores_full())
+        print_line(
+            f"perfscope: {recorder.run.stopped}; what was recorded until then follows. Free some"
+            " disk space or choose another --out.",
+            sys.stderr,
+        )
+    return out
+
+
+def remove_runs_beyond(args: AttachArguments) -> None:
+    """Remove old run folders where `--keep` asks for that."""
+    if args.keep is None:
+        return
+    for name in remove_older_runs(Path(), args.keep):
+        print_line(f"removed {name}", sys.stderr)
+
+
+def show_in_browser(pid: int, out: Path, args: AttachArguments, options: AnswerOptions) -> int:
+    """Record in another process, show it in the browser, and print the diagnosis when it ends."""
+    from perfscope.commands.attachment.live_dashboard import show_recording
+
+    def finish() -> int:
+        remove_runs_beyond(args)
+        return answer(out, options)
+
+    return show_recording(
+        pid, out, recording_options(args), args, ignored=options.ignored, after=finish
     )
-
-
-def follow_to_ranks(args: AttachArguments) -> AttachArguments:
-    """With --all-ranks the PID may be what the job was started from: a shell, `srun`'s task, a
-    container's first process.
-    """
-    if not args.all_ranks:
-        return args
-    from perfscope.agent.job.suggest_target import called, ranks_below
-
-    below = ranks_below(args.pid)
-    if below is None:
-        return args
-    print_line(
-        f"process {args.pid} is not Python: attaching to {called(below)} below it", sys.stderr
-    )
-    return replace(args, pid=below.pid)
-
-
-def in_the_browser(args: AttachArguments) -> int:
-    """Record in a process of its own, show it in the browser, print the diagnosis when it ends; the
-    page stays till Ctrl-C.
-    """
-    from perfscope.commands.ui import watched
-
-    out = args.out or default_folder(args.pid)
-    return watched(args.pid, out, out, recording_options(args), after=lambda: report(out, args))
 
 
 def recording_options(args: AttachArguments) -> list[str]:
     """Return the options for the process that records; parsed again they are the same arguments."""
     from perfscope.agent.profiler_windows.window import text_of
 
-    given: dict[str, str | None] = {
+    values: dict[str, str | None] = {
         "--max-duration": f"{args.max_duration:.9f}",
         "--depth": args.depth,
         "--duration": None if args.duration is None else f"{args.duration:.9f}",
@@ -276,105 +265,16 @@ def recording_options(args: AttachArguments) -> list[str]:
         "--follow": args.follow,
         "--window-stacks": args.window_stacks,
     }
-    options = [f"{name}={value}" for name, value in given.items() if value is not None]
-    return options + [name for name, switched in switches.items() if switched]
+    options = [f"{name}={value}" for name, value in values.items() if value is not None]
+    return options + [name for name, is_on in switches.items() if is_on]
 
 
-def default_folder(pid: int) -> Path:
-    """`perfscope-PID-HHMMSS.perfscope` in the working directory."""
-    return Path(f"perfscope-{pid}-{time.strftime('%H%M%S')}.perfscope")
-
-
-@contextmanager
-def interruptible(recorder: "Recorder") -> "Iterator[None]":
-    """Ctrl-C, SIGTERM and the end of the terminal end the recording in good order; a second signal
-    is taken at its word.
+def report_at_low_priority(folder: Path, options: AnswerOptions, *, cores_full: bool) -> int:
+    """Diagnose and print after the target was left: on idle cores, so that the target does not
+    wait for it, unless there are none.
     """
-
-    def stop(number: int, frame: object) -> None:
-        if recorder.asked_to_stop:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            os.kill(os.getpid(), signal.SIGINT)
-        recorder.ask_to_stop()
-
-    ending = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under nohup
-        ending.append(signal.SIGHUP)
-    before = {number: signal.signal(number, stop) for number in ending}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def watch(recorder: "Recorder", args: AttachArguments) -> Path:
-    """Record, showing how it goes on stderr (and with --follow the diagnosis so far); returns where
-    the run folder is.
-    """
-    from perfscope.ui.terminal.recording_view import LiveView
-
-    total = args.duration or (None if args.follow else args.max_duration)
-    with LiveView(sys.stderr, total_s=total) as view, ThreadPoolExecutor(1) as beside:
-        so_far = Diagnoses(recorder.plan.out, beside) if args.follow and not args.steered else None
-
-        def tick(progress: "Progress") -> None:
-            view.progress(progress)
-            found = so_far.next(progress.elapsed_s) if so_far is not None else None
-            if found is not None:
-                view.diagnosis(*found)
-
-        return recorder.record(tick)
-
-
-class Diagnoses:
-    """The diagnosis of a growing run folder now and then, made beside the recording: probes leave
-    an agent that is silent for seconds.
-    """
-
-    def __init__(self, folder: Path, beside: ThreadPoolExecutor) -> None:
-        self.folder, self.beside = folder, beside
-        self.begun_s = 0.0
-        self.coming: Future[tuple[object, object]] | None = None
-
-    def next(self, elapsed_s: float) -> tuple[object, object] | None:
-        """The latest, once; None while there is no new one."""
-        if self.coming is None:
-            if elapsed_s - self.begun_s >= FOLLOW_EVERY_S:
-                self.begun_s = elapsed_s
-                self.coming = self.beside.submit(diagnosed, self.folder)
-            return None
-        if not self.coming.done():
-            return None
-        coming, self.coming = self.coming, None
-        try:
-            return coming.result()
-        except UnreadableRun:  # moved or deleted meanwhile: the recorder reports that at the end
-            return None
-
-
-def diagnosed(folder: Path) -> tuple[object, object]:
-    """(diagnosis, trace) of the run folder as it is now."""
-    from perfscope.analyzer.diagnose import diagnose
-    from perfscope.traces.load import load
-
-    trace = load(folder)
-    return diagnose(trace), trace
-
-
-def report_idly(folder: Path, args: AttachArguments, *, cores_full: bool) -> int:
-    """Report once the target is left: on time that nobody else wants, if there is any."""
     from perfscope.agent.idle_priority import in_idle_child
 
     if cores_full:
-        return report(folder, args)
-    return in_idle_child(lambda about_to_print: report(folder, args, about_to_print))
-
-
-def report(
-    folder: Path, args: AttachArguments, about_to_print: "Callable[[], None]" = lambda: None
-) -> int:
-    """Diagnose what was recorded and print it."""
-    from perfscope.ui.answer import answer
-
-    return answer(folder, json=args.json, html=args.html, about_to_print=about_to_print)
+        return answer(folder, options)
+    return in_idle_child(lambda about_to_print: answer(folder, options, about_to_print))

@@ -61,15 +61,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: DoctorArguments) -> int:
     if args.calibrate:
         return calibrated(args)
-    from perfscope.agent.doctor import CHECKS, system
+    from perfscope.agent.doctor import CHECKS, describe_system
 
     found = [check() for check in CHECKS]
     if args.json:
         print(json_text(found))
     else:
-        print_line(system())
+        print_line(describe_system())
         for one in found:
-            print_line(f"  {'ok ' if one.fix is None else 'NO '} {one.name:22} {one.said}")
+            print_line(f"  {'ok ' if one.fix is None else 'NO '} {one.name:22} {one.answer}")
             if one.fix is not None:
                 print_line(f"      fix: {one.fix}")
         print(ELSEWHERE, end="")

@@ -4,6 +4,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from perfscope.commands.options.redaction import add_redact
 from perfscope.ui.terminal.output import print_line
 
 FORMATS = ("perfetto", "speedscope", "parquet", "csv")
@@ -17,6 +18,7 @@ class ExportArguments:
     to: str
     output: Path | None
     force: bool
+    redact: bool
 
 
 ARGUMENTS = ExportArguments
@@ -35,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", action="store_true", help="overwrite what an earlier export wrote"
     )
+    add_redact(parser)
 
 
 def run(args: ExportArguments) -> int:
@@ -42,9 +45,14 @@ def run(args: ExportArguments) -> int:
     from perfscope.traces.load import load
     from perfscope.traces.writers import WRITERS
 
-    writer = next(one for one in WRITERS if args.to == one.NAME)
+    writer = next(writer for writer in WRITERS if args.to == writer.name)
     path = args.output if args.output is not None else default_path(args.path, writer)
-    refuse_to_overwrite(path, writer, force=args.force)  # before the work of reading, too
-    export(load(args.path), writer, path, force=args.force)
+    refuse_to_overwrite(path, writer, force=args.force)  # before the trace is read
+    trace = load(args.path)
+    if args.redact:
+        from perfscope.traces.redacted_trace import redacted_trace
+
+        trace = redacted_trace(trace)
+    export(trace, writer, path, force=args.force)
     print_line(f"wrote {path}")
     return 0

@@ -4,6 +4,11 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from perfscope.commands.options.ignored_findings import add_ignore, ignored_findings
+from perfscope.commands.options.json_output import add_json_output
+from perfscope.commands.options.redaction import add_redact
+from perfscope.ui.answer import AnswerOptions, write_report_of_run
+
 
 @dataclass(frozen=True)
 class ReportArguments:
@@ -11,7 +16,9 @@ class ReportArguments:
 
     run_folder: Path
     output: Path
-    json: bool
+    json: Path | None
+    ignore: list[str]
+    redact: bool
 
 
 ARGUMENTS = ReportArguments
@@ -22,12 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help="the HTML file to write"
     )
-    parser.add_argument(
-        "--json", action="store_true", help="also print the diagnosis as JSON, alone on stdout"
-    )
+    add_json_output(parser)
+    add_ignore(parser)
+    add_redact(parser)
 
 
 def run(args: ReportArguments) -> int:
-    from perfscope.ui.answer import report
-
-    return report(args.run_folder, args.output, json=args.json)
+    ignored = ignored_findings(args.ignore)
+    options = AnswerOptions(args.json, args.output, ignored, args.redact)
+    return write_report_of_run(args.run_folder, options)

@@ -1,8 +1,8 @@
 """Start a command and record it from its first step to its end: `perfscope run -- python train.py`,
 also under torchrun.
 
-Its input, output, signals and exit code are its own; what is found is said on stderr when it has
-ended.
+Input, output, signals and exit code are the command's own. The diagnosis is printed to stderr when
+the command exits.
 """
 
 import argparse
@@ -14,9 +14,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perfscope.commands.attach import DepthArguments, add_depth_arguments, asked_window, seconds
+from perfscope.commands.options.depth import DepthArguments, add_depth_arguments, requested_window
+from perfscope.commands.options.durations import seconds
+from perfscope.commands.options.ignored_findings import add_ignore, ignored_findings
+from perfscope.commands.options.json_output import add_json_file
+from perfscope.commands.options.redaction import add_redact
 from perfscope.errors import UsageError
+from perfscope.ui.answer import (
+    AnswerOptions,
+    load_and_diagnose,
+    refuse_missing_folders,
+    save,
+    write_json,
+)
 from perfscope.ui.terminal.output import print_line
+from perfscope.ui.terminal.verbose_option import add_verbose_option
 
 if TYPE_CHECKING:
     from perfscope.agent.profiler_windows.window import Window
@@ -31,6 +43,9 @@ class RunArguments(DepthArguments):
     out: Path | None
     json: Path | None
     html: Path | None
+    ignore: list[str]
+    redact: bool
+    verbose: bool
 
 
 ARGUMENTS = RunArguments
@@ -42,82 +57,102 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "words", nargs=argparse.REMAINDER, metavar="COMMAND", help="the program and its arguments"
     )
     parser.add_argument(
-        "--duration", type=seconds, metavar="S", help="record this long, not to the command's end"
+        "--duration",
+        type=seconds,
+        metavar="S",
+        help="stop recording after S seconds (default: when the command exits)",
     )
     add_depth_arguments(parser)
     parser.set_defaults(follow=True)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write the run folder")
     parser.add_argument(
-        "--json",
+        "--out",
         type=Path,
-        metavar="FILE",
-        help="write the diagnosis as JSON; `-`: to stdout, after the command's end",
+        metavar="DIR",
+        help="run folder to write (default: perfscope-PROGRAM-HHMMSS.perfscope)",
     )
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report")
+    add_json_file(parser)
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report to FILE")
+    add_ignore(parser)
+    add_redact(parser)
+    add_verbose_option(parser)
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What to run, and how it is recorded and reported."""
+
+    words: list[str]
+    out: Path
+    depth: str
+    duration_s: float | None
+    job_id: str | None
+    window: "Window"
+    options: AnswerOptions
 
 
 def run(args: RunArguments) -> int:
     words = args.words[1:] if args.words[:1] == ["--"] else args.words
     if not words:
-        raise UsageError("no command to run; give one after `--`: perfscope run -- python train.py")
-    asked = asked_window(args)
-    for path in (args.html, args.json):
-        if path is not None and not path.resolve().parent.is_dir():
-            raise UsageError(
-                f"no folder {path.resolve().parent} for {path.name}; make it or name another file"
-            )
-    return run_recorded(words, args, args.out or default_folder(words[0]), asked)
+        raise UsageError("no command to run. Give one after `--`: perfscope run -- python train.py")
+    ignored = ignored_findings(args.ignore)
+    options = AnswerOptions(args.json, args.html, ignored, args.redact)
+    window = requested_window(args)
+    refuse_missing_folders(options)
+    out = args.out or default_folder(words[0])
+    plan = RunPlan(words, out, args.depth, args.duration, args.job_id, window, options)
+    return run_and_record(plan)
 
 
 def default_folder(program: str) -> Path:
-    """`perfscope-PROGRAM-HHMMSS.perfscope` in the working directory; of several ranks started so
-    each has its own.
+    """Return `perfscope-PROGRAM-HHMMSS.perfscope` in the working directory; with the rank where the
+    launcher sets one, so that each rank has a folder.
     """
-    from perfscope.agent.job.roles import said_place
+    from perfscope.agent.job.roles import place_from_environment
 
-    rank = said_place(os.environ, "RANK")
-    of_rank = f"-rank{rank}" if rank >= 0 else ""
-    return Path(f"perfscope-{Path(program).name}-{time.strftime('%H%M%S')}{of_rank}.perfscope")
+    rank = place_from_environment(os.environ, "RANK")
+    suffix = f"-rank{rank}" if rank >= 0 else ""
+    return Path(f"perfscope-{Path(program).name}-{time.strftime('%H%M%S')}{suffix}.perfscope")
 
 
-def run_recorded(words: list[str], args: RunArguments, out: Path, asked: "Window") -> int:
-    """Run the command and record it; returns the command's exit code.
+def run_and_record(plan: RunPlan) -> int:
+    """Run the command and record it; return the command's exit code.
 
-    Whatever goes wrong on our side is reported and changes nothing for the command: it is waited
-    for, gets the signals that are sent to us, and its exit code is ours. Raises UsageError where
-    the command cannot be started.
+    A failure of ours is reported and changes nothing for the command: we wait for it, pass on the
+    signals that are sent to us, and exit with its code. Raises UsageError where the command cannot
+    be started.
     """
     from perfscope.agent.collector_guard import Failure, attempt
     from perfscope.agent.started_command import StartedCommand, ignore_signals
 
-    probe_entry = attempt(lambda: ProbeEntry(args.depth, asked))
+    probe_entry = attempt(lambda: ProbeEntry(plan.depth, plan.window))
     if isinstance(probe_entry, Failure):
         print_problem(f"not recorded: {probe_entry.reason}")
-        return StartedCommand(words, dict(os.environ)).wait()
+        return StartedCommand(plan.words, dict(os.environ)).wait()
     try:
-        command = StartedCommand(words, probe_entry.environment)
-        found = attempt(lambda: record_command(command.pid, words, args, out, probe_entry))
-        if isinstance(found, Failure):
-            print_problem(f"not recorded: {found.reason}")
+        command = StartedCommand(plan.words, probe_entry.environment)
+        recorded = attempt(lambda: record_command(command.pid, plan, probe_entry))
+        if isinstance(recorded, Failure):
+            print_problem(f"not recorded: {recorded.reason}")
             attempt(probe_entry.stop_listening)
         code = command.wait()
     finally:
         attempt(probe_entry.remove_files)
     try:
         command.release_signals()
-        told = attempt(lambda: print_diagnosis(found, args)) if isinstance(found, Path) else None
-        if isinstance(told, Failure):
-            print_problem(told.reason)
+        if isinstance(recorded, Path):
+            reported = attempt(lambda: report_recording(recorded, plan.options))
+            if isinstance(reported, Failure):
+                print_problem(reported.reason)
     except KeyboardInterrupt:
-        print_problem(f"the diagnosis was stopped; `perfscope analyze {found}` repeats it")
+        print_problem(f"the diagnosis was interrupted; repeat it: perfscope analyze {recorded}")
     finally:
         ignore_signals()
     return code
 
 
 class ProbeEntry:
-    """How probes get into the command: the sockets that they connect to and the environment that
-    brings them along.
+    """How probes enter the command: the sockets that they connect to, and the environment that
+    loads them.
     """
 
     def __init__(self, depth: str, window: "Window") -> None:
@@ -135,7 +170,7 @@ class ProbeEntry:
         self.environment = self.folder.enter_context(entered)
 
     def stop_listening(self) -> None:
-        """Stop listening: probes that come find nobody, and leave."""
+        """Close the sockets; probes that start later cannot connect, and end."""
         self.door.listening.close()
         self.nvtx_door.listening.close()
 
@@ -144,28 +179,26 @@ class ProbeEntry:
         self.folder.close()
 
 
-def record_command(
-    pid: int, words: list[str], args: RunArguments, out: Path, probe_entry: ProbeEntry
-) -> Path:
-    """Record until the command ends; returns where the run folder is. Raises PerfscopeError where
+def record_command(pid: int, plan: RunPlan, probe_entry: ProbeEntry) -> Path:
+    """Record until the command ends; return where the run folder is. Raises PerfscopeError where
     that is impossible.
     """
     from perfscope.agent.recorder import Plan, Recorder
 
-    plan = Plan(
+    recording = Plan(
         pid,
-        out,
-        args.depth,
-        args.duration,
+        plan.out,
+        plan.depth,
+        plan.duration_s,
         follow=True,
         window=probe_entry.window,
-        door=probe_entry.door,
-        nvtx_door=probe_entry.nvtx_door if probe_entry.has_nvtx else None,
-        command=tuple(words),
-        job=args.job_id,
-        gently=True,
+        probe_socket=probe_entry.door,
+        nvtx_socket=probe_entry.nvtx_door if probe_entry.has_nvtx else None,
+        command=tuple(plan.words),
+        job=plan.job_id,
+        low_priority=True,
     )
-    recorder = Recorder(plan)
+    recorder = Recorder(recording)
     try:
         return recorder.record(lambda _: None)
     finally:
@@ -186,36 +219,15 @@ def print_stderr(line: str) -> None:
         attempt(lambda: print_line(line, sys.stderr))
 
 
-def print_diagnosis(out: Path, args: RunArguments) -> None:
-    """Say what was found: on stderr, unless it was asked for as JSON."""
-    from perfscope.ui.answer import diagnosed, encoded, save
-    from perfscope.ui.output_file import write_output
+def report_recording(run_folder: Path, options: AnswerOptions) -> None:
+    """Write the files that were asked for; without `--json`, print the diagnosis on stderr."""
     from perfscope.ui.terminal.diagnosis_view import show
 
-    trace, diagnosis = diagnosed(out)
-    if args.json is None:
-        show(diagnosis, trace, sys.stderr)
-    elif str(args.json) == "-":
-        print_to_stdout(encoded(diagnosis))
+    trace, diagnosis = load_and_diagnose(run_folder, options)
+    if options.json is None:
+        show(diagnosis, trace, sys.stderr, verbose=options.verbose)
     else:
-        write_output(args.json, encoded(diagnosis) + "\n")
-    if args.html is not None:
-        save(trace, diagnosis, args.html)
-        print_stderr(f"wrote {args.html}")
-
-
-def print_to_stdout(text: str) -> None:
-    """Print and flush. Raises OSError, after which stdout leads nowhere: nothing is left to fail at
-    exit.
-    """
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        leave_stdout()
-    except OSError:
-        leave_stdout()
-        raise
-
-
-def leave_stdout() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        write_json(diagnosis, options.json)
+    if options.html is not None:
+        save(trace, diagnosis, options.html)
+        print_stderr(f"wrote {options.html}")

@@ -17,7 +17,7 @@ from perfscope.ui.terminal.output import filtered_console
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from perfscope.agent.glances import Looker
+    from perfscope.agent.live_sampler import LiveSampler
     from perfscope.traces.glance import Glances
 
 
@@ -50,26 +50,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: TopArguments) -> int:
-    from perfscope.agent.glances import Looker
+    from perfscope.agent.live_sampler import LiveSampler
     from perfscope.errors import UsageError
 
     if not 0.1 <= args.interval <= 3600:
         raise UsageError("--interval is 0.1 to 3600 seconds")
-    looker = Looker(tuple(args.pid))
+    sampler = LiveSampler(tuple(args.pid))
     try:
-        show_glances(glances(looker, args), as_json=args.json)
+        show_glances(glances(sampler, args), as_json=args.json)
     except KeyboardInterrupt:
         return 0
     finally:
-        looker.close()
+        sampler.close()
     return 0
 
 
-def glances(looker: "Looker", args: TopArguments) -> "Iterator[Glances]":
+def glances(sampler: "LiveSampler", args: TopArguments) -> "Iterator[Glances]":
     """Yield what is seen, `count` times or without end."""
     left = args.count if args.count is not None else -1
     while left != 0:
-        yield looker.look(args.interval)
+        yield sampler.sample(args.interval)
         left -= 1
 
 

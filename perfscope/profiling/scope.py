@@ -177,7 +177,7 @@ class Scope:
 
         from perfscope.analyzer.diagnose import diagnose
         from perfscope.traces.load import load
-        from perfscope.traces.part import part_of
+        from perfscope.traces.time_slice import time_slice
 
         session = self.session
         if session is None:
@@ -190,7 +190,7 @@ class Scope:
         zero_ns = trace.manifest.zero_monotonic_ns
         if session.shared:
             end_ns = time.monotonic_ns() if self.depth else self.end_ns
-            trace = part_of(trace, self.begin_ns - zero_ns, end_ns - zero_ns)
+            trace = time_slice(trace, self.begin_ns - zero_ns, end_ns - zero_ns)
         diagnosis = diagnose(trace)
         if not session.kept:
             diagnosis = replace(diagnosis, run=None)
@@ -241,7 +241,7 @@ class Scope:
         show(diagnosis, trace, sys.stderr)
 
     def _repr_html_(self) -> str:
-        from perfscope.ui.notebook import summary
+        from perfscope.ui.html.notebook import summary
 
         trace, diagnosis = self.result()
         return summary(trace, diagnosis)

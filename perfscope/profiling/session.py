@@ -18,7 +18,7 @@ from typing import Any
 from perfscope.agent.delivery import own_process as inside
 from perfscope.agent.delivery.probe_socket import open_door
 from perfscope.agent.entry.torch_import_watch import TorchImportWatch
-from perfscope.agent.job.roles import number, said_place
+from perfscope.agent.job.roles import int_variable, place_from_environment
 from perfscope.agent.leftovers import folder_name, remove_dead
 from perfscope.agent.profile_agent import Order
 from perfscope.agent.profiler_windows.window import Window
@@ -179,7 +179,9 @@ def own_rank() -> int:
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         return int(distributed.get_rank())
     return (
-        said_place(os.environ, "RANK") if parent_process() is None else number(os.environ, "RANK")
+        place_from_environment(os.environ, "RANK")
+        if parent_process() is None
+        else int_variable(os.environ, "RANK")
     )
 
 

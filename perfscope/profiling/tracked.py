@@ -46,9 +46,9 @@ class Waits(Iterator[Any]):
         self.codes = (UNKNOWN, UNKNOWN)
         probe = session.probe
         if probe is not None:
-            of_loader = probe.code(("loader", loader), "loader", name, workers=UNKNOWN)
+            of_loader = probe.register_name(("loader", loader), "loader", name, workers=UNKNOWN)
             number = next(probe.passes)
-            of_pass = probe.code(
+            of_pass = probe.register_name(
                 ("pass", number), "iterator", name, loader=of_loader, workers=UNKNOWN
             )
             self.codes = (of_pass, of_loader)

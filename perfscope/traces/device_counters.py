@@ -1,8 +1,8 @@
-"""Names of the table `device_counters`: unit, kind and meaning of each.
+"""The counters in table `device_counters`: unit, kind and meaning of each.
 
-Kinds: `total` grows from the driver's load on, `state` is as it stands at `ts`, `mean` is over the
-interval that ends at `ts`. Sources in NVML: numbers are field values of `nvmlDeviceGetFieldValues`,
-GPM needs Hopper or newer.
+A `total` counts from the load of the driver on, a `state` is the value at `ts`, and a `mean` is
+taken over the interval that ends at `ts`. Numbers in parentheses are field ids of NVML's
+`nvmlDeviceGetFieldValues`. GPM (GPU performance monitoring) needs Hopper or newer.
 """
 
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from typing import Final
 
 
 @dataclass(frozen=True)
-class Counter:
-    """One name: its unit, `total`, `state` or `mean`, and what it says."""
+class DeviceCounter:
+    """One counter. `kind` is total, state or mean."""
 
     name: str
     unit: str
@@ -19,120 +19,162 @@ class Counter:
     comment: str
 
 
-COUNTERS: Final[tuple[Counter, ...]] = (
-    Counter(
+COUNTERS: Final[tuple[DeviceCounter, ...]] = (
+    DeviceCounter(
         "kernel_time_share",
         "",
         "mean",
-        "share of the time in which any kernel ran, however small: not how busy the SMs are",
+        "share of the time in which any kernel ran, however small; says nothing about SM use",
     ),
-    Counter(
+    DeviceCounter(
         "memory_time_share",
         "",
         "mean",
         "share of the time in which device memory was read or written",
     ),
-    Counter(
+    DeviceCounter(
         "memory_used_bytes",
         "bytes",
         "state",
         "device memory in use by all processes and the driver",
     ),
-    Counter(
+    DeviceCounter(
         "power_w",
         "W",
         "state",
-        "power of the board (186); a one-second mean where the driver has no instant one",
+        "board power (186); a one-second mean where the driver has no instantaneous value",
     ),
-    Counter(
+    DeviceCounter(
         "power_limit_w",
         "W",
         "state",
-        "limit of the board's power now; somebody may change it in the middle",
+        "current power limit of the board; it may change during the run",
     ),
-    Counter("energy_j", "J", "total", "energy (191, 83)"),
-    Counter("sm_clock_mhz", "MHz", "state", "clock of the SMs"),
-    Counter("memory_clock_mhz", "MHz", "state", "clock of the memory"),
-    Counter("temperature_c", "C", "state", "temperature of the chip"),
-    Counter(
+    DeviceCounter("energy_j", "J", "total", "energy used by the board (191, 83)"),
+    DeviceCounter("sm_clock_mhz", "MHz", "state", "clock of the SMs"),
+    DeviceCounter("memory_clock_mhz", "MHz", "state", "clock of the memory"),
+    DeviceCounter("temperature_c", "C", "state", "temperature of the chip"),
+    DeviceCounter(
         "clock_events",
         "",
         "state",
-        "bit mask of what holds the clocks now (nvmlClocksEventReasons)",
+        "bit mask of what currently limits the clocks (nvmlClocksEventReasons)",
     ),
-    Counter("held_power_ns", "ns", "total", "clocks were held to keep to the power limit (74)"),
-    Counter(
+    DeviceCounter(
+        "held_power_ns", "ns", "total", "time in which the power limit throttled the clocks (74)"
+    ),
+    DeviceCounter(
         "held_thermal_ns",
         "ns",
         "total",
-        "clocks were held by temperature, by the driver or the hardware (75)",
+        "time in which temperature throttled the clocks, by driver or hardware (75)",
     ),
-    Counter(
+    DeviceCounter(
         "held_sync_boost_ns",
         "ns",
         "total",
-        "clocks were held to those of other devices of a group (76)",
+        "time in which the clocks followed other devices of a sync-boost group (76)",
     ),
-    Counter("held_board_ns", "ns", "total", "clocks were held by the board's limit (77)"),
-    Counter("held_reliability_ns", "ns", "total", "clocks were held by the voltage's limit (79)"),
-    Counter(
-        "held_brake_ns", "ns", "total", "clocks were halved by the power brake from outside (271)"
+    DeviceCounter(
+        "held_board_ns", "ns", "total", "time in which the board's limit throttled the clocks (77)"
     ),
-    Counter(
+    DeviceCounter(
+        "held_reliability_ns",
+        "ns",
+        "total",
+        "time in which the voltage limit throttled the clocks (79)",
+    ),
+    DeviceCounter(
+        "held_brake_ns",
+        "ns",
+        "total",
+        "time in which an external power brake halved the clocks (271)",
+    ),
+    DeviceCounter(
         "pcie_generation",
         "",
         "state",
-        "generation of the PCIe link now; it falls when the device is idle",
+        "current generation of the PCIe link; lower while the device is idle",
     ),
-    Counter("pcie_width", "lanes", "state", "lanes of the PCIe link now"),
-    Counter("pcie_tx_bytes", "bytes", "total", "from the device, headers included (197)"),
-    Counter("pcie_rx_bytes", "bytes", "total", "to the device, headers included (198)"),
-    Counter(
+    DeviceCounter("pcie_width", "lanes", "state", "current lanes of the PCIe link"),
+    DeviceCounter(
+        "pcie_tx_bytes", "bytes", "total", "bytes sent by the device, headers included (197)"
+    ),
+    DeviceCounter(
+        "pcie_rx_bytes", "bytes", "total", "bytes received by the device, headers included (198)"
+    ),
+    DeviceCounter(
         "pcie_tx_bytes_per_s",
         "bytes/s",
         "mean",
-        "the same where there is no counter: 20 ms every few seconds, or GPM",
+        "rate of bytes sent, where there is no counter: 20 ms every few seconds, or GPM",
     ),
-    Counter(
+    DeviceCounter(
         "pcie_rx_bytes_per_s",
         "bytes/s",
         "mean",
-        "the same where there is no counter: 20 ms every few seconds, or GPM",
+        "rate of bytes received, where there is no counter: 20 ms every few seconds, or GPM",
     ),
-    Counter("pcie_replay_count", "", "total", "packets that had to be sent again (94)"),
-    Counter(
+    DeviceCounter("pcie_replay_count", "", "total", "packets that were sent again (94)"),
+    DeviceCounter(
         "nvlink_tx_bytes",
         "bytes",
         "total",
-        "over all links, without headers (138; 202 on newer links)",
+        "bytes sent over all links, without headers (138; 202 on newer links)",
     ),
-    Counter(
+    DeviceCounter(
         "nvlink_rx_bytes",
         "bytes",
         "total",
-        "over all links, without headers (139; 204 on newer links)",
+        "bytes received over all links, without headers (139; 204 on newer links)",
     ),
-    Counter("nvlink_tx_bytes_per_s", "bytes/s", "mean", "the same where there is no counter: GPM"),
-    Counter("nvlink_rx_bytes_per_s", "bytes/s", "mean", "the same where there is no counter: GPM"),
-    Counter("nvlink_error_count", "", "total", "replays, recoveries and CRC errors of all links"),
-    Counter("nvlink_active_count", "links", "state", "links that are up"),
-    Counter("ecc_corrected_count", "", "total", "memory errors that were corrected"),
-    Counter("ecc_uncorrected_count", "", "total", "memory errors that were not"),
-    Counter("graphics_active", "", "mean", "GPM: share of the time in which anything was active"),
-    Counter(
-        "sm_active", "", "mean", "GPM: mean share of SMs with a warp on them; waiting warps count"
+    DeviceCounter(
+        "nvlink_tx_bytes_per_s",
+        "bytes/s",
+        "mean",
+        "rate of bytes sent, where there is no counter (GPM)",
     ),
-    Counter("sm_occupancy", "", "mean", "GPM: warps on the SMs over the most they can hold"),
-    Counter("tensor_active", "", "mean", "GPM: share of cycles in which the tensor cores were fed"),
-    Counter(
+    DeviceCounter(
+        "nvlink_rx_bytes_per_s",
+        "bytes/s",
+        "mean",
+        "rate of bytes received, where there is no counter (GPM)",
+    ),
+    DeviceCounter(
+        "nvlink_error_count", "", "total", "replays, recoveries and CRC errors of all links"
+    ),
+    DeviceCounter("nvlink_active_count", "links", "state", "links that are active"),
+    DeviceCounter("ecc_corrected_count", "", "total", "memory errors that were corrected"),
+    DeviceCounter(
+        "ecc_uncorrected_count", "", "total", "memory errors that could not be corrected"
+    ),
+    DeviceCounter(
+        "graphics_active", "", "mean", "GPM: share of the time in which any engine was active"
+    ),
+    DeviceCounter(
+        "sm_active", "", "mean", "GPM: mean share of SMs with a resident warp, also one that waits"
+    ),
+    DeviceCounter(
+        "sm_occupancy", "", "mean", "GPM: resident warps over the most that the SMs can hold"
+    ),
+    DeviceCounter(
+        "tensor_active", "", "mean", "GPM: share of cycles in which the tensor cores had work"
+    ),
+    DeviceCounter(
         "dram_active",
         "",
         "mean",
-        "GPM: memory bandwidth over its theoretical peak; about 0.8 is the practical ceiling",
+        "GPM: memory bandwidth over its theoretical peak; about 0.8 can be reached in practice",
     ),
-    Counter("fp64_active", "", "mean", "GPM: share of cycles in which the FP64 pipe was fed"),
-    Counter("fp32_active", "", "mean", "GPM: share of cycles in which the FP32 pipe was fed"),
-    Counter("fp16_active", "", "mean", "GPM: share of cycles in which the FP16 pipe was fed"),
-    Counter("xid", "", "state", "number of a critical error that the driver reported (Xid)"),
+    DeviceCounter(
+        "fp64_active", "", "mean", "GPM: share of cycles in which the FP64 pipe had work"
+    ),
+    DeviceCounter(
+        "fp32_active", "", "mean", "GPM: share of cycles in which the FP32 pipe had work"
+    ),
+    DeviceCounter(
+        "fp16_active", "", "mean", "GPM: share of cycles in which the FP16 pipe had work"
+    ),
+    DeviceCounter("xid", "", "state", "number of a critical error that the driver reported (Xid)"),
 )
-BY_NAME: Final = {one.name: one for one in COUNTERS}
+BY_NAME: Final = {counter.name: counter for counter in COUNTERS}

@@ -1,48 +1,56 @@
-"""Writes a trace in another format: whole or not at all, and over nothing that was there, unless
-asked.
+"""Writes a trace in another format. The export is complete or absent, and replaces only earlier
+exports.
 """
 
 import os
 import secrets
 import shutil
 from pathlib import Path
-from types import ModuleType
 
 from perfscope.errors import PerfscopeError, UsageError
 from perfscope.traces.trace import Trace
+from perfscope.traces.writer import Writer
 from perfscope.traces.written_tables import HEADING
 
-SUFFIXES = (".json.gz", ".json", ".sqlite", ".perfscope")
+TRACE_SUFFIXES = (".json.gz", ".json", ".sqlite", ".perfscope")
 
 
-def default_path(source: Path, writer: ModuleType) -> Path:
-    """In the working directory, named after the trace."""
-    name = source.resolve().name
-    stem = next((name.removesuffix(one) for one in SUFFIXES if name.endswith(one)), name)
-    return Path(f"{stem}{writer.SUFFIX}" if writer.SUFFIX else f"{stem}.{writer.NAME}")
+def default_path(source: Path, writer: Writer) -> Path:
+    """Return a path in the working directory, named after the trace."""
+    stem = source.resolve().name
+    for suffix in TRACE_SUFFIXES:
+        if stem.endswith(suffix):
+            stem = stem.removesuffix(suffix)
+            break
+    return Path(writer.file_name(stem))
 
 
-def refuse_to_overwrite(path: Path, writer: ModuleType, *, force: bool) -> None:
-    """Raises UsageError where something is in the way."""
+def refuse_to_overwrite(path: Path, writer: Writer, *, force: bool) -> None:
+    """Raise UsageError where the export cannot be written to `path`, or must not be."""
     if not path.parent.is_dir():
-        raise UsageError(f"{path.parent} is not a folder; make it, or name another file with -o")
+        raise UsageError(
+            f"{path.parent} is not a folder. Create it, or choose another path with -o."
+        )
     if not os.path.lexists(path):
         return
     if not force:
-        raise UsageError(f"{path} exists; `--force` overwrites it, -o names another")
-    if path.is_dir() != (not writer.SUFFIX):
         raise UsageError(
-            f"{path} is {'a folder' if path.is_dir() else 'a file'}, not what this would write;"
-            " name another with -o"
+            f"{path} exists. Add --force to overwrite it, or choose another path with -o."
+        )
+    if path.is_dir() != writer.writes_folder:
+        found, wanted = ("a folder", "a file") if path.is_dir() else ("a file", "a folder")
+        raise UsageError(
+            f"{path} is {found}, and --to {writer.name} writes {wanted}. Choose another path with"
+            " -o."
         )
     if path.is_dir() and any(path.iterdir()) and not is_export(path):
         raise UsageError(
-            f"{path} is a folder that perfscope did not export to; name another with -o"
+            f"{path} is a folder that perfscope did not export. Choose another path with -o."
         )
 
 
 def is_export(folder: Path) -> bool:
-    """Did we write this folder of tables?"""
+    """Return whether perfscope wrote this folder of tables."""
     try:
         with open(folder / "README.md", encoding="utf-8", errors="replace") as file:
             return file.readline().strip() == HEADING
@@ -50,9 +58,10 @@ def is_export(folder: Path) -> bool:
         return False
 
 
-def export(trace: Trace, writer: ModuleType, path: Path, *, force: bool = False) -> None:
-    """Writes beside `path` and renames. Raises UsageError, or PerfscopeError when it cannot be
-    written.
+def export(trace: Trace, writer: Writer, path: Path, *, force: bool = False) -> None:
+    """Write a trace to a temporary path next to `path`, then rename it.
+
+    Raises UsageError, or PerfscopeError when the export cannot be written.
     """
     refuse_to_overwrite(path, writer, force=force)
     packed = ".gz" if path.name.endswith(".gz") else ""
@@ -64,7 +73,7 @@ def export(trace: Trace, writer: ModuleType, path: Path, *, force: bool = False)
         os.replace(part, path)
     except OSError as error:
         raise PerfscopeError(
-            f"cannot write {path}: {error.strerror or error}; name another place with -o"
+            f"cannot write {path}: {error.strerror or error}. Choose another path with -o."
         ) from error
     finally:
         if part.is_dir():

@@ -1,5 +1,5 @@
-"""What the names of calls, kernels and copies of all vendors mean. Readers of foreign traces share
-it.
+"""Classifies the names of calls, kernels and copies of all vendors, for the readers of profiler
+traces.
 """
 
 import os
@@ -16,8 +16,9 @@ RANK_IN_NAME = re.compile(r"rank[-_ ]?([0-9]{1,9})", re.I)
 
 @dataclass(frozen=True)
 class InOrder:
-    """A pattern: two words in lower case, one after the other, whatever is between. As `A.*B` it
-    would be quadratic.
+    """A pattern of two words in lower case, the second anywhere after the first.
+
+    The regular expression `A.*B` would take quadratic time.
     """
 
     first: str
@@ -46,8 +47,8 @@ LAUNCH_KINDS: Patterns = (
         ),
     ),
 )
-"""First match wins; what matches none is `other`. CUDA runtime and driver calls, HIP calls, MTIA
-commands.
+"""Of calls of the CUDA runtime and driver, HIP calls and MTIA commands. The first match counts; a
+name without a match is `other`.
 """
 
 # Libraries: NCCL and RCCL, MSCCL and MSCCL++, oneCCL, HCCL, NVSHMEM and rocSHMEM, DeepEP,
@@ -57,14 +58,14 @@ COMMUNICATION = re.compile(
     r"nccl|rccl|msccl|oneccl|hccl|nvshmem|rocshmem|(?<![a-z])deep_?ep(?![a-z])|userbuffers_|cross_device_reduce|quick_?reduce",
     re.I,
 )
-# What a kernel's own name says: torch's symmetric memory (multimem_all_reduce,
+# Names of kernels outside these libraries: torch's symmetric memory (multimem_all_reduce,
 # one_shot_all_reduce), TensorRT-LLM's and FlashInfer's all-reduce. A reduction over a warp or a
-# block is none, nor a fused kernel named after what stands beside it.
+# block is not a collective.
 COLLECTIVE = re.compile(
     r"(?<!warp)(?<!block)(?<!warp_)(?<!block_)all_?reduce|all_?gather|reduce_?scatter|all_?to_?all",
     re.I,
 )
-# One that a compiler fused is named after what stands beside it; CUB reduces within one device.
+# A fused kernel of a compiler is named after the operators around it; CUB reduces within a device.
 FUSED = re.compile(r"^triton_|\bcub::|^_ZN3cub", re.I)
 
 COLLECTIVE_KINDS: Patterns = (
@@ -92,15 +93,16 @@ DIRECTIONS: Patterns = (
 )
 
 LOADER_WAIT = re.compile(r"^enumerate\(DataLoader\)#(.*)\.__next__$")
-"""torch's own annotation around each wait for a batch of its data loader."""
+"""torch's annotation around each wait for a batch of its data loader."""
+
+PROFILER_STEP = re.compile(r"^ProfilerStep\s*#\s*\d+$")
+"""The annotation of torch.profiler around each step."""
 
 MARKS_OF_TORCH = ("Optimizer.", "ProfilerStep#", "enumerate(DataLoader)#")
-"""How annotations begin that torch makes itself, around what has a name without them."""
+"""The beginnings of annotations that torch makes itself."""
 
 COLLECTIVE_RUNS = ("gloo:", "mpi:")
-"""So begin the names of torch's own annotations on threads of its CPU libraries while a collective
-is under way.
-"""
+"""The beginnings of torch's annotations of collectives on the threads of its CPU backends."""
 
 BYTES_OF = {
     "float": 4,
@@ -126,46 +128,42 @@ BYTES_OF = {
     "complexfloat": 8,
     "complexdouble": 16,
 }
-"""Bytes of an element by the names that torch gives its types in traces, in lower case."""
+"""Bytes per element, by the names of torch's types in traces, in lower case."""
 
 
 def path_text(path: "os.PathLike[str] | str") -> str:
-    """Return a path as text that can be written anywhere: a byte that is not UTF-8 as `\\xff`."""
+    """Return a path as valid UTF-8 text; a byte that is not UTF-8 becomes `\\xff`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def first_match(patterns: Patterns, otherwise: str) -> Callable[[str], str]:
-    """A function that names a text after the first pattern found in it."""
+    """Return a function that returns the name of the first pattern that a text contains."""
 
-    def named(text: str) -> str:
+    def classify(text: str) -> str:
         return next((name for name, pattern in patterns if pattern.search(text)), otherwise)
 
-    return named
+    return classify
 
 
 launch_kind = first_match(LAUNCH_KINDS, "other")
 collective_kind = first_match(COLLECTIVE_KINDS, "other")
-direction = first_match(DIRECTIONS, "d2d")
+copy_direction = first_match(DIRECTIONS, "d2d")
 
 
 def kernel_kind(name: str) -> str:
-    """compute or communication."""
-    head = (
-        name.removeprefix("void ")
-        .partition("<")[0]
-        .replace("(anonymous namespace)", "")
-        .partition("(")[0]
-    )
-    talks = COMMUNICATION.search(name) or (COLLECTIVE.search(head) and not FUSED.search(head))
-    return "communication" if talks else "compute"
+    """Return whether a kernel is `compute` or `communication`."""
+    without_template = name.removeprefix("void ").partition("<")[0]
+    function = without_template.replace("(anonymous namespace)", "").partition("(")[0]
+    is_collective = COLLECTIVE.search(function) and not FUSED.search(function)
+    return "communication" if COMMUNICATION.search(name) or is_collective else "compute"
 
 
-def by_name(
-    codes: NDArray[np.int32], names: Sequence[str], meaning: Callable[[str], str]
+def classify_names(
+    codes: NDArray[np.int32], names: Sequence[str], classify: Callable[[str], str]
 ) -> tuple[NDArray[np.int32], list[str]]:
-    """Codes and values of `meaning` applied to each different name once; -1 stays -1."""
-    meant = [meaning(name) for name in names]
-    values = list(dict.fromkeys(meant))
-    place = {value: code for code, value in enumerate(values)}
-    recoded = np.array([*(place[one] for one in meant), -1], np.int32)
-    return recoded[codes], values
+    """Return a column of names as codes of their classes, and the classes; -1 stays -1."""
+    class_of_name = [classify(name) for name in names]
+    classes = list(dict.fromkeys(class_of_name))
+    code_of_class = {name: code for code, name in enumerate(classes)}
+    new_codes = np.array([*(code_of_class[name] for name in class_of_name), -1], np.int32)
+    return new_codes[codes], classes

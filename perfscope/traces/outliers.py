@@ -1,5 +1,5 @@
-"""Events at impossible instants: a time of 10^9 s among those of a second would stretch the
-recording over decades.
+"""Finds events at impossible instants. One event at 10^9 s in a recording of a second would stretch
+it over decades.
 """
 
 from collections.abc import Sequence
@@ -11,62 +11,68 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.traces.intervals import Ints
-from perfscope.traces.part import renumbered
+from perfscope.traces.time_slice import with_new_row_numbers
 
-# A profiler records without pause; nobody records for an hour in which nothing at all begins.
 LONGEST_SILENCE_NS: Final = 3_600_000_000_000
-# So few events beyond such a silence are damaged ones and not a part of the recording.
+"""A profiler records without pause, and no recording has an hour in which nothing begins."""
 FEW_SHARE: Final = 0.01
-FAR_AWAY: Final = "lie more than an hour from all others"
+"""Events on the other side of such a silence are damaged when they are fewer than this share."""
+OUTLIER_REASON: Final = "are more than an hour away from all others"
 
 
 @dataclass(frozen=True)
-class Lonely:
-    """Stretches of a recording between long silences: their first instants (ns), and which of them
-    hold only a few events.
-    """
+class Outliers:
+    """The stretches of a recording between long silences, and which of them are outliers."""
 
     begins: Ints
-    few: NDArray[np.bool_]
+    """The first instant of each stretch."""
+    is_outlier: NDArray[np.bool_]
+    """For each stretch, whether it holds only a few events."""
     count: int
+    """How many events are outliers."""
 
-    def holds(self, ts: Ints) -> NDArray[np.bool_]:
-        """Which instants belong to one of the few."""
-        found: NDArray[np.bool_] = self.few[np.searchsorted(self.begins, ts, side="right") - 1]
-        return found
+    def contain(self, ts: Ints) -> NDArray[np.bool_]:
+        """Return which instants are in a stretch of outliers."""
+        stretch = np.searchsorted(self.begins, ts, side="right") - 1
+        contained: NDArray[np.bool_] = self.is_outlier[stretch]
+        return contained
 
 
-def lonely(times: Sequence[Ints]) -> Lonely | None:
-    """The events that lie alone, of all that begin at `times`; None where none does."""
-    some = [ts for ts in times if len(ts)]
-    if (
-        not some
-        or max(int(ts.max()) for ts in some) - min(int(ts.min()) for ts in some)
-        < LONGEST_SILENCE_NS
-    ):
+def find_outliers(times: Sequence[Ints]) -> Outliers | None:
+    """Return the outliers among events that begin at these times, None without any."""
+    non_empty = [ts for ts in times if len(ts)]
+    if not non_empty:
         return None
-    ts = np.sort(np.concatenate(some))
+    first = min(int(ts.min()) for ts in non_empty)
+    last = max(int(ts.max()) for ts in non_empty)
+    if last - first < LONGEST_SILENCE_NS:
+        return None
+    ts = np.sort(np.concatenate(non_empty))
     begins = np.concatenate(([0], np.flatnonzero(np.diff(ts) > LONGEST_SILENCE_NS) + 1))
     counts = np.diff(np.append(begins, len(ts)))
-    few = (counts < FEW_SHARE * len(ts)) & (counts < counts.max())
-    return Lonely(ts[begins], few, int(counts[few].sum())) if few.any() else None
+    is_outlier = (counts < FEW_SHARE * len(ts)) & (counts < counts.max())
+    if not is_outlier.any():
+        return None
+    return Outliers(ts[begins], is_outlier, int(counts[is_outlier].sum()))
 
 
-def tables_within_reach(tables: dict[str, pd.DataFrame]) -> tuple[dict[str, pd.DataFrame], int]:
-    """The tables without events that lie alone, and how many those are."""
-    timed = {
-        name: frame["ts"].to_numpy(np.int64) for name, frame in tables.items() if "ts" in frame
+def tables_without_outliers(
+    tables: dict[str, pd.DataFrame],
+) -> tuple[dict[str, pd.DataFrame], int]:
+    """Return the tables without outliers, and how many events were removed."""
+    times = {
+        name: table["ts"].to_numpy(np.int64) for name, table in tables.items() if "ts" in table
     }
-    # A collective is a kernel once more.
-    found = lonely([ts for name, ts in timed.items() if name != "collectives"])
-    if found is None:
+    # Each collective is also a kernel, and would count twice.
+    outliers = find_outliers([ts for name, ts in times.items() if name != "collectives"])
+    if outliers is None:
         return tables, 0
-    kept = {
-        name: np.flatnonzero(~found.holds(timed[name])) if name in timed else np.arange(len(frame))
-        for name, frame in tables.items()
+    kept_rows = {}
+    for name, table in tables.items():
+        kept = ~outliers.contain(times[name]) if name in times else np.ones(len(table), bool)
+        kept_rows[name] = np.flatnonzero(kept)
+    cleaned = {
+        name: with_new_row_numbers(name, table.iloc[kept_rows[name]], tables, kept_rows)
+        for name, table in tables.items()
     }
-    left = {
-        name: renumbered(name, frame.iloc[kept[name]], tables, kept)
-        for name, frame in tables.items()
-    }
-    return {name: frame for name, frame in left.items() if len(frame)}, found.count
+    return {name: table for name, table in cleaned.items() if len(table)}, outliers.count

@@ -1,4 +1,4 @@
-"""One file or run folder: which reader takes it, and its Trace."""
+"""Reads one file or run folder with the reader that recognizes it."""
 
 import errno
 import stat
@@ -6,49 +6,57 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfscope.errors import UnreadableRun
-from perfscope.traces.readers import READERS
-from perfscope.traces.reading_options import READABLE
+from perfscope.traces.reader import WrongFormat
+from perfscope.traces.readers import READERS, readable_formats
 
 if TYPE_CHECKING:
     from perfscope.traces.trace import Trace
 
 
-def refuse_what_is_no_file(path: Path) -> None:
-    """Raises UnreadableRun for links that lead in a circle, and for pipes and devices: a trace is
-    read more than once.
+def require_file_or_folder(path: Path) -> None:
+    """Raise UnreadableRun for links that form a loop, and for pipes and devices.
+
+    A trace is read more than once, which a pipe does not allow. A path that does not exist is left
+    to the reader.
     """
     try:
         mode = path.stat().st_mode
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise UnreadableRun(
-                f"{path} is a symbolic link that leads back to itself; name the trace itself"
+                f"{path} is a symbolic link that points back to itself. Give the path of the trace."
             ) from None
-        return  # told as what does not exist, or cannot be read
+        return
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise UnreadableRun(
-            f"{path} is not a regular file; write the trace to a file and name that"
+            f"{path} is not a regular file. Write the trace to a file and give its path."
         )
 
 
-def recognised(path: Path) -> bool:
-    """Does a reader take it, by its looks?"""
+def is_recognized(path: Path) -> bool:
+    """Return whether some reader recognizes the path."""
     return any(reader.sniff(path) for reader in READERS)
 
 
-def read_one(path: Path) -> "Trace":
-    """Its Trace. Raises UnreadableRun with one line that says what is wrong."""
+def read_path(path: Path) -> "Trace":
+    """Return the Trace of one file or run folder. Raises UnreadableRun."""
     for reader in READERS:
         if reader.sniff(path):
-            trace: Trace = reader.read(path)
-            return trace
-    raise UnreadableRun(f"{path} {what_it_is(path)}")
+            try:
+                return reader.read(path)
+            except WrongFormat as error:
+                raise UnreadableRun(f"{error}; {readable_formats()}") from error
+    raise UnreadableRun(f"{path} {why_not_recognized(path)}")
 
 
-def what_it_is(path: Path) -> str:
-    """Why no reader takes it."""
+def why_not_recognized(path: Path) -> str:
+    """Return why no reader recognizes the path, as the end of a sentence that begins with it."""
     if not path.exists():
         return "does not exist"
     if path.is_dir():
-        return f"is not a run folder: it has no manifest.json; {READABLE}"
-    return f"{'is no trace' if path.stat().st_size else 'is empty'}; {READABLE}"
+        what = "is not a run folder: it has no manifest.json"
+    elif path.stat().st_size == 0:
+        what = "is empty"
+    else:
+        what = "is not a trace"
+    return f"{what}; {readable_formats()}"

@@ -1,5 +1,8 @@
-"""How recordings are read: who hears how far it is, and whether what was read once is kept for the
-next time.
+"""Options of reading that do not fit into the arguments of a reader: who is informed of the
+progress, and whether tables are cached.
+
+`reading(...)` sets them for a `with` block. A thread that reads one of several files has options of
+its own.
 """
 
 import os
@@ -9,51 +12,54 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
-READABLE: Final = (
-    "perfscope reads traces of the PyTorch profiler (.json, .json.gz), exports of Nsight Systems"
-    " (.sqlite) and its own run folders"
-)
-Heard = Callable[[int, int, int], None]
-"""Told (bytes of the file read, bytes of the file, bytes of text unpacked so far)."""
+ProgressCallback = Callable[[int, int, int], None]
+"""Called with (bytes of the file read, bytes of the file, bytes of uncompressed text so far)."""
+NO_PROCESS: Final = -1
 
 
 @dataclass(frozen=True)
-class Reading:
-    """One way of reading; `beside` is how many files are read at once."""
+class ReadingOptions:
+    """How traces are read."""
 
-    progress: Heard | None = None
-    kept: bool = False
-    process: int = -1
-    beside: int = 1
+    progress: ProgressCallback | None = None
+    use_cache: bool = False
+    """Whether the tables of large traces are cached, and read from the cache."""
+    process: int = NO_PROCESS
+    """The process that set the options. In a child of it nobody is informed of the progress."""
+    files_at_once: int = 1
+    """How many files are read at the same time, each with its share of the cores."""
 
 
-_ways = [Reading()]
-_of_thread = threading.local()
+_options_of_process = [ReadingOptions()]
+_options_of_thread = threading.local()
 
 
-def way() -> Reading:
-    """The way of reading now; nobody listens to the processes that read the other files of a
-    job.
-    """
-    found: Reading = getattr(_of_thread, "way", None) or _ways[-1]
-    return found if found.process == os.getpid() else Reading(None, found.kept)
+def reading_options() -> ReadingOptions:
+    """Return the options that apply to the calling thread."""
+    of_thread: ReadingOptions | None = getattr(_options_of_thread, "options", None)
+    options = of_thread or _options_of_process[-1]
+    if options.process == os.getpid():
+        return options
+    return ReadingOptions(use_cache=options.use_cache)
 
 
 @contextmanager
-def reading(progress: Heard | None = None, *, kept: bool = False) -> Iterator[None]:
-    """Read like this inside the `with`, on all threads."""
-    _ways.append(Reading(progress, kept, os.getpid()))
+def reading(progress: ProgressCallback | None = None, *, use_cache: bool = False) -> Iterator[None]:
+    """Apply these options inside the `with` block, on all threads."""
+    _options_of_process.append(ReadingOptions(progress, use_cache, os.getpid()))
     try:
         yield
     finally:
-        _ways.pop()
+        _options_of_process.pop()
 
 
-def one_of(beside: int, progress: Heard | None) -> Reading:
-    """The way of reading one of several files at once."""
-    return replace(way(), progress=progress, process=os.getpid(), beside=beside)
+def options_for_one_of(files_at_once: int, progress: ProgressCallback | None) -> ReadingOptions:
+    """Return the options for one of several files that are read at the same time."""
+    return replace(
+        reading_options(), progress=progress, process=os.getpid(), files_at_once=files_at_once
+    )
 
 
-def read_here(mine: Reading) -> None:
-    """On this thread read like this from now on."""
-    _of_thread.way = mine
+def set_thread_options(options: ReadingOptions) -> None:
+    """Apply these options to everything that the calling thread reads from now on."""
+    _options_of_thread.options = options

@@ -1,9 +1,10 @@
-"""Every table of a Trace: its columns, each with dtype, unit and one comment. A table is present
-whole, or absent with a reason.
+"""The tables of a Trace: the columns of each, with dtype, unit and a comment. `docs/tables.md` is
+generated from it.
 
-`ts` and `dur` are int64 nanoseconds from the job's time zero. Names are dictionary-coded (pandas
-`category`). A missing number is -1, a missing float NaN, a missing name NA; never a mixed column.
-`process` refers to `processes.process`.
+A table is present with all its columns, or absent with a reason. `ts` and `dur` are int64
+nanoseconds, `ts` from the job's time zero on. Names are dictionary-coded (pandas `category`). A
+missing number is -1, a missing float NaN, a missing name NA. `process` refers to
+`processes.process`.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ SCHEMA_VERSION: Final = 1
 
 @dataclass(frozen=True)
 class Column:
-    """One column: numpy dtype name or `category`, its unit ("" for none) and what it holds."""
+    """A column of a table. `dtype` is the name of a numpy dtype or `category`; `unit` is empty
+    where there is none.
+    """
 
     name: str
     dtype: str
@@ -22,39 +25,43 @@ class Column:
     comment: str
 
 
-TS: Final = Column("ts", "int64", "ns", "start, from the job's time zero")
+TS: Final = Column("ts", "int64", "ns", "start, counted from the job's time zero")
 DUR: Final = Column("dur", "int64", "ns", "duration")
-PROCESS: Final = Column("process", "int64", "", "code into `processes`")
-TID: Final = Column("tid", "int64", "", "kernel thread id, in the process's own pid namespace")
+PROCESS: Final = Column("process", "int64", "", "process code, see table `processes`")
+TID: Final = Column("tid", "int64", "", "thread id, in the pid namespace of the process")
 DEVICE: Final = Column("device", "int64", "", "number of the accelerator on its host, -1 unknown")
 STREAM: Final = Column("stream", "int64", "", "stream (queue) of the device, -1 unknown")
 CORRELATION: Final = Column(
-    "correlation", "int64", "", "id that ties a launch to what it started, -1 none"
+    "correlation", "int64", "", "id that a launch shares with the work it started, -1 none"
 )
 HOST: Final = Column("host", "category", "", "host name")
-LAUNCH: Final = Column("launch", "int64", "", "row of `launches` that started it, -1 unknown")
+LAUNCH: Final = Column("launch", "int64", "", "row of its launch in `launches`, -1 unknown")
 
 TABLES: Final[dict[str, tuple[Column, ...]]] = {
     "processes": (
-        Column("process", "int64", "", "code, unique in the job"),
+        Column("process", "int64", "", "process code, unique in the job"),
         Column("host", "category", "", "host name"),
-        Column("boot_id", "category", "", "the kernel's boot id: a pid means nothing across boots"),
-        Column("pid", "int64", "", "pid as the agent sees it"),
-        Column("ns_pid", "int64", "", "pid in the process's own namespace"),
+        Column(
+            "boot_id", "category", "", "boot id of the kernel; pids are unique within one boot only"
+        ),
+        Column("pid", "int64", "", "pid in the pid namespace of the agent"),
+        Column("ns_pid", "int64", "", "pid in the pid namespace of the process"),
         Column(
             "start_ticks", "int64", "ticks", "start time since boot, field 22 of /proc/PID/stat"
         ),
-        Column("parent", "int64", "", "code of the parent process, -1 when outside the job"),
+        Column(
+            "parent", "int64", "", "process code of the parent, -1 when it is not part of the job"
+        ),
         Column("role", "category", "", "main, loader-worker, launcher or other"),
-        Column("rank", "int64", "", "global rank, 0 when there is only one"),
+        Column("rank", "int64", "", "global rank, 0 in a job with one rank"),
         Column("local_rank", "int64", "", "rank on this host"),
-        Column("worker", "int64", "", "loader worker id, -1 for others"),
-        Column("name", "category", "", "short command name for people"),
+        Column("worker", "int64", "", "id of a data-loader worker, -1 for other processes"),
+        Column("name", "category", "", "short name of the command"),
     ),
     "devices": (
         PROCESS,
         DEVICE,
-        Column("name", "category", "", "product name as the driver says it"),
+        Column("name", "category", "", "product name that the driver reports"),
         Column("kind", "category", "", "cuda, hip or mtia"),
         Column("memory_bytes", "int64", "bytes", "memory of the device, -1 unknown"),
         Column("multiprocessors", "int64", "", "SMs or compute units, -1 unknown"),
@@ -63,26 +70,28 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
         PROCESS,
         Column("rank", "int64", "", "global rank"),
         Column("world_size", "int64", "", "ranks of the job, -1 unknown"),
-        Column("backend", "category", "", "nccl, gloo ... NA unknown"),
-        Column("source", "category", "", "file the rank was read from"),
+        Column(
+            "backend", "category", "", "backend of torch.distributed (nccl, gloo ...), NA unknown"
+        ),
+        Column("source", "category", "", "file that the rank was read from"),
         Column(
             "clock_offset_ns",
             "int64",
             "ns",
-            "added to the recorded times to bring them to the job's clock",
+            "offset that was added to the recorded times",
         ),
         Column(
             "clock_residual_ns",
             "int64",
             "ns",
-            "what the alignment leaves unexplained, -1 not aligned",
+            "remaining error of the clock alignment, -1 not aligned",
         ),
     ),
     "threads": (
         PROCESS,
         TID,
         Column("name", "category", "", "thread name"),
-        Column("main", "bool", "", "the process's main thread"),
+        Column("main", "bool", "", "whether it is the main thread of the process"),
     ),
     "loader": (
         PROCESS,
@@ -90,21 +99,33 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
         TS,
         DUR,
         Column(
-            "kind", "category", "", "next (a wait for one batch) or start (an iterator is built)"
+            "kind", "category", "", "next (wait for one batch) or start (creation of an iterator)"
         ),
-        Column("iterator", "int64", "", "code of the iterator: one pass over a loader"),
-        Column("loader", "int64", "", "code of the loader the iterator belongs to"),
-        Column("workers", "int64", "", "worker processes of this loader; 0 means in-process"),
+        Column(
+            "iterator", "int64", "", "code of the iterator; each pass over a loader has its own"
+        ),
+        Column("loader", "int64", "", "code of the loader that the iterator belongs to"),
+        Column(
+            "workers",
+            "int64",
+            "",
+            "worker processes of the loader; 0: batches are made in the training process",
+        ),
         Column(
             "prefetch",
             "int64",
             "batches",
-            "how far ahead each worker may be (prefetch_factor), -1 unknown",
+            "batches that each worker prepares in advance (prefetch_factor), -1 unknown",
         ),
-        Column("queue_depth", "int64", "batches", "batches ready when asked, -1 unknown"),
-        Column("end", "int64", "", "1 when the iterator was exhausted: no batch came"),
-        Column("cpu_before_ns", "int64", "ns", "CPU time of the thread when it asked"),
-        Column("cpu_after_ns", "int64", "ns", "CPU time of the thread when it had its batch"),
+        Column(
+            "queue_depth",
+            "int64",
+            "batches",
+            "batches that were ready when the wait began, -1 unknown",
+        ),
+        Column("end", "int64", "", "1 when the iterator was exhausted and returned no batch"),
+        Column("cpu_before_ns", "int64", "ns", "CPU time of the thread when the wait began"),
+        Column("cpu_after_ns", "int64", "ns", "CPU time of the thread when the wait ended"),
     ),
     "fetches": (
         PROCESS,
@@ -112,13 +133,15 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
         TS,
         DUR,
         Column("worker", "int64", "", "worker id, -1 in the training process"),
-        Column("dataset_ns", "int64", "ns", "time in the dataset (reading and decoding)"),
+        Column("dataset_ns", "int64", "ns", "time in the dataset, which reads and decodes"),
         Column("collate_ns", "int64", "ns", "time in collate_fn"),
         Column("cpu_ns", "int64", "ns", "CPU time of the thread"),
-        Column("run_delay_ns", "int64", "ns", "runnable but waiting for a core"),
-        Column("read_bytes", "int64", "bytes", "read from block devices by the process"),
-        Column("major_faults", "int64", "", "page faults that had to read"),
-        Column("samples", "int64", "", "items in the batch, -1 unknown"),
+        Column(
+            "run_delay_ns", "int64", "ns", "time in which the thread was runnable and had no core"
+        ),
+        Column("read_bytes", "int64", "bytes", "bytes that the process read from block devices"),
+        Column("major_faults", "int64", "", "page faults that read from storage"),
+        Column("samples", "int64", "", "samples in the batch, -1 unknown"),
     ),
     "ranges": (
         PROCESS,
@@ -129,25 +152,30 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
             "category",
             "category",
             "",
-            "forward, backward, optimizer, scaler, checkpoint, gc, sync, nvtx, step"
-            " (`scope.step()`: it ends there); of foreign traces: step (marked by the profiler),"
-            " annotation, nvtx, python (a function), overhead (the profiler's own), os and library"
-            " (a call into the system, into cuBLAS or cuDNN), driver (CUDA's own work or wait:"
-            " loading a module, a full command buffer)",
+            "forward, backward, optimizer, scaler, checkpoint, gc, sync, nvtx, step (the end of a"
+            " step, from `perfscope.step()`); in profiler traces: step (a mark of the profiler),"
+            " annotation, nvtx, python (a function), overhead (of the profiler), os (a system"
+            " call), library (a call of cuBLAS or cuDNN), driver (work of the CUDA driver, such as"
+            " loading a module, or a wait for its full command buffer)",
         ),
-        Column("name", "category", "", "class or function name"),
+        Column("name", "category", "", "name of the class, function or range"),
         Column(
-            "object", "int64", "", "code of the module or optimizer, GC generation, -1 for none"
+            "object",
+            "int64",
+            "",
+            "code of the module or optimizer, generation of a garbage collection, -1 none",
         ),
         Column(
             "value",
             "int64",
             "",
-            "bytes of a checkpoint, training flag of a forward, collected objects of a GC; -1"
-            " unknown",
+            "bytes of a checkpoint, training flag of a forward pass, objects that a garbage"
+            " collection freed, -1 unknown",
         ),
-        Column("label", "category", "", "NVTX category, `#N` for one without a name; NA for none"),
-        Column("payload", "float64", "", "number that the program gave along (NVTX), NaN for none"),
+        Column("label", "category", "", "NVTX category, `#N` for one without a name, NA none"),
+        Column(
+            "payload", "float64", "", "number that the program attached to an NVTX range, NaN none"
+        ),
     ),
     "copies": (
         PROCESS,
@@ -155,14 +183,19 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
         TS,
         DUR,
         Column("direction", "category", "", "h2d, d2h, d2d, h2h, p2p or memset"),
-        Column("bytes", "int64", "bytes", "size"),
-        Column("pinned", "int64", "", "1 when the host side is pinned, 0 not, -1 unknown"),
-        Column("non_blocking", "int64", "", "1 when asked so, -1 unknown"),
+        Column("bytes", "int64", "bytes", "size of the copy"),
+        Column(
+            "pinned",
+            "int64",
+            "",
+            "1 when the host memory is pinned, 0 when it is pageable, -1 unknown",
+        ),
+        Column("non_blocking", "int64", "", "1 when called with `non_blocking=True`, -1 unknown"),
         Column(
             "device",
             "int64",
             "",
-            "number of the accelerator; -1: the row is the call on the host, not the transfer",
+            "number of the accelerator on its host; -1: the row is the call on the host",
         ),
         STREAM,
         CORRELATION,
@@ -173,30 +206,30 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
         TID,
         TS,
         DUR,
-        Column("name", "category", "", "operator, as torch names it"),
-        Column("parent", "int64", "", "row of the operator around it on its thread, -1 outermost"),
+        Column("name", "category", "", "name of the operator in torch"),
+        Column("parent", "int64", "", "row of the operator that called it, -1 none"),
         Column(
             "sequence",
             "int64",
             "",
-            "autograd sequence number, the same in forward and backward; -1 none",
+            "autograd sequence number, equal in forward and backward pass, -1 none",
         ),
         Column(
             "forward_tid",
             "int64",
             "",
-            "torch's number of the thread that ran the forward; above 0 in backward only",
+            "torch's number of the thread of the forward pass; above 0 in the backward pass only",
         ),
-        Column("shapes", "category", "", "sizes of the inputs as JSON, NA not recorded"),
-        Column("dtypes", "category", "", "types of the inputs as JSON, NA not recorded"),
+        Column("shapes", "category", "", "shapes of the inputs as JSON, NA not recorded"),
+        Column("dtypes", "category", "", "dtypes of the inputs as JSON, NA not recorded"),
         Column(
-            "strides", "category", "", "strides of the inputs as JSON, in elements, NA not recorded"
+            "strides", "category", "", "strides of the inputs in elements, as JSON, NA not recorded"
         ),
         Column(
             "concrete",
             "category",
             "",
-            "values of the inputs that are no tensors, as JSON, NA not recorded",
+            "values of the inputs that are not tensors, as JSON, NA not recorded",
         ),
     ),
     "launches": (
@@ -204,10 +237,10 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
         TID,
         TS,
         DUR,
-        Column("name", "category", "", "runtime or driver call"),
+        Column("name", "category", "", "name of the CUDA runtime or driver call"),
         Column("kind", "category", "", "kernel, graph, copy, memset, sync, memory or other"),
         CORRELATION,
-        Column("op", "int64", "", "row of the innermost operator around it, -1 none"),
+        Column("op", "int64", "", "row of the innermost operator that made the call, -1 none"),
     ),
     "kernels": (
         PROCESS,
@@ -215,15 +248,15 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
         STREAM,
         TS,
         DUR,
-        Column("name", "category", "", "kernel"),
+        Column("name", "category", "", "name of the kernel"),
         Column("kind", "category", "", "compute or communication"),
         CORRELATION,
         LAUNCH,
-        Column("graph", "bool", "", "started by a graph launch"),
+        Column("graph", "bool", "", "whether a graph launch started it"),
         Column("blocks", "int64", "", "thread blocks (workgroups) of the launch, -1 unknown"),
-        Column("threads", "int64", "", "threads of a block, -1 unknown"),
+        Column("threads", "int64", "", "threads per block, -1 unknown"),
         Column(
-            "occupancy_percent", "int64", "%", "occupancy that the profiler estimates, -1 unknown"
+            "occupancy_percent", "int64", "%", "occupancy estimated by the profiler, -1 unknown"
         ),
     ),
     "collectives": (
@@ -238,31 +271,31 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
             "",
             "all_reduce, all_gather, reduce_scatter, broadcast, all_to_all, send, recv ...",
         ),
-        Column("in_bytes", "int64", "bytes", "input of this rank, -1 unknown"),
-        Column("out_bytes", "int64", "bytes", "output of this rank, -1 unknown"),
+        Column("in_bytes", "int64", "bytes", "input bytes of this rank, -1 unknown"),
+        Column("out_bytes", "int64", "bytes", "output bytes of this rank, -1 unknown"),
         Column("dtype", "category", "", "element type, NA unknown"),
-        Column("group", "category", "", "process group: its name and ranks, NA unknown"),
-        Column("group_size", "int64", "", "ranks of the group, -1 unknown"),
-        Column("kernel", "int64", "", "row of `kernels`"),
+        Column("group", "category", "", "name and ranks of the process group, NA unknown"),
+        Column("group_size", "int64", "", "number of ranks in the group, -1 unknown"),
+        Column("kernel", "int64", "", "row of its kernel in `kernels`"),
     ),
     "memory": (
         PROCESS,
         DEVICE,
         TS,
-        Column("bytes", "int64", "bytes", "allocated (above 0) or freed (below 0)"),
-        Column("allocated_bytes", "int64", "bytes", "in use by tensors afterwards"),
-        Column("reserved_bytes", "int64", "bytes", "held by the allocator afterwards"),
+        Column("bytes", "int64", "bytes", "bytes allocated (positive) or freed (negative)"),
+        Column("allocated_bytes", "int64", "bytes", "bytes in use by tensors afterwards"),
+        Column("reserved_bytes", "int64", "bytes", "bytes reserved by the allocator afterwards"),
     ),
     "stacks": (
         PROCESS,
         TID,
         TS,
-        Column("weight_ns", "int64", "ns", "time this sample stands for"),
+        Column("weight_ns", "int64", "ns", "time that the sample represents"),
         Column(
             "stack",
             "category",
             "",
-            "frames from the outermost, `function (file:line)`, joined by `;`",
+            "frames `function (file:line)`, outermost first, separated by `;`",
         ),
     ),
     "thread_states": (
@@ -281,9 +314,9 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
             "process",
             "int64",
             "",
-            "code into `processes`; the host is -1, those of several hosts -1, -2 ...",
+            "process code; -1 for the host, and -1, -2 ... for the hosts of a job on several",
         ),
-        Column("tid", "int64", "", "thread, -1 for the whole process or host"),
+        Column("tid", "int64", "", "thread id, -1 for the whole process or host"),
         TS,
         Column(
             "name",
@@ -295,7 +328,7 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
             "value",
             "float64",
             "",
-            "reading; names in _ns, _bytes, _count are cumulative unless said",
+            "value; names that end in _ns, _bytes or _count are cumulative unless noted",
         ),
     ),
     "device_counters": (
@@ -306,53 +339,60 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
             "name",
             "category",
             "",
-            "what was read: traces/device_counters.py says unit and kind of each name",
+            "name of the counter; the table of names below has its unit and kind",
         ),
-        Column("value", "float64", "", "reading; of a mean: over the interval that ends at ts"),
+        Column("value", "float64", "", "value; a mean is over the interval that ends at `ts`"),
     ),
     "device_processes": (
         HOST,
         DEVICE,
-        Column("process", "int64", "", "code into `processes`, -1: it is not of this job"),
-        Column("pid", "int64", "", "as the driver says it"),
-        Column("name", "category", "", "command name, NA not to be seen from here"),
-        Column("user", "category", "", "who runs it, NA not to be seen from here"),
+        Column(
+            "process", "int64", "", "process code, -1 for a process that is not part of the job"
+        ),
+        Column("pid", "int64", "", "pid that the driver reports"),
+        Column("name", "category", "", "name of the command, NA not visible to the agent"),
+        Column("user", "category", "", "user that runs it, NA not visible to the agent"),
         TS,
-        Column("memory_bytes", "int64", "bytes", "of the device, -1 unknown"),
+        Column("memory_bytes", "int64", "bytes", "device memory in use, -1 unknown"),
         Column(
             "sm_share",
             "float64",
             "",
-            "of the time its kernels ran (not of the SMs), since the last look; NaN unknown",
+            "share of the time since the last sample in which its kernels ran, NaN unknown",
         ),
-        Column("cpu_node", "int64", "", "NUMA node of the core its main thread ran on, -1 unknown"),
+        Column(
+            "cpu_node", "int64", "", "NUMA node of the core that ran its main thread, -1 unknown"
+        ),
     ),
     "device_gaps": (
         HOST,
-        Column("device", "int64", "", "number of the accelerator on its host, -1 all of them"),
+        Column("device", "int64", "", "number of the accelerator on its host, -1 for all"),
         TS,
         DUR,
-        Column("reason", "category", "", "why nothing could be read meanwhile"),
+        Column("reason", "category", "", "why no counters could be read in this interval"),
     ),
     "network_counters": (
         HOST,
-        Column("port", "category", "", "`eth0`, or `mlx5_0/1`: adapter and port"),
+        Column("port", "category", "", "interface (`eth0`), or adapter and port (`mlx5_0/1`)"),
         TS,
         Column(
-            "name", "category", "", "rx_bytes, tx_bytes, errors by their kernel's name: cumulative"
+            "name", "category", "", "rx_bytes, tx_bytes, and errors by the kernel's name for them"
         ),
-        Column("value", "float64", "", "reading"),
+        Column("value", "float64", "", "cumulative value"),
     ),
     "steps": (
         PROCESS,
         Column("rank", "int64", "", "global rank"),
-        Column("index", "int64", "", "number within the recording, from 0"),
+        Column("index", "int64", "", "number of the step in the recording, from 0"),
         TS,
         DUR,
         Column("phase", "category", "", "train, eval, inference or warmup"),
-        Column("micro_steps", "int64", "", "batches in the step (gradient accumulation)"),
+        Column("micro_steps", "int64", "", "batches per step (gradient accumulation)"),
         Column(
-            "distorted", "bool", "", "in or next to a disturbance of ours: never used for times"
+            "distorted",
+            "bool",
+            "",
+            "whether recording disturbed it; such steps are not used for times",
         ),
     ),
     "counting_blocks": (
@@ -364,32 +404,34 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
         PROCESS,
         TS,
         DUR,
-        Column("begin", "int64", "ns", "torch's profiler is on, from the job's time zero"),
+        Column(
+            "begin", "int64", "ns", "start of the profiled part, counted from the job's time zero"
+        ),
         Column(
             "end",
             "int64",
             "ns",
-            "it is being ended; until ts + dur its trace is written and its memory given back",
+            "end of the profiled part; until ts + dur torch writes the trace and frees memory",
         ),
-        Column("steps", "int64", "", "whole steps inside, 0: the window is a part of a step"),
+        Column(
+            "steps", "int64", "", "complete steps in the window, 0 for a window within one step"
+        ),
         Column(
             "stall_ns",
             "int64",
             "ns",
-            "the longest step while it was ended, less a usual one inside; -1 unknown",
+            "longest step while the window was closed, less a usual one in it, -1 unknown",
         ),
         Column(
             "kept",
             "bool",
             "",
-            "its operators are in the tables: not a trial's, nor those of all but the newest"
+            "whether its operators are in the tables; false for a trial, and for all but the newest"
             " windows of a process",
         ),
     ),
 }
 
-# Columns that hold row numbers, and of which table: shifted where tables are put one behind the
-# other.
 ROW_NUMBERS: Final[dict[tuple[str, str], str]] = {
     ("ops", "parent"): "ops",
     ("launches", "op"): "ops",
@@ -397,3 +439,4 @@ ROW_NUMBERS: Final[dict[tuple[str, str], str]] = {
     ("copies", "launch"): "launches",
     ("collectives", "kernel"): "kernels",
 }
+"""Columns that hold row numbers of another table. They are shifted when tables are merged."""

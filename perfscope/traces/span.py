@@ -1,4 +1,4 @@
-"""First and last instant of tables, and their times counted from the first."""
+"""The first and the last instant of a set of tables."""
 
 from collections.abc import Iterable
 
@@ -6,19 +6,19 @@ import pandas as pd
 
 
 def span(tables: Iterable[pd.DataFrame]) -> tuple[int, int]:
-    """First and last instant of all events, ns of job time."""
-    first, last = [], []
+    """Return the first and the last instant of all events, in nanoseconds; (0, 0) without any."""
+    starts, ends = [], []
     for table in tables:
         if "ts" in table and len(table):
-            ends = table["ts"] + table["dur"] if "dur" in table else table["ts"]
-            first.append(int(table["ts"].min()))
-            last.append(int(ends.max()))
-    return (min(first), max(last)) if first else (0, 0)
+            end = table["ts"] + table["dur"] if "dur" in table else table["ts"]
+            starts.append(int(table["ts"].min()))
+            ends.append(int(end.max()))
+    return (min(starts), max(ends)) if starts else (0, 0)
 
 
 def on_job_time(tables: dict[str, pd.DataFrame]) -> int:
-    """Count the times of all tables from the first instant on; returns that instant as it was
-    recorded, ns.
+    """Shift the times of all tables in place, so that the first instant is 0. Return that instant
+    as it was recorded, in nanoseconds.
     """
     zero_ns, _ = span(tables.values())
     for table in tables.values():

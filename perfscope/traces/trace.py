@@ -1,6 +1,4 @@
-"""The Trace: an immutable snapshot of named columnar tables; facts are derived from it by pure
-functions and remembered.
-"""
+"""The Trace: an immutable set of tables of one recording, which everything is computed from."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,18 +10,19 @@ import pandas as pd
 
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.schema import TABLES
+from perfscope.traces.trace_kind import TraceKind
 
 Fact = TypeVar("Fact")
-
-PROFILER_TRACE = "trace"
-"""What the readers of profiler traces put in place of the instrumentation level of a recording."""
+PROFILED_WORK = ("ops", "kernels", "launches")
+"""Tables that a profiler fills with the operators and the device work of a run."""
 
 
 class Trace:
-    """Tables by name (see schema.py), the reasons of those absent, the manifests of its parts (one
-    a host).
+    """The tables of a recording by name (see schema.py), the reason for each table that is absent,
+    and one manifest per host.
 
-    `facts` are known beforehand: of a part what only the whole can tell.
+    `kind` is set by the reader and says which program made the recording. `facts` are values known
+    in advance: those of a part of a job that only the whole job can tell.
     """
 
     def __init__(
@@ -32,6 +31,7 @@ class Trace:
         absent: Mapping[str, str],
         manifests: Sequence[Manifest],
         *,
+        kind: TraceKind = TraceKind.RECORDING,
         span_ns: tuple[int, int] = (0, 0),
         torn: int = 0,
         clock_residual_ns: int = 0,
@@ -42,84 +42,89 @@ class Trace:
         self._absent = MappingProxyType(dict(absent))
         self._facts: dict[Callable[[Trace], Any], Any] = dict(facts)
         self.manifests = tuple(manifests)
+        self.kind = kind
         self.span_ns = span_ns
+        """First and last instant of the recording, in job time."""
         self.torn = torn
+        """How many records were damaged or incomplete."""
         self.clock_residual_ns = clock_residual_ns
+        """The largest error of the conversion of process clocks to job time."""
         self.path = path
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travels between processes without its facts, which are derived again where they are
-        wanted.
+        """Pickle the trace without its facts, which the other process computes when it needs
+        them.
         """
-        rest = {
+        options = {
+            "kind": self.kind,
             "span_ns": self.span_ns,
             "torn": self.torn,
             "clock_residual_ns": self.clock_residual_ns,
             "path": self.path,
         }
-        return _rebuilt, (dict(self._tables), dict(self._absent), self.manifests, rest)
-
-    def has(self, name: str) -> bool:
-        """Is the table there?"""
-        return name in self._tables
+        return _unpickled, (dict(self._tables), dict(self._absent), self.manifests, options)
 
     @property
     def manifest(self) -> Manifest:
-        """The manifest of the first part: that of the only host, for a job on one."""
+        """The manifest of the first host, which for most jobs is the only one."""
         return self.manifests[0]
 
     @property
     def is_profiler_trace(self) -> bool:
-        """Whether a profiler wrote it: torch.profiler or Nsight Systems."""
-        return self.manifest.depth == PROFILER_TRACE
+        """Whether torch.profiler or Nsight Systems recorded it, and not perfscope."""
+        return self.kind is TraceKind.PROFILER
 
     @property
     def has_profiled_work(self) -> bool:
-        """Whether a profiler recorded operators or devices throughout: then the time budget is
-        theirs.
+        """Whether operators or device work were profiled throughout the recording, so that the time
+        budget is computed from them.
 
-        Not in a recording of our own, whose windows give proportions only; and not in a profiler's
-        trace with nothing but ranges, which is judged by these as a recording is.
+        False for a recording of perfscope, whose windows of torch's profiler cover a few steps, and
+        for a profiler trace that has nothing but ranges. Both are diagnosed from their ranges.
         """
-        return self.is_profiler_trace and any(
-            self.has(name) for name in ("ops", "kernels", "launches")
-        )
+        return self.is_profiler_trace and any(self.has(name) for name in PROFILED_WORK)
+
+    def has(self, name: str) -> bool:
+        """Return whether the trace has a table."""
+        return name in self._tables
 
     def table(self, name: str) -> pd.DataFrame | None:
-        """The table, not to be changed, or None when it is absent. Raises KeyError for a name that
-        no trace can have.
+        """Return a table, which the caller must not change, or None when it is absent.
+
+        Raises KeyError for a name that is not in the schema.
         """
         if name not in TABLES:
             raise KeyError(name)
         return self._tables.get(name)
 
     def why_absent(self, name: str) -> str:
-        """Why a table is not there."""
+        """Return the reason why a table is absent."""
         return self._absent.get(name, "not recorded")
 
     def fact(self, derive: Callable[["Trace"], Fact]) -> Fact:
-        """What `derive` makes of this trace, computed once; the function itself is the key."""
+        """Return `derive(self)`, computed once per trace and function."""
         if derive not in self._facts:
             self._facts[derive] = derive(self)
-        found: Fact = self._facts[derive]
-        return found
+        value: Fact = self._facts[derive]
+        return value
 
 
-def _rebuilt(tables: Any, absent: Any, manifests: Any, rest: dict[str, Any]) -> Trace:
-    return Trace(tables, absent, manifests, **rest)
+def _unpickled(tables: Any, absent: Any, manifests: Any, options: dict[str, Any]) -> Trace:
+    return Trace(tables, absent, manifests, **options)
 
 
-def unlabelled(count: int) -> dict[str, Any]:
-    """The columns of `ranges` that only NVTX fills, of rows that are none of it."""
-    nothing = pd.Categorical.from_codes(
+def without_nvtx_values(count: int) -> dict[str, Any]:
+    """Return the columns of `ranges` that only NVTX fills, for `count` rows of other ranges."""
+    no_labels = pd.Categorical.from_codes(
         np.full(count, -1, np.int8), categories=pd.Index([], dtype=str)
     )
-    return {"label": nothing, "payload": np.full(count, np.nan)}
+    return {"label": no_labels, "payload": np.full(count, np.nan)}
 
 
 def framed(name: str, columns: Mapping[str, Any]) -> pd.DataFrame:
-    """A table of the schema from its columns: declared order and dtypes. Raises KeyError when a
-    column is missing.
+    """Return a table of the schema with these columns, in the declared order and with the declared
+    types. Raises KeyError when a column is missing.
     """
-    frame = pd.DataFrame({one.name: columns[one.name] for one in TABLES[name]}, copy=False)
-    return frame.astype({one.name: one.dtype for one in TABLES[name]})
+    schema = TABLES[name]
+    frame = pd.DataFrame({column.name: columns[column.name] for column in schema}, copy=False)
+    return frame.astype({column.name: column.dtype for column in schema})

@@ -1,4 +1,4 @@
-"""A trace as a folder of tables: what the formats with one file a table share."""
+"""Writes a trace as a folder with one file per table, for the formats that have such files."""
 
 import errno
 from collections.abc import Callable
@@ -13,64 +13,66 @@ from perfscope.traces.schema import SCHEMA_VERSION, TABLES
 from perfscope.traces.trace import Trace
 
 HEADING = "# Tables of a trace, exported by perfscope"
+Tables = dict[str, pd.DataFrame]
 
 
 def write_tables(
     trace: Trace, folder: Path, suffix: str, write: Callable[[str, pd.DataFrame, BinaryIO], None]
 ) -> None:
-    """Write every table, `manifests.json` with who was recorded, and a README.md that says what
-    every column holds.
+    """Write every table with `write`, the manifests, and a README.md that describes the columns.
 
-    The folder is created and then held open: whoever owns the one above cannot lead the files
-    elsewhere. Raises OSError.
+    The folder stays open after it was created, so that nobody who can rename it can redirect the
+    files. Raises OSError.
     """
-    there = {name: frame for name in TABLES if (frame := trace.table(name)) is not None}
+    tables = {name: table for name in TABLES if (table := trace.table(name)) is not None}
     held = create_run_folder(folder)
     try:
-        for name, frame in there.items():
+        for name, table in tables.items():
             with open(held.create(f"{name}{suffix}"), "wb") as file:
-                write(name, frame, file)
+                write(name, table, file)
+        manifests = msgspec.json.encode(list(trace.manifests))
         with open(held.create("manifests.json"), "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(list(trace.manifests)), indent=2))
+            file.write(msgspec.json.format(manifests, indent=2))
         with open(held.create("README.md"), "wb") as file:
-            file.write(readme(trace, there, suffix).encode("utf-8", "replace"))
+            file.write(readme_text(trace, tables, suffix).encode("utf-8", "replace"))
         if not held.is_at(folder):
             raise OSError(errno.ESTALE, "the folder was replaced while it was written")
     finally:
         held.close()
 
 
-def readme(trace: Trace, there: dict[str, pd.DataFrame], suffix: str) -> str:
-    lines = [HEADING, ""]
-    lines.append(
-        f"Format {SCHEMA_VERSION}. `ts` and `dur` are nanoseconds from the job's time zero,"
-        " which is"
-    )
-    lines.append(
-        f"{trace.manifest.zero_realtime_ns} ns of Unix time (0: not known). A missing number is -1,"
-        " a missing name empty."
-    )
-    lines.append(
-        "`process` refers to `processes`; `launch`, `op`, `parent` and `kernel` are row numbers,"
-        " from 0."
-    )
-    for name, frame in there.items():
-        lines += [
-            "",
-            f"## {name}{suffix}: {len(frame)} rows",
-            "",
-            "| column | type | unit | what it holds |",
-            "|---|---|---|---|",
-        ]
-        types = {"category": "name"}
-        lines += [
-            f"| {c.name} | {types.get(c.dtype, c.dtype)} | {c.unit} | {c.comment} |"
-            for c in TABLES[name]
-        ]
-    lines += ["", "## Not there", ""]
-    lines += [
+def readme_text(trace: Trace, tables: Tables, suffix: str) -> str:
+    """Return the README.md of the folder."""
+    sections = [introduction(trace)]
+    sections += [table_section(name, len(table), suffix) for name, table in tables.items()]
+    absent = [
         f"- {name}: {' '.join(trace.why_absent(name).split())}"
         for name in TABLES
-        if name not in there
+        if name not in tables
     ]
-    return "\n".join(lines) + "\n"
+    sections.append("\n".join(["## Absent tables", "", *absent]))
+    return "\n\n".join(sections) + "\n"
+
+
+def introduction(trace: Trace) -> str:
+    """Return the heading of the README.md and what applies to all tables."""
+    zero_ns = trace.manifest.zero_realtime_ns
+    return f"""{HEADING}
+
+Format {SCHEMA_VERSION}. `ts` and `dur` are nanoseconds. `ts` counts from the job's time zero,
+which is {zero_ns} ns of Unix time (0: unknown). A missing number is -1, a missing name is empty.
+`process` refers to `processes`. `launch`, `op`, `parent` and `kernel` are row numbers, from 0."""
+
+
+def table_section(name: str, row_count: int, suffix: str) -> str:
+    """Return the section of one table."""
+    lines = [
+        f"## {name}{suffix}: {row_count} rows",
+        "",
+        "| column | type | unit | meaning |",
+        "|---|---|---|---|",
+    ]
+    for column in TABLES[name]:
+        type_name = "name" if column.dtype == "category" else column.dtype
+        lines.append(f"| {column.name} | {type_name} | {column.unit} | {column.comment} |")
+    return "\n".join(lines)

@@ -1,12 +1,13 @@
-"""From a run folder to an answer: JSON, terminal view, HTML report."""
+"""The way from a run folder or a trace to an answer: JSON, terminal view, HTML report."""
 
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perfscope.errors import PerfscopeError
+from perfscope.errors import PerfscopeError, UsageError
 from perfscope.ui.json_text import json_text
 from perfscope.ui.terminal.output import print_line
 
@@ -15,128 +16,213 @@ if TYPE_CHECKING:
     from perfscope.traces.trace import Trace
 
 
+STDOUT = Path("-")
+"""The place of JSON that goes to stdout."""
+
+
+@dataclass(frozen=True)
+class AnswerOptions:
+    """Where the answer to a trace goes."""
+
+    json: Path | None = None
+    """A file, `STDOUT` (then nothing else is printed there), or None."""
+    html: Path | None = None
+    ignored: tuple[str, ...] = ()
+    """Ids of findings that have no influence on the verdict."""
+    redact: bool = False
+    """Whether names of the user's own are replaced by hashes."""
+    verbose: bool = False
+    """Whether everything is printed, and not one screen of it."""
+
+    @property
+    def prints_json(self) -> bool:
+        """Whether stdout holds the diagnosis as JSON and nothing else."""
+        return self.json == STDOUT
+
+    @property
+    def json_file(self) -> Path | None:
+        """The file that the JSON is written to."""
+        return None if self.prints_json else self.json
+
+    @property
+    def files(self) -> list[Path]:
+        """The files to write."""
+        return [path for path in (self.json_file, self.html) if path is not None]
+
+
+def refuse_missing_folders(options: AnswerOptions) -> None:
+    """Raise UsageError where the folder of a file to write does not exist."""
+    for path in options.files:
+        folder = path.resolve().parent
+        if not folder.is_dir():
+            raise UsageError(
+                f"cannot write {path.name}: there is no folder {folder}. Create it, or name"
+                " another file."
+            )
+
+
 def answer(
     folder: Path,
-    *,
-    json: bool,
-    html: Path | None,
+    options: AnswerOptions,
     about_to_print: Callable[[], None] = lambda: None,
 ) -> int:
-    """Read the run, then as `answer_trace`. Raises UnreadableRun."""
+    """Read the run, then do what `answer_trace` does. Raises UnreadableRun."""
     from perfscope.traces.load import load
 
-    return answer_trace(load(folder), json=json, html=html, about_to_print=about_to_print)
+    return answer_trace(load(folder), options, about_to_print=about_to_print)
 
 
 def answer_trace(
     trace: "Trace",
+    options: AnswerOptions,
     *,
-    json: bool,
-    html: Path | None,
     kept_for: Path | None = None,
     about_to_print: Callable[[], None] = lambda: None,
 ) -> int:
-    """Diagnose the trace, show it on stdout and write the report; returns the exit code.
+    """Diagnose the trace, print the diagnosis and write the files; return the exit code.
 
-    With `kept_for`, the file that the trace was read from, the answer is kept for `answered_again`.
-    Raises PerfscopeError when the report cannot be written (the diagnosis is printed all the same).
+    With `kept_for`, the file that the trace was read from, the answer is cached for
+    `answered_again`. Raises PerfscopeError when a file cannot be written; the diagnosis is printed
+    even then.
     """
     from perfscope.analyzer.diagnose import diagnose
 
-    diagnosis = diagnose(trace)
-    unwritten = None
-    if html is not None:
-        try:
-            save(trace, diagnosis, html)
-        except PerfscopeError as error:
-            unwritten = error
+    trace = prepared(trace, options)
+    diagnosis = diagnose(trace, ignored=options.ignored)
+    error = write_files(trace, diagnosis, options)
     about_to_print()
-    print_answer(diagnosis, trace, json=json)
+    print_answer(diagnosis, trace, options)
     if kept_for is not None:
-        from perfscope.ui.kept_answer import keep_answer
-        from perfscope.ui.phrases import about
+        from perfscope.ui.answer_cache import keep_answer
+        from perfscope.ui.phrases import describe_subject
 
-        keep_answer(kept_for, about(diagnosis, trace), diagnosis)
-    if unwritten is not None:
-        raise unwritten
-    if html is not None:
-        print_line(f"wrote {html}", sys.stderr)
+        keep_answer(kept_for, describe_subject(trace), diagnosis)
+    if error is not None:
+        raise error
+    for path in options.files:
+        print_line(f"wrote {path}", sys.stderr)
     return 0
 
 
-def answered_again(path: Path, *, json: bool) -> bool:
-    """Print the answer that was kept for the trace at `path`; False when there is none that
-    counts.
-    """
-    from perfscope.ui.kept_answer import recalled_answer
+def prepared(trace: "Trace", options: AnswerOptions) -> "Trace":
+    """Return the trace to diagnose: the same, or redacted."""
+    if not options.redact:
+        return trace
+    from perfscope.traces.redacted_trace import redacted_trace
 
-    answer = recalled_answer(path)
-    if answer is not None:
-        print_answer(answer.diagnosis, None, json=json, who=answer.who)
-    return answer is not None
+    return redacted_trace(trace)
+
+
+def write_files(
+    trace: "Trace", diagnosis: "Diagnosis", options: AnswerOptions
+) -> PerfscopeError | None:
+    """Write the JSON and the report, where wanted; return the first error."""
+    error = None
+    try:
+        if options.html is not None:
+            save(trace, diagnosis, options.html)
+    except PerfscopeError as unwritten:
+        error = unwritten
+    try:
+        if options.json_file is not None:
+            write_json(diagnosis, options.json_file)
+    except PerfscopeError as unwritten:
+        error = error or unwritten
+    return error
+
+
+def answered_again(path: Path, options: AnswerOptions) -> bool:
+    """Print the cached answer for the trace at `path`; return False where there is none."""
+    from perfscope.ui.answer_cache import recalled_answer
+
+    cached = recalled_answer(path)
+    if cached is None:
+        return False
+    print_answer(cached.diagnosis, None, options, subject=cached.subject)
+    return True
 
 
 def print_answer(
-    diagnosis: "Diagnosis", trace: "Trace | None", *, json: bool, who: list[str] | None = None
+    diagnosis: "Diagnosis",
+    trace: "Trace | None",
+    options: AnswerOptions,
+    *,
+    subject: list[str] | None = None,
 ) -> None:
-    """On stdout."""
-    if json:
+    """Print the diagnosis on stdout, as JSON or for people."""
+    if options.prints_json:
         print_json(diagnosis)
     else:
         from perfscope.ui.terminal.diagnosis_view import show
 
-        show(diagnosis, trace, sys.stdout, who=who)
+        show(diagnosis, trace, sys.stdout, verbose=options.verbose, subject=subject)
 
 
 def while_shown(read: Callable[[], "Trace"], *, kept: bool) -> "Trace":
-    """What `read` reads; on stderr how far it is. `kept`: a large trace is kept for the next time,
-    or was.
-    """
+    """Return what `read` reads, with its progress on stderr; `kept` lets it use the cache."""
     from perfscope.traces.reading_options import reading
     from perfscope.ui.terminal.reading_bar import reading_bar
 
     with (
-        reading_bar(sys.stderr) as heard,
-        reading(heard, kept=kept),
-        ThreadPoolExecutor(1) as beside,
+        reading_bar(sys.stderr) as bar,
+        reading(bar, use_cache=kept),
+        ThreadPoolExecutor(1) as reader,
     ):
-        trace = beside.submit(read)
-        import perfscope.analyzer.diagnose  # noqa: F401  it takes its time to import: meanwhile the trace is read
+        future = reader.submit(read)
+        # Importing it takes long enough to be worth doing while the trace is read.
+        import perfscope.analyzer.diagnose  # noqa: F401
 
-        return trace.result()
+        return future.result()
 
 
-def report(folder: Path, path: Path, *, json: bool) -> int:
-    """Write the HTML report of a run folder; `json` prints the diagnosis too. Returns the exit
-    code; errors as above.
+def write_report_of_run(folder: Path, options: AnswerOptions) -> int:
+    """Write the report of a run folder, and the JSON if wanted; return the exit code.
+
+    Raises UnreadableRun, and PerfscopeError when a file cannot be written.
     """
-    trace, diagnosis = diagnosed(folder)
-    if json:
+    trace, diagnosis = load_and_diagnose(folder, options)
+    error = write_files(trace, diagnosis, options)
+    if options.prints_json:
         print_json(diagnosis)
-    save(trace, diagnosis, path)
-    print_line(f"wrote {path}", sys.stderr if json else sys.stdout)
+    if error is not None:
+        raise error
+    for path in options.files:
+        print_line(f"wrote {path}", sys.stderr if options.prints_json else sys.stdout)
     return 0
 
 
-def diagnosed(folder: Path) -> "tuple[Trace, Diagnosis]":
+def load_and_diagnose(folder: Path, options: AnswerOptions) -> "tuple[Trace, Diagnosis]":
+    """Return the trace of a run folder and its diagnosis."""
     from perfscope.analyzer.diagnose import diagnose
     from perfscope.traces.load import load
 
-    trace = load(folder)
-    return trace, diagnose(trace)
+    trace = prepared(load(folder), options)
+    return trace, diagnose(trace, ignored=options.ignored)
 
 
 def print_json(diagnosis: "Diagnosis") -> None:
+    """Print the diagnosis as JSON on stdout."""
     print(encoded(diagnosis))
 
 
 def encoded(diagnosis: "Diagnosis") -> str:
-    """The diagnosis as JSON, for people too."""
+    """Return the diagnosis as indented JSON."""
     return json_text(diagnosis, indent=2)
 
 
+def write_json(diagnosis: "Diagnosis", path: Path) -> None:
+    """Write the diagnosis as JSON. Raises PerfscopeError."""
+    from perfscope.ui.output_file import write_output
+
+    try:
+        write_output(path, encoded(diagnosis) + "\n")
+    except OSError as error:
+        raise PerfscopeError(f"cannot write {path}: {error.strerror}; name another file") from None
+
+
 def save(trace: "Trace", diagnosis: "Diagnosis", path: Path) -> None:
-    from perfscope.ui.report import write_report
+    """Write the HTML report. Raises PerfscopeError where the file cannot be written."""
+    from perfscope.ui.html.report import write_report
 
     try:
         write_report(trace, diagnosis, path)

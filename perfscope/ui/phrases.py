@@ -1,203 +1,274 @@
-"""What terminal view and pages say alike: who was looked at, what a part of the time is, what a
-finding costs and wins.
+"""Short texts that every screen shares: the recorded program, its speed, and what a finding costs.
+
+Nothing is computed here: the values are those of the diagnosis, formatted.
 """
 
 from typing import TYPE_CHECKING
 
 from perfscope.analyzer.categories import CATEGORY
-from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, Finding, Speedup
+from perfscope.analyzer.diagnosis import (
+    BudgetEntry,
+    Diagnosis,
+    Finding,
+    ProcessBudget,
+    Rate,
+    Speedup,
+)
 from perfscope.analyzer.number_text import digits, ms, percent, plural
 
 if TYPE_CHECKING:
     from perfscope.traces.trace import Trace
 
 NS_PER_MS = 1e6
+NS_PER_S = 1e9
+UNIT_NAMES = {"training-step": "step", "forward": "forward pass", "engine-iteration": "iteration"}
+SMALLEST_SHARE = 0.005
+"""Parts of a time budget below this share are not shown next to a bar."""
+MOST_NAMED = 2
+"""How many parts of a rank's time budget are written out next to its bar."""
+LARGEST_SPEEDUP_WITH_A_DECIMAL = 9.0
 
 
-def about(diagnosis: Diagnosis, trace: "Trace | None") -> list[str]:
-    """Who was looked at, on how much machine, for how long; the first part is the name."""
-    return [*subject(trace), *recording(diagnosis)]
+def describe_subject(trace: "Trace | None") -> list[str]:
+    """Return the name of the recorded program, then its workers, cores and devices.
 
-
-def subject(trace: "Trace | None") -> list[str]:
-    """`train.py (pid 41872)`, `2 loader workers`, `2 usable cores`; of a recorded trace the devices
-    in place of the last two.
+    For example `train.py (pid 41872)`, `2 data-loader workers`, `2 usable cores`.
     """
     processes = trace.table("processes") if trace is not None else None
     if trace is None or processes is None:
         return []
-    main = processes[processes["role"] == "main"]
-    name = str(main["name"].iloc[0]) if len(main) else f"pid {trace.manifest.target_pid}"
-    who = f"{name} (pid {int(main['pid'].iloc[0])})" if len(main) == 1 else name
-    hosts = [one.host for one in trace.manifests]
-    on = f" on {len(hosts)} hosts" if len(set(hosts)) > 1 else ""
-    words = [who if len(main) < 2 else f"{name} ({several(trace, len(main))}{on})"]
+    name = program_name(trace)
     if trace.is_profiler_trace:
-        return [*words, *devices(trace)]
+        return [name, *device_names(trace)]
     workers = int((processes["role"] == "loader-worker").sum())
-    words.append(plural(workers, "loader worker") if workers else "no loader workers")
-    cores = [one.usable_cores.cores for one in trace.manifests if one.usable_cores is not None]
-    return [*words, plural(sum(cores), "usable core")] if cores else words
+    worker_text = plural(workers, "data-loader worker") if workers else "no data-loader workers"
+    cores = [part.usable_cores.cores for part in trace.manifests if part.usable_cores is not None]
+    core_text = [plural(sum(cores), "usable core")] if cores else []
+    devices = [device.name for part in trace.manifests for device in part.devices]
+    return [name, worker_text, *core_text, *(counted(devices) or ["no GPU"])]
 
 
-def several(trace: "Trace", count: int) -> str:
-    """`2 ranks`; `3 processes, one after the other`: ranks of one job run at the same time."""
-    from perfscope.analyzer.run.local_ranks import (
-        mains_at_once,
-    )  # with pandas: an answer that was kept is told without
+def program_name(trace: "Trace") -> str:
+    """Return `train.py (pid 41872)`, or `train.py (4 ranks on 2 hosts)`."""
+    processes = trace.table("processes")
+    assert processes is not None
+    main = processes[processes["role"] == "main"]
+    if not len(main):
+        return f"pid {trace.manifest.target_pid}"
+    name = str(main["name"].iloc[0])
+    if len(main) == 1:
+        return f"{name} (pid {int(main['pid'].iloc[0])})"
+    hosts = {part.host for part in trace.manifests}
+    on_hosts = f" on {len(hosts)} hosts" if len(hosts) > 1 else ""
+    return f"{name} ({rank_count_text(trace, len(main))}{on_hosts})"
+
+
+def rank_count_text(trace: "Trace", count: int) -> str:
+    """Return `2 ranks`, or `3 processes, one after the other` where they do not overlap in time."""
+    # Imported late: it needs pandas, which an answer from the cache is printed without.
+    from perfscope.analyzer.run.local_ranks import mains_at_once
 
     at_once = count if trace.is_profiler_trace else trace.fact(mains_at_once)
     if at_once >= count:
         return f"{count} ranks"
-    return (
-        f"{count} processes,"
-        f" {'one after the other' if at_once < 2 else f'at most {at_once} at a time'}"
-    )
+    when = "one after the other" if at_once < 2 else f"at most {at_once} at a time"
+    return f"{count} processes, {when}"
 
 
-def devices(trace: "Trace") -> list[str]:
-    """`8 x NVIDIA H100`, or how many there are where the trace does not name them."""
+def device_names(trace: "Trace") -> list[str]:
+    """Return `8 x NVIDIA H100`, or the number of accelerators where the trace has no names."""
     table = trace.table("devices")
     if table is None:
         return ["no accelerator in the trace"]
-    named = (
-        table["name"]
-        .astype(object)
-        .where(table["name"].notna(), "accelerator")
-        .value_counts(sort=False)
-    )
-    return [str(name) if count == 1 else f"{count} x {name}" for name, count in named.items()]
+    if not table["name"].notna().any():
+        return [plural(len(table), "accelerator")]
+    names = table["name"].astype(object).where(table["name"].notna(), "unnamed accelerator")
+    return counted([str(name) for name in names])
 
 
-def recording(diagnosis: Diagnosis) -> list[str]:
-    """`20 s`, `188 steps of 106 ms (p95 121 ms)`."""
+def counted(names: list[str]) -> list[str]:
+    """Return each different name once, with its count where it occurs more often."""
+    counts = {name: names.count(name) for name in names}
+    return [name if count == 1 else f"{count} x {name}" for name, count in counts.items()]
+
+
+def recording_text(diagnosis: Diagnosis) -> list[str]:
+    """Return the steps and the rates of the recording that are known.
+
+    For example `292 steps in 10.1 s`, `33.9 ms/step (p95 34.8 ms)`, `1,850 samples/s`.
+    """
     steps = diagnosis.steps
-    words = [f"{digits(diagnosis.span_s)} s"]
-    if steps.mean_ms is not None:
-        p95 = f" (p95 {ms(steps.p95_ms * NS_PER_MS)})" if steps.p95_ms is not None else ""
-        words.append(f"{plural(steps.count, 'step')} of {ms(steps.mean_ms * NS_PER_MS)}{p95}")
-    return words
+    span = f"{digits(diagnosis.span_s)} s"
+    if steps.mean_ms is None:
+        return [f"no complete steps in {span}", *rate_texts(diagnosis)]
+    unit = UNIT_NAMES.get(steps.unit, "step")
+    p95 = f" (p95 {ms(steps.p95_ms * NS_PER_MS)})" if steps.p95_ms is not None else ""
+    per_step = f"{ms(steps.mean_ms * NS_PER_MS)}/{unit}{p95}"
+    return [f"{plural(steps.count, unit)} in {span}", per_step, *rate_texts(diagnosis)]
 
 
-def bound_by(diagnosis: Diagnosis) -> str:
-    """`bound by input, 78 % of the time`."""
+def rate_texts(diagnosis: Diagnosis) -> list[str]:
+    """Return the known samples and tokens per second, and the known MFU."""
+    rates = diagnosis.throughput
+    found = []
+    if rates.samples_per_s.value is not None:
+        found.append(f"{large_number(rates.samples_per_s.value)} samples/s")
+    if rates.tokens_per_s.value is not None:
+        found.append(f"{large_number(rates.tokens_per_s.value)} tokens/s")
+    if rates.mfu.value is not None:
+        found.append(f"{percent(rates.mfu.value)} MFU")
+    return found
+
+
+def unknown_rates(diagnosis: Diagnosis) -> list[tuple[str, str]]:
+    """Return the name of each rate that is not known, and the reason."""
+    rates: dict[str, Rate] = {
+        "steps/s": diagnosis.throughput.steps_per_s,
+        "samples/s": diagnosis.throughput.samples_per_s,
+        "tokens/s": diagnosis.throughput.tokens_per_s,
+        "MFU": diagnosis.throughput.mfu,
+    }
+    unknown = {name: rate for name, rate in rates.items() if rate.value is None}
+    return [(name, rate.reason or "not known") for name, rate in unknown.items()]
+
+
+def large_number(value: float) -> str:
+    """Return three significant digits, or all digits before the point with separators: `1,850`."""
+    return f"{value:,.0f}" if value >= 1000 else digits(value)
+
+
+def verdict_title(diagnosis: Diagnosis) -> str:
+    """Return the headline of the verdict with its confidence."""
+    verdict = diagnosis.verdict
+    if verdict.confidence <= 0:
+        return verdict.headline
+    return f"{verdict.headline} (confidence {verdict.confidence:.2f})"
+
+
+def bound_by_text(diagnosis: Diagnosis) -> str:
+    """Return `input, 78 % of step time (confidence 0.93)`; the confidence is its own."""
     bound = diagnosis.bound_by
     if bound.id == "unknown":
-        return "what bounds it is not known"
-    share = f", {percent(bound.share)} of the time" if bound.share is not None else ""
-    return f"bound by {bound.id.replace('-', ' ')}{share}"
+        return "unknown"
+    name = bound.id.replace("-", " ")
+    share = f", {percent(bound.share)} {scope_of_budget(diagnosis)}" if bound.share else ""
+    return f"{name}{share} (confidence {bound.confidence:.2f})"
 
 
-def step_ms(diagnosis: Diagnosis) -> float | None:
-    """The mean step where the budget is of the steps; None where it is of the whole span."""
+def scope_of_budget(diagnosis: Diagnosis) -> str:
+    """Return the time that the shares of the time budget are parts of."""
+    return "of step time" if diagnosis.budget_over == "steps" else "of the recording"
+
+
+def mean_step_ms(diagnosis: Diagnosis) -> float | None:
+    """Return the mean step, None where the time budget is that of the whole recording."""
     return diagnosis.steps.mean_ms if diagnosis.budget_over == "steps" else None
 
 
-def label(category: str) -> str:
+def category_label(category: str) -> str:
+    """Return the label of a category of the time budget."""
     return CATEGORY[category].label
 
 
-def time_of(part: BudgetEntry, mean_ms: float | None) -> str:
-    """A part of the budget in the reader's unit: ms of a step, or seconds where there are no
-    steps.
-    """
-    return ms(part.share * mean_ms * NS_PER_MS) if mean_ms is not None else ms(part.seconds * 1e9)
+def part_time(part: BudgetEntry, mean_ms: float | None) -> str:
+    """Return the time of a part: per step, or in all where there are no steps."""
+    if mean_ms is None:
+        return ms(part.seconds * NS_PER_S)
+    return ms(part.share * mean_ms * NS_PER_MS)
 
 
-def amount(part: BudgetEntry, mean_ms: float | None) -> str:
-    """`39 ms (78 %)`."""
-    return f"{time_of(part, mean_ms)} ({percent(part.share)})"
+def part_amount(part: BudgetEntry, mean_ms: float | None) -> str:
+    """Return `39 ms (78 %)`."""
+    return f"{part_time(part, mean_ms)} ({percent(part.share)})"
 
 
-def name_of(finding: Finding) -> str:
+def largest_parts(budget: list[BudgetEntry]) -> list[BudgetEntry]:
+    """Return the parts of a time budget that are large enough to be shown, largest first."""
+    shown = [part for part in budget if part.share >= SMALLEST_SHARE]
+    return sorted(shown, key=lambda part: -part.share)
+
+
+def named_parts(budget: list[BudgetEntry]) -> str:
+    """Return the largest parts in words: `compute 60 %, input wait 30 %`."""
+    largest = largest_parts(budget)[:MOST_NAMED]
+    return ", ".join(f"{category_label(part.category)} {percent(part.share)}" for part in largest)
+
+
+def rank_name(budget: ProcessBudget, diagnosis: Diagnosis) -> str:
+    """Return `rank 3`, with its host where the job has several."""
+    hosts = {diagnosis.host_of(entry.process) for entry in diagnosis.per_process}
+    host = diagnosis.host_of(budget.process) if len(hosts) > 1 else None
+    return f"rank {budget.rank} {host}" if host else f"rank {budget.rank}"
+
+
+def ordered_findings(diagnosis: Diagnosis) -> list[Finding]:
+    """Return the findings in the order of the screens: the verdict's first, then by lost time."""
+    verdict_key = diagnosis.verdict.finding_key
+    return sorted(diagnosis.findings, key=lambda finding: finding.key != verdict_key)
+
+
+def verdict_finding(diagnosis: Diagnosis) -> Finding | None:
+    """Return the finding that the verdict is, None where it is not a finding."""
+    verdict_key = diagnosis.verdict.finding_key
+    if verdict_key is None:
+        return None
+    return next((each for each in diagnosis.findings if each.key == verdict_key), None)
+
+
+def finding_name(finding: Finding) -> str:
+    """Return `ID`, or `ID/CAUSE`: what `perfscope explain` takes."""
     return finding.id if finding.cause is None else f"{finding.id}/{finding.cause}"
 
 
-def title(finding: Finding) -> str:
-    """What to change: the first action, else what was found."""
-    return finding.actions[0].text if finding.actions else finding.headline
+def recommended_change(finding: Finding) -> str:
+    """Return the first action; the headline where no action is known."""
+    text = finding.actions[0].text if finding.actions else finding.headline
+    return capitalized(text)
 
 
-def cost(finding: Finding, diagnosis: Diagnosis) -> tuple[str, str]:
-    """(`39 ms/step`, `78 % of it`): what it costs now, and as a share of the time."""
+def capitalized(text: str) -> str:
+    """Return the text with its first letter in upper case."""
+    return text[:1].upper() + text[1:]
+
+
+def current_cost(finding: Finding, diagnosis: Diagnosis) -> tuple[str, str]:
+    """Return (`39 ms/step`, `78 % of step time`): what a finding costs now."""
     if finding.lost_s <= 0:
-        return ("no time yet", "")
-    mean_ms = step_ms(diagnosis)
+        return ("none so far", "")
+    share = f"{percent(finding.share)} {scope_of_budget(diagnosis)}"
+    mean_ms = mean_step_ms(diagnosis)
     if mean_ms is None:
-        return (ms(finding.lost_s * 1e9), f"{percent(finding.share)} of the time")
-    return (f"{ms(finding.share * mean_ms * NS_PER_MS)}/step", f"{percent(finding.share)} of it")
+        return (ms(finding.lost_s * NS_PER_S), share)
+    return (f"{ms(finding.share * mean_ms * NS_PER_MS)}/step", share)
 
 
-def factor(value: float, beside: float = 1.0) -> str:
-    """A speed-up with as many digits as it has meaning: 1.06, 3.1, 14; no more than a larger one
-    that it stands beside.
+def speedup_text(value: float, upper: float = 1.0) -> str:
+    """Return a speedup with as many digits as are meaningful: 1.06, 3.1, 14.
+
+    The lower end of a range has no more digits than its `upper` end.
     """
-    size = max(value, min(beside, 9.0))
-    return f"{value:.2f}" if size < 1.995 else f"{value:.1f}" if size < 9.95 else f"{value:.0f}"
+    size = max(value, min(upper, LARGEST_SPEEDUP_WITH_A_DECIMAL))
+    if size < 1.995:
+        return f"{value:.2f}"
+    return f"{value:.1f}" if size < 9.95 else f"{value:.0f}"
 
 
-def gain(speedup: Speedup | None, times: str = "x") -> tuple[str, str]:
-    """(`3.1x`, `2.6x to 3.4x`): the predicted gain and its range; (`at most 2.6x`, ``) where only
-    the ceiling is known.
-    """
+def predicted_speedup(speedup: Speedup | None, times: str = "x") -> tuple[str, str]:
+    """Return (`3.1x`, `2.6x to 3.4x`); (`at most 2.6x`, ``) where only the ceiling is known."""
     if speedup is None:
         return ("", "")
     if speedup.likely is None or speedup.low is None:
-        return (f"at most {factor(speedup.high)}{times}", "")
-    return (
-        f"{factor(speedup.likely)}{times}",
-        f"{factor(speedup.low, speedup.high)}{times} to {factor(speedup.high)}{times}",
-    )
-
-
-def reasons(finding: Finding, diagnosis: Diagnosis) -> list[str]:
-    """Why: what the finding claims, unless the verdict gives it, then the evidence."""
-    return [*claims(finding, diagnosis), *(one.text for one in finding.evidence)]
+        return (f"at most {speedup_text(speedup.high)}{times}", "")
+    low = speedup_text(speedup.low, speedup.high)
+    interval = f"{low}{times} to {speedup_text(speedup.high)}{times}"
+    return (f"{speedup_text(speedup.likely)}{times}", interval)
 
 
 def claims(finding: Finding, diagnosis: Diagnosis) -> list[str]:
-    """Headline, explanation and caveat of a finding; none where the verdict already gives them."""
-    if diagnosis.verdict.id == finding.id:
+    """Return headline, explanation and caveat; nothing for the finding that the verdict shows."""
+    if finding.key == diagnosis.verdict.finding_key:
         return []
-    headline = [] if finding.headline == title(finding) else [finding.headline]
-    return [*headline, *filter(None, [finding.explanation, finding.caveat])]
-
-
-def missing(diagnosis: Diagnosis) -> list[tuple[str, str]]:
-    """(what, why) of everything that was not measured, broke or was dropped; what lacks for one
-    reason stands together.
-    """
-    by_reason: dict[str, list[str]] = {}
-    for lacking in diagnosis.not_applicable:
-        by_reason.setdefault(lacking.reason, []).append(lacking.id)
-    rows = [(", ".join(ids), reason) for reason, ids in by_reason.items()]
-    rows += [(one.id, f"its rule broke: {one.error}") for one in diagnosis.failed]
-    rows += [
-        (one.name, f"{one.status}: {one.reason}") for one in diagnosis.sources if one.status != "ok"
-    ]
-    told = [one.reason or "" for one in diagnosis.sources if one.status != "ok"]
-    dropped = [text for text in diagnosis.dropped if not any(text in reason for reason in told)]
-    return [*rows, *(("dropped", text) for text in dropped)]
-
-
-def overhead(diagnosis: Diagnosis) -> str | None:
-    """Return `0.4 % (0.1 to 0.9 %)`: the share of its time that recording cost the run; None where
-    that is not known.
-
-    What noise puts below zero is shown as zero.
-    """
-    cost = diagnosis.overhead
-    if cost is None:
-        return None
-    share, low, high = (percent(max(value, 0.0)) for value in (cost.share, cost.low, cost.high))
-    return f"{share} ({low.removesuffix(' %')} to {high})"
-
-
-def clock_agreement(diagnosis: Diagnosis) -> str | None:
-    """How far the clocks of several ranks were brought together; None of a single one, or where it
-    is a limit already.
-    """
-    clocks = next(
-        (one for one in diagnosis.sources if one.name == "clocks" and one.status == "ok"), None
+    headline = (
+        [] if capitalized(finding.headline) == recommended_change(finding) else [finding.headline]
     )
-    return None if clocks is None else clocks.reason
+    return [*headline, *filter(None, [finding.explanation, finding.caveat])]

@@ -1,16 +1,29 @@
-"""The palette: one colour, one meaning, on every screen; light and dark. Chosen to stay apart under
-colour blindness.
+"""The palette: one color has one meaning on every screen, on light and on dark.
+
+The colors stay distinguishable under color blindness.
 """
 
 from dataclasses import dataclass
 
-from perfscope.analyzer.categories import CATEGORIES, CATEGORY, COMPUTE_OR_HOST
+from perfscope.analyzer.categories import (
+    CATEGORIES,
+    CATEGORY,
+    CHECKPOINT,
+    COMPUTE_OR_HOST,
+    DEVICE_COMPUTE,
+    HOST_BOUND,
+    OTHER_IDLE,
+    PEER_WAIT,
+    PROFILER_OVERHEAD,
+)
 
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours of one theme; `category` is keyed by the categories of the time budget the two halves
-    of a fetch, and steps.
+    """The colors of one theme.
+
+    The keys of `category` are the categories of the time budget, the two halves of a fetch, and
+    the two shades of steps.
     """
 
     bg: str
@@ -55,39 +68,54 @@ DARK = Palette(
 )
 
 UNDIVIDED = (COMPUTE_OR_HOST,)
-"""Categories that hold two things which could not be told apart."""
+"""Categories that hold two activities which the recording does not distinguish."""
+
+PHASE_CATEGORIES = {
+    "steps": DEVICE_COMPUTE,
+    "warm-up": COMPUTE_OR_HOST,
+    "validation": COMPUTE_OR_HOST,
+    "checkpoint": CHECKPOINT,
+    "compilation": HOST_BOUND,
+    "data-setup": HOST_BOUND,
+    "start-up": HOST_BOUND,
+    "logging": HOST_BOUND,
+    "waiting-for-ranks": PEER_WAIT,
+    "not-recorded": PROFILER_OVERHEAD,
+}
+"""The category whose color each phase of the whole run has; the others look idle."""
+
+
+def phase_category(phase: str) -> str:
+    """Return the category whose color a phase of the whole run has."""
+    return PHASE_CATEGORIES.get(phase, OTHER_IDLE)
 
 
 def texture(category: str) -> str:
-    """What is drawn over a category's colour, which is never the only sign: `wait` (stripes),
-    `undivided` (dots) or nothing.
+    """Return the pattern on a category's color: `wait` (stripes), `undivided` (dots) or nothing.
+
+    Color is never the only sign.
     """
-    return (
-        "wait"
-        if category in CATEGORY and CATEGORY[category].is_wait
-        else "undivided"
-        if category in UNDIVIDED
-        else ""
-    )
+    if category in CATEGORY and CATEGORY[category].is_wait:
+        return "wait"
+    return "undivided" if category in UNDIVIDED else ""
 
 
-def luminance(colour: str) -> float:
-    """Relative luminance of `#rrggbb`, 0 to 1 (WCAG 2.2, "relative luminance")."""
-    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+def luminance(color: str) -> float:
+    """Return the relative luminance of `#rrggbb`, 0 to 1 (WCAG 2.2, "relative luminance")."""
+    channels = [int(color[start : start + 2], 16) / 255 for start in (1, 3, 5)]
     red, green, blue = (
-        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+        channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4
+        for channel in channels
     )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def contrast(one: str, other: str) -> float:
-    """Contrast ratio, 1 to 21 (WCAG 2.2)."""
-    dark, light = sorted((luminance(one), luminance(other)))
+def contrast(color: str, other_color: str) -> float:
+    """Return the contrast ratio of two colors, 1 to 21 (WCAG 2.2)."""
+    dark, light = sorted((luminance(color), luminance(other_color)))
     return (light + 0.05) / (dark + 0.05)
 
 
 def ink(fill: str) -> str:
-    """Black or white, whichever reads better on this fill; the better one is always above 4.5 to
-    1.
-    """
-    return max(("#000000", "#ffffff"), key=lambda colour: contrast(colour, fill))
+    """Return black or white, the one with more contrast on this fill; it is above 4.5 to 1."""
+    return max(("#000000", "#ffffff"), key=lambda color: contrast(color, fill))

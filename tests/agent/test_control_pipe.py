@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from perfscope.agent.control_pipe import steer
+from perfscope.agent.control_pipe import obey_commands
 
 
 class Heard:
@@ -25,7 +25,7 @@ def test_stop_and_the_end_of_the_pipe_end_it_and_nothing_else_does(said: bytes) 
     reader, writer = os.pipe()
     heard = Heard()
     with os.fdopen(reader, "rb", buffering=0) as commands, os.fdopen(writer, "wb") as hand:
-        thread = steer(heard, commands)
+        thread = obey_commands(heard, commands)
         hand.write(said.removesuffix(b"stop\n"))
         hand.flush()
         assert heard.stops == 0
@@ -39,7 +39,7 @@ def test_a_window_is_asked_for_as_often_as_said() -> None:
     reader, writer = os.pipe()
     heard = Heard()
     with os.fdopen(reader, "rb", buffering=0) as commands, os.fdopen(writer, "wb") as hand:
-        thread = steer(heard, commands)
+        thread = obey_commands(heard, commands)
         hand.write(b"window\nwindow\nstop\nwindow\n")
         hand.close()
         thread.join(10)

@@ -65,9 +65,9 @@ def test_no_window_while_a_graph_is_captured(monkeypatch: pytest.MonkeyPatch) ->
     state = CudaState(torch())
     failed: list[dict[str, Any]] = []
     probe: Any = SimpleNamespace(
-        live=[1], outlived=None, guard=Guard(failed.append), patches=patches.Patches()
+        live=[1], clean_up=None, guard=Guard(failed.append), patches=patches.Patches()
     )
-    probe.around = partial(patches.around, probe)
+    probe.wrap = partial(patches.wrap, probe)
     state.watch(probe)
     first, second = Captured(), Captured()
     assert (first.capture_begin(), second.capture_begin()) == ("begun", "begun")

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from perfscope.agent.job_identity import identity_of, job_identity, named
+from perfscope.agent.job_identity import identity_of, job_id_of_name, job_identity
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "job1", "MASTER_ADDR": "node0", "MASTER_PORT": "29500"}
 
@@ -36,5 +36,5 @@ def test_it_is_read_from_the_environment_a_process_was_started_with() -> None:
         command, env=os.environ | TORCHRUN, stdin=-1, stdout=-1, text=True
     ) as target:
         assert target.stdout is not None and target.stdout.readline()
-        assert job_identity(target.pid) == identity_of(TORCHRUN) != named("job1")
+        assert job_identity(target.pid) == identity_of(TORCHRUN) != job_id_of_name("job1")
         target.communicate("\n")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from perfscope.agent.probe.user_profiler import ON_OR_PREPARED
 from perfscope.traces.load import load
 from perfscope.traces.run.stored import read_manifest
 from tests.running import attach, end, perfscope, start, until
@@ -181,9 +182,9 @@ def test_beside_a_profiler_that_stays_on_no_window_is_taken_and_the_reason_said(
         traces = [line[1] for line in run.lines() if line[0] == "trace"]
     finally:
         end(run)
-    assert told["status"] == "unavailable" and "left alone" in told["reason"]
+    assert told["status"] == "unavailable" and ON_OR_PREPARED in told["reason"]
     manifest = read_manifest(tmp_path / "run")
-    assert manifest.depth == "probe" and "left alone" in (manifest.depth_reason or "")
+    assert manifest.depth == "probe" and ON_OR_PREPARED in (manifest.depth_reason or "")
     assert traces == [str(2 * words.index("trace"))]
     assert load(tmp_path / "run").table("ops") is None
 

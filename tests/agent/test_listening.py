@@ -4,19 +4,19 @@ import os
 import socket
 from pathlib import Path
 
-from perfscope.agent.host.listening import listening_sockets
+from perfscope.agent.host.listening import count_listening_sockets
 
 
 def test_only_those_that_accept_are_counted(tmp_path: Path) -> None:
-    before = listening_sockets(os.getpid())
+    before = count_listening_sockets(os.getpid())
     assert before is not None
     with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
         unix.bind(str(tmp_path / "s"))
         unix.listen()
         with socket.create_connection(tcp.getsockname()):
-            assert listening_sockets(os.getpid()) == before + 2
-    assert listening_sockets(os.getpid()) == before
+            assert count_listening_sockets(os.getpid()) == before + 2
+    assert count_listening_sockets(os.getpid()) == before
 
 
 def test_of_a_process_that_is_gone_nothing_is_said() -> None:
-    assert listening_sockets(1 << 30) is None
+    assert count_listening_sockets(1 << 30) is None

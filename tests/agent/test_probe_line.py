@@ -6,6 +6,7 @@ import struct
 import time
 
 from perfscope.agent.delivery.probe_line import ProbeLine, accept, listen
+from perfscope.agent.delivery.probe_notes import ByeNote
 
 
 def called() -> tuple[socket.socket, ProbeLine]:
@@ -24,10 +25,10 @@ def called() -> tuple[socket.socket, ProbeLine]:
 def test_the_last_word_is_read_although_a_heartbeat_met_a_closed_ear() -> None:
     probe, line = called()
     with probe:
-        said = b'[{"bye":1}]'
+        said = b'[{"note": "bye", "mono": 1, "real": 2}]'
         probe.sendall(struct.pack("<cI", b"J", len(said)) + said)
         probe.shutdown(socket.SHUT_RD)
         line.send(b"H")
     notes, _ = line.frames()
-    assert notes == [{"bye": 1}] and not line.open
+    assert notes == [ByeNote(mono=1, real=2)] and not line.open
     line.close()

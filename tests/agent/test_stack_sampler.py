@@ -19,8 +19,8 @@ from perfscope.agent.probe.stacks import (
     LONGEST_LABEL,
     MOST_STACKS,
     MOST_THREADS,
-    Pace,
     Sampler,
+    SampleSchedule,
     install,
 )
 
@@ -71,22 +71,22 @@ def test_a_program_with_ever_new_stacks_fills_neither_the_target_nor_the_agent()
     held = set()
     with sampler() as one:
         for number in range(MOST_STACKS + 500):
-            one.keep(f"f{number} (a.py:{number})", 1, number, 1)
+            one.report(f"f{number} (a.py:{number})", 1, number, 1)
             for note in notes_of(one):
-                held |= {note["code"]} if "code" in note else set()
-                held -= set(note.get("forgotten", ()))
+                held |= {note["number"]} if note["note"] == "stack-text" else set()
+                held -= set(note.get("numbers", ()))
         assert len(one.known) == MOST_STACKS == len(held)
         assert all(isinstance(key, int) for key in one.known)
 
 
 def test_a_stack_that_was_forgotten_is_sent_again_under_a_new_number() -> None:
     with sampler() as one:
-        one.keep("f (a.py:1)", 1, 0, 1)
+        one.report("f (a.py:1)", 1, 0, 1)
         one.sweep(FORGOTTEN_NS + 1, {})
-        one.keep("f (a.py:1)", 1, FORGOTTEN_NS + 2, 1)
+        one.report("f (a.py:1)", 1, FORGOTTEN_NS + 2, 1)
         notes = notes_of(one)
-    assert [note["code"] for note in notes if "code" in note] == [0, 1]
-    assert [note["forgotten"] for note in notes if "forgotten" in note] == [[0]]
+    assert [note["number"] for note in notes if note["note"] == "stack-text"] == [0, 1]
+    assert [note["numbers"] for note in notes if note["note"] == "forgotten-stacks"] == [[0]]
     assert [note["stack"] for note in notes if "stack" in note] == [0, 1]
 
 
@@ -95,7 +95,7 @@ def test_code_that_the_program_has_dropped_is_let_go() -> None:
     exec("import sys\ndef made(): return sys._getframe()", space)
     code = weakref.ref(space["made"].__code__)
     with sampler() as one:
-        assert "made" in one.folded(space["made"]())
+        assert "made" in one.folded_stack(space["made"]())
         space.clear()
         assert code() is not None
         one.sweep(one.swept_ns, {})
@@ -110,7 +110,7 @@ def test_a_label_is_short_however_long_a_name_is() -> None:
         space,
     )
     with sampler() as one:
-        label = one.label(space[name].__code__, 0)
+        label = one.make_label(space[name].__code__, 0)
     assert 0 < len(label) < 2 * LONGEST_LABEL + 50
 
 
@@ -120,7 +120,7 @@ def test_of_many_threads_each_has_its_turn_and_weights_are_the_time_that_passed(
         begin = one.last_ns
         most = 0
         for number in range(1, 9):
-            one.pace.due_ns = 0
+            one.schedule.due_ns = 0
             one.tick(begin + number * S)
             samples = [note for note in notes_of(one) if "stack" in note]
             most = max(most, len(samples))
@@ -132,31 +132,31 @@ def test_of_many_threads_each_has_its_turn_and_weights_are_the_time_that_passed(
 
 
 def test_there_is_no_longest_pause_where_a_sample_takes_long() -> None:
-    pace = Pace()
-    pace.took(cpu_ns=S, wall_ns=S, ended_ns=0)
-    assert pace.due_ns >= 400 * S
+    schedule = SampleSchedule()
+    schedule.add_sample(cpu_ns=S, wall_ns=S, ended_ns=0)
+    assert schedule.due_ns >= 400 * S
 
 
 def test_a_sampler_that_lost_its_core_samples_on() -> None:
-    pace = Pace()
-    pace.took(cpu_ns=50_000, wall_ns=S, ended_ns=0)
-    assert pace.due_ns <= S
+    schedule = SampleSchedule()
+    schedule.add_sample(cpu_ns=50_000, wall_ns=S, ended_ns=0)
+    assert schedule.due_ns <= S
 
 
 def test_on_full_cores_samples_are_rarer(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace = Pace()
-    free_ns = due_after(pace, monkeypatch, waited_ns=1_000)
-    assert due_after(pace, monkeypatch, waited_ns=10_000_000) > 2 * free_ns
+    schedule = SampleSchedule()
+    free_ns = due_after(schedule, monkeypatch, waited_ns=1_000)
+    assert due_after(schedule, monkeypatch, waited_ns=10_000_000) > 2 * free_ns
 
 
-def due_after(pace: Pace, monkeypatch: pytest.MonkeyPatch, waited_ns: int) -> int:
+def due_after(schedule: SampleSchedule, monkeypatch: pytest.MonkeyPatch, waited_ns: int) -> int:
     """Return the pause after a sample, where this thread waited so long for a core at each turn."""
-    waited, turns = pace.waits
+    waited, turns = schedule.waits
     monkeypatch.setattr(stacks, "run_queue_waits", lambda: (waited + 100 * waited_ns, turns + 100))
     ended_ns = time.monotonic_ns() + 100 * S
-    pace.asked_ns = 0
-    pace.took(cpu_ns=200_000, wall_ns=200_000, ended_ns=ended_ns)
-    return pace.due_ns - ended_ns
+    schedule.checked_ns = 0
+    schedule.add_sample(cpu_ns=200_000, wall_ns=200_000, ended_ns=ended_ns)
+    return schedule.due_ns - ended_ns
 
 
 @pytest.mark.parametrize(("answer", "parts"), [(lambda: False, 0), (lambda: True, 1)])

@@ -8,26 +8,26 @@ import pytest
 import torch
 
 from perfscope.agent.probe import torch_profiler_api
-from perfscope.agent.probe.torch_profiler_api import LOW_32, Doors
+from perfscope.agent.probe.torch_profiler_api import LOW_32, ProfilerApi
 
 OTHER_LAYOUTS = """
 import ctypes
 import torch
 from perfscope.agent.probe import torch_profiler_api as api
-words = (ctypes.c_uint64 * 4).from_address(api.Doors(torch).api)
+words = (ctypes.c_uint64 * 4).from_address(api.ProfilerApi(torch).api)
 table = (ctypes.c_uint64 * 4)()
 for place, value in ((0, words[0] + 8), (3, words[3] ^ 0xFFFF), (1, ctypes.addressof(table))):
     kept, words[place] = words[place], value
-    print(api.Doors(torch).registrar is None)
+    print(api.ProfilerApi(torch).registrar is None)
     words[place] = kept
-print(api.Doors(torch).registrar is None, flush=True)
+print(api.ProfilerApi(torch).registrar is None, flush=True)
 """
 
 
 def test_the_word_that_names_the_thread_that_loaded_torch_is_where_the_known_layout_has_it() -> (
     None
 ):
-    registrar = Doors(torch).registrar
+    registrar = ProfilerApi(torch).registrar
     assert registrar is not None
     assert registrar.value == threading.main_thread().ident & LOW_32  # type: ignore[operator]
 
@@ -44,15 +44,15 @@ def test_operators_are_counted_while_a_session_is_on() -> None:
     program = """
 import torch
 from perfscope.agent.probe import torch_profiler_api as api
-doors = api.Doors(torch)
-doors.take_doors()
-print(doors.operators())
-doors.start()
+profiler = api.ProfilerApi(torch)
+profiler.take_functions()
+print(profiler.operators())
+profiler.start()
 for _ in range(4096): torch.ones(1)
-print(doors.operators())
-doors.stop_recording()
-doors.claim()
-doors.abandon()
+print(profiler.operators())
+profiler.stop_recording()
+profiler.claim()
+profiler.abandon()
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     before, after = map(int, done.stdout.split())
@@ -63,10 +63,10 @@ doors.abandon()
 def test_memory_is_given_back_only_in_a_process_of_moderate_size(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    doors = Doors(torch)
+    profiler = ProfilerApi(torch)
     calls: list[int] = []
-    monkeypatch.setattr(doors, "trim", calls.append)
-    doors.tidy()
+    monkeypatch.setattr(profiler, "trim", calls.append)
+    profiler.restore_process()
     monkeypatch.setattr(torch_profiler_api, "TRIM_BELOW_BYTES", 1 << 20)
-    doors.tidy()
+    profiler.restore_process()
     assert calls == [0]

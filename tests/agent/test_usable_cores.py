@@ -26,7 +26,7 @@ def make() -> Iterator[Make]:
     made: list[Path] = []
 
     def nested(controller: str, *names: str, **files: str) -> Path:
-        place = cgroup.mounted().get(controller)
+        place = cgroup.find_mounts().get(controller)
         if place is None:
             pytest.skip(f"no cgroup v1 controller {controller} is mounted here")
         folder = Path(place[0])
@@ -132,7 +132,7 @@ def test_a_memory_limit_and_what_it_leaves(make: Make, child) -> None:
     group = make("memory", "capped", memory__limit_in_bytes=str(200 << 20))
     pid = child(group)
     assert cgroup.memory_limit_bytes(pid) == 200 << 20
-    found = cgroup.group(pid, "memory")
+    found = cgroup.find_group(pid, "memory")
     assert found is not None and found.version == 1
     left = cgroup.memory_left_bytes(found)
     assert left is not None and 100 << 20 < left <= 200 << 20
@@ -162,7 +162,7 @@ def test_ranks_that_are_bound_to_cores_of_their_own_have_them_together(child) ->
 
 
 def test_a_unified_hierarchy_limits_alike(child) -> None:
-    place = cgroup.mounted().get("")
+    place = cgroup.find_mounts().get("")
     if place is None or "cpu" not in (Path(place[0]) / "cgroup.controllers").read_text().split():
         pytest.skip("the cpu controller is not in the unified hierarchy here")
     outer = Path(place[0]) / f"perfscope-{os.getpid()}"
@@ -198,11 +198,11 @@ def test_files_of_a_unified_hierarchy_are_understood(tmp_path: Path) -> None:
     (tmp_path / "pod" / "memory.current").write_text("2500\n")
     (tmp_path / "pod" / "memory.stat").write_text("anon 1\ninactive_file 700\n")
     (inner / "memory.max").write_text("max\n")
-    found = cgroup.Group(2, cgroup.upward((str(tmp_path), "/"), "/pod/container"))
+    found = cgroup.ControlGroup(2, cgroup.folders_up((str(tmp_path), "/"), "/pod/container"))
     assert found.folders == (inner, tmp_path / "pod", tmp_path)
-    assert cgroup.quota(found) == 2.5
-    assert cgroup.throttling(found) == (4, 1_500_000)
-    assert cgroup.cores_of_set(found) == 7
+    assert cgroup.group_quota(found) == 2.5
+    assert cgroup.group_throttling(found) == (4, 1_500_000)
+    assert cgroup.group_cpuset(found) == 7
     assert cgroup.memory_levels(found) == [(3000, 1800)]
     assert cgroup.memory_left_bytes(found) == 1200
 
@@ -223,7 +223,7 @@ def test_files_of_a_unified_hierarchy_are_understood(tmp_path: Path) -> None:
     ids=["root", "container", "below", "another container", "outside our namespace"],
 )
 def test_the_way_up_from_a_group(mount: tuple[str, str], path: str, expected: list[str]) -> None:
-    assert [str(folder) for folder in cgroup.upward(mount, path)] == expected
+    assert [str(folder) for folder in cgroup.folders_up(mount, path)] == expected
 
 
 def test_the_shared_memory_of_the_target_is_measured() -> None:

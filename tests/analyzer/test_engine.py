@@ -5,12 +5,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from perfscope.analyzer import diagnose as engine
+from perfscope.analyzer import check_findings as engine
 from perfscope.analyzer.categories import CATEGORY_IDS
-from perfscope.analyzer.diagnose import diagnose, losses_first
+from perfscope.analyzer.diagnose import diagnose
 from perfscope.analyzer.diagnosis import Diagnosis, Finding
 from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.rule import Rule
+from perfscope.analyzer.verdict.judge import losses_first
 from perfscope.traces.trace import Trace
 from tests import build
 from tests.analyzer.claims import claim
@@ -112,7 +113,7 @@ def test_nothing_recorded_is_unknown() -> None:
     assert result.bound_by.id == "unknown"
     assert result.time_budget == []
     assert result.failed == []
-    assert len(result.not_applicable) == len(engine.FINDINGS)
+    assert len(result.not_checked) == len(engine.FINDINGS)
 
 
 def test_a_rule_that_breaks_does_not_take_the_others_along(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +136,7 @@ def test_an_absent_table_is_told_with_its_reason() -> None:
     trace = build.trace(
         **loop.tables, absent={"thread_states": "no right to read /proc/PID/syscall"}
     )
-    reasons = {item.id: item.reason for item in diagnose(trace).not_applicable}
+    reasons = {item.id: item.reason for item in diagnose(trace).not_checked}
     assert reasons["gil-contention"] == "thread_states: no right to read /proc/PID/syscall"
 
 
@@ -155,8 +156,8 @@ def test_the_rank_that_loses_is_the_critical_one() -> None:
     result = diagnose(build.trace(processes=[build.MAIN, second], **both))
     assert result.budget_rank == 1
     assert result.verdict.id == "input-bound"
-    assert [entry.rank for entry in result.per_rank] == [0, 1]
-    assert result.time_budget == result.per_rank[1].time_budget
+    assert [entry.rank for entry in result.per_process] == [0, 1]
+    assert result.time_budget == result.per_process[1].time_budget
 
 
 def outside(states: list[str], stack: str | None = None, **more: Any) -> Trace:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from perfscope.analyzer import explain
-from perfscope.analyzer.diagnose import outcome
-from perfscope.analyzer.diagnosis import Clear, Finding, NotApplicable, Speedup
+from perfscope.analyzer.check_findings import outcome
+from perfscope.analyzer.diagnosis import Clear, Finding, NotChecked, Speedup
 from perfscope.analyzer.host import (
     checkpoint_stall,
     cpu_oversubscription,
@@ -38,7 +38,7 @@ def found(module: Any, trace: Trace) -> Finding:
 
 def reason(module: Any, trace: Trace) -> str:
     result = outcome(module.RULE, trace, LIMITS)
-    assert isinstance(result, NotApplicable), result
+    assert isinstance(result, NotChecked), result
     return result.reason
 
 
@@ -126,10 +126,13 @@ def test_gil_contention_fires_and_names_the_other_thread() -> None:
 
 
 def test_who_holds_the_gil_gives_back_a_core_only_where_none_was_free() -> None:
-    assert gil_contention.cores_given_back(
+    assert gil_contention.computation_saved(
         plain().trace(manifest=threads(4)), 1.0, 1
     ) == pytest.approx((0.25, 0.5))
-    assert gil_contention.cores_given_back(plain().trace(manifest=threads(3)), 1.0, 1) == (0.0, 0.0)
+    assert gil_contention.computation_saved(plain().trace(manifest=threads(3)), 1.0, 1) == (
+        0.0,
+        0.0,
+    )
 
 
 def test_gil_contention_stays_silent_or_does_not_apply() -> None:

@@ -9,18 +9,20 @@ import pytest
 
 from perfscope.analyzer.budget.time_budget import time_budget
 from perfscope.analyzer.categories import CATEGORY_IDS
+from perfscope.analyzer.check_findings import outcome
 from perfscope.analyzer.communication import straggler
-from perfscope.analyzer.diagnose import diagnose, outcome
-from perfscope.analyzer.diagnosis import Clear, Failed, Finding, NotApplicable
+from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnosis import Clear, Failed, Finding, NotChecked
 from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.run.host_load import host_load
 from perfscope.analyzer.run.rank_waiting import rank_waiting
 from perfscope.analyzer.verdict.hosts import Outcome, host_views, together
-from perfscope.traces.jobs.job import merged
-from perfscope.traces.jobs.recordings import Chosen, Recording
+from perfscope.traces.jobs.job import merge_parts
+from perfscope.traces.jobs.recordings import JobParts, MemberTrace
 from perfscope.traces.trace import Trace
-from perfscope.ui.blocks.rank_rows import rank_rows
-from perfscope.ui.phrases import subject
+from perfscope.ui.html.rank_rows import rank_rows
+from perfscope.ui.phrases import describe_subject
+from perfscope.ui.terminal.layout import TerminalLayout
 from perfscope.ui.terminal.rank_bars import rank_bars
 from tests import build
 from tests.analyzer.claims import claim
@@ -69,8 +71,8 @@ def part(
 
 
 def job(*parts: Trace) -> Trace:
-    return merged(
-        Chosen([Recording(Path(str(at)), True, one, None, -1) for at, one in enumerate(parts)]),
+    return merge_parts(
+        JobParts([MemberTrace(Path(str(at)), True, one, None, -1) for at, one in enumerate(parts)]),
         None,
     )
 
@@ -106,8 +108,9 @@ def test_ranks_in_step_wait_for_the_one_that_waits_least() -> None:
     )
     told = diagnose(whole)
     assert told.verdict.id == "straggler" and "rank 1 on node-b" in told.verdict.headline
-    assert told.budget_rank == 1 and [one.host for one in told.per_rank] == ["node-a", "node-b"]
-    assert "> rank 1 node-b" in "\n".join(line.plain for line in rank_bars(told, colour=False))
+    hosts = [told.host_of(budget.process) for budget in told.per_process]
+    assert told.budget_rank == 1 and hosts == ["node-a", "node-b"]
+    assert "> rank 1 node-b" in "\n".join(line.plain for line in rank_bars(told, TerminalLayout()))
 
 
 def sleeper(name: str, rank: int) -> Trace:
@@ -149,9 +152,9 @@ def test_differences_no_larger_than_chance_and_steps_of_their_own_name_nobody() 
         manifest=said, processes=[build.MAIN | {"rank": 1, "host": "node-b", "boot_id": "node-b"}]
     )
     apart = outcome(straggler.RULE, job(part("node-a", 0, 2), other), LIMITS)
-    assert isinstance(apart, NotApplicable) and "not equally long" in apart.reason
+    assert isinstance(apart, NotChecked) and "not equally long" in apart.reason
     alone = outcome(straggler.RULE, part("node-a", 0, 2), LIMITS)
-    assert isinstance(alone, NotApplicable) and "one process" in alone.reason
+    assert isinstance(alone, NotChecked) and "one process" in alone.reason
 
 
 @pytest.mark.parametrize(("busy_cores", "named"), [(3.9, False), (1.9, True)])
@@ -209,14 +212,14 @@ def test_processes_that_run_one_after_the_other_are_no_ranks_of_one_job() -> Non
     together, apart = in_a_row(0), in_a_row(STEPS * 9 + 50)
     found = outcome(straggler.RULE, together, LIMITS)
     assert isinstance(found, Finding) and found.rank == 1
-    assert subject(together)[0] == "train.py (2 ranks)"
+    assert describe_subject(together)[0] == "train.py (2 ranks)"
     found = outcome(straggler.RULE, apart, LIMITS)
-    assert isinstance(found, NotApplicable) and "one after the other" in found.reason
+    assert isinstance(found, NotChecked) and "one after the other" in found.reason
     assert apart.fact(time_budget)["peer-wait"].sum() == 0
-    assert subject(apart)[0] == "train.py (2 processes, one after the other)"
+    assert describe_subject(apart)[0] == "train.py (2 processes, one after the other)"
     told = {trace: diagnose(trace) for trace in (together, apart)}
-    assert (told[together].in_a_row, told[apart].in_a_row) == (False, True)
-    assert "one after the other" in rank_bars(told[apart], colour=False)[
+    assert (told[together].sequential_processes, told[apart].sequential_processes) == (False, True)
+    assert "one after the other" in rank_bars(told[apart], TerminalLayout())[
         -2
     ].plain and "one after the other" in rank_rows(told[apart])
 
@@ -229,8 +232,8 @@ DEARER = Finding("x", None, "warning", 1, 2.0, 0.2, None, "Something", [], [])
     ("outcomes", "wanted"),
     [
         ([Clear("x"), Clear("x")], Clear("x")),
-        ([NotApplicable("x", "no"), NotApplicable("x", "no")], NotApplicable("x", "no")),
-        ([NotApplicable("x", "no"), Clear("x")], NotApplicable("x", "a: no")),
+        ([NotChecked("x", "no"), NotChecked("x", "no")], NotChecked("x", "no")),
+        ([NotChecked("x", "no"), Clear("x")], NotChecked("x", "a: no")),
         ([Clear("x"), Failed("x", "broke")], Failed("x", "b: broke")),
         ([FINDING, Clear("x")], "On a: Something"),
         ([FINDING, DEARER], "On b (also on a): Something"),

@@ -54,7 +54,7 @@ def test_too_few_workers_says_how_many() -> None:
     assert "5 are needed" in finding.explanation
     assert finding.actions[0].snippet == "DataLoader(..., num_workers=5, persistent_workers=True)"
     assert finding.share == 0.5
-    assert finding.rank == 0
+    assert finding.processes == [0]
 
 
 def test_workers_that_a_fork_server_forked_are_the_ranks_own() -> None:
@@ -284,7 +284,7 @@ def test_silent_when_batches_are_ready() -> None:
 
 def test_not_applicable_without_steps() -> None:
     loop = Loop().next().work()
-    result = {item.id: item.reason for item in diagnose(loop.trace()).not_applicable}
+    result = {item.id: item.reason for item in diagnose(loop.trace()).not_checked}
     assert result["input-bound"] == "needs 5 whole steps, 0 seen"
 
 
@@ -346,7 +346,7 @@ def test_ranks_that_wait_for_each_other_share_their_waits() -> None:
         **{name: zero.tables[name] + one.tables[name] for name in ("loader", "ranges")},
     )
     finding = found(trace)
-    assert finding.rank == 1
+    assert finding.processes == [1]
     assert (
         gain(finding).likely == 2.222
     )  # the consumer's 10 ms are 9 when its core no longer sleeps
@@ -369,7 +369,7 @@ def test_a_rank_that_is_late_for_its_input_is_input_bound_before_it_is_a_straggl
         ("input-bound", None),
         ("straggler", "input"),
     ]
-    assert (answer.verdict.id, answer.findings[1].rank) == ("input-bound", 1)
+    assert answer.verdict.id == "input-bound" and 1 in answer.findings[1].processes
 
 
 @pytest.mark.parametrize(("delayed", "bound"), [(0.0, True), (0.4, False)])

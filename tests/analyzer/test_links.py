@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from perfscope.analyzer.check_findings import outcome
 from perfscope.analyzer.communication import network_saturated, nvlink_saturated
 from perfscope.analyzer.communication.arrival_spread import arrival_spread
 from perfscope.analyzer.communication.collective_links import collective_links
 from perfscope.analyzer.communication.group_path import DEVICE_LINKS, NETWORK, UNKNOWN, group_path
-from perfscope.analyzer.diagnose import diagnose, outcome
-from perfscope.analyzer.diagnosis import Clear, Finding, NotApplicable
+from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnosis import Clear, Finding, NotChecked
 from perfscope.analyzer.hardware.link_products import link_peak
 from perfscope.analyzer.limits import LIMITS
 from perfscope.traces.trace import Trace
@@ -98,7 +99,7 @@ def test_one_rank_can_show_full_links_but_not_clear_them() -> None:
     full = outcome(nvlink_saturated.RULE, talking(A100, 1_000_000_000, recorded=1), LIMITS)
     assert isinstance(full, Finding) and "at least 250 GB/s" in full.evidence[0].text
     room = outcome(nvlink_saturated.RULE, talking(A100, 100_000_000, recorded=1), LIMITS)
-    assert isinstance(room, NotApplicable)
+    assert isinstance(room, NotChecked)
     assert (
         "at least 25 GB/s, 8 % of the 300 GB/s" in room.reason and "never clear it" in room.reason
     )
@@ -123,12 +124,12 @@ def test_a_group_across_hosts_is_the_networks() -> None:
     trace = talking(A100, 1_000_000_000, ranks=16, recorded=1)
     said = outcome(network_saturated.RULE, trace, LIMITS)
     assert (
-        isinstance(said, NotApplicable)
+        isinstance(said, NotChecked)
         and "at least 469 GB/s" in said.reason
         and "network" in said.reason
     )
     over = outcome(nvlink_saturated.RULE, trace, LIMITS)
-    assert isinstance(over, NotApplicable) and "over the network" in over.reason
+    assert isinstance(over, NotChecked) and "over the network" in over.reason
 
 
 def test_unknown_devices_and_sizes_give_no_verdict() -> None:
@@ -138,7 +139,7 @@ def test_unknown_devices_and_sizes_give_no_verdict() -> None:
         (talking("Tesla T4", 1_000_000), "PCIe"),
     ):
         said = outcome(nvlink_saturated.RULE, trace, LIMITS)
-        assert isinstance(said, NotApplicable) and why in said.reason
+        assert isinstance(said, NotChecked) and why in said.reason
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ call.
 
 from typing import Any
 
-from perfscope.analyzer.verdict.operators import operators
+from perfscope.analyzer.summary.operator_summary import operator_summary
 from tests.build import trace
 
 MS = 1_000_000
@@ -53,7 +53,7 @@ def test_phases_shapes_and_own_time() -> None:
         op(72, 4, "aten::item"),
         op(82, 6, "aten::add_", shapes="[[4]]"),
     ]
-    found = operators(
+    found = operator_summary(
         trace(ranges=ranges, ops=ops, windows=[WINDOW], manifest={"depth": "kernels"}), 0
     )
     assert [
@@ -86,7 +86,7 @@ def test_a_thread_that_trains_beside_another_has_phases_of_its_own() -> None:
         op(1, 5, "aten::mm") | {"tid": 200},
         op(1, 5, "aten::mul") | {"tid": 300},
     ]
-    found = operators(
+    found = operator_summary(
         trace(ranges=ranges, ops=ops, windows=[WINDOW], manifest={"depth": "kernels"}), 0
     )
     assert {one.name: one.phase for one in found} == {
@@ -103,7 +103,7 @@ def test_what_the_engine_of_autograd_calls_is_backward_where_no_range_tells() ->
         op(3, 5, "aten::mm", parent=1),
         op(30, 5, "aten::mm"),
     ]
-    found = operators(trace(ops=ops, windows=[WINDOW], manifest={"depth": "kernels"}), 0)
+    found = operator_summary(trace(ops=ops, windows=[WINDOW], manifest={"depth": "kernels"}), 0)
     assert sorted((one.phase, one.name) for one in found if one.name == "aten::mm") == [
         ("backward", "aten::mm"),
         ("other", "aten::mm"),
@@ -111,4 +111,7 @@ def test_what_the_engine_of_autograd_calls_is_backward_where_no_range_tells() ->
 
 
 def test_without_windows_there_are_none() -> None:
-    assert operators(trace(ops=[op(1, 20, "aten::linear")], manifest={"depth": "trace"}), 0) == []
+    assert (
+        operator_summary(trace(ops=[op(1, 20, "aten::linear")], manifest={"depth": "trace"}), 0)
+        == []
+    )

@@ -128,7 +128,7 @@ def test_grids_smaller_than_the_device_are_low_occupancy() -> None:
 
 def test_without_shapes_it_is_said_what_is_missing() -> None:
     answer = diagnose(Gpu().op(0, 8).started(1, 20, 5000).trace(manifest={"depth": "trace"}))
-    why = {one.id: one.reason for one in answer.not_applicable}
+    why = {one.id: one.reason for one in answer.not_checked}
     assert (
         "record_shapes=True" in why["memory-bound"] and "record_shapes=True" in why["compute-bound"]
     )
@@ -219,7 +219,7 @@ def test_a_cpu_has_a_roof_where_it_was_calibrated(
     """
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     run = on_cpu(("aten::mm", [2048, 2048], WHOLE, 78.0), host="box")
-    why = {one.id: one.reason for one in diagnose(run).not_applicable}
+    why = {one.id: one.reason for one in diagnose(run).not_checked}
     assert "doctor --calibrate" in why["compute-bound"]
     calibrations.keep(Calibration("box", "a CPU", "2.13.0", 1, {"float32": 10e12}, 200e9, 0.0, 1.0))
     answer = diagnose(on_cpu(("aten::mm", [2048, 2048], WHOLE, 78.0), host="box"))

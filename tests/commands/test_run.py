@@ -123,7 +123,7 @@ def test_a_command_that_is_not_there_is_told_as_a_shell_tells_it(tmp_path: Path)
 def test_every_step_of_a_script_is_seen_and_its_spawned_worker_known_for_one(
     tmp_path: Path,
 ) -> None:
-    options = ("--json", "told.json", "--out", "run", "--depth", "probe")
+    options = ("--json=told.json", "--out", "run", "--depth", "probe")
     command = [*perfscope("run", *options), sys.executable, written(tmp_path, WITH_WORKER)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")

@@ -6,7 +6,7 @@ from tests.conventions.sources import trees
 
 BROAD = {"Exception", "BaseException"}
 ALLOWED = {
-    "perfscope/analyzer/diagnose.py",
+    "perfscope/analyzer/check_findings.py",
     "perfscope/agent/collector_guard.py",
     "perfscope/agent/entry/sitecustomize_hook.py",
     "perfscope/agent/entry/torch_import_watch.py",

@@ -95,7 +95,7 @@ def test_reading_a_trace_starts_before_pandas_is_imported() -> None:
 def test_a_cached_diagnosis_is_shown_without_pandas() -> None:
     assert (
         loaded(
-            "import perfscope.ui.kept_answer, perfscope.ui.terminal.diagnosis_view",
+            "import perfscope.ui.answer_cache, perfscope.ui.terminal.diagnosis_view",
             "pandas",
             "torch",
         )

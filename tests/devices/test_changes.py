@@ -14,9 +14,9 @@ from perfscope.analyzer.diagnose import diagnose
 from perfscope.analyzer.diagnosis import Finding
 from perfscope.traces.device_facts import DeviceFacts, LinkFacts
 from perfscope.traces.trace import Trace
-from perfscope.ui.blocks.devices import devices
-from perfscope.ui.blocks.sections import Section
 from perfscope.ui.figures.counter_lines import alone, thinned
+from perfscope.ui.html.devices import devices
+from perfscope.ui.html.sections import Section
 from tests import build
 from tests.analyzer.claims import claim
 from tests.analyzer.loop import MS, Loop
@@ -148,7 +148,7 @@ def test_what_a_full_link_moves_is_of_the_time_in_which_it_was_full() -> None:
 
 def test_a_link_that_counted_more_than_it_can_carry_is_not_believed() -> None:
     told = diagnose(device(nvlink_tx_bytes_per_s=600e9, nvlink_rx_bytes_per_s=5e9))
-    reason = next(one.reason for one in told.not_applicable if one.id == "nvlink-saturated")
+    reason = next(one.reason for one in told.not_checked if one.id == "nvlink-saturated")
     assert (
         "counted 600 GB/s, more than the 450 GB/s that 18 links to the switch can carry" in reason
     )
@@ -197,7 +197,7 @@ def test_a_link_at_rest_is_told_to_be_at_rest() -> None:
         pcie_tx_bytes_per_s=0,
         missing={"pcie_tx_bytes": "its counter has 32 bits"},
     )
-    told = {one.id: one.reason for one in diagnose(trace).not_applicable}
+    told = {one.id: one.reason for one in diagnose(trace).not_checked}
     assert "at rest it falls to generation 1" in told["pcie-downtrained"]
     assert told["pcie-saturated"] == told["pcie-downtrained"]
 
@@ -205,7 +205,7 @@ def test_a_link_at_rest_is_told_to_be_at_rest() -> None:
 def test_a_list_of_processes_that_is_refused_is_not_an_empty_one() -> None:
     refused = {"processes": "no permission (the driver keeps it to the administrator)"}
     told = diagnose(device(missing=refused, listed=False, devices=2))
-    reason = next(one.reason for one in told.not_applicable if one.id == "throttled")
+    reason = next(one.reason for one in told.not_checked if one.id == "throttled")
     assert "is not known" in reason and "no permission" in reason
 
 
@@ -268,7 +268,7 @@ def test_errors_of_a_device_that_the_job_does_not_use_say_so() -> None:
         ]
         made = device(devices=2, tables={"device_counters": rows})
         said[number] = claim(finding(made, "link-errors"))
-    assert "the job does not use it" in said[1] and "does not use" not in said[0]
+    assert "does not use this link" in said[1] and "does not use" not in said[0]
 
 
 def test_an_instance_of_mig_is_throttled_with_its_whole_device() -> None:

@@ -124,7 +124,7 @@ def test_a_quiet_port_is_not_cleared(tmp_path: Path) -> None:
     assert "network-saturated" not in diagnosis.clear
     assert any(
         one.id == "network-saturated" and "cannot clear it" in one.reason
-        for one in diagnosis.not_applicable
+        for one in diagnosis.not_checked
     )
 
 

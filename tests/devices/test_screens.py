@@ -17,11 +17,11 @@ from perfscope.analyzer.timeline.tiles import LEVELS, tile
 from perfscope.analyzer.timeline.track import COUNTER
 from perfscope.traces.device_facts import DeviceFacts
 from perfscope.traces.trace import Trace
-from perfscope.ui.blocks.devices import devices
-from perfscope.ui.blocks.sections import Section
-from perfscope.ui.blocks.tables import Table, table_card
 from perfscope.ui.figures.counter_lines import Line, counter_lines, thinned
 from perfscope.ui.figures.link_map import link_map
+from perfscope.ui.html.devices import devices
+from perfscope.ui.html.sections import Section
+from perfscope.ui.html.tables import Table, table_card
 from perfscope.ui.timeline.data import key
 from perfscope.ui.timeline.embedded import without_counters
 from tests import build

@@ -59,7 +59,7 @@ def of(diagnosis: Diagnosis, id: str) -> Finding:
 
 
 def why_not(diagnosis: Diagnosis, id: str) -> str:
-    return next(one.reason for one in diagnosis.not_applicable if one.id == id)
+    return next(one.reason for one in diagnosis.not_checked if one.id == id)
 
 
 def test_memory_bound_decoding_is_bound_by_memory_though_every_sm_is_active(

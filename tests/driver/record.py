@@ -17,13 +17,7 @@ import pynvml  # noqa: F401  before the forks; the driver's library is loaded be
 from perfscope.agent.collectors import Network, Nvml, ThreadStates
 from perfscope.agent.recorder import Plan, Recorder
 
-
-class OfDevices(Recorder):
-    """Runs these collectors only."""
-
-    def begin(self) -> None:
-        for make in (ThreadStates, Network, Nvml):
-            self.start(make())
+LISTED = (ThreadStates, Network, Nvml)
 
 
 def child(pid: int, out: str, seconds: float, scenario: str) -> None:
@@ -31,9 +25,8 @@ def child(pid: int, out: str, seconds: float, scenario: str) -> None:
     os.environ["STAND_IN_SCENARIO"] = scenario
     code = 1
     try:
-        OfDevices(Plan(pid, Path(out), depth="observe", duration_s=seconds)).record(
-            lambda progress: None
-        )
+        plan = Plan(pid, Path(out), depth="observe", duration_s=seconds)
+        Recorder(plan, LISTED).record(lambda progress: None)
         code = 0
     finally:
         if code:

@@ -13,7 +13,7 @@ import pytest
 from perfscope.analyzer.diagnose import diagnose
 from perfscope.traces.contents import contents
 from perfscope.traces.load import load_all
-from perfscope.ui.phrases import subject
+from perfscope.ui.phrases import describe_subject
 from tests.running import TARGETS, perfscope
 from tests.two_hosts import interface, missing, on, two_hosts
 
@@ -48,8 +48,7 @@ def start(folder: Path, rank: int, name: str, first: str) -> "subprocess.Popen[s
         "probe",
         "--out",
         folder / f"{name}.perfscope",
-        "--json",
-        folder / f"{name}.json",
+        f"--json={folder / f'{name}.json'}",
         "--",
     )
     command = perfscope(
@@ -66,14 +65,14 @@ def test_both_parts_are_of_one_job_and_the_slow_host_is_named(recorded: Path) ->
     assert manifests[0]["job_id"] == manifests[1]["job_id"]
     assert [one["host"] for one in manifests] == list(LAYERS)
     trace = load_all(parts)
-    assert subject(trace)[0] == "of_a_job.py (2 ranks on 2 hosts)"
+    assert describe_subject(trace)[0] == "of_a_job.py (2 ranks on 2 hosts)"
     told = diagnose(trace)
     finding = next(one for one in told.findings if one.id == "straggler")
     assert finding.rank == 1 and "rank 1 on node-b" in finding.headline
     assert 0.05 < finding.share < 0.95
     waits = {
         one.rank: {each.category: each.share for each in one.time_budget}.get("peer-wait", 0.0)
-        for one in told.per_rank
+        for one in told.per_process
     }
     assert waits[0] > 0.05 and waits[1] == 0.0
     assert told.budget_rank == 1

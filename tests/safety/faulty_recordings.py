@@ -19,10 +19,10 @@ from typing import Any
 
 import pynvml  # noqa: F401  before the forks; the driver's library is loaded after them
 
-from perfscope.agent import amd, collectors, recorder
+from perfscope.agent import amd, collector_runner, collectors
 from perfscope.agent.delivery.probe_socket import open_door
-from perfscope.agent.job.tree import Tree
-from perfscope.agent.nvml.watch import Watch
+from perfscope.agent.job.tree import JobTree
+from perfscope.agent.nvml.device_watch import DeviceWatch
 from perfscope.agent.recorder import Plan, Recorder
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.run.folder import RunWriter
@@ -31,9 +31,9 @@ PROBLEMS = ".problems.json"
 FAULT = "injected fault"
 OWNERS: dict[str, Any] = {
     "Recorder": Recorder,
-    "Tree": Tree,
+    "JobTree": JobTree,
     "RunWriter": RunWriter,
-    "Watch": Watch,
+    "DeviceWatch": DeviceWatch,
     "amd": amd,
 }
 
@@ -100,7 +100,7 @@ def changes_of(case: Case) -> list[tuple[Any, str, Any]]:
     if "on demand" in case.ways:
         changes += [
             (collectors.Probe, "start", unavailable),
-            (recorder, "may_ask", lambda pid: True),
+            (collector_runner, "may_ask_for_windows", lambda pid: True),
         ]
     for step in filter(None, (case.step, case.also)):
         owner = OWNERS.get(case.owner) or getattr(collectors, case.owner)
@@ -125,7 +125,7 @@ def record(case: Case) -> dict[str, Any]:
     """Make one recording; what the recorder reported of it, and what it raised."""
     if "amd" in case.ways:
         stand_in_amdsmi()
-    plan = Plan(case.pid, Path(case.out), case.depth, case.seconds, nvtx_door=open_door())
+    plan = Plan(case.pid, Path(case.out), case.depth, case.seconds, nvtx_socket=open_door())
     tick: Callable[..., None] = lambda progress: None  # noqa: E731
     if case.owner == "tick":
         tick = failing(tick, case.since)

@@ -35,7 +35,7 @@ from perfscope.errors import PerfscopeError
 from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.dashboard.view import View
-from perfscope.ui.report import page
+from perfscope.ui.html.report import page
 from perfscope.ui.timeline import routes
 from tests.safety.long_fuzz_readers import Fuzzer
 from tests.safety.mutations import ODD_VALUES, Mutator

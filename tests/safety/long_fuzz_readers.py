@@ -30,10 +30,10 @@ import pytest
 
 from perfscope.errors import PerfscopeError
 from perfscope.traces import nesting
-from perfscope.traces.kineto import compiled_part
+from perfscope.traces.kineto import compiled_parser
 from perfscope.traces.kineto.columns import Coded
-from perfscope.traces.kineto.layout import Part
-from perfscope.traces.kineto.part import python_part
+from perfscope.traces.kineto.layout import ParsedPiece
+from perfscope.traces.kineto.piece_parser import parse_in_python
 from perfscope.traces.load import load
 from perfscope.traces.run.growing import GrowingRun
 from perfscope.traces.run.kernel_windows import whole
@@ -71,7 +71,7 @@ class Count:
     failures: list[str] = field(default_factory=list)
 
 
-def alike(part: Part) -> Any:
+def alike(part: ParsedPiece) -> Any:
     """A part as something that can be compared."""
     columns = {
         group: {
@@ -104,7 +104,7 @@ def tables_of(trace: Trace) -> Any:
 def without_compiled_reader() -> Iterator[None]:
     """The Python way."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compiled_part, "compiled_reader", None)
+        patch.setattr(compiled_parser, "compiled_reader", None)
         patch.setattr(nesting, "COMPILED", None)
         yield
 
@@ -139,9 +139,9 @@ class Fuzzer:
         return self.both_ways(text)
 
     def both_ways(self, text: bytes) -> bool:
-        compiled = compiled_part.compiled_part(text) if compiled_part.is_there() else None
+        compiled = compiled_parser.parse_compiled(text) if compiled_parser.is_available() else None
         try:
-            plain = python_part(text)
+            plain = parse_in_python(text)
         except msgspec.DecodeError:
             if compiled is not None:
                 raise Different(f"only the compiled reader takes {text!r}") from None
@@ -285,7 +285,7 @@ class Fuzzer:
             load(path)
             return True
         except PerfscopeError as error:
-            return "holds no event" in str(error)
+            return "contains no events" in str(error)
         finally:
             path.unlink()
 

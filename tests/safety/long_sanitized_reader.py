@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from perfscope.traces.kineto import compiled_part as by_compiled
+from perfscope.traces.kineto import compiled_parser as by_compiled
 from tests.safety import seeds
 from tests.safety.mutations import Mutator
 
@@ -65,7 +65,7 @@ def read_pieces(path: Path, count: int, seed: int) -> int:
     reader = loaded(path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(by_compiled, "compiled_reader", reader)
-        plan = by_compiled.planned()
+        plan = by_compiled.make_plan()
     chance, taken = random.Random(seed), 0
     mutator, pieces, events = Mutator(chance), seeds.pieces(), seeds.kineto_events()
     for _ in range(count):

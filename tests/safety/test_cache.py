@@ -20,7 +20,7 @@ from perfscope.traces.load import load
 from perfscope.traces.reading_options import reading
 from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.manifest import Calibration, Manifest
-from perfscope.ui.kept_answer import recalled_answer
+from perfscope.ui.answer_cache import recalled_answer
 from tests.build import FACTS
 from tests.running import perfscope
 from tests.safety.strangers import NOBODY, needs_root
@@ -91,7 +91,7 @@ def test_a_cache_of_a_run_folder_that_is_a_link_leads_nowhere(
     monkeypatch.setattr(tables, "MOST_BYTES", 1)
     monkeypatch.setattr(thin_out, "__defaults__", (1,))
     before = files_below(archive)
-    with reading(kept=True):
+    with reading(use_cache=True):
         trace = load(window)
     keep(trace, window)
     assert files_below(archive) == before and {one.name for one in archive.iterdir()} == {

@@ -70,7 +70,7 @@ def test_texts_of_more_than_the_file_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "TEXT_PER_BYTE", 0)
-    monkeypatch.setattr(database, "TEXT_AT_LEAST", 10)
+    monkeypatch.setattr(database, "LEAST_TEXT", 10)
     with pytest.raises(UnreadableRun, match="more rows or text"):
         load(nsys_export(tmp_path / "a.sqlite", True))
 

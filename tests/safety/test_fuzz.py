@@ -43,7 +43,7 @@ def test_the_fuzzers_notice_what_they_look_for(
     def broken(text: bytes) -> object:
         raise KeyError(json.dumps(len(text)))
 
-    monkeypatch.setattr(long_fuzz_readers, "python_part", broken)
+    monkeypatch.setattr(long_fuzz_readers, "parse_in_python", broken)
     read_one(Fuzzer(tmp_path), "piece", 1, 1, count)
     assert len(count.failures) == 1 and "KeyError" in count.failures[0]
     assert (

@@ -162,7 +162,7 @@ def test_the_right_bindings_are_taken(driver: dict[str, str], tmp_path: Path) ->
 
 def test_no_other_command_imports_the_bindings() -> None:
     code = (
-        "import sys, perfscope.cli, perfscope.agent.recorder, perfscope.agent.glances,"
+        "import sys, perfscope.cli, perfscope.agent.recorder, perfscope.agent.live_sampler,"
         " perfscope.agent.doctor;import perfscope.ui.dashboard.serve,"
         " perfscope.ui.dashboard.live_page, perfscope.profiling.session;print('pynvml' in"
         " sys.modules)"

@@ -24,6 +24,7 @@ from perfscope.agent.delivery.probe_line import (
     accept,
     listen,
 )
+from perfscope.agent.delivery.probe_notes import UpdatesNote
 from perfscope.agent.host import proc
 from perfscope.agent.probe import connection
 from perfscope.agent.profiler_windows import dynolog
@@ -139,7 +140,9 @@ def test_a_caller_without_a_token_is_read_to_a_bound_and_no_further() -> None:
     "sent",
     [
         frame(b"J", b"{not json"),
-        frame(b"J", b'[{"name": "\\udc80"}]'),
+        frame(b"J", b'[{"note": "failed", "name": "\\udc80", "error": ""}]'),
+        frame(b"J", b'[{"note": "unknown"}]'),
+        frame(b"J", b'[{"note": "updates", "count": 1, "ended_ns": 9223372036854775808}]'),
         frame(b"J", b"[1]"),
         frame(b"J", b"[" * 100_000),
         frame(b"R", b"seven b"),
@@ -149,6 +152,8 @@ def test_a_caller_without_a_token_is_read_to_a_bound_and_no_further() -> None:
     ids=[
         "not JSON",
         "half a surrogate",
+        "unknown note",
+        "number too large",
         "not a note",
         "nested",
         "half a record",
@@ -160,10 +165,10 @@ def test_a_frame_that_cannot_be_read_ends_that_connection(sent: bytes) -> None:
     caller, line = line_pair()
     with caller:
         line.trusted = True
-        caller.sendall(frame(b"J", b'[{"first": 1}]'))
+        caller.sendall(frame(b"J", b'[{"note": "updates", "count": 1, "ended_ns": 2}]'))
         caller.sendall(sent)
         notes, records = line.frames()
-    assert notes == [{"first": 1}] and not records
+    assert notes == [UpdatesNote(count=1, ended_ns=2)] and not records
     assert line.damaged and not line.open
     line.close()
 
@@ -329,8 +334,7 @@ def test_a_script_in_a_folder_whose_name_is_not_unicode_is_recorded(tmp_path: Pa
         "run",
         "--depth",
         "probe",
-        "--json",
-        tmp_path / "answer.json",
+        f"--json={tmp_path / 'answer.json'}",
         "--out",
         tmp_path / "run",
         "--",

@@ -18,10 +18,10 @@ import pytest
 from perfscope.analyzer.diagnose import diagnose
 from perfscope.commands.export import FORMATS
 from perfscope.traces.cache.place import user_cache
+from perfscope.traces.kineto import trace_file
 from perfscope.traces.load import load
-from perfscope.traces.readers import kineto as kineto_reader
 from perfscope.traces.schema import TABLES
-from perfscope.ui.answer import answer_trace
+from perfscope.ui.answer import STDOUT, AnswerOptions, answer_trace
 from perfscope.ui.dashboard.pages import PAGES
 from tests.running import perfscope
 from tests.safety import planted
@@ -121,8 +121,8 @@ def test_none_is_in_the_terminals_text_the_json_or_the_report(
     folder: Path, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trace, report = load(path_of(folder, kind)), tmp_path / "report.html"
-    answer_trace(trace, json=False, html=report)
-    answer_trace(trace, json=True, html=None)
+    answer_trace(trace, AnswerOptions(html=report))
+    answer_trace(trace, AnswerOptions(json=STDOUT))
     printed, text = capsys.readouterr(), report.read_text()
     assert "bound" in printed.out and leaks(printed.out + printed.err) == []
     assert SHOWN in text and leaks(text) == []
@@ -138,14 +138,14 @@ def test_none_is_in_an_export(folder: Path, kind: str, tmp_path: Path) -> None:
     from perfscope.traces.writers import WRITERS
 
     trace = load(path_of(folder, kind))
-    assert [writer.NAME for writer in WRITERS] == list(FORMATS)
+    assert [writer.name for writer in WRITERS] == list(FORMATS)
     shown = {}
     for writer in WRITERS:
-        path = tmp_path / f"{writer.NAME}{writer.SUFFIX}"
+        path = tmp_path / f"{writer.name}{writer.suffix}"
         export(trace, writer, path)
         text = texts_of(path)
-        shown[writer.NAME] = SHOWN in text
-        assert leaks(text) == [], writer.NAME
+        shown[writer.name] = SHOWN in text
+        assert leaks(text) == [], writer.name
     assert all(shown[name] for name in ("perfetto", "parquet", "csv"))
 
 
@@ -155,14 +155,14 @@ def test_none_is_kept_in_the_cache(
     from perfscope.traces.reading_options import reading
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(kineto_reader, "WORTH_KEEPING", 0)
+    monkeypatch.setattr(trace_file, "WORTH_KEEPING", 0)
     path = path_of(folder, "kineto")
-    with reading(None, kept=True):
+    with reading(None, use_cache=True):
         trace = load(path)
     for thread in threading.enumerate():
         if thread.name == "perfscope-keep":
             thread.join()
-    answer_trace(trace, json=True, html=None, kept_for=path)
+    answer_trace(trace, AnswerOptions(json=STDOUT), kept_for=path)
     cache = user_cache()
     assert cache is not None
     names = {file.name for file in cache.rglob("*") if file.is_file()}

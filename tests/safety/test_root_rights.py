@@ -26,8 +26,8 @@ from perfscope.agent.entry.symbols import (
     python_files,
 )
 from perfscope.agent.host import proc
-from perfscope.agent.py_spy import Sampling
-from perfscope.agent.py_spy import program as py_spy_program
+from perfscope.agent.py_spy import PySpy
+from perfscope.agent.py_spy import find_py_spy as py_spy_program
 from perfscope.agent.target_user import files
 from perfscope.agent.target_user.child import Reply, call_as, unresponsive_until_s
 from perfscope.agent.target_user.rights import CAP_SYS_PTRACE, TargetUser, target_user, user_of
@@ -354,7 +354,7 @@ def test_what_memory_says_of_symbols_is_what_the_file_says() -> None:
 def test_stacks_of_another_user_are_sampled_with_that_users_rights(folder: Path) -> None:
     process = started(BUSY)
     try:
-        sampling = Sampling(py_spy_program() or "", process.pid, 10.0)
+        sampling = PySpy(py_spy_program() or "", process.pid, 10.0)
         sampling.begin()
         until(
             lambda: (
@@ -367,7 +367,7 @@ def test_stacks_of_another_user_are_sampled_with_that_users_rights(folder: Path)
         assert int(status["CapEff"], 16) == CAP_SYS_PTRACE and status["NoNewPrivs"] == "1"
         time.sleep(1.0)
         events = sampling.end()
-        assert {event.ph for event in events} == {"B", "E"}, sampling.said
+        assert {event.ph for event in events} == {"B", "E"}, sampling.error
     finally:
         end(process)
 

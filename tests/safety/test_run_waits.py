@@ -229,8 +229,8 @@ def test_a_closed_or_full_output_of_ours_changes_no_exit_code(tmp_path: Path) ->
     running = []
     for number, streams in enumerate(("2>/dev/full", "2>&-", ">/dev/full", ">&- 2>&-")):
         text = (
-            'exec "$0" -m perfscope run --depth observe --json - --out "$1" -- sh -c "exit 5"'
-            f" {streams}"
+            'exec "$0" -m perfscope run --depth observe --json=/dev/stdout --out "$1"'
+            f' -- sh -c "exit 5" {streams}'
         )
         command = ["sh", "-c", text, sys.executable, str(tmp_path / f"run{number}")]
         running.append(

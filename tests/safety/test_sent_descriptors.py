@@ -2,11 +2,12 @@
 says about itself.
 """
 
+import array
 import json
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,17 @@ import pytest
 
 from perfscope.agent.collector import Job
 from perfscope.agent.collectors import Kernels, Nvtx, Probe
-from perfscope.agent.collectors.probe import MALFORMED, Visit
+from perfscope.agent.collectors.probe import Visit
 from perfscope.agent.delivery.discarded import close_discarded, discarded
-from perfscope.agent.delivery.probe_line import ProbeLine
+from perfscope.agent.delivery.probe_line import ProbeLine, accept
+from perfscope.agent.delivery.probe_notes import (
+    NoteWithFile,
+    NvtxRingNote,
+    WindowNote,
+    WindowRefusedNote,
+)
 from perfscope.agent.delivery.probe_socket import Door, open_door
 from perfscope.agent.profiler_windows.window import Window
-from perfscope.agent.recorder import send_probes_away
 from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.manifest import Manifest
 from tests.build import FACTS
@@ -59,6 +65,9 @@ def call(address: str, notes: list[dict[str, Any]], files: int) -> socket.socket
     return caller
 
 
+OTHER_RING = {"note": "nvtx-ring", "token": "", "has_file": True}
+
+
 @pytest.mark.parametrize("shown", ["no token", "the token"])
 def test_nvtx_keeps_the_ring_of_a_caller_that_shows_the_token_and_nothing_else(
     job: Job, door: Door, shown: str
@@ -66,8 +75,9 @@ def test_nvtx_keeps_the_ring_of_a_caller_that_shows_the_token_and_nothing_else(
     collector = Nvtx(door)
     collector.start(job)
     before = open_files()
-    first = {"file": True} | ({"token": door.token} if shown == "the token" else {})
-    with call(door.address, [first, {"file": True}, {"file": True}], 3):
+    token = door.token if shown == "the token" else "wrong"
+    first = {"note": "nvtx-ring", "token": token, "has_file": True}
+    with call(door.address, [first, OTHER_RING, OTHER_RING], 3):
         until(lambda: collector.poll(0) and (collector.callers or open_files() == before + 1))
         if shown == "the token":
             assert open_files() == before + 3, "both ends of the connection and one ring"
@@ -82,60 +92,71 @@ def test_a_caller_that_is_refused_leaves_no_descriptor_with_the_probes_collector
     collector = Probe(Window(), door)
     collector.start(job)
     before = open_files()
-    with call(door.address, [{"hello": 1, "token": "wrong", "file": True}, {"file": True}], 2):
+    hello = {"note": "hello", "token": "wrong", "mono": 1, "real": 1, "has_file": True}
+    with call(door.address, [hello, OTHER_RING], 2):
         until(lambda: collector.poll(0) and not collector.strangers and open_files() == before + 1)
     assert not collector.early and not collector.lines
 
 
-def sent_to(collector: Probe, job: Job, notes: list[dict[str, Any]]) -> Callable[[], None]:
-    """Give each note a memory file, as if a probe of the job had sent it; return what the collector
-    does with them.
-    """
-    visit = collector.visits[1] = Visit(TARGET, job)
-    for note in notes:
-        note["file"] = os.memfd_create("sent")
-    return lambda: collector.take(visit, notes, [])
-
-
-ODD_NOTES: list[dict[str, Any]] = [
-    {"stack": 1},
-    {"code": 1, "kind": "stack", "name": "x"},
-    {"updates": 1, "at": 2},
-    {"torch": {}},
-    {"refused": "x"},
-    {"later": True, "refused": "x"},
+WINDOW = WindowNote(
+    mono=1,
+    real=1,
+    first=1,
+    begin=2,
+    end=3,
+    off=4,
+    last=5,
+    steps=1,
+    whole=True,
+    bytes=1,
+    hurried=False,
+    stall=None,
+    gil=False,
+    updates=1,
+    device=False,
+    prepare=1,
+    enable=1,
+)
+NOTES_WITH_FILES: list[NoteWithFile] = [
+    NvtxRingNote(token=""),
+    WindowRefusedNote(reason="x"),
+    WindowRefusedNote(reason="x", later=True),
+    WINDOW,
 ]
 
 
 @pytest.mark.parametrize("window", [None, Window()], ids=["depth probe", "depth kernels"])
-def test_a_probe_cannot_fill_the_agent_with_descriptors_of_notes_that_are_no_windows(
-    job: Job, door: Door, window: Window | None
+@pytest.mark.parametrize("note", NOTES_WITH_FILES, ids=lambda note: type(note).__name__)
+def test_a_probe_cannot_fill_the_agent_with_descriptors(
+    job: Job, door: Door, window: Window | None, note: NoteWithFile
 ) -> None:
     collector = Probe(window, door)
     collector.start(job)
     kernels = Kernels(collector)
     kernels.start(job)
     before = open_files()
-    sent_to(collector, job, [dict(note) for note in ODD_NOTES])()
+    visit = collector.visits[1] = Visit(TARGET, job)
+    note.descriptor = os.memfd_create("sent")
+    notes: list[Any] = [note]
+    collector.take(visit, notes, array.array("q"))
     if window is not None:
-        for pid, visit in collector.visits.items():
-            kernels.take(pid, visit)
+        for pid, known in collector.visits.items():
+            kernels.take(pid, known)
         kernels.store.finish()
         if kernels.store.held is not None:
             kernels.store.held.close()
     assert open_files() == before
 
 
-def test_notes_after_one_that_cannot_be_read_leave_no_descriptor(job: Job, door: Door) -> None:
-    collector = Probe(Window(), door)
-    collector.start(job)
+def test_a_frame_with_a_note_that_cannot_be_read_leaves_no_descriptor(door: Door) -> None:
     before = open_files()
-    take = sent_to(collector, job, [{"dropped": "many"}, {"refused": "x"}, {}])
-    with pytest.raises(MALFORMED):
-        take()
-    (window,) = collector.visits[1].windows
-    os.close(window["file"])
-    assert open_files() == before
+    refused = {"note": "window-refused", "reason": "x", "has_file": True}
+    with call(door.address, [refused, {"note": "bye", "dropped": "many"}], 2):
+        lines: list[ProbeLine] = []
+        until(lambda: lines.extend(accept(door.listening, {os.geteuid()})) or lines)
+        until(lambda: lines[0].frames() == ([], array.array("q")) and lines[0].damaged)
+        lines[0].close()
+        assert open_files() == before + 1, "the caller's own end"
 
 
 def test_probes_that_are_sent_away_after_a_failure_leave_no_descriptor(job: Job) -> None:
@@ -146,6 +167,6 @@ def test_probes_that_are_sent_away_after_a_failure_leave_no_descriptor(job: Job)
         until(lambda: collector.accept() or collector.strangers)
         line: ProbeLine = collector.strangers[0]
         until(lambda: line.receive() or line.files)
-        send_probes_away(collector)
+        collector.abandon()
         assert not discarded and not line.open
         assert len(os.listdir("/proc/self/fd")) == before + 1, "the caller's own end"

@@ -253,7 +253,8 @@ import json, os, socket, struct, sys, time
 name, token = sys.stdin.readline().split() if len(sys.argv) < 3 else sys.argv[1:]
 s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
 s.connect("\0" + name)
-notes = json.dumps([{"hello": 1, "token": token, "cost_ns": 100, "worker": None}]).encode()
+hello = {"note": "hello", "token": token, "mono": 1, "real": 1, "cost_ns": 100}
+notes = json.dumps([hello]).encode()
 s.settimeout(30)
 try:
     s.send(struct.pack("<cI", b"J", len(notes)) + notes)
@@ -272,7 +273,9 @@ def test_a_token_is_worth_nothing_in_a_process_of_another_user_or_outside_the_jo
     command = [sys.executable, "-c", REPLAYS]
     recorded = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     door = open_door()
-    recorder = Recorder(Plan(recorded.pid, tmp_path / "run", "probe", follow=True, door=door))
+    recorder = Recorder(
+        Plan(recorded.pid, tmp_path / "run", "probe", follow=True, probe_socket=door)
+    )
     thread = threading.Thread(target=lambda: recorder.record(lambda progress: None))
     thread.start()
     others = [
@@ -293,4 +296,5 @@ def test_a_token_is_worth_nothing_in_a_process_of_another_user_or_outside_the_jo
         for process in (recorded, *others):
             process.kill()
             process.communicate()
-    assert recorder.probe is not None and set(recorder.probe.visits) == {recorded.pid}
+    probe = recorder.collectors.probe
+    assert probe is not None and set(probe.visits) == {recorded.pid}

@@ -22,15 +22,15 @@ import pytest
 from perfscope.cli import main
 from perfscope.errors import UnreadableRun
 from perfscope.traces.kineto import pieces
-from perfscope.traces.kineto.compiled_part import compiled_part, is_there
-from perfscope.traces.kineto.part import python_part
+from perfscope.traces.kineto.compiled_parser import is_available, parse_compiled
+from perfscope.traces.kineto.piece_parser import parse_in_python
 from perfscope.traces.kineto.pieces import NoEvents, Pieces, array_begin, depth
 from perfscope.traces.load import load
 from perfscope.traces.naming import collective_kind, launch_kind
 from tests.safety.long_fuzz_readers import alike
 from tests.traces.kineto.events import event, kernel, launch, written
 
-COMPILED = pytest.mark.skipif(not is_there(), reason="installed without a compiler")
+COMPILED = pytest.mark.skipif(not is_available(), reason="installed without a compiler")
 EVENT = json.dumps(event()).encode()
 
 
@@ -180,9 +180,9 @@ def test_names_that_are_chosen_to_have_one_hash_are_left_to_python() -> None:
         b",".join(EVENT.replace(b"aten::mm", name) for name in some)
         for some in (names[:100], names)
     )
-    assert compiled_part(few) is not None
-    assert compiled_part(many) is None
-    assert len(python_part(many).groups["ops"]["name"].names) == 1500  # type: ignore[union-attr]
+    assert parse_compiled(few) is not None
+    assert parse_compiled(many) is None
+    assert len(parse_in_python(many).groups["ops"]["name"].names) == 1500  # type: ignore[union-attr]
 
 
 def test_many_groups_of_ranks_are_named_in_one_pass(tmp_path: Path) -> None:
@@ -197,13 +197,13 @@ def test_many_groups_of_ranks_are_named_in_one_pass(tmp_path: Path) -> None:
 
 COMMA = """
 import json, locale, sys
-from perfscope.traces.kineto.compiled_part import compiled_part
+from perfscope.traces.kineto.compiled_parser import parse_compiled
 from perfscope.traces.load import load
 from pathlib import Path
 locale.setlocale(locale.LC_ALL, "")
 assert locale.localeconv()["decimal_point"] == ",", "the locale is not set"
 ops = load(Path(sys.argv[1])).table("ops")
-print(json.dumps([compiled_part(sys.argv[2].encode()) is not None, ops["ts"].tolist(), ops["dur"].tolist()]))
+print(json.dumps([parse_compiled(sys.argv[2].encode()) is not None, ops["ts"].tolist(), ops["dur"].tolist()]))
 """  # noqa: E501
 
 
@@ -280,9 +280,9 @@ DIFFERENT = {
 @COMPILED
 @pytest.mark.parametrize("text", DIFFERENT)
 def test_both_readers_give_the_same_or_the_compiled_one_refuses(text: str) -> None:
-    compiled = compiled_part(DIFFERENT[text])
+    compiled = parse_compiled(DIFFERENT[text])
     try:
-        plain = python_part(DIFFERENT[text])
+        plain = parse_in_python(DIFFERENT[text])
     except msgspec.DecodeError:
         assert compiled is None
         return
@@ -383,8 +383,8 @@ def test_a_text_of_nothing_but_ends_of_objects_is_searched_once(
     """Asked at each of them, and again for each longer text, the search took half a minute for 60
     MB, which pack to 60 KB.
     """
-    between = CountedPattern(pieces.BETWEEN)
-    monkeypatch.setattr(pieces, "BETWEEN", between)
+    between = CountedPattern(pieces.BOUNDARY)
+    monkeypatch.setattr(pieces, "BOUNDARY", between)
     blocks = [b'{"traceEvents":[', *[filler * ((1 << 20) // len(filler))] * 24]
     assert len(b"".join(Pieces(blocks))) == 24 << 20
     assert 0 < between.calls <= 2 * (24 << 20) // pieces.SEARCHED_AT_ONCE

@@ -17,7 +17,7 @@ import pytest
 
 from perfscope import __version__
 from perfscope.errors import UsageError
-from perfscope.traces.jobs.dask_cluster import checked, dask_cluster
+from perfscope.traces.jobs.dask_cluster import check_address, dask_cluster
 from perfscope.traces.jobs.job import load_job
 from perfscope.traces.load import load
 from perfscope.traces.schema import TABLES
@@ -86,7 +86,7 @@ def worker(address: str, *, before: Sequence[str] = (), home: Path | None = None
 
 def test_without_a_worker_it_is_said(tmp_path: Path, scheduler: str) -> None:
     made_ranks(tmp_path / "job", ranks=1)
-    with pytest.raises(UsageError, match="has no worker: start one"):
+    with pytest.raises(UsageError, match="dask worker"):
         load_job([tmp_path / "job"], partial(dask_cluster, scheduler))
 
 
@@ -99,9 +99,7 @@ def test_a_worker_of_another_version_is_named(tmp_path: Path, scheduler: str) ->
     (other / "perfscope" / "__init__.py").write_text('__version__ = "0.0.1"\n')
     with (
         worker(scheduler, home=other),
-        pytest.raises(
-            UsageError, match=f"has perfscope-ml 0.0.1, here is {__version__}: install the same"
-        ),
+        pytest.raises(UsageError, match=f"perfscope-ml 0.0.1 .* {__version__}"),
     ):
         load_job([tmp_path / "job"], partial(dask_cluster, scheduler))
 
@@ -118,7 +116,7 @@ def test_a_worker_that_does_not_see_the_files_is_named(tmp_path: Path, scheduler
         worker(scheduler, before=hidden),
         pytest.raises(
             UsageError,
-            match=r"does not see .*rank0\.json\.gz: put the traces on a file system that all share",
+            match=r"cannot see .*rank0\.json\.gz",
         ),
     ):
         load_job([tmp_path / "job"], partial(dask_cluster, scheduler))
@@ -140,16 +138,16 @@ def test_the_cluster_gives_what_local_processes_give(tmp_path: Path, cluster: st
 
 @pytest.mark.parametrize("address", ["", "tcp://", "http://:80", "127.0.0.1", "tcp://127.0.0.1:x"])
 def test_what_is_no_address_is_said(address: str) -> None:
-    with pytest.raises(UsageError, match="scheduler's address"):
-        checked(address, False)
+    with pytest.raises(UsageError, match="tcp://HOST:PORT"):
+        check_address(address, False)
 
 
 def test_plain_tcp_to_another_machine_needs_insecure() -> None:
     with pytest.raises(UsageError, match="--insecure"):
-        checked("tcp://192.0.2.7:8786", False)
-    checked("tcp://192.0.2.7:8786", True)
-    checked("tls://192.0.2.7:8786", False)
-    checked("tcp://127.0.0.1:8786", False)
+        check_address("tcp://192.0.2.7:8786", False)
+    check_address("tcp://192.0.2.7:8786", True)
+    check_address("tls://192.0.2.7:8786", False)
+    check_address("tcp://127.0.0.1:8786", False)
 
 
 def test_without_distributed_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ def test_eight_ranks_made_from_a_recorded_one(tmp_path: Path) -> None:
         one.rank: next(
             (entry.seconds for entry in one.time_budget if entry.category == "peer-wait"), 0.0
         )
-        for one in diagnosis.per_rank
+        for one in diagnosis.per_process
     }
     others = [seconds for rank, seconds in waits.items() if rank != SLOW]
     assert waits[SLOW] < min(others)

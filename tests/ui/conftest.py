@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from perfscope.analyzer.diagnose import diagnose
-from perfscope.ui.report import write_report
+from perfscope.ui.html.report import write_report
 from tests.running import until
 from tests.ui.browsing import forget_last_page
 from tests.ui.runs import input_bound

@@ -1,6 +1,7 @@
 """A diagnosis written out by hand: one finding of each shape the views must show."""
 
 from perfscope.analyzer.diagnosis import (
+    SCHEMA,
     Action,
     BoundBy,
     BudgetEntry,
@@ -8,12 +9,17 @@ from perfscope.analyzer.diagnosis import (
     Evidence,
     Failed,
     Finding,
-    NotApplicable,
+    NotChecked,
     Overhead,
     OverheadPart,
+    Process,
+    Rate,
+    RunPhase,
+    SlowStep,
     Source,
     Speedup,
     StepSummary,
+    Throughput,
     Verdict,
 )
 
@@ -29,16 +35,18 @@ DECODING = Finding(
     share=0.61,
     speedup=Speedup(2.6, 3.1, 3.4),
     headline=SENTENCE,
-    explanation=EXPLANATION,
-    caveat=CAVEAT,
     evidence=[
         Evidence("longest wait: 88 ms in step 97", start_ns=1_000_000_000, end_ns=1_088_000_000),
         Evidence("a batch takes 47 ms to make: 41 ms on a core"),
     ],
     actions=[
         Action("decode smaller images", "image.draft('RGB', (256, 256))"),
-        Action("or keep decoded samples in a cache"),
+        Action("keep decoded samples in a cache"),
     ],
+    explanation=EXPLANATION,
+    caveat=CAVEAT,
+    share_of_run=0.6,
+    key="input-bound/decode-bound#0",
 )
 STALL = Finding(
     id="checkpoint-stall",
@@ -51,6 +59,7 @@ STALL = Finding(
     headline="Checkpoint stall: training waits 3 % of the time for checkpoints",
     evidence=[],
     actions=[Action("write checkpoints in the background")],
+    key="checkpoint-stall#1",
 )
 GROWTH = Finding(
     id="memory-growth",
@@ -63,25 +72,53 @@ GROWTH = Finding(
     headline="Memory growth: 12 MB per minute in `collect (train.py:9)`",
     evidence=[],
     actions=[],
+    key="memory-growth#2",
 )
 
 DIAGNOSIS = Diagnosis(
-    schema=1,
-    verdict=Verdict("input-bound", "decode-bound", SENTENCE, EXPLANATION, CAVEAT, 0.96),
-    bound_by=BoundBy("input", 0.61, 0.96),
+    schema=SCHEMA,
+    perfscope="0.1.0",
+    workload="training",
+    processes=[Process(0, 4172, "node", "main", 0, "train.py")],
+    devices=[],
+    verdict=Verdict(
+        "input-bound",
+        "decode-bound",
+        SENTENCE,
+        EXPLANATION,
+        CAVEAT,
+        0.96,
+        kind="finding",
+        finding_key=DECODING.key,
+    ),
+    bound_by=BoundBy("input", 0.61, 0.87),
     span_s=20.0,
-    steps=StepSummary(188, 106.0, 104.0, 121.0, 0),
+    steps=StepSummary(
+        188, 106.0, 104.0, 121.0, 0, slowest=[SlowStep(97, 1_000_000_000, 188.0, "input-wait")]
+    ),
     time_budget=[
         BudgetEntry("compute-or-host", 7.2, 0.36),
         BudgetEntry("input-wait", 12.2, 0.61),
         BudgetEntry("checkpoint", 0.6, 0.03),
         BudgetEntry("host-bound", 0.0, 0.0),
     ],
-    budget_rank=0,
-    per_rank=[],
+    budget_process=0,
+    budget_over="steps",
+    per_process=[],
+    sequential_processes=False,
+    run_budget=[RunPhase("steps", 19.4, 0.97, 0), RunPhase("checkpoint", 0.6, 0.03, 0)],
+    throughput=Throughput(
+        Rate(9.43, "job", "steps"),
+        Rate(302.0, "job", "loader"),
+        Rate(None, reason="tokens are not recorded"),
+        Rate(None, reason="no device"),
+    ),
+    memory=[],
+    ignored=[],
+    operators=[],
     findings=[DECODING, STALL, GROWTH],
     clear=["gc-pause", "gil-contention"],
-    not_applicable=[NotApplicable("host-sync", "no GPU in use")],
+    not_checked=[NotChecked("host-sync", "no GPU in use", "no-device")],
     failed=[Failed("cpu-throttled", "ValueError: no such column")],
     overhead=Overhead(
         0.012,

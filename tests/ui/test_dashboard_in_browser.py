@@ -138,7 +138,7 @@ def test_from_the_list_to_the_interval_that_proves_it(browser: Any, board: Dashb
     settled(browser)
     verdict = browser.find_element("css selector", "#page h1")
     assert verdict.text.startswith("Input-bound") and verdict.location["y"] < 500
-    browser.find_element("css selector", "#page .doors a.button.main").click()
+    browser.find_element("css selector", "#page .links a.button.main").click()
     until(lambda: "/timeline#timeline?from=" in browser.current_url)
     until(
         lambda: (

@@ -9,12 +9,12 @@ from perfscope.analyzer.run.stack_tree import Node, nodes
 from perfscope.analyzer.run.steps import steps
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace
-from perfscope.ui.blocks.sections import gaps, of_budget
 from perfscope.ui.figures.budget_over_steps import MOST_COLUMNS, budget_over_steps
 from perfscope.ui.figures.bus_bandwidth import bus_bandwidth
 from perfscope.ui.figures.stack_icicle import stack_icicle
 from perfscope.ui.figures.step_times import MOST_POINTS, step_times
 from perfscope.ui.figures.worker_timeline import worker_lanes
+from perfscope.ui.html.sections import gaps, of_budget
 from tests import build
 from tests.ui.runs import MS, input_bound
 

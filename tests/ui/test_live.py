@@ -60,7 +60,7 @@ def test_following_refreshes_in_place_and_keeps_the_verdict_in_sight() -> None:
         with LiveView(stream, total_s=None) as view:
             view.diagnosis(DIAGNOSIS, None)
         text = ""
-        while "does not fit here" not in text:
+        while "truncated" not in text:
             text += os.read(reader, 65536).decode()
     assert text.startswith("\x1b[H\x1b[J") and "Input-bound: training waits" in text
     assert text.count("\n") <= 17

@@ -9,8 +9,8 @@ import pytest
 from perfscope.traces.load import load
 from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.manifest import Manifest
-from perfscope.ui.blocks.communication import hidden
 from perfscope.ui.dashboard.pages import PAGES
+from perfscope.ui.html.communication import hidden
 from tests.build import FACTS
 from tests.traces.kineto.events import event, written
 from tests.traces.made_ranks import made_ranks
@@ -77,11 +77,13 @@ def test_a_job_shows_its_ranks_and_what_they_wait_for_each_other(asked: Asked) -
 
 
 def test_a_trace_without_durations_says_why_it_cannot_be_opened(asked: Asked) -> None:
-    assert "no durations" in asked.text(f"/run/{id_of(asked, 'still.json')}/overview")
+    assert "none of the events has a duration" in asked.text(
+        f"/run/{id_of(asked, 'still.json')}/overview"
+    )
 
 
 def test_a_trace_without_events_says_why_it_cannot_be_opened(asked: Asked) -> None:
-    assert "holds no event of the PyTorch profiler" in asked.text(
+    assert "contains no events of the PyTorch profiler" in asked.text(
         f"/run/{id_of(asked, 'hollow.json')}/overview"
     )
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from perfscope.analyzer.diagnose import diagnose
-from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, RankBudget
+from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, ProcessBudget
 from perfscope.traces.trace import Trace
 from perfscope.ui.terminal.diagnosis_view import show
 from tests.build import MAIN, trace
@@ -22,7 +22,8 @@ def shown(diagnosis: Diagnosis, run: Trace | None = None) -> str:
 def ranks(*waiting: float) -> Diagnosis:
     """One rank for each share of waiting; the verdict is about the last."""
     each = [
-        RankBudget(
+        ProcessBudget(
+            at,
             at,
             [
                 BudgetEntry("input-wait", share, share),
@@ -32,7 +33,10 @@ def ranks(*waiting: float) -> Diagnosis:
         for at, share in enumerate(waiting)
     ]
     return msgspec.structs.replace(
-        diagnose(input_bound()), per_rank=each, budget_rank=len(waiting) - 1
+        diagnose(input_bound()),
+        per_process=each,
+        time_budget=each[-1].time_budget,
+        budget_process=len(waiting) - 1,
     )
 
 
@@ -45,7 +49,8 @@ def test_every_rank_has_its_line_and_the_verdicts_is_marked() -> None:
 
 def test_one_rank_needs_no_line_and_many_are_counted() -> None:
     assert "rank" not in shown(ranks(0.5))
-    assert "and 4 more ranks" in shown(ranks(*[0.5] * 20))
+    text = shown(ranks(*[0.5] * 20))
+    assert text.count("  rank ") == 5 and "> rank 19" in text and "14 more ranks" in text
 
 
 @pytest.mark.parametrize(

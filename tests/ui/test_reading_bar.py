@@ -11,7 +11,7 @@ import pytest
 from perfscope.traces.jobs.job import Processes
 from perfscope.traces.jobs.processes import local_processes, local_threads
 from perfscope.traces.load import load, load_all
-from perfscope.traces.reading_options import reading, way
+from perfscope.traces.reading_options import reading, reading_options
 from perfscope.ui.terminal.reading_bar import LINE_EVERY_S, ReadingBar, reading_bar
 from tests.traces.kineto.events import event, written
 
@@ -65,7 +65,7 @@ def test_the_reader_tells_how_far_it_is(tmp_path: Path) -> None:
         load(file)
     size = file.stat().st_size
     assert told[-1][:2] == (size, size) and 0 < told[-1][2] <= size
-    assert way().progress is None
+    assert reading_options().progress is None
 
 
 @pytest.mark.parametrize("beside", [local_threads, local_processes])

@@ -12,10 +12,10 @@ from perfscope.analyzer.compute.roofline import roofline_table
 from perfscope.analyzer.diagnose import diagnose
 from perfscope.analyzer.hardware.peaks import Peaks
 from perfscope.traces.trace import Trace
-from perfscope.ui.blocks.roof_sections import roof_sections
-from perfscope.ui.blocks.tables import Table
 from perfscope.ui.figures.roofline import roofline
-from perfscope.ui.report import write_report
+from perfscope.ui.html.report import write_report
+from perfscope.ui.html.roof_sections import roof_sections
+from perfscope.ui.html.tables import Table
 from tests.analyzer.traced.gpu import Gpu
 from tests.running import until
 

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from perfscope.analyzer.diagnose import diagnose
-from perfscope.analyzer.diagnosis import BudgetEntry, RankBudget
-from perfscope.ui.blocks.rank_rows import rank_rows
+from perfscope.analyzer.diagnosis import BudgetEntry, ProcessBudget
+from perfscope.ui.html.rank_rows import rank_rows
 from tests.ui.runs import input_bound
 
 FIELD = "document.querySelector('.search input[data-chart=stacks-main]')"
@@ -70,9 +70,12 @@ def test_every_rank_has_its_row(tmp_path: Path) -> None:
     halves = [BudgetEntry("input-wait", 1.0, 0.5), BudgetEntry("compute-or-host", 1.0, 0.5)]
     alone = diagnose(input_bound())
     both = msgspec.structs.replace(
-        alone, per_rank=[RankBudget(0, halves), RankBudget(1, [])], budget_rank=0
+        alone,
+        per_process=[ProcessBudget(0, 0, halves), ProcessBudget(1, 1, [])],
+        time_budget=halves,
+        budget_process=0,
     )
     assert rank_rows(alone) == ""
     rows = rank_rows(both)
-    assert rows.count("<tr>") == 2 and "rank 0, of which the verdict speaks" in rows
+    assert rows.count("<tr>") == 2 and "rank 0, the subject of the verdict" in rows
     assert "input wait 50 %, compute or host 50 %" in rows and "nothing was measured" in rows

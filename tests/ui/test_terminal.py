@@ -6,57 +6,28 @@ import pty
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TextIO
 
 import msgspec
 import pytest
 
 from perfscope.analyzer.diagnose import diagnose
-from perfscope.ui.terminal.diagnosis_view import lines, show
+from perfscope.analyzer.diagnosis import Diagnosis, NotChecked
+from perfscope.analyzer.findings import FINDINGS
+from perfscope.ui.coverage import readable_name
+from perfscope.ui.terminal.diagnosis_view import diagnosis_lines, show
+from perfscope.ui.terminal.layout import SCREEN_LINES, TerminalLayout
 from tests.build import trace
-from tests.ui.diagnoses import DIAGNOSIS, SENTENCE
+from tests.ui.diagnoses import CAVEAT, DECODING, DIAGNOSIS, EXPLANATION, SENTENCE, STALL
 from tests.ui.runs import input_bound
 
-GOLDEN = """\
-20 s, 188 steps of 106 ms (p95 121 ms)
-
-Input-bound: training waits for data 61 % of each step
-Both cores are 97 % busy decoding. More workers would not help.
-bound by input, 61 % of the time; sure: 0.96
-
-  a step   input wait 64.7 ms ▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒ compute or host 38.2 ms ██████████
-          input wait 64.7 ms (61 %)   compute or host 38.2 ms (36 %)   checkpoint 3.18 ms (3 %)
-
-  what to change                     now costs      then              because
-  1 decode smaller images            64.7 ms/step   3.1x              longest wait: 88 ms in step 97
-                                     61 % of it     (2.6x to 3.4x)    a batch takes 47 ms to make:
-                                                                      41 ms on a core
-        image.draft('RGB', (256, 256))
-    - or keep decoded samples in a cache
-    perfscope explain input-bound/decode-bound
-  2 write checkpoints in the         3.18 ms/step   at most 1.03x     Checkpoint stall: training
-    background                       3 % of it                        waits 3 % of the time for
-                                                                      checkpoints
-    perfscope explain checkpoint-stall
-  3 Memory growth: 12 MB per minute  no time yet
-    in `collect (train.py:9)`
-    perfscope explain memory-growth
-
-  looked for and not there: gc-pause, gil-contention
-  not measured: host-sync (no GPU in use)
-  not measured: cpu-throttled (its rule broke: ValueError: no such column)
-  not measured: stacks (partial: py-spy is missing)
-  not measured: dropped (2 segments of probe.records)
-  overhead: 1.2 % (0 to 2 %)
-
-  run   run.perfscope
-  next  perfscope report run.perfscope -o report.html
-"""
+GOLDEN = (Path(__file__).parent / "terminal_screen.txt").read_text("utf-8")
 
 
-def shown(diagnosis: Any = DIAGNOSIS, of: Any = None) -> str:
+def shown(diagnosis: Any = DIAGNOSIS, of: Any = None, *, verbose: bool = False) -> str:
     stream = io.StringIO()
-    show(diagnosis, of, stream)
+    show(diagnosis, of, stream, verbose=verbose)
     return stream.getvalue()
 
 
@@ -77,21 +48,21 @@ def on_terminal(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
         show(DIAGNOSIS, None, stream)
         stream.flush()
         text = b""
-        while b"report.html\r\n" not in text:
+        while b"perfscope explain input-bound/decode-bound\r\n" not in text:
             text += os.read(reader, 65536)
     return text.decode()
 
 
 def words(text: str) -> list[str]:
-    """What is said, without colours, fills and the squares of the key."""
-    return re.sub(r"\x1b\[[0-9;]*m|[▒█╱■]", " ", text).split()
+    """Return the words without colors and fills."""
+    return re.sub(r"\x1b\[[0-9;]*m|[▒█╱]", " ", text).split()
 
 
 def test_the_whole_view_in_a_pipe() -> None:
     assert shown() == GOLDEN
 
 
-def test_a_terminal_has_the_same_words_in_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_has_the_same_words_in_color(monkeypatch: pytest.MonkeyPatch) -> None:
     text = on_terminal(monkeypatch)
     assert f"\x1b[1;33m{SENTENCE}" in text
     assert words(text) == words(GOLDEN)
@@ -105,44 +76,124 @@ def test_no_color_is_respected_and_the_bar_stays_visible(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120])
-@pytest.mark.parametrize("colour", [True, False])
-def test_no_line_is_wider_than_the_terminal(width: int, colour: bool) -> None:
-    for line in lines(diagnose(input_bound()), input_bound(), width, colour) + lines(
-        DIAGNOSIS, None, width, colour
-    ):
-        assert line.cell_len <= width, line.plain
+@pytest.mark.parametrize("in_color", [True, False])
+@pytest.mark.parametrize("verbose", [True, False])
+def test_no_line_is_wider_than_the_terminal(width: int, in_color: bool, verbose: bool) -> None:
+    layout = TerminalLayout(width=width, in_color=in_color, verbose=verbose)
+    run = input_bound()
+    lines = diagnosis_lines(diagnose(run), run, layout) + diagnosis_lines(DIAGNOSIS, None, layout)
+    # A command is not broken, so that it can be copied.
+    texts = [line for line in lines if " perfscope " not in line.plain]
+    assert [line.plain for line in texts if line.cell_len > width] == []
 
 
 def test_a_number_keeps_its_unit() -> None:
     text = "\n".join(
-        line.plain for width in range(60, 121) for line in lines(DIAGNOSIS, None, width, False)
+        line.plain
+        for width in range(60, 121)
+        for line in diagnosis_lines(DIAGNOSIS, None, TerminalLayout(width=width))
     )
     assert not re.search(r"\d\n\s*(ms|s|%|MB)\b", text)
+
+
+def crowded(findings: int) -> Diagnosis:
+    """A diagnosis with many findings, ids that were not checked, and categories."""
+    first, *_ = DIAGNOSIS.findings
+    others = [msgspec.structs.replace(STALL, key=f"checkpoint-stall#{n}") for n in range(findings)]
+    groups = ("no-device", "no-driver", "no-kernels", "one-process", "too-short", "other")
+    unchecked = [
+        NotChecked(rule.id, "a reason", groups[number % len(groups)])
+        for number, rule in enumerate(FINDINGS)
+    ]
+    return msgspec.structs.replace(
+        DIAGNOSIS,
+        findings=[first, *others],
+        not_checked=unchecked,
+        clear=[rule.id for rule in FINDINGS],
+        dropped=[f"{count} segments" for count in range(20)],
+    )
+
+
+@pytest.mark.parametrize("findings", [0, 1, 3, 30])
+def test_the_default_view_fits_one_screen(findings: int) -> None:
+    """40 lines at 100 columns; `--verbose` has everything that it leaves out."""
+    diagnosis = crowded(findings)
+    text = shown(diagnosis)
+    assert len(text.splitlines()) <= SCREEN_LINES
+    everything = shown(diagnosis, verbose=True)
+    assert len(everything.splitlines()) > SCREEN_LINES
+    assert all(rule.id in everything for rule in FINDINGS)
+    assert all(f"{count} segments" in everything for count in range(20))
+
+
+def test_the_finding_of_the_verdict_is_first() -> None:
+    """Also where another finding costs more time."""
+    sorted_by_loss = msgspec.structs.replace(DIAGNOSIS, findings=[STALL, DECODING])
+    assert shown(sorted_by_loss).index("1 Decode") < shown(sorted_by_loss).index("2 Write")
+
+
+def test_verbose_has_all_evidence_actions_and_slow_steps() -> None:
+    text = shown(verbose=True)
+    for finding in DIAGNOSIS.findings:
+        assert all(fact.text in text for fact in finding.evidence)
+        assert all(
+            action.text in text.replace("Decode", "decode") for action in finding.actions[1:]
+        )
+    assert "step 97" in text and "tokens are not recorded" in text
+
+
+def test_headline_explanation_and_caveat_are_not_cut() -> None:
+    text = " ".join(shown().split())
+    assert SENTENCE in text and f"{EXPLANATION} {CAVEAT}" in text
+
+
+def test_bound_by_has_its_own_confidence() -> None:
+    line = next(line for line in shown().splitlines() if line.startswith("  bound by"))
+    assert "confidence 0.87" in line and "confidence 0.96" in shown()
+
+
+def test_every_finding_has_a_readable_name() -> None:
+    names = [readable_name(rule.id) for rule in FINDINGS]
+    assert len(set(names)) == len(names) and not any("-" in name for name in names)
 
 
 def test_the_end_is_cut_off_where_it_does_not_fit() -> None:
     stream = io.StringIO()
     show(DIAGNOSIS, None, stream, most_lines=6)
-    cut = stream.getvalue().splitlines()
-    assert len(cut) == 6 and cut[2] == SENTENCE and cut[-1] == "  ... the rest does not fit here"
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 6 and lines[2].startswith(SENTENCE) and lines[-1].startswith("  … ")
 
 
 def test_the_name_comes_first() -> None:
     run = input_bound()
-    first = shown(diagnose(run), run).splitlines()[0]
-    assert first.startswith("train.py (pid 100), 2 loader workers, 2 usable cores, ")
+    first, second = shown(diagnose(run), run).splitlines()[:2]
+    assert first.startswith("train.py (pid 100): ")
+    assert second.startswith("2 data-loader workers, 2 usable cores")
 
 
-def test_a_run_without_steps_says_so_and_advises_nothing() -> None:
+def test_the_first_lines_have_every_known_rate() -> None:
+    """Steps, samples and tokens per second, and MFU."""
+    rates = msgspec.structs.replace(
+        DIAGNOSIS.throughput,
+        tokens_per_s=msgspec.structs.replace(DIAGNOSIS.throughput.tokens_per_s, value=12_345.0),
+        mfu=msgspec.structs.replace(DIAGNOSIS.throughput.mfu, value=0.38),
+    )
+    top = shown(msgspec.structs.replace(DIAGNOSIS, throughput=rates)).splitlines()[:3]
+    text = " ".join(top)
+    for rate in ("188 steps", "106 ms/step", "302 samples/s", "12,345 tokens/s", "38 % MFU"):
+        assert rate in text
+
+
+def test_a_run_without_steps_has_no_table_and_no_bar() -> None:
     empty = trace()
     text = shown(diagnose(empty), empty)
-    assert "what to change" not in text and "a step" not in text
-    assert "what bounds it is not known" in text
+    assert "recommended change" not in text and "per step" not in text
+    assert re.search(r"bound by +unknown", text)
 
 
-def test_seconds_stand_in_for_steps_where_there_are_none() -> None:
+def test_without_steps_the_bar_is_in_seconds() -> None:
     without = msgspec.structs.replace(
         DIAGNOSIS, steps=msgspec.structs.replace(DIAGNOSIS.steps, mean_ms=None, p95_ms=None)
     )
     text = shown(without)
-    assert "  time     input wait 12.2 s " in text and "61 % of the time" in text
+    assert "input wait 12.2 s (61 %)" in text and "per step" not in text

@@ -15,7 +15,7 @@ from werkzeug.serving import make_server
 from perfscope.analyzer.diagnose import diagnose
 from perfscope.traces.load import load
 from perfscope.traces.trace import Trace
-from perfscope.ui.report import style, write_report
+from perfscope.ui.html.report import style, write_report
 from perfscope.ui.timeline.routes import register, script
 from tests.analyzer.timeline.test_lanes import SHARED, gpu_run
 from tests.build import trace

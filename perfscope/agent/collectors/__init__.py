@@ -1,8 +1,10 @@
-"""The sources of evidence, one a file. OUTSIDE run in every recording; Probe enters the target,
-Kernels asks it for windows of torch's profiler; Stacks stands in for it, and OnDemand for Kernels
-where Kineto asks for orders; Nvtx listens to what we have started.
+"""The collectors, one class per file.
+
+`COLLECTORS` is the list that the recorder runs: it starts each of them, in this order, as soon as
+its `NEEDS` hold.
 """
 
+from perfscope.agent.collector import Collector
 from perfscope.agent.collectors.amd import Amd
 from perfscope.agent.collectors.host import Host
 from perfscope.agent.collectors.kernels import Kernels
@@ -14,12 +16,21 @@ from perfscope.agent.collectors.probe import Probe
 from perfscope.agent.collectors.stacks import Stacks
 from perfscope.agent.collectors.thread_states import ThreadStates
 
-OUTSIDE = (Host, ThreadStates, Network, Nvml, Amd)
-COLLECTORS = (*OUTSIDE, Probe, Kernels, OnDemand, Stacks, Nvtx)
+COLLECTORS: tuple[type[Collector], ...] = (
+    Host,
+    ThreadStates,
+    Network,
+    Nvml,
+    Amd,
+    Nvtx,
+    Probe,
+    Kernels,
+    OnDemand,
+    Stacks,
+)
 
 __all__ = [
     "COLLECTORS",
-    "OUTSIDE",
     "Amd",
     "Host",
     "Kernels",

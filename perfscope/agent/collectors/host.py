@@ -1,41 +1,40 @@
-"""Counters of every process of the job five times a second, of the whole host once a second: stream
-"host.counters".
+"""Counters of the job's processes (five times per second) and of the host (once per second).
 
-What is dearer to read (every thread's run-queue delay, context switches) is read once a second, a
-fifth of the processes with each look. Names and units: docs/tables.md.
+They are written to the stream "host.counters"; docs/tables.md has names and units. Counters that
+are expensive to read (run-queue delay of every thread, context switches) are read once per second:
+each poll reads those of a fifth of the processes.
 """
 
 import time
 
-from perfscope.agent.collector import Job, TargetProcess
+from perfscope.agent.collector import Collector, Job, TargetProcess
 from perfscope.agent.host.host_readings import HostReadings
-from perfscope.agent.host.listening import listening_sockets
+from perfscope.agent.host.listening import count_listening_sockets
 from perfscope.agent.host.process_readings import ProcessReadings
-from perfscope.agent.pace import Pace
+from perfscope.agent.sampling_pace import SamplingPace
 from perfscope.traces.run.manifest import SourceStatus
 
-PERIOD_NS = 200_000_000
-LOOKS_A_SLOW_ONE = 5
+POLLS_PER_SLOW_READING = 5
 MOST_SHARE = 0.007
-"""Of a core. With the thread states (0.008) and the recorder itself the agent stays below 0.02."""
+"""Share of a core. With the thread states (0.008) and the recorder, the agent stays below 0.02."""
 
 
-class OneProcess:
-    """A process's readings and where they go."""
+class ProcessCounters:
+    """The readings of one process, and the stream they are written to."""
 
     def __init__(self, target: TargetProcess, job: Job) -> None:
         self.target = target
         self.readings = ProcessReadings(target.pid)
         self.stream = job.run.jsonl("host.counters", target.process)
 
-    def first(self, now_ns: int) -> None:
-        """What is looked up once."""
-        listening = listening_sockets(self.target.pid)
+    def write_first(self, now_ns: int) -> None:
+        """Write what is read only once."""
+        listening = count_listening_sockets(self.target.pid)
         if listening is not None:
             self.stream.append({"ts": now_ns, "tid": -1, "listening_sockets": listening})
 
-    def quick(self, now_ns: int) -> bool:
-        """False when the process is gone."""
+    def write_quick(self, now_ns: int) -> bool:
+        """Write the cheap counters; return False when the process is gone."""
         row = self.readings.quick()
         if row is None:
             return False
@@ -43,7 +42,8 @@ class OneProcess:
         self.stream.append({"ts": now_ns, "tid": self.target.ns_pid, **self.readings.main_thread()})
         return True
 
-    def slow(self, now_ns: int) -> None:
+    def write_slow(self, now_ns: int) -> None:
+        """Write the expensive counters."""
         threads, main = self.readings.all_threads(), self.readings.switches()
         if threads:
             self.stream.append({"ts": now_ns, "tid": -1, **threads})
@@ -51,63 +51,68 @@ class OneProcess:
             self.stream.append({"ts": now_ns, "tid": self.target.ns_pid, **main})
 
 
-class Host:
-    """The collector; looks less often when it costs more than its share of a core."""
+class Host(Collector):
+    """Reads counters in /proc; less often where that would cost more than its share of a core."""
 
     NAME = "host"
+    PERIOD_NS = 200_000_000
 
     def start(self, job: Job) -> None:
         self.job = job
-        self.known: dict[int, OneProcess] = {}
-        self.hidden: set[int] = set()
-        self.looks = 0
-        self.pace = Pace(PERIOD_NS, MOST_SHARE)
+        self.counters: dict[int, ProcessCounters] = {}
+        self.pids_with_hidden_io: set[int] = set()
+        self.polls = 0
+        self.pace = SamplingPace(self.PERIOD_NS, MOST_SHARE)
         self.host = HostReadings(job.root_pid)
         self.host_stream = job.run.jsonl("host.counters", -1)
 
     def poll(self, now_ns: int) -> int:
-        started = self.pace.start()
-        newcomers = self.follow()
-        for process in newcomers:
-            self.known[process].first(now_ns)
-        for one in self.known.values():
-            if one.quick(now_ns) and (
-                one.target.process in newcomers or self.is_turn(one.target.process)
-            ):
-                one.slow(now_ns)
-        if self.is_turn(0):
-            self.host_stream.append({"ts": now_ns, "tid": -1, **self.host.read()})
-        self.looks += 1
-        return now_ns + self.pace.end(started, usual=not newcomers)
+        started_ns = self.pace.start()
+        new = self.open_and_close()
+        for process in new:
+            self.counters[process].write_first(now_ns)
+        for process, counters in self.counters.items():
+            is_alive = counters.write_quick(now_ns)
+            if is_alive and (process in new or self.is_turn_of(process)):
+                counters.write_slow(now_ns)
+        if self.is_turn_of(0):
+            self.write_host(now_ns)
+        self.polls += 1
+        return now_ns + self.pace.end(started_ns, usual=not new)
 
-    def is_turn(self, process: int) -> bool:
-        return (self.looks - process) % LOOKS_A_SLOW_ONE == 0
+    def is_turn_of(self, process: int) -> bool:
+        """Return whether this poll reads the expensive counters of a process."""
+        return (self.polls - process) % POLLS_PER_SLOW_READING == 0
 
-    def follow(self) -> set[int]:
-        """Open the files of newcomers, close those of the gone; returns the newcomers."""
-        living = {one.process: one for one in self.job.processes.values()}
-        for process in self.known.keys() - living.keys():
-            self.known.pop(process).readings.close()
-        newcomers = living.keys() - self.known.keys()
-        for process in newcomers:
-            one = self.known[process] = OneProcess(living[process], self.job)
-            if one.readings.io_hidden:
-                self.hidden.add(living[process].pid)
-        return set(newcomers)
+    def open_and_close(self) -> set[int]:
+        """Open the files of new processes and close those of ended ones; return the new ones."""
+        living = {target.process: target for target in self.job.processes.values()}
+        for process in self.counters.keys() - living.keys():
+            self.counters.pop(process).readings.close()
+        new = living.keys() - self.counters.keys()
+        for process in new:
+            counters = ProcessCounters(living[process], self.job)
+            self.counters[process] = counters
+            if counters.readings.io_hidden:
+                self.pids_with_hidden_io.add(living[process].pid)
+        return set(new)
+
+    def write_host(self, now_ns: int) -> None:
+        """Write the counters of the host."""
+        self.host_stream.append({"ts": now_ns, "tid": -1, **self.host.read()})
 
     def stop(self) -> SourceStatus:
-        started, now_ns = self.pace.start(), time.monotonic_ns()
-        for one in self.known.values():
-            if one.quick(now_ns):
-                one.slow(now_ns)
-            one.readings.close()
-        self.host_stream.append({"ts": now_ns, "tid": -1, **self.host.read()})
+        started_ns, now_ns = self.pace.start(), time.monotonic_ns()
+        for counters in self.counters.values():
+            if counters.write_quick(now_ns):
+                counters.write_slow(now_ns)
+            counters.readings.close()
+        self.write_host(now_ns)
         self.host.close()
-        self.pace.end(started, usual=False)
-        hidden = (
-            f"the kernel hides the I/O of {len(self.hidden)} processes (another user's)"
-            if self.hidden
-            else None
-        )
-        reason = "; ".join(why for why in (self.pace.slowed, hidden) if why) or None
-        return SourceStatus(self.NAME, "partial" if reason else "ok", reason, self.pace.share)
+        self.pace.end(started_ns, usual=False)
+        reasons = [self.pace.slowdown] if self.pace.slowdown else []
+        hidden = len(self.pids_with_hidden_io)
+        if hidden:
+            reasons.append(f"the kernel hides the I/O of {hidden} processes of another user")
+        status = "partial" if reasons else "ok"
+        return SourceStatus(self.NAME, status, "; ".join(reasons) or None, self.pace.share)

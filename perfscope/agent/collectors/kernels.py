@@ -7,20 +7,22 @@ last one, which its trace shows. A trace comes as an open memory file through th
 socket: that works across mount, network and pid namespaces.
 """
 
-import os
 import time
+from collections.abc import Sequence
 from typing import Any
 
-from perfscope.agent.collector import Job
+from perfscope.agent.collector import Collector, Job, Need
 from perfscope.agent.collectors.probe import Probe, Visit
-from perfscope.agent.host.cgroup import group, memory_left_bytes
+from perfscope.agent.delivery.discarded import discard_files
+from perfscope.agent.delivery.probe_notes import WindowRefusedNote
+from perfscope.agent.host.cgroup import find_group, memory_left_bytes
 from perfscope.agent.host.proc import available_bytes
 from perfscope.agent.profiler_windows.agreed_step import agreed
 from perfscope.agent.profiler_windows.trace_store import TraceStore
 from perfscope.agent.profiler_windows.window import Window, due
+from perfscope.agent.recording_plan import Plan
 from perfscope.traces.run.manifest import SourceStatus
 
-PERIOD_NS = 100_000_000
 LAST_WAIT_S = 30.0
 SLOW_NS = 60_000_000_000
 SLOW_START_NS = 20_000_000
@@ -44,12 +46,15 @@ neighbours.
 """
 
 
-class Kernels:
+class Kernels(Collector):
     """The collector: one window a training or serving process, after some steps without; with
     `every_s` again and again.
     """
 
     NAME = "kernels"
+    PERIOD_NS = 100_000_000
+    NEEDS = frozenset({Need.PROBE_RUNNING, Need.WINDOWS_WANTED})
+    STOPS_SLOWLY = True
 
     def __init__(self, probe: Probe, total_s: float | None = None) -> None:
         self.probe = probe
@@ -64,6 +69,12 @@ class Kernels:
         self.over: set[int] = set()
         self.later: dict[int, str] = {}
         self.later_ns: dict[int, int] = {}
+
+    @classmethod
+    def create(cls, plan: Plan, running: Sequence[Collector]) -> "Kernels":
+        probe = next(collector for collector in running if isinstance(collector, Probe))
+        longest_s = None if plan.follow else plan.max_duration_s
+        return cls(probe, plan.duration_s or longest_s)
 
     def start(self, job: Job) -> None:
         self.job = job
@@ -80,7 +91,7 @@ class Kernels:
         if any(due.values()) and not self.ask_ranks(now_ns):
             for pid in (pid for pid, is_due in due.items() if is_due):
                 self.ask(pid, now_ns)
-        return now_ns + PERIOD_NS
+        return now_ns + self.PERIOD_NS
 
     def there(self) -> dict[int, Visit]:
         """The processes that a window can be taken of, by pid."""
@@ -137,7 +148,7 @@ class Kernels:
         """A window now, or when update `number` has ended."""
         self.asked_ns[pid] = now_ns
         self.asked += 1
-        memory = group(pid, "memory")
+        memory = find_group(pid, "memory")
         room = [available_bytes(), memory_left_bytes(memory) if memory is not None else None]
         left = min((one for one in room if one is not None), default=None)
         events = self.window.affordable(left)
@@ -153,17 +164,23 @@ class Kernels:
         """Store what a probe has handed over."""
         notes, visit.windows = visit.windows, []
         for note in notes:
-            file = int(note.pop("file"))
-            if note.get("later"):
-                if file >= 0:
-                    os.close(file)
-                self.ask_later(pid, str(note["refused"]))
+            if isinstance(note, WindowRefusedNote):
+                discard_files([note])
+                self.take_refusal(pid, note)
                 continue
-            if note.get("for_good"):
-                self.over.add(pid)
-            self.said.append(note)
-            if file >= 0:
-                self.store.keep(file, note, visit.target)
+            row = note.row()
+            self.said.append(row)
+            if note.descriptor >= 0:
+                self.store.keep(note.descriptor, row, visit.target)
+
+    def take_refusal(self, pid: int, note: WindowRefusedNote) -> None:
+        """Note why a process has no window, and whether to ask again."""
+        if note.later:
+            self.ask_later(pid, note.reason)
+            return
+        if note.for_good:
+            self.over.add(pid)
+        self.said.append({"refused": note.reason})
 
     def ask_later(self, pid: int, reason: str) -> None:
         """Forget that a window was asked for: it is not possible yet."""

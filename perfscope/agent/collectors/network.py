@@ -1,24 +1,27 @@
-"""Bytes and errors of the host's network ports once a second: stream "network.counters"; which port
-is near which device.
+"""Bytes and errors of the host's network ports, once per second.
+
+They are written to the stream "network.counters"; the manifest gets the ports, and which device
+each of them is near.
 """
 
 from pathlib import Path
 
-from perfscope.agent.collector import Job
-from perfscope.agent.host.network_ports import SYS, Interfaces, ib_ports, neighbours
-from perfscope.agent.pace import Pace
+from perfscope.agent.collector import Collector, Job
+from perfscope.agent.host.network_ports import SYS, Interfaces, find_ib_ports, near_devices
+from perfscope.agent.sampling_pace import SamplingPace
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.device_facts import PortFacts
 from perfscope.traces.run.manifest import SourceStatus
 
-PERIOD_NS = 1_000_000_000
 MOST_SHARE = 0.002
+"""Share of a core."""
 
 
-class Network:
-    """The collector. Ports that come later are taken in, those that go keep what was read."""
+class Network(Collector):
+    """Reads all ports, including interfaces that appear during the recording."""
 
     NAME = "network"
+    PERIOD_NS = 1_000_000_000
 
     def __init__(self, sys: Path = SYS) -> None:
         self.sys = sys
@@ -26,32 +29,34 @@ class Network:
     def start(self, job: Job) -> None:
         """Raises CollectorUnavailable where the kernel shows no port at all."""
         self.job = job
-        self.adapters = ib_ports(self.sys)
+        self.adapters = find_ib_ports(self.sys)
         self.interfaces = Interfaces(job.root_pid, self.sys)
-        self.facts: dict[str, PortFacts] = {one.facts.port: one.facts for one in self.adapters}
-        self.pace = Pace(PERIOD_NS, MOST_SHARE)
+        self.ports: dict[str, PortFacts] = {
+            adapter.facts.port: adapter.facts for adapter in self.adapters
+        }
+        self.pace = SamplingPace(self.PERIOD_NS, MOST_SHARE)
         if not self.adapters and not self.interfaces.read():
             self.interfaces.close()
             raise CollectorUnavailable("the kernel shows no network port")
         self.stream = job.run.jsonl("network.counters", -1)
 
     def poll(self, now_ns: int) -> int:
-        started = self.pace.start()
+        started_ns = self.pace.start()
         for adapter in self.adapters:
             self.stream.append({"ts": now_ns, "port": adapter.facts.port, **adapter.read()})
         for name, row in self.interfaces.read().items():
-            if name not in self.facts:
-                self.facts[name] = self.interfaces.facts(name)
+            if name not in self.ports:
+                self.ports[name] = self.interfaces.facts(name)
             self.stream.append({"ts": now_ns, "port": name, **row})
-        return now_ns + self.pace.end(started)
+        return now_ns + self.pace.end(started_ns)
 
     def stop(self) -> SourceStatus:
-        """Say which ports there were; by now the devices are known too."""
+        """Write the ports to the manifest, which has the devices by now."""
         self.interfaces.close()
         manifest = self.job.run.manifest
-        for one in self.facts.values():
-            one.near = neighbours(one, manifest.devices, self.sys)
-        manifest.ports = list(self.facts.values())
-        return SourceStatus(
-            self.NAME, "partial" if self.pace.slowed else "ok", self.pace.slowed, self.pace.share
-        )
+        for port in self.ports.values():
+            port.near = near_devices(port, manifest.devices, self.sys)
+        manifest.ports = list(self.ports.values())
+        slowdown = self.pace.slowdown
+        status = "partial" if slowdown else "ok"
+        return SourceStatus(self.NAME, status, slowdown, self.pace.share)

@@ -1,102 +1,112 @@
-"""Counters of this host's NVIDIA devices, and who uses them: streams "device.counters",
-"device.processes", "device.gaps".
+"""Counters of the host's NVIDIA devices and the processes that use them.
+
+Streams "device.counters", "device.processes" and "device.gaps".
 """
 
-from perfscope.agent.collector import Job
+from perfscope.agent.collector import Collector, Job
 from perfscope.agent.nvml.bindings import check
 from perfscope.traces.run.manifest import SourceStatus
 
-PERIOD_NS = 200_000_000
 LAST_WAIT_S = 1.0
 
 
-class Nvml:
-    """The collector: takes what its threads have read. It enters nothing, so it runs at every
-    depth.
+class Nvml(Collector):
+    """Writes down what the reading threads of `agent.nvml` have read.
+
+    It enters no process, so it runs at every depth.
     """
 
     NAME = "nvml"
+    PERIOD_NS = 200_000_000
 
     def start(self, job: Job) -> None:
         """Raises CollectorUnavailable where there are no usable bindings, no driver, no device, or
         no answer.
         """
-        check()  # before what imports them
-        from perfscope.agent.nvml.door import opened
-        from perfscope.agent.nvml.watch import Throughput, Watch
+        check()
+        # These import the driver's bindings, which `check` has found usable.
+        from perfscope.agent.nvml.device_watch import DeviceWatch
+        from perfscope.agent.nvml.pcie_throughput import PcieThroughput
+        from perfscope.agent.nvml.session import open_nvml
 
         self.job = job
-        self.watch = Watch(job, opened())
-        self.throughput = Throughput(self.watch)
-        self.told = False
+        self.watch = DeviceWatch(job, open_nvml())
+        self.throughput = PcieThroughput(self.watch)
+        self.devices_written = False
         self.gaps: list[str] = []
         self.watch.thread.start()
         self.throughput.thread.start()
 
     def poll(self, now_ns: int) -> int:
         """Raises StepFailed when one of the threads has failed."""
-        self.write_down()
+        self.write_rows()
         self.raise_failures()
-        if not self.told and self.watch.ready.is_set():
-            self.told = True
-            self.tell()
-        return now_ns + PERIOD_NS
+        if not self.devices_written and self.watch.ready.is_set():
+            self.devices_written = True
+            self.write_devices()
+        return now_ns + self.PERIOD_NS
 
     def raise_failures(self) -> None:
+        """Raise StepFailed when one of the threads has failed."""
         for thread in (self.watch.thread, self.throughput.thread):
             thread.raise_failure()
 
-    def write_down(self) -> None:
-        """What the threads have read; the streams are written by the recorder's thread only."""
-        self.gaps += [f"{where(row['device'])}: {row['reason']}" for row in self.watch.gaps]
+    def write_rows(self) -> None:
+        """Write the rows that the threads have read; only this thread may write to streams."""
+        for row in self.watch.gaps:
+            device = "all devices" if row["device"] < 0 else f"device {row['device']}"
+            self.gaps.append(f"{device}: {row['reason']}")
         streams = (
             ("device.counters", self.watch.counters),
             ("device.processes", self.watch.processes),
             ("device.gaps", self.watch.gaps),
         )
         for name, rows in streams:
-            if rows:
-                stream = self.job.run.jsonl(name, -1)
-                while rows:
-                    stream.append(rows.pop(0))
+            if not rows:
+                continue
+            stream = self.job.run.jsonl(name, -1)
+            while rows:
+                stream.append(rows.pop(0))
 
-    def tell(self) -> None:
-        """The devices into the manifest."""
+    def write_devices(self) -> None:
+        """Write the facts of the devices to the manifest."""
         manifest = self.job.run.manifest
-        manifest.devices = [card.facts for card in self.watch.cards]
+        manifest.devices = [device.facts for device in self.watch.devices]
         manifest.device_sampling = self.watch.sampling()
         self.job.run.write_manifest()
 
     def stop(self) -> SourceStatus:
-        answered = self.watch.end(LAST_WAIT_S)
+        """Raises StepFailed when one of the threads has failed."""
+        has_ended = self.watch.end(LAST_WAIT_S)
         self.throughput.thread.join(LAST_WAIT_S)
-        self.write_down()
-        self.tell()
+        self.write_rows()
+        self.write_devices()
         self.raise_failures()
         sampling = self.watch.sampling()
         share = None if sampling is None else sampling.core_share
-        if not answered:
-            return SourceStatus(
-                self.NAME, "failed", "the driver does not answer: a call hangs", share
-            )
-        refused = {
-            f"no permission for {name}"
-            for card in self.watch.cards
-            for name, why in card.facts.missing.items()
-            if "permission" in why
-        }
-        slowed = [one.pace.slowed for one in self.watch.rounds[:1] if one.pace.slowed]
+        if not has_ended:
+            reason = "the driver does not answer: a call hangs"
+            return SourceStatus(self.NAME, "failed", reason, share)
         silent = [
-            f"device {at} did not answer from the start: {why}"
-            for at, why in self.watch.silent.items()
+            f"device {number} did not answer from the start: {reason}"
+            for number, reason in self.watch.silent.items()
         ]
-        if silent and not self.watch.cards:
+        if silent and not self.watch.devices:
             return SourceStatus(self.NAME, "failed", "; ".join(silent), share)
-        reasons = [*silent, *dict.fromkeys(self.gaps), *sorted(refused), *slowed]
-        return SourceStatus(
-            self.NAME, "partial" if reasons else "ok", "; ".join(reasons) or None, share
-        )
+        gaps = list(dict.fromkeys(self.gaps))
+        reasons = [*silent, *gaps, *self.missing_permissions()]
+        slowdown = self.watch.quick_round.pace.slowdown
+        if slowdown is not None:
+            reasons.append(slowdown)
+        status = "partial" if reasons else "ok"
+        return SourceStatus(self.NAME, status, "; ".join(reasons) or None, share)
 
-
-def where(device: int) -> str:
-    return "all devices" if device < 0 else f"device {device}"
+    def missing_permissions(self) -> list[str]:
+        """Return one line per counter that the driver does not let this user read."""
+        names = {
+            name
+            for device in self.watch.devices
+            for name, reason in device.facts.missing.items()
+            if "permission" in reason
+        }
+        return [f"no permission for {name}" for name in sorted(names)]

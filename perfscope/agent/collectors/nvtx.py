@@ -6,19 +6,20 @@ calls by itself, with the ring it writes to as an open file.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from perfscope.agent.collector import Job, TargetProcess
+from perfscope.agent.collector import Collector, Job, Need, TargetProcess
 from perfscope.agent.delivery.discarded import close_discarded, discard_files
 from perfscope.agent.delivery.peers import TrustedUsers
 from perfscope.agent.delivery.probe_line import MOST_UNAUTHENTICATED, ProbeLine, accept
+from perfscope.agent.delivery.probe_notes import Note, NvtxRingNote
 from perfscope.agent.delivery.probe_socket import Door
 from perfscope.agent.nvtx.ring import Ring
+from perfscope.agent.recording_plan import Plan
 from perfscope.traces.run.events import COLUMNS, WIDTH
 from perfscope.traces.run.manifest import SourceStatus
 
-PERIOD_NS = 100_000_000
 BUSY_NS = 10_000_000
 BUSY_RECORDS = 10_000
 LONGEST_UNKNOWN_NS = 12_000_000_000
@@ -36,10 +37,12 @@ class Caller:
     count: int = 0
 
 
-class Nvtx:
+class Nvtx(Collector):
     """The collector. `door`: where the processes call."""
 
     NAME = "nvtx"
+    PERIOD_NS = 100_000_000
+    NEEDS = frozenset({Need.NVTX_SOCKET})
 
     def __init__(self, door: Door) -> None:
         self.door = door
@@ -47,6 +50,11 @@ class Nvtx:
         self.callers: list[Caller] = []
         self.seen: dict[int, TargetProcess] = {}
         self.count = self.dropped = self.unknown = 0
+
+    @classmethod
+    def create(cls, plan: Plan, running: Sequence[Collector]) -> "Nvtx":
+        assert plan.nvtx_socket is not None
+        return cls(plan.nvtx_socket)
 
     def start(self, job: Job) -> None:
         self.job = job
@@ -61,7 +69,7 @@ class Nvtx:
         most = 0
         for caller in list(self.callers):
             most = max(most, self.serve(caller, now_ns))
-        return now_ns + (BUSY_NS if most > BUSY_RECORDS else PERIOD_NS)
+        return now_ns + (BUSY_NS if most > BUSY_RECORDS else self.PERIOD_NS)
 
     def serve(self, caller: Caller, now_ns: int) -> int:
         """Take what it has written; how many records. A caller that is none of ours, or has ended,
@@ -81,18 +89,19 @@ class Nvtx:
             self.let_go(caller)
         return taken
 
-    def take_ring(self, caller: Caller, note: dict[str, Any]) -> bool:
-        file = note.get("file", -1)
-        if not isinstance(file, int) or file < 0 or note.get("token") != self.door.token:
+    def take_ring(self, caller: Caller, note: Note) -> bool:
+        if not isinstance(note, NvtxRingNote) or note.token != self.door.token:
             discard_files([note])
             return False
-        caller.ring = Ring(file)
+        if note.descriptor < 0:
+            return False
+        caller.ring = Ring(note.descriptor)
         return True
 
     def recognise(self, caller: Caller) -> None:
         pid = caller.line.pid
         if pid not in self.job.processes and pid not in self.seen:
-            self.job.look_again()
+            self.job.refresh()
         target = self.job.processes.get(pid) or self.seen.get(pid)
         if target is not None and caller.line.peer.is_process(pid, target.start_ticks):
             caller.process = target.process

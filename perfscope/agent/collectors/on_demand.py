@@ -9,23 +9,24 @@ import contextlib
 import os
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from perfscope.agent.collector import Job
+from perfscope.agent.collector import Collector, Job, Need
 from perfscope.agent.delivery.peers import TrustedUsers
 from perfscope.agent.host import proc
 from perfscope.agent.leftovers import folder_name
 from perfscope.agent.profiler_windows import dynolog
 from perfscope.agent.profiler_windows.trace_store import LARGEST_TRACE_BYTES, TraceStore
 from perfscope.agent.profiler_windows.window import MANY_STEPS, Window
+from perfscope.agent.recording_plan import Plan
 from perfscope.agent.target_user import files
 from perfscope.agent.target_user.child import Reply, call_as
 from perfscope.agent.target_user.rights import TargetUser, user_of
 from perfscope.traces.run.manifest import SourceStatus
 
-PERIOD_NS = 100_000_000
 USUAL_S = 1.0
 """Steps are not seen from outside: a second."""
 WRITING_S = 20.0
@@ -90,10 +91,13 @@ def create_trace_folder(root: int, name: str) -> Reply:
     return files.make_folder(root, PLACE, name, {})
 
 
-class OnDemand:
+class OnDemand(Collector):
     """The collector, in the place of `Kernels`: one window of one process."""
 
     NAME = "kernels"
+    PERIOD_NS = 100_000_000
+    NEEDS = frozenset({Need.ENTRY_REFUSED, Need.WINDOWS_WANTED, Need.KINETO_DAEMON})
+    STOPS_SLOWLY = True
 
     def __init__(self, window: Window) -> None:
         self.window = window
@@ -103,6 +107,10 @@ class OnDemand:
         self.tries = 0
         self.users = TrustedUsers()
         self.asked: dict[str, Any] = {}
+
+    @classmethod
+    def create(cls, plan: Plan, running: Sequence[Collector]) -> "OnDemand":
+        return cls(plan.window)
 
     def start(self, job: Job) -> None:
         """Listen under the daemon's name. Raises CollectorUnavailable where that cannot be."""
@@ -123,7 +131,7 @@ class OnDemand:
             elif message.kind == "req":
                 self.requested(message)
         self.fetch()
-        return now_ns + PERIOD_NS
+        return now_ns + self.PERIOD_NS
 
     @property
     def settled(self) -> bool:
@@ -199,7 +207,7 @@ class OnDemand:
         ):
             self.fetch()
             time.sleep(0.05)
-            self.job.look_again()
+            self.job.refresh()
         self.tidy()
         self.inbox.stop()
         assert self.listening is not None
@@ -227,8 +235,10 @@ class OnDemand:
         return f"the process cannot be entered, and asks for no orders: start it with {DAEMON}=1"
 
 
-def may_ask(pid: int) -> bool:
-    """May it be a process that asks for orders? True where its environment is not ours to read."""
+def may_ask_for_windows(pid: int) -> bool:
+    """Return whether process `pid` may ask a Kineto daemon for windows; True where its environment
+    cannot be read.
+    """
     if proc.read(f"/proc/{pid}/environ") is None:
         return True
     return proc.environment(pid, (DAEMON,)).get(DAEMON, "0") not in ("", "0")

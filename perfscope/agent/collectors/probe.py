@@ -4,29 +4,48 @@ and sends them away again.
 
 import array
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-import msgspec
-
-from perfscope.agent.collector import Job, TargetProcess
+from perfscope.agent.collector import Collector, Job, Need, TargetProcess
+from perfscope.agent.collector_guard import attempt
 from perfscope.agent.delivery.discarded import close_discarded, discard_files
 from perfscope.agent.delivery.from_child import Entering, Report, enter_apart
 from perfscope.agent.delivery.peers import TrustedUsers
 from perfscope.agent.delivery.probe_bundle import bundle
 from perfscope.agent.delivery.probe_line import MOST_UNAUTHENTICATED, ProbeLine, accept, listen
+from perfscope.agent.delivery.probe_notes import (
+    ByeNote,
+    ClockNote,
+    CostNote,
+    CountingBlockNote,
+    FailedNote,
+    ForgottenStacksNote,
+    HelloNote,
+    InstalledNote,
+    NameNote,
+    Note,
+    NvtxRingNote,
+    RefusedNote,
+    StackSampleNote,
+    StackTextNote,
+    TorchNote,
+    UpdatesNote,
+    WindowNote,
+    WindowRefusedNote,
+)
 from perfscope.agent.delivery.probe_socket import Door
 from perfscope.agent.entry import check
 from perfscope.agent.idle_priority import at_normal_priority
 from perfscope.agent.profiler_windows.window import Window
+from perfscope.agent.recording_plan import Plan
 from perfscope.agent.step_counter import StepCounter
 from perfscope.errors import CannotEnter, CollectorUnavailable
 from perfscope.traces.calibrations import recall
 from perfscope.traces.run.events import COLUMNS, WIDTH
 from perfscope.traces.run.manifest import ProbeCost, SourceStatus, TorchFacts
 
-PERIOD_NS = 200_000_000
 ENTERING_NS = 20_000_000
 HEARTBEAT_NS = 1_000_000_000
 ENTRY_DEADLINE_S = 10.0
@@ -38,8 +57,6 @@ MOST_STACK_NAMES = 20_000
 """Five times what a probe knows at once: it lets the agent forget what it has forgotten."""
 FIRST_FRAME_TIMEOUT_NS = 10_000_000_000
 """How long a caller may take to say who it is; a process that gets no core may be slow."""
-MALFORMED = (TypeError, ValueError, LookupError, msgspec.ValidationError)
-"""What malformed notes raise."""
 SHOWS_WITHIN_NS = 12_000_000_000
 """A process that multiprocessing spawned shows what it is for within seconds
 (`spawned_ranks.SETTLE_S`).
@@ -67,48 +84,53 @@ class Visit:
         self.worker: int | None = None
         self.refused: str | None = None
         self.failed: list[str] = []
-        self.windows: list[dict[str, Any]] = []
+        self.windows: list[WindowNote | WindowRefusedNote] = []
         self.said_bye = False
         self.torch: TorchFacts | None = None
 
-    def note(self, note: dict[str, Any]) -> None:
-        """One small message: a name, a stack, a pair of clock readings, or the probe's own
-        state.
-        """
-        if (
-            "file" in note
-        ):  # first: whatever else such a note holds, its descriptor is ours to close
-            self.windows.append(note)
-        elif "stack" in note:
-            stack = self.stack_names.get(note["stack"])
-            if stack is not None:
-                self.stacks.append({**note, "stack": stack})
-        elif note.get("kind") == "stack":
-            if len(self.stack_names) < MOST_STACK_NAMES:
-                self.stack_names[note["code"]] = note["name"]
-        elif "forgotten" in note:
-            for number in note["forgotten"]:
-                self.stack_names.pop(number, None)
-        elif "counting" in note:
-            self.blocks.append({"ts": note["counting"], "dur": note["until"] - note["counting"]})
-        elif "installed" in note:
-            self.install_ns = int(note.get("cpu_ns", 0))
-        elif "code" in note:
-            self.names.append(note)
-        elif "updates" in note:
-            self.steps.updates.told = (note["updates"], note["at"])
-        elif "torch" in note and "hello" not in note:
-            self.torch = msgspec.convert(note["torch"], TorchFacts)
-        elif "refused" in note:
-            self.refused = str(note["refused"])
-        elif "failed" in note:
-            self.failed.append(f"{note['failed']} ({note['error']})")
-        elif "cost" in note:
-            self.busy_ns, self.span_ns = note["busy_ns"], note["span_ns"]
-        self.said_bye = self.said_bye or "bye" in note
-        self.dropped += int(note.get("dropped", 0))
-        if "mono" in note and "real" in note:
-            self.clock.append({"mono": note["mono"], "real": note["real"]})
+    def take_note(self, note: Note) -> None:
+        """Keep what one note reports: a name, a sample, a window, or the state of the probe."""
+        match note:
+            case WindowNote() | WindowRefusedNote():
+                self.windows.append(note)
+            case StackSampleNote() | StackTextNote() | ForgottenStacksNote():
+                self.take_stack(note)
+            case CountingBlockNote(begin_ns, end_ns):
+                self.blocks.append({"ts": begin_ns, "dur": end_ns - begin_ns})
+            case NameNote(code, kind, name, details):
+                self.names.append({"code": code, "kind": kind, "name": name, **details})
+            case InstalledNote(cpu_ns):
+                self.install_ns = cpu_ns
+            case UpdatesNote(count, ended_ns):
+                self.steps.updates.told = (count, ended_ns)
+            case TorchNote(facts):
+                self.torch = facts
+            case RefusedNote(reason):
+                self.refused = reason
+            case FailedNote(name, error):
+                self.failed.append(f"{name} ({error})")
+            case CostNote(busy_ns, span_ns):
+                self.busy_ns, self.span_ns = busy_ns, span_ns
+            case ByeNote():
+                self.said_bye = True
+                self.dropped += note.dropped
+        if isinstance(note, (HelloNote, ClockNote, ByeNote)):
+            self.clock.append({"mono": note.mono, "real": note.real})
+
+    def take_stack(self, note: StackSampleNote | StackTextNote | ForgottenStacksNote) -> None:
+        """Keep a sample, or the texts that samples refer to."""
+        match note:
+            case StackSampleNote(ts, tid, weight_ns, stack):
+                text = self.stack_names.get(stack)
+                if text is not None:
+                    row = {"ts": ts, "tid": tid, "weight_ns": weight_ns, "stack": text}
+                    self.stacks.append(row)
+            case StackTextNote(number, text):
+                if len(self.stack_names) < MOST_STACK_NAMES:
+                    self.stack_names[number] = text
+            case ForgottenStacksNote(numbers):
+                for number in numbers:
+                    self.stack_names.pop(number, None)
 
     @property
     def overhead_share(self) -> float | None:
@@ -130,14 +152,22 @@ class Early:
     """A caller that has said who it is and is not let in yet."""
 
     line: ProbeLine
-    notes: list[dict[str, Any]]
+    notes: list[Note]
     records: "array.array[int]"
 
+    @property
+    def hello(self) -> HelloNote | None:
+        """The note with which a probe begins; None if this caller is not a probe."""
+        first = self.notes[0] if self.notes else None
+        return first if isinstance(first, HelloNote) else None
 
-class Probe:
+
+class Probe(Collector):
     """The collector: one visit per process, new processes entered as they come."""
 
     NAME = "probe"
+    PERIOD_NS = 200_000_000
+    NEEDS = frozenset({Need.ENTRY_WANTED})
 
     def __init__(self, window: Window | None = None, door: Door | None = None) -> None:
         self.window = window
@@ -154,6 +184,10 @@ class Probe:
         self.damaged: list[int] = []
         self.seen: dict[int, TargetProcess] = {}
         self.due_ns: dict[tuple[int, int], int] = {}
+
+    @classmethod
+    def create(cls, plan: Plan, running: Sequence[Collector]) -> "Probe":
+        return cls(plan.window if plan.depth == "kernels" else None, plan.probe_socket)
 
     def start(self, job: Job) -> None:
         """Open the line and begin to enter; whether a process could be entered shows in
@@ -182,7 +216,7 @@ class Probe:
         self.accept()
         self.read()
         self.beat(now_ns)
-        return now_ns + (ENTERING_NS if self.entering else PERIOD_NS)
+        return now_ns + (ENTERING_NS if self.entering else self.PERIOD_NS)
 
     def beat(self, now_ns: int) -> None:
         """Tell the probes that the agent is there: they leave when they have heard nothing for five
@@ -267,10 +301,7 @@ class Probe:
             self.let_in(caller)
         for pid, line in list(self.lines.items()):
             notes, records = line.frames()
-            try:
-                self.take(self.visits[pid], notes, records)
-            except MALFORMED:
-                line.give_up()
+            self.take(self.visits[pid], notes, records)
             if not line.open:
                 self.damaged += [pid] if line.damaged else []
                 line.close()
@@ -282,30 +313,26 @@ class Probe:
         A worker forked just now calls by itself; where probes come by themselves one may call
         before its process has shown what it is for: it waits.
         """
-        line = caller.line
+        line, hello = caller.line, caller.hello
         known = (
-            bool(caller.notes)
-            and caller.notes[0].get("token") == self.socket.token
-            and line.pid not in self.lines
+            hello is not None and hello.token == self.socket.token and line.pid not in self.lines
         )
         here = self.job.processes.get(line.pid)
         if known and (here is None or (self.door is not None and here.role == "other")):
             if self.door is not None:  # it has waited until it knew
-                self.job.said[line.pid] = (
-                    "main" if caller.notes[0].get("worker") is None else "loader-worker"
-                )
-            self.job.look_again()
+                is_worker = hello is not None and hello.worker is not None
+                self.job.reported_roles[line.pid] = "loader-worker" if is_worker else "main"
+            self.job.refresh()
         target = self.job.processes.get(line.pid) or self.seen.get(line.pid) if known else None
         if target is not None and not line.peer.is_process(target.pid, target.start_ticks):
             target = None  # a later process with the same pid
-        if target is not None and (self.door is None or target.role not in ("launcher", "other")):
+        is_observed = target is not None and (
+            self.door is None or target.role not in ("launcher", "other")
+        )
+        if target is not None and hello is not None and is_observed:
             self.early.remove(caller)
-            try:
-                self.welcome(line, target, caller.notes[0])
-                self.take(self.visits[line.pid], caller.notes, caller.records)
-            except MALFORMED:
-                discard_files(caller.notes)
-                line.give_up()
+            self.welcome(line, target, hello)
+            self.take(self.visits[line.pid], caller.notes, caller.records)
             return
         launcher = target is not None and target.role == "launcher"
         late = time.monotonic_ns() - line.connected_ns > SHOWS_WITHIN_NS
@@ -314,16 +341,16 @@ class Probe:
             discard_files(caller.notes)
             line.close()
 
-    def welcome(self, line: ProbeLine, target: TargetProcess, hello: dict[str, Any]) -> None:
+    def welcome(self, line: ProbeLine, target: TargetProcess, hello: HelloNote) -> None:
         """A probe has called from within its target."""
         self.tried.add((target.pid, target.start_ticks))
         visit = self.visits[line.pid] = Visit(target, self.job)
         self.lines[line.pid] = line
         line.trusted = True
         line.send(b"H")
-        visit.cost_ns = float(hello.get("cost_ns", 0))
-        visit.worker = msgspec.convert(hello.get("worker"), int | None)
-        visit.torch = msgspec.convert(hello.get("torch"), TorchFacts | None)
+        visit.cost_ns = hello.cost_ns
+        visit.worker = hello.worker
+        visit.torch = hello.torch
         self.keep_facts(visit)
 
     def keep_facts(self, visit: Visit) -> None:
@@ -341,19 +368,17 @@ class Probe:
             )
             self.job.run.write_manifest()
 
-    def take(self, visit: Visit, notes: list[dict[str, Any]], records: Any) -> None:
-        notes.reverse()
-        try:
-            while notes:
-                visit.note(notes.pop())
-        finally:
-            discard_files(notes)
+    def take(self, visit: Visit, notes: list[Note], records: "array.array[int]") -> None:
+        for note in notes:
+            visit.take_note(note)
+        discard_files([note for note in notes if isinstance(note, NvtxRingNote)])
         if self.window is None:
             discard_files(visit.windows)
+            visit.windows.clear()
         self.keep_facts(visit)
         if len(records):
             visit.count += len(records) // WIDTH
-            visit.steps.see(records)
+            visit.steps.count(records)
             visit.records.append(records)
 
     def worker(self, pid: int) -> int:
@@ -395,6 +420,15 @@ class Probe:
         close_discarded()
         self.job.run.manifest.costs = self.costs()
         return self.status()
+
+    def abandon(self) -> None:
+        """Close every connection of a probe: each probe leaves when its connection ends."""
+        connections = [*self.lines.values(), *self.strangers, *(early.line for early in self.early)]
+        for connection in connections:
+            attempt(connection.close)
+        attempt(lambda: self.socket.listening.close())
+        attempt(close_discarded)
+        self.lines.clear()
 
     def silence(self) -> str:
         """Return why no probe has reported although nothing failed."""

@@ -1,158 +1,167 @@
-"""Depth `observe`: Python stacks of the main processes, from outside, by py-spy: stream
-"pyspy.stacks".
+"""Python stacks of the main processes, sampled from outside by py-spy.
 
-One row a thread and sampling period, so that rows count like samples. py-spy's own cost is
-measured; where it is more than its share of a core, it is started again at a lower rate.
+They are written to the stream "pyspy.stacks", one row per thread and sampling period, so that rows
+count like samples. The cost of py-spy is measured; where it exceeds its share of a core, py-spy is
+started again at a lower rate.
 """
 
 import resource
 import time
 
-from perfscope.agent.collector import Job, TargetProcess
-from perfscope.agent.py_spy import Event, Sampling, program, stacks
+from perfscope.agent.collector import Collector, Job, Need, TargetProcess
+from perfscope.agent.py_spy import PySpy, PySpyEvent, find_py_spy, read_stacks
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.run.manifest import SourceStatus
 
 RATE_HZ = 10.0
 SLOWEST_HZ = 1.0
 MOST_SHARE = 0.01
-JUDGED_AFTER_NS = 5_000_000_000
-PERIOD_NS = 500_000_000
+"""Share of a core."""
+TOLERANCE = 1.5
+MEASURED_AFTER_NS = 5_000_000_000
 MOST_PROCESSES = 4
 
 
-class Watch:
+class StackSampling:
     """One main process, sampled by one py-spy after another."""
 
-    def __init__(self, spy: str, target: TargetProcess) -> None:
-        self.spy, self.target = spy, target
+    def __init__(self, executable: str, target: TargetProcess) -> None:
+        self.executable, self.target = executable, target
         self.rate_hz = RATE_HZ
-        self.done: list[tuple[Sampling, list[Event]]] = []
+        self.ended: list[tuple[PySpy, list[PySpyEvent]]] = []
         self.sampling = self.begin()
 
-    def begin(self) -> Sampling:
-        sampling = Sampling(self.spy, self.target.pid, self.rate_hz)
+    def begin(self) -> PySpy:
+        """Start py-spy at the current rate. Raises OSError."""
+        sampling = PySpy(self.executable, self.target.pid, self.rate_hz)
         sampling.begin()
         return sampling
 
     def poll(self, most_share: float) -> None:
-        """Learn thread ids; start again more slowly when it costs too much."""
+        """Read thread ids; start py-spy again, at a lower rate, where it costs too much."""
         if not self.sampling.handles and self.sampling.process.poll() is None:
             self.sampling.name_threads()
         share = self.sampling.share
-        dear = share is not None and share > 1.5 * most_share and self.rate_hz > SLOWEST_HZ
-        if (
-            share is not None
-            and dear
-            and time.monotonic_ns() - self.sampling.began_ns > JUDGED_AFTER_NS
-        ):
+        if share is None or share <= TOLERANCE * most_share or self.rate_hz <= SLOWEST_HZ:
+            return
+        if time.monotonic_ns() - self.sampling.began_ns > MEASURED_AFTER_NS:
             self.end()
             self.rate_hz = max(SLOWEST_HZ, self.rate_hz * most_share / share)
             self.sampling = self.begin()
 
     def end(self) -> None:
-        self.done.append((self.sampling, self.sampling.end()))
+        """End py-spy and keep what it has written."""
+        self.ended.append((self.sampling, self.sampling.end()))
 
     def rows(self) -> list[dict[str, object]]:
-        """Rows of "pyspy.stacks": each stack once a sampling period that it stood."""
-        handles = {
-            handle: tid for sampling, _ in self.done for handle, tid in sampling.handles.items()
-        }
+        """Return the rows of "pyspy.stacks"."""
+        tids: dict[int, int] = {}
+        for sampling, _ in self.ended:
+            tids |= sampling.handles
         rows: list[dict[str, object]] = []
-        for sampling, events in self.done:
-            period_us = 1e6 / sampling.rate_hz
-            for one in stacks(events):
-                pieces = max(1, round(one.stood_us / period_us))
-                weight_us = one.stood_us / pieces
-                for piece in range(pieces):
-                    ts = sampling.zero_ns + int((one.at_us + piece * weight_us) * 1000)
-                    tid = handles.get(one.thread, one.thread)
-                    rows.append(
-                        {
-                            "ts": ts,
-                            "tid": tid,
-                            "weight_ns": int(weight_us * 1000),
-                            "stack": one.stack,
-                        }
-                    )
+        for sampling, events in self.ended:
+            rows += rows_of(sampling, events, tids)
         return rows
 
 
-class Stacks:
-    """The collector. A thread that ended before its id was learned keeps its pthread handle for a
-    tid.
+def rows_of(
+    sampling: PySpy, events: list[PySpyEvent], tids: dict[int, int]
+) -> list[dict[str, object]]:
+    """Return the rows of one run of py-spy: each stack once per sampling period that it lasted.
+
+    `tids` has thread ids by pthread handle; a thread that ended before its id was read keeps its
+    handle for an id.
     """
+    rows: list[dict[str, object]] = []
+    period_us = 1e6 / sampling.rate_hz
+    for stack in read_stacks(events):
+        count = max(1, round(stack.duration_us / period_us))
+        weight_us = stack.duration_us / count
+        for index in range(count):
+            begin_us = stack.begin_us + index * weight_us
+            row = {
+                "ts": sampling.zero_ns + int(begin_us * 1000),
+                "tid": tids.get(stack.thread, stack.thread),
+                "weight_ns": int(weight_us * 1000),
+                "stack": stack.text,
+            }
+            rows.append(row)
+    return rows
+
+
+class Stacks(Collector):
+    """Runs one py-spy per main process, for at most MOST_PROCESSES."""
 
     NAME = "stacks"
+    PERIOD_NS = 500_000_000
+    NEEDS = frozenset({Need.NO_PROBE})
 
     def start(self, job: Job) -> None:
-        spy = program()
-        if spy is None:
-            raise CollectorUnavailable("py-spy is not installed here: `pip install py-spy`")
-        if not any(one.is_python for one in job.processes.values()):
+        executable = find_py_spy()
+        if executable is None:
+            raise CollectorUnavailable("py-spy is not installed: `pip install py-spy`")
+        if not any(target.is_python for target in job.processes.values()):
             raise CollectorUnavailable("the process is not Python")
-        self.job, self.spy = job, spy
-        self.watched: dict[int, Watch] = {}
-        self.trouble: str | None = None
+        self.job, self.executable = job, executable
+        self.sampled: dict[int, StackSampling] = {}
+        self.start_error: str | None = None
         self.began_ns = time.monotonic_ns()
-        self.used_s = children_cpu_s()
+        self.began_cpu_s = children_cpu_s()
 
     def poll(self, now_ns: int) -> int:
-        mains = sorted(
-            (one for one in self.job.processes.values() if one.role == "main"),
-            key=lambda one: one.process,
-        )
-        for one in mains:
-            if (
-                one.process not in self.watched
-                and len(self.watched) < MOST_PROCESSES
-                and self.trouble is None
-            ):
-                self.take_in(one)
-        for watch in self.watched.values():
-            watch.poll(MOST_SHARE / len(self.watched))
-        return now_ns + PERIOD_NS
+        mains = [target for target in self.job.processes.values() if target.role == "main"]
+        for target in sorted(mains, key=lambda main: main.process):
+            is_new = target.process not in self.sampled
+            if is_new and len(self.sampled) < MOST_PROCESSES and self.start_error is None:
+                self.begin_sampling(target)
+        for process in self.sampled.values():
+            process.poll(MOST_SHARE / len(self.sampled))
+        return now_ns + self.PERIOD_NS
 
-    def take_in(self, target: TargetProcess) -> None:
+    def begin_sampling(self, target: TargetProcess) -> None:
+        """Start py-spy for a process; keep the error if that fails."""
         try:
-            self.watched[target.process] = Watch(self.spy, target)
+            self.sampled[target.process] = StackSampling(self.executable, target)
         except OSError as error:
-            self.trouble = f"py-spy cannot be started: {error.strerror}"
+            self.start_error = f"py-spy cannot be started: {error.strerror}"
 
     def stop(self) -> SourceStatus:
-        for watch in self.watched.values():
-            watch.end()
-        share = (children_cpu_s() - self.used_s) / max(
-            (time.monotonic_ns() - self.began_ns) / 1e9, 1e-9
-        )
-        seen = 0
-        for watch in self.watched.values():
-            stream = self.job.run.jsonl("pyspy.stacks", watch.target.process)
-            for row in watch.rows():
+        for process in self.sampled.values():
+            process.end()
+        elapsed_s = max((time.monotonic_ns() - self.began_ns) / 1e9, 1e-9)
+        share = (children_cpu_s() - self.began_cpu_s) / elapsed_s
+        count = self.write_rows()
+        problem = self.start_error or self.first_error()
+        if not count:
+            reason = problem or "py-spy saw no Python stack"
+            return SourceStatus(self.NAME, "unavailable", reason, share)
+        reasons = [problem] if problem else []
+        slowest_hz = min(process.rate_hz for process in self.sampled.values())
+        if slowest_hz < RATE_HZ:
+            reasons.append(f"sampled {slowest_hz:.1f} times per second, to limit its own cost")
+        status = "partial" if reasons else "ok"
+        return SourceStatus(self.NAME, status, "; ".join(reasons) or None, share)
+
+    def write_rows(self) -> int:
+        """Write all rows and return their number."""
+        count = 0
+        for process in self.sampled.values():
+            stream = self.job.run.jsonl("pyspy.stacks", process.target.process)
+            for row in process.rows():
                 stream.append(row)
-                seen += 1
-        complaints = [
-            sampling.said
-            for watch in self.watched.values()
-            for sampling, _ in watch.done
-            if sampling.said
-        ]
-        trouble = self.trouble or (f"py-spy: {complaints[0]}" if complaints else None)
-        if not seen:
-            return SourceStatus(
-                self.NAME, "unavailable", trouble or "py-spy saw no Python stack", share
-            )
-        slowest_hz = min(watch.rate_hz for watch in self.watched.values())
-        slowed = (
-            f"sampled {slowest_hz:.1f} times a second, to stay cheap"
-            if slowest_hz < RATE_HZ
-            else None
-        )
-        reason = "; ".join(why for why in (trouble, slowed) if why) or None
-        return SourceStatus(self.NAME, "partial" if reason else "ok", reason, share)
+                count += 1
+        return count
+
+    def first_error(self) -> str | None:
+        """Return the first error that a py-spy reported."""
+        for process in self.sampled.values():
+            for sampling, _ in process.ended:
+                if sampling.error:
+                    return f"py-spy: {sampling.error}"
+        return None
 
 
 def children_cpu_s() -> float:
-    """CPU seconds of all children that we have waited for."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    """Return the CPU time of all children that this process has waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime

@@ -1,159 +1,180 @@
-"""What the main threads of ranks and workers do, asked twenty times a second: running, or waiting,
-and for what.
+"""States of the main threads of ranks and workers, sampled 20 times per second.
 
-From /proc/PID/task/TID/syscall: the system call that a thread sits in and its arguments; it says
+/proc/PID/task/TID/syscall shows the system call that a thread waits in, with its arguments, and
 `running` for a thread that runs or waits for a core. A futex inside CPython's `_PyRuntime` is the
-GIL: its condition variable lies there (3.8 to 3.14, main interpreter), and no other lock that
-Python code waits for does. A thread at a barrier of OpenMP waits for another futex. `disk` is an
-uninterruptible wait (state D) in a call on a file, or outside any call: a page being read in.
+GIL: its condition variable is there (3.8 to 3.14, main interpreter), and no other lock that Python
+code waits for is. A thread at an OpenMP barrier waits for another futex. `disk` is an
+uninterruptible wait (state D) in a call on a file, or outside any call, where a page is read in.
 """
 
 import math
 import os
 
-from perfscope.agent.collector import Job, TargetProcess
+from perfscope.agent.collector import Collector, Job, TargetProcess
 from perfscope.agent.entry import symbol_range
 from perfscope.agent.host import proc
-from perfscope.agent.host.process_readings import opened, pread
-from perfscope.agent.host.system_calls import DESCRIPTOR, FUTEX, kind_of_file, meanings
-from perfscope.agent.pace import Pace
+from perfscope.agent.host.process_readings import open_for_reading, read_at_start
+from perfscope.agent.host.system_calls import (
+    DESCRIPTOR,
+    FUTEX,
+    kind_of_file,
+    system_call_kinds,
+)
+from perfscope.agent.sampling_pace import SamplingPace
 from perfscope.errors import CannotEnter, CollectorUnavailable
 from perfscope.traces.run.manifest import SourceStatus
 
-PERIOD_NS = 50_000_000
 MOST_SHARE = 0.008
-MOST_NEWCOMERS = 2
-"""Taken in with one look: finding `_PyRuntime` takes a millisecond or two."""
+"""Share of a core."""
+MOST_NEW_PER_POLL = 2
+"""Finding `_PyRuntime` in a new process takes one or two milliseconds."""
 ROLES = ("main", "loader-worker")
-GOLDEN = (math.sqrt(5) - 1) / 2
-"""Looks come a little early or late by multiples of it, so that they never keep step with a loop of
-the same period.
+GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
+"""Samples are shifted by multiples of it, so that they never stay in phase with a loop of the same
+period.
 """
 OUTSIDE_ANY_CALL = -1
 
 
 class MainThread:
-    """The main thread of a process: its open files and where its GIL lies."""
+    """The main thread of a process: its open /proc files, and the memory range of its GIL.
 
-    def __init__(self, pid: int, meaning: dict[int, str], *, is_python: bool = True) -> None:
-        self.pid, self.meaning = pid, meaning
-        self.call = opened(f"/proc/{pid}/task/{pid}/syscall")
-        self.stat = opened(f"/proc/{pid}/task/{pid}/stat")
-        self.runtime = runtime_range(pid) if is_python else None
+    `kinds` has the kind of each system call, by number.
+    """
+
+    def __init__(self, pid: int, kinds: dict[int, str], *, is_python: bool = True) -> None:
+        self.pid, self.kinds = pid, kinds
+        self.syscall_file = open_for_reading(f"/proc/{pid}/task/{pid}/syscall")
+        self.stat_file = open_for_reading(f"/proc/{pid}/task/{pid}/stat")
+        self.runtime = find_runtime(pid) if is_python else None
 
     def state(self) -> str | None:
-        """What the thread does now; None when it is gone or may not be asked."""
-        said = pread(self.call, 256).split()
-        if not said or said[0] == "running":
-            return "running" if said else None
-        number = int(said[0])
+        """Return what the thread does now; None when it is gone or may not be read."""
+        words = read_at_start(self.syscall_file, 256).split()
+        if not words:
+            return None
+        if words[0] == "running":
+            return "running"
+        number = int(words[0])
         if number == OUTSIDE_ANY_CALL:
-            return "disk" if self.letter() == "D" else "other"
-        what, argument = self.meaning.get(number, "other"), int(said[1], 16)
-        if what == FUTEX:
-            return "gil" if self.in_runtime(argument) else "lock"
-        if what == DESCRIPTOR:
-            what = self.kind_of(argument)
-        return "disk" if what == "file" and self.letter() == "D" else what
+            return "disk" if self.scheduler_state() == "D" else "other"
+        kind, first_argument = self.kinds.get(number, "other"), int(words[1], 16)
+        if kind == FUTEX:
+            return "gil" if self.is_in_runtime(first_argument) else "lock"
+        if kind == DESCRIPTOR:
+            kind = self.kind_of_descriptor(first_argument)
+        if kind == "file" and self.scheduler_state() == "D":
+            return "disk"
+        return kind
 
-    def in_runtime(self, address: int) -> bool:
-        return (
-            self.runtime is not None
-            and self.runtime[0] <= address < self.runtime[0] + self.runtime[1]
-        )
+    def is_in_runtime(self, address: int) -> bool:
+        """Return whether an address is inside `_PyRuntime`."""
+        if self.runtime is None:
+            return False
+        begin, size = self.runtime
+        return begin <= address < begin + size
 
-    def kind_of(self, descriptor: int) -> str:
-        # Asked anew each time: numbers are used again for other files, and one link costs 3 us.
+    def kind_of_descriptor(self, descriptor: int) -> str:
+        """Return the kind of file that a descriptor refers to now.
+
+        It is looked up each time, which takes 3 us: descriptors are reused for other files.
+        """
         try:
             return kind_of_file(os.readlink(f"/proc/{self.pid}/fd/{descriptor}"))
         except OSError:
             return "other"
 
-    def letter(self) -> str:
-        text = pread(self.stat, 512)
+    def scheduler_state(self) -> str:
+        """Return the one-letter state of /proc/PID/stat, `?` if unknown."""
+        text = read_at_start(self.stat_file, 512)
         return text[text.rindex(")") + 2] if text else "?"
 
     def close(self) -> None:
-        for file in (self.call, self.stat):
+        """Close the files."""
+        for file in (self.syscall_file, self.stat_file):
             if file >= 0:
                 os.close(file)
 
 
-class Watched(MainThread):
-    """One main thread of the job, and where its states are written to."""
+class RecordedThread(MainThread):
+    """The main thread of a process of the job, and the stream of its states."""
 
-    def __init__(self, target: TargetProcess, job: Job, meaning: dict[int, str]) -> None:
-        super().__init__(target.pid, meaning, is_python=target.is_python)
+    def __init__(self, target: TargetProcess, job: Job, kinds: dict[int, str]) -> None:
+        super().__init__(target.pid, kinds, is_python=target.is_python)
         self.target = target
         self.stream = job.run.jsonl("host.states", target.process)
 
 
-def runtime_range(pid: int) -> tuple[int, int] | None:
-    """(address, size) of the process's `_PyRuntime`; None when it has none or it cannot be
-    found.
-    """
+def find_runtime(pid: int) -> tuple[int, int] | None:
+    """Return (address, size) of a process's `_PyRuntime`; None when it cannot be found."""
     try:
         return symbol_range(pid, "_PyRuntime")
     except (CannotEnter, OSError):
         return None
 
 
-class ThreadStates:
-    """The collector; looks less often when there are many threads to ask."""
+class ThreadStates(Collector):
+    """Samples main threads; less often where that would cost more than its share of a core."""
 
     NAME = "thread_states"
+    PERIOD_NS = 50_000_000
 
     def start(self, job: Job) -> None:
-        """Raises CollectorUnavailable where the kernel does not tell, or on an architecture whose
-        calls are not known.
+        """Raises CollectorUnavailable where the kernel does not show system calls, or where their
+        numbers are not known for this architecture.
         """
-        meaning = meanings()
-        if meaning is None:
+        kinds = system_call_kinds()
+        if kinds is None:
             raise CollectorUnavailable(
-                "the system calls of this processor architecture are not known to perfscope"
+                "perfscope does not know the system calls of this processor architecture"
             )
         if proc.read(f"/proc/{job.root_pid}/syscall") is None:
             raise CollectorUnavailable(
-                "the kernel does not let us read what the threads wait for: it needs the same right"
-                " as ptrace (`perfscope doctor` says how to get it)"
+                "not permitted to read what threads wait for: this needs the same right as ptrace"
+                " (`perfscope doctor` shows how to get it)"
             )
-        self.job, self.meaning = job, meaning
-        self.watched: dict[int, Watched] = {}
-        self.looks = 0
+        self.job, self.kinds = job, kinds
+        self.threads: dict[int, RecordedThread] = {}
+        self.polls = 0
         self.without_runtime: set[int] = set()
-        self.pace = Pace(PERIOD_NS, MOST_SHARE)
+        self.pace = SamplingPace(self.PERIOD_NS, MOST_SHARE)
 
     def poll(self, now_ns: int) -> int:
-        started = self.pace.start()
-        changed = self.follow()
-        for one in self.watched.values():
-            state = one.state()
+        started_ns = self.pace.start()
+        has_new = self.open_and_close()
+        for thread in self.threads.values():
+            state = thread.state()
             if state is not None:
-                one.stream.append({"ts": now_ns, "tid": one.target.ns_pid, "state": state})
-        self.looks += 1
-        period_ns = self.pace.end(started, usual=not changed)
-        return now_ns + int(period_ns * (0.75 + 0.5 * (self.looks * GOLDEN % 1.0)))
+                thread.stream.append({"ts": now_ns, "tid": thread.target.ns_pid, "state": state})
+        self.polls += 1
+        period_ns = self.pace.end(started_ns, usual=not has_new)
+        shift = self.polls * GOLDEN_RATIO % 1.0
+        return now_ns + int(period_ns * (0.75 + 0.5 * shift))
 
-    def follow(self) -> bool:
-        """Take in newcomers, let go of the gone; says whether somebody came."""
-        wanted = {one.process: one for one in self.job.processes.values() if one.role in ROLES}
-        for process in self.watched.keys() - wanted.keys():
-            self.watched.pop(process).close()
-        newcomers = sorted(wanted.keys() - self.watched.keys())[:MOST_NEWCOMERS]
-        for process in newcomers:
-            one = self.watched[process] = Watched(wanted[process], self.job, self.meaning)
-            if one.runtime is None and one.state() is not None:  # not one that is gone already
+    def open_and_close(self) -> bool:
+        """Open the files of new processes, close those of ended ones; return whether any is new."""
+        wanted = {
+            target.process: target for target in self.job.processes.values() if target.role in ROLES
+        }
+        for process in self.threads.keys() - wanted.keys():
+            self.threads.pop(process).close()
+        new = sorted(wanted.keys() - self.threads.keys())[:MOST_NEW_PER_POLL]
+        for process in new:
+            thread = RecordedThread(wanted[process], self.job, self.kinds)
+            self.threads[process] = thread
+            is_alive = thread.state() is not None
+            if thread.runtime is None and is_alive:
                 self.without_runtime.add(process)
-        return bool(newcomers)
+        return bool(new)
 
     def stop(self) -> SourceStatus:
-        for one in self.watched.values():
-            one.close()
-        blind = len(self.without_runtime)
-        unsure = (
-            f"no _PyRuntime in {blind} processes: waits for the GIL there count as lock"
-            if blind
-            else None
-        )
-        reason = "; ".join(why for why in (self.pace.slowed, unsure) if why) or None
-        return SourceStatus(self.NAME, "partial" if reason else "ok", reason, self.pace.share)
+        for thread in self.threads.values():
+            thread.close()
+        reasons = [self.pace.slowdown] if self.pace.slowdown else []
+        count = len(self.without_runtime)
+        if count:
+            reasons.append(
+                f"no _PyRuntime found in {count} processes: their waits for the GIL count as lock"
+            )
+        status = "partial" if reasons else "ok"
+        return SourceStatus(self.NAME, status, "; ".join(reasons) or None, self.pace.share)

@@ -1,40 +1,37 @@
-"""Closes what strangers have sent us without waiting for it.
+"""Closing descriptors that other processes sent, without waiting.
 
 Closing the last reference to a socket with SO_LINGER and unsent data sleeps for as long as its
-sender chose, and a descriptor of such a socket can be on its way to us in any connection. A process
-that ends does not wait: so the last reference is left to a child that ends at once.
+sender chose, and any connection may bring a descriptor of such a socket. A process that exits does
+not wait, so a short-lived child gets the last reference.
 """
 
 import os
 import socket
-from typing import Any
+from collections.abc import Sequence
+
+from perfscope.agent.delivery.probe_notes import Note, NoteWithFile
 
 discarded: list[int] = []
-"""Descriptors that wait for `close_discarded`."""
+"""Descriptors that the next `close_discarded` closes."""
 
 
 def discard(file: int | socket.socket) -> None:
-    """Have a descriptor or socket closed at the next `close_discarded`; it must not be used
-    again.
-    """
+    """Close a descriptor or socket at the next `close_discarded`; do not use it afterwards."""
     discarded.append(file if isinstance(file, int) else file.detach())
 
 
-def discard_files(notes: list[dict[str, Any]]) -> None:
-    """Discard the descriptors that came with notes which nobody will use; the list is empty
-    afterwards.
-    """
-    while notes:
-        file = notes.pop().get("file", -1)
-        if isinstance(file, int) and file >= 0:
-            discard(file)
+def discard_files(notes: Sequence[Note]) -> None:
+    """Discard the descriptors that came with notes which are not used."""
+    for note in notes:
+        if isinstance(note, NoteWithFile) and note.descriptor >= 0:
+            discard(note.descriptor)
+            note.descriptor = -1
 
 
 def close_discarded() -> None:
-    """Close what was discarded. To be called once per poll: it starts a process when there is
-    anything.
+    """Close what was discarded. Call it once per poll: it starts a process if there is anything.
 
-    Raises OSError when no process can be started; the descriptors are then kept for the next call.
+    Raises OSError if no process can be started; the descriptors are then kept for the next call.
     """
     if not discarded:
         return

@@ -44,7 +44,7 @@ def run(config: dict[str, Any], parts: dict[str, CodeType]) -> None:
     modules: dict[str, Any] = {}
     for name, code in parts.items():
         module: Any = ModuleType(f"<perfscope probe>.{name}")
-        modules[name], module.SHELF = module, modules
+        modules[name], module.MODULES = module, modules
         exec(code, vars(module))
     core = modules.pop("core")
     core.run(config, [module for module in modules.values() if hasattr(module, "install")])

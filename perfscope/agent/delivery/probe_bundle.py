@@ -47,7 +47,7 @@ def visit():
     modules = {{}}
     for name, text in SOURCES.items():
         module = modules[name] = ModuleType("<perfscope probe>." + name)
-        module.SHELF = modules
+        module.MODULES = modules
         exec(compile(text, "<perfscope " + name + ">", "exec"), vars(module))
         time.sleep(0.001)
     core = modules.pop("core")

@@ -1,5 +1,5 @@
-"""The agent's end of the probes' connections: an abstract socket in the target's network namespace,
-and frames.
+"""The agent's end of a probe's connection: a listening socket in the target's network namespace,
+and the frames that arrive.
 """
 
 import array
@@ -12,75 +12,81 @@ import struct
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 
 from perfscope.agent.delivery.discarded import close_discarded, discard
 from perfscope.agent.delivery.peers import Peer, is_memory_file, peer_of
+from perfscope.agent.delivery.probe_notes import DECODER, Note, NoteWithFile
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.run.events import WIDTH
 
 HEADER = struct.Struct("<cI")
+# A probe keeps at most 8 MB of unsent data.
 LONGEST_FRAME_BYTES = 9 << 20
-"""A probe holds back 8 MB at most."""
 LARGEST_BUFFER_BYTES = LONGEST_FRAME_BYTES + HEADER.size
 MOST_BYTES_PER_POLL = 8 << 20
+LARGEST_READ_BYTES = 1 << 20
 FIRST_BYTES = 16 << 10
+# The kernel passes at most this many with one message. With less room it would close the others
+# while we wait.
 MOST_FILES = 253
-"""As many as the kernel passes with one message: it would close the others while we wait."""
 MOST_FILES_WAITING = 16
 CLONE_NEWNET = 0x40000000
+BACKLOG = 256
 BATCH_CONNECTIONS, MOST_BATCHES_PER_POLL = 100, 10
+# Connections of trusted users that have not sent their token yet.
 MOST_UNAUTHENTICATED = 512
-"""Callers of trusted users that have not shown their token yet."""
 
 
 def listen(pid: int) -> tuple[socket.socket, str]:
-    """A listening socket that `pid` can reach, and its name. Raises CollectorUnavailable with the
-    reason.
+    """Return a listening socket that `pid` can reach, and its name.
+
+    Raises CollectorUnavailable with the reason.
     """
     address = f"perfscope-{os.getpid()}-{secrets.token_hex(8)}"
-    theirs, ours = f"/proc/{pid}/ns/net", "/proc/self/ns/net"
+    target_path, agent_path = f"/proc/{pid}/ns/net", "/proc/self/ns/net"
     try:
-        if os.stat(theirs).st_ino == os.stat(ours).st_ino:
+        if os.stat(target_path).st_ino == os.stat(agent_path).st_ino:
             return bound(address), address
-        home = os.open(ours, os.O_RDONLY)
-        there = os.open(theirs, os.O_RDONLY)
+        agent_network = os.open(agent_path, os.O_RDONLY)
+        target_network = os.open(target_path, os.O_RDONLY)
         try:
-            set_network(there)
+            set_network(target_network)
             try:
                 return bound(address), address
             finally:
-                set_network(home)
+                set_network(agent_network)
         finally:
-            os.close(home)
-            os.close(there)
+            os.close(agent_network)
+            os.close(target_network)
     except OSError as error:
         raise CollectorUnavailable(
-            f"no socket in the network namespace of pid {pid}: {error.strerror}"
+            f"cannot open a socket in the network namespace of pid {pid}: {error.strerror}"
         ) from None
 
 
 def bound(address: str) -> socket.socket:
-    here = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    here.bind("\0" + address)
-    here.listen(256)
-    here.setblocking(False)
-    return here
+    """Return a non-blocking socket that listens on the abstract name `address`."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listening.bind("\0" + address)
+    listening.listen(BACKLOG)
+    listening.setblocking(False)
+    return listening
 
 
 def set_network(namespace: int) -> None:
+    """Move the calling thread into an open network namespace. Raises OSError."""
     if ctypes.CDLL(None, use_errno=True).setns(namespace, CLONE_NEWNET) != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 @dataclass
 class ProbeLine:
-    """One probe's connection; `peer` is who the kernel says is at the other end.
+    """The connection of one probe; `peer` is the process at the other end, as the kernel reports.
 
-    Until `trusted` is set, by whoever has seen its token, it is read up to `FIRST_BYTES` and no
-    further.
+    At most `FIRST_BYTES` are read until `trusted` is set, which the owner does once it has seen
+    the token.
     """
 
     connection: socket.socket
@@ -97,29 +103,29 @@ class ProbeLine:
         """The pid of the process at the other end."""
         return self.peer.pid
 
-    def send(self, word: bytes) -> None:
-        """Say it if it can be said; a probe that hears no more may have sent its last, which is
-        still to be read.
+    def send(self, message: bytes) -> None:
+        """Send a message if that is possible now.
+
+        A failure does not close the connection: the probe may have sent its last notes before it
+        stopped reading.
         """
         with contextlib.suppress(OSError):
-            self.connection.send(word)
+            self.connection.send(message)
 
-    def frames(self) -> tuple[list[dict[str, Any]], "array.array[int]"]:
-        """Return what has arrived: (notes, records), records flat in rows of events.WIDTH.
+    def frames(self) -> tuple[list[Note], "array.array[int]"]:
+        """Return the notes and records that have arrived; records are flat rows of events.WIDTH.
 
         A frame that is too long or cannot be decoded closes this connection and sets `damaged`.
         """
         self.receive()
-        notes: list[dict[str, Any]] = []
+        notes: list[Note] = []
         records: array.array[int] = array.array("q")
         try:
             for kind, payload in self.whole_frames():
                 if kind == b"R" and len(payload) % (8 * WIDTH) == 0:
                     records.frombytes(payload)
                 elif kind == b"J":
-                    notes += map(
-                        self.with_file, msgspec.json.decode(payload, type=list[dict[str, Any]])
-                    )
+                    notes += self.decode_notes(payload)
                 else:
                     self.give_up()
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -127,16 +133,14 @@ class ProbeLine:
         return notes, records
 
     def receive(self) -> None:
-        """Take in what the kernel holds for us, within the bounds of one poll."""
-        until = (
-            min(len(self.buffer) + MOST_BYTES_PER_POLL, LARGEST_BUFFER_BYTES)
-            if self.trusted
-            else FIRST_BYTES
-        )
-        while self.open and len(self.buffer) < until:
+        """Read what has arrived, up to the limits of one poll."""
+        limit = FIRST_BYTES
+        if self.trusted:
+            limit = min(len(self.buffer) + MOST_BYTES_PER_POLL, LARGEST_BUFFER_BYTES)
+        while self.open and len(self.buffer) < limit:
+            size = min(limit - len(self.buffer), LARGEST_READ_BYTES)
             try:
-                room = min(until - len(self.buffer), 1 << 20)
-                arrived, files, _, _ = socket.recv_fds(self.connection, room, MOST_FILES)
+                arrived, files, _, _ = socket.recv_fds(self.connection, size, MOST_FILES)
             except BlockingIOError:
                 return
             except OSError:
@@ -149,38 +153,46 @@ class ProbeLine:
                 self.give_up()
 
     def whole_frames(self) -> Iterator[tuple[bytes, bytes]]:
-        """Yield (kind, payload) of each whole frame and drop it from the buffer."""
-        at = 0
-        while len(self.buffer) - at >= HEADER.size:
-            kind, size = HEADER.unpack_from(self.buffer, at)
+        """Yield (kind, payload) of each whole frame, and remove it from the buffer."""
+        position = 0
+        while len(self.buffer) - position >= HEADER.size:
+            kind, size = HEADER.unpack_from(self.buffer, position)
             if size > LONGEST_FRAME_BYTES:
                 self.give_up()
                 return
-            end = at + HEADER.size + size
+            begin = position + HEADER.size
+            end = begin + size
             if len(self.buffer) < end:
                 break
-            yield kind, bytes(self.buffer[at + HEADER.size : end])
-            at = end
-        del self.buffer[:at]
+            yield kind, bytes(self.buffer[begin:end])
+            position = end
+        del self.buffer[:position]
 
     def give_up(self) -> None:
         """Stop reading a connection whose data cannot be decoded."""
         self.open, self.damaged = False, True
         self.buffer = bytearray()
 
-    def with_file(self, note: dict[str, Any]) -> dict[str, Any]:
-        """A note that says it comes with an open file: the file's number here, -1 for one without
-        or of another kind.
-        """
-        if "file" in note:
-            file = self.files.pop(0) if note["file"] and self.files else -1
-            if file >= 0 and not is_memory_file(file):
-                discard(file)
-                file = -1
-            note["file"] = file
-        return note
+    def decode_notes(self, payload: bytes) -> list[Note]:
+        """Return the notes of one frame, with their descriptors. Raises MsgspecError."""
+        notes = DECODER.decode(payload)
+        for note in notes:
+            if isinstance(note, NoteWithFile):
+                note.descriptor = self.next_memory_file() if note.has_file else -1
+        return notes
+
+    def next_memory_file(self) -> int:
+        """Return the next received descriptor; -1 if there is none or it is not a memory file."""
+        if not self.files:
+            return -1
+        descriptor = self.files.pop(0)
+        if is_memory_file(descriptor):
+            return descriptor
+        discard(descriptor)
+        return -1
 
     def close(self) -> None:
+        """Close the connection and the received descriptors that nobody took."""
         self.open = False
         while self.files:
             discard(self.files.pop())
@@ -190,13 +202,11 @@ class ProbeLine:
 def accept(
     listening: socket.socket, trusted: set[int], most: int = MOST_UNAUTHENTICATED
 ) -> list[ProbeLine]:
-    """Accept waiting connections of the users `trusted`, at most `most`; close the others
-    unread.
-    """
+    """Accept waiting connections of the users `trusted`, at most `most`; close others unread."""
     lines: list[ProbeLine] = []
     for _ in range(MOST_BATCHES_PER_POLL):
-        callers = waiting_connections(listening)
-        for connection in callers:
+        connections = waiting_connections(listening)
+        for connection in connections:
             peer = peer_of(connection)
             if peer.uid in trusted and len(lines) < most:
                 connection.setblocking(False)
@@ -204,17 +214,17 @@ def accept(
             else:
                 discard(connection)
         close_discarded()
-        if len(callers) < BATCH_CONNECTIONS:
+        if len(connections) < BATCH_CONNECTIONS:
             break
     return lines
 
 
 def waiting_connections(listening: socket.socket) -> list[socket.socket]:
-    """Accept what waits, up to a batch; while too many files are open, nothing."""
-    callers: list[socket.socket] = []
-    while len(callers) < BATCH_CONNECTIONS:
+    """Accept one batch of waiting connections; stop early while too many files are open."""
+    connections: list[socket.socket] = []
+    while len(connections) < BATCH_CONNECTIONS:
         try:
-            callers.append(listening.accept()[0])
+            connections.append(listening.accept()[0])
         except OSError:
             break
-    return callers
+    return connections

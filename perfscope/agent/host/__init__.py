@@ -1,1 +1,1 @@
-"""What the kernel tells of processes, control groups and the host."""
+"""Readings of the kernel: processes, control groups, the host and its network."""

@@ -1,8 +1,8 @@
-"""What the control groups of a process allow it: CPU quota, cpuset, memory, and how long it was
-held back. v1, v2, hybrid.
+"""Limits that control groups set for a process: CPU quota, cpuset, memory; and its throttling.
 
-A limit of any group from the process's own up to the root holds. Files:
-Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst of the kernel.
+Versions 1 and 2 and the hybrid of both are read. A limit holds if any group sets it, from the
+process's own group up to the root. The files are described in the kernel's
+Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst.
 """
 
 import os
@@ -11,132 +11,129 @@ from pathlib import Path
 
 from perfscope.agent.host import proc
 
-NO_LIMIT_V1 = 1 << 62  # v1 says "no limit" with the largest page-aligned 64-bit number
+NO_LIMIT_V1 = 1 << 62
+"""In v1 the largest page-aligned 64-bit number means "no limit"."""
 
 
 @dataclass(frozen=True)
-class Group:
-    """One controller's groups of one process: directories from the process's own up to the root,
-    and the version.
-    """
+class ControlGroup:
+    """The groups of one controller that limit a process: folders from its own up to the root."""
 
     version: int
     folders: tuple[Path, ...]
 
     def values(self, name: str) -> list[str]:
-        """The file `name` of each folder that has it, innermost first."""
-        return [
-            text.strip()
-            for folder in self.folders
-            if (text := proc.read(str(folder / name))) is not None
-        ]
+        """Return the text of the file `name` in each folder that has it, innermost first."""
+        texts = [proc.read(str(folder / name)) for folder in self.folders]
+        return [text.strip() for text in texts if text is not None]
 
 
-def group(pid: int, controller: str) -> Group | None:
-    """The groups that limit `pid` by `controller` (cpu, cpuset, memory); None where there are none
-    to see.
+def find_group(pid: int, controller: str) -> ControlGroup | None:
+    """Return the groups that limit a process by a controller (cpu, cpuset, memory).
+
+    None where no such group is visible.
     """
-    mounts = mounted()
+    mounts = find_mounts()
     unified = None
     for line in (proc.read(f"/proc/{pid}/cgroup") or "").splitlines():
         _, controllers, path = line.split(":", 2)
         if controller in controllers.split(","):
             mount = mounts.get(controller)
-            return Group(1, upward(mount, path)) if mount else None
+            return ControlGroup(1, folders_up(mount, path)) if mount else None
         if not controllers:
             unified = path
     mount = mounts.get("")
-    return Group(2, upward(mount, unified)) if mount is not None and unified is not None else None
+    return (
+        ControlGroup(2, folders_up(mount, unified))
+        if mount is not None and unified is not None
+        else None
+    )
 
 
-def mounted() -> dict[str, tuple[str, str]]:
-    """Mount point and mounted root of each v1 controller; the unified hierarchy under ""."""
+def find_mounts() -> dict[str, tuple[str, str]]:
+    """Return (mount point, mounted root) of each v1 controller, and of v2 under an empty name."""
     found: dict[str, tuple[str, str]] = {}
     for line in (proc.read("/proc/self/mountinfo") or "").splitlines():
         before, _, after = line.partition(" - ")
         fields, tail = before.split(), after.split()
         if len(tail) < 3 or tail[0] not in ("cgroup", "cgroup2"):
             continue
-        place = unescaped(fields[4]), unescaped(fields[3])
+        place = unescape(fields[4]), unescape(fields[3])
         for option in [""] if tail[0] == "cgroup2" else tail[2].split(","):
             found.setdefault(option, place)
     return found
 
 
-def unescaped(path: str) -> str:
-    """mountinfo writes space, tab, newline and backslash in octal."""
+def unescape(path: str) -> str:
+    """Return a path of mountinfo, which writes space, tab, newline and backslash in octal."""
     for code in ("040", "011", "012", "134"):
         path = path.replace(f"\\{code}", chr(int(code, 8)))
     return path
 
 
-def upward(mount: tuple[str, str], path: str) -> tuple[Path, ...]:
-    """From the process's group up to the mount point; a group outside what is mounted here is seen
-    as the mount itself.
+def folders_up(mount: tuple[str, str], path: str) -> tuple[Path, ...]:
+    """Return the folders from a process's group up to the mount point.
+
+    A group outside the mounted part of the hierarchy counts as the mount point itself.
     """
     point, root = Path(mount[0]), mount[1]
     relative = os.path.relpath(path, root)
-    outside = ".." in path.split("/") or relative.startswith(
-        ".."
-    )  # /../x: the process is out of our cgroup namespace
-    inside = point if outside else point / relative
-    folders = [inside]
+    # A path such as /../x: the process is outside our cgroup namespace.
+    is_outside = ".." in path.split("/") or relative.startswith("..")
+    folders = [point if is_outside else point / relative]
     while folders[-1] != point and point in folders[-1].parents:
         folders.append(folders[-1].parent)
     return tuple(folders)
 
 
 def cpu_quota(pid: int) -> float | None:
-    """Cores that the tightest quota on the way up allows, None without one."""
-    found = group(pid, "cpu")
-    return quota(found) if found is not None else None
+    """Return the cores that the CPU quota of a process allows, None without a quota."""
+    found = find_group(pid, "cpu")
+    return group_quota(found) if found is not None else None
 
 
-def quota(cpu: Group) -> float | None:
-    """The same of a group: quota / period, the least of all levels."""
+def group_quota(cpu: ControlGroup) -> float | None:
+    """Return the least quota of all levels, in cores: quota / period."""
     if cpu.version == 2:
         pairs = [text.split() for text in cpu.values("cpu.max")]
     else:
         periods = cpu.values("cpu.cfs_period_us")
         pairs = [list(pair) for pair in zip(cpu.values("cpu.cfs_quota_us"), periods, strict=False)]
-    cores = [
-        int(pair[0]) / int(pair[1]) for pair in pairs if len(pair) == 2 and pair[0].isdecimal()
-    ]
+    cores: list[float] = []
+    for pair in pairs:
+        if len(pair) == 2 and pair[0].isdecimal():
+            cores.append(int(pair[0]) / int(pair[1]))
     return min(cores, default=None)
 
 
 def throttled(pid: int) -> tuple[int, int] | None:
-    """(times, nanoseconds) the groups of `pid` were held back by a quota; None without the
-    counter.
-    """
-    found = group(pid, "cpu")
-    return throttling(found) if found is not None else None
+    """Return (times, nanoseconds) of throttling by a CPU quota; None without the counter."""
+    found = find_group(pid, "cpu")
+    return group_throttling(found) if found is not None else None
 
 
-def throttling(cpu: Group) -> tuple[int, int] | None:
-    """The same of a group, summed on the way up: a quota counts where it is set. Nanoseconds are
-    summed over cores.
-    """
-    times = nanoseconds = seen = 0
+def group_throttling(cpu: ControlGroup) -> tuple[int, int] | None:
+    """Return (times, nanoseconds) of throttling, summed over all levels and cores."""
+    has_counter = False
+    times = nanoseconds = 0
     for text in cpu.values("cpu.stat"):
-        said = dict(line.split()[:2] for line in text.splitlines() if len(line.split()) >= 2)
-        if "nr_throttled" in said:
-            seen += 1
-            times += int(said["nr_throttled"])
-            nanoseconds += int(said.get("throttled_time", 0)) + 1000 * int(
-                said.get("throttled_usec", 0)
-            )
-    return (times, nanoseconds) if seen else None
+        counters = dict(line.split()[:2] for line in text.splitlines() if len(line.split()) >= 2)
+        if "nr_throttled" in counters:
+            has_counter = True
+            times += int(counters["nr_throttled"])
+            nanoseconds += int(counters.get("throttled_time", 0))
+            nanoseconds += 1000 * int(counters.get("throttled_usec", 0))
+    return (times, nanoseconds) if has_counter else None
 
 
 def cpuset(pid: int) -> int | None:
-    """Cores of the cpuset, None where there is no such controller."""
-    found = group(pid, "cpuset")
-    return cores_of_set(found) if found is not None else None
+    """Return the number of cores in the cpuset of a process, None without that controller."""
+    found = find_group(pid, "cpuset")
+    return group_cpuset(found) if found is not None else None
 
 
-def cores_of_set(cpuset_group: Group) -> int | None:
-    """The same of a group: what the innermost level that says it is left with."""
+def group_cpuset(cpuset_group: ControlGroup) -> int | None:
+    """Return the number of cores in the innermost cpuset that is set."""
     names = (
         ("cpuset.cpus.effective",)
         if cpuset_group.version == 2
@@ -145,12 +142,12 @@ def cores_of_set(cpuset_group: Group) -> int | None:
     for name in names:
         texts = [text for text in cpuset_group.values(name) if text]
         if texts:
-            return listed(texts[0])
+            return count_numbers(texts[0])
     return None
 
 
-def listed(text: str) -> int:
-    """How many numbers `0-3,7` names."""
+def count_numbers(text: str) -> int:
+    """Return how many numbers a list such as `0-3,7` names."""
     count = 0
     for part in text.split(","):
         first, _, last = part.partition("-")
@@ -159,38 +156,36 @@ def listed(text: str) -> int:
 
 
 def memory_limit_bytes(pid: int) -> int | None:
-    """The tightest memory limit on the way up, None without one."""
-    found = group(pid, "memory")
-    return (
-        min((limit for limit, _ in memory_levels(found)), default=None)
-        if found is not None
-        else None
-    )
+    """Return the lowest memory limit of a process, None without a limit."""
+    found = find_group(pid, "memory")
+    if found is None:
+        return None
+    return min((limit for limit, _ in memory_levels(found)), default=None)
 
 
-def memory_left_bytes(memory: Group) -> int | None:
-    """What the tightest level leaves, counting file pages that can be dropped as left; None without
-    a limit.
+def memory_left_bytes(memory: ControlGroup) -> int | None:
+    """Return the memory that is left below the lowest limit, None without a limit.
+
+    File pages that can be dropped count as left.
     """
     return min((max(limit - used, 0) for limit, used in memory_levels(memory)), default=None)
 
 
-def memory_levels(memory: Group) -> list[tuple[int, int]]:
-    """(limit, used without inactive file pages) in bytes of each level that has a limit."""
-    v2 = memory.version == 2
+def memory_levels(memory: ControlGroup) -> list[tuple[int, int]]:
+    """Return (limit, use without inactive file pages) in bytes of each level with a limit."""
+    if memory.version == 2:
+        limit_file, use_file, inactive_name = "memory.max", "memory.current", "inactive_file"
+    else:
+        limit_file, use_file = "memory.limit_in_bytes", "memory.usage_in_bytes"
+        inactive_name = "total_inactive_file"
     levels = []
     for folder in memory.folders:
-        limit = (
-            proc.read(str(folder / ("memory.max" if v2 else "memory.limit_in_bytes"))) or ""
-        ).strip()
+        limit = (proc.read(str(folder / limit_file)) or "").strip()
         if not limit.isdecimal() or int(limit) >= NO_LIMIT_V1:
             continue
-        used = int(
-            proc.read(str(folder / ("memory.current" if v2 else "memory.usage_in_bytes"))) or 0
-        )
-        name = "inactive_file" if v2 else "total_inactive_file"
+        used = int(proc.read(str(folder / use_file)) or 0)
         for line in (proc.read(str(folder / "memory.stat")) or "").splitlines():
-            if line.startswith(f"{name} "):
+            if line.startswith(f"{inactive_name} "):
                 used -= int(line.split()[1])
         levels.append((int(limit), max(used, 0)))
     return levels

@@ -1,36 +1,37 @@
-"""What the kernel counts for the whole host, and for the control groups of the target."""
+"""Counters of the whole host, and of the control groups of the target."""
 
 import os
 
 from perfscope.agent.host import cgroup, proc
-from perfscope.agent.host.process_readings import TICK_NS, Row, opened, pread
+from perfscope.agent.host.process_readings import TICK_NS, Row, open_for_reading, read_at_start
 
 LARGEST = 1 << 16
 
 
 class HostReadings:
-    """`pid` names the target: its network namespace and control groups count."""
+    """Open files of the host's counters; the network and the control groups are those of `pid`."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self.stat = opened("/proc/stat")
-        self.meminfo = opened("/proc/meminfo")
-        self.net = opened(f"/proc/{pid}/net/dev")
+        self.stat = open_for_reading("/proc/stat")
+        self.meminfo = open_for_reading("/proc/meminfo")
+        self.net = open_for_reading(f"/proc/{pid}/net/dev")
         self.cgroup_text = ""
-        self.cpu: cgroup.Group | None = None
-        self.memory: cgroup.Group | None = None
+        self.cpu: cgroup.ControlGroup | None = None
+        self.memory: cgroup.ControlGroup | None = None
 
     def read(self) -> Row:
-        """All of it; cumulative over cores and since boot, but usable_memory_bytes,
-        host_cpu_count.
+        """Return all counters, cumulative since boot and over all cores.
+
+        Only usable_memory_bytes and host_cpu_count are current values.
         """
-        return self.cores() | self.usable_memory() | self.network() | self.held_back()
+        return self.cores() | self.usable_memory() | self.network() | self.throttling()
 
     def cores(self) -> Row:
-        """host_cpu_busy_ns, host_cpu_kernel_ns of it, host_cpu_idle_ns, iowait_ns (idle with I/O
-        under way), host_cpu_count.
+        """Return the CPU time of all cores: busy, of that in the kernel, idle, and idle while I/O
+        was pending (iowait); and the number of cores.
         """
-        words = pread(self.stat, 512).split()
+        words = read_at_start(self.stat, 512).split()
         if len(words) < 9 or words[0] != "cpu":
             return {}
         user, nice, system, idle, iowait, irq, soft, steal = (
@@ -47,9 +48,9 @@ class HostReadings:
         }
 
     def usable_memory(self) -> Row:
-        """What the job can still get: the kernel's estimate, or less by its control groups."""
+        """Return the memory that the job can still get, from the kernel and its control groups."""
         self.find_groups()
-        for line in pread(self.meminfo, 512).splitlines():
+        for line in read_at_start(self.meminfo, 512).splitlines():
             if line.startswith("MemAvailable:"):
                 available = int(line.split()[1]) * 1024
                 left = cgroup.memory_left_bytes(self.memory) if self.memory else None
@@ -57,16 +58,17 @@ class HostReadings:
         return {}
 
     def network(self) -> Row:
-        """Bytes in and out by network cards; by all but the loopback where none is to be seen (a
-        container).
+        """Return the bytes received and sent by network cards.
+
+        Where no card is visible, as in a container, all interfaces but the loopback count.
         """
         counted: dict[str, tuple[int, int]] = {}
-        for line in pread(self.net, LARGEST).splitlines()[2:]:
+        for line in read_at_start(self.net, LARGEST).splitlines()[2:]:
             name, _, values = line.partition(":")
             fields = values.split()
             if name.strip() != "lo" and len(fields) > 8:
                 counted[name.strip()] = int(fields[0]), int(fields[8])
-        # A bond or bridge counts the bytes of its cards again.
+        # A bond or bridge counts the bytes of its cards once more.
         cards = [
             pair
             for name, pair in counted.items()
@@ -78,20 +80,25 @@ class HostReadings:
             "net_tx_bytes": sum(pair[1] for pair in pairs),
         }
 
-    def held_back(self) -> Row:
-        """nr_throttled and throttled_ns (summed over cores) of the target's control groups."""
+    def throttling(self) -> Row:
+        """Return how often and for how long a CPU quota throttled the target's control groups."""
         self.find_groups()
-        found = cgroup.throttling(self.cpu) if self.cpu else None
-        return {} if found is None else {"nr_throttled": found[0], "throttled_ns": found[1]}
+        found = cgroup.group_throttling(self.cpu) if self.cpu else None
+        if found is None:
+            return {}
+        times, nanoseconds = found
+        return {"nr_throttled": times, "throttled_ns": nanoseconds}
 
     def find_groups(self) -> None:
-        """The target's groups, looked up anew when it has been moved."""
+        """Find the control groups of the target; again when it has been moved to others."""
         text = proc.read(f"/proc/{self.pid}/cgroup")
         if text is not None and text != self.cgroup_text:
             self.cgroup_text = text
-            self.cpu, self.memory = cgroup.group(self.pid, "cpu"), cgroup.group(self.pid, "memory")
+            self.cpu = cgroup.find_group(self.pid, "cpu")
+            self.memory = cgroup.find_group(self.pid, "memory")
 
     def close(self) -> None:
+        """Close the files."""
         for file in (self.stat, self.meminfo, self.net):
             if file >= 0:
                 os.close(file)

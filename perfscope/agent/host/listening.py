@@ -1,5 +1,6 @@
-"""How many sockets a process listens on: a loop in a process that nobody can connect to fetches its
-inputs itself.
+"""Number of sockets that a process listens on.
+
+Without any, nobody can connect to the process, so a loop in it fetches its inputs itself.
 """
 
 import os
@@ -7,30 +8,34 @@ import os
 from perfscope.agent.host import proc
 
 TCP_LISTEN = "0A"
-UNIX_ACCEPTS = 1 << 16  # __SO_ACCEPTCON
+UNIX_ACCEPTING = 1 << 16  # __SO_ACCEPTCON
 
 
-def listening_sockets(pid: int) -> int | None:
-    """TCP and Unix sockets of the process that accept connections, in its own network namespace;
-    None when it hides them.
+def count_listening_sockets(pid: int) -> int | None:
+    """Return how many TCP and Unix sockets of a process accept connections.
+
+    None where the kernel hides its sockets.
     """
     accepting = accepting_inodes(pid)
     try:
         files = os.listdir(f"/proc/{pid}/fd")
     except OSError:
         return None
-    return None if accepting is None else sum(link_of(pid, file) in accepting for file in files)
+    if accepting is None:
+        return None
+    return sum(descriptor_target(pid, file) in accepting for file in files)
 
 
-def link_of(pid: int, file: str) -> str:
+def descriptor_target(pid: int, file: str) -> str:
+    """Return what a descriptor refers to, empty when it has been closed."""
     try:
         return os.readlink(f"/proc/{pid}/fd/{file}")
-    except OSError:  # closed meanwhile
+    except OSError:
         return ""
 
 
 def accepting_inodes(pid: int) -> set[str] | None:
-    """`socket:[INODE]` of all that accept connections in the namespace."""
+    """Return `socket:[INODE]` of each socket in the network namespace that accepts connections."""
     tables = {name: proc.read(f"/proc/{pid}/net/{name}") for name in ("tcp", "tcp6", "unix")}
     if tables["tcp"] is None or tables["unix"] is None:
         return None
@@ -42,6 +47,6 @@ def accepting_inodes(pid: int) -> set[str] | None:
                 found.add(f"socket:[{fields[9]}]")
     for line in tables["unix"].splitlines()[1:]:
         fields = line.split()
-        if int(fields[3], 16) & UNIX_ACCEPTS:
+        if int(fields[3], 16) & UNIX_ACCEPTING:
             found.add(f"socket:[{fields[6]}]")
     return found

@@ -1,8 +1,8 @@
-"""The network ports of a host as the kernel tells of them: InfiniBand and RoCE ports in /sys,
-interfaces of the target's network.
+"""The network ports of a host: InfiniBand and RoCE ports, and the target's network interfaces.
 
-An interface's bytes and errors come from /proc/PID/net/dev, which is of the target's own network
-namespace; its speed is asked through a socket that was made there.
+InfiniBand and RoCE ports are read in /sys. The bytes and errors of interfaces come from
+/proc/PID/net/dev, in the target's own network namespace; their speed is read through a socket that
+was created in it.
 """
 
 import array
@@ -14,7 +14,6 @@ import re
 import socket
 import struct
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,7 +23,7 @@ from perfscope.traces.device_facts import DeviceFacts, PortFacts
 
 SYS: Final = Path("/sys")
 WORD_BYTES: Final = 4
-"""InfiniBand counts data in words of four bytes, over all lanes."""
+"""InfiniBand counts data in words of four bytes."""
 IB_NAMES: Final = {"port_rcv_data": "rx_bytes", "port_xmit_data": "tx_bytes"}
 IB_ERRORS: Final = (
     *(
@@ -64,44 +63,47 @@ SIOCETHTOOL: Final = 0x8946
 ETHTOOL_GSET: Final = 1
 UNKNOWN_SPEED: Final = 0xFFFFFFFF
 CLONE_NEWNET: Final = 0x40000000
+ROOT_COMPLEX: Final = 1
+"""All devices share the first part of their path, the root complex."""
 
 
 @dataclass(frozen=True)
 class IbPort:
-    """A port of an InfiniBand or RoCE adapter: where its counters stand."""
+    """A port of an InfiniBand or RoCE adapter; `folder` holds its counters."""
 
     facts: PortFacts
     folder: Path
 
     def read(self) -> dict[str, float]:
-        """Bytes and errors, cumulative; what the adapter does not count is left out."""
+        """Return its bytes and errors, cumulative, as far as the adapter counts them."""
         row = {}
         for file, name in IB_NAMES.items():
-            value = number(self.folder / "counters" / file)
+            value = read_number(self.folder / "counters" / file)
             if value is not None:
                 row[name] = value * WORD_BYTES
         for part, names in (("counters", IB_ERRORS), ("hw_counters", HW_ERRORS)):
             for name in names:
-                value = number(self.folder / part / name)
+                value = read_number(self.folder / part / name)
                 if value is not None:
                     row[name] = value
         return row
 
 
-def ib_ports(sys: Path) -> list[IbPort]:
-    """Every port of every adapter that is up."""
+def find_ib_ports(sys: Path) -> list[IbPort]:
+    """Return the active ports of all adapters."""
     found = []
     for folder in sorted(sys.glob("class/infiniband/*/ports/*")):
-        state, layer = text(folder / "state") or "", text(folder / "link_layer") or ""
+        state = read_text(folder / "state") or ""
+        layer = read_text(folder / "link_layer") or ""
         adapter = folder.parent.parent
-        rate = RATE.match(text(folder / "rate") or "")
+        rate = RATE.match(read_text(folder / "rate") or "")
         facts = PortFacts(
             port=f"{adapter.name}/{folder.name}",
             kind="roce" if layer == "Ethernet" else "infiniband",
             bytes_per_s=float(rate[1]) * 1e9 / 8 if rate else -1.0,
             state=state.partition(": ")[2].lower() or None,
-            numa_node=node_of(adapter / "device"),
-            bus_id=bus_of(adapter / "device"),
+            numa_node=device_node(adapter / "device"),
+            bus_id=device_address(adapter / "device"),
         )
         if facts.state == "active":
             found.append(IbPort(facts, folder))
@@ -113,11 +115,11 @@ class Interfaces:
 
     def __init__(self, pid: int, sys: Path) -> None:
         self.file, self.sys = f"/proc/{pid}/net/dev", sys
-        self.same = same_network(pid)
-        self.socket = socket_in_network_of(pid, same=self.same)
+        self.is_our_network = is_our_network(pid)
+        self.socket = open_socket_in_network(pid, is_ours=self.is_our_network)
 
     def read(self) -> dict[str, dict[str, float]]:
-        """Name -> bytes and errors, cumulative."""
+        """Return the bytes and errors of each interface, cumulative."""
         found = {}
         for line in (proc.read(self.file) or "").splitlines()[2:]:
             name, _, values = line.partition(":")
@@ -127,23 +129,24 @@ class Interfaces:
         return found
 
     def facts(self, name: str) -> PortFacts:
-        """What is known of one interface. What /sys shows is of our own network: of another only
-        the speed is told.
+        """Return the facts of an interface.
+
+        /sys shows our own network namespace only; in another one, only the speed can be read.
         """
         folder = self.sys / "class" / "net" / name
-        card = self.same and (folder / "device").exists()
-        kind = "loopback" if name == "lo" else "ethernet" if card else "virtual"
+        is_card = self.is_our_network and (folder / "device").exists()
+        kind = "ethernet" if is_card else "virtual"
         return PortFacts(
             port=name,
-            kind=kind,
+            kind="loopback" if name == "lo" else kind,
             bytes_per_s=self.speed(name),
-            state=text(folder / "operstate") if self.same else None,
-            numa_node=node_of(folder / "device") if card else -1,
-            bus_id=bus_of(folder / "device") if card else None,
+            state=read_text(folder / "operstate") if self.is_our_network else None,
+            numa_node=device_node(folder / "device") if is_card else -1,
+            bus_id=device_address(folder / "device") if is_card else None,
         )
 
     def speed(self, name: str) -> float:
-        """Bytes a second in each direction, as the driver of the interface says; -1 unknown."""
+        """Return the bytes per second in each direction, from the driver; -1 if unknown."""
         if self.socket is None:
             return -1.0
         command = array.array("B", struct.pack("I40x", ETHTOOL_GSET))
@@ -152,99 +155,106 @@ class Interfaces:
             fcntl.ioctl(self.socket.fileno(), SIOCETHTOOL, request)
         except OSError:
             return -1.0
-        low, high = struct.unpack_from("H", command, 12)[0], struct.unpack_from("H", command, 28)[0]
+        (low,) = struct.unpack_from("H", command, 12)
+        (high,) = struct.unpack_from("H", command, 28)
         megabits = high << 16 | low
         return -1.0 if megabits in (0, 0xFFFF, UNKNOWN_SPEED) else megabits * 1e6 / 8
 
     def close(self) -> None:
+        """Close the socket."""
         if self.socket is not None:
             self.socket.close()
 
 
-def same_network(pid: int) -> bool:
-    """Is the process in our own network namespace?"""
+def is_our_network(pid: int) -> bool:
+    """Return whether a process is in our own network namespace."""
     try:
         return os.readlink(f"/proc/{pid}/ns/net") == os.readlink("/proc/self/ns/net")
     except OSError:
         return False
 
 
-def socket_in_network_of(pid: int, *, same: bool) -> socket.socket | None:
-    """A socket in the process's network namespace; None where we may not enter it."""
-    if same:
+def open_socket_in_network(pid: int, *, is_ours: bool) -> socket.socket | None:
+    """Return a socket in the network namespace of a process; None where we may not enter it."""
+    if is_ours:
         return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    made: list[socket.socket] = []
+    opened: list[socket.socket] = []
 
-    def enter() -> None:
-        # A thread may enter another network alone; a socket stays where it was made.
+    def open_socket() -> None:
+        # A single thread can enter another network; a socket stays in that of its creation.
         with contextlib.suppress(OSError), open(f"/proc/{pid}/ns/net") as network:
             if ctypes.CDLL(None, use_errno=True).setns(network.fileno(), CLONE_NEWNET) == 0:
-                made.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+                opened.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
 
-    thread = threading.Thread(target=enter)
+    thread = threading.Thread(target=open_socket)
     thread.start()
     thread.join()
-    return made[0] if made else None
+    return opened[0] if opened else None
 
 
-def neighbours(port: PortFacts, devices: list[DeviceFacts], sys: Path) -> list[int]:
-    """Accelerators below the same PCIe switch or bridge as a port; where there are none, those at
-    its NUMA node.
+def near_devices(port: PortFacts, devices: list[DeviceFacts], sys: Path) -> list[int]:
+    """Return the accelerators below the same PCIe switch or bridge as a port.
+
+    Where there are none, return those at its NUMA node.
     """
-    own = path_of(port.bus_id, sys)
-    whole = [one for one in devices if one.parent < 0]
-    shared = {one.device: common(own, path_of(one.bus_id, sys)) for one in whole}
+    port_path = bridges_above(port.bus_id, sys)
+    whole_devices = [device for device in devices if device.parent < 0]
+    shared: dict[int, int] = {}
+    for device in whole_devices:
+        shared[device.device] = common_length(port_path, bridges_above(device.bus_id, sys))
     most = max(shared.values(), default=0)
-    if most > 1:  # more than the root complex
+    if most > ROOT_COMPLEX:
         return [device for device, count in shared.items() if count == most]
-    return [one.device for one in whole if port.numa_node >= 0 and one.numa_node == port.numa_node]
+    if port.numa_node < 0:
+        return []
+    return [device.device for device in whole_devices if device.numa_node == port.numa_node]
 
 
-def path_of(bus_id: str | None, sys: Path) -> list[str]:
-    """The bridges from the root complex down to a PCI device, itself left out; empty where the
-    kernel does not show it.
-    """
+def bridges_above(bus_id: str | None, sys: Path) -> list[str]:
+    """Return the root complex and the bridges above a PCI device; none where that is unknown."""
     link = sys / "bus" / "pci" / "devices" / (bus_id or "none")
     if not link.exists():
         return []
     parts = list(link.resolve().parts)
-    first = next((at for at, part in enumerate(parts) if part.startswith("pci")), len(parts))
-    return parts[first:-1]
+    while parts and not parts[0].startswith("pci"):
+        parts.pop(0)
+    return parts[:-1]
 
 
-def common(first: list[str], second: list[str]) -> int:
-    """How many steps from the root two ways share."""
-    return next(
-        (at for at, (one, other) in enumerate(pairs(first, second)) if one != other),
-        min(len(first), len(second)),
-    )
+def common_length(first: list[str], second: list[str]) -> int:
+    """Return how many leading parts two paths share."""
+    count = 0
+    for part, other_part in zip(first, second, strict=False):
+        if part != other_part:
+            break
+        count += 1
+    return count
 
 
-def pairs(first: list[str], second: list[str]) -> Iterator[tuple[str, str]]:
-    return zip(first, second, strict=False)
-
-
-def bus_of(device: Path) -> str | None:
-    """PCI address of what a `device` link points to."""
+def device_address(device: Path) -> str | None:
+    """Return the PCI address that a `device` link points to."""
     try:
         return device.resolve(strict=True).name
     except OSError:
         return None
 
 
-def node_of(device: Path) -> int:
-    value = number(device / "numa_node")
+def device_node(device: Path) -> int:
+    """Return the NUMA node that a `device` link points to, -1 if unknown."""
+    value = read_number(device / "numa_node")
     return -1 if value is None else int(value)
 
 
-def text(file: Path) -> str | None:
+def read_text(file: Path) -> str | None:
+    """Return the text of a file, None if it cannot be read."""
     try:
         return file.read_text().strip()
     except OSError:
         return None
 
 
-def number(file: Path) -> float | None:
+def read_number(file: Path) -> float | None:
+    """Return the number in a file, None if it cannot be read."""
     try:
         return float(file.read_text())
     except (OSError, ValueError):

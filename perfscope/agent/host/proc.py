@@ -1,5 +1,7 @@
-"""Plain reads of /proc: one process's identity, environment and what it has mapped. A process that
-is gone gives None.
+"""Reads /proc: the identity, environment and mapped files of a process.
+
+Where a process is gone or may not be read, functions return None or an empty value, unless they
+document an OSError.
 """
 
 import os
@@ -12,11 +14,11 @@ NO_IMAGE = (0, 0)
 
 @dataclass(frozen=True)
 class Stat:
-    """From /proc/PID/stat: thread name, state letter, parent, start in clock ticks since boot.
+    """Fields of /proc/PID/stat: thread name, state letter, parent, start in ticks since boot.
 
-    `image` (where the program's code and stack begin) is the same in a forked child and changes
-    with every exec; (1, 0) where the kernel hides it from us, NO_IMAGE for a kernel thread and once
-    a process has begun to end.
+    `image` holds the addresses where the program's code and stack begin. A forked child keeps it,
+    every exec changes it. It is (1, 0) where the kernel hides it, and NO_IMAGE for a kernel thread
+    and for a process that is ending.
     """
 
     name: str
@@ -27,7 +29,7 @@ class Stat:
 
 
 def read(path: str) -> str | None:
-    """A small file of /proc, None when it is gone or not ours to read."""
+    """Return the text of a small file of /proc, None when it is gone or may not be read."""
     try:
         with open(path, "rb") as file:
             return file.read().decode("utf-8", "replace")
@@ -38,39 +40,47 @@ def read(path: str) -> str | None:
 def status(pid: int) -> dict[str, str]:
     """Return /proc/PID/status by field name. Raises OSError when the process is gone."""
     with open(f"/proc/{pid}/status", "rb") as file:
-        lines = file.read().decode("utf-8", "replace").splitlines()
-    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+        text = file.read().decode("utf-8", "replace")
+    fields: dict[str, str] = {}
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        fields[name] = value.strip()
+    return fields
 
 
 def capabilities(pid: int) -> int:
-    """Return the effective capabilities of a process as a bit mask. Raises OSError when it is
-    gone.
+    """Return the effective capabilities of a process, a bit mask.
+
+    Raises OSError when it is gone.
     """
     return int(status(pid)["CapEff"], 16)
 
 
 def stat(pid: int) -> Stat | None:
-    """Identity of a process; the name may hold spaces and brackets, so the fields are counted from
-    the last one.
-    """
+    """Return the identity of a process, None when it is gone."""
     text = read(f"/proc/{pid}/stat")
     if not text:
         return None
-    fields = text[text.rindex(")") + 2 :].split()
-    name = text[text.index("(") + 1 : text.rindex(")")]
+    # The name may hold spaces and parentheses: fields are counted from the last parenthesis.
+    name_begin, name_end = text.index("(") + 1, text.rindex(")")
+    fields = text[name_end + 2 :].split()
     return Stat(
-        name, fields[0], int(fields[1]), int(fields[19]), (int(fields[23]), int(fields[25]))
+        name=text[name_begin:name_end],
+        state=fields[0],
+        parent=int(fields[1]),
+        start_ticks=int(fields[19]),
+        image=(int(fields[23]), int(fields[25])),
     )
 
 
 def command_line(pid: int) -> list[str]:
-    """The words of the command line, none for a kernel thread or a process that is gone."""
+    """Return the words of the command line; none for a kernel thread."""
     text = read(f"/proc/{pid}/cmdline") or ""
     return text.rstrip("\0").split("\0") if text else []
 
 
 def environment(pid: int, names: tuple[str, ...]) -> dict[str, str]:
-    """Only the named variables, as they were when the process started."""
+    """Return the named variables of the environment that the process was started with."""
     found = {}
     for entry in (read(f"/proc/{pid}/environ") or "").split("\0"):
         name, _, value = entry.partition("=")
@@ -79,17 +89,18 @@ def environment(pid: int, names: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def own_pid(pid: int) -> int:
-    """The pid in the process's own (innermost) namespace."""
+def namespace_pid(pid: int) -> int:
+    """Return the pid of a process in its own (innermost) pid namespace."""
     for line in (read(f"/proc/{pid}/status") or "").splitlines():
         if line.startswith("NSpid:"):
             return int(line.split()[-1])
     return pid
 
 
-def process_of(tid: int) -> int:
-    """The process that a thread belongs to: /proc answers to a thread's number too, and `htop`
-    shows these.
+def process_of_thread(tid: int) -> int:
+    """Return the pid of the process that a thread belongs to.
+
+    /proc has a folder for thread ids too, and `htop` shows them.
     """
     for line in (read(f"/proc/{tid}/status") or "").splitlines():
         if line.startswith("Tgid:"):
@@ -98,7 +109,7 @@ def process_of(tid: int) -> int:
 
 
 def mapped_paths(pid: int) -> set[str]:
-    """Paths of the files mapped into the process, in its own mount namespace."""
+    """Return the paths, in its own mount namespace, of the files mapped into a process."""
     paths = set()
     for line in (read(f"/proc/{pid}/maps") or "").splitlines():
         fields = line.split(None, 5)
@@ -107,13 +118,13 @@ def mapped_paths(pid: int) -> set[str]:
     return paths
 
 
-def mapped(pid: int) -> set[str]:
-    """Base names of the files mapped into the process."""
+def mapped_names(pid: int) -> set[str]:
+    """Return the base names of the files mapped into a process."""
     return {os.path.basename(path) for path in mapped_paths(pid)}
 
 
 def available_bytes() -> int | None:
-    """Memory of the host that can be had without swapping; None where the kernel does not say."""
+    """Return the memory of the host available without swapping; None where that is unknown."""
     for line in (read("/proc/meminfo") or "").splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
@@ -121,7 +132,7 @@ def available_bytes() -> int | None:
 
 
 def children(pid: int) -> list[int]:
-    """Direct children of every thread of a process, by pid."""
+    """Return the pids of the direct children of all threads of a process, ascending."""
     found: list[int] = []
     try:
         threads = os.listdir(f"/proc/{pid}/task")
@@ -136,19 +147,25 @@ def children(pid: int) -> list[int]:
 
 
 def children_by_parent(pid: int) -> list[int]:
-    """The same where the kernel keeps no lists of children (CONFIG_PROC_CHILDREN is off): every
-    process is asked.
+    """Return the direct children by reading every process.
+
+    This is for kernels that keep no lists of children (CONFIG_PROC_CHILDREN is off).
     """
-    return [one for one in everyone() if (found := stat(one)) is not None and found.parent == pid]
+    found = []
+    for other in all_pids():
+        fields = stat(other)
+        if fields is not None and fields.parent == pid:
+            found.append(other)
+    return found
 
 
-def everyone() -> list[int]:
-    """All pids to be seen here, ascending."""
+def all_pids() -> list[int]:
+    """Return all visible pids, ascending."""
     return sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
 
 
 def executable(pid: int) -> str:
-    """Base name of the program, "" when it cannot be told."""
+    """Return the base name of the program, empty when it is unknown."""
     try:
         return Path(os.readlink(f"/proc/{pid}/exe")).name
     except OSError:

@@ -1,9 +1,8 @@
-"""What the kernel counts for one process: CPU, waiting for a core, memory, I/O, faults, switches.
-Files are kept open.
+"""Counters of one process: CPU, waits for a core, memory, I/O, page faults, context switches.
 
-`cpu_ns` is the process's CPU clock (nanoseconds, all threads, also those that ended; a running
-thread counts up to the last scheduler tick). It costs a tenth of reading /proc/PID/stat, whose
-utime + stime come in steps of 10 ms; /proc/PID/schedstat covers the main thread only.
+`cpu_ns` is the CPU clock of the process, in nanoseconds. It covers all threads, also ended ones; a
+running thread counts up to the last scheduler tick. Reading it costs a tenth of /proc/PID/stat,
+whose utime and stime have steps of 10 ms. /proc/PID/schedstat covers the main thread only.
 """
 
 import os
@@ -21,24 +20,24 @@ SWITCHES = {
 Row = dict[str, int]
 
 
-def opened(path: str) -> int:
-    """A descriptor of the file, -1 when it cannot be read."""
+def open_for_reading(path: str) -> int:
+    """Return a descriptor of the file, -1 when it cannot be read."""
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return -1
 
 
-def pread(file: int, size: int) -> str:
-    """The beginning of an open file of /proc; "" when the process is gone or may not be read."""
+def read_at_start(file: int, size: int) -> str:
+    """Return the beginning of an open file of /proc; empty when the process is gone."""
     try:
         return os.pread(file, size, 0).decode("ascii", "replace") if file >= 0 else ""
     except OSError:
         return ""
 
 
-def named(text: str, names: dict[str, str]) -> Row:
-    """`NAME: value` lines, under the names of ours."""
+def parse_counters(text: str, names: dict[str, str]) -> Row:
+    """Return the values of `NAME: value` lines, renamed by `names`."""
     row = {}
     for line in text.splitlines():
         name, _, value = line.partition(":")
@@ -48,32 +47,27 @@ def named(text: str, names: dict[str, str]) -> Row:
 
 
 class ProcessReadings:
-    """One living process; `pid` as the agent sees it."""
+    """The open files of one process; `pid` is its pid in the agent's pid namespace."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self.clock = (
-            ~pid << 3 | 2
-        )  # CPUCLOCK_SCHED of a process: what clock_getcpuclockid(3) returns
-        self.stat = opened(f"/proc/{pid}/stat")
-        self.io = opened(f"/proc/{pid}/io")
-        self.status = opened(f"/proc/{pid}/status")
-        self.schedstat = opened(f"/proc/{pid}/task/{pid}/schedstat")
+        # CPUCLOCK_SCHED of a process: what clock_getcpuclockid(3) returns.
+        self.clock = ~pid << 3 | 2
+        self.stat = open_for_reading(f"/proc/{pid}/stat")
+        self.io = open_for_reading(f"/proc/{pid}/io")
+        self.status = open_for_reading(f"/proc/{pid}/status")
+        self.schedstat = open_for_reading(f"/proc/{pid}/task/{pid}/schedstat")
         self.delays: dict[str, int] = {}
         self.delay_of_ended = 0
 
     @property
     def io_hidden(self) -> bool:
-        """May we not see its I/O (another user's process)? One that was gone before we could look
-        hides nothing.
-        """
+        """Whether the kernel hides its I/O, because it is another user's process."""
         return self.io < 0 <= self.status
 
     def quick(self) -> Row | None:
-        """cpu_ns, rss_bytes, major_faults, threads, rchar, read_bytes, write_bytes; None when the
-        process is gone.
-        """
-        text = pread(self.stat, 1024)
+        """Return CPU time, memory, page faults, threads and I/O; None when the process is gone."""
+        text = read_at_start(self.stat, 1024)
         if not text:
             return None
         fields = text[text.rindex(")") + 2 :].split()
@@ -85,25 +79,28 @@ class ProcessReadings:
             "major_faults": int(fields[9]),
             "threads": int(fields[17]),
         }
-        return row | named(pread(self.io, 512), IO_COUNTERS)
+        return row | parse_counters(read_at_start(self.io, 512), IO_COUNTERS)
 
     def cpu_ns(self, stat: list[str]) -> int:
+        """Return the CPU time; from the fields of /proc/PID/stat where there is no CPU clock."""
         try:
             return time.clock_gettime_ns(self.clock)
-        except OSError:  # a kernel or sandbox without it
+        except OSError:
             return (int(stat[11]) + int(stat[12])) * TICK_NS
 
     def main_thread(self) -> Row:
-        """cpu_ns of the main thread, and its run_delay_ns: runnable, but waiting for a core."""
-        fields = pread(self.schedstat, 128).split()
-        return {"cpu_ns": int(fields[0]), "run_delay_ns": int(fields[1])} if len(fields) > 1 else {}
+        """Return CPU time and run-queue delay (runnable, waiting for a core) of the main thread."""
+        fields = read_at_start(self.schedstat, 128).split()
+        if len(fields) < 2:
+            return {}
+        return {"cpu_ns": int(fields[0]), "run_delay_ns": int(fields[1])}
 
     def switches(self) -> Row:
-        """voluntary_switches and involuntary_switches of the main thread."""
-        return named(pread(self.status, 8192), SWITCHES)
+        """Return the context switches of the main thread."""
+        return parse_counters(read_at_start(self.status, 8192), SWITCHES)
 
     def all_threads(self) -> Row:
-        """run_delay_ns of all threads, those that ended since the first reading counted on."""
+        """Return the run-queue delay of all threads, including those that have ended meanwhile."""
         folder = f"/proc/{self.pid}/task"
         try:
             threads = os.listdir(folder)
@@ -115,12 +112,14 @@ class ProcessReadings:
             if len(fields) > 1:
                 now[tid] = int(fields[1])
         for tid, delay in self.delays.items():
-            if now.get(tid, -1) < delay:  # ended, or its number is another thread's now
+            has_ended = now.get(tid, -1) < delay  # or its id belongs to another thread now
+            if has_ended:
                 self.delay_of_ended += delay
         self.delays = now
         return {"run_delay_ns": self.delay_of_ended + sum(now.values())} if now else {}
 
     def close(self) -> None:
+        """Close the files."""
         for file in (self.stat, self.io, self.status, self.schedstat):
             if file >= 0:
                 os.close(file)

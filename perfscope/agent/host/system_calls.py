@@ -1,4 +1,4 @@
-"""What a thread in a system call waits for, by the call's number on this machine's architecture.
+"""What a thread in a system call waits for, by the number of the call.
 
 Numbers: the kernel's arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h
 (aarch64).
@@ -8,7 +8,8 @@ import platform
 from typing import Final
 
 FUTEX: Final = "futex"
-DESCRIPTOR: Final = "descriptor"  # a call on an open file: what kind of file decides
+DESCRIPTOR: Final = "descriptor"
+"""A call on an open file: what it waits for depends on the kind of file."""
 X86_64: Final[dict[str, tuple[int, ...]]] = {
     FUTEX: (202, 449, 454, 455, 456),  # futex futex_waitv futex_wake futex_wait futex_requeue
     # read write readv writev sendfile pread64 pwrite64 preadv pwritev preadv2 pwritev2 splice
@@ -24,15 +25,8 @@ X86_64: Final[dict[str, tuple[int, ...]]] = {
     ),
     # connect accept sendto recvfrom sendmsg recvmsg accept4 recvmmsg sendmmsg
     "network": (42, 43, 44, 45, 46, 47, 288, 299, 307),
-    "poll": (
-        7,
-        23,
-        232,
-        270,
-        271,
-        281,
-        441,
-    ),  # poll select epoll_wait pselect6 ppoll epoll_pwait epoll_pwait2
+    # poll select epoll_wait pselect6 ppoll epoll_pwait epoll_pwait2
+    "poll": (7, 23, 232, 270, 271, 281, 441),
     "sleep": (34, 35, 230),  # pause nanosleep clock_nanosleep
     "lock": (65, 220),  # semop semtimedop
 }
@@ -52,19 +46,21 @@ AARCH64: Final[dict[str, tuple[int, ...]]] = {
 TABLES: Final = {"x86_64": X86_64, "aarch64": AARCH64}
 
 
-def meanings() -> dict[int, str] | None:
-    """What each number means on this machine; None on one whose numbers are not known here."""
+def system_call_kinds() -> dict[int, str] | None:
+    """Return the kind of each system call of this machine, by number; None if unknown."""
     table = TABLES.get(platform.machine())
-    return (
-        None
-        if table is None
-        else {number: what for what, numbers in table.items() for number in numbers}
-    )
+    if table is None:
+        return None
+    kinds: dict[int, str] = {}
+    for kind, numbers in table.items():
+        kinds |= dict.fromkeys(numbers, kind)
+    return kinds
 
 
 def kind_of_file(link: str) -> str:
-    """What waiting for an open file means, by where its /proc/PID/fd link points (which never
-    touches the file itself).
+    """Return what a thread waits for in a call on an open file.
+
+    `link` is the target of its /proc/PID/fd link; reading that never touches the file itself.
     """
     if link.startswith("socket:"):
         return "network"
@@ -72,5 +68,5 @@ def kind_of_file(link: str) -> str:
         return "pipe"
     if link.startswith("anon_inode:"):  # eventfd, timerfd, epoll, inotify
         return "poll"
-    device = link.startswith("/dev/") and not link.startswith("/dev/shm/")
-    return "file" if link.startswith("/") and not device else "other"
+    is_device = link.startswith("/dev/") and not link.startswith("/dev/shm/")
+    return "file" if link.startswith("/") and not is_device else "other"

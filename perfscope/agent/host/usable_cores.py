@@ -1,4 +1,4 @@
-"""How many cores a process may really use, and how much memory: never `os.cpu_count()`."""
+"""The cores that a process may use, and the size of its shared memory."""
 
 import os
 
@@ -10,34 +10,33 @@ from perfscope.traces.run.manifest import UsableCores
 
 
 def usable_cores(pid: int, *ranks: int) -> UsableCores:
-    """The least of affinity, cpuset and cgroup quota; SLURM's own figure is named, not used: it may
-    not be enforced.
+    """Return the least of affinity, cpuset and cgroup quota.
 
-    `ranks`: the processes of the other ranks on this host, each of which may be bound to cores of
-    its own.
+    `ranks` are the other ranks on this host, each of which may be bound to different cores. The
+    number that SLURM reports is only returned beside, where it differs: it may not be enforced.
     """
-    bound = {core for one in (pid, *ranks) for core in affinity_of(one)}
+    pids = {pid, *ranks}
+    bound = set[int]().union(*map(affinity_of, pids))
     affinity = len(bound or os.sched_getaffinity(0))
     quota, cpuset = cgroup.cpu_quota(pid), cgroup.cpuset(pid)
-    cores = min(float(one) for one in (affinity, cpuset, quota) if one is not None)
-    slurm = {
-        one["SLURM_PROCID"]: one["SLURM_CPUS_PER_TASK"]
-        for one in map(slurm_said, {pid, *ranks})
-        if len(one) == 2
-    }
-    said = sum(int(one) for one in slurm.values() if one.isdecimal()) or None
-    return UsableCores(
-        cores, affinity, cpuset, quota, said if said is not None and said != cores else None
-    )
+    cores = min(float(limit) for limit in (affinity, cpuset, quota) if limit is not None)
+    slurm = slurm_cores(pids)
+    return UsableCores(cores, affinity, cpuset, quota, None if slurm == cores else slurm)
 
 
-def slurm_said(pid: int) -> dict[str, str]:
-    """Which task it is of, and how many cores SLURM gave that; where both are said."""
-    return proc.environment(pid, ("SLURM_PROCID", "SLURM_CPUS_PER_TASK"))
+def slurm_cores(pids: set[int]) -> int | None:
+    """Return the cores that SLURM gave to the tasks of these processes, None outside SLURM."""
+    cores_of_task: dict[str, int] = {}
+    for pid in pids:
+        variables = proc.environment(pid, ("SLURM_PROCID", "SLURM_CPUS_PER_TASK"))
+        cores = variables.get("SLURM_CPUS_PER_TASK", "")
+        if "SLURM_PROCID" in variables and cores.isdecimal():
+            cores_of_task[variables["SLURM_PROCID"]] = int(cores)
+    return sum(cores_of_task.values()) or None
 
 
 def affinity_of(pid: int) -> set[int]:
-    """The cores that a process is bound to, none when it is gone."""
+    """Return the cores that a process is bound to; none when it is gone."""
     try:
         return os.sched_getaffinity(pid)
     except OSError:
@@ -45,8 +44,9 @@ def affinity_of(pid: int) -> set[int]:
 
 
 def shm_bytes(pid: int) -> int | None:
-    """Return the size of the target's /dev/shm, through which loader workers hand over their
-    batches; None if unknown.
+    """Return the size of the target's /dev/shm, None if unknown.
+
+    Loader workers pass their batches through it.
     """
     try:
         with target_user(pid) as user:

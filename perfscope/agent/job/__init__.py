@@ -1,1 +1,1 @@
-"""Which processes belong to a job, and what each of them is for."""
+"""The processes of a job, their roles and their ranks."""

@@ -1,119 +1,119 @@
-"""Where a target stands among its relatives: may it be attached to, which processes are ranks of
-the same job.
-"""
+"""Checks whether a process can be attached to, and finds the other ranks of its job."""
 
 from perfscope.agent.host import proc
 from perfscope.agent.job.roles import (
     WORKER_THREAD,
-    Sight,
+    ProcessFacts,
+    find_facts,
     is_launcher,
     is_spawned,
-    look,
+    read_facts,
     same_world,
-    script,
-    sight_of,
+    short_name,
 )
-from perfscope.agent.job.suggest_target import instead, ourselves, worth_below
+from perfscope.agent.job.suggest_target import (
+    ancestors_of_this_process,
+    find_attachable_below,
+    suggest_instead,
+)
 from perfscope.errors import PerfscopeError, UsageError
 
 MOST_GENERATIONS = 16
-STEP_THREAD = "slurmstepd"  # the parent of all tasks of a SLURM step on a host
+STEP_THREAD = "slurmstepd"
+"""The parent of all tasks of a SLURM step on a host."""
 
 
-def attachable(pid: int) -> proc.Stat:
-    """Who `pid` is. Raises UsageError or PerfscopeError with what to do where there is nothing to
-    attach to.
+def check_attachable(pid: int) -> proc.Stat:
+    """Return the identity of a process that can be attached to.
+
+    Raises UsageError or PerfscopeError, with what to do, where it cannot.
     """
     found = proc.stat(pid)
     if found is None:
-        raise UsageError(f"no process {pid}. `perfscope ps` lists what can be attached to.")
-    whole = proc.process_of(pid)
-    if whole != pid:
-        raise UsageError(f"{pid} is a thread of process {whole}: attach to that.")
+        raise UsageError(
+            f"no process with pid {pid}. Run `perfscope ps` to list processes you can attach to."
+        )
+    owner = proc.process_of_thread(pid)
+    if owner != pid:
+        raise UsageError(f"{pid} is a thread of process {owner}. Attach to {owner} instead.")
     if found.state in "ZX":
         raise PerfscopeError(
-            f"process {pid} has ended and waits for its parent ({found.parent}): attach to another"
+            f"process {pid} has ended; its parent ({found.parent}) has not reaped it yet"
         )
     if found.state == "T":
         raise PerfscopeError(
-            f"process {pid} is stopped by a signal: let it run first with `kill -CONT {pid}`"
+            f"process {pid} is stopped by a signal. Continue it with `kill -CONT {pid}` first."
         )
-    sight = look(pid, found)
-    if not sight.is_python:
-        raise UsageError(instead(pid, found.name))
-    above = sight_of(found.parent)
-    if above is not None and above.is_python and sight.thread == WORKER_THREAD:
+    process = read_facts(pid, found)
+    if not process.is_python:
+        raise UsageError(suggest_instead(pid, found.name))
+    parent = find_facts(found.parent)
+    is_worker = process.thread == WORKER_THREAD
+    if parent is not None and parent.is_python and is_worker:
         raise UsageError(
-            f"process {pid} is a loader worker of {found.parent} ({script(above.command)}): attach"
-            " to that."
+            f"process {pid} is a loader worker of {parent.pid} ({short_name(parent.command)})."
+            f" Attach to {parent.pid} instead."
         )
     return found
 
 
-def all_ranks(pid: int) -> list[int]:
-    """The processes whose trees hold every rank of the job of `pid` on this host.
+def find_tops(pid: int) -> list[int]:
+    """Return the processes whose descendants include every rank, on this host, of the job of `pid`.
 
-    Its launcher where there is one; else those of its siblings, under SLURM of the tasks of its
-    step, that were given a rank of as large a world.
+    That is its launcher if there is one. Otherwise it is each of its siblings (under SLURM, each
+    task of its step) that has a rank in a world of the same size.
     """
-    sight = sight_of(pid)
-    parent = sight_of(sight.parent) if sight is not None and sight.parent > 1 else None
-    if sight is None or parent is None:
+    process = find_facts(pid)
+    parent = find_facts(process.parent) if process is not None and process.parent > 1 else None
+    if process is None or parent is None:
         return [pid]
     launcher = launcher_above(parent)
     if launcher is not None:
         return [launcher.pid]
-    if parent.is_python and is_spawned(sight):
+    if parent.is_python and is_spawned(process):
         return [parent.pid]
-    step = step_above(parent)
+    step = slurm_step_above(parent)
     if step is not None:
-        return [
-            pid,
-            *(
-                one.pid
-                for one in worth_below(step.pid, ourselves())
-                if one.pid != pid and same_world(one, sight)
-            ),
-        ]
-    siblings = [one for one in map(sight_of, proc.children(parent.pid)) if one is not None]
-    return [one.pid for one in siblings if one.pid == pid or same_world(one, sight)] or [pid]
+        tasks = find_attachable_below(step.pid, ancestors_of_this_process())
+        return [pid, *(task.pid for task in tasks if task.pid != pid and same_world(task, process))]
+    siblings = [sibling for sibling in map(find_facts, proc.children(parent.pid)) if sibling]
+    ranks = [sibling.pid for sibling in siblings if same_world(sibling, process)]
+    return sorted({pid, *ranks})
 
 
-def step_above(parent: Sight) -> Sight | None:
-    """The process of SLURM that all tasks of a step on this host stand below; None where there is
-    none.
-    """
-    above: Sight | None = parent
+def slurm_step_above(parent: ProcessFacts) -> ProcessFacts | None:
+    """Return the SLURM process that started all tasks of a step on this host, None without one."""
+    above: ProcessFacts | None = parent
     for _ in range(MOST_GENERATIONS):
         if above is None or above.thread == STEP_THREAD:
             return above
-        above = sight_of(above.parent) if above.parent > 1 else None
+        above = find_facts(above.parent) if above.parent > 1 else None
     return None
 
 
-def launcher_above(parent: Sight) -> Sight | None:
-    """The launcher of a rank, past shells that wrap it; None when no known launcher is above."""
-    above: Sight | None = parent
+def launcher_above(parent: ProcessFacts) -> ProcessFacts | None:
+    """Return the launcher above a rank, past the shells that wrap it; None without a known one."""
+    above: ProcessFacts | None = parent
     for _ in range(MOST_GENERATIONS):
         if above is None or is_launcher(above):
             return above
         if above.is_python or above.parent <= 1:
             return None
-        above = sight_of(above.parent)
+        above = find_facts(above.parent)
     return None
 
 
-def place_among_spawned(pid: int) -> int:
-    """Its place by age among the children of its parent that multiprocessing spawned: the likely
-    rank under mp.spawn.
+def index_among_spawned(pid: int) -> int:
+    """Return the index, by age, of a process among its siblings that multiprocessing spawned.
+
+    Under mp.spawn this is probably its rank. Where it is not spawned, or has a RANK, return 0.
     """
-    sight = sight_of(pid)
-    if sight is None or not is_spawned(sight) or sight.number("RANK") >= 0:
+    process = find_facts(pid)
+    if process is None or not is_spawned(process) or process.number("RANK") >= 0:
         return 0
-    siblings = [
-        one
-        for one in map(sight_of, proc.children(sight.parent))
-        if one is not None and is_spawned(one)
-    ]
-    ages = sorted((one.start_ticks, one.pid) for one in siblings)
-    return ages.index((sight.start_ticks, pid)) if (sight.start_ticks, pid) in ages else 0
+    siblings = [sibling for sibling in map(find_facts, proc.children(process.parent)) if sibling]
+    by_age = sorted(
+        (sibling.start_ticks, sibling.pid) for sibling in siblings if is_spawned(sibling)
+    )
+    key = (process.start_ticks, pid)
+    return by_age.index(key) if key in by_age else 0

@@ -1,8 +1,8 @@
-"""What a process of the job is for: main (a rank), loader-worker, launcher or other.
+"""The role of a process in its job: main (a rank), loader-worker, launcher or other.
 
-Told from outside, by its command line, by whether it was forked (same program image as its parent)
-or started anew, and by the name that torch's loader workers give their main thread
-(`pt_data_worker`, torch >= 2.6).
+It is inferred from outside: from its command line, from whether it was forked (it then has the
+program image of its parent) or executed a program, and from the name that torch's loader workers
+give their main thread (`pt_data_worker`, torch >= 2.6).
 """
 
 import os
@@ -17,10 +17,10 @@ from perfscope.traces.secret_masking import mask_text
 
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 SLURM_VARIABLES = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_STEP_NUM_TASKS")
-"""What srun gives each task of a step, in the order of the above (srun manual page, "output
-environment variables").
+"""The variables that srun sets for each task of a step, in the order of RANK_VARIABLES (srun manual
+page, "output environment variables").
 """
-SAID = (*RANK_VARIABLES, *SLURM_VARIABLES)
+PLACE_VARIABLES = (*RANK_VARIABLES, *SLURM_VARIABLES)
 LAUNCHERS = ("torchrun", "accelerate", "deepspeed", "horovodrun", "mpirun", "mpiexec")
 LAUNCHER_MODULES = (
     "torch.distributed.run",
@@ -28,11 +28,12 @@ LAUNCHER_MODULES = (
     "accelerate.commands",
     "deepspeed.launcher",
 )
-LAUNCHER_THREAD = "pt_elastic"  # what torchrun calls its main thread
+LAUNCHER_THREAD = "pt_elastic"
+"""The name that torchrun gives its main thread."""
 WORKER_THREAD = "pt_data_worker"
 LONGEST_SOURCE_BYTES = 1 << 20
 FORKSERVER = "multiprocessing.forkserver"
-BYSTANDERS = (FORKSERVER, "multiprocessing.resource_tracker", "multiprocessing.semaphore_tracker")
+HELPERS = (FORKSERVER, "multiprocessing.resource_tracker", "multiprocessing.semaphore_tracker")
 SPAWNED = ("multiprocessing.spawn", "--multiprocessing-fork")
 TORCH_LIBRARIES = ("libtorch_cpu.so", "libtorch_python.so")
 OPTIONS_WITH_VALUE = ("-W", "-X", "--check-hash-based-pycs")
@@ -40,8 +41,8 @@ UNDECIDED = "undecided"
 
 
 @dataclass
-class Sight:
-    """What was seen of one process, as long as its program image stays the same."""
+class ProcessFacts:
+    """What was read about one process; valid as long as its program image stays the same."""
 
     pid: int
     ns_pid: int
@@ -53,60 +54,61 @@ class Sight:
     is_python: bool
     has_torch: bool
     names_workers: bool
-    said: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    """Its PLACE_VARIABLES."""
 
     def number(self, name: str) -> int:
-        """A rank from the environment the process was started with, -1 when it has none."""
-        return number(self.said, name)
+        """Return RANK, LOCAL_RANK or WORLD_SIZE from its environment, -1 if not set."""
+        return int_variable(self.environment, name)
 
     def place(self, name: str) -> int:
-        """The same, else that of the SLURM task it runs in; a child by multiprocessing may be one
-        of several in a task.
-        """
-        return said_place(self.said, name) if not is_spawned(self) else self.number(name)
+        """Return RANK, LOCAL_RANK or WORLD_SIZE from its environment, else from its SLURM task.
 
-    def forked_from(self, other: "Sight") -> bool:
-        """A forked child that has not started another program: `image` tells, the command line
-        where that is hidden.
+        A SLURM task may have several children by multiprocessing, so the task does not count there.
         """
-        if min(*self.image, *other.image) > 1:
+        if is_spawned(self):
+            return self.number(name)
+        return place_from_environment(self.environment, name)
+
+    def forked_from(self, other: "ProcessFacts") -> bool:
+        """Return whether this is a forked child of `other` that has not executed another program.
+
+        Both then have the same image; where that is hidden, the command lines are compared.
+        """
+        is_image_known = min(*self.image, *other.image) > 1
+        if is_image_known:
             return self.image == other.image
         return self.command == other.command
 
 
 @dataclass(frozen=True)
-class Family:
-    """The living processes of a job, parents first; `above` is the nearest Python ancestor in the
-    job.
-    """
+class ProcessFamily:
+    """The living processes of a job, parents first, and the nearest Python ancestor of each."""
 
-    sights: dict[int, Sight] = field(default_factory=dict)
+    processes: dict[int, ProcessFacts] = field(default_factory=dict)
     above: dict[int, int | None] = field(default_factory=dict)
 
-    def below(self, pid: int) -> list[Sight]:
-        """Those whose nearest Python ancestor is `pid`."""
-        return [self.sights[one] for one, over in self.above.items() if over == pid]
+    def below(self, pid: int) -> list[ProcessFacts]:
+        """Return the processes whose nearest Python ancestor is `pid`."""
+        return [self.processes[child] for child, ancestor in self.above.items() if ancestor == pid]
 
     def name(self, pid: int) -> str:
-        """A short name for people: the script; a child that multiprocessing started runs its
-        parent's.
-        """
-        over = self.above[pid]
-        while over is not None and (is_spawned(self.sights[pid]) or is_bystander(self.sights[pid])):
-            pid, over = over, self.above[over]
-        return script(self.sights[pid].command)
+        """Return the name of the script; multiprocessing children run that of an ancestor."""
+        ancestor = self.above[pid]
+        while ancestor is not None and is_of_multiprocessing(self.processes[pid]):
+            pid, ancestor = ancestor, self.above[ancestor]
+        return short_name(self.processes[pid].command)
 
 
-def look(pid: int, found: proc.Stat) -> Sight:
-    """Everything about a process that costs more than one line of /proc."""
+def read_facts(pid: int, found: proc.Stat) -> ProcessFacts:
+    """Return the facts of a process; this reads more than one line of /proc."""
     command, paths = proc.command_line(pid), proc.mapped_paths(pid)
     names = {os.path.basename(path) for path in paths}
-    torch = next(
-        (path for path in paths if os.path.basename(path).startswith(TORCH_LIBRARIES)), None
-    )
-    return Sight(
+    torch_paths = [path for path in paths if os.path.basename(path).startswith(TORCH_LIBRARIES)]
+    torch = torch_paths[0] if torch_paths else None
+    return ProcessFacts(
         pid=pid,
-        ns_pid=proc.own_pid(pid),
+        ns_pid=proc.namespace_pid(pid),
         parent=found.parent,
         start_ticks=found.start_ticks,
         image=found.image,
@@ -115,86 +117,89 @@ def look(pid: int, found: proc.Stat) -> Sight:
         is_python=is_python(pid, names),
         has_torch=torch is not None,
         names_workers=torch is not None and names_workers(pid, torch),
-        said=proc.environment(pid, SAID),
+        environment=proc.environment(pid, PLACE_VARIABLES),
     )
 
 
-def number(said: Mapping[str, str], name: str) -> int:
-    """A number from an environment, -1 for none."""
-    value = said.get(name, "")
+def int_variable(environment: Mapping[str, str], name: str) -> int:
+    """Return the number in a variable of an environment, -1 if there is none."""
+    value = environment.get(name, "")
     return int(value) if value.isdecimal() else -1
 
 
-def said_place(said: Mapping[str, str], name: str) -> int:
-    """RANK, LOCAL_RANK or WORLD_SIZE as a launcher for torch says it, else as SLURM does of a step
-    with several tasks.
+def place_from_environment(environment: Mapping[str, str], name: str) -> int:
+    """Return RANK, LOCAL_RANK or WORLD_SIZE as set by a launcher for torch, -1 if unknown.
+
+    Where that is not set, return it as set by SLURM for a step with several tasks.
     """
-    own, tasks = number(said, name), number(said, SLURM_VARIABLES[-1])
-    return (
-        number(said, SLURM_VARIABLES[RANK_VARIABLES.index(name)]) if own < 0 and tasks > 1 else own
-    )
+    value = int_variable(environment, name)
+    tasks = int_variable(environment, SLURM_VARIABLES[-1])
+    if value < 0 and tasks > 1:
+        return int_variable(environment, SLURM_VARIABLES[RANK_VARIABLES.index(name)])
+    return value
 
 
-def sight_of(pid: int) -> Sight | None:
-    """A look at `pid`, None when it is gone."""
+def find_facts(pid: int) -> ProcessFacts | None:
+    """Return the facts of a process, None when it has ended."""
     found = proc.stat(pid)
-    return look(pid, found) if found is not None and found.state not in "ZX" else None
+    if found is None or found.state in "ZX":
+        return None
+    return read_facts(pid, found)
 
 
 def is_python(pid: int, mapped: set[str]) -> bool:
-    """Is it CPython: its interpreter's name, or its library in the map? By its command line where
-    both are hidden.
+    """Return whether a process is CPython, by the name of its executable or a mapped library.
+
+    Where both are hidden, its command line decides.
     """
     name = proc.executable(pid)
     if not name and not mapped:
         name = os.path.basename((proc.command_line(pid) or [""])[0])
-    return name.startswith("python") or any(one.startswith("libpython") for one in mapped)
+    return name.startswith("python") or any(library.startswith("libpython") for library in mapped)
 
 
 def has_torch(mapped: set[str]) -> bool:
-    """Is torch loaded?"""
+    """Return whether torch is among the mapped libraries."""
     return any(name.startswith(TORCH_LIBRARIES) for name in mapped)
 
 
-known_torch: dict[tuple[int, int, int, str], bool] = {}
-"""By user, root directory (device and inode) and torch's folder."""
+NAMES_WORKERS: dict[tuple[int, int, int, str], bool] = {}
+"""What `names_workers` found, by user, root directory (device and inode) and folder of torch."""
 
 
 def names_workers(pid: int, library: str) -> bool:
-    """Does the torch that `library` (.../torch/lib/libtorch_cpu.so) belongs to give its loader
-    workers a name?
+    """Return whether a process's torch gives its loader workers a name.
+
+    `library` is one of its libraries, such as .../torch/lib/libtorch_cpu.so.
     """
     home = os.path.dirname(os.path.dirname(library))
     try:
         with target_user(pid) as user:
             root = os.fstat(user.root)
             key = (user.uid, root.st_dev, root.st_ino, home)
-            if key not in known_torch:
-                known_torch[key] = WORKER_THREAD in text_of(
-                    user, f"{home}/utils/data/_utils/worker.py"
-                )
-            return known_torch[key]
-    except OSError:  # it has ended
+            if key not in NAMES_WORKERS:
+                source = read_source(user, f"{home}/utils/data/_utils/worker.py")
+                NAMES_WORKERS[key] = WORKER_THREAD in source
+            return NAMES_WORKERS[key]
+    except OSError:
         return False
 
 
-def text_of(user: TargetUser, path: str) -> str:
-    """Return the text of a source file of the user's; empty when it cannot be read."""
+def read_source(user: TargetUser, path: str) -> str:
+    """Return the text of a source file with the rights of `user`; empty if it cannot be read."""
     try:
         return str(call_as(user, read_file, user.root, path, LONGEST_SOURCE_BYTES).value)
     except OSError:
         return ""
 
 
-def script(command: list[str]) -> str:
-    """Return a short name for people, secrets masked: the script or module that runs, else the
-    program.
-    """
+def short_name(command: list[str]) -> str:
+    """Return the script, module or program that a command line runs, with secrets masked."""
     return mask_text(program_of(command))
 
 
 def program_of(command: list[str]) -> str:
-    """Return the script or module that a command line runs, else its program."""
+    """Return the script or module that a command line runs, else the base name of its program."""
     words = iter(command[1:])
     for word in words:
         if word == "-m":
@@ -208,91 +213,98 @@ def program_of(command: list[str]) -> str:
     return command[0].rsplit("/", 1)[-1] if command else "?"
 
 
-def is_launcher(sight: Sight) -> bool:
-    """torchrun, accelerate launch and their like: by the program that runs, not by a word in its
-    arguments.
+def is_launcher(process: ProcessFacts) -> bool:
+    """Return whether a process is torchrun, accelerate launch or the like.
+
+    The program that runs decides, not the words of its arguments.
     """
-    name = (
-        script(sight.command) if sight.is_python else (sight.command or ["?"])[0].rsplit("/", 1)[-1]
-    )
-    return sight.thread == LAUNCHER_THREAD or name in LAUNCHERS or name.startswith(LAUNCHER_MODULES)
-
-
-def is_spawned(sight: Sight) -> bool:
-    """Was it started by multiprocessing's spawn method?"""
-    return any(mark in word for mark in SPAWNED for word in sight.command)
-
-
-def same_world(one: Sight, other: Sight) -> bool:
-    """Two ranks of one job: different ranks of a world of the same size."""
-    worlds = one.place("WORLD_SIZE"), other.place("WORLD_SIZE")
+    if process.is_python:
+        name = short_name(process.command)
+    else:
+        name = (process.command or ["?"])[0].rsplit("/", 1)[-1]
     return (
-        worlds[0] == worlds[1]
-        and -1 not in worlds
-        and -1 < one.place("RANK") != other.place("RANK")
+        process.thread == LAUNCHER_THREAD or name in LAUNCHERS or name.startswith(LAUNCHER_MODULES)
     )
 
 
-def assign(family: Family, launchers: set[int]) -> dict[int, str]:
-    """The role of each process of a family; `launchers` are those known to be so by what they
-    do.
-    """
+def is_spawned(process: ProcessFacts) -> bool:
+    """Return whether a process was started by multiprocessing's spawn method."""
+    return any(mark in word for mark in SPAWNED for word in process.command)
+
+
+def same_world(first: ProcessFacts, second: ProcessFacts) -> bool:
+    """Return whether two processes are different ranks of a world of the same size."""
+    size, rank = first.place("WORLD_SIZE"), first.place("RANK")
+    if size < 0 or rank < 0:
+        return False
+    return size == second.place("WORLD_SIZE") and rank != second.place("RANK")
+
+
+def assign_roles(family: ProcessFamily, launchers: set[int]) -> dict[int, str]:
+    """Return the role of each process; `launchers` are those that already proved to be one."""
     roles: dict[int, str] = {}
-    for pid, sight in family.sights.items():
-        over = family.above[pid]
-        if sight.is_python and (
-            pid in launchers or is_launcher(sight) or starts_programs(sight, family.below(pid))
-        ):
+    for pid, process in family.processes.items():
+        ancestor = family.above[pid]
+        launches = (
+            pid in launchers or is_launcher(process) or starts_programs(process, family.below(pid))
+        )
+        if process.is_python and launches:
             roles[pid] = "launcher"
-        elif over is None:
-            roles[pid] = "main" if sight.is_python else "other"
+        elif ancestor is None:
+            roles[pid] = "main" if process.is_python else "other"
         else:
-            roles[pid] = role(sight, family.sights[over], roles[over])
+            roles[pid] = role_below(process, family.processes[ancestor], roles[ancestor])
     return roles
 
 
-def starts_programs(sight: Sight, below: list[Sight]) -> bool:
-    """A script that starts the training as programs of their own: it has no torch and they have, or
-    each has its own RANK.
+def starts_programs(process: ProcessFacts, below: list[ProcessFacts]) -> bool:
+    """Return whether a process starts training programs without multiprocessing.
 
-    (A RANK alone does not make a rank: every helper of a rank inherits its environment.)
+    It then has no torch while they have, or they have different RANKs. (One RANK is no proof: every
+    helper of a rank inherits its environment.)
     """
-    own = [
-        one for one in below if one.has_torch and not one.forked_from(sight) and not is_spawned(one)
+    programs = [
+        child
+        for child in below
+        if child.has_torch and not child.forked_from(process) and not is_spawned(child)
     ]
-    ranks = {one.number("RANK") for one in own} - {-1}
-    return len(ranks) > 1 or bool(own and not sight.has_torch)
+    ranks = {program.number("RANK") for program in programs} - {-1}
+    return len(ranks) > 1 or (bool(programs) and not process.has_torch)
 
 
-def role(sight: Sight, above: Sight, role_above: str) -> str:
-    """The role of a process below another of the job (its nearest Python ancestor).
+def role_below(process: ProcessFacts, above: ProcessFacts, role_above: str) -> str:
+    """Return the role of a process whose nearest Python ancestor in the job is `above`.
 
-    UNDECIDED is a multiprocessing child that has no name yet, or none because it is no loader
-    worker: spawned_ranks.py decides.
+    UNDECIDED is a multiprocessing child without a name: it is either too young to have one, or not
+    a loader worker. spawned_ranks.py decides.
     """
-    if not sight.is_python or (is_bystander(sight) and not sight.forked_from(above)):
+    if not process.is_python or (is_helper(process) and not process.forked_from(above)):
         return "other"
-    if sight.thread == WORKER_THREAD:
+    if process.thread == WORKER_THREAD:
         return "loader-worker"
-    if sight.forked_from(above) or is_spawned(sight):
-        return role_of_child(sight, above, role_above)
-    ours = is_launcher(above) or sight.has_torch or sight.number("RANK") >= 0
-    return "main" if role_above == "launcher" and ours else "other"
+    if process.forked_from(above) or is_spawned(process):
+        return role_of_child(process, above, role_above)
+    is_rank = is_launcher(above) or process.has_torch or process.number("RANK") >= 0
+    return "main" if role_above == "launcher" and is_rank else "other"
 
 
-def role_of_child(sight: Sight, above: Sight, role_above: str) -> str:
-    """A child by multiprocessing, forked or spawned: of a launcher, a fork server or a training
-    process.
-    """
+def role_of_child(process: ProcessFacts, above: ProcessFacts, role_above: str) -> str:
+    """Return the role of a multiprocessing child, forked or spawned."""
     if role_above == "launcher":
-        return "main" if sight.has_torch else "other"
-    if role_above != "main" and not (is_bystander(above) and FORKSERVER in " ".join(above.command)):
+        return "main" if process.has_torch else "other"
+    is_below_forkserver = is_helper(above) and FORKSERVER in " ".join(above.command)
+    if role_above != "main" and not is_below_forkserver:
         return "other"
-    if not sight.has_torch:
+    if not process.has_torch:
         return UNDECIDED
-    return UNDECIDED if sight.names_workers else "loader-worker"
+    return UNDECIDED if process.names_workers else "loader-worker"
 
 
-def is_bystander(sight: Sight) -> bool:
-    """A process that Python starts for itself: the fork server, the resource tracker."""
-    return any(mark in word for mark in BYSTANDERS for word in sight.command)
+def is_helper(process: ProcessFacts) -> bool:
+    """Return whether Python started a process for itself: a fork server or resource tracker."""
+    return any(mark in word for mark in HELPERS for word in process.command)
+
+
+def is_of_multiprocessing(process: ProcessFacts) -> bool:
+    """Return whether the command line is multiprocessing's own, not that of a script."""
+    return is_spawned(process) or is_helper(process)

@@ -1,89 +1,99 @@
-"""Ranks that a program starts itself by multiprocessing (mp.spawn, notebook launchers): told from
-its loader workers.
+"""Distinguishes ranks that a program spawns (mp.spawn, notebook launchers) from loader workers.
 
-From outside both are multiprocessing children. A torch that names its loader workers (>= 2.6)
-leaves ranks nameless; their parent does nothing but wait for them, or they have loader workers of
-their own.
+Seen from outside, both are multiprocessing children. torch >= 2.6 names its loader workers, but not
+such ranks. The parent of ranks does nothing but wait for them, or they have loader workers.
 """
 
 import time
 
 from perfscope.agent.host import proc
-from perfscope.agent.job.roles import UNDECIDED, WORKER_THREAD, Family, Sight
+from perfscope.agent.job.roles import UNDECIDED, WORKER_THREAD, ProcessFacts, ProcessFamily
 
 SETTLE_S = 5.0
-"""A spawned loader worker names itself once it has imported torch: so long it may be nameless
-without being a rank.
+"""A spawned loader worker gets its name after it has imported torch. Up to this age, a child
+without a name may be a worker.
 """
 IDLE_NS = 100_000_000
-"""A main thread that was not on a core for this long, with nameless children only, waits for them.
+"""A main thread that has run on no core for this long, with unnamed children only, waits for them.
 """
 
 
-def age_s(sight: Sight) -> float:
-    """Seconds since the process started."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - sight.start_ticks / proc.TICKS_PER_S
+def age_s(process: ProcessFacts) -> float:
+    """Return the seconds since the process started."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - process.start_ticks / proc.TICKS_PER_S
 
 
-def is_young(sight: Sight) -> bool:
-    """Too young to be told from a loader worker."""
-    return age_s(sight) < SETTLE_S
+def is_young(process: ProcessFacts) -> bool:
+    """Return whether a process may still be a loader worker without a name."""
+    return age_s(process) < SETTLE_S
 
 
-class Spawning:
-    """Finds the main processes that only wait for ranks. It needs two looks, so it remembers the
-    last.
+class SpawnerFinder:
+    """Finds the main processes that only wait for the ranks they have spawned.
+
+    This takes two observations, so it remembers the last one.
     """
 
-    def __init__(self, *, told: bool = False) -> None:
-        """`told`: the children say themselves what they are, so nothing is guessed."""
-        self.told = told
+    def __init__(self, *, children_report: bool = False) -> None:
+        """`children_report`: the probes in the children report their roles, so none is inferred."""
+        self.children_report = children_report
         self.last_ran: dict[int, tuple[str, int]] = {}
         self.found: set[tuple[int, int]] = set()
 
-    def launchers(
-        self, family: Family, roles: dict[int, str], said: set[int | None], *, wait: bool
+    def find(
+        self, family: ProcessFamily, roles: dict[int, str], reported: set[int | None], *, wait: bool
     ) -> set[int]:
-        """Pids known to be launchers by what they do, and those of `said`; with `wait` a first look
-        takes a tenth of a second for a second one.
+        """Return the pids of launchers: inferred now or earlier, or `reported` by their children.
+
+        With `wait`, the first observation waits a tenth of a second for a second one.
         """
-        for pid, sight in family.sights.items():
-            guessed = (
-                not self.told
-                and roles[pid] == "main"
-                and self.starts_ranks(sight, family, roles, wait)
-            )
-            if guessed or pid in said:
-                self.found.add((pid, sight.start_ticks))
+        for pid, process in family.processes.items():
+            may_infer = not self.children_report and roles[pid] == "main"
+            if pid in reported or (
+                may_infer and self.waits_for_ranks(process, family, roles, wait)
+            ):
+                self.found.add((pid, process.start_ticks))
         return {
-            pid for pid, sight in family.sights.items() if (pid, sight.start_ticks) in self.found
+            pid
+            for pid, process in family.processes.items()
+            if (pid, process.start_ticks) in self.found
         }
 
-    def starts_ranks(self, sight: Sight, family: Family, roles: dict[int, str], wait: bool) -> bool:
-        kids = [
-            one
-            for one in family.below(sight.pid)
-            if one.has_torch and roles[one.pid] in (UNDECIDED, "loader-worker")
+    def waits_for_ranks(
+        self, process: ProcessFacts, family: ProcessFamily, roles: dict[int, str], wait: bool
+    ) -> bool:
+        """Return whether the children of a main process are ranks."""
+        children = [
+            child
+            for child in family.below(process.pid)
+            if child.has_torch and roles[child.pid] in (UNDECIDED, "loader-worker")
         ]
-        if not kids or any(kid.thread == WORKER_THREAD for kid in kids):
+        if not children or any(child.thread == WORKER_THREAD for child in children):
             return False
-        if all(any(one.has_torch for one in family.below(kid.pid)) for kid in kids):
+        if all(has_workers(child, family) for child in children):
             return True
-        if any(roles[kid.pid] != UNDECIDED or is_young(kid) for kid in kids):
+        if any(roles[child.pid] != UNDECIDED or is_young(child) for child in children):
             return False
-        idle_ns = self.idle_ns(sight.pid)
+        idle_ns = self.idle_ns(process.pid)
         if wait and idle_ns < IDLE_NS:
             time.sleep(1.2 * IDLE_NS / 1e9)
-            idle_ns = self.idle_ns(sight.pid)
+            idle_ns = self.idle_ns(process.pid)
         return idle_ns >= IDLE_NS
 
     def idle_ns(self, pid: int) -> int:
-        """For how long, as far as was seen, the main thread of `pid` has not been on a core
-        (schedstat stands still).
+        """Return for how long the main thread of `pid` is known to have run on no core.
+
+        Its schedstat does not change then.
         """
-        now_ns, text = time.monotonic_ns(), proc.read(f"/proc/{pid}/task/{pid}/schedstat") or ""
+        now_ns = time.monotonic_ns()
+        text = proc.read(f"/proc/{pid}/task/{pid}/schedstat") or ""
         before, since_ns = self.last_ran.get(pid, ("", now_ns))
         if not text or text != before:
             self.last_ran[pid] = (text, now_ns)
             return 0
         return now_ns - since_ns
+
+
+def has_workers(process: ProcessFacts, family: ProcessFamily) -> bool:
+    """Return whether a process has children with torch."""
+    return any(child.has_torch for child in family.below(process.pid))

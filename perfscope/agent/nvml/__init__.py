@@ -1,3 +1,1 @@
-"""What the NVIDIA driver's management library (NVML) tells of the devices of this host;
-`collectors/nvml.py` records it.
-"""
+"""NVIDIA devices, read through the driver's management library (NVML)."""

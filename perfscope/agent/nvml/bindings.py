@@ -1,6 +1,7 @@
-"""Whether the Python bindings of the NVIDIA driver (nvidia-ml-py) can be used here. The other
-modules of this package import them, so `check` comes first: an old version lacks names that are
-read at import.
+"""Check of the Python bindings of the NVIDIA driver (nvidia-ml-py).
+
+The other modules of this package import the bindings, so `check` must be called first: an old
+version lacks names that are used at import.
 """
 
 import ctypes
@@ -14,13 +15,14 @@ DRIVER_LIBRARY: Final = "libnvidia-ml.so.1"
 PACKAGE: Final = "nvidia-ml-py"
 OLDEST: Final = "12.560.30"
 NEWEST_NAME: Final = "NVML_VALUE_TYPE_UNSIGNED_SHORT"
-"""Of what is used, the name that came last: with `OLDEST`."""
+"""The newest name that perfscope uses; it came with `OLDEST`."""
 INSTALL: Final = f"pip install --upgrade '{PACKAGE}>={OLDEST}'"
+UNKNOWN_VERSION: Final = "of an unknown version"
 UNINSTALL: Final = "pip uninstall --yes pynvml"
 
 
 class UnusableBindings(CollectorUnavailable):
-    """The bindings cannot be used; `reason` says why and `fix` is the command that helps."""
+    """The bindings cannot be used, because of `reason`; `fix` is a command that helps."""
 
     def __init__(self, reason: str, fix: str) -> None:
         super().__init__(f"{reason}; fix: {fix}")
@@ -36,52 +38,52 @@ def check() -> None:
     except ModuleNotFoundError as error:
         if error.name == "pynvml":
             raise UnusableBindings(f"{PACKAGE} is not installed", INSTALL) from None
-        raise broken(error) from None
+        raise import_error(error) from None
     except IMPORT_FAILURES as error:
-        raise broken(error) from None
+        raise import_error(error) from None
     if not hasattr(pynvml, NEWEST_NAME):
-        raise unsuitable(pynvml)
+        raise wrong_module_error(pynvml)
     try:
-        importlib.import_module(
-            "perfscope.agent.nvml.watch"
-        )  # and with it whatever names a binding
+        # It imports, directly or not, every module that uses the bindings.
+        importlib.import_module("perfscope.agent.nvml.pcie_throughput")
     except IMPORT_FAILURES as error:
-        raise broken(error) from None
+        raise import_error(error) from None
 
 
-def unsuitable(pynvml: Any) -> UnusableBindings:
-    """Return the error for a module that is not the one that is needed: an old one, or the package
-    pynvml in its place.
+def wrong_module_error(pynvml: Any) -> UnusableBindings:
+    """Return the error for bindings that are too old, or that the package pynvml hides.
 
-    That package, up to version 11.5, is a folder with its own copy of old bindings; Python prefers
-    it to nvidia-ml-py's file.
+    That package, up to version 11.5, is a folder with a copy of old bindings; Python prefers it to
+    the single file of nvidia-ml-py.
     """
     if hasattr(pynvml, "__path__"):
-        version = text_of(getattr(pynvml, "__version__", "")) or installed("pynvml")
+        version = printable_version(getattr(pynvml, "__version__", "")) or installed_version(
+            "pynvml"
+        )
         return UnusableBindings(
             f"the package pynvml {version} hides {PACKAGE}", f"{UNINSTALL} && {INSTALL}"
         )
     return UnusableBindings(
-        f"{PACKAGE} {installed(PACKAGE)} is too old, {OLDEST} is the oldest usable", INSTALL
+        f"{PACKAGE} {installed_version(PACKAGE)} is too old, {OLDEST} is the oldest usable", INSTALL
     )
 
 
-def broken(error: BaseException) -> UnusableBindings:
+def import_error(error: BaseException) -> UnusableBindings:
+    """Return the error for bindings that cannot be imported."""
     reason = f"{type(error).__name__}: {error}".split("\n")[0]
     return UnusableBindings(f"importing {PACKAGE} fails ({reason})", f"{INSTALL} --force-reinstall")
 
 
-def installed(package: str) -> str:
-    """Return the version of an installed package, "of an unknown version" where that cannot be
-    read.
-    """
+def installed_version(package: str) -> str:
+    """Return the version of an installed package, or that it is unknown."""
     try:
-        return text_of(metadata.version(package)) or "of an unknown version"
+        return printable_version(metadata.version(package)) or UNKNOWN_VERSION
     except metadata.PackageNotFoundError:
-        return "of an unknown version"
+        return UNKNOWN_VERSION
 
 
-def text_of(version: Any) -> str:
+def printable_version(version: Any) -> str:
+    """Return a version if it is text that can be printed, else an empty text."""
     return version if isinstance(version, str) and version.isprintable() else ""
 
 

@@ -1,120 +1,131 @@
-"""One device (or MIG instance) while it is recorded: which ways work, and a row of readings when
-asked.
-"""
+"""Reads the counters of one NVIDIA device, or of one MIG instance."""
 
 import time
 from typing import Any
 
 import pynvml
 
-from perfscope.agent.nvml.door import Door
-from perfscope.agent.nvml.gpm import SamplePair, why_not
-from perfscope.agent.nvml.inventory import device_facts, instance_facts, instances
-from perfscope.agent.nvml.readings import Call, Ways, found
+from perfscope.agent.nvml.gpm import GpmSamples, reason_for_no_gpm
+from perfscope.agent.nvml.inventory import device_facts, instance_facts, mig_instances
+from perfscope.agent.nvml.readings import Call, ReadingMethods, choose_methods
+from perfscope.agent.nvml.session import NvmlSession
 from perfscope.traces.device_facts import DeviceFacts
 
 BY_GPM = "sm_active, tensor_active, dram_active and the other GPM counters"
-RATES = frozenset(
-    f"{link}_{way}_bytes_per_s" for link in ("pcie", "nvlink") for way in ("tx", "rx")
-)
+LINKS = ("pcie", "nvlink")
+TOTALS = frozenset(f"{link}_{direction}_bytes" for link in LINKS for direction in ("tx", "rx"))
+MIG_IS_ON = "MIG is on: GPM is read from each instance"
 
 
-class Card:
-    """What is asked of one device, and what it does not have."""
+class DeviceReader:
+    """One device: its facts, and the calls that return its counters.
+
+    `whole` is the device that a MIG instance is a part of, None for a whole device.
+    """
 
     def __init__(
-        self, door: Door, handle: Any, facts: DeviceFacts, whole: "Card | None" = None
+        self,
+        nvml: NvmlSession,
+        handle: Any,
+        facts: DeviceFacts,
+        whole: "DeviceReader | None" = None,
     ) -> None:
         self.handle, self.facts, self.whole = handle, facts, whole
-        self.ways: Ways = found(door, handle)
-        self.samples: SamplePair | None = None
+        self.methods: ReadingMethods = choose_methods(nvml, handle)
+        self.samples: GpmSamples | None = None
         self.read_ns = 0
-        facts.power_is = self.ways.power_is
-        facts.missing = dict(self.ways.missing)
-        self.begin_gpm(door)
+        """When the counters were read last."""
+        facts.power_is = self.methods.power_is
+        facts.missing = dict(self.methods.missing)
+        self.begin_gpm(nvml)
 
-    def begin_gpm(self, door: Door) -> None:
-        """GPM where the device has it; a MIG instance is asked through the whole device."""
-        asked = self.whole.handle if self.whole is not None else self.handle
-        reason = why_not(door, asked)
-        if reason is None and self.whole is None and instances(door, self.handle):
-            reason = "MIG is on: GPM is read from each instance"
+    def begin_gpm(self, nvml: NvmlSession) -> None:
+        """Begin to sample by GPM where the device has it; instances are sampled through the whole
+        device.
+        """
+        whole_handle = self.whole.handle if self.whole is not None else self.handle
+        reason = reason_for_no_gpm(nvml, whole_handle)
+        if reason is None and self.whole is None and mig_instances(nvml, self.handle):
+            reason = MIG_IS_ON
         if reason is not None:
             self.facts.missing[BY_GPM] = reason
             return
         instance = self.facts.gpu_instance if self.whole is not None else None
-        counted = {name for name, _ in self.ways.slow_fields.factors}
-        self.samples = SamplePair(
-            door,
-            asked,
-            instance,
-            frozenset(one for one in RATES if one[: -len("_per_s")] in counted),
-        )
-        for link in ("pcie", "nvlink"):
+        totals = {name for name, _ in self.methods.slow_fields.factors} & TOTALS
+        rates_from_totals = frozenset(f"{name}_per_s" for name in totals)
+        self.samples = GpmSamples(nvml, whole_handle, instance, without=rates_from_totals)
+        for link in LINKS:
             self.facts.missing.pop(f"{link}_tx_bytes", None)
             self.facts.missing.pop(f"{link}_rx_bytes", None)
 
     @property
     def number(self) -> int:
+        """The number of the device in the recording."""
         return self.facts.device
 
     @property
-    def wants_throughput(self) -> bool:
-        """Can PCIe traffic be told by nothing but the call that blocks?"""
-        return self.whole is None and self.samples is None and "pcie_tx_bytes" in self.facts.missing
+    def needs_throughput_call(self) -> bool:
+        """Whether only the call that blocks can measure its PCIe traffic."""
+        has_no_counter = "pcie_tx_bytes" in self.facts.missing
+        return self.whole is None and self.samples is None and has_no_counter
 
-    def quick(self, door: Door) -> dict[str, float]:
-        """What is cheap; `read_ns` is when."""
+    def read_quick(self, nvml: NvmlSession) -> dict[str, float]:
+        """Return the counters that are cheap to read."""
         row: dict[str, float] = {}
-        called(door, self.handle, self.ways.quick, row)
-        self.ways.quick_fields.read(door, self.handle, row)
+        add_call_values(nvml, self.handle, self.methods.quick, row)
+        self.methods.quick_fields.read(nvml, self.handle, row)
         self.read_ns = time.monotonic_ns()
         return row
 
-    def slow(self, door: Door) -> dict[str, float]:
-        """What is dear or does not change fast; `read_ns` is when.
+    def read_slow(self, nvml: NvmlSession) -> dict[str, float]:
+        """Return the counters that are expensive to read, or change slowly.
 
-        Totals first: their rates are as good as the instant at which they were read.
+        Totals come first, at `read_ns`: a rate is as exact as the times of its two totals.
         """
         row: dict[str, float] = {}
-        self.ways.slow_fields.read(door, self.handle, row)
+        self.methods.slow_fields.read(nvml, self.handle, row)
         self.read_ns = time.monotonic_ns()
-        called(door, self.handle, self.ways.slow, row)
+        add_call_values(nvml, self.handle, self.methods.slow, row)
         if self.samples is not None:
-            self.samples.read(door, row)
+            self.samples.read(nvml, row)
         return row
 
-    def close(self, door: Door) -> None:
+    def close(self, nvml: NvmlSession) -> None:
+        """Free the samples."""
         if self.samples is not None:
-            self.samples.close(door)
+            self.samples.close(nvml)
 
 
-def called(door: Door, handle: Any, calls: list[Call], row: dict[str, float]) -> None:
-    """Add what these calls say to the row; ends early when the device or the driver is gone."""
+def add_call_values(
+    nvml: NvmlSession, handle: Any, calls: list[Call], row: dict[str, float]
+) -> None:
+    """Add the values of these calls to the row; end early when the device or the driver is gone."""
     for call in calls:
-        value = door.query(call.fn, handle, *call.args)
+        value = nvml.query(call.function, handle, *call.args)
         if value is not None:
             row.update(zip(call.names, call.values(value), strict=True))
-        elif door.away or door.lost:
+        elif nvml.is_driver_gone or nvml.is_device_gone:
             return
 
 
-def cards(door: Door, silent: dict[int, str] | None = None) -> list[Card]:
-    """Every device that answers; the instances of MIG behind the whole devices. `silent` takes why
-    the others do not.
+def open_devices(nvml: NvmlSession, silent: dict[int, str] | None = None) -> list[DeviceReader]:
+    """Return a reader for each device that answers, then for each MIG instance.
+
+    The reasons of devices that do not answer are added to `silent`, by number.
     """
-    driver = door.query(pynvml.nvmlSystemGetDriverVersion)
-    whole: list[Card] = []
-    count = door.query(pynvml.nvmlDeviceGetCount) or 0
-    for at in range(count):
-        handle = door.query(pynvml.nvmlDeviceGetHandleByIndex, at)
+    driver = nvml.query(pynvml.nvmlSystemGetDriverVersion)
+    whole_devices: list[DeviceReader] = []
+    count = nvml.query(pynvml.nvmlDeviceGetCount) or 0
+    for number in range(count):
+        handle = nvml.query(pynvml.nvmlDeviceGetHandleByIndex, number)
         if handle is not None:
-            whole.append(Card(door, handle, device_facts(door, handle, at, driver)))
+            facts = device_facts(nvml, handle, number, driver)
+            whole_devices.append(DeviceReader(nvml, handle, facts))
         elif silent is not None:
-            silent[at] = door.reason
-    parts: list[Card] = []
-    for card in whole:
-        for handle in instances(door, card.handle):
-            facts = instance_facts(door, handle, count + len(parts), card.facts)
-            parts.append(Card(door, handle, facts, card))
-    return [*whole, *parts]
+            silent[number] = nvml.reason
+    instances: list[DeviceReader] = []
+    for device in whole_devices:
+        for handle in mig_instances(nvml, device.handle):
+            facts = instance_facts(nvml, handle, count + len(instances), device.facts)
+            instances.append(DeviceReader(nvml, handle, facts, device))
+    return [*whole_devices, *instances]

@@ -1,7 +1,9 @@
-"""What NVML offers on this machine, in a line: for `perfscope doctor`."""
+"""The NVIDIA devices of this machine and their counters, as `perfscope doctor` describes them."""
 
-from perfscope.agent.nvml.device_reader import BY_GPM, Card, cards
-from perfscope.agent.nvml.door import opened
+from collections import Counter
+
+from perfscope.agent.nvml.device_reader import BY_GPM, DeviceReader, open_devices
+from perfscope.agent.nvml.session import open_nvml
 
 GROUPS = {
     "load and clocks": ("kernel_time_share", "sm_clock_mhz"),
@@ -10,47 +12,61 @@ GROUPS = {
     "NVLink bytes": ("nvlink_tx_bytes",),
     "PCIe bytes": ("pcie_tx_bytes",),
     "throttle reasons": ("clock_events",),
-    "time held by power and temperature": ("held_power_ns", "held_thermal_ns"),
+    "time throttled by power and temperature": ("held_power_ns", "held_thermal_ns"),
     "ECC errors": ("ecc_uncorrected_count",),
 }
 
 
-def offer() -> tuple[str, list[str]]:
-    """Devices by name, what can be read of them, and what cannot with the reason; and which devices
-    do not answer, with why.
+def describe_devices() -> tuple[str, list[str]]:
+    """Return one line about the devices and their counters, and one per device without an answer.
 
     Raises CollectorUnavailable.
     """
-    door, silent = opened(), dict[int, str]()
-    found = cards(door, silent)
-    lost = [f"device {at} does not answer: {why}" for at, why in silent.items()]
-    if not found:
-        return "no device answers", lost
-    whole = [card for card in found if card.whole is None]
-    names: dict[str, int] = {}
-    for card in whole:
-        names[card.facts.name] = names.get(card.facts.name, 0) + 1
-    devices = ", ".join(
-        name if count == 1 else f"{count} x {name}" for name, count in names.items()
-    )
-    parts = f" and {len(found) - len(whole)} MIG instances" if len(found) > len(whole) else ""
-    can: list[str] = []
-    cannot: list[str] = []
-    for group, counters in GROUPS.items():
-        reason = why_not(found, counters)
-        (can if reason is None else cannot).append(
-            group if reason is None else f"{group}: {reason}"
-        )
-    for card in found:
-        card.close(door)
-    text = f"works: {devices}{parts}, driver {whole[0].facts.driver}; {', '.join(can)}"
-    return text + (f". Not here: {'; '.join(cannot)}" if cannot else ""), lost
-
-
-def why_not(found: list[Card], counters: tuple[str, ...]) -> str | None:
-    """Why none of the devices has these counters; None where one has."""
-    reasons = [
-        next((card.facts.missing[name] for name in counters if name in card.facts.missing), None)
-        for card in found
+    nvml = open_nvml()
+    silent: dict[int, str] = {}
+    devices = open_devices(nvml, silent)
+    unanswering = [
+        f"device {number} does not answer: {reason}" for number, reason in silent.items()
     ]
-    return None if None in reasons else reasons[0]
+    if not devices:
+        return "no device answers", unanswering
+    readable, unreadable = group_counters(devices)
+    driver = devices[0].facts.driver
+    for device in devices:
+        device.close(nvml)
+    text = f"works: {list_names(devices)}, driver {driver}; {', '.join(readable)}"
+    if unreadable:
+        text += f". Not available: {'; '.join(unreadable)}"
+    return text, unanswering
+
+
+def list_names(devices: list[DeviceReader]) -> str:
+    """Return the names of the devices with their number, and the number of MIG instances."""
+    names = Counter(device.facts.name for device in devices if device.whole is None)
+    listed = ", ".join(name if count == 1 else f"{count} x {name}" for name, count in names.items())
+    instances = sum(device.whole is not None for device in devices)
+    return f"{listed} and {instances} MIG instances" if instances else listed
+
+
+def group_counters(devices: list[DeviceReader]) -> tuple[list[str], list[str]]:
+    """Return the groups of counters that a device has, and those that none has, with the reason."""
+    readable: list[str] = []
+    unreadable: list[str] = []
+    for group, counters in GROUPS.items():
+        reason = reason_for_none(devices, counters)
+        if reason is None:
+            readable.append(group)
+        else:
+            unreadable.append(f"{group}: {reason}")
+    return readable, unreadable
+
+
+def reason_for_none(devices: list[DeviceReader], counters: tuple[str, ...]) -> str | None:
+    """Return why no device has these counters; None where one has."""
+    first_reason: str | None = None
+    for device in devices:
+        missing = [device.facts.missing[name] for name in counters if name in device.facts.missing]
+        if not missing:
+            return None
+        first_reason = first_reason or missing[0]
+    return first_reason

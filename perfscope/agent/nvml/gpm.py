@@ -1,12 +1,10 @@
-"""GPM (Hopper and newer): means over the interval between two samples of a device, or of a MIG
-instance.
-"""
+"""GPM counters (Hopper and newer): means over the interval between two samples of a device."""
 
 from typing import Any, Final
 
 import pynvml
 
-from perfscope.agent.nvml.door import Door
+from perfscope.agent.nvml.session import NvmlSession
 
 MIB: Final = float(1 << 20)
 METRICS: Final[dict[int, tuple[str, float]]] = {
@@ -23,76 +21,82 @@ METRICS: Final[dict[int, tuple[str, float]]] = {
     pynvml.NVML_GPM_METRIC_NVLINK_TOTAL_RX_PER_SEC: ("nvlink_rx_bytes_per_s", MIB),
     pynvml.NVML_GPM_METRIC_NVLINK_TOTAL_TX_PER_SEC: ("nvlink_tx_bytes_per_s", MIB),
 }
+"""The counter of each metric, and the factor to its unit."""
 NEEDS_HOPPER: Final = "needs GPM: Hopper or newer, and driver 520 or newer"
 
 
-def why_not(door: Door, handle: Any) -> str | None:
-    """Why this device has no GPM, None when it has. `handle` is a whole device's."""
-    support = door.query(pynvml.nvmlGpmQueryDeviceSupport, handle)
+def reason_for_no_gpm(nvml: NvmlSession, handle: Any) -> str | None:
+    """Return why a whole device has no GPM, None when it has it."""
+    support = nvml.query(pynvml.nvmlGpmQueryDeviceSupport, handle)
     if support is None:
-        return f"{NEEDS_HOPPER} ({door.reason})"
+        return f"{NEEDS_HOPPER} ({nvml.reason})"
     return None if support.isSupportedDevice else NEEDS_HOPPER
 
 
-class SamplePair:
-    """Two samples in turn. The first look, and one after a gap, gives nothing: there is no interval
-    yet.
-    """
+class GpmSamples:
+    """The last two samples of a device, or of one of its MIG instances."""
 
     def __init__(
         self,
-        door: Door,
+        nvml: NvmlSession,
         handle: Any,
         instance: int | None = None,
+        *,
         without: frozenset[str] = frozenset(),
     ) -> None:
+        """Allocate both samples; `without` names the counters that are not wanted."""
         self.handle, self.instance = handle, instance
-        self.older = door.query(pynvml.nvmlGpmSampleAlloc)
-        self.newer = door.query(pynvml.nvmlGpmSampleAlloc)
-        self.begun = False
-        self.get = pynvml.c_nvmlGpmMetricsGet_t()
-        asked = [
+        self.older = nvml.query(pynvml.nvmlGpmSampleAlloc)
+        self.newer = nvml.query(pynvml.nvmlGpmSampleAlloc)
+        self.has_older = False
+        self.request = pynvml.c_nvmlGpmMetricsGet_t()
+        self.wanted = [
             (metric, name, factor)
             for metric, (name, factor) in METRICS.items()
             if name not in without
         ]
-        self.wanted = tuple(enumerate(asked))
 
-    def read(self, door: Door, row: dict[str, float]) -> None:
-        """Add the means since the last sample to the row."""
+    def read(self, nvml: NvmlSession, row: dict[str, float]) -> None:
+        """Take a sample and add the means since the last one to the row.
+
+        The first sample, and the first after a gap, add nothing: their interval has no beginning.
+        """
         self.older, self.newer = self.newer, self.older
-        if not self.take(door):
-            self.begun = False
+        if not self.take(nvml):
+            self.has_older = False
             return
-        if self.begun:
-            self.compare(door, row)
-        self.begun = True
+        if self.has_older:
+            self.add_means(nvml, row)
+        self.has_older = True
 
-    def take(self, door: Door) -> bool:
+    def take(self, nvml: NvmlSession) -> bool:
+        """Take the newer sample; return whether that succeeded."""
         if self.newer is None or self.older is None:
             return False
         if self.instance is None:
-            return door.query(pynvml.nvmlGpmSampleGet, self.handle, self.newer) is not None
-        return (
-            door.query(pynvml.nvmlGpmMigSampleGet, self.handle, self.instance, self.newer)
-            is not None
-        )
+            taken = nvml.query(pynvml.nvmlGpmSampleGet, self.handle, self.newer)
+        else:
+            taken = nvml.query(pynvml.nvmlGpmMigSampleGet, self.handle, self.instance, self.newer)
+        return taken is not None
 
-    def compare(self, door: Door, row: dict[str, float]) -> None:
-        get = self.get
-        get.version, get.numMetrics = pynvml.NVML_GPM_METRICS_GET_VERSION, len(self.wanted)
-        get.sample1, get.sample2 = self.older, self.newer
-        for at, (metric, _, _) in self.wanted:
-            get.metrics[at].metricId = metric
-        if door.query(pynvml.nvmlGpmMetricsGet, get) is None:
+    def add_means(self, nvml: NvmlSession, row: dict[str, float]) -> None:
+        """Add the means between both samples to the row."""
+        request = self.request
+        request.version = pynvml.NVML_GPM_METRICS_GET_VERSION
+        request.numMetrics = len(self.wanted)
+        request.sample1, request.sample2 = self.older, self.newer
+        for index, (metric, _, _) in enumerate(self.wanted):
+            request.metrics[index].metricId = metric
+        if nvml.query(pynvml.nvmlGpmMetricsGet, request) is None:
             return
-        for at, (_, name, factor) in self.wanted:
-            one = get.metrics[at]
-            if one.nvmlReturn == pynvml.NVML_SUCCESS:
-                row[name] = one.value * factor
+        for index, (_, name, factor) in enumerate(self.wanted):
+            result = request.metrics[index]
+            if result.nvmlReturn == pynvml.NVML_SUCCESS:
+                row[name] = result.value * factor
 
-    def close(self, door: Door) -> None:
+    def close(self, nvml: NvmlSession) -> None:
+        """Free both samples."""
         for sample in (self.older, self.newer):
             if sample is not None:
-                door.query(pynvml.nvmlGpmSampleFree, sample)
+                nvml.query(pynvml.nvmlGpmSampleFree, sample)
         self.older = self.newer = None

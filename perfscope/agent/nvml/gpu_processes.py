@@ -1,5 +1,7 @@
-"""Who uses a device: the processes that the driver lists; those of the job by their code, the
-others by name where it is seen.
+"""The processes that use a device.
+
+The driver reports pids, which it translates to our pid namespace (old drivers do not). Processes of
+the job get their number in the recording, others the name and user that /proc shows.
 """
 
 import contextlib
@@ -14,134 +16,135 @@ import pynvml
 
 from perfscope.agent.collector import TargetProcess
 from perfscope.agent.host import proc
-from perfscope.agent.nvml.device_reader import Card
-from perfscope.agent.nvml.door import Door
+from perfscope.agent.nvml.device_reader import DeviceReader
+from perfscope.agent.nvml.session import NvmlSession
 
 NODES: Final = pathlib.Path("/sys/devices/system/node")
-PROCESSOR: Final = 36
-"""Place in /proc/PID/stat, counted behind the name, of the core that the process ran on last (field
-39).
+LAST_CORE_FIELD: Final = 36
+"""Index in /proc/PID/stat, counted after the name, of the core the process last ran on (field 39).
 """
+FIRST_INTERVAL_US: Final = 1_000_000
+
+JobProcesses = Mapping[int, TargetProcess]
+Row = dict[str, Any]
 
 
-class Holders:
-    """The processes on the devices. Pids are the driver's: it translates them to our pid namespace,
-    older drivers do not.
-    """
+class GpuProcesses:
+    """Reads rows of the stream "device.processes"."""
 
     def __init__(self) -> None:
-        self.seen_us: dict[int, int] = {}
-        self.nodes = cores_of_nodes()
-        self.last: dict[int, list[int]] = {}
+        self.read_until_us: dict[int, int] = {}
+        """The time of the newest utilization sample read, by device."""
+        self.nodes = read_core_nodes()
+        self.job_pids: dict[int, list[int]] = {}
+        """The processes of the job on each device, as the driver last listed them."""
 
-    def rows(
-        self, door: Door, card: Card, job: Mapping[int, TargetProcess], now_ns: int
-    ) -> list[dict[str, Any]]:
-        """A row of `device.processes` for each process on the device."""
-        running = door.query(pynvml.nvmlDeviceGetComputeRunningProcesses_v3, card.handle)
-        if running is None and door.last == pynvml.NVML_ERROR_FUNCTION_NOT_FOUND:
-            running = door.query(pynvml.nvmlDeviceGetComputeRunningProcesses_v2, card.handle)
-        if running is None:
-            card.facts.missing.setdefault("processes", door.reason)
+    def read(
+        self, nvml: NvmlSession, device: DeviceReader, job: JobProcesses, now_ns: int
+    ) -> list[Row]:
+        """Return a row for each process that the driver lists on the device."""
+        listed = nvml.query(pynvml.nvmlDeviceGetComputeRunningProcesses_v3, device.handle)
+        if listed is None and nvml.last == pynvml.NVML_ERROR_FUNCTION_NOT_FOUND:
+            listed = nvml.query(pynvml.nvmlDeviceGetComputeRunningProcesses_v2, device.handle)
+        if listed is None:
+            device.facts.missing.setdefault("processes", nvml.reason)
             return []
-        self.last[card.number] = [int(one.pid) for one in running if int(one.pid) in job]
-        shares = self.shares(door, card) if running else {}
-        return [self.row(card.number, one, job, shares, now_ns) for one in running]
+        pids = [int(process.pid) for process in listed]
+        self.job_pids[device.number] = [pid for pid in pids if pid in job]
+        shares = self.read_shares(nvml, device) if listed else {}
+        rows = []
+        for process in listed:
+            memory = getattr(process, "usedGpuMemory", None)
+            row = self.row(device.number, int(process.pid), job, now_ns)
+            row["user"] = user_name(int(process.pid))
+            row["memory_bytes"] = -1 if memory is None else int(memory)
+            row["sm_share"] = shares.get(int(process.pid))
+            rows.append(row)
+        return rows
 
-    def places(self, job: Mapping[int, TargetProcess], now_ns: int) -> list[dict[str, Any]]:
-        """Where the job's processes run now, between two of the driver's lists; what only the
-        driver says is left unknown.
+    def locate(self, job: JobProcesses, now_ns: int) -> list[Row]:
+        """Return a row for each process of the job on a device, with the NUMA node it runs on now.
+
+        This does not call the driver; the fields that only the driver knows are left unknown.
         """
-        known = [
-            (device, pid, job[pid])
-            for device, pids in self.last.items()
+        return [
+            self.row(device, pid, job, now_ns)
+            for device, pids in self.job_pids.items()
             for pid in pids
             if pid in job
         ]
-        return [
-            {
-                "ts": now_ns,
-                "device": device,
-                "process": target.process,
-                "pid": pid,
-                "name": target.name,
-                "user": None,
-                "memory_bytes": -1,
-                "sm_share": None,
-                "cpu_node": self.node_of(pid),
-            }
-            for device, pid, target in known
-        ]
 
-    def shares(self, door: Door, card: Card) -> dict[int, float]:
-        """pid -> share of the time in which its kernels ran, since the last look."""
-        since_us = self.seen_us.get(card.number, int(time.time() * 1e6) - 1_000_000)
-        samples = door.query(pynvml.nvmlDeviceGetProcessUtilization, card.handle, since_us)
-        if samples is None:
-            if door.last != pynvml.NVML_ERROR_NOT_FOUND:
-                card.facts.missing.setdefault("sm_share of processes", door.reason)
-            return {}
-        sums: dict[int, list[float]] = {}
-        for one in samples:
-            sums.setdefault(int(one.pid), []).append(one.smUtil / 100.0)
-        self.seen_us[card.number] = max((int(one.timeStamp) for one in samples), default=since_us)
-        return {pid: sum(values) / len(values) for pid, values in sums.items()}
-
-    def row(
-        self,
-        device: int,
-        one: Any,
-        job: Mapping[int, TargetProcess],
-        shares: dict[int, float],
-        now_ns: int,
-    ) -> dict[str, Any]:
-        pid, target = int(one.pid), job.get(int(one.pid))
-        memory = getattr(one, "usedGpuMemory", None)
+    def row(self, device: int, pid: int, job: JobProcesses, now_ns: int) -> Row:
+        """Return a row with the fields that need no call of the driver."""
+        target = job.get(pid)
         return {
             "ts": now_ns,
             "device": device,
             "process": target.process if target is not None else -1,
             "pid": pid,
-            "name": target.name if target is not None else name_of(pid),
-            "user": user_of(pid),
-            "memory_bytes": -1 if memory is None else int(memory),
-            "sm_share": shares.get(pid),
+            "name": target.name if target is not None else process_name(pid),
+            "user": None,
+            "memory_bytes": -1,
+            "sm_share": None,
             "cpu_node": self.node_of(pid) if target is not None else -1,
         }
 
+    def read_shares(self, nvml: NvmlSession, device: DeviceReader) -> dict[int, float]:
+        """Return the share of time in which kernels of each process ran since the last call, by
+        pid.
+        """
+        default_us = int(time.time() * 1e6) - FIRST_INTERVAL_US
+        since_us = self.read_until_us.get(device.number, default_us)
+        samples = nvml.query(pynvml.nvmlDeviceGetProcessUtilization, device.handle, since_us)
+        if samples is None:
+            if nvml.last != pynvml.NVML_ERROR_NOT_FOUND:
+                device.facts.missing.setdefault("sm_share of processes", nvml.reason)
+            return {}
+        values: dict[int, list[float]] = {}
+        newest_us = since_us if not samples else 0
+        for sample in samples:
+            values.setdefault(int(sample.pid), []).append(sample.smUtil / 100.0)
+            newest_us = max(newest_us, int(sample.timeStamp))
+        self.read_until_us[device.number] = newest_us
+        return {pid: sum(shares) / len(shares) for pid, shares in values.items()}
+
     def node_of(self, pid: int) -> int:
-        """NUMA node of the core that the main thread of a process ran on last."""
+        """Return the NUMA node of the core that the main thread of a process ran on last."""
         text = proc.read(f"/proc/{pid}/stat")
         if text is None:
             return -1
         fields = text[text.rindex(")") + 2 :].split()
-        return self.nodes.get(int(fields[PROCESSOR]), -1) if len(fields) > PROCESSOR else -1
+        if len(fields) <= LAST_CORE_FIELD:
+            return -1
+        return self.nodes.get(int(fields[LAST_CORE_FIELD]), -1)
 
 
-def name_of(pid: int) -> str | None:
-    """The command of a process that is not of the job; None when it cannot be seen from here."""
+def process_name(pid: int) -> str | None:
+    """Return the command name of a process; None when it cannot be seen."""
     text = proc.read(f"/proc/{pid}/comm")
     return None if text is None else text.strip()
 
 
-def user_of(pid: int) -> str | None:
-    """Who runs it."""
-    with contextlib.suppress(OSError):
+def user_name(pid: int) -> str | None:
+    """Return the name, or else the number, of the user that a process runs as."""
+    try:
         uid = os.stat(f"/proc/{pid}").st_uid
-        with contextlib.suppress(KeyError):
-            return pwd.getpwuid(uid).pw_name
+    except OSError:
+        return None
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
         return str(uid)
-    return None
 
 
-def cores_of_nodes() -> dict[int, int]:
-    """core -> NUMA node."""
-    cores: dict[int, int] = {}
+def read_core_nodes() -> dict[int, int]:
+    """Return the NUMA node of each core."""
+    nodes: dict[int, int] = {}
     for folder in NODES.glob("node[0-9]*"):
+        node = int(folder.name[4:])
         with contextlib.suppress(OSError, ValueError):
             for part in (folder / "cpulist").read_text().strip().split(","):
                 first, _, last = part.partition("-")
-                cores.update(
-                    dict.fromkeys(range(int(first), int(last or first) + 1), int(folder.name[4:]))
-                )
-    return cores
+                for core in range(int(first), int(last or first) + 1):
+                    nodes[core] = node
+    return nodes

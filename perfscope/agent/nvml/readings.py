@@ -1,8 +1,7 @@
-"""Every counter that is read, and the ways to it, best first: field values, calls, and what each
-gives in which unit.
+"""The counters of a device and the calls that return them.
 
-Which way works is found out once for each device (`found`). A way's cost is measured then, too:
-what is dear is read less often.
+Most counters have several methods, listed best first. Which of them works is found out once for
+each device, and what it costs: expensive ones are called less often.
 """
 
 import time
@@ -12,14 +11,14 @@ from typing import Any, Final
 
 import pynvml
 
-from perfscope.agent.nvml.door import Door
+from perfscope.agent.nvml.session import NvmlSession
 
 ALL_LINKS: Final = 0xFFFFFFFF
-DEAR_NS: Final = 100_000
-"""A reading that takes longer is none for ten times a second: eight devices would need a tenth of a
+EXPENSIVE_NS: Final = 100_000
+"""A call that takes longer is not made ten times per second: eight devices would need 10 % of a
 core.
 """
-VALUES: Final = {
+VALUE_MEMBERS: Final = {
     pynvml.NVML_VALUE_TYPE_DOUBLE: "dVal",
     pynvml.NVML_VALUE_TYPE_UNSIGNED_INT: "uiVal",
     pynvml.NVML_VALUE_TYPE_UNSIGNED_LONG: "ulVal",
@@ -32,9 +31,7 @@ VALUES: Final = {
 
 @dataclass(frozen=True)
 class Field:
-    """A field value: `factor` brings it to the counter's unit, `links` says that it is a sum over
-    these scopes.
-    """
+    """A field value; the counter is its sum over `scopes` (links), times `factor`."""
 
     field: int
     factor: float = 1.0
@@ -43,10 +40,10 @@ class Field:
 
 @dataclass(frozen=True)
 class Call:
-    """A call: what it returns becomes the counters' values, in order."""
+    """A call; `values` turns what it returns into the values of the counters `names`."""
 
     names: tuple[str, ...]
-    fn: Callable[..., Any]
+    function: Callable[..., Any]
     args: tuple[Any, ...] = ()
     values: Callable[[Any], tuple[float, ...]] = lambda value: (float(value),)
 
@@ -55,8 +52,8 @@ EACH_LINK: Final = tuple(range(18))
 FIELDS: Final[dict[str, tuple[Field, ...]]] = {
     "power_w": (Field(186, 1e-3),),
     "energy_j": (Field(83, 1e-3), Field(191, 1e-3)),
-    # 138 and 139 count KiB over all links at once; newer links count bytes, some drivers link by
-    # link only.
+    # 138 and 139 count KiB of all links together. Newer links count bytes; some drivers report
+    # them for each link only.
     "nvlink_tx_bytes": (
         Field(138, 1024.0, (ALL_LINKS,)),
         Field(202, 1.0, (ALL_LINKS,)),
@@ -77,9 +74,9 @@ FIELDS: Final[dict[str, tuple[Field, ...]]] = {
     "held_reliability_ns": (Field(79),),
     "held_brake_ns": (Field(271),),
 }
-ERRORS: Final = (38, 45, 52, 59, 215, 221)
-"""CRC errors of flits and data, replays, recoveries; on newer links recoveries and symbol errors:
-together nvlink_error_count.
+LINK_ERRORS: Final = (38, 45, 52, 59, 215, 221)
+"""The fields that add up to nvlink_error_count: CRC errors of flits and data, replays, recoveries;
+on newer links recoveries and symbol errors.
 """
 
 UTILIZATION: Final = Call(
@@ -96,7 +93,7 @@ QUICK: Final[tuple[tuple[Call, ...], ...]] = (
     (Call(("sm_clock_mhz",), pynvml.nvmlDeviceGetClockInfo, (pynvml.NVML_CLOCK_SM,)),),
     EVENTS,
 )
-"""Wanted ten times a second; each with its ways, best first."""
+"""Counters to read ten times per second; the methods of each, best first."""
 SLOW: Final[tuple[tuple[Call, ...], ...]] = (
     (
         Call(
@@ -131,140 +128,151 @@ SLOW: Final[tuple[tuple[Call, ...], ...]] = (
         ),
     ),
 )
-INSTEAD: Final[dict[str, Call]] = {
+FALLBACK_CALLS: Final[dict[str, Call]] = {
     "power_w": Call(("power_w",), pynvml.nvmlDeviceGetPowerUsage, values=lambda mw: (mw / 1e3,)),
     "energy_j": Call(
         ("energy_j",), pynvml.nvmlDeviceGetTotalEnergyConsumption, values=lambda mj: (mj / 1e3,)
     ),
 }
-"""Where the device has no field value for it."""
+"""The calls for counters that a device does not have as a field value."""
 
 
-class Fields:
+class FieldSet:
     """Field values of one device that are read with one call."""
 
     def __init__(self, chosen: dict[str, list[Field]]) -> None:
-        self.asked: list[tuple[int, int]] = []
+        self.requested: list[tuple[int, int]] = []
         self.factors: list[tuple[str, float]] = []
         for name, fields in chosen.items():
             for field in fields:
                 for scope in field.scopes:
-                    self.asked.append((field.field, scope))
+                    self.requested.append((field.field, scope))
                     self.factors.append((name, field.factor))
 
-    def read(self, door: Door, handle: Any, row: dict[str, float]) -> None:
-        """Add each counter to the row; one that does not answer is left out."""
-        if not self.asked:
+    def read(self, nvml: NvmlSession, handle: Any, row: dict[str, float]) -> None:
+        """Add each counter to the row, except those that do not answer."""
+        if not self.requested:
             return
-        values = door.query(pynvml.nvmlDeviceGetFieldValues, handle, self.asked)
-        if values is None:
+        results = nvml.query(pynvml.nvmlDeviceGetFieldValues, handle, self.requested)
+        if results is None:
             return
-        for one, (name, factor) in zip(values, self.factors, strict=True):
-            if one.nvmlReturn == pynvml.NVML_SUCCESS:
-                row[name] = row.get(name, 0.0) + number(one) * factor
+        for result, (name, factor) in zip(results, self.factors, strict=True):
+            if result.nvmlReturn == pynvml.NVML_SUCCESS:
+                row[name] = row.get(name, 0.0) + field_number(result) * factor
 
 
-def number(value: Any) -> float:
-    """A field value of whatever type."""
-    return float(getattr(value.value, VALUES.get(value.valueType, "ullVal")))
+def field_number(result: Any) -> float:
+    """Return a field value, whatever its type."""
+    member = VALUE_MEMBERS.get(result.valueType, "ullVal")
+    return float(getattr(result.value, member))
 
 
 @dataclass
-class Ways:
-    """How one device is read: ten times a second and less often; `missing` says why of what cannot
-    be read.
+class ReadingMethods:
+    """How one device is read: often (`quick`) and less often (`slow`).
+
+    `missing` has the reason for each counter that cannot be read. `power_is` says whether power is
+    an `instant` value or a `mean`.
     """
 
     quick: list[Call]
-    quick_fields: Fields
+    quick_fields: FieldSet
     slow: list[Call]
-    slow_fields: Fields
+    slow_fields: FieldSet
     missing: dict[str, str]
     power_is: str | None
 
 
-def found(door: Door, handle: Any) -> Ways:
-    """Try every way once and keep those that work, the cheap ones apart from the dear."""
+def choose_methods(nvml: NvmlSession, handle: Any) -> ReadingMethods:
+    """Try every method once; keep those that work, cheap and expensive ones apart."""
     missing: dict[str, str] = {}
     quick: list[Call] = []
     slow: list[Call] = []
-    for wanted, ways in [(quick, one) for one in QUICK] + [(slow, one) for one in SLOW]:
-        call = first_that_works(door, handle, ways, missing)
+    for alternatives in QUICK:
+        call = first_that_works(nvml, handle, alternatives, missing)
         if call is not None:
-            (wanted if cost_ns(door, handle, call) <= DEAR_NS else slow).append(call)
-    chosen, reasons = chosen_fields(door, handle)
-    power_is = "instant" if "power_w" in chosen else None
+            is_cheap = call_cost_ns(nvml, handle, call) <= EXPENSIVE_NS
+            (quick if is_cheap else slow).append(call)
+    for alternatives in SLOW:
+        call = first_that_works(nvml, handle, alternatives, missing)
+        if call is not None:
+            slow.append(call)
+    fields, reasons = choose_fields(nvml, handle)
+    power_is = "instant" if "power_w" in fields else None
     for name, reason in reasons.items():
-        call = INSTEAD.get(name)
-        if call is None or first_that_works(door, handle, (call,), missing) is None:
+        call = FALLBACK_CALLS.get(name)
+        if call is None or first_that_works(nvml, handle, (call,), missing) is None:
             missing.setdefault(name, reason)
             continue
         slow.append(call)
-        power_is = "mean" if name == "power_w" else power_is
-    cheap = {name: fields for name, fields in chosen.items() if name == "power_w"}
-    rest = {name: fields for name, fields in chosen.items() if name not in cheap}
-    return Ways(quick, Fields(cheap), slow, Fields(rest), missing, power_is)
+        if name == "power_w":
+            power_is = "mean"
+    quick_fields = {name: chosen for name, chosen in fields.items() if name == "power_w"}
+    slow_fields = {name: chosen for name, chosen in fields.items() if name != "power_w"}
+    return ReadingMethods(
+        quick, FieldSet(quick_fields), slow, FieldSet(slow_fields), missing, power_is
+    )
 
 
 def first_that_works(
-    door: Door, handle: Any, ways: tuple[Call, ...], missing: dict[str, str]
+    nvml: NvmlSession, handle: Any, alternatives: tuple[Call, ...], missing: dict[str, str]
 ) -> Call | None:
-    """The first of these calls that gives a value; else the reason of the last is kept."""
-    for call in ways:
-        if door.query(call.fn, handle, *call.args) is not None:
+    """Return the first of these calls that works; else add the last reason to `missing`."""
+    for call in alternatives:
+        if nvml.query(call.function, handle, *call.args) is not None:
             return call
-    for name in ways[0].names:
-        missing[name] = door.reason
+    for name in alternatives[0].names:
+        missing[name] = nvml.reason
     return None
 
 
-def cost_ns(door: Door, handle: Any, call: Call) -> int:
-    """What one more of these calls takes."""
-    began = time.perf_counter_ns()
-    door.query(call.fn, handle, *call.args)
-    return time.perf_counter_ns() - began
+def call_cost_ns(nvml: NvmlSession, handle: Any, call: Call) -> int:
+    """Make a call once and return how long it took."""
+    began_ns = time.perf_counter_ns()
+    nvml.query(call.function, handle, *call.args)
+    return time.perf_counter_ns() - began_ns
 
 
-def chosen_fields(door: Door, handle: Any) -> tuple[dict[str, list[Field]], dict[str, str]]:
-    """The field values that answer, and of the others why not."""
+def choose_fields(nvml: NvmlSession, handle: Any) -> tuple[dict[str, list[Field]], dict[str, str]]:
+    """Return the fields that answer, by counter, and the reasons of counters without one."""
     chosen: dict[str, list[Field]] = {}
     reasons: dict[str, str] = {}
-    for name, ways in FIELDS.items():
-        for field in ways:
-            answering = answering_scopes(door, handle, field, reasons, name)
-            if answering:
-                chosen[name] = [Field(field.field, field.factor, answering)]
+    for name, alternatives in FIELDS.items():
+        for field in alternatives:
+            scopes, reason = answering_scopes(nvml, handle, field, is_bytes=name.endswith("_bytes"))
+            if scopes:
+                chosen[name] = [Field(field.field, field.factor, scopes)]
                 reasons.pop(name, None)
                 break
-    errors = [
-        Field(one, 1.0, scopes)
-        for one in ERRORS
-        if (scopes := answering_scopes(door, handle, Field(one), {}, ""))
-    ]
+            reasons[name] = reason
+    errors: list[Field] = []
+    for number in LINK_ERRORS:
+        scopes, _ = answering_scopes(nvml, handle, Field(number))
+        if scopes:
+            errors.append(Field(number, 1.0, scopes))
     if errors:
         chosen["nvlink_error_count"] = errors
     return chosen, reasons
 
 
 def answering_scopes(
-    door: Door, handle: Any, field: Field, reasons: dict[str, str], name: str
-) -> tuple[int, ...]:
-    """The scopes (links) of a field for which the device has a value."""
-    values = door.query(
-        pynvml.nvmlDeviceGetFieldValues, handle, [(field.field, scope) for scope in field.scopes]
-    )
-    if values is None:
-        reasons[name] = door.reason
-        return ()
-    if name.endswith("_bytes") and values[0].valueType == pynvml.NVML_VALUE_TYPE_UNSIGNED_INT:
-        reasons[name] = "its counter has 32 bits: a fast link overflows it between two looks"
-        return ()
-    good = [
+    nvml: NvmlSession, handle: Any, field: Field, *, is_bytes: bool = False
+) -> tuple[tuple[int, ...], str]:
+    """Return the scopes (links) for which the device has this field, and the reason if none.
+
+    A field that counts bytes (`is_bytes`) in 32 bits is not used.
+    """
+    requested = [(field.field, scope) for scope in field.scopes]
+    results = nvml.query(pynvml.nvmlDeviceGetFieldValues, handle, requested)
+    if results is None:
+        return (), nvml.reason
+    if is_bytes and results[0].valueType == pynvml.NVML_VALUE_TYPE_UNSIGNED_INT:
+        return (), "its counter has 32 bits: a fast link overflows it between two samples"
+    scopes = tuple(
         scope
-        for one, scope in zip(values, field.scopes, strict=True)
-        if one.nvmlReturn == pynvml.NVML_SUCCESS
-    ]
-    if not good:
-        door.last = int(values[0].nvmlReturn)
-        reasons[name] = door.reason
-    return tuple(good)
+        for result, scope in zip(results, field.scopes, strict=True)
+        if result.nvmlReturn == pynvml.NVML_SUCCESS
+    )
+    if not scopes:
+        nvml.last = int(results[0].nvmlReturn)
+    return scopes, nvml.reason

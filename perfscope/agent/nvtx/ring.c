@@ -83,7 +83,7 @@ static int call_agent(int file) {
     if (made < 0) return -1;
     struct timeval limit = {.tv_sec = CALL_WITHIN_S};
     setsockopt(made, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-    int size = snprintf(text + 5, sizeof text - 5, "[{\"nvtx\": 1, \"token\": \"%s\", \"file\": true}]", token);
+    int size = snprintf(text + 5, sizeof text - 5, "[{\"note\": \"nvtx-ring\", \"token\": \"%s\", \"has_file\": true}]", token);
     text[0] = 'J';
     uint32_t long_ = (uint32_t)size;
     memcpy(text + 1, &long_, sizeof long_);

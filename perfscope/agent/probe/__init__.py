@@ -1,7 +1,7 @@
-"""What runs inside the target: standard library only, sent over as text by
-`delivery/probe_bundle.py`, gone again when it leaves.
+"""The code that runs inside the target: standard library only, Python 3.9 and newer.
 
-The modules here never import each other: inside the target there is no `perfscope`. `core.run` is
-given the others and hands each the one `Probe`. What they patch they patch through its `patches`,
-which know the way back.
+`delivery/probe_bundle.py` sends these files as text, because the target cannot import perfscope.
+So they never import each other: each gets the others in the dict MODULES. `core.run` calls
+`install(probe)` of every part. A part changes functions of the program only through
+`probe.patches`, which removes them again.
 """

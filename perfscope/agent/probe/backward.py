@@ -1,4 +1,4 @@
-"""Times backward passes and GradScaler steps; only where nothing is compiled."""
+"""Times backward passes and GradScaler steps, in programs that compile nothing."""
 
 import sys
 import time
@@ -10,75 +10,75 @@ if TYPE_CHECKING:
 
     from perfscope.agent.probe.core import Probe
 
-SHELF: "dict[str, Any]" = globals().get(
-    "SHELF", {}
-)  # the probe's modules by name; put here before this is run
+MODULES: "dict[str, Any]" = globals().get("MODULES", {})  # the probe's other files, set before
 
 
 def install(probe: "Probe") -> None:
+    """Patch `backward` and the step of GradScaler."""
     autograd = sys.modules.get("torch.autograd")
-    if autograd is None or SHELF["presence"].in_worker():
+    if autograd is None or MODULES["presence"].in_worker():
         return
-    # what `backward` calls, where this torch has it: nobody but torch holds or pickles it
+    # `backward` calls this inner function in newer versions. Programs do not hold or pickle it.
     inner = getattr(autograd, "_engine_run_backward", None)
+    put = probe.compilation.put
     if inner is not None:
-        probe.compilation.put(autograd, "_engine_run_backward", timed_engine(probe, inner))
+        put(autograd, "_engine_run_backward", timed_engine(probe, inner))
     else:
-        probe.compilation.put(autograd, "backward", timed(probe, autograd.backward, "BACKWARD"))
+        put(autograd, "backward", timed_call(probe, autograd.backward, "BACKWARD"))
     scaler = getattr(sys.modules.get("torch.amp.grad_scaler"), "GradScaler", None)
     if scaler is not None:
-        probe.compilation.put(scaler, "step", timed(probe, vars(scaler)["step"], "SCALER"))
+        put(scaler, "step", timed_call(probe, vars(scaler)["step"], "SCALER"))
 
 
-def timed(
+def timed_call(
     probe: "Probe", original: "Callable[..., Any]", kind_name: str, first_value: int = -1
 ) -> Any:
-    """`original` with a record of `kind_name` behind each call."""
+    """Return `original` with a record of `kind_name` after each call."""
     kind, put = probe.kinds[kind_name], probe.records.append
-    now, ident, tids, own = time.monotonic_ns, get_ident, probe.tids, get_native_id
+    now, ident, tids, native_id = time.monotonic_ns, get_ident, probe.tids, get_native_id
 
     def begin(args: Any, kwargs: Any) -> int:
         return now()
 
     def end(begun: int, args: Any, answer: Any, raised: Any) -> None:
         took = now() - begun
-        put(
-            (kind, tids.get(ident()) or own(), begun, took, first_value, -1, -1, -1, -1, -1, -1, -1)
-        )
+        tid = tids.get(ident()) or native_id()
+        put((kind, tid, begun, took, first_value, -1, -1, -1, -1, -1, -1, -1))
 
-    return probe.around(original, begin, end)
+    return probe.wrap(original, begin, end)
 
 
 def timed_engine(probe: "Probe", original: "Callable[..., Any]") -> Any:
-    """The engine's run with a record behind it where it accumulates into `.grad`;
-    `torch.autograd.grad` does not.
+    """Return the engine's function with a record after each run that accumulates into `.grad`.
+
+    `torch.autograd.grad` does not accumulate.
     """
     kind, put = probe.kinds["BACKWARD"], probe.records.append
-    now, ident, tids, own = time.monotonic_ns, get_ident, probe.tids, get_native_id
+    now, ident, tids, native_id = time.monotonic_ns, get_ident, probe.tids, get_native_id
 
-    def begin(args: Any, kwargs: Any) -> int | None:
+    def begin(args: Any, kwargs: Any) -> "int | None":
         return now() if kwargs.get("accumulate_grad") is True else None
 
     def end(begun: int, args: Any, answer: Any, raised: Any) -> None:
-        put(
-            (kind, tids.get(ident()) or own(), begun, now() - begun, -1, -1, -1, -1, -1, -1, -1, -1)
-        )
+        took = now() - begun
+        tid = tids.get(ident()) or native_id()
+        put((kind, tid, begun, took, -1, -1, -1, -1, -1, -1, -1, -1))
 
-    return probe.around(original, begin, end)
+    return probe.wrap(original, begin, end)
 
 
-class Trial:
-    """Stands for a loss whose backward is nothing: what remains is the price of the record."""
+class EmptyLoss:
+    """A loss whose backward does nothing, so that only the cost of a record is measured."""
 
-    def work(self, *_: Any) -> None:
+    def backward(self, *_: Any) -> None:
         return None
 
 
 def trials(
     probe: "Probe",
 ) -> "list[tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]]":
-    """(timed, original, arguments) of what happens once a step: a backward."""
-    if "torch" not in sys.modules or SHELF["presence"].in_worker():
+    """Return (timed, original, arguments) of what happens once per step: a backward."""
+    if "torch" not in sys.modules or MODULES["presence"].in_worker():
         return []
-    one = Trial()
-    return [(timed(probe, one.work, "BACKWARD"), one.work, (one,))]
+    loss = EmptyLoss()
+    return [(timed_call(probe, loss.backward, "BACKWARD"), loss.backward, (loss,))]

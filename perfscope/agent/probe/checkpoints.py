@@ -1,7 +1,7 @@
 """Times checkpoint writes: torch.save, distributed checkpoints, safetensors, fsync.
 
-The patches sit on what those functions call, not on the functions themselves: programs hold, pickle
-and wrap the public ones, and many have imported them by name.
+The patches are on what those functions call, not on the functions themselves: programs hold, pickle
+and wrap the public functions, and many have imported them by name.
 """
 
 import os
@@ -15,26 +15,25 @@ if TYPE_CHECKING:
 
     from perfscope.agent.probe.core import Probe
 
-SHELF: "dict[str, Any]" = globals().get(
-    "SHELF", {}
-)  # the probe's modules by name; put here before this is run
+MODULES: "dict[str, Any]" = globals().get("MODULES", {})  # the probe's other files, set before
 
 TORCH = "torch.serialization"
 WRITERS = ("_open_zipfile_writer_file", "_open_zipfile_writer_buffer")
 DISTRIBUTED = "torch.distributed.checkpoint.state_dict_saver"
-TENSORS = "safetensors.torch"
+SAFETENSORS = "safetensors.torch"
 
 
 def install(probe: "Probe") -> None:
+    """Patch the functions that write checkpoints, now and when they are imported later."""
     if "torch" not in sys.modules:
         return
-    saves = Saves(probe)
-    saves.tick(0)
-    probe.ticks.append(saves.tick)
+    writes = CheckpointWrites(probe)
+    writes.tick(0)
+    probe.ticks.append(writes.tick)
 
 
-class Saves:
-    """The writers that are there; a program that we came with imports the others later."""
+class CheckpointWrites:
+    """Patches the libraries that write checkpoints as the program imports them."""
 
     def __init__(self, probe: "Probe") -> None:
         self.probe = probe
@@ -42,42 +41,41 @@ class Saves:
         self.seen: set[str] = set()
         self.watches = {
             TORCH: self.watch_torch,
-            DISTRIBUTED: lambda: self.time_calls(
-                DISTRIBUTED, "_save_state_dict", "torch.distributed.checkpoint.save"
-            ),
-            TENSORS: self.watch_safetensors,
+            DISTRIBUTED: self.watch_distributed,
+            SAFETENSORS: self.watch_safetensors,
             "os": self.watch_fsync,
         }
 
     def tick(self, now_ns: int) -> None:
         for module, watch in self.watches.items():
-            if module not in self.seen and SHELF["imports"].imported(module) is not None:
+            if module not in self.seen and MODULES["imports"].imported(module) is not None:
                 self.seen.add(module)
                 watch()
 
     def watch_torch(self) -> None:
-        """`torch.save` opens a writer and leaves it again; the old format is written by a
-        function.
-        """
+        """Patch torch.save: it opens and closes a writer, except for the old file format."""
         module = sys.modules[TORCH]
-        code = self.probe.code(("saver", "torch.save"), "saver", "torch.save")
+        code = self.probe.register_name(("saver", "torch.save"), "saver", "torch.save")
         if hasattr(module, "_open_zipfile_writer"):
-            self.put(module, "_open_zipfile_writer", self.began, SHELF["guard"].nothing)
+            self.put(module, "_open_zipfile_writer", self.began, MODULES["guard"].nothing)
         for writer in (getattr(module, name, None) for name in WRITERS):
             if writer is not None and "__exit__" in vars(writer):
-                self.put(writer, "__exit__", kept, lambda *_: self.ended(code))
+                self.put(writer, "__exit__", always, lambda *_: self.ended(code))
         self.time_calls(TORCH, "_legacy_save", "torch.save")
 
+    def watch_distributed(self) -> None:
+        self.time_calls(DISTRIBUTED, "_save_state_dict", "torch.distributed.checkpoint.save")
+
     def watch_safetensors(self) -> None:
-        """`save_file` first copies the tensors, then writes them."""
+        """Patch the steps of `save_file`: it copies the tensors, then writes them."""
         for name in ("_flatten", "_flatten_as_ptr", "serialize_file"):
-            self.time_calls(TENSORS, name, "safetensors.torch.save_file")
+            self.time_calls(SAFETENSORS, name, "safetensors.torch.save_file")
 
     def watch_fsync(self) -> None:
-        """The function itself stands in `posix`, where whoever unpickles it finds it."""
+        """Patch os.fsync; `posix.fsync` stays the original, and is what a pickle refers to."""
         fsync = os.fsync
-        wrapper = SHELF["patches"].Replaced(self.timed(fsync, "os.fsync"), fsync)
-        self.probe.patches.put(os, "fsync", wrapper)
+        timed = self.timed_save(fsync, "os.fsync")
+        self.probe.patches.put(os, "fsync", MODULES["patches"].PicklableWrapper(timed, fsync))
 
     def began(self, args: Any, kwargs: Any) -> None:
         self.open[get_ident()] = (time.monotonic_ns(), path_of(args[0]) if args else None)
@@ -87,51 +85,57 @@ class Saves:
         if first:
             self.record(first, target, code)
 
-    def record(self, first: int, target: str | None, code: int) -> None:
+    def record(self, first: int, target: "str | None", code: int) -> None:
         took, kind = time.monotonic_ns() - first, self.probe.kinds["CHECKPOINT"]
-        row = (kind, get_native_id(), first, took, written(target), code, -1, -1, -1, -1, -1, -1)
+        size = size_of(target)
+        row = (kind, get_native_id(), first, took, size, code, -1, -1, -1, -1, -1, -1)
         self.probe.records.append(row)
 
     def time_calls(self, module: str, name: str, label: str) -> None:
+        """Time the calls of a function, if this version of the module has it."""
         owner = sys.modules[module]
         if hasattr(owner, name):
-            self.probe.patches.put(owner, name, self.timed(getattr(owner, name), label))
+            timed = self.timed_save(getattr(owner, name), label)
+            self.probe.patches.put(owner, name, timed)
 
-    def timed(self, original: "Callable[..., Any]", label: str) -> Any:
-        code = self.probe.code(("saver", label), "saver", label)
+    def timed_save(self, original: "Callable[..., Any]", label: str) -> Any:
+        """Return `original` with a record of each call, under the name `label`."""
+        code = self.probe.register_name(("saver", label), "saver", label)
 
-        def begin(args: Any, kwargs: Any) -> tuple[int, str | None]:
+        def begin(args: Any, kwargs: Any) -> "tuple[int, str | None]":
             target = args[1] if len(args) > 1 else kwargs.get("f", kwargs.get("filename"))
             return time.monotonic_ns(), path_of(target)
 
-        def end(begun: tuple[int, str | None], args: Any, answer: Any, raised: Any) -> None:
+        def end(begun: "tuple[int, str | None]", args: Any, answer: Any, raised: Any) -> None:
             self.record(*begun, code)
 
-        return self.probe.around(original, begin, end)
+        return self.probe.wrap(original, begin, end)
 
     def put(
         self, owner: Any, name: str, begin: "Callable[..., Any]", end: "Callable[..., None]"
     ) -> None:
-        self.probe.patches.put(owner, name, self.probe.around(vars(owner)[name], begin, end))
+        wrapper = self.probe.wrap(vars(owner)[name], begin, end)
+        self.probe.patches.put(owner, name, wrapper)
 
 
-def kept(args: Any, kwargs: Any) -> bool:
-    """Have the end told of."""
+def always(args: Any, kwargs: Any) -> bool:
+    """Return a value that is not None, so that `end` is called."""
     return True
 
 
-def path_of(target: Any) -> str | None:
-    """The path that a plain string or a path of pathlib is; None for anything else, which is
-    neither asked nor kept.
+def path_of(target: Any) -> "str | None":
+    """Return the path if `target` is a plain string or a pathlib path, else None.
+
+    Other objects are not kept, and none of their code runs.
     """
     if type(target) is str:
         return target
     return str(target) if type(target).__module__.startswith("pathlib") else None
 
 
-def written(target: str | None) -> int:
-    """Bytes of the file just written, -1 when it is not a plain path."""
+def size_of(path: "str | None") -> int:
+    """Return the size of the file that was just written, -1 if it is unknown."""
     try:
-        return -1 if target is None else os.stat(target).st_size
+        return -1 if path is None else os.stat(path).st_size
     except (OSError, ValueError):
         return -1

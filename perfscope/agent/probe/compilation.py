@@ -1,11 +1,11 @@
-"""What torch.compile has to do with our patches: what it compiles must hold none of them, and
-nothing may be compiled again.
+"""Keeps the probe's patches away from torch.compile: compiled code must not contain them, and they
+must not cause a recompilation.
 
-Dynamo traces Python functions and guards on the objects that they read. So patches that it could
-meet (*traceable*: at modules, tensors, backward, optimizers) are put in only while nothing in the
-process was handed to it, and they go for good with the first thing that is: `OptimizeContext` is
-made wherever something is compiled, decorated or exported. Optimizers are often left uncompiled
-beside a compiled model; their hooks ask `free_of` and are out while anything is being compiled.
+Dynamo traces Python functions and guards on the objects that they read. So *traceable* patches,
+those that it could meet (on modules, tensors, backward, optimizers), are only put in while the
+process has not used torch.compile. They are removed for good as soon as it does: every compilation,
+decoration or export creates an `OptimizeContext`. Optimizers are often not compiled although the
+model is. Their hooks ask `no_code_reads`, and are removed while something is being compiled.
 """
 
 import sys
@@ -18,163 +18,166 @@ if TYPE_CHECKING:
     from perfscope.agent.probe.core import Probe
     from perfscope.agent.probe.patches import Patch
 
-SHELF: "dict[str, Any]" = globals().get(
-    "SHELF", {}
-)  # the probe's modules by name; put here before this is run
+MODULES: "dict[str, Any]" = globals().get("MODULES", {})  # the probe's other files, set before
 
 QUIET_NS = 1_000_000_000
 
 
 def dynamo(part: str) -> Any:
-    """A module of torch._dynamo, None where the program has not imported it to the end: that takes
-    an optimizer a second.
+    """Return a module of torch._dynamo, None if the program has not imported it completely.
+
+    The probe does not import it: that takes about a second.
     """
-    return SHELF["imports"].imported(f"torch._dynamo.{part}")
+    return MODULES["imports"].imported(f"torch._dynamo.{part}")
 
 
-def used() -> bool:
-    """Whether anything was handed to torch.compile or compiled; True where this torch does not
-    tell.
-    """
+def compile_was_used() -> bool:
+    """Return whether anything was passed to torch.compile, or compiled; True if that is unknown."""
     frames = dynamo("eval_frame")
     if frames is None:
         return False
     backends = getattr(frames, "cached_backends", None)
     if backends is None:
         return True
-    counted = getattr(dynamo("utils"), "counters", {}).get("frames")
-    return (
-        bool(counted)
-        or any(one not in (None, False) for one in tuple(backends.values()))
-        or bool(compiled_codes())
-    )
+    if getattr(dynamo("utils"), "counters", {}).get("frames"):
+        return True
+    if any(backend not in (None, False) for backend in tuple(backends.values())):
+        return True
+    return bool(compiled_codes())
 
 
 def compiled_codes() -> "list[Any]":
-    """The code objects that were compiled, as far as they are still there."""
+    """Return the code objects that were compiled and still exist."""
     seen = getattr(getattr(dynamo("convert_frame"), "input_codes", None), "seen", ())
-    return [code for code in (ref() for ref in tuple(seen)) if code is not None]
+    codes = [reference() for reference in tuple(seen)]
+    return [code for code in codes if code is not None]
 
 
-def free_of(module: str) -> bool:
-    """Whether nothing that was compiled reads the globals of `module`, as far as can be told.
+def no_code_reads(module: str) -> bool:
+    """Return whether no compiled code seems to read the globals of `module`.
 
-    Dynamo puts an alias of a module into the globals of the function that it compiled when that
-    function reaches it, and keeps the code of what it compiled.
+    When a compiled function reaches a module, Dynamo adds an alias of the module to the globals of
+    that function. It also keeps the code objects that it compiled.
     """
     alias = "__import_" + module.replace(".", "_dot_")
-    if any(alias in vars(one) for one in tuple(sys.modules.values()) if type(one) is type(sys)):
-        return False
+    for loaded in tuple(sys.modules.values()):
+        if type(loaded) is type(sys) and alias in vars(loaded):
+            return False
     file = getattr(sys.modules.get(module), "__file__", None)
     return all(code.co_filename != file for code in compiled_codes())
 
 
 class Compilation:
-    """Sees to it that Dynamo meets no patch of ours. `handed_over` is True once anything was handed
-    to it.
-    """
+    """Removes traceable patches before Dynamo meets them; `in_use`: the process uses Dynamo."""
 
     def __init__(self, probe: "Probe") -> None:
         self.probe = probe
-        self.handed_over = used()
+        self.in_use = compile_was_used()
         self.traceable: list[Any] = []
-        self.before: list[Callable[[], None]] = []
-        """Called in the program's thread before anything is compiled."""
+        # Called in the program's thread before anything is compiled.
+        self.before_compiling: list[Callable[[], None]] = []
         self.compiling = False
         self.last_ns = 0
         self.watched: set[str] = set()
-        self.door: Any = None
-        """The patch at `torch.compile`, which is the only way in while Dynamo has not been imported
-        yet.
-        """
-        self.begin = probe.guard.one("compilation began", self.began)
-        self.finish = probe.guard.one("compilation ended", self.ended)
+        # While Dynamo is not imported, torch.compile is the only way to it, so it is patched.
+        self.compile_patch: Any = None
+        self.begin = probe.guard.guarded("compilation began", self.compilation_began)
+        self.finish = probe.guard.guarded("compilation ended", self.compilation_ended)
 
     def put(self, owner: Any, name: str, wrapper: Any) -> "Patch | None":
-        """Put a traceable patch in; None where none may be, or it cannot be set."""
-        if self.handed_over:
+        """Put in a traceable patch; return None if none is allowed or it cannot be set."""
+        if self.in_use:
             return None
         patch = self.probe.patches.put(owner, name, wrapper)
         if patch is not None:
             self.traceable.append(patch)
-        if self.handed_over:  # meanwhile, in another thread
-            self.give_way()
+        if self.in_use:  # since a moment ago, in another thread
+            self.remove_traceable()
         return patch
 
-    def take_back(self, patch: "Patch") -> None:
-        """Take one out that is not wanted any more."""
-        self.probe.patches.take_back(patch)
+    def remove(self, patch: "Patch") -> None:
+        """Remove one traceable patch."""
+        self.probe.patches.remove(patch)
         if patch in self.traceable:
             self.traceable.remove(patch)
 
-    def give_way(self) -> None:
-        """Take the traceable patches out for good."""
-        self.handed_over = True
+    def remove_traceable(self) -> None:
+        """Remove all traceable patches for good."""
+        self.in_use = True
         self.last_ns = time.monotonic_ns()
         while self.traceable:
-            self.probe.patches.take_back(self.traceable.pop())
-        for step in self.before:
-            step()
+            self.probe.patches.remove(self.traceable.pop())
+        for callback in self.before_compiling:
+            callback()
 
-    def began(self, *_: Any) -> None:
+    def compilation_began(self, *_: Any) -> None:
         self.compiling = True
-        self.give_way()
+        self.remove_traceable()
 
-    def ended(self, *_: Any) -> None:
+    def compilation_ended(self, *_: Any) -> None:
         self.compiling = False
         self.last_ns = time.monotonic_ns()
 
-    def quiet(self, now_ns: int) -> bool:
-        """Whether nothing is being compiled and nothing was handed over a moment ago."""
+    def is_quiet(self, now_ns: int) -> bool:
+        """Return whether nothing is being compiled, nor was anything in the last second."""
         return not self.compiling and now_ns - self.last_ns > QUIET_NS
 
-    def tells_of_begins(self) -> bool:
-        """Whether this torch calls us before it compiles."""
-        return hasattr(getattr(dynamo("callback"), "callback_handler", None), "start_callbacks")
+    def has_callbacks(self) -> bool:
+        """Return whether this torch calls the probe before it compiles."""
+        return hasattr(callback_handler(), "start_callbacks")
 
     def tick(self, now_ns: int) -> None:
-        """Look for Dynamo, which the program may import later, and for what it was handed past our
-        patch.
-        """
-        if not self.handed_over and used():
-            self.give_way()
+        """Check for uses of Dynamo that the patches missed, and for a new import of it."""
+        if not self.in_use and compile_was_used():
+            self.remove_traceable()
         self.watch_contexts()
-        self.listen()
+        self.listen_to_compilations()
 
     def watch_contexts(self) -> None:
-        """Be called before anything is handed over."""
-        torch, context = (
-            sys.modules.get("torch"),
-            getattr(dynamo("eval_frame"), "OptimizeContext", None),
-        )
+        """Patch what the program calls before anything is compiled."""
+        torch = sys.modules.get("torch")
+        context = getattr(dynamo("eval_frame"), "OptimizeContext", None)
+        put = self.probe.patches.put
         if context is not None and "context" not in self.watched:
             self.watched.add("context")
-            self.probe.patches.put(context, "__init__", self.giving_way(vars(context)["__init__"]))
-            if self.door is not None:
-                self.probe.patches.take_back(self.door)
+            put(context, "__init__", self.removing_first(vars(context)["__init__"]))
+            if self.compile_patch is not None:
+                self.probe.patches.remove(self.compile_patch)
         elif torch is not None and not self.watched and hasattr(torch, "compile"):
             self.watched.add("compile")
-            self.door = self.probe.patches.put(torch, "compile", self.giving_way(torch.compile))
+            self.compile_patch = put(torch, "compile", self.removing_first(torch.compile))
 
-    def giving_way(self, original: "Callable[..., Any]") -> Any:
+    def removing_first(self, original: "Callable[..., Any]") -> Any:
+        """Return `original`, which removes the traceable patches before it begins."""
+
         def begin(args: Any, kwargs: Any) -> None:
-            self.give_way()
+            self.remove_traceable()
 
-        return self.probe.around(original, begin, SHELF["guard"].nothing)
+        return self.probe.wrap(original, begin, MODULES["guard"].nothing)
 
-    def listen(self) -> None:
-        """Be called when a compilation begins and ends; `torch._dynamo.reset` forgets whom to
-        call.
-        """
-        handler = getattr(dynamo("callback"), "callback_handler", None)
-        for name, ours in (("start_callbacks", self.begin), ("end_callbacks", self.finish)):
-            known = getattr(handler, name, None)
-            if type(known) is list and ours not in known:
-                known.append(ours)
+    def listen_to_compilations(self) -> None:
+        """Register callbacks with Dynamo, again after `torch._dynamo.reset` has removed them."""
+        for callbacks, callback in self.callback_lists():
+            if callback not in callbacks:
+                callbacks.append(callback)
 
     def stop_listening(self) -> None:
-        handler = getattr(dynamo("callback"), "callback_handler", None)
-        for name, ours in (("start_callbacks", self.begin), ("end_callbacks", self.finish)):
-            known = getattr(handler, name, None)
-            if type(known) is list and ours in known:
-                known.remove(ours)
+        """Remove the callbacks from Dynamo."""
+        for callbacks, callback in self.callback_lists():
+            if callback in callbacks:
+                callbacks.remove(callback)
+
+    def callback_lists(self) -> "list[tuple[list[Any], Callable[..., Any]]]":
+        """Return (Dynamo's list of callbacks, our callback) for begin and end."""
+        handler = callback_handler()
+        found = []
+        for name, callback in (("start_callbacks", self.begin), ("end_callbacks", self.finish)):
+            callbacks = getattr(handler, name, None)
+            if type(callbacks) is list:
+                found.append((callbacks, callback))
+        return found
+
+
+def callback_handler() -> Any:
+    """Return Dynamo's registry of callbacks, None if it has none or is not imported."""
+    return getattr(dynamo("callback"), "callback_handler", None)

@@ -1,9 +1,9 @@
-"""Times the calls of what torch.compile made, where anything was compiled: there no module may be
-touched.
+"""Times the calls of compiled functions, in programs that use torch.compile.
 
-Whatever way it is called (a compiled function, an OptimizedModule, `Module.compile()`), Dynamo sets
-its frame evaluation before and sets it back behind. Both go through functions of its own module
-that no compiled code holds or guards on: those are watched.
+Modules must not be patched there. However it is called (a compiled function, an OptimizedModule,
+`Module.compile()`), Dynamo sets its frame evaluation before the call and restores it after the
+call. It does so through two functions of its own module that no compiled code holds or guards on,
+and these are patched.
 """
 
 import sys
@@ -18,22 +18,20 @@ if TYPE_CHECKING:
 
     from perfscope.agent.probe.core import Probe
 
-SHELF: "dict[str, Any]" = globals().get(
-    "SHELF", {}
-)  # the probe's modules by name; put here before this is run
+MODULES: "dict[str, Any]" = globals().get("MODULES", {})  # the probe's other files, set before
 
-BEFORE, BEHIND = "_callback_from_stance", "_maybe_set_eval_frame"
+CHOOSE_CALLBACK, SET_CALLBACK = "_callback_from_stance", "_maybe_set_eval_frame"
 CALLERS = ("compile_wrapper", "_fn")
 FRAMES_TO_LOOK_UP = 8
+# From `called_from_dynamo` up to the caller of the patched function: itself, the method that calls
+# it, its guard, the wrapper, then the caller.
 FRAMES_BETWEEN = 4
-"""This function, the one of ours that asks it, its guard, the wrapper; then the function that
-called.
-"""
 
 
 def install(probe: "Probe") -> None:
+    """Time the calls once anything is compiled."""
     torch = sys.modules.get("torch")
-    if torch is None or SHELF["presence"].in_worker():
+    if torch is None or MODULES["presence"].in_worker():
         return
     calls = CompiledCalls(probe, torch)
     calls.tick(0)
@@ -41,95 +39,93 @@ def install(probe: "Probe") -> None:
 
 
 class CompiledCalls:
-    """The outermost calls of compiled functions, one record each. One compiled function is one
-    callback of Dynamo's.
-    """
+    """Records the outermost calls of compiled functions; each of them has a callback of Dynamo."""
 
     def __init__(self, probe: "Probe", torch: Any) -> None:
         self.probe, self.torch = probe, torch
         self.known: dict[int, tuple[int, Callable[[], Any]]] = {}
+        # By thread: the calls that are under way, outermost first; None for a nested one.
         self.begun: dict[int, list[tuple[int, int, int] | None]] = {}
-        """By thread: the calls that are under way, outermost first; None for one within another."""
         self.entering: set[int] = set()
         self.placed = False
 
     def tick(self, now_ns: int) -> None:
-        frames = SHELF["compilation"].dynamo("eval_frame")
-        if self.placed or not self.probe.compilation.handed_over or frames is None:
+        frames = MODULES["compilation"].dynamo("eval_frame")
+        if self.placed or not self.probe.compilation.in_use or frames is None:
             return
         self.placed = True
-        if hasattr(frames, BEFORE) and hasattr(frames, BEHIND):
-            for name, begin in ((BEFORE, self.before), (BEHIND, self.behind)):
-                self.probe.patches.put(
-                    frames,
-                    name,
-                    self.probe.around(vars(frames)[name], begin, SHELF["guard"].nothing),
-                )
+        if not hasattr(frames, CHOOSE_CALLBACK) or not hasattr(frames, SET_CALLBACK):
+            return
+        nothing = MODULES["guard"].nothing
+        for name, begin in (
+            (CHOOSE_CALLBACK, self.callback_is_chosen),
+            (SET_CALLBACK, self.callback_is_set),
+        ):
+            wrapper = self.probe.wrap(vars(frames)[name], begin, nothing)
+            self.probe.patches.put(frames, name, wrapper)
 
-    def before(self, args: Any, kwargs: Any) -> None:
-        """Dynamo is asked what to evaluate frames with from now on."""
-        here, callback = get_ident(), args[0]
-        self.entering.add(here)
+    def callback_is_chosen(self, args: Any, kwargs: Any) -> None:
+        """A call begins: Dynamo chooses the callback that evaluates its frames."""
+        thread, callback = get_ident(), args[0]
+        self.entering.add(thread)
         if not called_from_dynamo():
             return
-        under_way = self.begun.setdefault(here, [])
-        if callback is None or callback is False or any(under_way):
-            under_way.append(None)
+        calls = self.begun.setdefault(thread, [])
+        if callback is None or callback is False or any(calls):
+            calls.append(None)
             return
         if id(callback) not in self.known:
-            self.learn(callback, sys._getframe())
+            self.register(callback, sys._getframe())
         for began in self.probe.forward_began:
             began()
-        under_way.append((id(callback), time.monotonic_ns(), get_native_id()))
+        calls.append((id(callback), time.monotonic_ns(), get_native_id()))
 
-    def behind(self, args: Any, kwargs: Any) -> None:
-        """It is set: on the way in, right after it was asked for, or on the way out, to what it was
-        before.
-        """
-        here = get_ident()
-        if here in self.entering:
-            self.entering.discard(here)
-        elif self.begun.get(here) and called_from_dynamo():
-            call = self.begun[here].pop()
+    def callback_is_set(self, args: Any, kwargs: Any) -> None:
+        """Dynamo sets the callback: at the begin right after choosing it, and again at the end."""
+        thread = get_ident()
+        if thread in self.entering:
+            self.entering.discard(thread)
+        elif self.begun.get(thread) and called_from_dynamo():
+            call = self.begun[thread].pop()
             if call is not None:
-                self.finish(*call)
+                self.record(*call)
 
-    def finish(self, key: int, first: int, tid: int) -> None:
+    def record(self, key: int, first: int, tid: int) -> None:
         took = time.monotonic_ns() - first
         code, module = self.known[key]
         training = 1 if vars(module() or self).get("training") is True else 0
         grad = 1 if self.torch.is_grad_enabled() else 0
         kind = self.probe.kinds["FORWARD"]
-        self.probe.records.append(
-            (kind, tid, first, took, code, training, grad, -1, -1, -1, -1, -1)
-        )
+        row = (kind, tid, first, took, code, training, grad, -1, -1, -1, -1, -1)
+        self.probe.records.append(row)
 
-    def learn(self, callback: Any, frame: "FrameType | None") -> None:
-        """Find out what a callback stands for: the frame that asks for it knows the function that
-        was compiled.
-        """
+    def register(self, callback: Any, frame: "FrameType | None") -> None:
+        """Name a callback after its compiled function, which the frame that uses it refers to."""
         function = compiled_function(frame)
         module = getattr(function, "__self__", None)
         is_module = isinstance(module, self.torch.nn.Module)
-        name = (
-            type(module).__name__ if is_module else str(getattr(function, "__name__", "compiled"))
-        )
-        code = self.probe.code(("module", id(callback)), "module", name)
+        name = str(getattr(function, "__name__", "compiled"))
+        if is_module:
+            name = type(module).__name__
+        code = self.probe.register_name(("module", id(callback)), "module", name)
         self.known[id(callback)] = (code, weakref.ref(module) if is_module else lambda: None)
 
 
 def called_from_dynamo() -> bool:
-    """Whether the call that we were called around stands in what Dynamo made of a function: one way
-    in, one way out.
+    """Return whether a function that Dynamo made called the patched function.
+
+    Such a function calls it once at its begin and once at its end.
     """
     return sys._getframe(FRAMES_BETWEEN).f_code.co_name in CALLERS
 
 
 def compiled_function(frame: "FrameType | None") -> Any:
+    """Return the function that Dynamo compiled, by the frame that it made; None if unknown."""
     for _ in range(FRAMES_TO_LOOK_UP):
         if frame is None:
             return None
-        if frame.f_code.co_name in CALLERS and frame.f_code.co_filename.endswith("eval_frame.py"):
+        code = frame.f_code
+        if code.co_name in CALLERS and code.co_filename.endswith("eval_frame.py"):
             return frame.f_locals.get("fn")
         frame = frame.f_back
     return None

@@ -1,6 +1,4 @@
-"""The connection to the agent: who listens is checked, frames go out, heartbeats and orders come
-in.
-"""
+"""The probe's end of the connection to the agent: frames go out, heartbeats and orders come in."""
 
 from __future__ import annotations
 
@@ -16,25 +14,24 @@ PENDING_LIMIT_BYTES = 8 << 20
 CONNECTS_WITHIN_S = 20
 
 
-class Line:
-    """The connection to the agent: frames out, heartbeats in; never blocks, drops and counts when
-    full.
-    """
+class AgentLine:
+    """The connection to the agent. It never blocks; what does not fit is dropped and counted."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
         self.pending = bytearray()
         self.dropped = 0
-        self.heard_s = time.monotonic()
+        self.heartbeat_s = time.monotonic()
         self.open = True
-        self.told_to_leave = False
-        # windows of the profiler: from which step on, how many events at most, was all closed at
-        # the end of the last (0, 1)
-        self.asked: list[tuple[int, int, int]] = []
+        self.must_leave = False
+        # Requested profiling windows: (optimizer step to begin after, most events, 1 if nothing
+        # was open at the end of the last window).
+        self.window_orders: list[tuple[int, int, int]] = []
 
     def add(self, kind: bytes, payload: bytes, records: int = 0) -> None:
-        """Queue a frame for the next push: each system call lets go of the interpreter and has to
-        get it back.
+        """Queue a frame for the next `push`.
+
+        Frames are sent together, because each system call releases the GIL and has to get it back.
         """
         if len(self.pending) + len(payload) > PENDING_LIMIT_BYTES:
             self.dropped += max(records, 1)
@@ -42,15 +39,16 @@ class Line:
         self.pending += struct.pack("<cI", kind, len(payload)) + payload
 
     def add_notes(self, notes: list[dict[str, Any]]) -> None:
-        """Queue small messages."""
+        """Queue notes; `agent.delivery.probe_notes` lists their types."""
         self.add(b"J", encoded(notes))
 
     def send_notes(self, notes: list[dict[str, Any]]) -> None:
-        """Queue small messages and send what can be sent now."""
+        """Queue notes and send what can be sent now."""
         self.add_notes(notes)
         self.push()
 
     def push(self) -> None:
+        """Send what is queued, as far as possible now."""
         try:
             while self.pending:
                 sent = self.connection.send(self.pending)
@@ -60,35 +58,37 @@ class Line:
         except OSError:
             self.open = False
 
-    def listen(self) -> None:
+    def receive_orders(self) -> None:
+        """Read what the agent has sent: heartbeats, window orders (W), the order to leave (L)."""
         try:
-            heard = self.connection.recv(4096)
+            received = self.connection.recv(4096)
         except BlockingIOError:
             return
         except OSError:
-            heard = b""
-        self.open = self.open and (
-            bool(heard) or self.told_to_leave
-        )  # at the program's end we close our own ear
-        self.told_to_leave = self.told_to_leave or b"L" in heard
-        for order in heard.split(b"W")[1:]:
-            at, events, closed = order.partition(b";")[0].split(b",")
-            self.asked.append((int(at), int(events), int(closed)))
-        self.heard_s = time.monotonic()
+            received = b""
+        # At the end of the program we shut down our receiving side: that is no lost connection.
+        self.open = self.open and (bool(received) or self.must_leave)
+        self.must_leave = self.must_leave or b"L" in received
+        for order in received.split(b"W")[1:]:
+            step, events, closed = order.partition(b";")[0].split(b",")
+            self.window_orders.append((int(step), int(events), int(closed)))
+        self.heartbeat_s = time.monotonic()
 
-    def hand_over(self, note: dict[str, Any], file: int) -> bool:
-        """Send a note together with an open file (-1: none), which is closed here. False while the
-        line is full.
+    def send_with_file(self, note: dict[str, Any], file: int) -> bool:
+        """Send a note with an open file (-1: none), which is closed here.
+
+        Returns False, and does nothing, while other data is still queued.
         """
         if self.pending and self.open:
             return False
-        payload = encoded([note | {"file": file >= 0}])
+        payload = encoded([{**note, "has_file": file >= 0}])
         frame = struct.pack("<cI", b"J", len(payload)) + payload
-        rights = (
-            [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", file))] if file >= 0 else []
-        )
+        ancillary = []
+        if file >= 0:
+            ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", file))]
         try:
-            self.pending += frame[self.connection.sendmsg([frame], rights) :]
+            sent = self.connection.sendmsg([frame], ancillary)
+            self.pending += frame[sent:]
         except BlockingIOError:
             return False
         except OSError:
@@ -98,17 +98,18 @@ class Line:
         return True
 
     def alive(self) -> bool:
-        return self.open and not self.told_to_leave and time.monotonic() - self.heard_s < LEASE_S
+        """Return whether the probe may stay: the agent is alive and has not sent it away."""
+        has_lease = time.monotonic() - self.heartbeat_s < LEASE_S
+        return self.open and not self.must_leave and has_lease
 
 
 def connect(config: dict[str, Any]) -> socket.socket:
-    """Call the agent. Raises OSError when nobody listens, or somebody else does."""
+    """Connect to the agent. Raises OSError if nobody listens, or another process does."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # A blocking connect waits for its turn when many others call; with a timeout of Python's it
-    # would be refused at once.
-    connection.setsockopt(
-        socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", CONNECTS_WITHIN_S, 0)
-    )
+    # A blocking connect waits when many others connect at the same time. With a timeout set in
+    # Python it would be refused at once.
+    timeout = struct.pack("ll", CONNECTS_WITHIN_S, 0)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
     try:
         connection.connect("\0" + config["address"])
     except OSError:
@@ -122,21 +123,20 @@ def connect(config: dict[str, Any]) -> socket.socket:
 
 
 def is_listener(connection: socket.socket, expected: dict[str, int]) -> bool:
-    """Return whether the process at the other end is the agent that our configuration came from."""
+    """Return whether the process at the other end is the agent that sent our configuration."""
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     pid, uid, _ = struct.unpack("3i", credentials)
     if (pid, uid) != (expected["pid"], expected["uid"]):
         return False
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            start = int(file.read().rpartition(b")")[2].split()[19])
+            after_name = file.read().rpartition(b")")[2]
+        start = int(after_name.split()[19])
     except (OSError, ValueError, IndexError):
-        return True  # not visible from here: only the pid and the user are known
+        return True  # not visible in this process: only the pid and the user are known
     return expected["start"] in (0, start)
 
 
 def encoded(notes: list[dict[str, Any]]) -> bytes:
-    """Return JSON; what is not valid Unicode (a path in another encoding) becomes question
-    marks.
-    """
+    """Return notes as JSON; what is not valid Unicode (some paths) becomes question marks."""
     return json.dumps(notes, ensure_ascii=False).encode("utf-8", "replace")

@@ -1,13 +1,13 @@
-"""Whether CUDA or ROCm allow a window of torch's profiler now.
+"""Whether CUDA or ROCm allows a window of torch's profiler now.
 
-Before CUDA is initialized a window would be one of the CPU only, and the first session decides for
-the life of the process whether Kineto can record kernels: later windows, and the program's own
+Before CUDA is initialized a window would record only the CPU. And the first session decides for the
+life of the process whether Kineto can record kernels: later windows, and the program's own
 profiles, would have none.
 
-While a CUDA graph is captured no window begins or ends. torch keeps no flag that another thread can
+While a CUDA graph is captured no window begins or ends. torch has no flag that another thread can
 read: the state of a capture belongs to a stream, and any library may capture on a stream of its
-own. So the two Python methods that begin and end a capture count. They are never traced by
-torch.compile, and a capture that began before the probe came is not seen.
+own. So the calls of the two Python methods that begin and end a capture are counted. torch.compile
+never traces them. A capture that began before the probe was installed is not seen.
 
 Graphs that were captured before the first session crash or hang in CUDA older than 12.4 (pytorch
 #75504, #107744, #135003).
@@ -24,10 +24,19 @@ OLDEST_WITH_GRAPHS = (12, 4)
 DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 VISIBLE = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 HIDDEN = ("", "-1", "NoDevFiles")
+GRAPHS_IN_OLD_CUDA = (
+    "CUDA {} is older than 12.4, where programs with CUDA graphs crash or hang in torch's profiler;"
+    " this program {} CUDA graphs"
+)
+CAPTURING = "a CUDA graph is being captured"
+NOT_INITIALIZED = (
+    "CUDA is not initialized yet: after a window now, torch's profiler could not record kernels any"
+    " more"
+)
 
 
 class CudaState:
-    """The state of CUDA in this process, as far as windows depend on it."""
+    """The state of CUDA in this process that windows depend on."""
 
     def __init__(self, torch: Any) -> None:
         self.torch = torch
@@ -43,18 +52,18 @@ class CudaState:
         if not self.built or owner is None:
             return
         for name, begin, end in (
-            ("capture_begin", self.capture_begins, self.capture_begun),
+            ("capture_begin", self.capture_begins, self.capture_began),
             ("capture_end", self.capture_ends, self.capture_ended),
         ):
             if name in vars(owner):
-                probe.patches.put(owner, name, probe.around(vars(owner)[name], begin, end))
+                probe.patches.put(owner, name, probe.wrap(vars(owner)[name], begin, end))
 
     def capture_begins(self, args: Any, kwargs: Any) -> bool:
         self.captured = True
         self.captures += 1
         return True
 
-    def capture_begun(self, _begun: bool, args: Any, answer: Any, raised: Any) -> None:
+    def capture_began(self, _begun: bool, args: Any, answer: Any, raised: Any) -> None:
         if raised is not None:
             self.capture_ended(True, args, answer, raised)
 
@@ -62,39 +71,37 @@ class CudaState:
         return True
 
     def capture_ended(self, _begun: bool, args: Any, answer: Any, raised: Any) -> None:
-        """Count down; not below zero, as the capture may have begun before we came."""
+        """Count down, but not below zero: the capture may have begun before the probe was here."""
         self.captures = max(self.captures - 1, 0)
 
-    def refusal(self) -> str | None:
-        """Return why this process gets no window at all."""
+    def refusal(self) -> "str | None":
+        """Return why this process never gets a window, None if it may get one."""
         if self.version is None or not (self.graphs_unknown or self.captured):
             return None
-        version = tuple(int(part) for part in str(self.version).split(".")[:2] if part.isdecimal())
+        numbers = str(self.version).split(".")[:2]
+        version = tuple(int(number) for number in numbers if number.isdecimal())
         if not version or version >= OLDEST_WITH_GRAPHS:
             return None
-        return (
-            f"CUDA {self.version} is older than 12.4: programs with CUDA graphs crash or hang in"
-            " torch's profiler there, and whether this one captured graphs is "
-            + ("certain" if self.captured else "not known")
-        )
+        certainty = "captured" if self.captured else "may have captured"
+        return GRAPHS_IN_OLD_CUDA.format(self.version, certainty)
 
-    def not_yet(self) -> str | None:
-        """Return why no window can begin or end at this moment."""
+    def not_yet(self) -> "str | None":
+        """Return why no window can begin or end at this moment, None if it can."""
         if not self.built:
             return None
         if self.captures:
-            return "a CUDA graph is being captured"
-        if not self.torch.cuda.is_initialized() and device_visible():
-            return (
-                "CUDA is not initialized yet: a window now would leave torch's profiler without"
-                " kernels for good"
-            )
+            return CAPTURING
+        if not self.torch.cuda.is_initialized() and device_is_visible():
+            return NOT_INITIALIZED
         return None
 
 
-def device_visible() -> bool:
-    """Return whether this process can use a device. Asks neither the driver nor torch: that would
-    initialize CUDA.
+def device_is_visible() -> bool:
+    """Return whether this process can use a device.
+
+    It does not ask the driver or torch, which would initialize CUDA.
     """
     chosen = [os.environ[name] for name in VISIBLE if name in os.environ]
-    return not any(one in HIDDEN for one in chosen) and any(map(os.path.exists, DEVICES))
+    if any(value in HIDDEN for value in chosen):
+        return False
+    return any(map(os.path.exists, DEVICES))

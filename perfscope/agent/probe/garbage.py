@@ -1,10 +1,10 @@
-"""Times garbage collections through gc.callbacks, without losing an exception of the user's on the
-way.
+"""Times garbage collections through gc.callbacks, without losing an exception of the program.
 
-A signal handler of the user's may run, and raise, inside our callback, where the interpreter
-swallows exceptions: they go to sys.unraisablehook. Those are kept and raised again in the thread
-they belong to. While that is under way the callback is out: in a loop that does little but collect,
-every bytecode at which the exception could arrive would be the callback's own.
+A signal handler of the program may run, and raise, inside our callback. The interpreter does not
+propagate exceptions from there but passes them to sys.unraisablehook. So that hook is patched: it
+keeps such an exception, and the probe raises it again in the thread where it occurred. Meanwhile
+the callback is removed: in a loop that does little but collect garbage, the exception could
+otherwise arrive inside the callback every time.
 """
 
 import gc
@@ -21,91 +21,79 @@ if TYPE_CHECKING:
 
     from perfscope.agent.probe.core import Probe
 
-SHELF: "dict[str, Any]" = globals().get(
-    "SHELF", {}
-)  # the probe's modules by name; put here before this is run
+MODULES: "dict[str, Any]" = globals().get("MODULES", {})  # the probe's other files, set before
 
 SHORTEST_NS = 50_000
+LATE_EXCEPTIONS_S = 0.02
 
 
 def install(probe: "Probe") -> None:
+    """Add the callback and the patched unraisablehook."""
     ctypes = sys.modules.get("ctypes")
     if ctypes is None:
-        return  # torch brings it along; without it a caught exception could not be given back
+        return  # torch imports it; without it a caught exception could not be raised again
     caught: SimpleQueue[tuple[int, BaseException]] = SimpleQueue()
-    callback = probe.guard.one("gc callback", timer(probe))
-    probe.patches.put(sys, "unraisablehook", catcher(probe, sys.unraisablehook, callback, caught))
-    returning = Returning(callback, caught, ctypes)
-    returning.install()
-    probe.undo.append(returning.finish)
-    probe.ticks.append(returning.tick)
+    callback = probe.guard.guarded("gc callback", collection_timer(probe))
+    hook = catching_hook(probe, sys.unraisablehook, callback, caught)
+    probe.patches.put(sys, "unraisablehook", hook)
+    gc_callback = GcCallback(callback, caught, ctypes)
+    gc_callback.add()
+    probe.undo.append(gc_callback.finish)
+    probe.ticks.append(gc_callback.tick)
 
 
-def timer(probe: "Probe") -> "Callable[[str, dict[str, int]], None]":
-    kind, put, now, own = probe.kinds["GC"], probe.records.append, time.monotonic_ns, get_native_id
-    began, live = [0], probe.live
+def collection_timer(probe: "Probe") -> "Callable[[str, dict[str, int]], None]":
+    """Return a callback for gc.callbacks that records each collection of SHORTEST_NS or more."""
+    kind, put, now = probe.kinds["GC"], probe.records.append, time.monotonic_ns
+    native_id, live = get_native_id, probe.live
+    began = [0]
 
-    def collection(phase: str, info: dict[str, int]) -> None:
+    def on_collection(phase: str, info: dict[str, int]) -> None:
         if not live[0]:
-            return  # in a child that was forked behind Python's back
+            return  # in a child that a C library forked
         if phase == "start":
             began[0] = now()
             return
         took = now() - began[0]
         if began[0] and took >= SHORTEST_NS:
-            put(
-                (
-                    kind,
-                    own(),
-                    began[0],
-                    took,
-                    info["generation"],
-                    info["collected"],
-                    -1,
-                    -1,
-                    -1,
-                    -1,
-                    -1,
-                    -1,
-                )
-            )
+            values = (info["generation"], info["collected"], -1, -1, -1, -1, -1, -1)
+            put((kind, native_id(), began[0], took, *values))
         began[0] = 0
 
-    return collection
+    return on_collection
 
 
-def catcher(
+def catching_hook(
     probe: "Probe",
     original: "Callable[[Any], Any]",
     callback: Any,
     caught: "SimpleQueue[tuple[int, BaseException]]",
 ) -> "Callable[[Any], Any]":
-    """An unraisablehook that keeps what was raised in `callback` and passes on all else."""
-    live, outlived = probe.live, probe.outlived
+    """Return an unraisablehook that keeps what was raised in `callback`, and forwards the rest."""
+    live, clean_up = probe.live, probe.clean_up
 
     def unraisablehook(unraisable: Any) -> Any:
         if not live[0]:
-            outlived()
+            clean_up()
         if unraisable.object is not callback:
             return original(unraisable)
         caught.put((get_ident(), unraisable.exc_value or unraisable.exc_type()))
         return None
 
-    SHELF["patches"].named_as(unraisablehook, original)
+    MODULES["patches"].copy_names(unraisablehook, original)
     return unraisablehook
 
 
-def placeholder(place: int) -> bool:
-    """Whether a placeholder of ours stands there in gc.callbacks: a function of the interpreter
-    that does nothing.
-    """
+def is_placeholder(place: int) -> bool:
+    """Return whether gc.callbacks has our placeholder there: a built-in that does nothing."""
     known: Any = gc.callbacks[place]
     return type(known) is BuiltinMethodType and known.__name__ == "get" and known.__self__ == {}
 
 
-class Returning:
-    """Gives caught exceptions back, on our own thread: a tick to take the callback out, a tick to
-    raise, a tick to resume.
+class GcCallback:
+    """Our callback in gc.callbacks, and the exceptions of the program that it caught.
+
+    To raise an exception again takes three ticks: remove the callback, raise, add it again.
     """
 
     def __init__(
@@ -114,53 +102,52 @@ class Returning:
         self.callback, self.caught, self.ctypes = callback, caught, ctypes
         self.pid = os.getpid()
 
-    def install(self) -> None:
-        """Put the callback in: where an earlier one of ours has left its place, else at the end."""
+    def add(self) -> None:
+        """Add the callback, in the place of an earlier placeholder or at the end."""
         for place in range(len(gc.callbacks)):
-            if placeholder(place):
+            if is_placeholder(place):
                 gc.callbacks[place] = self.callback
                 return
         gc.callbacks.append(self.callback)
 
     def remove(self) -> None:
-        """Take the callback out. The interpreter walks over the list by number, and a shorter list
-        would make it skip one of the program's own: where those stand behind ours a placeholder is
-        left, for the next callback of ours.
+        """Remove the callback.
+
+        The interpreter iterates over the list by index, so a shorter list would make it skip a
+        callback of the program. If some follow ours, a placeholder takes our place.
         """
         for place, known in enumerate(gc.callbacks):
             if known is self.callback:
                 gc.callbacks[place] = {}.get  # type: ignore[assignment]
-        while gc.callbacks and placeholder(len(gc.callbacks) - 1):
+        while gc.callbacks and is_placeholder(len(gc.callbacks) - 1):
             gc.callbacks.pop()
 
     def tick(self, now_ns: int) -> None:
         if self.callback not in gc.callbacks:
             if self.caught.empty():
-                self.install()
+                self.add()
             else:
-                self.give_back()
+                self.raise_again()
         elif not self.caught.empty():
             self.remove()
 
     def finish(self) -> None:
-        """On leaving: nothing may stay behind, neither the callback nor what it caught, which is
-        not a forked child's.
-        """
+        """Remove the callback for good, and raise what it caught, except in a forked child."""
         self.remove()
         if os.getpid() != self.pid:
             return
-        time.sleep(0.02)
+        time.sleep(LATE_EXCEPTIONS_S)
         while not self.caught.empty():
-            self.give_back()
+            self.raise_again()
 
-    def give_back(self) -> None:
-        """The interpreter takes only a class, so it gets one whose instance is the very
-        exception.
+    def raise_again(self) -> None:
+        """Raise a caught exception in its thread.
+
+        The interpreter accepts only a class there, so it gets one whose instance is that exception.
         """
         ident, exception = self.caught.get_nowait()
-        again = type(
-            type(exception).__name__, (type(exception),), {"__new__": lambda *_: exception}
-        )
+        members = {"__new__": lambda *_: exception}
+        raising_class = type(type(exception).__name__, (type(exception),), members)
         self.ctypes.pythonapi.PyThreadState_SetAsyncExc(
-            self.ctypes.c_ulong(ident), self.ctypes.py_object(again)
+            self.ctypes.c_ulong(ident), self.ctypes.py_object(raising_class)
         )

@@ -1,9 +1,8 @@
-"""The one place inside the target where what our own code raises is caught: counted, told, and that
-code is not called again.
+"""The only place in the target that catches exceptions of the probe.
 
-What the program raises passes: KeyboardInterrupt, and what a signal handler of the program, or
-another of its threads (PyThreadState_SetAsyncExc), raises while code of ours happens to run in its
-thread.
+A function of the probe that fails is reported and not called again. Exceptions of the program pass:
+KeyboardInterrupt, and what a signal handler or another thread (PyThreadState_SetAsyncExc) raises
+while code of the probe runs in that thread.
 """
 
 import signal
@@ -15,30 +14,29 @@ if TYPE_CHECKING:
     from types import CodeType
 
 OWN_FILE = "<perfscope "
+MOST_NESTED_CALLABLES = 8
 
 
 def nothing(*_: Any) -> None:
-    """Stands for a function of ours that has failed, or where nothing is to be done."""
+    """Do nothing, in the place of a function that has failed or is not needed."""
 
 
 class Guard:
-    """`tell` is given a note for each function that failed."""
+    """Makes functions of the probe safe to call; `send_note` reports each that fails."""
 
-    def __init__(self, tell: "Callable[[dict[str, Any]], None]") -> None:
-        self.tell = tell
+    def __init__(self, send_note: "Callable[[dict[str, Any]], None]") -> None:
+        self.send_note = send_note
+        # No code of the program runs on the probe's own thread, so every exception there is ours.
         self.own_thread = 0
-        """On our own thread nothing of the program's runs, so all that is raised there is ours."""
 
-    def one(self, name: str, function: "Callable[..., Any]") -> "Callable[..., Any]":
-        """Return `function` made safe to call in a thread of the program's: None when it failed,
-        now or before.
-        """
-        return self.together(name, function)[0]
+    def guarded(self, name: str, function: "Callable[..., Any]") -> "Callable[..., Any]":
+        """Return `function` made safe: once it has failed, it does nothing and returns None."""
+        return self.guarded_together(name, function)[0]
 
-    def together(self, name: str, *functions: "Callable[..., Any]") -> "list[Callable[..., Any]]":
-        """Return functions that belong together, made safe: when one of them fails none of them is
-        called again.
-        """
+    def guarded_together(
+        self, name: str, *functions: "Callable[..., Any]"
+    ) -> "list[Callable[..., Any]]":
+        """Return the functions made safe: once one has failed, none of them is called again."""
         called = list(functions)
 
         def safe(place: int) -> "Callable[..., Any]":
@@ -57,29 +55,23 @@ class Guard:
         return [safe(place) for place in range(len(functions))]
 
     def report(self, name: str, raised: Exception) -> None:
-        """Report a failure by the class of its exception: the text could hold something of the
-        program's.
-        """
-        self.tell({"failed": name, "error": type(raised).__name__})
+        """Report the class of an exception; its text could contain data of the program."""
+        self.send_note({"note": "failed", "name": name, "error": type(raised).__name__})
 
 
-class Guarded(list):  # type: ignore[type-arg]
-    """Functions of ours that are called one after the other; each is guarded by itself from when it
-    is added.
-    """
+class GuardedList(list):  # type: ignore[type-arg]
+    """Functions of the probe that are called one after another; `append` guards each."""
 
     def __init__(self, guard: Guard, name: str) -> None:
         super().__init__()
         self.guard, self.name = guard, name
 
     def append(self, function: "Callable[..., Any]") -> None:
-        super().append(self.guard.one(self.name, function))
+        super().append(self.guard.guarded(self.name, function))
 
 
 def from_the_program(raised: BaseException) -> bool:
-    """Whether it was not our code that raised this, nor what our code called, but the program
-    itself in the middle of it.
-    """
+    """Return whether the program raised this exception, and not the probe or what it called."""
     handlers = codes_of_handlers()
     step = raised.__traceback__
     while step is not None:
@@ -87,27 +79,31 @@ def from_the_program(raised: BaseException) -> bool:
         if last in handlers:
             return True
         step = step.tb_next
-    here = raised.__traceback__ is None or last.co_filename.startswith(OWN_FILE)
-    # what our code can raise by itself are the interpreter's own exceptions, and it waits for
-    # nothing
-    return here and (type(raised).__module__ != "builtins" or type(raised) is TimeoutError)
+    in_probe = raised.__traceback__ is None or last.co_filename.startswith(OWN_FILE)
+    # The probe's own code raises only exceptions of the interpreter, and never times out. Any other
+    # exception that begins in it was injected.
+    is_foreign = type(raised).__module__ != "builtins" or type(raised) is TimeoutError
+    return in_probe and is_foreign
 
 
 def codes_of_handlers() -> "set[CodeType]":
     """Return the code of every signal handler written in Python."""
     handlers = [signal.getsignal(number) for number in signal.valid_signals()]
-    codes = [code_of(one) for one in handlers if callable(one)]
-    return {one for one in codes if one is not None}
+    codes = [code_of(handler) for handler in handlers if callable(handler)]
+    return {code for code in codes if code is not None}
 
 
 def code_of(handler: Any) -> "CodeType | None":
-    """Return the code that runs when `handler` is called: of a function, a method, a partial or an
-    object with __call__.
+    """Return the code that a call of `handler` runs.
+
+    `handler` is a function, a method, a partial, or an object with __call__.
     """
-    for _ in range(8):
+    for _ in range(MOST_NESTED_CALLABLES):
         code = getattr(handler, "__code__", None)
         if code is not None:
             return code  # type: ignore[no-any-return]
         inner = getattr(handler, "__func__", None) or getattr(handler, "func", None)
-        handler = inner if inner is not None else getattr(type(handler), "__call__", None)  # noqa: B004
+        if inner is None:
+            inner = getattr(type(handler), "__call__", None)  # noqa: B004
+        handler = inner
     return None

@@ -1,5 +1,6 @@
-"""Which modules the program has imported. One that is still being imported lacks part of its names:
-nothing is judged by it.
+"""Whether the program has imported a module completely.
+
+A module whose import is still under way lacks some of its names, so nothing is decided from it.
 """
 
 import sys
@@ -8,15 +9,13 @@ from typing import Any
 
 
 def imported(name: str) -> Any:
-    """Return the module once the program has imported it and the packages around it to the end,
-    else None.
-    """
-    around = accumulate(name.split("."), "{}.{}".format)
-    return None if any(begun(sys.modules.get(one)) for one in around) else sys.modules.get(name)
+    """Return the module if it and its parent packages are imported completely, else None."""
+    names = accumulate(name.split("."), "{}.{}".format)
+    if any(is_being_imported(sys.modules.get(known)) for known in names):
+        return None
+    return sys.modules.get(name)
 
 
-def begun(module: Any) -> bool:
-    """Whether its import is under way: by Python's own mark; a module that no import has made has
-    none.
-    """
+def is_being_imported(module: Any) -> bool:
+    """Return whether Python marks the import of `module` as under way."""
     return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))

@@ -1,16 +1,15 @@
-"""One short window of torch's own profiler: operators and kernels of every thread, requested by the
-agent.
+"""Short windows of torch's own profiler, with operators and kernels of every thread, at the request
+of the agent.
 
-A window runs on a raw thread of its own (`torch_profiler_api` switches it on and off). The trace is
-written into a memory file that is handed to the agent; no file of any directory is touched.
+A window runs on a raw thread of its own; `torch_profiler_api` starts and ends the profiler. The
+trace is written into a memory file that is sent to the agent; no file is created in any directory.
 
-A process gets one window, and another one only where that is known to be safe
-(`profiler_sessions`). No window begins while CUDA is not ready for it (`cuda_state`). A profiler of
-the program's own always goes first (`user_profiler`): none is started beside one that is on or
-prepared, and a window that is on ends before theirs begins. What is not known means: no window.
+A process gets one window, and another one only if that is known to be safe (`profiler_sessions`).
+No window begins while CUDA is not ready for it (`cuda_state`). The program's own profiler takes
+precedence (`user_profiler`): no window begins while it is on or prepared, and a window that is on
+ends before it begins. Whenever something about the state is unknown, there is no window.
 """
 
-import itertools
 import os
 import sys
 import time
@@ -20,416 +19,421 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from perfscope.agent.probe.core import Probe
 
-SHELF: "dict[str, Any]" = globals().get(
-    "SHELF", {}
-)  # the probe's modules by name; put here before this is run
+MODULES: "dict[str, Any]" = globals().get("MODULES", {})  # the probe's other files, set before
 
 NEVER = -1
+# How long a window lasts if the recorded operators cannot be counted while it is on.
 FIXED_S = 0.1
 GIL_FIXED_S = 0.02
-"""How long a window lasts where the operators recorded cannot be counted while it is on."""
+# The share of the allowed stall that is planned for. Ending a window with the GIL took 17 to 30 us
+# per operator.
 GIL_MARGIN = 0.6
 GIL_S_PER_OPERATOR = 20e-6
-"""Of the allowed stall so much is planned for; ending a window with the GIL took 17 to 30 us per
-operator.
-"""
+# With CUDA, each operator comes with about one runtime call and one kernel.
 RECORDS_PER_OPERATOR = 3
-"""With CUDA: an operator, about one runtime call and one kernel."""
-SOONEST_LOOK_S = 0.005
-LATEST_LOOK_S = 0.1
+SOONEST_CHECK_S = 0.005
+LATEST_CHECK_S = 0.1
+# After the callbacks are removed, this many steps let open operators and ranges close. Without
+# steps a shorter time must do.
 SETTLE_S = 1.0
-SETTLE_MARKS = 2
+SETTLE_STEPS = 2
 SETTLE_IDLE_S = 0.1
-"""After the callbacks are out: two steps, so that operators and ranges that are open close; less
-where there are no steps.
-"""
+# Ending a window with more operators takes over half a second. Such a window is dropped when the
+# program's profiler waits for it.
 HURRIED_OPERATORS = 25_000
-"""More take over half a second to be ended: a window of that size is dropped when the program's
-profiler waits for it.
-"""
 ASK_AGAIN_S = 5.0
-MAKE_WAY_S = 1.0
+END_S = 1.0
 ENDING_S = 60.0
-LEFT_S = 60.0
+QUIET_S = 60.0
 STEP_WAIT_S = 30.0
-TELL_NS = 500_000_000
+REPORT_NS = 500_000_000
+# Calls of a server are not regular steps if the longest gap between them is more than so many times
+# the median. Such gaps do not show a stall.
 EVEN = 3
-"""Calls of a server that come further apart than so many times the middle one are no steps: their
-gaps tell of no stall.
-"""
-OVERTAKEN = "another profiler took the window's place"
-GAVE_WAY = "a profiler of the program's own began, or the program ended: the window was dropped"
+OVERTAKEN = "another profiler replaced the window"
+DROPPED = "the window was dropped: the program's own profiler began, or the program ended"
 NOT_QUIET = (
-    "the window was dropped: a thread of the program got no core for a minute, and could be inside"
+    "the window was dropped: a thread of the program got no core for a minute, and may be inside"
     " the profiler"
 )
+FAILED = "the window failed unexpectedly"
+NO_TRACE = "torch's profiler returned no trace"
 
 
 def install(probe: "Probe") -> None:
+    """Prepare for windows, and watch what they depend on."""
     torch = sys.modules.get("torch")
-    if torch is None or SHELF["presence"].in_worker():
+    if torch is None or MODULES["presence"].in_worker():
         return
-    windows = Windows(probe, torch)
-    if windows.refusal is None:
-        windows.theirs.watch()
-        windows.cuda.watch(probe)
-        probe.optimizer_ended.append(windows.stepped)
-        probe.forward_began.append(windows.called)
-        probe.endings.append(windows.leave)
-    probe.ticks.append(windows.tick)
+    recorder = WindowRecorder(probe, torch)
+    if recorder.reason_for_none is None:
+        recorder.user_profiler.watch()
+        recorder.cuda.watch(probe)
+        probe.optimizer_ended.append(recorder.optimizer_stepped)
+        probe.forward_began.append(recorder.forward_called)
+        probe.endings.append(recorder.leave)
+    probe.ticks.append(recorder.tick)
 
 
-def forget_in_child(windows: "Windows") -> None:
-    """In a forked child: take out the copy of a window's callbacks, before the child runs anything.
-    May be called again.
+def remove_in_child(recorder: "WindowRecorder") -> None:
+    """Remove the copy of a window's callbacks from a forked child; may be called again."""
+    if recorder.on and recorder.probe.pid != os.getpid():
+        recorder.on = False
+        recorder.api.drop_in_child()
+
+
+def is_rank() -> bool:
+    """Return whether this process has initialized torch.distributed."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is None or not distributed.is_available():
+        return False
+    return bool(distributed.is_initialized())
+
+
+class WindowRecorder:
+    """Records the windows of one process.
+
+    `reason_for_none` says why the process gets no window at all, None if it may get one. Threads of
+    the program count steps and wake the thread of the window; `on` is true from before the profiler
+    starts until it is off.
     """
-    if windows.on and windows.probe.pid != os.getpid():
-        windows.on = False
-        windows.doors.forget_in_child()
-
-
-def among_ranks() -> bool:
-    """Return whether this process has said that it is one of several ranks."""
-    ranks = sys.modules.get("torch.distributed")
-    return bool(ranks is not None and ranks.is_available() and ranks.is_initialized())
-
-
-class Windows:
-    """The windows of one process. `refusal` is the reason why there are none."""
 
     def __init__(self, probe: "Probe", torch: Any) -> None:
         self.probe = probe
-        self.wanted: dict[str, Any] = probe.config["window"]
-        self.refusal: str | None = None
-        self.bell = allocate_lock()
-        self.bell.acquire()
-        self.marks: list[int] = []
-        self.updates = self.awaited = self.left = 0
-        self.latest = (0, 0)
-        self.asked_ns = self.told_ns = 0
+        self.settings: dict[str, Any] = probe.config["window"]
+        self.reason_for_none: str | None = None
+        self.wake_lock = allocate_lock()
+        self.wake_lock.acquire()
+        self.step_times: list[int] = []
+        # Optimizer steps so far; the step that ends the current wait; how many times in
+        # `step_times` end it.
+        self.updates = self.awaited_update = self.awaited_times = 0
+        self.last_update = (0, 0)
+        self.asked_ns = self.reported_ns = 0
         self.on = self.running = self.hurried = False
-        self.done: list[tuple[dict[str, Any], int]] = []
-        self.several = among_ranks()
-        self.cuda = SHELF["cuda_state"].CudaState(torch)
+        # Notes that wait to be sent, with the trace or -1.
+        self.finished: list[tuple[dict[str, Any], int]] = []
+        self.is_rank = is_rank()
+        self.cuda = MODULES["cuda_state"].CudaState(torch)
         try:
-            self.doors = SHELF["torch_profiler_api"].doors(torch, self.wanted["stacks"])
-            self.sessions = SHELF["profiler_sessions"].Sessions(self.doors)
-            self.theirs = SHELF["user_profiler"].Theirs(self)
+            api = MODULES["torch_profiler_api"].profiler_api(torch, self.settings["stacks"])
+            self.api = api
+            self.sessions = MODULES["profiler_sessions"].ProfilerSessions(api)
+            self.user_profiler = MODULES["user_profiler"].UserProfiler(self)
         except LookupError as reason:
-            self.refusal = str(reason)
+            self.reason_for_none = str(reason)
 
-    # -- what the program's threads call: they count, ring a bell, or wait for ours to be gone before theirs begins  # noqa: E501
+    # Called by threads of the program
 
-    def stepped(self) -> None:
-        """An optimizer step ended."""
+    def optimizer_stepped(self) -> None:
         self.updates += 1
-        if self.several:
-            self.latest = (self.updates, time.monotonic_ns())
+        if self.is_rank:
+            self.last_update = (self.updates, time.monotonic_ns())
         if self.running:
-            self.mark()
+            self.add_step()
 
-    def called(self) -> None:
-        """A top-level module call begins: the step of a program without an optimizer."""
+    def forward_called(self) -> None:
+        """Count a top-level module call: the step of a program without an optimizer."""
         if self.running and not self.updates:
-            self.mark()
+            self.add_step()
 
-    def mark(self) -> None:
-        self.marks.append(time.monotonic_ns())
-        if len(self.marks) == self.left or self.updates == self.awaited:
-            self.ring()
+    def add_step(self) -> None:
+        self.step_times.append(time.monotonic_ns())
+        is_awaited = self.updates == self.awaited_update
+        if is_awaited or len(self.step_times) == self.awaited_times:
+            self.wake()
 
-    def ring(self) -> None:
-        if self.bell.locked():
+    def wake(self) -> None:
+        """Wake the window's thread."""
+        if self.wake_lock.locked():
             try:
-                self.bell.release()
+                self.wake_lock.release()
             except RuntimeError:
-                return  # another thread rang in between
+                return  # another thread released it in between
 
     def hurry(self) -> None:
         self.hurried = True
-        self.ring()
+        self.wake()
 
-    def make_way(self) -> None:
-        """End the window within a second, unsaved if need be; called by threads of the program that
-        wait for it.
+    def end_for_program(self) -> None:
+        """End the window within a second, unsaved if necessary.
 
-        It takes longer only where C++ is about to switch the session on or off: interrupting that
-        is not possible.
+        Threads of the program call this and wait. It takes longer only while C++ code is starting
+        or ending the session, which cannot be interrupted.
         """
-        until = time.monotonic() + MAKE_WAY_S
+        until = time.monotonic() + END_S
         while self.on and time.monotonic() < until:
             self.hurry()
             time.sleep(0.001)
-        if self.on and self.doors.claim():
-            self.doors.abandon()
+        if self.on and self.api.claim():
+            self.api.abandon()
             self.on = False
         until = time.monotonic() + ENDING_S
         while self.on and time.monotonic() < until:
             time.sleep(0.001)
 
-    # -- what our own thread does
+    # Called by the probe's thread
 
     def tick(self, now_ns: int) -> None:
-        """Begin a window that was asked for, once nothing is in the way; hand over one that is
-        over.
-        """
+        """Send finished windows, and begin or refuse one that the agent has asked for."""
         line = self.probe.line
         if line is None:
             return
-        self.several = (
-            self.several or among_ranks()
-        )  # a program that we came with has not said so yet
-        if self.several and self.latest[0] and now_ns >= self.told_ns + TELL_NS:
-            self.told_ns = now_ns
-            self.probe.notes.put(dict(zip(("updates", "at"), self.latest, strict=True)))
-        while self.done and line.hand_over(*self.done[0]):
-            del self.done[0]
-        if not line.asked or self.running:
+        self.report_updates(now_ns)
+        while self.finished and line.send_with_file(*self.finished[0]):
+            del self.finished[0]
+        if not line.window_orders or self.running:
             return
         self.asked_ns = self.asked_ns or now_ns
-        for_good = self.for_good(bool(line.asked[0][2]))
-        for_now = None if for_good else self.for_now()
-        if for_good is None and for_now is None:
+        was_closed = bool(line.window_orders[0][2])
+        never = self.reason_for_never(was_closed)
+        not_now = None if never else self.reason_not_now()
+        if never is None and not_now is None:
             self.running, self.hurried, self.asked_ns = True, False, 0
-            start_new_thread(self.probe.guard.one("window", self.take), (line.asked.pop(0),))
-        elif for_good is not None or now_ns - self.asked_ns >= ASK_AGAIN_S * 1e9:
+            record = self.probe.guard.guarded("window", self.record_one)
+            start_new_thread(record, (line.window_orders.pop(0),))
+        elif never is not None or now_ns - self.asked_ns >= ASK_AGAIN_S * 1e9:
             self.asked_ns = 0
-            del line.asked[0]
-            more = (
-                {"for_good": True}
-                if for_good is not None
-                else {"later": for_now == self.cuda.not_yet()}
-            )
-            reason = self.refusal or self.theirs.in_the_way() or for_good or for_now
-            self.done.append(({"refused": reason, **more}, -1))
+            del line.window_orders[0]
+            reason = self.reason_for_none
+            reason = reason or self.user_profiler.refusal() or never or not_now
+            note = refused_note(reason)
+            note["for_good"] = never is not None
+            note["later"] = never is None and not_now == self.cuda.not_yet()
+            self.finished.append((note, -1))
 
-    def for_good(self, closed: bool) -> str | None:
-        """Return why this process gets no window any more; `closed`: nothing was open at the end of
-        the last one.
+    def report_updates(self, now_ns: int) -> None:
+        """Send the number of optimizer steps, if this process is one of several ranks."""
+        self.is_rank = self.is_rank or is_rank()  # a program that just started becomes one later
+        count, ended_ns = self.last_update
+        if self.is_rank and count and now_ns >= self.reported_ns + REPORT_NS:
+            self.reported_ns = now_ns
+            note = {"note": "updates", "count": count, "ended_ns": ended_ns}
+            self.probe.notes.put(note)
+
+    def reason_for_never(self, was_closed: bool) -> "str | None":
+        """Return why this process gets no window any more, None if it may get one.
+
+        was_closed: nothing was open at the end of the last window.
         """
-        return self.refusal or self.cuda.refusal() or self.sessions.refusal(closed)
+        reason: str | None = self.reason_for_none or self.cuda.refusal()
+        return reason or self.sessions.refusal(was_closed)
 
-    def for_now(self) -> str | None:
-        """Return why no window can begin at this moment."""
-        reason: str | None = self.theirs.in_the_way() or self.cuda.not_yet()
+    def reason_not_now(self) -> "str | None":
+        """Return why no window can begin at this moment, None if it can."""
+        reason: str | None = self.user_profiler.refusal() or self.cuda.not_yet()
         return reason
 
-    def take(self, order: tuple[int, int, int]) -> None:
-        """Take one window, on a thread of its own."""
-        note: dict[str, Any] = {"refused": "the window broke off"}
-        file = -1
+    # Called by the window's thread
+
+    def record_one(self, order: "tuple[int, int, int]") -> None:
+        """Record one window as ordered."""
+        note, file = refused_note(FAILED), -1
         try:
             if order[0]:
-                self.await_step(order[0])
+                self.wait_for_update(order[0])
             note, file = self.record(*order)
         except (RuntimeError, LookupError, OSError, TypeError, ValueError, AttributeError) as error:
-            note = {"refused": f"torch's profiler failed: {error}".split("\n")[0]}
-            if self.doors.claim():
-                self.doors.abandon()
-            self.doors.tidy()
+            note = refused_note(f"torch's profiler failed: {error}".split("\n")[0])
+            if self.api.claim():
+                self.api.abandon()
+            self.api.restore_process()
         finally:
             self.on = False
-            self.done.append((note, file))
+            self.finished.append((note, file))
             self.running = False
 
-    def await_step(self, at: int) -> None:
-        """Wait until optimizer step number `at` has ended; given up after a while."""
-        self.awaited, until = at, time.monotonic() + STEP_WAIT_S
-        while self.updates < at and not self.hurried and time.monotonic() < until:
-            self.bell.acquire(True, 1.0)
+    def wait_for_update(self, number: int) -> None:
+        """Wait until optimizer step `number` has ended, for STEP_WAIT_S at most."""
+        self.awaited_update, until = number, time.monotonic() + STEP_WAIT_S
+        while self.updates < number and not self.hurried and time.monotonic() < until:
+            self.wake_lock.acquire(True, 1.0)
 
-    def record(self, at: int, events: int, closed: int) -> tuple[dict[str, Any], int]:
-        """Switch on, wait for the steps or a limit, switch off, save; return the note and the
-        memory file or -1.
+    def record(self, update: int, events: int, closed: int) -> "tuple[dict[str, Any], int]":
+        """Start the profiler, wait for the steps or a limit, end it, and save the trace.
 
-        With `at` it ends with a step of a number that is the same in all ranks, however long
-        switching on takes in each.
+        Returns the note, and the memory file or -1. With `update`, the window ends after a step
+        whose number is the same in all ranks, however long the start takes in each.
         """
-        doors = self.doors
+        api = self.api
         clock = {"mono": time.monotonic_ns(), "real": time.time_ns()}
-        self.left = self.awaited = NEVER
-        self.on = True  # before the look: whoever begins after it waits for us
+        self.awaited_times = self.awaited_update = NEVER
+        # Set before the check: a profiler of the program that begins after it waits for us.
+        self.on = True
         try:
-            reason = self.for_good(bool(closed)) or self.for_now()
+            reason = self.reason_for_never(bool(closed)) or self.reason_not_now()
             if reason is not None:
-                return {"refused": reason}, -1
-            state = doors.start()
-            self.sessions.ours_began()
-            begin, self.marks = time.monotonic_ns(), []
-            self.await_end(at, events)
-            marks, end = list(self.marks), time.monotonic_ns()
+                return refused_note(reason), -1
+            state = api.start()
+            self.sessions.window_began()
+            begin, self.step_times = time.monotonic_ns(), []
+            self.wait_for_end(update, events)
+            step_times, end = list(self.step_times), time.monotonic_ns()
             reason = self.make_quiet(state)
             if reason is not None:
-                doors.tidy()
-                return {"refused": reason}, -1
-            calm = time.monotonic_ns()
-            result = doors.end()
-            self.sessions.ours_ended()
+                api.restore_process()
+                return refused_note(reason), -1
+            quiet = time.monotonic_ns()
+            result = api.end()
+            self.sessions.window_ended()
         finally:
             self.on = False
-        times = {
-            **clock,
-            "first": clock["mono"],
-            "begin": begin,
-            "end": end,
-            "off": time.monotonic_ns(),
-        }
+        off = time.monotonic_ns()
         file = self.saved(result)
         del result
         last = time.monotonic_ns()
         if file < 0:
-            return {"refused": "torch's profiler gave no trace"}, -1
-        self.sessions.ours_is_saved()
-        return times | {"last": last} | self.facts(marks, (end, calm, last), file), file
+            return refused_note(NO_TRACE), -1
+        self.sessions.window_was_saved()
+        times = {**clock, "first": clock["mono"], "begin": begin, "end": end, "off": off}
+        facts = self.facts(step_times, file)
+        stall = self.stall_ns(end, quiet, last)
+        return {"note": "window", **times, "last": last, **facts, "stall": stall}, file
 
     def saved(self, result: Any) -> int:
-        """Write the trace into a memory file and return that; -1 when it is empty."""
+        """Return a memory file with the trace, -1 if it is empty."""
         file = os.memfd_create("perfscope", os.MFD_CLOEXEC)
-        self.doors.save(result, file)
-        self.doors.tidy()
+        self.api.save(result, file)
+        self.api.restore_process()
         if not os.fstat(file).st_size:
             os.close(file)
             return -1
         return file
 
-    def facts(self, marks: list[int], times: tuple[int, int, int], file: int) -> dict[str, Any]:
-        """Return what the agent is told about a window: steps, bytes, and what it held up."""
-        steps = max(len(marks) - 1, 0)
+    def facts(self, step_times: "list[int]", file: int) -> "dict[str, Any]":
+        """Return what a window contains, and how it was recorded."""
+        steps = max(len(step_times) - 1, 0)
         return {
             "steps": steps,
-            "whole": steps >= self.wanted["steps"],
+            "whole": steps >= self.settings["steps"],
             "bytes": os.fstat(file).st_size,
             "hurried": self.hurried,
-            "stall": self.stall_ns(*times),
-            "gil": not self.doors.free,
+            "gil": not self.api.free,
             "updates": self.updates,
-            "device": self.doors.with_device,
-            "prepare": self.doors.prepare_ns,
-            "enable": self.doors.enable_ns,
+            "device": self.api.with_device,
+            "prepare": self.api.prepare_ns,
+            "enable": self.api.enable_ns,
         }
 
     def most_operators(self, events: int) -> int:
-        """Return how many operators a window may record so that ending it stays within the stall
-        and the memory.
-        """
-        allowed = (
-            float(events)
-            if self.doors.free
-            else GIL_MARGIN * self.wanted["stall"] / GIL_S_PER_OPERATOR
-        )
-        return int(min(events, allowed)) // (RECORDS_PER_OPERATOR if self.doors.with_device else 1)
+        """Return how many operators a window may record.
 
-    def await_end(self, at: int, events: int) -> None:
-        """Wait for the steps asked for, the time limit, or the number of operators that can be
-        afforded.
+        The limits are memory (`events`), and the time that ending it may stall the program.
         """
-        first, began = self.doors.operators(), time.monotonic()
-        most, lasts_s = self.most_operators(events), float(self.wanted["seconds"])
+        allowed = float(events)
+        if not self.api.free:
+            allowed = min(allowed, GIL_MARGIN * self.settings["stall"] / GIL_S_PER_OPERATOR)
+        return int(allowed) // (RECORDS_PER_OPERATOR if self.api.with_device else 1)
+
+    def wait_for_end(self, update: int, events: int) -> None:
+        """Wait for the requested steps, the time limit, or the largest number of operators."""
+        first, began = self.api.operators(), time.monotonic()
+        most, lasts_s = self.most_operators(events), float(self.settings["seconds"])
         if first is None:
-            lasts_s = min(lasts_s, FIXED_S if self.doors.free else GIL_FIXED_S)
-        self.bell.acquire(False)
-        if at:
-            self.awaited = at + 2 + self.wanted["steps"]
+            lasts_s = min(lasts_s, FIXED_S if self.api.free else GIL_FIXED_S)
+        self.wake_lock.acquire(False)
+        if update:
+            self.awaited_update = update + 2 + self.settings["steps"]
         else:
-            self.left = self.wanted["steps"] + 1
-        if 0 < self.awaited <= self.updates:
+            self.awaited_times = self.settings["steps"] + 1
+        if 0 < self.awaited_update <= self.updates:
             return
-        pause_s = SOONEST_LOOK_S
+        pause_s = SOONEST_CHECK_S
         while not self.hurried:
-            passed_s = time.monotonic() - began
-            if passed_s >= lasts_s or self.bell.acquire(True, min(pause_s, lasts_s - passed_s)):
+            left_s = lasts_s - (time.monotonic() - began)
+            if left_s <= 0 or self.wake_lock.acquire(True, min(pause_s, left_s)):
                 return
             if first is not None:
-                seen = self.doors.operators() - first
-                if seen >= most:
+                recorded = self.api.operators() - first
+                if recorded >= most:
                     return
-                pause_s = next_look_s(seen, most, time.monotonic() - began)
+                pause_s = next_check_s(recorded, most, time.monotonic() - began)
 
-    def make_quiet(self, state: int) -> str | None:
-        """Take the callbacks out and wait until the session can be ended; return why it was not."""
-        doors = self.doors
-        if not doors.ours(state):
+    def make_quiet(self, state: int) -> "str | None":
+        """Remove the callbacks and wait until the session can be ended; return why it cannot."""
+        api = self.api
+        if not api.is_on(state):
             return OVERTAKEN
-        doors.stop_recording()
+        api.stop_recording()
         self.settle()
-        quiet = SHELF["quiesce"].no_thread_inside(LEFT_S, self.given_up)
-        while quiet and self.cuda.captures and not self.given_up():
+        is_quiet = MODULES["quiesce"].no_thread_inside(QUIET_S, self.was_dropped)
+        while is_quiet and self.cuda.captures and not self.was_dropped():
             time.sleep(0.01)
-        if not doors.claim():
-            return GAVE_WAY
-        if not doors.ours(state):
+        if not api.claim():
+            return DROPPED
+        if not api.is_on(state):
             return OVERTAKEN
-        if quiet and not self.too_slow():
+        if is_quiet and not self.is_too_slow():
             return None
-        doors.abandon()
-        if not quiet:
-            self.refusal = NOT_QUIET
-        return self.refusal or GAVE_WAY
+        api.abandon()
+        if not is_quiet:
+            self.reason_for_none = NOT_QUIET
+        return self.reason_for_none or DROPPED
 
-    def given_up(self) -> bool:
+    def was_dropped(self) -> bool:
         """Return whether a thread of the program has dropped the window."""
-        return not self.doors.owners
+        return not self.api.owners
 
-    def too_slow(self) -> bool:
-        """Return whether ending the window would take longer than the program's profiler should
-        wait.
-        """
-        operators = self.doors.operators()
-        return (
-            self.hurried
-            and operators is not None
-            and operators - self.sessions.operators() > HURRIED_OPERATORS
-        )
+    def is_too_slow(self) -> bool:
+        """Return whether the program's profiler would wait too long for the window to end."""
+        operators = self.api.operators()
+        if not self.hurried or operators is None:
+            return False
+        return bool(operators - self.sessions.operators() > HURRIED_OPERATORS)
 
     def settle(self) -> None:
-        """Wait until the steps that were under way are over, and with them what they opened."""
-        limit_s = SETTLE_S if self.marks else SETTLE_IDLE_S
-        enough, until = len(self.marks) + SETTLE_MARKS, time.monotonic() + limit_s
-        while len(self.marks) < enough and not self.hurried and time.monotonic() < until:
-            time.sleep(SOONEST_LOOK_S)
+        """Wait until the steps that were under way are over, and what they opened is closed."""
+        limit_s = SETTLE_S if self.step_times else SETTLE_IDLE_S
+        enough, until = len(self.step_times) + SETTLE_STEPS, time.monotonic() + limit_s
+        while len(self.step_times) < enough and not self.hurried and time.monotonic() < until:
+            time.sleep(SOONEST_CHECK_S)
 
-    def stall_ns(self, end: int, calm: int, last: int) -> int | None:
-        """The longest step in which the window was being ended, less the middle one within it; None
-        without steps.
+    def stall_ns(self, end: int, quiet: int, last: int) -> "int | None":
+        """Return by how much ending the window delayed a step, None if unknown.
 
-        Where the GIL was held meanwhile, at most so long, and so long where there are no steps.
+        This is the longest step after `end`, less the median step before. If the GIL was held, it
+        is at most that time, and exactly that time if there are no regular steps.
         """
-        held = None if self.doors.free else last - calm
-        marks = [*self.marks, last]
-        gaps = [(after, after - before) for before, after in itertools.pairwise(marks)]
+        held = None if self.api.free else last - quiet
+        times = [*self.step_times, last]
+        pairs = zip(times, times[1:])  # noqa: B905, RUF007  runs on 3.9
+        gaps = [(after, after - before) for before, after in pairs]
         ending = [gap for after, gap in gaps if after > end]
         within = sorted(gap for after, gap in gaps if after <= end)
-        if (
-            not ending
-            or not within
-            or (not self.updates and within[-1] > EVEN * within[len(within) // 2])
-        ):
+        if not ending or not within:
             return held
-        longest = max(max(ending) - within[len(within) // 2], 0)
+        median = within[len(within) // 2]
+        if not self.updates and within[-1] > EVEN * median:
+            return held
+        longest = max(max(ending) - median, 0)
         return longest if held is None else min(longest, held)
 
+    # Called when the probe leaves
+
     def leave(self) -> None:
-        """Before the probe goes: end the window, or drop it. A forked child has only a copy of its
-        callbacks.
-        """
+        """End the window, or drop it; in a forked child remove the copy of its callbacks."""
         if self.probe.pid != os.getpid():
-            forget_in_child(self)
+            remove_in_child(self)
             return
-        self.make_way()
+        self.end_for_program()
         until = time.monotonic() + ENDING_S
         while self.running and time.monotonic() < until:
             self.hurry()
             time.sleep(0.01)
-        while self.done:
-            _, file = self.done.pop()
+        while self.finished:
+            _, file = self.finished.pop()
             if file >= 0:
                 os.close(file)
 
 
-def next_look_s(seen: int, most: int, passed_s: float) -> float:
-    """Return when to look at the count again: after half of the time that the operators left would
-    take.
-    """
-    if not seen:
-        return SOONEST_LOOK_S
-    return min(max(0.5 * (most - seen) * passed_s / seen, SOONEST_LOOK_S), LATEST_LOOK_S)
+def refused_note(reason: "str | None") -> "dict[str, Any]":
+    """Return the note that says why there is no window."""
+    return {"note": "window-refused", "reason": str(reason)}
+
+
+def next_check_s(recorded: int, most: int, passed_s: float) -> float:
+    """Return when to count operators again: after half the time that the remaining ones need."""
+    if not recorded:
+        return SOONEST_CHECK_S
+    needed_s = 0.5 * (most - recorded) * passed_s / recorded
+    return min(max(needed_s, SOONEST_CHECK_S), LATEST_CHECK_S)

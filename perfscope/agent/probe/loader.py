@@ -1,9 +1,8 @@
-"""Times the data loader: in the training process each wait for a batch, in each worker each fetch
-of a batch.
+"""Times the data loader: each wait for a batch in the training process, each fetch in a worker.
 
-The patches sit on torch's classes, so iterators and workers that already run are timed from their
-next batch on. Nothing that a user wrote is asked anything (samplers, datasets and indices may be of
-any class): only what torch's own objects hold, and the lengths of plain lists.
+The patches are on torch's classes, so iterators and workers that already run are timed from their
+next batch on. No code of the user runs for this (samplers, datasets and indices may be of any
+class): only the attributes of torch's own objects and the lengths of plain lists are read.
 """
 
 import os
@@ -18,23 +17,20 @@ if TYPE_CHECKING:
 
     from perfscope.agent.probe.core import Probe
 
-SHELF: "dict[str, Any]" = globals().get(
-    "SHELF", {}
-)  # the probe's modules by name; put here before this is run
+MODULES: "dict[str, Any]" = globals().get("MODULES", {})  # the probe's other files, set before
 
-# What costs a system call is read at most this often: a quick loop's steps and fetches are then a
-# sample, a slow one's are all.
+# What costs a system call is read at most this often. The values of a fast loop are then a sample.
 CPU_EVERY_NS = 10_000_000
 METERS_EVERY_NS = 5_000_000
-MAJOR_FAULTS = 9
-"""In /proc/PID/stat, counted from behind the name (proc(5): field 12). The module `resource` would
-stay in the program.
-"""
+# Fields that follow the name in these files of /proc (proc(5)). The module `resource` would do, but
+# would stay imported in the program.
+RUN_DELAY_FIELD, READ_BYTES_FIELD, MAJOR_FAULTS_FIELD = 1, 9, 9
 SIZED = (list, tuple, range)
+UNKNOWN_METERS = (-1, -1, -1)
 
 
-def classes() -> list[tuple[Any, str]]:
-    """Where the patches go: (owner, attribute), as far as this torch has them."""
+def patched_methods() -> "list[tuple[Any, str]]":
+    """Return (owner, name) of each method to patch that this torch has."""
     wanted = (
         ("torch.utils.data.dataloader", "_BaseDataLoaderIter", "__next__"),
         ("torch.utils.data.dataloader", "DataLoader", "__iter__"),
@@ -42,25 +38,27 @@ def classes() -> list[tuple[Any, str]]:
         ("torch.utils.data._utils.fetch", "_IterableDatasetFetcher", "fetch"),
     )
     found = []
-    for module, owner, name in wanted:
-        here = getattr(sys.modules.get(module), owner, None)
-        if here is not None and name in vars(here):
-            found.append((here, name))
+    for module, class_name, name in wanted:
+        owner = getattr(sys.modules.get(module), class_name, None)
+        if owner is not None and name in vars(owner):
+            found.append((owner, name))
     return found
 
 
 def install(probe: "Probe") -> None:
+    """Patch the loader's methods."""
     passes = Passes(probe)
     probe.ticks.append(passes.forget_ended)
-    for owner, name in classes():
-        original = vars(owner)[name]
-        make = {"__next__": timed_next, "__iter__": timed_iter, "fetch": timed_fetch}[name]
-        probe.patches.put(owner, name, make(probe, original, passes))
+    makers = {"__next__": timed_next, "__iter__": timed_iter, "fetch": timed_fetch}
+    for owner, name in patched_methods():
+        wrapper = makers[name](probe, vars(owner)[name], passes)
+        probe.patches.put(owner, name, wrapper)
 
 
-def held(thing: Any, name: str) -> Any:
-    """What an object holds under a name, None where it holds nothing: no property or __getattr__ of
-    its class is run for that.
+def attribute_of(thing: Any, name: str) -> Any:
+    """Return an attribute from the object's own dict, None if there is none.
+
+    No property and no `__getattr__` of its class runs.
     """
     try:
         return object.__getattribute__(thing, "__dict__").get(name)
@@ -68,74 +66,73 @@ def held(thing: Any, name: str) -> Any:
         return None
 
 
-def plain(value: Any) -> int | None:
-    """A plain int or nothing: whatever a user's object holds, it must go through JSON."""
+def plain_int(value: Any) -> "int | None":
+    """Return a plain int, None for anything else, which might not be valid in JSON."""
     return value if type(value) is int else None
 
 
 class Passes:
-    """The passes over loaders that are under way, each known by its iterator, which is not kept
-    alive.
+    """The passes over loaders that are under way.
+
+    Each is known by its iterator, which is not kept alive.
     """
 
     def __init__(self, probe: "Probe") -> None:
         self.probe = probe
         self.known: dict[int, tuple[Any, tuple[int, int, int], Callable[[Any], int]]] = {}
 
-    def of(self, iterator: Any) -> "tuple[tuple[int, int, int], Callable[[Any], int]]":
-        """Return (iterator code, loader code, workers), told to the agent once, and what counts the
-        ready batches.
-        """
-        here = self.known.get(id(iterator))
-        if here is None or here[0]() is not iterator:
-            here = self.known[id(iterator)] = (
-                weakref.ref(iterator),
-                self.describe(iterator),
-                counter(iterator),
-            )
-        return here[1], here[2]
+    def get(self, iterator: Any) -> "tuple[tuple[int, int, int], Callable[[Any], int]]":
+        """Return ((iterator code, loader code, workers), function that counts ready batches)."""
+        known = self.known.get(id(iterator))
+        if known is None or known[0]() is not iterator:
+            codes, count_ready = self.register(iterator), ready_counter(iterator)
+            known = self.known[id(iterator)] = (weakref.ref(iterator), codes, count_ready)
+        return known[1], known[2]
 
     def forget_ended(self, now_ns: int) -> None:
-        """Forget the passes whose iterator is gone: left by `break`, or by `next(iter(loader))`."""
+        """Forget the passes whose iterator is gone, for example after `next(iter(loader))`."""
         for key, (iterator, *_) in tuple(self.known.items()):
             if iterator() is None and self.known.get(key, (None,))[0] is iterator:
                 self.known.pop(key, None)
 
-    def describe(self, iterator: Any) -> tuple[int, int, int]:
-        sampler = held(iterator, "_index_sampler")
-        workers = plain(held(iterator, "_num_workers")) or 0
-        dataset = type(held(iterator, "_dataset")).__name__
-        loader = self.probe.code(("loader", id(sampler)), "loader", dataset, workers=workers)
-        code = self.probe.code(
+    def register(self, iterator: Any) -> "tuple[int, int, int]":
+        """Describe a new pass to the agent; return (iterator code, loader code, workers)."""
+        sampler = attribute_of(iterator, "_index_sampler")
+        workers = plain_int(attribute_of(iterator, "_num_workers")) or 0
+        dataset = type(attribute_of(iterator, "_dataset")).__name__
+        processes = [
+            attribute_of(worker, "_popen") for worker in attribute_of(iterator, "_workers") or ()
+        ]
+        register_name = self.probe.register_name
+        loader = register_name(("loader", id(sampler)), "loader", dataset, workers=workers)
+        code = register_name(
             ("pass", next(self.probe.passes)),
             "iterator",
             type(iterator).__name__,
             loader=loader,
             workers=workers,
-            worker_pids=[
-                plain(held(held(worker, "_popen"), "pid"))
-                for worker in held(iterator, "_workers") or ()
-            ],
-            batch_size=plain(held(sampler, "batch_size")),
-            prefetch_factor=plain(held(iterator, "_prefetch_factor")),
-            pin_memory=held(iterator, "_pin_memory") is True,
-            persistent=held(iterator, "_persistent_workers") is True,
+            worker_pids=[plain_int(attribute_of(process, "pid")) for process in processes],
+            batch_size=plain_int(attribute_of(sampler, "batch_size")),
+            prefetch_factor=plain_int(attribute_of(iterator, "_prefetch_factor")),
+            pin_memory=attribute_of(iterator, "_pin_memory") is True,
+            persistent=attribute_of(iterator, "_persistent_workers") is True,
         )
         return code, loader, workers
 
 
-def counter(iterator: Any) -> "Callable[[Any], int]":
-    """Return what says how many batches an iterator has ready now, -1 where that cannot be told:
-    cheap and without a lock.
+def ready_counter(iterator: Any) -> "Callable[[Any], int]":
+    """Return a function that counts the ready batches of an iterator, cheaply and without a lock.
+
+    It returns -1 if the number is unknown.
     """
-    queue = held(iterator, "_data_queue")
+    queue = attribute_of(iterator, "_data_queue")
     if type(queue).__module__ not in (
         "queue",
         "multiprocessing.queues",
         "torch.multiprocessing.queue",
     ):
         return lambda iterator: -1
-    if held(queue, "queue") is not None:
+    if attribute_of(queue, "queue") is not None:
         return lambda iterator: len(iterator._data_queue.queue)
     try:
         queue.qsize()
@@ -145,48 +142,33 @@ def counter(iterator: Any) -> "Callable[[Any], int]":
 
 
 def timed_next(probe: "Probe", original: "Callable[[Any], Any]", passes: Passes) -> Any:
-    kind, put, known = probe.kinds["NEXT"], probe.records.append, passes.of
-    now, cpu, ident, tids, own = (
-        time.monotonic_ns,
-        time.thread_time_ns,
-        get_ident,
-        probe.tids,
-        get_native_id,
-    )
-    read_ns = [0]
+    """Return `__next__` of an iterator with a record of each wait for a batch."""
+    kind, put, get_pass = probe.kinds["NEXT"], probe.records.append, passes.get
+    now, cpu, ident, tids = time.monotonic_ns, time.thread_time_ns, get_ident, probe.tids
+    native_id = get_native_id
+    cpu_read_ns = [0]
 
     def begin(args: Any, kwargs: Any) -> Any:
-        codes, ready = known(args[0])
-        depth, before, first = ready(args[0]), -1, now()
-        if first - read_ns[0] > CPU_EVERY_NS:
-            read_ns[0], before = first, cpu()
-        return first, codes, depth, before
+        codes, count_ready = get_pass(args[0])
+        depth, cpu_before, first = count_ready(args[0]), -1, now()
+        if first - cpu_read_ns[0] > CPU_EVERY_NS:
+            cpu_read_ns[0], cpu_before = first, cpu()
+        return first, codes, depth, cpu_before
 
     def end(begun: Any, args: Any, answer: Any, raised: Any) -> None:
-        first, codes, depth, before = begun
-        took, after = now() - first, cpu() if before >= 0 else -1
+        first, codes, depth, cpu_before = begun
+        took, cpu_after = now() - first, cpu() if cpu_before >= 0 else -1
         if raised is None or issubclass(raised, StopIteration):
-            over = 0 if raised is None else 1
-            put(
-                (
-                    kind,
-                    tids.get(ident()) or own(),
-                    first,
-                    took,
-                    *codes,
-                    depth,
-                    over,
-                    before,
-                    after,
-                    -1,
-                )
-            )
+            is_end = 0 if raised is None else 1
+            tid = tids.get(ident()) or native_id()
+            put((kind, tid, first, took, *codes, depth, is_end, cpu_before, cpu_after, -1))
 
-    return probe.around(original, begin, end)
+    return probe.wrap(original, begin, end)
 
 
 def timed_iter(probe: "Probe", original: "Callable[[Any], Any]", passes: Passes) -> Any:
-    kind, put, known = probe.kinds["LOADER_START"], probe.records.append, passes.of
+    """Return `__iter__` of a loader with a record of each iterator that it makes."""
+    kind, put, get_pass = probe.kinds["LOADER_START"], probe.records.append, passes.get
     iterators = getattr(sys.modules["torch.utils.data.dataloader"], "_BaseDataLoaderIter", None)
     now, ident, tids = time.monotonic_ns, get_ident, probe.tids
 
@@ -194,159 +176,152 @@ def timed_iter(probe: "Probe", original: "Callable[[Any], Any]", passes: Passes)
         return now()
 
     def end(begun: int, args: Any, answer: Any, raised: Any) -> None:
-        if (
-            iterators in type(answer).__mro__
-        ):  # a loader of the program's own class may give back anything
-            took = now() - begun
-            passes.known.pop(
-                id(answer), None
-            )  # persistent workers: the iterator of the last pass again
-            codes, _ = known(answer)
-            put(
-                (
-                    kind,
-                    tids.get(ident()) or get_native_id(),
-                    begun,
-                    took,
-                    *codes,
-                    -1,
-                    -1,
-                    -1,
-                    -1,
-                    -1,
-                )
-            )
+        if iterators not in type(answer).__mro__:
+            return  # a loader class of the program may return anything
+        took = now() - begun
+        # With persistent workers it is the same iterator as in the last pass.
+        passes.known.pop(id(answer), None)
+        codes, _ = get_pass(answer)
+        tid = tids.get(ident()) or get_native_id()
+        put((kind, tid, begun, took, *codes, -1, -1, -1, -1, -1))
 
-    return probe.around(original, begin, end)
+    return probe.wrap(original, begin, end)
 
 
 class Meters:
-    """Run-queue delay, block reads and major faults of the calling thread's process."""
+    """Run-queue delay, bytes read and major faults of the calling thread's process."""
 
     def __init__(self, probe: "Probe") -> None:
         self.closed = False
-        self.files: dict[int, Any] = {}
+        self.schedstats: dict[int, Any] = {}
         self.io = self.open("/proc/self/io")
         self.stat = self.open("/proc/self/stat")
         probe.undo.append(self.close)
 
     def open(self, path: str) -> Any:
+        """Open a file that is closed when the probe leaves; None if that is not possible."""
         try:
-            return SHELF["presence"].OwnFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+            return MODULES["presence"].OwnFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         except OSError:
             return None
 
     def close(self) -> None:
+        """Close all files."""
         self.closed = True
-        files, self.files = self.files, {}
-        for file in (*files.values(), self.io, self.stat):
+        schedstats, self.schedstats = self.schedstats, {}
+        for file in (*schedstats.values(), self.io, self.stat):
             if file is not None:
                 file.close()
 
-    def read(self, tid: int) -> tuple[int, int, int]:
-        """(run_delay_ns, read_bytes, major_faults), -1 where not to be had."""
-        if self.closed:  # a fetch that outlived us must not open anything again
-            return -1, -1, -1
-        if tid not in self.files:
-            self.files[tid] = self.open(f"/proc/self/task/{tid}/schedstat")
-        delay, read = self.field(self.files[tid], 1), self.field(self.io, 9)
-        return delay, read, self.field(self.stat, MAJOR_FAULTS)
+    def read(self, tid: int) -> "tuple[int, int, int]":
+        """Return (run_delay_ns, read_bytes, major_faults), -1 for each that cannot be read."""
+        if self.closed:  # a fetch that ends after the probe has left must not open files again
+            return UNKNOWN_METERS
+        if tid not in self.schedstats:
+            self.schedstats[tid] = self.open(f"/proc/self/task/{tid}/schedstat")
+        delay = self.field(self.schedstats[tid], RUN_DELAY_FIELD)
+        read = self.field(self.io, READ_BYTES_FIELD)
+        return delay, read, self.field(self.stat, MAJOR_FAULTS_FIELD)
 
     def field(self, file: Any, place: int) -> int:
-        """One of the numbers in a file, behind a name in brackets if there is one; -1 where it
-        cannot be read.
-        """
+        """Return a number of a file, counted after a name in brackets if there is one, or -1."""
         if file is None:
             return -1
         try:
-            return int(os.pread(file.number, 512, 0).rpartition(b")")[2].split()[place])
+            after_name = os.pread(file.number, 512, 0).rpartition(b")")[2]
+            return int(after_name.split()[place])
         except (OSError, IndexError, ValueError):
             return -1
 
 
-def grown(before: tuple[int, int, int], after: tuple[int, int, int]) -> tuple[int, int, int]:
-    """What each meter moved; -1 where it could not be read."""
-    moved = [end - begin if begin >= 0 and end >= 0 else -1 for begin, end in zip(before, after)]  # noqa: B905  runs on 3.9
-    return moved[0], moved[1], moved[2]
+def meter_growth(
+    before: "tuple[int, int, int]", after: "tuple[int, int, int]"
+) -> "tuple[int, int, int]":
+    """Return by how much each meter grew; -1 if it could not be read."""
+    grown = [
+        end - begin if begin >= 0 and end >= 0 else -1
+        for begin, end in zip(before, after)  # noqa: B905  runs on 3.9
+    ]
+    return grown[0], grown[1], grown[2]
 
 
 def timed_fetch(
     probe: "Probe", original: "Callable[..., Any]", passes: "Passes | None" = None
 ) -> Any:
+    """Return `fetch` of a fetcher with a record of each batch that it makes."""
     kind, put, meters = probe.kinds["FETCH"], probe.records.append, Meters(probe)
     now, cpu, ident, tids = time.monotonic_ns, time.thread_time_ns, get_ident, probe.tids
-    worker: int = getattr(SHELF["presence"].worker_info(), "id", -1)
-    last = [0]
-    collated: dict[int, int] = {}
+    worker: int = getattr(MODULES["presence"].worker_info(), "id", -1)
+    meters_read_ns = [0]
+    collate_ns: dict[int, int] = {}
 
     def begin(args: Any, kwargs: Any) -> Any:
-        here = ident()
-        tid, first, before = tids.get(here) or get_native_id(), now(), None
-        if first - last[0] > METERS_EVERY_NS:
-            last[0], before = first, meters.read(tid)
-        return here, tid, first, before, cpu()
+        thread = ident()
+        tid, first, before = tids.get(thread) or get_native_id(), now(), None
+        if first - meters_read_ns[0] > METERS_EVERY_NS:
+            meters_read_ns[0], before = first, meters.read(tid)
+        return thread, tid, first, before, cpu()
 
     def end(begun: Any, args: Any, answer: Any, raised: Any) -> None:
-        here, tid, first, before, first_cpu = begun
+        thread, tid, first, before, first_cpu = begun
         took, cpu_took = now() - first, cpu() - first_cpu
-        collate = collated.pop(here, 0)
-        if raised is None:
-            more = grown(before, meters.read(tid)) if before is not None else (-1, -1, -1)
-            samples = len(args[1]) if len(args) > 1 and type(args[1]) in SIZED else -1
-            put((kind, tid, first, took, worker, took - collate, collate, cpu_took, *more, samples))
+        collate = collate_ns.pop(thread, 0)
+        if raised is not None:
+            return
+        growth = UNKNOWN_METERS if before is None else meter_growth(before, meters.read(tid))
+        samples = len(args[1]) if len(args) > 1 and type(args[1]) in SIZED else -1
+        put((kind, tid, first, took, worker, took - collate, collate, cpu_took, *growth, samples))
 
-    return probe.around(collating(probe, original, collated), begin, end)
+    return probe.wrap(with_timed_collate(probe, original, collate_ns), begin, end)
 
 
-def collating(
-    probe: "Probe", original: "Callable[..., Any]", collated: "dict[int, int]"
+def with_timed_collate(
+    probe: "Probe", original: "Callable[..., Any]", collate_ns: "dict[int, int]"
 ) -> "Callable[..., Any]":
-    """Return `original` (a fetcher's `fetch`) with the time that its collate function takes put
-    into `collated`, by thread.
+    """Return `fetch` of a fetcher, which puts the time of its collate function into `collate_ns`.
 
-    The fetcher is the program's and is not changed: a copy of it that has another collate function
-    does its work.
+    The keys are threads. The program's fetcher is not changed: a copy with another collate function
+    does the work.
     """
     now, ident = time.monotonic_ns, get_ident
 
-    def copied(fetcher: Any) -> Any:
+    def copy_fetcher(fetcher: Any) -> Any:
         copy = object.__new__(type(fetcher))
         vars(copy).update(vars(fetcher))
         collate = fetcher.collate_fn
 
-        def collate_timed(data: Any) -> Any:
+        def timed_collate(data: Any) -> Any:
             first = now()
             batch = collate(data)
-            collated[ident()] = now() - first
+            collate_ns[ident()] = now() - first
             return batch
 
-        copy.collate_fn = collate_timed
+        copy.collate_fn = timed_collate
         return copy
 
-    def give_back(copy: Any, fetcher: Any) -> None:
-        """What the work has changed: that an iterable dataset has come to its end."""
+    def copy_back(copy: Any, fetcher: Any) -> None:
+        """Copy what the work has changed: whether an iterable dataset has ended."""
         if "ended" in vars(copy):
             fetcher.ended = copy.ended
 
-    copied, give_back = probe.guard.one("fetch", copied), probe.guard.one("fetch", give_back)
+    copy_fetcher = probe.guard.guarded("fetch", copy_fetcher)
+    copy_back = probe.guard.guarded("fetch", copy_back)
 
     def fetch(fetcher: Any, *args: Any, **kwargs: Any) -> Any:
-        copy = copied(fetcher)
+        copy = copy_fetcher(fetcher)
         if copy is None:
             return original(fetcher, *args, **kwargs)
         try:
             return original(copy, *args, **kwargs)
         finally:
-            give_back(copy, fetcher)
+            copy_back(copy, fetcher)
 
-    SHELF["patches"].named_as(fetch, original)
+    MODULES["patches"].copy_names(fetch, original)
     return fetch
 
 
-class Trial:
-    """Stands for an iterator and for a fetcher whose work is nothing: what remains is the price of
-    the record.
-    """
+class EmptyLoader:
+    """An iterator and a fetcher that do nothing, so that only the cost of a record is measured."""
 
     collate_fn = staticmethod(lambda data: data)
 
@@ -360,9 +335,10 @@ class Trial:
 def trials(
     probe: "Probe",
 ) -> "list[tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]]":
-    """(timed, original, arguments) of what happens once a batch here."""
-    one, passes = Trial(), Passes(probe)
-    if SHELF["presence"].in_worker():
-        return [(timed_fetch(probe, Trial.fetch), Trial.fetch, (one, ()))]
-    passes.known[id(one)] = (lambda: one, (0, 0, 0), lambda _: 0)
-    return [(timed_next(probe, Trial.next, passes), Trial.next, (one,))]
+    """Return (timed, original, arguments) of what happens once per batch in this process."""
+    loader, passes = EmptyLoader(), Passes(probe)
+    if MODULES["presence"].in_worker():
+        timed = timed_fetch(probe, EmptyLoader.fetch)
+        return [(timed, EmptyLoader.fetch, (loader, ()))]
+    passes.known[id(loader)] = (lambda: loader, (0, 0, 0), lambda _: 0)
+    return [(timed_next(probe, EmptyLoader.next, passes), EmptyLoader.next, (loader,))]

@@ -1,8 +1,8 @@
-"""Times top-level module calls, where nothing is compiled (`compiled_calls` does where something
-is).
+"""Times top-level module calls, in programs that compile nothing (else see `compiled_calls`).
 
-Nested module calls are not timed: for a moment after entry `Module.__call__` is watched to learn
-which classes are called from outside any other module, then only those classes are patched.
+Nested module calls are not timed. For a moment after entry, and again now and then,
+`Module.__call__` is patched to find out which classes are called from outside any other module.
+Then only those classes are patched.
 """
 
 import sys
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from perfscope.agent.probe.core import Probe
     from perfscope.agent.probe.patches import Patch
 
-SHELF: "dict[str, Any]" = globals().get(
-    "SHELF", {}
-)  # the probe's modules by name; put here before this is run
+MODULES: "dict[str, Any]" = globals().get("MODULES", {})  # the probe's other files, set before
 
 FIRST_WATCH_NS = 3_000_000_000
 LATER_WATCH_NS = 300_000_000
@@ -30,14 +28,15 @@ WITHIN_MODULES = ("_call_impl", "_wrapped_call_impl", "backward")
 
 
 def install(probe: "Probe") -> None:
+    """Find and time the top-level modules from now on."""
     torch = sys.modules.get("torch")
-    if torch is None or SHELF["presence"].in_worker():
+    if torch is None or MODULES["presence"].in_worker():
         return
-    probe.ticks.append(Roots(probe, torch.nn.Module, torch.is_grad_enabled).tick)
+    probe.ticks.append(TopLevelModules(probe, torch.nn.Module, torch.is_grad_enabled).tick)
 
 
-class Roots:
-    """Finds the module classes that are called from outside any other module, and times those."""
+class TopLevelModules:
+    """Finds the module classes that are called from outside any other module, and times them."""
 
     def __init__(self, probe: "Probe", module: Any, grad_enabled: "Callable[[], bool]") -> None:
         self.probe, self.module = probe, module
@@ -45,42 +44,40 @@ class Roots:
         self.found: set[Any] = set()
         self.timed: set[Any] = set()
         self.calls = self.until_ns = self.next_ns = 0
-        self.watching: Patch | None = None
+        self.watch_patch: Patch | None = None
         self.called = False
         self.codes: dict[int, int] = {}
-        self.begin, self.end = self.recorder(grad_enabled)
+        self.begin, self.end = self.call_hooks(grad_enabled)
 
     def tick(self, now_ns: int) -> None:
-        """Watch for roots for a moment, first after entry, then now and again: another model may
-        have come.
-        """
-        if self.probe.compilation.handed_over:
-            return  # ours are out, and none is put in any more
-        if self.watching is not None and not (self.found or self.called):
-            self.until_ns = (
-                now_ns + FIRST_WATCH_NS
-            )  # the program still loads: a watch over nothing costs nothing
-        elif self.watching is not None and (now_ns > self.until_ns or self.calls > CALLS_TO_LEARN):
+        """Watch for top-level calls for a moment, first after entry, then now and then."""
+        if self.probe.compilation.in_use:
+            return  # the patches are removed, and no new ones are allowed
+        is_watching = self.watch_patch is not None
+        if is_watching and not (self.found or self.called):
+            # The program still loads. Watching costs nothing while no module is called.
+            self.until_ns = now_ns + FIRST_WATCH_NS
+        elif is_watching and (now_ns > self.until_ns or self.calls > CALLS_TO_LEARN):
             self.stop_watching()
-        elif self.watching is None and now_ns > self.next_ns:
+        elif not is_watching and now_ns > self.next_ns:
             self.until_ns = now_ns + (LATER_WATCH_NS if self.found else FIRST_WATCH_NS)
             self.calls, self.called = 0, False
-            self.watch()
+            self.watch_all()
             self.next_ns = now_ns + WATCH_EVERY_NS
 
-    def watch(self) -> None:
-        watched = self.probe.around(vars(self.module)["__call__"], self.begin_any, self.end)
-        self.watching = self.probe.compilation.put(self.module, "__call__", watched)
+    def watch_all(self) -> None:
+        watched = self.probe.wrap(vars(self.module)["__call__"], self.begin_any, self.end)
+        self.watch_patch = self.probe.compilation.put(self.module, "__call__", watched)
 
     def stop_watching(self) -> None:
-        patch, self.watching = self.watching, None
+        patch, self.watch_patch = self.watch_patch, None
         if patch is not None:
-            self.probe.compilation.take_back(patch)
+            self.probe.compilation.remove(patch)
         for owner in tuple(self.found - self.timed):
             self.time_class(owner)
 
     def begin_any(self, args: Any, kwargs: Any) -> Any:
-        """Of a call of any module: is it a root?"""
+        """Begin a record if this call of a module is a top-level call."""
         self.called = True
         if get_ident() in self.inside or under_a_module(sys._getframe()):
             return None
@@ -89,8 +86,9 @@ class Roots:
         return self.begin(args, kwargs)
 
     def time_class(self, owner: Any) -> None:
-        """Time the calls of one class. Where it has no `__call__` of its own the next class's is
-        asked for at each call.
+        """Time the calls of one class.
+
+        If it inherits `__call__`, each call looks up the inherited one, which may be replaced.
         """
         self.timed.add(owner)
         own = vars(owner).get("__call__")
@@ -99,73 +97,59 @@ class Roots:
             return super(owner, module).__call__(*args, **kwargs)  # type: ignore[misc]
 
         original = owner.__call__ if own is None else own
-        called = self.probe.around(inherited if own is None else own, self.begin, self.end)
-        SHELF["patches"].named_as(called, original)
-        self.probe.compilation.put(owner, "__call__", SHELF["patches"].Replaced(called, original))
+        timed = self.probe.wrap(inherited if own is None else own, self.begin, self.end)
+        patches = MODULES["patches"]
+        patches.copy_names(timed, original)
+        wrapper = patches.PicklableWrapper(timed, original)
+        self.probe.compilation.put(owner, "__call__", wrapper)
 
-    def recorder(
+    def call_hooks(
         self, grad_enabled: "Callable[[], bool]"
     ) -> "tuple[Callable[..., Any], Callable[..., None]]":
-        """What is called before and after a root. Everything it needs is at hand: it runs each
-        step.
+        """Return what to call before and after a top-level call.
+
+        They run in every step, so they find what they need in local variables.
         """
-        kind, put, known, tids = (
-            self.probe.kinds["FORWARD"],
-            self.probe.records.append,
-            self.codes.get,
-            self.probe.tids,
-        )
-        inside, now, own, ident = self.inside, time.monotonic_ns, get_native_id, get_ident
-        began_too = self.probe.forward_began
+        kind, put, tids = self.probe.kinds["FORWARD"], self.probe.records.append, self.probe.tids
+        inside, known_code = self.inside, self.codes.get
+        now, native_id, ident = time.monotonic_ns, get_native_id, get_ident
+        callbacks = self.probe.forward_began
 
         def begin(args: Any, kwargs: Any) -> "tuple[int, int] | None":
-            here = ident()
-            if here in inside:
+            thread = ident()
+            if thread in inside:
                 return None
-            inside.add(here)
-            for began in began_too:
-                began()
-            return here, now()
+            inside.add(thread)
+            for callback in callbacks:
+                callback()
+            return thread, now()
 
         def end(begun: "tuple[int, int]", args: Any, answer: Any, raised: Any) -> None:
-            here, first = begun
+            thread, first = begun
             took = now() - first
-            inside.discard(here)
+            inside.discard(thread)
             module = args[0]
-            code = known(id(module))
-            code = self.learn(module) if code is None else code
+            code = known_code(id(module))
+            code = self.register(module) if code is None else code
             training = 1 if vars(module).get("training") is True else 0
             grad = 1 if grad_enabled() else 0
-            put(
-                (
-                    kind,
-                    tids.get(here) or own(),
-                    first,
-                    took,
-                    code,
-                    training,
-                    grad,
-                    -1,
-                    -1,
-                    -1,
-                    -1,
-                    -1,
-                )
-            )
+            tid = tids.get(thread) or native_id()
+            put((kind, tid, first, took, code, training, grad, -1, -1, -1, -1, -1))
 
         return begin, end
 
-    def learn(self, module: Any) -> int:
-        """The code of a module seen for the first time."""
-        code = self.codes[id(module)] = self.probe.code(
-            ("module", id(module)), "module", type(module).__name__
+    def register(self, module: Any) -> int:
+        """Return the code of a module that is seen for the first time."""
+        key = ("module", id(module))
+        code = self.codes[id(module)] = self.probe.register_name(
+            key, "module", type(module).__name__
         )
         return code
 
 
 def under_a_module(frame: "FrameType | None") -> bool:
-    """Was the call made from within a module's call that began before we came, or from within
-    backward?
+    """Return whether the call was made from backward, or from a module's call that began before
+    the probe was installed.
     """
     for _ in range(FRAMES_TO_LOOK_UP):
         if frame is None:
@@ -176,22 +160,23 @@ def under_a_module(frame: "FrameType | None") -> bool:
     return True
 
 
-class Trial:
-    """Stands for a module whose work is nothing: what remains is the price of the record."""
+class EmptyModule:
+    """A module that does nothing, so that only the cost of a record is measured."""
 
     training = True
 
-    def work(self, *_: Any) -> None:
+    def forward(self, *_: Any) -> None:
         return None
 
 
 def trials(
     probe: "Probe",
 ) -> "list[tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]]":
-    """(timed, original, arguments) of what happens once a step: a call of a root."""
+    """Return (timed, original, arguments) of what happens once per step: a top-level call."""
     torch = sys.modules.get("torch")
-    if torch is None or SHELF["presence"].in_worker():
+    if torch is None or MODULES["presence"].in_worker():
         return []
-    one, roots = Trial(), Roots(probe, None, torch.is_grad_enabled)
-    roots.codes[id(one)] = 0
-    return [(probe.around(Trial.work, roots.begin, roots.end), Trial.work, (one,))]
+    module, modules = EmptyModule(), TopLevelModules(probe, None, torch.is_grad_enabled)
+    modules.codes[id(module)] = 0
+    timed = probe.wrap(EmptyModule.forward, modules.begin, modules.end)
+    return [(timed, EmptyModule.forward, (module,))]

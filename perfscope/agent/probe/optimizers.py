@@ -1,6 +1,8 @@
-"""Times optimizer steps through torch's global optimizer hooks: every optimizer of whatever class,
-also where a scheduler wrapped `step`. Beside a compiled model too, but not where an optimizer step
-itself was compiled: Dynamo guards on these hooks.
+"""Times optimizer steps through torch's global optimizer hooks.
+
+They cover optimizers of every class, also those whose `step` a scheduler wrapped. They are used in
+programs with a compiled model too, but not where an optimizer step itself was compiled: Dynamo
+guards on these hooks.
 """
 
 import sys
@@ -14,34 +16,31 @@ if TYPE_CHECKING:
 
     from perfscope.agent.probe.core import Probe
 
-SHELF: "dict[str, Any]" = globals().get(
-    "SHELF", {}
-)  # the probe's modules by name; put here before this is run
+MODULES: "dict[str, Any]" = globals().get("MODULES", {})  # the probe's other files, set before
 
 MODULE = "torch.optim.optimizer"
 TABLES = ("_global_optimizer_pre_hooks", "_global_optimizer_post_hooks")
 
 
-class Hooks(OrderedDict):  # type: ignore[type-arg]
-    """Stands in for one of torch's global hook tables: whoever walks over its values meets the same
-    hooks, and ours last.
+class HookTable(OrderedDict):  # type: ignore[type-arg]
+    """Replaces one of torch's global hook tables; its values are the same hooks, then ours.
 
-    Adding an entry to the real table could change it while another thread walks over it; swapping
-    the name cannot. In everything else it is the real table: whoever registers or removes a hook
-    meanwhile changes that one.
+    Adding an entry to the real table could change it while another thread iterates over it;
+    replacing the table cannot. In everything else it forwards to the real table, so hooks that the
+    program adds or removes meanwhile are added or removed there.
     """
 
-    def __init__(self, real: Any, ours: Any) -> None:
+    def __init__(self, real: Any, hook: Any) -> None:
         super().__init__()
-        self.real, self.ours, self.alone = real, ours, (ours,)
+        self.real, self.hook, self.only_hook = real, hook, (hook,)
 
     def values(self) -> Any:
-        return [*self.real.values(), self.ours] if self.real else self.alone
+        return [*self.real.values(), self.hook] if self.real else self.only_hook
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self.real[key] = value
-        # The handle that removes the hook one day refers to this table, and weakly: it must live as
-        # long as the real one.
+        # The handle that removes this hook later has a weak reference to this table, which must
+        # therefore live as long as the real one.
         vars(self.real).setdefault("stand_ins", []).append(self)
 
     def __delitem__(self, key: Any) -> None:
@@ -70,61 +69,72 @@ class Hooks(OrderedDict):  # type: ignore[type-arg]
 
 
 def install(probe: "Probe") -> None:
+    """Put the hooks in, and remove them while something is compiled."""
     torch = sys.modules.get("torch")
-    if torch is None or SHELF["presence"].in_worker():
+    if torch is None or MODULES["presence"].in_worker():
         return  # a loader worker trains nothing
-    steps = Steps(probe)
-    probe.compilation.before.append(steps.take_out)
-    steps.tick(0)
-    probe.ticks.append(steps.tick)
+    hooks = OptimizerHooks(probe)
+    probe.compilation.before_compiling.append(hooks.remove)
+    hooks.tick(0)
+    probe.ticks.append(hooks.tick)
 
 
-class Steps:
-    """The two hooks of one visit, put in and taken out as what is compiled allows."""
+class OptimizerHooks:
+    """The two hooks of one probe, put in and removed as compilation allows."""
 
     def __init__(self, probe: "Probe") -> None:
         self.probe = probe
         self.placed: list[Any] = []
-        self.compiled = False  # an optimizer step was
-        before, after = probe.guard.together("optimizer hooks", *hooks(probe))
+        self.step_is_compiled = False
+        before, after = probe.guard.guarded_together("optimizer hooks", *step_hooks(probe))
         self.hooks = (before, after)
 
     def tick(self, now_ns: int) -> None:
-        if not self.placed and self.may_be_in(now_ns):
+        if not self.placed and self.is_allowed(now_ns):
             self.put_in()
 
-    def may_be_in(self, now_ns: int) -> bool:
+    def is_allowed(self, now_ns: int) -> bool:
+        """Return whether the hooks can be put in now without causing a recompilation."""
         compilation, module = self.probe.compilation, sys.modules.get(MODULE)
         if module is None or not all(hasattr(module, name) for name in TABLES):
             return False
-        if not compilation.handed_over:
+        if not compilation.in_use:
             return True
-        if self.compiled or not compilation.tells_of_begins() or not compilation.quiet(now_ns):
+        if self.step_is_compiled or not compilation.has_callbacks():
             return False
-        self.compiled = not SHELF["compilation"].free_of(MODULE)
-        return not self.compiled
+        if not compilation.is_quiet(now_ns):
+            return False
+        self.step_is_compiled = not MODULES["compilation"].no_code_reads(MODULE)
+        return not self.step_is_compiled
 
     def put_in(self) -> None:
         module = sys.modules[MODULE]
         for name, hook in zip(TABLES, self.hooks):  # noqa: B905  runs on 3.9
-            patch = self.probe.patches.put(module, name, Hooks(vars(module)[name], hook))
+            table = HookTable(vars(module)[name], hook)
+            patch = self.probe.patches.put(module, name, table)
             if patch is not None:
                 self.placed.append(patch)
-        if self.probe.compilation.compiling:  # meanwhile, in another thread
-            self.take_out()
+        if self.probe.compilation.compiling:  # began meanwhile, in another thread
+            self.remove()
 
-    def take_out(self) -> None:
+    def remove(self) -> None:
         while self.placed:
-            self.probe.patches.take_back(self.placed.pop())
+            self.probe.patches.remove(self.placed.pop())
 
 
-def hooks(probe: "Probe") -> "tuple[Callable[..., None], Callable[..., None]]":
-    """What is called before and after each optimizer step."""
+def step_hooks(probe: "Probe") -> "tuple[Callable[..., None], Callable[..., None]]":
+    """Return the functions to call before and after each optimizer step."""
     kind, put, live = probe.kinds["OPTIMIZER"], probe.records.append, probe.live
-    now, ident, tids, own = time.monotonic_ns, get_ident, probe.tids, get_native_id
+    now, ident, tids, native_id = time.monotonic_ns, get_ident, probe.tids, get_native_id
     began: dict[int, int] = {}
     codes: dict[int, int] = {}
-    ended_too = probe.optimizer_ended
+    callbacks = probe.optimizer_ended
+
+    def code_of_optimizer(optimizer: Any) -> int:
+        key = ("optimizer", id(optimizer))
+        code = probe.register_name(key, "optimizer", type(optimizer).__name__)
+        codes[id(optimizer)] = code
+        return code
 
     def before(optimizer: Any, args: Any, kwargs: Any) -> None:
         if live[0]:
@@ -132,33 +142,16 @@ def hooks(probe: "Probe") -> "tuple[Callable[..., None], Callable[..., None]]":
 
     def after(optimizer: Any, args: Any, kwargs: Any) -> None:
         if not live[0]:
-            probe.outlived()
+            probe.clean_up()
             return
         first = began.pop(id(optimizer), 0)
-        for ended in ended_too:
-            ended()
+        for callback in callbacks:
+            callback()
         if first:
             code = codes.get(id(optimizer), -1)
             if code < 0:
-                code = probe.code(
-                    ("optimizer", id(optimizer)), "optimizer", type(optimizer).__name__
-                )
-                codes[id(optimizer)] = code
-            put(
-                (
-                    kind,
-                    tids.get(ident()) or own(),
-                    first,
-                    now() - first,
-                    code,
-                    -1,
-                    -1,
-                    -1,
-                    -1,
-                    -1,
-                    -1,
-                    -1,
-                )
-            )
+                code = code_of_optimizer(optimizer)
+            tid = tids.get(ident()) or native_id()
+            put((kind, tid, first, now() - first, code, -1, -1, -1, -1, -1, -1, -1))
 
     return before, after

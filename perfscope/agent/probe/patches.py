@@ -1,10 +1,9 @@
-"""Functions of ours put in the place of the program's: how they are made, put in, told apart and
-taken out again.
+"""Replacing functions of the program by wrappers, and putting the originals back.
 
-A patch is known by the identity of its wrapper, never by an attribute: `functools.wraps` copies
-those and proxies pass them on. One that somebody has patched over since cannot be taken out: it
-stays, passes its calls on, and is looked at again until it stands in its place once more, by our
-own thread while we are in and by the wrapper itself after that.
+A patch is recognized by the identity of its wrapper, never by an attribute: `functools.wraps`
+copies attributes, and proxies forward them. If somebody has patched over a wrapper, it cannot be
+removed yet. It then only forwards its calls, and is removed as soon as it is in its place again:
+by the probe's thread while the probe is installed, by the wrapper itself afterwards.
 """
 
 from operator import itemgetter
@@ -20,28 +19,29 @@ ABSENT = object()
 
 
 class Patch:
-    """`now` stands at `owner.name` in the place of `was`, which is ABSENT where the owner only
-    inherits one.
+    """The wrapper at `owner.name`.
+
+    `original` is what it replaced, ABSENT if the owner only inherited that name.
     """
 
-    __slots__ = ("name", "now", "owner", "was")
+    __slots__ = ("name", "original", "owner", "wrapper")
 
-    def __init__(self, owner: Any, name: str, now: Any) -> None:
-        self.owner, self.name, self.now = owner, name, now
-        self.was = vars(owner).get(name, ABSENT)
+    def __init__(self, owner: Any, name: str, wrapper: Any) -> None:
+        self.owner, self.name, self.wrapper = owner, name, wrapper
+        self.original = vars(owner).get(name, ABSENT)
 
-    def here(self) -> Any:
-        """What stands there at this moment."""
+    def current(self) -> Any:
+        """Return what is at `owner.name` now."""
         return vars(self.owner).get(self.name, ABSENT)
 
     def undo(self) -> bool:
-        """Put back what was there; False where something else than ours stands there now."""
-        if self.here() is not self.now:
-            return self.here() is self.was
-        if self.was is ABSENT:
+        """Put the original back; return False if something else than our wrapper is there now."""
+        if self.current() is not self.wrapper:
+            return self.current() is self.original
+        if self.original is ABSENT:
             delattr(self.owner, self.name)
         else:
-            setattr(self.owner, self.name, self.was)
+            setattr(self.owner, self.name, self.original)
         return True
 
     def __str__(self) -> str:
@@ -49,8 +49,9 @@ class Patch:
 
 
 class Patches:
-    """All patches of one visit. Any thread may take some back: whoever takes one out of the table
-    undoes it.
+    """All patches of one probe.
+
+    Any thread may remove one: the thread that takes it out of the table undoes it.
     """
 
     def __init__(self) -> None:
@@ -58,7 +59,7 @@ class Patches:
         self.stuck: list[Patch] = []
 
     def put(self, owner: Any, name: str, wrapper: Any) -> "Patch | None":
-        """Put `wrapper` at `owner.name`; None where that cannot be set."""
+        """Put `wrapper` at `owner.name`; return None if that attribute cannot be set."""
         patch = Patch(owner, name, wrapper)
         try:
             setattr(owner, name, wrapper)
@@ -67,34 +68,34 @@ class Patches:
         self.placed[id(patch)] = patch
         return patch
 
-    def take_back(self, patch: Patch) -> None:
-        """Undo one; harmless when it was undone before."""
+    def remove(self, patch: Patch) -> None:
+        """Remove a patch; do nothing if it was removed before."""
         if self.placed.pop(id(patch), None) is not None and not patch.undo():
             self.stuck.append(patch)
 
-    def take_back_all(self) -> None:
-        """Undo all that are placed, last first."""
+    def remove_all(self) -> None:
+        """Remove all patches, the last one first."""
         for patch in reversed(tuple(self.placed.values())):
-            self.take_back(patch)
-        self.try_again()
+            self.remove(patch)
+        self.retry_stuck()
 
-    def try_again(self) -> None:
-        """Undo those of which ours stands in its place again."""
+    def retry_stuck(self) -> None:
+        """Remove the stuck patches whose wrapper is in its place again."""
         for patch in tuple(self.stuck):
             if patch.undo():
                 self.stuck.remove(patch)
 
 
-class Replaced:
-    """Stands for what may be pickled as what it is: a method in a class of the program's own, a
-    function of the interpreter.
+class PicklableWrapper:
+    """A wrapper that is pickled as its original.
 
-    It is called and looked up like a function, and pickled it is the original.
+    It is called and looked up like a function. It is for what a program may pickle: a method of its
+    own class, or a function of the interpreter.
     """
 
     def __init__(self, call: "Callable[..., Any]", original: Any) -> None:
         self.call, self.original = call, original
-        named_as(self, original)
+        copy_names(self, original)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else MethodType(self.call, instance)
@@ -109,24 +110,25 @@ class Replaced:
         return itemgetter(0), ((self.original,),)
 
 
-def around(
+def wrap(
     probe: "Probe",
     original: "Callable[..., Any]",
     begin: "Callable[..., Any]",
     end: "Callable[..., None]",
 ) -> "Callable[..., Any]":
-    """Return a function that does what `original` does and has its name.
+    """Return a function that does what `original` does, under the same name.
 
-    Before it `begin(args, kwargs)` is called; unless it returns None, `end(begun, args, answer,
-    raised)` is called behind it, where `raised` is the class of the exception that the call ended
-    with, or None. Both are guarded; once the probe is gone neither is called.
+    Before each call it calls `begin(args, kwargs)`. Unless that returns None, it calls `end(begun,
+    args, answer, raised)` afterwards: `begun` is the result of `begin`, `raised` the class of the
+    exception that ended the call, or None. Both are guarded, and neither is called once the probe
+    has left.
     """
-    live, outlived = probe.live, probe.outlived
-    first, last = probe.guard.together(name_of(original), begin, end)
+    live, clean_up = probe.live, probe.clean_up
+    first, last = probe.guard.guarded_together(full_name(original), begin, end)
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         if not live[0]:
-            outlived(wrapper)
+            clean_up(wrapper)
             return original(*args, **kwargs)
         begun = first(args, kwargs)
         if begun is None:
@@ -136,20 +138,20 @@ def around(
             answer = original(*args, **kwargs)
             return answer
         except BaseException as error:
-            raised = type(
-                error
-            )  # the exception itself would keep this frame, and all that the call held, alive
+            # Only the class: the exception would keep this frame alive, and all it refers to.
+            raised = type(error)
             raise
         finally:
             last(begun, args, answer, raised)
 
-    named_as(wrapper, original)
+    copy_names(wrapper, original)
     return wrapper
 
 
-def named_as(wrapper: Any, original: Any) -> None:
-    """Give `wrapper` what a reader, a pickler or `inspect` asks a function for; not its dictionary,
-    which is the program's.
+def copy_names(wrapper: Any, original: Any) -> None:
+    """Give `wrapper` the names, the docstring and the signature of `original`.
+
+    `__dict__` is not copied: it belongs to the program.
     """
     for name in ("__module__", "__name__", "__qualname__", "__doc__"):
         value = getattr(original, name, None)
@@ -158,6 +160,8 @@ def named_as(wrapper: Any, original: Any) -> None:
     wrapper.__wrapped__ = original
 
 
-def name_of(function: Any) -> str:
-    """Return the name by which a function is told of."""
-    return f"{getattr(function, '__module__', None)}.{getattr(function, '__qualname__', type(function).__name__)}"  # noqa: E501
+def full_name(function: Any) -> str:
+    """Return the name of a function with its module, for reports."""
+    module = getattr(function, "__module__", None)
+    name = getattr(function, "__qualname__", type(function).__name__)
+    return f"{module}.{name}"

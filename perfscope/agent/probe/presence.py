@@ -1,11 +1,9 @@
-"""Which visit of ours is in this process, what its forked children do first (take everything of
-ours out), and what it does last.
+"""Which probe is in this process, and what runs in forked children and at exit.
 
-The interpreter cannot be told to forget an at-fork handler, and keeps an empty slot for each
-function that atexit was told to forget. So there is one of each for the life of the process,
-however often it is attached to: loops over a list that is empty while nobody is in. A process that
-forks without Python's knowledge (a library in C) does not come by here; there the first patched
-function that is called sees that the process is another one.
+An at-fork handler cannot be removed, and `atexit` keeps an empty slot for each removed function. So
+the process gets one of each, however often perfscope attaches. Both walk over a list of probes that
+is empty while none is attached. A child that a C library forked does not run the handler; there the
+first call of a patched function notices that the pid has changed.
 """
 
 import _thread
@@ -18,67 +16,75 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from perfscope.agent.probe.core import Probe
 
-VISITS = "_perfscope_visits"
+PROBES_ATTRIBUTE = "_perfscope_visits"
 
 
-def in_the_child() -> None:
-    """Run in each forked child; a copy of it stays, which knows nothing but the list."""
-    while visits:  # type: ignore[name-defined]  # noqa: F821
-        visits.pop().outlived()  # type: ignore[name-defined]  # noqa: F821
+def remove_in_child() -> None:
+    """Remove the probe from a forked child.
 
-
-def at_the_end() -> None:
-    """Run when the program ends; a copy of it stays, too."""
-    for visit in visits.copy():  # type: ignore[name-defined]  # noqa: F821
-        visit.last_word()
-
-
-def visits_here() -> "list[Probe]":
-    """The list of the visits that this process has: one or none; it is made with the first visit
-    and stays.
+    A copy of this function stays in the process; its only global name is the list `probes`.
     """
-    known = vars(_thread).get(VISITS)
+    while probes:  # type: ignore[name-defined]  # noqa: F821
+        probes.pop().clean_up()  # type: ignore[name-defined]  # noqa: F821
+
+
+def leave_before_exit() -> None:
+    """Let the probe leave before the program exits; a copy of this function stays, too."""
+    for probe in probes.copy():  # type: ignore[name-defined]  # noqa: F821
+        probe.leave_at_exit()
+
+
+def probes_in_process() -> "list[Probe]":
+    """Return the list of the probes in this process, at most one; the list itself stays."""
+    known = vars(_thread).get(PROBES_ATTRIBUTE)
     if known is None:
         known = []
-        setattr(_thread, VISITS, known)
-        os.register_at_fork(after_in_child=FunctionType(in_the_child.__code__, {"visits": known}))
-        atexit.register(FunctionType(at_the_end.__code__, {"visits": known}))
+        setattr(_thread, PROBES_ATTRIBUTE, known)
+        at_fork = FunctionType(remove_in_child.__code__, {"probes": known})
+        at_exit = FunctionType(leave_before_exit.__code__, {"probes": known})
+        os.register_at_fork(after_in_child=at_fork)
+        atexit.register(at_exit)
     return known
 
 
-def other_visit(probe: "Probe") -> str | None:
-    """Say who is in already, None when nobody is; what a fork brought along unseen is taken out."""
-    for other in tuple(visits_here()):
+def refusal_of_second_probe(probe: "Probe") -> "str | None":
+    """Return why `probe` must not be installed, None if no other probe is.
+
+    A probe that a fork brought along unnoticed is removed.
+    """
+    for other in tuple(probes_in_process()):
         if other.pid != probe.pid:
-            visits_here().remove(other)
-            other.outlived()
+            probes_in_process().remove(other)
+            other.clean_up()
         elif not other.leaving:
             return f"another perfscope (agent pid {other.config['listener']['pid']}) is attached"
     return None
 
 
 class OwnFile:
-    """A descriptor of ours. A forked child may have closed the number and opened a file of its own
-    under it: that one stays.
+    """A descriptor that the probe opened.
+
+    The program may close it and open a file of its own under the same number, for example in a
+    forked child. That file is never closed here.
     """
 
     __slots__ = ("identity", "number")
 
     def __init__(self, number: int) -> None:
-        self.number, self.identity = number, identity(number)
+        self.number, self.identity = number, file_identity(number)
 
     def is_ours(self) -> bool:
-        return self.identity is not None and identity(self.number) == self.identity
+        return self.identity is not None and file_identity(self.number) == self.identity
 
     def close(self) -> None:
-        number, ours = self.number, self.is_ours()
+        number, is_ours = self.number, self.is_ours()
         self.number = -1
-        if ours:
+        if is_ours:
             os.close(number)
 
 
-def identity(number: int) -> "tuple[int, int] | None":
-    """Return what tells the file behind a descriptor from any other; None where there is none."""
+def file_identity(number: int) -> "tuple[int, int] | None":
+    """Return (device, inode) of an open descriptor, None if it is not open."""
     try:
         status = os.fstat(number)
     except OSError:
@@ -87,10 +93,10 @@ def identity(number: int) -> "tuple[int, int] | None":
 
 
 def in_worker() -> bool:
-    """Whether this is a worker process of a data loader."""
+    """Return whether this is a worker process of a data loader."""
     return worker_info() is not None
 
 
 def worker_info() -> Any:
-    """What torch knows of the worker that this process is; None in every other process."""
+    """Return what torch knows about this worker; None in every other process."""
     return getattr(sys.modules.get("torch.utils.data._utils.worker"), "_worker_info", None)

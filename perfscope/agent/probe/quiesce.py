@@ -1,10 +1,10 @@
-"""When a callback that was taken out is left by every thread: torch's profiler must not be ended
-while one is inside it.
+"""Waiting until no thread is inside a removed callback of torch's profiler.
 
-What a thread records is put into lists of its own without a lock; read in the middle of that, they
-end the process (an exception of C++) or are misread. A thread that has run for a while since, or
-sleeps, is out of a callback that takes microseconds. Threads that are ready to run but got no core
-are waited for: on a full machine that takes a while.
+The profiler must not be ended before. Each thread appends to lists of its own without a lock. If
+these are read at the same time, the process ends with a C++ exception, or the data is wrong. A
+thread that has run for a while since the removal, or sleeps, is not inside a callback, because that
+takes microseconds. A thread that is ready to run but gets no core is waited for, which takes a
+while on a busy machine.
 """
 
 import os
@@ -15,18 +15,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LOOK_S = 0.005
+CHECK_S = 0.005
+# A callback takes a few microseconds, a page fault or a lock inside it some tens.
 RAN_NS = 500_000
-"""A callback takes a few microseconds; a page fault or a lock inside it some tens."""
+# The low bits of the clock id of a thread's CPU time (linux/posix-timers.h). The bits above are the
+# complement of the thread id.
 CPU_OF_THREAD = 6
-"""The low bits of a clock of a thread's CPU time (linux/posix-timers.h); above them stands the
-complement of its id.
-"""
+ASLEEP = (b"S", b"T", b"I")
 
 
-def ran_ns(tid: int) -> int:
-    """CPU time of a thread of this process, -1 when it is gone. No system call lets go of the GIL
-    here.
+def thread_cpu_ns(tid: int) -> int:
+    """Return the CPU time of a thread of this process, -1 if it has ended.
+
+    This does not release the GIL.
     """
     try:
         return time.clock_gettime_ns((~tid << 3) | CPU_OF_THREAD)
@@ -34,31 +35,38 @@ def ran_ns(tid: int) -> int:
         return -1
 
 
-def asleep(tid: int) -> bool:
+def is_asleep(tid: int) -> bool:
+    """Return whether a thread sleeps or has ended."""
     try:
         with open(f"/proc/self/task/{tid}/stat", "rb") as stat:
-            return stat.read().rpartition(b")")[2].split()[0] in (b"S", b"T", b"I")
+            after_name = stat.read().rpartition(b")")[2]
     except OSError:
         return True
+    return after_name.split()[0] in ASLEEP
 
 
 def never() -> bool:
+    """Return False, in the place of a condition for giving up."""
     return False
 
 
 def no_thread_inside(longest_s: float, given_up: "Callable[[], bool]" = never) -> bool:
-    """Wait until every thread has been seen to run on, or asleep twice; False when that takes
-    longer or is given up.
+    """Wait until every thread has either run for RAN_NS or was asleep at two checks in a row.
+
+    Returns False if that takes longer than `longest_s`, or `given_up` returns True.
     """
     own = get_native_id()
-    before = {tid: ran_ns(tid) for tid in map(int, os.listdir("/proc/self/task")) if tid != own}
-    last: dict[int, int] = {}
+    tids = [tid for tid in map(int, os.listdir("/proc/self/task")) if tid != own]
+    begin_ns = {tid: thread_cpu_ns(tid) for tid in tids}
+    last_ns: dict[int, int] = {}
     until = time.monotonic() + longest_s
     while time.monotonic() < until and not given_up():
-        time.sleep(LOOK_S)
-        now = {tid: ran_ns(tid) for tid in before}
-        before = {tid: ran for tid, ran in before.items() if 0 <= now[tid] < ran + RAN_NS}
-        if all(last.get(tid) == now[tid] and asleep(tid) for tid in before):
+        time.sleep(CHECK_S)
+        now_ns = {tid: thread_cpu_ns(tid) for tid in begin_ns}
+        begin_ns = {
+            tid: ran_ns for tid, ran_ns in begin_ns.items() if 0 <= now_ns[tid] < ran_ns + RAN_NS
+        }
+        if all(last_ns.get(tid) == now_ns[tid] and is_asleep(tid) for tid in begin_ns):
             return True
-        last = now
+        last_ns = now_ns
     return False

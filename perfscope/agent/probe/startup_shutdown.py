@@ -1,7 +1,9 @@
-"""The first and the last moment: whoever waits for the patches to be in place is told, and when the
-program ends by itself the probe leaves first. What was not yet sent is sent, and nothing of ours
-runs beside the end of the interpreter (hundredths of a second; longer only where a window of the
-profiler has to be over).
+"""The begin and the end of the probe.
+
+At the begin it calls the function that waits for the patches to be in place, if there is one. When
+the program exits, the probe leaves first: records that were not sent are sent, and none of its code
+runs while the interpreter shuts down. That takes hundredths of a second, and longer only if a
+profiling window has to end.
 """
 
 import os
@@ -13,16 +15,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from perfscope.agent.probe.core import Probe
 
-SHELF: "dict[str, Any]" = globals().get(
-    "SHELF", {}
-)  # the probe's modules by name; put here before this is run
+MODULES: "dict[str, Any]" = globals().get("MODULES", {})  # the probe's other files, set before
 
-LAST_WORD_S = 60.0
-LOOK_S = 0.005
+LEAVE_AT_EXIT_S = 60.0  # a profiling window is over by then; it must not run into the exit
+CHECK_S = 0.005
 
 
-def of_torch() -> "dict[str, Any] | None":
-    """The facts that the manifest keeps of it; None without torch."""
+def torch_facts() -> "dict[str, Any] | None":
+    """Return what the manifest keeps about torch, None without torch."""
     torch = sys.modules.get("torch")
     if torch is None or not hasattr(torch, "get_num_threads"):
         return None
@@ -35,50 +35,53 @@ def of_torch() -> "dict[str, Any] | None":
 
 
 def install(probe: "Probe") -> None:
-    said: list[Any] = []
-    first = of_torch()
+    """Report changes of torch's state, announce that the probe is installed, prepare the exit."""
+    if not MODULES["presence"].in_worker():
+        watch_torch(probe)
+    begun = probe.config.get("begun")
+    if begun is not None:
+        begun(probe)
+    probe.leave_at_exit = probe.guard.guarded("leave at exit", lambda: leave_at_exit(probe))
+
+
+def watch_torch(probe: "Probe") -> None:
+    """Report the state of torch when it changes; in a program that just started, it still does."""
+    reported: list[Any] = []
+    first = torch_facts()
     threads = [first["intra_op_threads"]] if first is not None else []
 
-    def ask() -> None:
-        """On the loop's own thread: the number of threads is a thread's own (OpenMP), and ours
-        keeps what it saw first.
+    def read_threads() -> None:
+        """Read the number of threads on the training thread.
+
+        With OpenMP each thread has a number of its own, and the probe's thread keeps its first one.
         """
         torch = sys.modules.get("torch")
         if torch is not None:
             threads[:] = [torch.get_num_threads()]
 
     def tick(now_ns: int) -> None:
-        """What was true of torch when the probe began may have changed in a program that has only
-        just started.
-        """
-        facts = of_torch()
+        facts = torch_facts()
         if facts is not None and threads:
             facts["intra_op_threads"] = threads[0]
-        if facts is not None and facts not in said:
-            said[:] = [facts]
-            probe.notes.put({"torch": facts})
+        if facts is not None and facts not in reported:
+            reported[:] = [facts]
+            probe.notes.put({"note": "torch", "torch": facts})
 
-    if not SHELF["presence"].in_worker():
-        probe.ticks.append(tick)
-        probe.optimizer_ended.append(ask)
-    begun = probe.config.get("begun")
-    if begun is not None:
-        begun(probe)
+    probe.ticks.append(tick)
+    probe.optimizer_ended.append(read_threads)
 
-    def last_word() -> None:
-        if probe.pid != os.getpid() or probe.line is None:
-            return  # a forked child that ends as a program of its own
-        connection = probe.line.connection
-        probe.line.told_to_leave = True
-        try:
-            connection.shutdown(socket.SHUT_RD)  # wakes our thread
-        except OSError:
-            return
-        until = (
-            time.monotonic() + LAST_WORD_S
-        )  # a window of the profiler is over by then: its functions must not meet the end
-        while connection.fileno() >= 0 and time.monotonic() < until:
-            time.sleep(LOOK_S)
-        time.sleep(LOOK_S)  # its thread ends
 
-    probe.last_word = probe.guard.one("last word", last_word)
+def leave_at_exit(probe: "Probe") -> None:
+    """Make the probe leave, and wait until it has."""
+    if probe.pid != os.getpid() or probe.line is None:
+        return  # a forked child that exits as a program of its own
+    connection = probe.line.connection
+    probe.line.must_leave = True
+    try:
+        connection.shutdown(socket.SHUT_RD)  # wakes the probe's thread
+    except OSError:
+        return
+    until = time.monotonic() + LEAVE_AT_EXIT_S
+    while connection.fileno() >= 0 and time.monotonic() < until:
+        time.sleep(CHECK_S)
+    time.sleep(CHECK_S)  # until the thread has ended

@@ -1,9 +1,9 @@
-"""Torch's profiler, switched on and off: through torch's Python doors, and where they are found
-through exported C++ functions.
+"""Starting and ending torch's profiler, by torch's Python functions and, where the library exports
+them, by C++ functions.
 
-`Doors` ends a window by three functions called by ctypes, which lets go of the GIL; `GilDoors` is
-for a torch that lacks one of them: it ends by torch's Python door, which holds the GIL about ten
-microseconds an operator.
+`ProfilerApi` ends a window by three functions called through ctypes, which releases the GIL.
+`GilProfilerApi` is for a torch that lacks one of them: it ends a window by torch's Python function,
+which holds the GIL for about ten microseconds per operator.
 """
 
 import os
@@ -19,7 +19,10 @@ DESTROY = AUTOGRAD + "14ProfilerResultD1Ev"
 ANY_ON = AUTOGRAD + "29isProfilerEnabledInMainThreadEv"
 REMOVE = "_ZN5torch8profiler4impl17ProfilerStateBase14removeCallbackEv"
 POP = "_ZN5torch8profiler4impl17ProfilerStateBase3popEb"
-STATE = "_ZZN5torch8profiler4impl18GlobalStateManagerINS1_17ProfilerStateBaseEE9singletonEvE10singleton_"  # noqa: E501
+STATE = (
+    "_ZZN5torch8profiler4impl18GlobalStateManagerINS1_17ProfilerStateBaseEE"
+    "9singletonEvE10singleton_"
+)
 BLOCKS = (
     "_ZZN5torch8profiler4impl19ThreadLocalSubqueue14TorchOpStorage10EventBlock"
     "INS1_21KinetoObserverContext5EventELm512EEC4EvE8counter_"
@@ -27,45 +30,40 @@ BLOCKS = (
 OPERATORS_PER_BLOCK = 512
 SEVERITY = "_ZN9libkineto6Logger14severityLevel_E"
 API = "_ZN9libkineto3apiEv"
+# Where `api()` keeps the thread that loaded torch: after a reference to the configuration, the
+# proxy and the client.
 REGISTRAR_AT = 24
-"""Where `api()` keeps the thread that loaded torch: behind a reference to the configuration, the
-proxy and the client.
-"""
 PROXY = "_ZN9libkineto21ActivityProfilerProxy8isActiveEv"
 PROXY_TABLE = "_ZTVN9libkineto21ActivityProfilerProxyE"
-# Where the proxy stands among the words of `api()`, its controller among those of the proxy, and
-# the head of a table of virtual functions: held against PROXY_TABLE before anything is read.
+# Where `api()` keeps the proxy, where the proxy keeps its controller, and the size of the head of a
+# table of virtual functions. The table is compared with PROXY_TABLE before anything is read.
 PROXY_AT, CONTROLLER_AT, TABLE_HEAD = 8, 24, 16
 LOADER = "_ZN9libkineto12ConfigLoader8instanceEv"
 LOADER_STOP = "_ZN9libkineto12ConfigLoader10stopThreadEv"
 LOW_32 = 0xFFFFFFFF
 QUIET = 6
+# Up to this much anonymous memory of the process, freed pages are returned to the kernel.
+# malloc_trim goes through all free pages of the process with the allocator locked: 120 ms were
+# measured for a heap of 1 GiB with holes, 390 ms for one of 4 GiB.
 TRIM_BELOW_BYTES = 1 << 30
-"""Anonymous memory of the process up to which freed pages are given back to the kernel: malloc_trim
-visits every free page of the process under the allocator's locks, 120 ms were measured for a heap
-of 1 GiB with holes, 390 ms for one of 4 GiB.
-"""
 OLDEST_TORCH = (2, 4)
 
 
 def typed(function: Any, result: Any, *arguments: Any) -> Any:
+    """Return a ctypes function with its types set."""
     function.restype, function.argtypes = result, arguments
     return function
 
 
-def mapped(path: str) -> bool:
-    """Is the library at `path` one of those loaded? Opening another would bring a second torch
-    in.
-    """
+def is_mapped(path: str) -> bool:
+    """Return whether the library at `path` is loaded; opening another would load a second torch."""
     real = os.path.realpath(path)
     with open("/proc/self/maps") as maps:
         return any(line.rstrip().endswith(real) for line in maps)
 
 
 def too_old(version: str) -> bool:
-    """Return whether this torch is older than the oldest with which windows are tried; False for a
-    version that is unclear.
-    """
+    """Return whether this torch is older than OLDEST_TORCH; False if the version is unclear."""
     try:
         major, minor = version.split(".")[:2]
         return (int(major), int(minor)) < OLDEST_TORCH
@@ -73,12 +71,14 @@ def too_old(version: str) -> bool:
         return False
 
 
-class GilDoors:
-    """The doors of the torch that is loaded. Raises LookupError with the reason where not even
-    these are there.
+class GilProfilerApi:
+    """The profiler of the loaded torch, ended with the GIL held.
+
+    Raises LookupError with the reason if this torch cannot be profiled safely.
     """
 
     free = False
+    """Whether the profiler is ended without the GIL."""
 
     def __init__(self, torch: Any, stacks: bool = False) -> None:
         ctypes = sys.modules.get("ctypes")
@@ -86,76 +86,71 @@ class GilDoors:
         self.profiler: Any = getattr(torch._C, "_profiler", None)
         self.autograd: Any = getattr(torch._C, "_autograd", None)
         self.stacks = stacks
-        if os.uname().machine != "x86_64":
-            raise LookupError(
-                "kernel windows are taken on x86-64 only: C++ functions are called by its"
-                " conventions"
-            )
-        path = os.path.join(os.path.dirname(torch.__file__), "lib", "libtorch_cpu.so")
         self.version = getattr(torch, "__version__", "?")
-        if too_old(str(self.version)):
-            raise LookupError(
-                "torch {} is too old for kernel windows, {}.{} is the oldest".format(
-                    self.version, *OLDEST_TORCH
-                )
-            )
-        if ctypes is None or self.profiler is None or self.autograd is None or not mapped(path):
-            raise LookupError(
-                f"this build of torch {self.version} has no profiler that can be reached"
-            )
+        path = os.path.join(os.path.dirname(torch.__file__), "lib", "libtorch_cpu.so")
+        self.refuse_platform()
+        if ctypes is None or self.profiler is None or self.autograd is None or not is_mapped(path):
+            raise LookupError(f"this build of torch {self.version} has no usable profiler")
         self.ctypes = ctypes
-        try:
-            self.experimental = self.profiler._ExperimentalConfig(
-                profile_all_threads=True, trace_only=True
-            )
-        except TypeError:
-            raise LookupError(
-                f"torch {self.version} cannot profile all threads at once (2.13 can)"
-            ) from None
+        self.experimental = self.all_threads_config()
         self.library, pointer = ctypes.CDLL(path), ctypes.c_void_p
-        # These two hold the GIL: no thread forks meanwhile, so that a child never finds the locks
-        # inside them taken.
-        held = ctypes.PyDLL(path)
+        # These two hold the GIL, so that no Python thread forks meanwhile: a child would find the
+        # locks inside them taken.
+        with_gil = ctypes.PyDLL(path)
         try:
-            self.remove = typed(getattr(held, REMOVE), None, pointer)
-            self.pop = typed(getattr(held, POP), pointer, pointer, ctypes.c_bool)
+            self.remove = typed(getattr(with_gil, REMOVE), None, pointer)
+            self.pop = typed(getattr(with_gil, POP), pointer, pointer, ctypes.c_bool)
             self.state = pointer.in_dll(self.library, STATE)
             self.api = typed(getattr(self.library, API), pointer)()
             self.severity = ctypes.c_int.in_dll(self.library, SEVERITY)
         except (AttributeError, ValueError):
             raise LookupError(
-                f"torch {self.version} does not let its profiler be ended safely"
+                f"perfscope cannot end the profiler of torch {self.version} safely"
             ) from None
         self.blocks = self.find_blocks()
-        self.spoken = self.severity.value
+        self.usual_severity = self.severity.value
         self.active, self.table, self.loader = self.find_proxy()
         self.registrar = self.find_registrar()
-        self.threaded = True
+        self.keeps_thread = True
         self.owners: list[int] = []
         self.recording: list[int] = []
         self.prepare_ns = self.enable_ns = 0
         self.with_device = False
         libc = ctypes.CDLL(None)
-        self.give_back, self.trim = (
-            typed(libc.free, None, pointer),
-            getattr(libc, "malloc_trim", None),
-        )
+        self.free_memory = typed(libc.free, None, pointer)
+        self.trim = getattr(libc, "malloc_trim", None)
+
+    def refuse_platform(self) -> None:
+        """Raise LookupError for another machine than x86-64 and for an old torch."""
+        if os.uname().machine != "x86_64":
+            raise LookupError("profiling windows work on x86-64 only")
+        if too_old(str(self.version)):
+            oldest = ".".join(map(str, OLDEST_TORCH))
+            raise LookupError(
+                f"torch {self.version} is too old for profiling windows: use {oldest} or newer"
+            )
+
+    def all_threads_config(self) -> Any:
+        """Return the setting to profile all threads. Raises LookupError if torch has none."""
+        try:
+            return self.profiler._ExperimentalConfig(profile_all_threads=True, trace_only=True)
+        except TypeError:
+            raise LookupError(
+                f"torch {self.version} cannot profile all threads at once (2.13 can)"
+            ) from None
 
     def find_blocks(self) -> Any:
-        """Return the counter of blocks of 512 operators that any session made since the process
-        began; None without.
-        """
+        """Return the counter of blocks of 512 operators made by all sessions, None if not found."""
         try:
             return self.ctypes.c_uint64.in_dll(self.library, BLOCKS)
         except ValueError:
             return None
 
     def find_registrar(self) -> Any:
-        """Return the word of Kineto's `api()` that names the thread that loaded torch; None where
-        the layout is not known.
+        """Return the word of Kineto's `api()` that holds the thread that loaded torch.
 
-        The layout is the known one when the first word is the configuration that the library itself
-        returns, when no word of the proxy contradicts it, and when the word names a living thread.
+        Returns None if the layout is unknown. It is known if the first word is the configuration
+        that the library returns, the words of the proxy fit, and the word is a living thread.
         """
         word, place = self.ctypes.c_uint64.from_address, self.api + REGISTRAR_AT
         if self.loader is None or word(self.api).value != self.configuration():
@@ -168,8 +163,9 @@ class GilDoors:
         return registrar if registrar.value in living else None
 
     def find_proxy(self) -> tuple[Any, int, Any]:
-        """(is one at work?, where its virtual functions stand, what ends Kineto's thread); (None,
-        0, None) without.
+        """Return functions of Kineto: (is a proxy active?, its table's address, end the thread).
+
+        Returns (None, 0, None) if the library does not export them.
         """
         ctypes, pointer = self.ctypes, self.ctypes.c_void_p
         try:
@@ -183,114 +179,117 @@ class GilDoors:
         return active, table, lambda: stop(loader())
 
     def proxy(self) -> int:
-        """The address of Kineto's profiler once it is initialised, else 0."""
+        """Return the address of Kineto's profiler once it is initialized, else 0."""
         word = self.ctypes.c_uint64.from_address
-        at = word(self.api + PROXY_AT).value
-        if not at or word(at).value != self.table or not word(at + CONTROLLER_AT).value:
+        address = word(self.api + PROXY_AT).value
+        if not address or word(address).value != self.table:
             return 0
-        return int(at)
+        return int(address) if word(address + CONTROLLER_AT).value else 0
 
     def initialized(self) -> bool | None:
-        """Return whether Kineto was ever prepared in this process; None where this torch does not
-        show it.
-        """
+        """Return whether Kineto was ever prepared in this process, None if unknown."""
         return None if not self.table else bool(self.proxy())
 
     def operators(self) -> int | None:
-        """Return how many operators all sessions recorded so far, at most 512 per thread too many;
-        None if unknown.
+        """Return how many operators all sessions recorded so far, None if unknown.
+
+        The number is at most 512 per thread too high.
         """
         return None if self.blocks is None else int(self.blocks.value) * OPERATORS_PER_BLOCK
 
     def busy(self) -> bool | None:
-        """Is any profiler on or prepared, of any thread? None where this torch does not tell."""
+        """Return whether any profiler of any thread is on or prepared, None if unknown."""
         if self.active is None or not self.table:
             return None
-        at = self.proxy()
-        return bool(at and self.active(at))
+        address = self.proxy()
+        return bool(address and self.active(address))
 
     def any_on(self) -> bool:
-        """Is one on?"""
+        """Return whether a profiler is known to be on."""
         return bool(self.busy())
 
-    def take_doors(self) -> None:
-        """The unpatched functions: ours must not give way to itself."""
-        door = self.autograd
-        self.prepare, self.enable, self.autograd_off = (
-            door._prepare_profiler,
-            door._enable_profiler,
-            door._disable_profiler,
-        )
+    def take_functions(self) -> None:
+        """Keep the unpatched functions, for our own windows."""
+        self.prepare = self.autograd._prepare_profiler
+        self.enable = self.autograd._enable_profiler
+        self.autograd_off = self.autograd._disable_profiler
 
     def start(self) -> int:
-        """Switch it on for every thread, with shapes and memory; return what tells it from another.
+        """Start a session of all threads, with shapes and memory; return its address.
+
         Raises LookupError.
         """
-        door, slot = self.profiler, self.registrar
-        asked = door.ProfilerConfig(
-            door.ProfilerState.KINETO, True, True, self.stacks, False, False, self.experimental, ""
+        profiler = self.profiler
+        config = profiler.ProfilerConfig(
+            profiler.ProfilerState.KINETO,
+            True,  # shapes
+            True,  # memory
+            self.stacks,
+            False,
+            False,
+            self.experimental,
+            "",
         )
-        kinds = door.ProfilerActivity
-        activities = {kinds.CPU, kinds.CUDA} if self.torch.cuda.is_initialized() else {kinds.CPU}
-        if len(activities) > 1 and os.environ.get("TEARDOWN_CUPTI") == "1":
-            # torch itself avoids it where there are CUDA graphs: they crash when CUPTI comes back
-            # after being torn down
-            raise LookupError(
-                "TEARDOWN_CUPTI=1 is set in the process: CUDA graphs may crash after a window"
-            )
-        if slot is None and not self.severity.value:
-            raise LookupError(
-                "torch's profiler would write a line into the program's stderr when first started"
-            )
-        self.with_device = len(activities) > 1
-        # Its first use starts a thread that waits for orders from a file or a daemon: that one goes
-        # with the window
-        self.threaded = (
-            not self.table
-            or bool(self.proxy())
-            or any(one.startswith("KINETO_") for one in os.environ)
-        )
+        activities = {profiler.ProfilerActivity.CPU}
+        self.with_device = bool(self.torch.cuda.is_initialized())
+        if self.with_device:
+            activities.add(profiler.ProfilerActivity.CUDA)
+        self.refuse_start()
+        # The first use starts a thread that waits for orders from a file or a daemon. It is ended
+        # with the window, unless it was there before or the user asked for it.
+        wants_thread = any(name.startswith("KINETO_") for name in os.environ)
+        self.keeps_thread = not self.table or bool(self.proxy()) or wants_thread
         began = time.monotonic_ns()
-        self.prepare_quietly(asked, activities)
+        self.prepare_quietly(config, activities)
         prepared = time.monotonic_ns()
-        self.enable(asked, activities)
+        self.enable(config, activities)
         self.prepare_ns, self.enable_ns = prepared - began, time.monotonic_ns() - prepared
         state = self.state.value
-        if not state:  # not where this torch keeps it: then it can only be ended from this thread
+        if not state:  # this torch keeps it elsewhere: then only this thread can end it
             self.autograd_off()
             raise LookupError("this torch keeps its profiler where it cannot be ended safely")
         self.owners, self.recording = [state], [state]
         return int(state)
 
-    def prepare_quietly(self, asked: Any, activities: Any) -> None:
-        """Prepare Kineto while it is silent: without CUPTI it would write three lines into the
-        program's stderr.
+    def refuse_start(self) -> None:
+        """Raise LookupError if a session would disturb the program."""
+        if self.with_device and os.environ.get("TEARDOWN_CUPTI") == "1":
+            # torch avoids this too: CUDA graphs crash when CUPTI is loaded again after a teardown.
+            raise LookupError(
+                "TEARDOWN_CUPTI=1 is set in the process: CUDA graphs may crash after a window"
+            )
+        if self.registrar is None and not self.severity.value:
+            raise LookupError("torch's profiler would write to the program's stderr when it starts")
 
-        Kineto asks to be initialized by the thread that loaded torch, and complains otherwise; what
-        that does is the same.
+    def prepare_quietly(self, config: Any, activities: Any) -> None:
+        """Prepare Kineto with its messages off.
+
+        Without CUPTI it would write three lines to the program's stderr. It also complains if
+        another thread than the one that loaded torch initializes it, which makes no difference.
         """
-        slot, before = self.registrar, self.severity.value
-        kept = slot.value if slot is not None else 0
+        registrar, before = self.registrar, self.severity.value
+        registered = registrar.value if registrar is not None else 0
         self.severity.value = QUIET
         try:
-            if slot is not None:
-                slot.value = get_ident() & LOW_32
-            self.prepare(asked, activities)
+            if registrar is not None:
+                registrar.value = get_ident() & LOW_32
+            self.prepare(config, activities)
         finally:
-            if slot is not None:
-                slot.value = kept
-            # The first preparation sets the level itself; later ones leave it as it was before
+            if registrar is not None:
+                registrar.value = registered
+            # The first preparation sets the level; later ones leave it as it is.
             after = self.severity.value
-            self.spoken = before if after == QUIET else after
+            self.usual_severity = before if after == QUIET else after
             self.severity.value = QUIET
 
-    def ours(self, state: int) -> bool:
-        """Is the one that is on the one that `start` told of?"""
+    def is_on(self, state: int) -> bool:
+        """Return whether the session that is on is the one with address `state`."""
         return bool(self.state.value == state)
 
     def claim(self) -> bool:
-        """Return whether the caller may end the session: the first one to ask, of our thread and a
-        thread of the program's.
+        """Return whether the caller may end the session.
+
+        Both our thread and a thread of the program may try; only the first one may.
         """
         try:
             self.owners.pop()
@@ -299,9 +298,7 @@ class GilDoors:
         return True
 
     def stop_recording(self) -> None:
-        """Take its callbacks out, once: no operator that begins from now on is recorded. It is
-        still on.
-        """
+        """Remove the callbacks of our session, once; it stays on, but records no new operators."""
         try:
             state = self.recording.pop()
         except IndexError:
@@ -309,61 +306,63 @@ class GilDoors:
         self.remove(state)
 
     def abandon(self) -> None:
-        """Let go of the session without ending or saving it; after `claim`.
+        """Drop the session without ending or saving it; call `claim` before.
 
-        Its memory is never freed: operators that are open, and threads inside a callback, still
-        write there.
+        Its memory is never freed: open operators, and threads inside a callback, still write to it.
         """
         self.stop_recording()
-        self.pop(self.ctypes.byref((self.ctypes.c_uint64 * 2)()), True)
-        self.severity.value = self.spoken
+        self.pop_session()
 
-    def forget_in_child(self) -> None:
-        """In a forked child: take out the copy of our callbacks, and only ours, and let go of the
-        copy of the session.
-        """
+    def drop_in_child(self) -> None:
+        """Remove the copy of our callbacks and of our session from a forked child."""
         state = self.state.value
         if state:
             self.remove(state)
-            self.pop(self.ctypes.byref((self.ctypes.c_uint64 * 2)()), True)
-        self.severity.value = self.spoken
+            self.pop_session()
+        self.severity.value = self.usual_severity
+
+    def pop_session(self) -> None:
+        """Make torch forget the session of all threads, and restore Kineto's messages."""
+        result = (self.ctypes.c_uint64 * 2)()
+        self.pop(self.ctypes.byref(result), True)
+        self.severity.value = self.usual_severity
 
     def end(self) -> Any:
-        """Switch it off, once no thread is inside a callback any more. Raises RuntimeError where
-        none is on.
+        """End the session. No thread may be inside a callback.
+
+        Raises RuntimeError if no session is on.
         """
         return self.autograd_off()
 
     def save(self, result: Any, file: int) -> None:
-        """Write the trace into a file of ours, and give its memory back.
+        """Write the trace into a memory file of ours, and free its memory.
 
-        Kineto writes to NAME.tmp and renames it; a zero byte behind the name ends it for the kernel
+        Kineto writes to NAME.tmp and renames it. A zero byte after the name ends it for the kernel
         before the `.tmp`.
         """
         result.save(f"/proc/self/fd/{file}\0")
 
-    def tidy(self) -> None:
-        """Set back the level of Kineto's messages, end the thread that came with it, and give back
-        the freed memory.
-        """
-        self.severity.value = self.spoken
-        if not self.threaded:
+    def restore_process(self) -> None:
+        """Restore Kineto's messages, end the thread that it started, and return freed memory."""
+        self.severity.value = self.usual_severity
+        if not self.keeps_thread:
             self.loader()
-            self.threaded = True
+            self.keeps_thread = True
         if self.trim is not None and anonymous_bytes() < TRIM_BELOW_BYTES:
             self.trim(0)
 
 
 def anonymous_bytes() -> int:
-    """Return the resident anonymous memory of this process; very many where that is not shown."""
+    """Return the resident anonymous memory of this process; TRIM_BELOW_BYTES if unknown."""
     with open("/proc/self/status") as status:
         lines = [line for line in status if line.startswith("RssAnon:")]
     return int(lines[0].split()[1]) << 10 if lines else TRIM_BELOW_BYTES
 
 
-class Doors(GilDoors):
-    """The same, ended without the GIL. Raises LookupError with the reason where a function is
-    missing.
+class ProfilerApi(GilProfilerApi):
+    """The profiler of the loaded torch, ended without the GIL.
+
+    Raises LookupError with the reason if a function is missing.
     """
 
     free = True
@@ -378,7 +377,7 @@ class Doors(GilDoors):
             self.main_on = typed(getattr(library, ANY_ON), self.ctypes.c_bool)
         except (AttributeError, ValueError):
             raise LookupError(
-                f"torch {self.version} has no way to end a window without the GIL"
+                f"torch {self.version} can end a window only with the GIL held"
             ) from None
 
     def busy(self) -> bool | None:
@@ -400,16 +399,17 @@ class Doors(GilDoors):
             self.write(result, ctypes.addressof(text))
         finally:
             self.destroy(result)
-            self.give_back(result)
+            self.free_memory(result)
 
 
-def doors(torch: Any, stacks: bool) -> GilDoors:
-    """The best there are. Python stacks are put together under the GIL, so a window with them is
-    ended with it.
+def profiler_api(torch: Any, stacks: bool) -> GilProfilerApi:
+    """Return the best interface that this torch allows. Raises LookupError if there is none.
+
+    Python stacks are assembled with the GIL held, so a window with stacks is ended that way.
     """
     if not stacks:
         try:
-            return Doors(torch)
+            return ProfilerApi(torch)
         except LookupError:
             pass
-    return GilDoors(torch, stacks)
+    return GilProfilerApi(torch, stacks)

@@ -1,4 +1,4 @@
-"""Which rank the answer is told of, and when there are enough steps to tell anything."""
+"""The critical rank, which the diagnosis describes, and whether there are enough steps."""
 
 import pandas as pd
 
@@ -7,85 +7,85 @@ from perfscope.analyzer.budget.span_budget import span_budget
 from perfscope.analyzer.budget.time_budget import steady_budget
 from perfscope.analyzer.categories import CATEGORIES, PEER_WAIT
 from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.rule import Unmet
 from perfscope.analyzer.run.steps import trainers
 from perfscope.analyzer.run.table_access import table
 from perfscope.traces.trace import Trace
 
 LOST = tuple(category.id for category in CATEGORIES if category.delays_others)
-# Who waits for others does not hold them up.
 GIVEN = tuple(category.id for category in CATEGORIES if category.resource == "communication")
+"""A rank that waits for others does not delay them."""
 
 
-def few_steps(trace: Trace, limits: Limits) -> str | None:
-    """Why nothing can be said of steps, None when there are enough of them on some rank."""
+def missing_steps(trace: Trace, limits: Limits) -> Unmet | None:
+    """Return why steps cannot be analyzed, None when some rank has enough of them."""
     most = most_steps(trace)
     if most >= limits.fewest_steps:
         return None
     if table(trace, "ranges") is None and table(trace, "loader") is None:
-        return "needs the probe in the process: steps are not seen from outside"
-    return f"needs {limits.fewest_steps} whole steps, {most} seen"
+        return Unmet("other", "needs the probe in the process: steps are not seen from outside")
+    return Unmet("too-short", f"needs {limits.fewest_steps} whole steps, {most} seen")
+
+
+def few_steps(trace: Trace, limits: Limits) -> str | None:
+    """Return the reason of `missing_steps`."""
+    missing = missing_steps(trace, limits)
+    return None if missing is None else missing.reason
 
 
 def most_steps(trace: Trace) -> int:
-    """How many steady steps the rank has that has most."""
+    """Return the number of steady steps of the rank that has most."""
     rows = trace.fact(steady_budget)
     return int(rows.groupby("process").size().max()) if len(rows) else 0
 
 
 def critical_rank(trace: Trace, limits: Limits) -> int | None:
-    """Process code of the rank that holds the others up: steady steps clearly longer, of equals the
-    one that loses most.
+    """Return the process code of the rank that delays the others, None without enough steps.
 
-    Ranks that synchronise gradients take equally long; the one that waits for input or writes
-    checkpoints is the cause.
+    Its steady steps are clearly longer; among equals it is the one that loses most. Ranks that
+    synchronize gradients take equally long; the one that waits for input or writes checkpoints is
+    the cause.
     """
     means = trace.fact(step_means)
     means = means[means["count"] >= limits.fewest_steps]
     if not len(means):
         return None
-    slowest = means["dur"].max()
-    near = means[means["dur"] >= 0.95 * slowest]
-    return int((near[list(LOST)].sum(axis=1) - near[list(GIVEN)].sum(axis=1)).idxmax())
+    near = means[means["dur"] >= limits.as_slow_as_slowest * means["dur"].max()]
+    lost = near[list(LOST)].sum(axis=1)
+    given = near[list(GIVEN)].sum(axis=1)
+    return int((lost - given).idxmax())
 
 
 def step_means(trace: Trace) -> pd.DataFrame:
-    """By process: `count` of its steady steps, and the mean ns of `dur`, LOST and GIVEN."""
+    """Return, by process, `count` of its steady steps and the mean ns of `dur`, LOST and GIVEN."""
     groups = trace.fact(steady_budget).groupby("process")
     return groups[["dur", *LOST, *GIVEN]].mean().assign(count=groups.size())
 
 
 def steps_of(trace: Trace, process: int) -> pd.DataFrame:
-    """The steady steps of one process with their budget."""
+    """Return the steady steps of one process with their budget."""
     rows = trace.fact(steady_budget)
     return rows[rows["process"] == process]
 
 
 def rank_of(rows: pd.DataFrame) -> int:
-    """The rank of these steps."""
+    """Return the rank of these steps."""
     return int(rows["rank"].iloc[0])
 
 
 def severity_of(share: float, limits: Limits) -> str:
-    """critical from the share on at which XProf says "highly", else warning."""
+    """Return `critical` from the share that XProf calls "highly" bound, else `warning`."""
     return "critical" if share >= limits.critical_share else "warning"
 
 
 def rank_of_process(trace: Trace, process: int | None) -> int | None:
-    """The rank whose budget is told."""
-    if process is None and trace.has_profiled_work:
+    """Return the rank whose budget is shown: that of the critical `process`, where there is one."""
+    if process is not None:
+        return dict(trainers(trace)).get(process)
+    if trace.has_profiled_work:
         sums = trace.fact(span_budget)
         return int(sums.sort_values([PEER_WAIT, "rank"])["rank"].iloc[0]) if len(sums) else None
-    if process is None:
-        seen = trace.fact(observed_budget)
-        return (
-            seen.rank
-            if seen is not None and not len(trace.fact(steady_budget))
-            else _only_rank(trace)
-        )
-    return dict(trainers(trace)).get(process)
-
-
-def _only_rank(trace: Trace) -> int | None:
-    """The first rank with any steady steps, too few as they are."""
-    rows = trace.fact(steady_budget)
-    return int(rows["rank"].iloc[0]) if len(rows) else None
+    rows, observed = trace.fact(steady_budget), trace.fact(observed_budget)
+    if len(rows):  # of the first rank that has any, too few as they are
+        return int(rows["rank"].iloc[0])
+    return None if observed is None else observed.rank

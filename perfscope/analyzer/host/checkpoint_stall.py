@@ -1,106 +1,129 @@
-"""Training stands still while checkpoints are written.
+"""Training stops while checkpoints are written.
 
 What it means
     `torch.save` (or a distributed or safetensors save, or an fsync) runs on the training thread,
-    and no step is made until it returns.
+    and no step runs until it returns.
 
 How it is detected
     The probe times the save calls of the training thread. They, and the waits for ranks that step
     with it while those write, are at least 3 % of the steady steps. Without them each step would be
-    shorter by their mean: that is the gain; its width comes from a bootstrap over steps, since
-    writes are rare.
+    shorter by their mean: that is the predicted speedup; its width comes from a bootstrap over
+    steps, since writes are rare.
 
 What to do
     Copy the state to host memory and write it in a background thread or process, write less often,
     or write less (no optimizer state in every checkpoint, one rank only).
 
 When it is wrong
-    A recording that happens to hold the only checkpoint of an hour overstates its share; the count
-    of writes is in the evidence.
+    A recording that happens to contain the only checkpoint of an hour overstates its share; the
+    number of writes is in the evidence.
 """
 
 import pandas as pd
 
-from perfscope.analyzer.budget.critical_rank import few_steps, severity_of
+from perfscope.analyzer.advice import Advice
+from perfscope.analyzer.budget.critical_rank import missing_steps
 from perfscope.analyzer.budget.thread_work import saves
 from perfscope.analyzer.categories import CHECKPOINT
-from perfscope.analyzer.diagnosis import Action, Finding
-from perfscope.analyzer.host.pauses import pause_of
+from perfscope.analyzer.diagnosis import Action, Finding, Message
+from perfscope.analyzer.host.pauses import Pauses, pauses_of
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.number_text import megabytes, ms, percent, plural
-from perfscope.analyzer.rule import Rule
+from perfscope.analyzer.number_text import duration, megabytes, ms, percent, plural
+from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.table_access import column, longest, of_category, rows_of, table
 from perfscope.traces.trace import Trace
 
 ID = "checkpoint-stall"
-# A write in the background still has to copy the state first; memory is an order of magnitude
-# faster than storage.
 COPY_SHARE = 0.1
+"""The part of a write that stays when it moves to the background: the state is copied first.
+Memory is an order of magnitude faster than storage.
+"""
+
+WRITE_IN_BACKGROUND = Advice(
+    "write-checkpoints-in-background",
+    "copy the state to host memory and write it in a background thread",
+    "writes-on-training-thread",
+    "Checkpoints are written on the training thread.",
+)
+WRITE_LESS_OFTEN = Advice(
+    "write-checkpoints-less-often",
+    "or write less often: every few minutes instead of every few steps",
+    "writes-are-frequent",
+    "The recording has at least two writes, on average less than five minutes apart.",
+)
 
 
-def not_applicable(trace: Trace, limits: Limits) -> str | None:
-    """Needs steps; of a profiler's trace also Python stacks, which name the functions that
-    write.
+def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
+    """Return why checkpoints cannot be checked: no steps, or a trace without Python stacks.
+
+    Python stacks name the functions that write.
     """
-    if trace.has_profiled_work and not len(
-        column(of_category(table(trace, "ranges"), "python", "checkpoint"), "ts")
-    ):
-        return "the trace holds no Python stacks (`with_stack=True`)"
-    return few_steps(trace, limits)
+    if trace.has_profiled_work:
+        writes = of_category(table(trace, "ranges"), "python", "checkpoint")
+        if not len(column(writes, "ts")):
+            reason = "the trace holds no Python stacks (`with_stack=True`)"
+            return Unmet("not-in-this-format", reason)
+    return missing_steps(trace, limits)
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
-    """Saves on the training thread, when they cost enough."""
-    pause = pause_of(trace, "checkpoint", limits)
-    if pause is None:
+    """Return the finding where saves on the training thread cost enough."""
+    pauses = pauses_of(trace, "checkpoint", limits)
+    if pauses is None:
         return None
-    writes = _writes(trace, pause.process, pause.rows)
-    worst, size = longest(writes), int(writes["value"].max())
-    hit = int((pause.own > 0).sum())
+    writes = writes_in_steps(trace, pauses)
+    written_in = int((pauses.own > 0).sum())
+    size = int(writes["value"].max())
     sized = f" of {megabytes(size)}" if size > 0 else ""
-    lasted = ms(float(worst["dur"]))
-    return Finding(
-        id=ID,
-        cause=None,
-        severity=severity_of(pause.share, limits),
-        rank=pause.rank,
-        lost_s=round(pause.lost_s, 4),
-        share=round(pause.share, 4),
-        speedup=pause.gain(COPY_SHARE, limits),
-        headline=(
-            f"Checkpoint stall: training waits {percent(pause.share)} of the time for checkpoints"
+    lasted = ms(float(longest(writes)["dur"]))
+    per_step = f"{ms(pauses.own_ns)} of each {ms(pauses.step_ns)} step on average"
+    return pauses.finding(
+        ID,
+        limits,
+        stays=COPY_SHARE,
+        message=Message(
+            f"Checkpoint stall: training waits {percent(pauses.share)} of the time for checkpoints",
+            f"Checkpoints are written in {written_in} of {len(pauses.rows)} steps, on the training"
+            f" thread. The longest write{sized} took {lasted}.",
+            "A faster model would not help.",
         ),
-        explanation=(
-            f"Checkpoints are written in {hit} of {len(pause.rows)} steps, on the training thread."
-            f" The longest write{sized} took {lasted}."
-        ),
-        caveat="A faster model would not help.",
-        evidence=pause.evidence(
-            worst,
-            f"longest write: {lasted}{sized}",
-            f"{ms(pause.own_ns)} of each {ms(pause.step_ns)} step on average,"
-            f" {plural(len(writes), 'write')} in all",
-            "write",
-        ),
-        actions=[
-            Action(
-                "copy the state to host memory and write it in a background thread",
-                "state = copy.deepcopy(model.state_dict()); "
-                "threading.Thread(target=torch.save, args=(state, path)).start()",
-            ),
-            Action("or write less often: every few minutes instead of every few steps"),
+        evidence=[
+            pauses.longest_evidence(writes, f"longest write: {lasted}{sized}"),
+            pauses.mean_evidence(f"{per_step}, {plural(len(writes), 'write')} in all"),
+            *pauses.peer_evidence("write"),
         ],
+        actions=checkpoint_actions(pauses, len(writes), limits),
     )
 
 
-def _writes(trace: Trace, process: int, rows: pd.DataFrame) -> pd.DataFrame:
-    """The outermost saves inside the steady steps."""
-    written = saves(rows_of(trace, "ranges", process))
+def checkpoint_actions(pauses: Pauses, writes: int, limits: Limits) -> list[Action]:
+    """Return the actions for so many writes in the steady steps."""
+    begin, end = pauses.span
+    interval_s = (end - begin) / 1e9 / max(writes, 1)
+    return [
+        *WRITE_IN_BACKGROUND.given(
+            pauses.own_ns > 0.0,
+            f"{plural(writes, 'write')} on the training thread",
+            snippet=(
+                "state = copy.deepcopy(model.state_dict()); "
+                "threading.Thread(target=torch.save, args=(state, path)).start()"
+            ),
+        ),
+        *WRITE_LESS_OFTEN.given(
+            writes >= 2 and interval_s < limits.frequent_checkpoint_s,
+            f"a write every {duration(interval_s)}",
+        ),
+    ]
+
+
+def writes_in_steps(trace: Trace, pauses: Pauses) -> pd.DataFrame:
+    """Return the outermost saves of the loop's thread inside its steady steps."""
+    written = saves(rows_of(trace, "ranges", pauses.process))
     assert written is not None
-    tid = int(rows["tid"].mode().iloc[0])
-    begin, end = int(rows["ts"].min()), int((rows["ts"] + rows["dur"] + rows["cut"]).max())
-    here = ((written["tid"] == tid) | (tid < 0)) & (written["ts"] >= begin) & (written["ts"] < end)
-    written = written[here]
+    tid = int(pauses.rows["tid"].mode().iloc[0])
+    begin, end = pauses.span
+    of_thread = (written["tid"] == tid) | (tid < 0)
+    written = written[of_thread & (written["ts"] >= begin) & (written["ts"] < end)]
     ends = written["ts"] + written["dur"]
     nested = ends <= ends.cummax().shift(fill_value=-1)
     return written[~nested]
@@ -113,4 +136,5 @@ RULE = Rule(
     needs=("ranges",),
     category=CHECKPOINT,
     explains=("straggler/checkpoint",),
+    advice=(WRITE_IN_BACKGROUND, WRITE_LESS_OFTEN),
 )

@@ -8,212 +8,239 @@ What it means
 How it is detected
     The kernel counts how long each thread was runnable without a core. For the training process's
     threads that is at least 10 % of the time, and intra-op threads x ranks exceed the usable cores;
-    or the machine is full and other jobs fill it (the delay is theirs in proportion to what they
-    and the job's own workers want), or the job's own loader workers do, while batches are ready in
-    time.
+    or the machine is full and other jobs fill it (the delay is divided by what they and the job's
+    own workers want), or the job's own loader workers do, while batches are ready in time.
 
 What to do
     Set the intra-op threads to usable cores / ranks (`OMP_NUM_THREADS` or `torch.set_num_threads`),
-    or take the other job off these cores.
+    or move the other job off these cores.
 
 When it is wrong
-    The gain is a ceiling: with fewer threads each also does more work. Loader workers that fill the
-    cores and are late all the same are told under `input-bound`, not here.
+    The speedup is a ceiling: with fewer threads each also does more work. Loader workers that fill
+    the cores and are late are reported under `input-bound`, not here.
 """
 
 from dataclasses import dataclass
 
-from perfscope.analyzer.budget.critical_rank import (
-    critical_rank,
-    few_steps,
-    rank_of,
-    severity_of,
-    steps_of,
-)
+from perfscope.analyzer.advice import Advice
+from perfscope.analyzer.budget.critical_rank import critical_rank, severity_of, steps_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.input.input_pipeline import input_pipelines
 from perfscope.analyzer.input.loader_case import avoidable_wait
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent, plural
-from perfscope.analyzer.rule import Rule
+from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.host_load import HostLoad, host_load
 from perfscope.analyzer.run.local_ranks import loader_workers, main_processes, ranks_at_once
 from perfscope.analyzer.run.table_access import manifest
 from perfscope.traces.trace import Trace
 
 ID = "cpu-oversubscription"
-# Busy share of the machine from which its cores are taken: scheduling never reaches all of it.
-FULL = 0.9
+
+FEWER_THREADS = Advice(
+    "set-intra-op-threads",
+    "give each training process fewer intra-op threads",
+    "more-threads-than-cores",
+    "The intra-op threads of all ranks on the host exceed its usable cores.",
+)
+FEWER_OMP_THREADS = Advice(
+    "set-omp-threads",
+    "or in the environment, before the start",
+    "more-threads-than-cores",
+    "The intra-op threads of all ranks on the host exceed its usable cores.",
+)
+MOVE_OTHER_JOB = Advice(
+    "move-other-job",
+    "move the other job to other cores, or reserve cores for this one",
+    "other-jobs-fill-machine",
+    "The machine is full, and other jobs use at least a tenth of the usable cores.",
+)
+LESS_CPU_PER_BATCH = Advice(
+    "use-less-cpu-per-batch",
+    "use less CPU time per batch: smaller images, a faster decoder, or samples that are prepared"
+    " once and stored",
+    "workers-fill-machine",
+    "The machine is full, and loader workers use at least a tenth of the usable cores.",
+)
+MORE_CORES = Advice(
+    "give-more-cores",
+    "or give the job more cores",
+    "workers-fill-machine",
+    "The machine is full, and loader workers use at least a tenth of the usable cores.",
+)
 
 
-def not_applicable(trace: Trace, limits: Limits) -> str | None:
-    """Needs the usable cores and run-queue delays."""
+def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
+    """Return why it cannot be checked: unknown usable cores or run-queue delays."""
     load = trace.fact(host_load)
     if load.usable_cores is None:
-        return "the usable cores are not known"
+        return Unmet("other", "the usable cores are not known")
     if not load.delay and not load.thread_delay:
-        return "run-queue delay was not read (needs /proc/PID/schedstat)"
+        return Unmet("other", "run-queue delay was not read (needs /proc/PID/schedstat)")
     return None
 
 
 @dataclass(frozen=True)
 class Crowd:
-    """Who crowds the cores: the share of time the training threads wait for one because of it, and
-    what is reported.
+    """The threads that fill the cores, and what is reported of them.
+
+    `delay` is the share of time that training threads wait for a core because of them, `left` the
+    share of a step that remains without that, at best.
     """
 
     delay: float
     explanation: str
     caveat: str | None
     actions: list[Action]
-    left: float  # of a step without it, at best
+    left: float
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
-    """Threads that wait for a core because there are too many of them, or because others hold the
-    cores.
-    """
+    """Return the finding where training threads wait for a core often enough."""
     load = trace.fact(host_load)
-    mains = main_processes(trace)
-    if not mains or load.usable_cores is None:
+    processes = [process for process, _ in main_processes(trace)]
+    if not processes or load.usable_cores is None:
         return None
-    process, rank = max(mains, key=lambda main: _delay(load, main[0]))
-    # Waiting for the quota looks like waiting for a core to the scheduler; it is told under
-    # cpu-throttled.
-    delay = min(max(_delay(load, process) - (load.throttled_share or 0.0), 0.0), 0.95)
+    process = max(processes, key=lambda process: core_delay(load, process))
+    # Waiting for the CPU quota looks like waiting for a core; cpu-throttled reports it.
+    delay = core_delay(load, process) - (load.throttled_share or 0.0)
+    delay = min(max(delay, 0.0), 0.95)
     if delay < max(limits.run_delay_share, limits.worth_share):
         return None
     torch, ranks = manifest(trace).torch, ranks_at_once(trace)
+    crowd: Crowd | None
     if torch is not None and torch.intra_op_threads * ranks > max(load.usable_cores, 1.0):
-        crowd: Crowd | None = of_threads(load, process, delay, torch.intra_op_threads, ranks)
+        crowd = crowd_of_threads(load, process, delay, torch.intra_op_threads, ranks)
     else:
-        crowd = of_others(load, process, delay, limits) or of_workers(
-            trace, load, process, delay, limits
-        )
-    return None if crowd is None else _finding(trace, limits, load, process, rank, crowd)
+        crowd = crowd_of_other_jobs(load, process, delay, limits)
+        crowd = crowd or crowd_of_workers(trace, process, delay, limits)
+    return None if crowd is None else crowd_finding(trace, limits, process, crowd)
 
 
-def of_threads(load: HostLoad, process: int, delay: float, threads: int, ranks: int) -> Crowd:
-    """The training's own threads: the ceiling is that none waits for a core, or that their CPU time
-    is spread over the cores.
+def crowd_of_threads(load: HostLoad, process: int, delay: float, threads: int, ranks: int) -> Crowd:
+    """Return the training's own threads as the crowd.
+
+    At best none waits for a core, or their CPU time is spread over the cores.
     """
     cores = load.usable_cores or 1.0
     best = max(int(cores // ranks), 1)
     product = f"{threads} intra-op threads" + (f" x {ranks} ranks" if ranks > 1 else "")
-    text = f"{product} share {plural(cores, 'usable core')}. Use {best} per process."
-    actions = [
-        Action(
-            f"give each training process {plural(best, 'intra-op thread')}",
-            f"torch.set_num_threads({best})",
-        ),
-        Action("or in the environment, before the start", f"OMP_NUM_THREADS={best}"),
-    ]
+    shared = f"{product} share {plural(cores, 'usable core')}"
+    too_many = threads * ranks > cores
     spread = load.process_cores.get(process, 0.0) / (cores / ranks)
     return Crowd(
         delay,
-        text,
+        f"{shared}. Use {best} per process.",
         "More threads would make it slower.",
-        actions,
+        [
+            *FEWER_THREADS.given(
+                too_many,
+                shared,
+                text=f"give each training process {plural(best, 'intra-op thread')}",
+                snippet=f"torch.set_num_threads({best})",
+            ),
+            *FEWER_OMP_THREADS.given(too_many, shared, snippet=f"OMP_NUM_THREADS={best}"),
+        ],
         min(1.0 - delay, max(spread, 0.05)),
     )
 
 
-def of_others(load: HostLoad, process: int, delay: float, limits: Limits) -> Crowd | None:
-    """Other jobs, where they fill the machine: their part of the delay."""
-    others = others_cores(load)
-    if others is None or others < limits.run_delay_share * (load.usable_cores or 1.0):
+def crowd_of_other_jobs(load: HostLoad, process: int, delay: float, limits: Limits) -> Crowd | None:
+    """Return other jobs as the crowd where they fill the machine, with their part of the delay."""
+    others = cores_of_other_jobs(load, limits)
+    if others is None:
         return None
+    fill = others >= limits.run_delay_share * (load.usable_cores or 1.0)
     delay *= others / (others + load.wanted_by_others(process))
-    if delay < limits.others_delay_share:
+    if not fill or delay < limits.others_delay_share:
         return None
-    text = f"Other jobs on this machine use {plural(others, 'core')} of {_of_machine(load)}."
-    actions = [
-        Action(
-            "move the other job to other cores, or reserve cores for this one",
-            "taskset -c CORES ...",
-        )
-    ]
-    return Crowd(delay, text, "Changing the training code would not help.", actions, 1.0 - delay)
+    used = f"{plural(others, 'core')} of {machine_cores_text(load)}"
+    return Crowd(
+        delay,
+        f"Other jobs on this machine use {used}.",
+        "Changing the training code would not help.",
+        MOVE_OTHER_JOB.given(fill, f"other jobs use {used}", snippet="taskset -c CORES ..."),
+        1.0 - delay,
+    )
 
 
-def _of_machine(load: HostLoad) -> str:
-    """`the 4`, or where the job may not use all of them `its 4, of which the job may use 1`."""
+def machine_cores_text(load: HostLoad) -> str:
+    """Return `the 4`, or `its 4, of which the job may use 1` where it may not use all of them."""
     usable = load.usable_cores or 1.0
     if load.host_cores is None or load.host_cores <= usable:
         return f"the {digits(usable)}"
     return f"its {digits(load.host_cores)}, of which the job may use {digits(usable)}"
 
 
-def of_workers(
-    trace: Trace, load: HostLoad, process: int, delay: float, limits: Limits
-) -> Crowd | None:
-    """The job's own loader workers, where they fill the cores and yet have the batches ready: waits
-    for input do not show it.
+def crowd_of_workers(trace: Trace, process: int, delay: float, limits: Limits) -> Crowd | None:
+    """Return the job's own loader workers as the crowd where they fill the machine.
+
+    Only where batches are ready in time: else `input-bound` reports them.
     """
-    lines = trace.fact(input_pipelines)
-    if load.host_busy is None or load.host_busy < FULL:
+    load = trace.fact(host_load)
+    if not machine_full(load, limits):
         return None
-    if any(avoidable_wait(line, limits) >= limits.input_share * line.step for line in lines):
-        return None
+    for pipeline in trace.fact(input_pipelines):
+        if avoidable_wait(pipeline, limits) >= limits.input_share * pipeline.step:
+            return None
     workers = set(loader_workers(trace))
-    wanted = sum(load.process_cores.get(one, 0.0) + load.delay.get(one, 0.0) for one in workers)
-    used = sum(load.process_cores.get(one, 0.0) for one in workers)
-    delay *= wanted / max(load.wanted_by_others(process) + load.used_elsewhere(), wanted, 1e-9)
-    if delay < limits.run_delay_share or used < limits.run_delay_share * (load.usable_cores or 1.0):
+    used = sum(load.process_cores.get(worker, 0.0) for worker in workers)
+    wanted = used + sum(load.delay.get(worker, 0.0) for worker in workers)
+    everyone = load.wanted_by_others(process) + load.used_elsewhere()
+    delay *= wanted / max(everyone, wanted, 1e-9)
+    usable = load.usable_cores or 1.0
+    fill = used >= limits.run_delay_share * usable
+    if not fill or delay < limits.run_delay_share:
         return None
-    text = (
-        f"The job's loader workers use {plural(used, 'core')} of"
-        f" {digits(load.usable_cores or 1.0)}. The batches are ready in time, but preparing them"
-        " takes cores from training."
+    used_text = f"{plural(used, 'core')} of {digits(usable)}"
+    return Crowd(
+        delay,
+        f"The job's loader workers use {used_text}. The batches are ready in time, but preparing"
+        " them takes cores from training.",
+        "Neither more nor fewer workers would help.",
+        [
+            *LESS_CPU_PER_BATCH.given(fill, f"loader workers use {used_text}"),
+            *MORE_CORES.given(fill, f"loader workers use {used_text}"),
+        ],
+        1.0 - delay,
     )
-    actions = [
-        Action(
-            "use less CPU time per batch: smaller images, a faster decoder, or samples that are"
-            " prepared once and stored"
-        ),
-        Action("or give the job more cores"),
-    ]
-    return Crowd(delay, text, "Neither more nor fewer workers would help.", actions, 1.0 - delay)
 
 
-def _finding(
-    trace: Trace, limits: Limits, load: HostLoad, process: int, rank: int, crowd: Crowd
-) -> Finding:
-    cores, delay, span_s = load.usable_cores or 1.0, crowd.delay, load.span_s
-    critical = critical_rank(trace, limits) if few_steps(trace, limits) is None else None
+def crowd_finding(trace: Trace, limits: Limits, process: int, crowd: Crowd) -> Finding:
+    """Return the finding of a crowd, over the critical rank's steps where there are enough."""
+    load, delay = trace.fact(host_load), crowd.delay
+    span_s, shown = load.span_s, process
+    critical = critical_rank(trace, limits)
     if critical is not None:
-        rows = steps_of(trace, critical)
-        span_s, rank = float(rows["dur"].sum()) / 1e9, rank_of(rows)
+        span_s, shown = float(steps_of(trace, critical)["dur"].sum()) / 1e9, critical
+    share, busy = percent(delay), load.tree_cores or 0.0
     return Finding(
         id=ID,
         cause=None,
         severity=severity_of(delay, limits),
-        rank=rank,
+        processes=[shown],
         lost_s=round(delay * span_s, 4),
         share=round(delay, 4),
         speedup=Speedup(None, None, round(1.0 / crowd.left, 3)),
-        headline=(
-            f"CPU oversubscription: training threads wait for a core {percent(delay)} of the time"
-        ),
+        headline=f"CPU oversubscription: training threads wait for a core {share} of the time",
         explanation=crowd.explanation,
         caveat=crowd.caveat,
         evidence=[
             Evidence(
                 text=(
                     "the training process's threads were runnable without a core up to"
-                    f" {percent(delay)} of the time"
+                    f" {share} of the time"
                 ),
                 value=round(delay, 4),
                 unit="share",
-                rank=rank,
                 process=process,
             ),
             Evidence(
                 text=(
-                    f"the job keeps {digits(load.tree_cores or 0.0)} of"
-                    f" {plural(cores, 'usable core')} busy"
+                    f"the job keeps {digits(busy)} of"
+                    f" {plural(load.usable_cores or 1.0, 'usable core')} busy"
                 ),
-                value=round(load.tree_cores or 0.0, 2),
+                value=round(busy, 2),
                 unit="cores",
             ),
         ],
@@ -221,17 +248,28 @@ def _finding(
     )
 
 
-def _delay(load: HostLoad, process: int) -> float:
-    """The largest share of time a thread of the process was runnable without a core."""
+def core_delay(load: HostLoad, process: int) -> float:
+    """Return the largest share of time that a thread of the process was runnable without a core."""
     threads = [delay for (owner, _), delay in load.thread_delay.items() if owner == process]
     return max(threads) if threads else load.delay.get(process, 0.0)
 
 
-def others_cores(load: HostLoad) -> float | None:
-    """Cores that other jobs on this machine use, when the machine is full; None when it is not or
-    cannot be told.
-    """
-    return load.used_elsewhere() if load.host_busy is not None and load.host_busy >= FULL else None
+def machine_full(load: HostLoad, limits: Limits) -> bool:
+    """Return whether the machine is known to be full."""
+    return load.host_busy is not None and load.host_busy >= limits.full_machine
 
 
-RULE = Rule(ID, not_applicable, detect, needs=("counters",), in_traces=False, starves_compute=True)
+def cores_of_other_jobs(load: HostLoad, limits: Limits) -> float | None:
+    """Return the cores that other jobs use, None where the machine is not known to be full."""
+    return load.used_elsewhere() if machine_full(load, limits) else None
+
+
+RULE = Rule(
+    ID,
+    not_applicable,
+    detect,
+    needs=("counters",),
+    in_traces=False,
+    starves_compute=True,
+    advice=(FEWER_THREADS, FEWER_OMP_THREADS, MOVE_OTHER_JOB, LESS_CPU_PER_BATCH, MORE_CORES),
+)

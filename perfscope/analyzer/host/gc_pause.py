@@ -1,9 +1,9 @@
-"""Training stops for Python's garbage collector.
+"""Python's garbage collector stops training.
 
 What it means
-    The collector walks over every tracked object, on the training thread, with the GIL held. Many
-    long-lived objects (a data set held as Python objects, a large cache) make each full collection
-    slow; many short-lived ones make them frequent.
+    The collector visits every tracked object, on the training thread, with the GIL held. Many
+    long-lived objects (a dataset held as Python objects, a large cache) make each full collection
+    slow; many short-lived ones make collections frequent.
 
 How it is detected
     The probe times each collection from 50 microseconds on; those on the training thread inside
@@ -11,78 +11,117 @@ How it is detected
     while they collect.
 
 What to do
-    After set-up call `gc.collect(); gc.freeze()`, so that long-lived objects are no longer walked
-    over; raise the thresholds; or turn the collector off and collect between epochs. Hold data in
-    arrays and tensors, not in lists of Python objects.
+    After set-up call `gc.collect(); gc.freeze()`, so that long-lived objects are no longer visited;
+    raise the thresholds; or turn the collector off and collect between epochs. Hold data in arrays
+    and tensors, not in lists of Python objects.
 
 When it is wrong
-    A collection inside a wait for input or a checkpoint is counted there and not here.
+    A collection inside a wait for input or a checkpoint counts as part of that wait.
 """
 
-from perfscope.analyzer.budget.critical_rank import few_steps, severity_of
-from perfscope.analyzer.diagnosis import Action, Finding
-from perfscope.analyzer.host.pauses import pause_of
+import pandas as pd
+
+from perfscope.analyzer.advice import Advice
+from perfscope.analyzer.budget.critical_rank import missing_steps
+from perfscope.analyzer.diagnosis import Action, Finding, Message
+from perfscope.analyzer.host.pauses import Pauses, pauses_of
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent, plural
-from perfscope.analyzer.rule import Rule
+from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.table_access import longest, of_category, rows_of
 from perfscope.traces.trace import Trace
 
 ID = "gc-pause"
-# Pessimistically a fifth of the time stays: what has to be collected still is.
 STAYS = 0.2
+"""The part of the time that stays in the pessimistic case: garbage still has to be collected."""
+
+FREEZE_OBJECTS = Advice(
+    "freeze-long-lived-objects",
+    "exclude objects that live as long as the run, once, before the first step",
+    "old-generations-are-collected",
+    "Most of the time goes into collections of older generations, which visit long-lived objects.",
+)
+COLLECT_BY_HAND = Advice(
+    "collect-by-hand",
+    "or turn the collector off and collect every few hundred steps",
+    "collections-are-frequent",
+    "The collector runs more often than every 300 steps.",
+)
 
 
-def not_applicable(trace: Trace, limits: Limits) -> str | None:
-    """Needs steps."""
-    return few_steps(trace, limits)
+def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
+    """Return why collections cannot be checked: too few steps."""
+    return missing_steps(trace, limits)
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
-    """Collections on the training thread, when they cost enough."""
-    pause = pause_of(trace, "gc", limits)
-    if pause is None:
+    """Return the finding where collections on the training thread cost enough."""
+    pauses = pauses_of(trace, "gc", limits)
+    if pauses is None:
         return None
-    rows, count = pause.rows, len(pause.rows)
-    ranges = of_category(rows_of(trace, "ranges", pause.process), "gc")
-    assert ranges is not None
-    begin, end = int(rows["ts"].min()), int((rows["ts"] + rows["dur"] + rows["cut"]).max())
-    pauses = ranges[
-        ranges["tid"].isin(rows["tid"].unique()) & (ranges["ts"] >= begin) & (ranges["ts"] < end)
-    ]
-    worst = longest(pauses)
-    lasted = ms(float(worst["dur"]))
-    return Finding(
-        id=ID,
-        cause=None,
-        severity=severity_of(pause.share, limits),
-        rank=pause.rank,
-        lost_s=round(pause.lost_s, 4),
-        share=round(pause.share, 4),
-        speedup=pause.gain(STAYS, limits),
-        headline=(
-            f"GC pauses: Python's garbage collector stops training {percent(pause.share)} of the"
-            " time"
+    collections = collections_in_steps(trace, pauses)
+    steps, count = len(pauses.rows), len(collections)
+    worst = longest(collections)
+    lasted, freed = ms(float(worst["dur"])), max(int(worst["value"]), 0)
+    share = percent(pauses.share)
+    return pauses.finding(
+        ID,
+        limits,
+        stays=STAYS,
+        message=Message(
+            f"GC pauses: Python's garbage collector stops training {share} of the time",
+            f"It ran {plural(count, 'time')} in {steps} steps; the longest collection took"
+            f" {lasted}. The time goes into visiting objects that live as long as the run.",
         ),
-        explanation=(
-            f"It ran {plural(len(pauses), 'time')} in {count} steps; the longest collection took"
-            f" {lasted}. The time goes into walking over objects that live as long as the run."
-        ),
-        evidence=pause.evidence(
-            worst,
-            f"longest collection: {lasted}, generation {int(worst['object'])}, "
-            f"{max(int(worst['value']), 0)} objects freed",
-            f"{plural(len(pauses) / count, 'collection')} and {ms(pause.own_ns)} a step",
-            "collect",
-        ),
-        actions=[
-            Action(
-                "exclude objects that live as long as the run, once, before the first step",
-                "gc.collect(); gc.freeze()",
+        evidence=[
+            pauses.longest_evidence(
+                collections,
+                f"longest collection: {lasted}, generation {int(worst['object'])},"
+                f" {freed} objects freed",
             ),
-            Action("or turn the collector off and collect every few hundred steps", "gc.disable()"),
+            pauses.mean_evidence(
+                f"{plural(count / steps, 'collection')} and {ms(pauses.own_ns)} per step"
+            ),
+            *pauses.peer_evidence("collect"),
         ],
+        actions=collection_actions(collections, steps, limits),
     )
 
 
-RULE = Rule(ID, not_applicable, detect, needs=("ranges",), category="gc", in_traces=False)
+def collections_in_steps(trace: Trace, pauses: Pauses) -> pd.DataFrame:
+    """Return the collections of the loop's threads inside its steady steps."""
+    ranges = of_category(rows_of(trace, "ranges", pauses.process), "gc")
+    assert ranges is not None
+    begin, end = pauses.span
+    of_loop = ranges["tid"].isin(pauses.rows["tid"].unique())
+    return ranges[of_loop & (ranges["ts"] >= begin) & (ranges["ts"] < end)]
+
+
+def collection_actions(collections: pd.DataFrame, steps: int, limits: Limits) -> list[Action]:
+    """Return the actions for these collections in so many steps."""
+    in_all = float(collections["dur"].sum())
+    older = float(collections["dur"][collections["object"] >= 1].sum())
+    steps_between = steps / max(len(collections), 1)
+    return [
+        *FREEZE_OBJECTS.given(
+            older >= limits.explains * in_all,
+            f"{ms(older)} of {ms(in_all)} of collections are of generation 1 and 2",
+            snippet="gc.collect(); gc.freeze()",
+        ),
+        *COLLECT_BY_HAND.given(
+            steps_between < limits.frequent_collection_steps,
+            f"{plural(len(collections), 'collection')} in {plural(steps, 'step')}",
+            snippet="gc.disable()",
+        ),
+    ]
+
+
+RULE = Rule(
+    ID,
+    not_applicable,
+    detect,
+    needs=("ranges",),
+    category="gc",
+    in_traces=False,
+    advice=(FREEZE_OBJECTS, COLLECT_BY_HAND),
+)

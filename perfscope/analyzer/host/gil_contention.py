@@ -1,9 +1,8 @@
-"""The training thread waits for Python's global interpreter lock while other threads of the process
-hold it.
+"""The training thread waits for Python's GIL while other threads of the process hold it.
 
 What it means
     Another Python thread of the same process (logging, metrics, a prefetcher, a server) runs Python
-    code, and only one thread at a time may. The training thread is ready to go on and cannot.
+    code, and only one thread at a time may. The training thread is ready to run and has to wait.
 
 How it is detected
     The state of the training thread is sampled: the share of samples inside steady steps in which
@@ -16,18 +15,18 @@ What to do
     the stacks of the other threads.
 
 When it is wrong
-    Waiting for the GIL is told by what the thread sleeps on; a lock of a library that looks the
-    same may be counted with it. The figure is a share of samples, so short recordings leave it
-    wide.
+    Waiting for the GIL is recognized by what the thread sleeps on; a lock of a library that looks
+    the same may be counted with it. The figure is a share of samples, so short recordings leave its
+    interval wide.
 """
 
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer.advice import Advice, predict_step_time
 from perfscope.analyzer.budget.critical_rank import (
     critical_rank,
-    few_steps,
-    rank_of,
+    missing_steps,
     severity_of,
     steps_of,
 )
@@ -44,7 +43,7 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.host.launch_bound_on_cpu import waiting_for_a_core
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent
-from perfscope.analyzer.rule import Rule
+from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.local_ranks import ranks_at_once
 from perfscope.analyzer.run.other_threads import busiest_other_thread
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
@@ -52,172 +51,187 @@ from perfscope.analyzer.run.table_access import column, manifest, rows_of, uses_
 from perfscope.traces.trace import Trace
 
 ID = "gil-contention"
-ACTIONS = [
-    Action(
-        "move the other thread's Python work into a process of its own",
-        "multiprocessing.Process(target=...)",
-    ),
-    Action(
-        "or let it run less often, or in calls that release the GIL (numpy, torch, file and socket"
-        " I/O)"
-    ),
-]
+ONE_THREAD = "More cores would not help: one thread runs Python at a time."
+
+MOVE_TO_PROCESS = Advice(
+    "move-thread-to-process",
+    "move the other thread's Python work into a process of its own",
+    "another-thread-holds-gil",
+    "The training thread waits for the GIL in at least 2 % of its samples.",
+)
+RELEASE_GIL = Advice(
+    "release-gil-more-often",
+    "or let it run less often, or in calls that release the GIL (numpy, torch, file and socket"
+    " I/O)",
+    "another-thread-holds-gil",
+    "The training thread waits for the GIL in at least 2 % of its samples.",
+)
 
 
-def not_applicable(trace: Trace, limits: Limits) -> str | None:
-    """Needs steps (or, from outside, a budget of samples) and enough samples in them."""
-    few = few_steps(trace, limits)
-    seen_outside = trace.fact(observed_budget)
-    if few is not None:
-        return few if seen_outside is None or seen_outside.state_samples < FEWEST_SAMPLES else None
+def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
+    """Return why waits for the GIL cannot be checked: too few steps or samples in them.
+
+    From outside, without steps, too few samples of the main thread.
+    """
+    missing, observed = missing_steps(trace, limits), trace.fact(observed_budget)
+    if missing is not None:
+        sampled = observed is not None and observed.state_samples >= FEWEST_SAMPLES
+        return None if sampled else missing
     process = critical_rank(trace, limits)
-    seen = 0 if process is None else samples(trace, process)
-    return (
-        None
-        if seen >= FEWEST_SAMPLES
-        else f"needs {FEWEST_SAMPLES} state samples of the training thread, {seen} taken"
-    )
+    taken = 0 if process is None else state_sample_count(trace, process)
+    if taken >= FEWEST_SAMPLES:
+        return None
+    reason = f"needs {FEWEST_SAMPLES} state samples of the training thread, {taken} taken"
+    return Unmet("too-short", reason)
 
 
-def samples(trace: Trace, process: int) -> int:
-    """State samples of the training thread between its first and last steady step."""
+def state_sample_count(trace: Trace, process: int) -> int:
+    """Return the state samples of the training thread between its first and last steady step."""
     rows = steps_of(trace, process)
     states = rows_of(trace, "thread_states", process)
     begin, end = int(rows["ts"].min()), int((rows["ts"] + rows["dur"] + rows["cut"]).max())
-    tids = rows["tid"].unique()
-    ts = column(None if states is None else states[states["tid"].isin(tids)], "ts")
+    of_loop = None if states is None else states[states["tid"].isin(rows["tid"].unique())]
+    ts = column(of_loop, "ts")
     return int(((ts >= begin) & (ts < end)).sum())
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
-    """The share of the step in which the training thread waits for the GIL."""
+    """Return the finding where the training thread waits for the GIL for enough of a step."""
     process = critical_rank(trace, limits)
     if process is None:
-        return _from_outside(trace, limits)
+        return gil_finding_from_outside(trace, limits)
     rows = steps_of(trace, process)
     step, cost = float(rows["dur"].mean()), float(rows["gil"].mean())
-    share, count = cost / step, samples(trace, process)
+    share, count = cost / step, state_sample_count(trace, process)
     error = 1.96 * float(np.sqrt(share * (1.0 - share) / max(count, 1)))
     if share < max(limits.pause_share, limits.worth_share) or share - error <= 0.0:
         return None
-    other = busiest_other_thread(trace, process, int(rows["tid"].mode().iloc[0]))
-    after = without_contention(trace, rows, error, 0.0 if other is None else other.share, limits)
-    rank = rank_of(rows)
+    waits = f"{percent(share)} (+-{percent(error)}) of {count} samples of the training thread"
     evidence = [
         Evidence(
-            text=(
-                f"{percent(share)} (+-{percent(error)}) of {count} samples of the training thread"
-                f" wait for the GIL: {ms(cost)} a step"
-            ),
+            text=f"{waits} wait for the GIL: {ms(cost)} per step",
             value=round(share, 4),
             unit="share",
-            rank=rank,
             process=process,
             lane="main",
         )
     ]
+    explanation = f"Other Python threads of its process hold it: {ms(cost)} per step."
+    other = busiest_other_thread(trace, process, int(rows["tid"].mode().iloc[0]))
     if other is not None:
-        evidence.append(
-            Evidence(
-                f"another thread was seen in `{other.frame}` in {percent(other.share)} of its"
-                " samples"
-            )
-        )
-    who = f" Most likely it is the thread in `{other.frame}`." if other is not None else ""
+        seen = f"`{other.frame}` in {percent(other.share)} of its samples"
+        evidence.append(Evidence(f"another thread was seen in {seen}"))
+        explanation += f" Most likely it is the thread in `{other.frame}`."
+    after = without_contention(trace, rows, error, 0.0 if other is None else other.share, limits)
+    gain = speedup(step, after)
     return Finding(
         id=ID,
         cause=None,
         severity=severity_of(share, limits),
-        rank=rank,
+        processes=[process],
         lost_s=round(cost * len(rows) / 1e9, 4),
         share=round(share, 4),
-        speedup=speedup(step, after),
+        speedup=gain,
         headline=(
             f"GIL contention: the training thread waits for the GIL {percent(share)} of the time"
         ),
-        explanation=f"Other Python threads of its process hold it: {ms(cost)} per step.{who}",
-        caveat="More cores would not help: one thread runs Python at a time.",
+        explanation=explanation,
+        caveat=ONE_THREAD,
         evidence=evidence,
-        actions=ACTIONS,
+        actions=predict_step_time(gil_actions(share, count, limits), step, gain),
     )
+
+
+def gil_actions(share: float, samples: int, limits: Limits) -> list[Action]:
+    """Return the actions for a thread that waits for the GIL in this share of its samples."""
+    waits, evidence = share >= limits.pause_share, f"{percent(share)} of {samples} samples"
+    return [
+        *MOVE_TO_PROCESS.given(waits, evidence, snippet="multiprocessing.Process(target=...)"),
+        *RELEASE_GIL.given(waits, evidence),
+    ]
 
 
 def without_contention(
-    trace: Trace, rows: pd.DataFrame, error: float, taken: float, limits: Limits
+    trace: Trace, rows: pd.DataFrame, error: float, other_cores: float, limits: Limits
 ) -> After:
-    """The step when nobody else holds the lock; `error` is that of the share, `taken` the cores
-    that the other thread uses.
+    """Return the step time when no other thread holds the GIL.
+
+    `error` is that of the share of waits, `other_cores` what the other thread uses. Pessimistically
+    half of the waits stays: training itself may need a part of what the other thread does.
     """
     step, cost = float(rows["dur"].mean()), float(rows["gil"].mean())
-    given, most_given = cores_given_back(trace, taken, ranks_at_once(trace))
-    # Where there are cores for all, what the thread waits for one is its waking after a wait for
-    # the lock, and goes with it.
-    waking = (
-        0.0 if given else min(waiting_for_a_core(trace, int(rows["process"].iloc[0])), step - cost)
-    )
+    uncertain = error * step
+    shrinks, shrinks_at_most = computation_saved(trace, other_cores, ranks_at_once(trace))
+    # With a core for each thread, the waits for one follow waits for the GIL and go with them.
+    waking = 0.0
+    if not shrinks:
+        waking = min(waiting_for_a_core(trace, int(rows["process"].iloc[0])), step - cost)
     computing = float((rows[COMPUTE_OR_HOST] + rows[DEVICE_COMPUTE]).mean())
-    by = (limits.interrupted, limits.most_interrupted)
-    warm, warmest = (left_alone(cost / step, one, on_device=uses_device(trace)) for one in by)
-    # What goes into waiting for ranks that have the same thread beside them grows and shrinks with
-    # the rest.
-    rest = step - float((rows[EXPOSED_COMMUNICATION] + rows[PEER_WAIT]).mean())
+    # Waits for ranks that have the same thread shrink with the rest of the step.
+    alone = step - float((rows[EXPOSED_COMMUNICATION] + rows[PEER_WAIT]).mean())
+    saved = cost + waking + computing * shrinks
+    most_saved = cost + waking + uncertain + computing * shrinks_at_most
+    on_device = uses_device(trace)
+    warm = left_alone(cost / step, limits.interrupted, on_device=on_device)
+    warmest = left_alone(cost / step, limits.most_interrupted, on_device=on_device)
     return After(
-        # What the other thread held the lock for may in part be needed by training itself: half of
-        # it stays, pessimistically.
-        step - 0.5 * max(cost - error * step, 0.0),
-        max(1.0 - (cost + waking + computing * given) / rest, 0.05) * step * warm,
-        max(1.0 - (cost + waking + error * step + computing * most_given) / rest, 0.05)
-        * step
-        * warmest,
+        step - 0.5 * max(cost - uncertain, 0.0),
+        max(1.0 - saved / alone, 0.05) * step * warm,
+        max(1.0 - most_saved / alone, 0.05) * step * warmest,
     )
 
 
-def cores_given_back(trace: Trace, taken: float, ranks: int) -> tuple[float, float]:
-    """By which part of itself the computation of each rank shrinks when `taken` cores are no longer
-    used beside it, likely and at most. 0 where there was room for all ranks.
+def computation_saved(trace: Trace, other_cores: float, ranks: int) -> tuple[float, float]:
+    """Return the likely and the largest share of a rank's computation that freed cores save.
 
-    Likely all of it was taken from torch's threads; at most every parallel region waited for the
-    one of them that had to share its core.
+    `other_cores` are no longer used by another thread. 0 where there was a core for every thread.
+    Likely all of them were taken from torch's threads; at most every parallel region waited for the
+    thread that had to share its core.
     """
     cores, torch = manifest(trace).usable_cores, manifest(trace).torch
     threads = torch.intra_op_threads if torch is not None else 1
-    if cores is None or (threads + taken) * ranks <= cores.cores:
+    if cores is None or (threads + other_cores) * ranks <= cores.cores:
         return 0.0, 0.0
-    return min(taken * ranks / cores.cores, 0.5), 0.5 * min(taken, 1.0)
+    return min(other_cores * ranks / cores.cores, 0.5), 0.5 * min(other_cores, 1.0)
 
 
-def _from_outside(trace: Trace, limits: Limits) -> Finding | None:
-    """The share of the main thread's samples, with only a ceiling."""
+def gil_finding_from_outside(trace: Trace, limits: Limits) -> Finding | None:
+    """Return the finding from samples of the main thread, with only a ceiling."""
     seen = trace.fact(observed_budget)
     share = 0.0 if seen is None else seen.shares[HOST_BOUND]
     if seen is None or share < limits.input_share:
         return None
+    samples = f"{seen.state_samples} samples of the main thread"
     return Finding(
         id=ID,
         cause=None,
         severity=severity_of(share, limits),
-        rank=seen.rank,
+        processes=[seen.process],
         lost_s=round(share * seen.span_s, 4),
         share=round(share, 4),
         speedup=Speedup(None, None, round(1.0 / max(1.0 - share, 0.01), 3)),
         headline=f"GIL contention: the main thread waits for the GIL {percent(share)} of the time",
         explanation="Other Python threads of its process hold it.",
-        caveat="More cores would not help: one thread runs Python at a time.",
+        caveat=ONE_THREAD,
         evidence=[
             Evidence(
-                text=(
-                    f"{percent(share)} of {seen.state_samples} samples of the main thread wait for"
-                    " the GIL"
-                ),
+                text=f"{percent(share)} of {samples} wait for the GIL",
                 value=round(share, 4),
                 unit="share",
-                rank=seen.rank,
                 process=seen.process,
                 lane="main",
             )
         ],
-        actions=ACTIONS,
+        actions=gil_actions(share, seen.state_samples, limits),
     )
 
 
-RULE = Rule(ID, not_applicable, detect, needs=("thread_states",), category="gil", in_traces=False)
+RULE = Rule(
+    ID,
+    not_applicable,
+    detect,
+    needs=("thread_states",),
+    category="gil",
+    in_traces=False,
+    advice=(MOVE_TO_PROCESS, RELEASE_GIL),
+)

@@ -1,6 +1,4 @@
-"""The beat of a loop while it runs: one row a batch, cheap enough to be looked at twice a
-second.
-"""
+"""The pace of a loop while it runs: one row per batch, cheap enough to read twice a second."""
 
 import numpy as np
 import pandas as pd
@@ -13,54 +11,52 @@ COLUMNS = ("process", "rank", "ts", "period", "wait", "queue_depth")
 
 
 def batch_times(trace: Trace) -> pd.DataFrame:
-    """Columns process, rank, ts (the batch was there, or the optimizer done), period (since the one
-    before), wait (for the batch), queue_depth (batches ready when asked, -1 unknown); int64, times
-    in ns.
+    """Return one row per batch of each main process, int64, times in ns.
 
-    Of a process that asks no PyTorch loader an optimizer's step is the beat, and its wait is -1:
-    not known.
+    Columns: process, rank, ts (the batch was received, or the optimizer finished), period (since
+    the one before), wait (for the batch), queue_depth (batches ready when asked, -1 unknown). Of a
+    process that uses no PyTorch loader the optimizer's steps are the batches, and the wait is -1:
+    unknown.
     """
     processes = table(trace, "processes")
     if processes is None:
-        return empty()
-    asked, stepped = (
-        ends(table(trace, "loader"), "kind", "next"),
-        ends(table(trace, "ranges"), "category", "optimizer"),
-    )
+        return empty_batch_times()
+    received = sorted_ends(table(trace, "loader"), "kind", "next")
+    optimized = sorted_ends(table(trace, "ranges"), "category", "optimizer")
     parts = []
-    for process, rank, role in zip(
-        processes["process"], processes["rank"], processes["role"], strict=True
-    ):
-        own = next(
-            (rows for each in (asked, stepped) if len(rows := each[each[:, 0] == process])),
-            asked[:0],
-        )
-        if role == "main" and len(own) > 1:
-            ts, whose = own[:, 1], np.broadcast_to([process, rank], (len(own) - 1, 2))
-            parts.append(np.column_stack([whose, ts[1:], np.diff(ts), own[1:, 2:]]))
-    return pd.DataFrame(np.concatenate(parts), columns=list(COLUMNS)) if parts else empty()
+    mains = processes[processes["role"] == "main"]
+    for process, rank in zip(mains["process"], mains["rank"], strict=True):
+        batches = received[received[:, 0] == process]
+        if not len(batches):
+            batches = optimized[optimized[:, 0] == process]
+        if len(batches) > 1:
+            ts = batches[:, 1]
+            keys = np.broadcast_to([process, rank], (len(batches) - 1, 2))
+            parts.append(np.column_stack([keys, ts[1:], np.diff(ts), batches[1:, 2:]]))
+    if not parts:
+        return empty_batch_times()
+    return pd.DataFrame(np.concatenate(parts), columns=list(COLUMNS))
 
 
-def empty() -> pd.DataFrame:
+def empty_batch_times() -> pd.DataFrame:
+    """Return the columns without rows."""
     return pd.DataFrame({name: np.empty(0, np.int64) for name in COLUMNS})
 
 
-def ends(rows: pd.DataFrame | None, kind: str, wanted: str) -> Ints:
-    """Process, end, wait and queue_depth of the rows whose `kind` is the wanted one, in order of
-    their ends; int64[n, 4].
+def sorted_ends(rows: pd.DataFrame | None, kind: str, wanted: str) -> Ints:
+    """Return process, end, wait and queue_depth of the rows whose `kind` is `wanted`, by end.
 
-    Twice a second somebody looks: plain arrays, a fifth of what the same costs in frames.
+    int64[n, 4]. The live view reads them twice a second: arrays take a fifth of the time of frames.
     """
     if rows is None:
         return np.empty((0, 4), np.int64)
-    mine = (rows[kind] == wanted).to_numpy(bool)
-    loads = "queue_depth" in rows
-    if loads:
-        mine = mine & (column(rows, "end") != 1)
-    ts, dur = column(rows, "ts")[mine], column(rows, "dur")[mine]
-    unknown = np.full(len(ts), -1)
-    depth = column(rows, "queue_depth")[mine] if loads else unknown
-    found = np.column_stack(
-        [column(rows, "process")[mine], ts + dur, dur if loads else unknown, depth]
-    )
-    return found[np.argsort(found[:, 1], kind="stable")]
+    selected = (rows[kind] == wanted).to_numpy(bool)
+    is_loader = "queue_depth" in rows
+    if is_loader:
+        selected = selected & (column(rows, "end") != 1)
+    ts, dur = column(rows, "ts")[selected], column(rows, "dur")[selected]
+    wait = depth = np.full(len(ts), -1)
+    if is_loader:
+        wait, depth = dur, column(rows, "queue_depth")[selected]
+    ends = np.column_stack([column(rows, "process")[selected], ts + dur, wait, depth])
+    return ends[np.argsort(ends[:, 1], kind="stable")]

@@ -1,10 +1,9 @@
-"""Which code runs (or waits) between the steps of a loop that asks no PyTorch loader, from stack
-samples.
-"""
+"""The code that runs (or waits) between the steps of a loop without a PyTorch loader."""
 
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from perfscope.analyzer.budget.time_budget import steady_budget
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
@@ -16,8 +15,9 @@ from perfscope.traces.trace import Trace
 
 @dataclass(frozen=True)
 class GapCode:
-    """The innermost frame, `function (file:line)`, in which most of the samples between steps were,
-    and its share of them.
+    """The innermost frame, `function (file:line)`, most often sampled between steps.
+
+    `share` is its share of these samples.
     """
 
     frame: str
@@ -25,24 +25,29 @@ class GapCode:
 
 
 def gap_code(trace: Trace) -> dict[int, GapCode]:
-    """By process of a training loop; without those of which too few samples lie between steps."""
-    found = {}
+    """Return the code by process of a training loop, without those with too few samples."""
     budget = trace.fact(steady_budget)
-    for process in np.unique(column(budget, "process")):
-        own = budget[column(budget, "process") == process]
-        stacks, tid = rows_of(trace, "stacks", int(process)), int(own["tid"].mode().iloc[0])
-        ranges = rows_of(trace, "ranges", int(process))
-        torch = None if ranges is None else of_category(ranges[ranges["tid"] == tid], *TORCH)
-        if stacks is None or torch is None or not len(torch):
-            continue
-        between = gaps(
-            torch, int(column(own, "ts").min()), int((column(own, "ts") + column(own, "dur")).max())
-        )
-        rows = stacks[(column(stacks, "tid") == tid) & inside(between, column(stacks, "ts"))]
-        if len(rows) < FEWEST_SAMPLES:
-            continue
-        weight = rows.groupby(rows["stack"].astype(str).str.rsplit(";", n=1).str[-1])[
-            "weight_ns"
-        ].sum()
-        found[int(process)] = GapCode(str(weight.idxmax()), float(weight.max() / weight.sum()))
-    return found
+    processes = column(budget, "process")
+    codes = {}
+    for process in np.unique(processes):
+        code = gap_code_of(trace, int(process), budget[processes == process])
+        if code is not None:
+            codes[int(process)] = code
+    return codes
+
+
+def gap_code_of(trace: Trace, process: int, steps: pd.DataFrame) -> GapCode | None:
+    """Return the code between the `steps` of one process, None with too few samples there."""
+    stacks, ranges = rows_of(trace, "stacks", process), rows_of(trace, "ranges", process)
+    tid = int(steps["tid"].mode().iloc[0])
+    torch = None if ranges is None else of_category(ranges[ranges["tid"] == tid], *TORCH)
+    if stacks is None or torch is None or not len(torch):
+        return None
+    begin, end = column(steps, "ts"), column(steps, "ts") + column(steps, "dur")
+    between = gaps(torch, int(begin.min()), int(end.max()))
+    samples = stacks[(column(stacks, "tid") == tid) & inside(between, column(stacks, "ts"))]
+    if len(samples) < FEWEST_SAMPLES:
+        return None
+    frames = samples["stack"].astype(str).str.rsplit(";", n=1).str[-1]
+    weight = samples.groupby(frames)["weight_ns"].sum()
+    return GapCode(str(weight.idxmax()), float(weight.max() / weight.sum()))

@@ -1,21 +1,21 @@
-"""The run waits for its data.
+"""The run waits for its input.
 
 What it means
-    Training (or inference) asks for the next batch and gets none for a while: nothing computes
-    meanwhile. The cause says what keeps the batches: `in-process-loading` (no workers),
-    `too-few-workers`, `decode-bound` (the cores are full of decoding), `storage-bound`,
-    `collate-bound`, `transfer-bound` (batches are ready but slow to take over), `worker-restart`
-    (the wait is at the start of each epoch), `unknown-loader` (the wait lies between steps, in code
-    that is no PyTorch loader).
+    Training (or inference) asks for the next batch and has to wait for it: nothing computes
+    meanwhile. The cause says what delays the batches: `in-process-loading` (no workers),
+    `too-few-workers`, `decode-bound` (decoding fills the cores), `storage-bound`, `collate-bound`,
+    `transfer-bound` (batches are ready but slow to receive), `worker-restart` (the wait is at the
+    start of each epoch), `unknown-loader` (the wait is between steps, in code that is not a PyTorch
+    loader).
 
 How it is detected
-    The time in the loader's `next` (and in building iterators) is at least 5 % of the steady steps,
-    not counting up to
-    1.5 ms that taking over a ready batch costs with any worker. Each worker's fetch
-    is split into time on a core, waiting for a core, waiting for storage and the rest; the cause is
-    the most specific one with evidence. The gain is the slower of consumer and workers after the
-    change, never less than the remaining CPU time on the usable cores. From outside (depth observe)
-    the share comes from stack samples, and only a ceiling is given.
+    The time in the loader's `next` (and in building iterators) is at least 5 % of the steady steps.
+    Up to 1.5 ms per batch are not counted: receiving a ready batch costs that with any worker. Each
+    worker's fetch is divided into time on a core, waiting for a core, waiting for storage and the
+    rest; the cause is the most specific one with evidence. The predicted step time is the slower of
+    consumer and workers after the change, never less than the remaining CPU time on the usable
+    cores. From outside (depth observe) the share comes from stack samples, and only a ceiling is
+    given.
 
 What to do
     Follow the cause: more workers only where cores are idle or fetches wait; cheaper decoding where
@@ -23,21 +23,23 @@ What to do
     where epochs are short.
 
 When it is wrong
-    On a GPU a wait of the host may hide behind work that is still queued on the device: without
-    device timing the wait is an upper bound, is marked so, and is no verdict. Where the driver's
-    counters show the device idle for as long, it hides behind nothing. In a trace of the device
+    On a GPU a wait of the host may overlap with work that is still queued on the device. Without
+    device timing the wait is an upper bound, is marked so, and is not a verdict. Where the driver's
+    counters show the device idle for as long, it overlaps with nothing. In a trace of the device
     only waits that leave it idle count. A loop that sleeps between steps on purpose looks like an
     unknown loader. So does a forward pass made of torch's functions before its first module, where
     no window shows what operators compute there.
 """
 
+from types import ModuleType
+
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer.advice import Advice, predict_step_time
 from perfscope.analyzer.budget.critical_rank import (
     critical_rank,
-    few_steps,
-    rank_of,
+    missing_steps,
     severity_of,
     steps_of,
 )
@@ -45,15 +47,15 @@ from perfscope.analyzer.budget.observed_budget import ObservedBudget, observed_b
 from perfscope.analyzer.categories import INPUT_WAIT
 from perfscope.analyzer.closed_forms import Machine, speedup
 from perfscope.analyzer.counters.host_and_device import idle_share
-from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
-from perfscope.analyzer.input import input_bound_in_traces as traced_input
+from perfscope.analyzer.diagnosis import Evidence, Finding, Speedup
+from perfscope.analyzer.input import input_bound_in_traces
 from perfscope.analyzer.input.causes import CAUSES
 from perfscope.analyzer.input.gap_code import gap_code
 from perfscope.analyzer.input.input_pipeline import Pipeline, input_pipelines
-from perfscope.analyzer.input.loader_case import Case, avoidable_wait, wait_evidence
+from perfscope.analyzer.input.loader_case import LoaderCase, avoidable_wait, wait_evidence
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent, plural
-from perfscope.analyzer.rule import Rule
+from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.host_load import HostLoad, cpu_per_step_ns, host_load
 from perfscope.analyzer.run.local_ranks import mates, ranks_at_once
 from perfscope.analyzer.run.table_access import column, longest, manifest, table, uses_device
@@ -61,73 +63,98 @@ from perfscope.traces.trace import Trace
 
 ID = "input-bound"
 
+ATTACH_TO_WORKERS = Advice(
+    "attach-to-workers",
+    "attach to the workers too: `perfscope doctor` lists what is missing",
+    "workers-not-recorded",
+    "No fetch of a loader worker was recorded.",
+)
+ATTACH_WITH_PROBE = Advice(
+    "attach-with-probe",
+    "attach at depth probe to see each worker: `perfscope attach PID`",
+    "recorded-from-outside",
+    "The run was recorded at depth observe.",
+)
+RECORD_MORE_STEPS = Advice(
+    "record-more-steps",
+    "record more steps: `--duration`",
+    "too-few-steps",
+    "The recording has fewer steady steps than a prediction needs.",
+)
 
-def not_applicable(trace: Trace, limits: Limits) -> str | None:
-    """Needs steps, or stack samples from outside."""
+
+def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
+    """Return why input waits cannot be checked: no steps, and no stack samples from outside."""
     if trace.has_profiled_work:
-        return traced_input.not_applicable(trace)
-    few = few_steps(trace, limits)
-    if few is not None and trace.fact(observed_budget) is None:
-        return few
+        return input_bound_in_traces.missing_loader(trace)
+    missing = missing_steps(trace, limits)
+    if missing is not None and trace.fact(observed_budget) is None:
+        return missing
     return None
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
-    """The finding for the rank that waits most, None when it waits less than the limit."""
+    """Return the finding for the rank that delays the others, None below the limit."""
     if trace.has_profiled_work:
-        return traced_input.detect(trace, limits)
+        return input_bound_in_traces.detect(trace, limits)
     process = critical_rank(trace, limits)
     if process is None:
-        seen = trace.fact(observed_budget)
-        return None if seen is None else _from_outside(trace, seen, limits)
-    rows = steps_of(trace, process)
-    line = next(line for line in trace.fact(input_pipelines) if line.process == process)
-    share = line.input_wait / line.step
-    if avoidable_wait(line, limits) < limits.input_share * line.step:
+        observed = trace.fact(observed_budget)
+        return None if observed is None else finding_from_outside(trace, observed, limits)
+    pipelines = trace.fact(input_pipelines)
+    pipeline = next(known for known in pipelines if known.process == process)
+    if avoidable_wait(pipeline, limits) < limits.input_share * pipeline.step:
         return None
-    case = case_of(trace, line, limits)
+    case = loader_case_of(trace, pipeline, limits)
     cause = next((cause for cause in CAUSES if cause.applies(case)), None)
     if cause is None:
-        return _unexplained(rows, case, share, limits)
+        return finding_without_cause(case)
+    return finding_with_cause(trace, case, cause)
+
+
+def finding_with_cause(trace: Trace, case: LoaderCase, cause: ModuleType) -> Finding:
+    """Return the finding of a rank whose cause is known, with the predicted speedup."""
+    pipeline, limits = case.pipeline, case.limits
+    rows = steps_of(trace, pipeline.process)
     remedy = cause.remedy(case)
-    # Exposed is what this rank waits, itself or (in backward) for another rank that waits for its
-    # input.
-    exposed = max(line.input_wait, line.step - line.consumer)
-    lost_ns = min(max(line.step - remedy.after.likely, 0.0), exposed)
-    device = device_hides(trace, process, share)
-    lost_share = lost_ns / line.step
-    gain = speedup(line.step, remedy.after, rows[INPUT_WAIT], rows["dur"])
+    # The rank waits for its own input or, in backward, for another rank that waits for its input.
+    exposed = max(pipeline.input_wait, pipeline.step - pipeline.consumer)
+    lost_ns = min(max(pipeline.step - remedy.after.likely, 0.0), exposed)
+    lost_share = lost_ns / pipeline.step
+    wait_share = pipeline.input_wait / pipeline.step
+    hidden = device_hides(trace, pipeline.process, wait_share)
+    gain = speedup(pipeline.step, remedy.after, rows[INPUT_WAIT], rows["dur"])
+    if hidden:
+        gain = Speedup(None, None, gain.high)
+    upper_bound = "The device may work meanwhile, so this is an upper bound."
     return Finding(
         id=ID,
         cause=cause.CAUSE,
-        severity="info" if device else severity_of(lost_share, limits),
-        rank=line.rank,
-        lost_s=round(lost_ns * line.steps / 1e9, 4),
+        severity="info" if hidden else severity_of(lost_share, limits),
+        processes=[pipeline.process],
+        lost_s=round(lost_ns * pipeline.steps / 1e9, 4),
         share=round(lost_share, 4),
-        speedup=Speedup(None, None, gain.high) if device else gain,
-        headline=_headline(share, device),
+        speedup=gain,
+        headline=headline_of(wait_share, hidden),
         explanation=remedy.text,
-        caveat=(
-            remedy.caveat
-            if not device
-            else "The device may work meanwhile, so this is an upper bound."
-        ),
-        evidence=[*remedy.evidence, _longest(trace, rows)],
-        actions=remedy.actions,
+        caveat=upper_bound if hidden else remedy.caveat,
+        evidence=[*remedy.evidence, longest_wait(trace, rows)],
+        actions=predict_step_time(remedy.actions, pipeline.step, gain),
     )
 
 
-def _headline(share: float, device: bool) -> str:
-    if device:
+def headline_of(share: float, hidden: bool) -> str:
+    """Return the headline for a wait of this share of a step, that a device may hide."""
+    if hidden:
         return f"Input wait: the host waits for data up to {percent(share)} of each step"
     return f"Input-bound: training waits for data {percent(share)} of each step"
 
 
 def device_hides(trace: Trace, process: int, share: float) -> bool:
-    """Does work queued on a device make host waits of this share of the time an upper bound?
+    """Return whether work queued on a device makes host waits of this share an upper bound.
 
-    Not where the driver says that its devices were idle for as long: a kernel of any size counts as
-    work there.
+    It does not where the driver reports the devices idle for as long: a kernel of any size counts
+    as work there.
     """
     if not uses_device(trace):
         return False
@@ -135,34 +162,35 @@ def device_hides(trace: Trace, process: int, share: float) -> bool:
     return idle is None or idle < share
 
 
-def case_of(trace: Trace, line: Pipeline, limits: Limits) -> Case:
-    """Everything the causes look at."""
-    load, ranks, same_time = trace.fact(host_load), ranks_at_once(trace), mates(trace, line.process)
-    torch, cores = manifest(trace).torch, reachable(load)
+def loader_case_of(trace: Trace, pipeline: Pipeline, limits: Limits) -> LoaderCase:
+    """Return everything that the causes check."""
+    load, ranks, torch = trace.fact(host_load), ranks_at_once(trace), manifest(trace).torch
+    cores = reachable_cores(load)
     if cores is not None and ranks > 1:
-        cores *= (
-            limits.headroom
-        )  # ranks that wait for each other in each step never keep all cores busy
-    unasked = line.workers < 0 or line.loader_wait < limits.explains * line.input_wait
-    return Case(
-        pipeline=line,
+        # Ranks that wait for each other in each step never keep all cores busy.
+        cores *= limits.headroom
+    in_loader = pipeline.loader_wait >= limits.explains * pipeline.input_wait
+    gap_is_input = pipeline.workers < 0 or not in_loader
+    same_host = mates(trace, pipeline.process)
+    pipelines = trace.fact(input_pipelines)
+    return LoaderCase(
+        pipeline=pipeline,
         machine=Machine(load.usable_cores, cores, cpu_per_step_ns(trace)),
         load=load,
         limits=limits,
         ranks=ranks,
-        delay=sum(
-            other.main_delay for other in trace.fact(input_pipelines) if other.process in same_time
-        ),
+        delay=sum(known.main_delay for known in pipelines if known.process in same_host),
         intra_op_threads=torch.intra_op_threads if torch is not None else None,
-        gap_is_input=unasked,
-        between=trace.fact(gap_code).get(line.process) if unasked else None,
+        gap_is_input=gap_is_input,
+        gap_code=trace.fact(gap_code).get(pipeline.process) if gap_is_input else None,
         on_device=uses_device(trace),
     )
 
 
-def reachable(load: HostLoad) -> float | None:
-    """Cores the job has or could have: what it uses, what is idle, and half of what others use (the
-    scheduler is fair).
+def reachable_cores(load: HostLoad) -> float | None:
+    """Return the cores that the job has or could have.
+
+    These are the cores it uses, the idle ones, and half of what others use: the scheduler is fair.
     """
     if load.tree_cores is None or load.idle_cores is None or load.usable_cores is None:
         return load.usable_cores
@@ -170,18 +198,17 @@ def reachable(load: HostLoad) -> float | None:
     return max(load.tree_cores + load.idle_cores + 0.5 * others, 0.1)
 
 
-def _longest(trace: Trace, rows: pd.DataFrame) -> Evidence:
-    """The wait of the step that waited longest, as a place on the timeline."""
+def longest_wait(trace: Trace, rows: pd.DataFrame) -> Evidence:
+    """Return the wait of the step that waited longest, with its place on the timeline."""
     row = rows.iloc[int(np.argmax(column(rows, INPUT_WAIT)))]
     begin, process = int(row["ts"]), int(row["process"])
-    loader = table(trace, "loader")
     end = begin + int(row["dur"])
+    loader = table(trace, "loader")
     if loader is not None:
-        inside = loader[
-            (loader["process"] == process) & (loader["ts"] >= begin) & (loader["ts"] < end)
-        ]
-        if len(inside):
-            wait = longest(inside)
+        ts = loader["ts"]
+        within = loader[(loader["process"] == process) & (ts >= begin) & (ts < end)]
+        if len(within):
+            wait = longest(within)
             begin, end = int(wait["ts"]), int(wait["ts"] + wait["dur"])
     return Evidence(
         text=f"longest wait: {ms(end - begin)} in step {int(row['index'])}",
@@ -189,51 +216,51 @@ def _longest(trace: Trace, rows: pd.DataFrame) -> Evidence:
         unit="ms",
         start_ns=begin,
         end_ns=end,
-        rank=rank_of(rows),
         process=process,
         lane="loader",
     )
 
 
-def _unexplained(rows: pd.DataFrame, case: Case, share: float, limits: Limits) -> Finding:
-    """Waits without any sight of the workers: only what removing them all would give."""
-    line = case.pipeline
-    ceiling = max(line.step / max(line.consumer, case.machine.floor(), 1.0), 1.0)
+def finding_without_cause(case: LoaderCase) -> Finding:
+    """Return the finding where no fetch was recorded: the speedup is that of no waits at all."""
+    pipeline = case.pipeline
+    share = pipeline.input_wait / pipeline.step
+    fastest = max(pipeline.consumer, case.machine.floor(), 1.0)
+    ceiling = max(pipeline.step / fastest, 1.0)
     return Finding(
         id=ID,
         cause=None,
-        severity=severity_of(share, limits),
-        rank=line.rank,
-        lost_s=round(line.input_wait * line.steps / 1e9, 4),
+        severity=severity_of(share, case.limits),
+        processes=[pipeline.process],
+        lost_s=round(pipeline.input_wait * pipeline.steps / 1e9, 4),
         share=round(share, 4),
         speedup=Speedup(None, None, round(ceiling, 3)),
-        headline=_headline(share, device=False),
+        headline=headline_of(share, hidden=False),
         explanation="What its loader workers do meanwhile was not recorded.",
         evidence=[wait_evidence(case)],
-        actions=[Action("attach to the workers too: `perfscope doctor` lists what is missing")],
+        actions=ATTACH_TO_WORKERS.given(
+            pipeline.fetch is None,
+            f"0 fetches recorded in {pipeline.steps} steps",
+        ),
     )
 
 
-def _from_outside(trace: Trace, seen: ObservedBudget, limits: Limits) -> Finding | None:
-    """From stack samples alone: the share of the main thread's time in the loader."""
+def finding_from_outside(trace: Trace, seen: ObservedBudget, limits: Limits) -> Finding | None:
+    """Return the finding from stack samples: the share of the main thread's time in the loader."""
     share = seen.shares[INPUT_WAIT]
     if share < limits.input_share:
         return None
     processes = table(trace, "processes")
     workers = 0 if processes is None else int((processes["role"] == "loader-worker").sum())
     outside = manifest(trace).depth == "observe"
-    blind = "is not visible from outside" if outside else "cannot be measured in so few steps"
-    more = (
-        "attach at depth probe to see each worker: `perfscope attach PID`"
-        if outside
-        else "record more steps: `--duration`"
-    )
-    cause = "in-process-loading" if seen.in_process_fetch >= 0.5 * share and not workers else None
+    unseen = "is not visible from outside" if outside else "cannot be measured in so few steps"
+    in_process = not workers and seen.in_process_fetch >= limits.explains * share
+    samples = f"{seen.stack_samples} stack samples of the main thread"
     return Finding(
         id=ID,
-        cause=cause,
+        cause="in-process-loading" if in_process else None,
         severity=severity_of(share, limits),
-        rank=seen.rank,
+        processes=[seen.process],
         lost_s=round(share * seen.span_s, 4),
         share=round(share, 4),
         speedup=Speedup(None, None, round(1.0 / max(1.0 - share, 0.01), 3)),
@@ -242,23 +269,35 @@ def _from_outside(trace: Trace, seen: ObservedBudget, limits: Limits) -> Finding
             " loader"
         ),
         explanation=(
-            f"It has {plural(workers, 'worker process')}. The time that a batch takes {blind}."
+            f"It has {plural(workers, 'worker process')}. The time that a batch takes {unseen}."
         ),
         evidence=[
             Evidence(
-                text=(
-                    f"{seen.stack_samples} stack samples of the main thread, {percent(share)} of"
-                    " them in the loader"
-                ),
+                text=f"{samples}, {percent(share)} of them in the loader",
                 value=round(share, 4),
                 unit="share",
-                rank=seen.rank,
                 process=seen.process,
                 lane="stacks",
             )
         ],
-        actions=[Action(more)],
+        actions=[
+            *ATTACH_WITH_PROBE.given(outside, f"recorded at depth observe: {samples}"),
+            *RECORD_MORE_STEPS.given(not outside, f"recorded for {seen.span_s:.1f} s"),
+        ],
     )
 
 
-RULE = Rule(ID, not_applicable, detect, category=INPUT_WAIT, explains=("straggler/input",))
+RULE = Rule(
+    ID,
+    not_applicable,
+    detect,
+    category=INPUT_WAIT,
+    explains=("straggler/input",),
+    advice=(
+        *(advice for cause in CAUSES for advice in cause.ADVICE),
+        ATTACH_TO_WORKERS,
+        ATTACH_WITH_PROBE,
+        RECORD_MORE_STEPS,
+        *input_bound_in_traces.ADVICE,
+    ),
+)

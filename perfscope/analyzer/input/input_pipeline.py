@@ -1,6 +1,4 @@
-"""The input pipeline of each rank: what the consumer needs, what a batch costs to make, and where
-that goes.
-"""
+"""The input pipeline of each rank: the consumer's time, the time of a fetch, and its parts."""
 
 from dataclasses import dataclass
 
@@ -17,21 +15,22 @@ from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, IO
 from perfscope.analyzer.run.steps import trainers
 from perfscope.analyzer.run.table_access import column, rows_of, table
 from perfscope.analyzer.run.thread_intervals import spans_of
-from perfscope.traces.intervals import Ints, inside, merged
+from perfscope.traces.intervals import Spans, inside, merged
 from perfscope.traces.trace import Trace
 
-# Bytes read from block devices per fetch below which a read is metadata or logging, not the data
-# set.
 READS_DATA = 16_384
-# Batches that each worker may be ahead where the loader does not tell its prefetch_factor:
-# PyTorch's default.
+"""Bytes read from block devices per fetch below which a read is metadata or logging."""
 PREFETCH = 2
+"""Batches that each worker may be ahead where prefetch_factor is unknown: PyTorch's default."""
+IDLE_PAUSE_QUANTILE = 0.25
+"""The quantile of the pauses between fetches that a worker that is never idle would show."""
 
 
 @dataclass(frozen=True)
 class Fetch:
-    """Making one batch, mean nanoseconds: wall = cpu + run_delay + io + waiting. dataset and
-    collate split wall too.
+    """The loading of one batch, mean nanoseconds: wall = cpu + run_delay + io + waiting.
+
+    `dataset` and `collate` divide wall too.
     """
 
     count: int
@@ -41,94 +40,125 @@ class Fetch:
     cpu: float
     run_delay: float
     io: float
-    waiting: float  # off the CPU, no I/O seen: network, locks, sleep
+    waiting: float
+    """Off the CPU without I/O: network, locks, sleep."""
     read_bytes: float
-    # from the end of one fetch to the start of the next in a busy worker: sending the batch on
     handover: float
+    """From the end of a fetch to the start of the next in a busy worker: sending the batch."""
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """One rank, nanoseconds per steady step unless said; `fetch` None when no fetch was seen."""
+    """The input of one rank, nanoseconds per steady step unless a field says otherwise.
+
+    `fetch` is None where no fetch was recorded.
+    """
 
     process: int
     rank: int
     steps: int
     step: float
     input_wait: float
-    consumer: (
-        float  # the step without waiting for input: what is left when batches are always ready
-    )
-    loader_wait: float  # the part of input-wait in a PyTorch loader
-    received: float  # CPU time of taking a ready batch over
-    ready_wait: (
-        float  # waiting although a batch lay ready and no fetch ended meanwhile: handing it over
-    )
-    core_wait: (
-        float  # of ready_wait what may be waiting for a core that making batches does not fill
-    )
-    restart: float  # building iterators and their first batch, beyond a usual wait
+    consumer: float
+    """The step without waiting for input: what remains when batches are always ready."""
+    loader_wait: float
+    """The part of the input wait in a PyTorch loader."""
+    received: float
+    """CPU time of receiving ready batches."""
+    ready_wait: float
+    """Waiting although a batch was ready and no fetch ended meanwhile."""
+    core_wait: float
+    """The part of `ready_wait` that may be waiting for a core that loading does not fill."""
+    restart: float
+    """Starting iterators and their first batches, beyond a usual wait."""
     restarts: int
-    workers: int  # of the training loader, -1 when no PyTorch loader is asked
-    batches: float  # batches per step
+    workers: int
+    """Workers of the training loader, -1 where no PyTorch loader is used."""
+    batches: float
+    """Batches per step."""
     fetch: Fetch | None
-    main_cpu: float  # CPU time of the rank's own process
-    main_delay: float  # run-queue delay of the loop's thread
+    main_cpu: float
+    """CPU time of the rank's own process."""
+    main_delay: float
+    """Run-queue delay of the loop's thread."""
 
     def needed(self, fetch_wall: float) -> float:
-        """Worker nanoseconds per step when one batch takes `fetch_wall`."""
+        """Return the worker nanoseconds per step when one batch takes `fetch_wall`."""
         return fetch_wall * self.batches
 
 
+@dataclass(frozen=True)
+class LoaderCalls:
+    """The calls of a rank's training loop into its PyTorch loader, evaluation left out."""
+
+    calls: pd.DataFrame | None
+    """All calls of the loop's thread in its steady steps; None where the table is absent."""
+
+    @property
+    def nexts(self) -> pd.DataFrame | None:
+        """The calls that returned a batch."""
+        if self.calls is None:
+            return None
+        return self.calls[(self.calls["kind"] == "next") & (self.calls["end"] != 1)]
+
+    @property
+    def workers(self) -> int:
+        """The most workers of a loader that was asked, -1 where none was."""
+        nexts = self.nexts
+        return int(nexts["workers"].max()) if nexts is not None and len(nexts) else -1
+
+    @property
+    def total_ns(self) -> float:
+        """The time of all calls."""
+        return 0.0 if self.calls is None else float(column(self.calls, "dur").sum())
+
+
 def input_pipelines(trace: Trace) -> list[Pipeline]:
-    """One Pipeline per rank that has steady steps, in rank order."""
+    """Return one Pipeline per rank that has steady steps, in rank order."""
     budget = trace.fact(steady_budget)
-    return [
-        _of_rank(trace, process, rank, rows)
-        for process, rank in trainers(trace)
-        if len(rows := budget[budget["process"] == process])
-    ]
+    pipelines = []
+    for process, rank in trainers(trace):
+        rows = budget[budget["process"] == process]
+        if len(rows):
+            pipelines.append(pipeline_of_rank(trace, process, rank, rows))
+    return pipelines
 
 
-def _of_rank(trace: Trace, process: int, rank: int, rows: pd.DataFrame) -> Pipeline:
+def pipeline_of_rank(trace: Trace, process: int, rank: int, rows: pd.DataFrame) -> Pipeline:
+    """Return the pipeline of one rank, from its steady steps."""
     begin, dur = column(rows, "ts"), column(rows, "dur")
     end = begin + dur + column(rows, "cut")
-    count = len(rows)
-    loop = merged((begin, end))
+    loop, count, step = merged((begin, end)), len(rows), float(dur.mean())
     tid = int(rows["tid"].mode().iloc[0])
-    asked = rows_of(trace, "loader", process)
-    asked = (
-        None if asked is None else asked[(asked["tid"] == tid) & inside(loop, column(asked, "ts"))]
-    )
-    evals = _evaluation(trace, process)
-    asked = None if asked is None else asked[~inside(evals, column(asked, "ts"))]
-    nexts = None if asked is None else asked[(asked["kind"] == "next") & (asked["end"] != 1)]
-    fetches = fetches_of(trace, process, int(begin.min()), int(end.max()), evals)
-    workers = int(nexts["workers"].max()) if nexts is not None and len(nexts) else -1
-    received = _received(nexts) / count if workers > 0 else 0.0
-    restart, restarts = _restarts(asked)
+    evaluation = evaluation_spans(trace, process)
+    loader = loader_calls(trace, process, tid, loop, evaluation)
+    fetches = fetches_of(trace, process, int(begin.min()), int(end.max()), evaluation)
+    fetch = None if fetches is None else mean_fetch(trace, fetches)
+    nexts, workers = loader.nexts, loader.workers
+    batches = len(nexts) / count if nexts is not None and len(nexts) else 1.0
+    received = ready_wait = core_wait = 0.0
+    if nexts is not None and workers > 0:
+        received = receive_cpu_ns(nexts) / count
+        ready_wait = ready_wait_ns(nexts, fetches) / count
     delay = (grown_in(trace, "run_delay_ns", process, tid, loop) or 0.0) / count
+    if fetch is not None and others_fill_cores(trace, process, fetch.cpu * batches / step):
+        core_wait = min(max(ready_wait - received, 0.0), delay)
+    restart_ns, restarts = restart_cost(loader.calls)
     waited = column(rows, INPUT_WAIT)
     peers = longest_input_wait(trace, process, begin, end)
-    fetch = _fetch(trace, fetches)
-    batches = len(nexts) / count if nexts is not None and len(nexts) else 1.0
-    ready_wait = _ready_waits(nexts, fetches) / count if workers > 0 else 0.0
-    crowded = fetch is not None and _others_fill_cores(
-        trace, process, fetch.cpu * batches / float(dur.mean())
-    )
-    consumer = min(float((dur - np.maximum(waited, peers)).mean()) + received, float(dur.mean()))
+    without_wait = float((dur - np.maximum(waited, peers)).mean())
     return Pipeline(
         process=process,
         rank=rank,
         steps=count,
-        step=float(dur.mean()),
+        step=step,
         input_wait=float(waited.mean()),
-        consumer=consumer,
-        loader_wait=0.0 if asked is None else float(column(asked, "dur").sum()) / count,
+        consumer=min(without_wait + received, step),
+        loader_wait=loader.total_ns / count,
         received=received,
         ready_wait=ready_wait,
-        core_wait=min(max(ready_wait - received, 0.0), delay) if crowded else 0.0,
-        restart=restart / count,
+        core_wait=core_wait,
+        restart=restart_ns / count,
         restarts=restarts,
         workers=workers,
         batches=batches,
@@ -138,68 +168,79 @@ def _of_rank(trace: Trace, process: int, rank: int, rows: pd.DataFrame) -> Pipel
     )
 
 
-def _others_fill_cores(trace: Trace, process: int, making: float) -> bool:
-    """Is making batches (cores of each rank) the smaller part of what keeps the job's cores
-    busy?
+def loader_calls(
+    trace: Trace, process: int, tid: int, loop: Spans, evaluation: Spans
+) -> LoaderCalls:
+    """Return the calls into the loader that a thread makes within `loop` and not in evaluation."""
+    calls = rows_of(trace, "loader", process)
+    if calls is None:
+        return LoaderCalls(None)
+    ts = column(calls, "ts")
+    training = inside(loop, ts) & ~inside(evaluation, ts)
+    return LoaderCalls(calls[(calls["tid"] == tid) & training])
+
+
+def others_fill_cores(trace: Trace, process: int, loading_cores: float) -> bool:
+    """Return whether loading keeps less than half of the job's busy cores busy.
+
+    `loading_cores` are the cores that loading keeps busy on each rank.
     """
     load = trace.fact(host_load)
-    return (
-        load.tree_cores is not None and making * len(mates(trace, process)) < 0.5 * load.tree_cores
-    )
+    if load.tree_cores is None:
+        return False
+    return loading_cores * len(mates(trace, process)) < 0.5 * load.tree_cores
 
 
-def _evaluation(trace: Trace, process: int) -> tuple[Ints, Ints]:
+def evaluation_spans(trace: Trace, process: int) -> Spans:
+    """Return when a rank evaluates."""
     budget = trace.fact(time_budget)
     return spans_of(budget[(budget["process"] == process) & (budget["phase"] == "eval")])
 
 
 def fetches_of(
-    trace: Trace, process: int, begin: int, end: int, evals: tuple[Ints, Ints]
+    trace: Trace, process: int, begin: int, end: int, evaluation: Spans
 ) -> pd.DataFrame | None:
-    """Fetches for one rank's training: by its worker processes or itself, between two instants;
-    None when none was seen.
+    """Return the fetches for one rank's training between two instants, None without any.
 
-    Workers that fetch mostly while the rank evaluates belong to the evaluation's loader.
+    They are made by its worker processes or by itself. Workers that fetch mostly while the rank
+    evaluates belong to the evaluation's loader.
     """
     frame = table(trace, "fetches")
     if frame is None:
         return None
-    own = [process, *_started_by(trace, process)]
-    rows = frame[
-        frame["process"].isin(own) & (frame["ts"] >= begin) & (frame["ts"] + frame["dur"] <= end)
-    ]
-    if len(evals[0]) and len(rows):
-        during = pd.Series(inside(evals, column(rows, "ts")), index=rows.index)
+    loading = frame["process"].isin([process, *child_processes(trace, process)])
+    within = (frame["ts"] >= begin) & (frame["ts"] + frame["dur"] <= end)
+    rows = frame[loading & within]
+    if len(evaluation[0]) and len(rows):
+        during = pd.Series(inside(evaluation, column(rows, "ts")), index=rows.index)
         mostly = during.groupby(rows["process"]).transform("mean") > 0.5
         in_process = rows["worker"] == -1
         rows = rows[~((mostly & ~in_process) | (during & in_process))]
     return rows if len(rows) else None
 
 
-def _started_by(trace: Trace, process: int) -> list[int]:
-    """The children of a rank, and those that a helper of Python's (its fork server) forked for
-    it.
-    """
+def child_processes(trace: Trace, process: int) -> list[int]:
+    """Return the children of a rank, and the workers that Python's fork server forked for it."""
     processes = table(trace, "processes")
     if processes is None:
         return []
     children = processes[processes["parent"] == process]
-    helpers = children.loc[children["role"] == "other", "process"]
-    forked = processes[processes["parent"].isin(helpers) & (processes["role"] == "loader-worker")]
+    servers = children.loc[children["role"] == "other", "process"]
+    forked = processes[processes["parent"].isin(servers) & (processes["role"] == "loader-worker")]
     return [int(code) for code in (*children["process"], *forked["process"])]
 
 
-def _fetch(trace: Trace, rows: pd.DataFrame | None) -> Fetch | None:
-    if rows is None:
-        return None
+def mean_fetch(trace: Trace, rows: pd.DataFrame) -> Fetch:
+    """Return the mean of these fetches, its time off the CPU divided by what samples show."""
     wall = float(rows["dur"].mean())
     cpu = min(float(rows["cpu_ns"].mean()), wall)
-    delay = min(_known_mean(rows, "run_delay_ns"), wall - cpu)
-    read = _known_mean(rows, "read_bytes")
-    off = max(wall - cpu - delay, 0.0)
-    share = _io_share(trace, rows)
-    if share is None:  # no samples: reads from a device are the evidence that is left
-        share = 1.0 if read >= READS_DATA or _known_mean(rows, "major_faults") >= 1.0 else 0.0
+    delay = min(known_mean(rows, "run_delay_ns"), wall - cpu)
+    read = known_mean(rows, "read_bytes")
+    off_cpu = max(wall - cpu - delay, 0.0)
+    io_share = sampled_io_share(trace, rows)
+    if io_share is None:  # without samples reads from a device are the evidence
+        reads = read >= READS_DATA or known_mean(rows, "major_faults") >= 1.0
+        io_share = 1.0 if reads else 0.0
     return Fetch(
         count=len(rows),
         wall=wall,
@@ -207,53 +248,55 @@ def _fetch(trace: Trace, rows: pd.DataFrame | None) -> Fetch | None:
         collate=float(rows["collate_ns"].mean()),
         cpu=cpu,
         run_delay=delay,
-        io=off * share,
-        waiting=off * (1.0 - share),
+        io=off_cpu * io_share,
+        waiting=off_cpu * (1.0 - io_share),
         read_bytes=read,
-        handover=_handover(rows),
+        handover=pause_of_busy_worker(rows),
     )
 
 
-def _known_mean(rows: pd.DataFrame, name: str) -> float:
-    """Mean of the readings there are (-1 is none), 0 without any."""
+def known_mean(rows: pd.DataFrame, name: str) -> float:
+    """Return the mean of the values that were read (-1 is none), 0 without any."""
     values = column(rows, name)
     values = values[values >= 0]
     return float(values.mean()) if len(values) else 0.0
 
 
-def _io_share(trace: Trace, rows: pd.DataFrame) -> float | None:
-    """Of the samples in which a fetching thread was off the CPU by its own doing: the share in file
-    or disk I/O.
+def sampled_io_share(trace: Trace, rows: pd.DataFrame) -> float | None:
+    """Return the share of file or disk I/O among the samples of fetches off the CPU.
+
+    Samples that wait for the GIL are left out. None with too few samples.
     """
     states = table(trace, "thread_states")
     if states is None:
         return None
-    blocked = everything = 0
-    for process, part in rows.groupby("process"):
-        tid = int(part["tid"].mode().iloc[0])
-        seen = states[(states["process"] == process) & (states["tid"] == tid)]
-        names = seen.loc[inside(spans_of(part), column(seen, "ts")), "state"].astype(str)
-        off = names[~names.isin(("running", "gil"))]
-        blocked += int(off.isin(IO).sum())
-        everything += len(off)
-    return blocked / everything if everything >= FEWEST_SAMPLES else None
+    in_io = off_cpu = 0
+    for process, fetches in rows.groupby("process"):
+        tid = int(fetches["tid"].mode().iloc[0])
+        samples = states[(states["process"] == process) & (states["tid"] == tid)]
+        fetching = inside(spans_of(fetches), column(samples, "ts"))
+        names = samples.loc[fetching, "state"].astype(str)
+        waiting = names[~names.isin(("running", "gil"))]
+        in_io += int(waiting.isin(IO).sum())
+        off_cpu += len(waiting)
+    return in_io / off_cpu if off_cpu >= FEWEST_SAMPLES else None
 
 
-def _handover(rows: pd.DataFrame) -> float:
-    """Lower quartile of the pause between two fetches of one worker: what is left of it when the
-    worker is never idle.
+def pause_of_busy_worker(rows: pd.DataFrame) -> float:
+    """Return the lower quartile of the pauses between two fetches of one worker.
+
+    It is the pause that remains when the worker is never idle.
     """
     pauses = []
-    for _, part in rows[rows["worker"] >= 0].sort_values("ts").groupby("process"):
-        ts, dur = column(part, "ts"), column(part, "dur")
+    for _, fetches in rows[rows["worker"] >= 0].sort_values("ts").groupby("process"):
+        ts, dur = column(fetches, "ts"), column(fetches, "dur")
         pauses.append(ts[1:] - (ts + dur)[:-1])
-    every = np.concatenate(pauses) if pauses else np.empty(0)
-    return max(float(np.quantile(every, 0.25)), 0.0) if len(every) else 0.0
+    lengths = np.concatenate(pauses) if pauses else np.empty(0)
+    return max(float(np.quantile(lengths, IDLE_PAUSE_QUANTILE)), 0.0) if len(lengths) else 0.0
 
 
-def _received(nexts: pd.DataFrame | None) -> float:
-    if nexts is None:
-        return 0.0
+def receive_cpu_ns(nexts: pd.DataFrame) -> float:
+    """Return the CPU time of all calls, from those in which it was read."""
     before, after = column(nexts, "cpu_before_ns"), column(nexts, "cpu_after_ns")
     known = (before >= 0) & (after >= before)
     if not known.any():
@@ -262,50 +305,44 @@ def _received(nexts: pd.DataFrame | None) -> float:
     return float(spent.mean()) * len(nexts)
 
 
-def _ready_waits(nexts: pd.DataFrame | None, fetches: pd.DataFrame | None) -> float:
-    """Nanoseconds of waits that began with the wanted batch ready.
+def ready_wait_ns(nexts: pd.DataFrame, fetches: pd.DataFrame | None) -> float:
+    """Return the time of waits that began with the wanted batch ready.
 
     Batches come in order, worker by worker, each up to its prefetch_factor ahead: with more ready
-    than the other workers can have made the wanted one is among them. With fewer, a wait in which a
-    fetch ends may have been for that very batch, so only what follows the last such end counts.
+    than the other workers can have loaded, the wanted one is among them. With fewer, a wait in
+    which a fetch ends may have been for that very batch, so only what follows the last such end
+    counts.
     """
-    if nexts is None:
-        return 0.0
     ready = nexts[nexts["queue_depth"] > 0]
     begin, end = column(ready, "ts"), column(ready, "ts") + column(ready, "dur")
     if fetches is not None and len(begin):
-        done = np.sort(column(fetches, "ts") + column(fetches, "dur"))
-        before = np.searchsorted(done, end) - 1
-        told = column(ready, "prefetch")
-        ahead = np.where(told > 0, told, PREFETCH)
-        sure = column(ready, "queue_depth") > ahead * (column(ready, "workers") - 1)
-        begin = np.maximum(
-            begin, np.where((before >= 0) & ~sure, done[np.maximum(before, 0)], begin)
-        )
+        fetched = np.sort(column(fetches, "ts") + column(fetches, "dur"))
+        last = np.searchsorted(fetched, end) - 1
+        prefetch = column(ready, "prefetch")
+        ahead = np.where(prefetch > 0, prefetch, PREFETCH)
+        certain = column(ready, "queue_depth") > ahead * (column(ready, "workers") - 1)
+        uncertain = (last >= 0) & ~certain
+        begin = np.maximum(begin, np.where(uncertain, fetched[np.maximum(last, 0)], begin))
     return float(np.maximum(end - begin, 0).sum())
 
 
-def _restarts(asked: pd.DataFrame | None) -> tuple[float, int]:
-    """(nanoseconds spent on ending and building iterators and their first batches, beyond usual
-    waits; how many).
+def restart_cost(calls: pd.DataFrame | None) -> tuple[float, int]:
+    """Return the time for ending and starting iterators, and how many were started.
+
+    First batches count with what they take beyond a usual wait. Each worker starts on its own, so
+    the first batch of each is late.
     """
-    if asked is None or not len(asked):
+    if calls is None or not len(calls):
         return 0.0, 0
-    kind, dur, iterator = (
-        asked["kind"].to_numpy(str),
-        column(asked, "dur"),
-        column(asked, "iterator"),
-    )
-    starts = kind == "start"
-    first = np.zeros(len(asked), bool)
-    ended = column(asked, "end") == 1
-    # Each worker starts by itself, so the first batch of each comes late; closing down the old ones
-    # is part of it.
-    late = max(int(column(asked, "workers").max()), 1)
+    dur, iterator = column(calls, "dur"), column(calls, "iterator")
+    starts = calls["kind"].to_numpy(str) == "start"
+    ended = column(calls, "end") == 1
+    late = max(int(column(calls, "workers").max()), 1)
+    first = np.zeros(len(calls), bool)
     for code in np.unique(iterator[starts]):
-        rows = np.flatnonzero((iterator == code) & ~starts & ~ended)
-        first[rows[:late]] = True
+        batches = np.flatnonzero((iterator == code) & ~starts & ~ended)
+        first[batches[:late]] = True
     usual = dur[~starts & ~first & ~ended]
-    wait = float(np.median(usual)) if len(usual) else 0.0
-    spent = dur[starts | ended].sum() + np.maximum(dur[first] - wait, 0.0).sum()
-    return float(spent), int(starts.sum())
+    usual_wait = float(np.median(usual)) if len(usual) else 0.0
+    beyond = np.maximum(dur[first] - usual_wait, 0.0).sum()
+    return float(dur[starts | ended].sum() + beyond), int(starts.sum())

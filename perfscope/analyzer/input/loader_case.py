@@ -1,5 +1,6 @@
-"""One rank's input problem as the causes of `input-bound` see it, and the arithmetic that they
-share.
+"""The input of one rank as the causes of `input-bound` see it, and the predictions that they share.
+
+Times are nanoseconds per step.
 """
 
 import math
@@ -15,23 +16,29 @@ from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural
 from perfscope.analyzer.run.host_load import HostLoad
 
+SHOWN_PART = 0.02
+"""A part of a fetch below this share is not listed in the evidence."""
+
 
 @dataclass(frozen=True)
-class Case:
-    """What is known about one rank's input."""
+class LoaderCase:
+    """What is known about the input of one rank."""
 
     pipeline: Pipeline
     machine: Machine
     load: HostLoad
     limits: Limits
-    ranks: int  # at the same time
+    ranks: int
+    """Ranks that run at the same time."""
     intra_op_threads: int | None
-    # run-queue delay of the loops of all ranks, ns per step: they wait for each other, so it adds
-    # up
     delay: float
-    gap_is_input: bool  # the waits lie between steps and not in a PyTorch loader
-    between: GapCode | None  # the code most seen there
-    on_device: bool  # the program uses a device of torch's
+    """Run-queue delay of the loops of all ranks: they wait for each other, so it adds up."""
+    gap_is_input: bool
+    """Whether the waits are between steps and not in a PyTorch loader."""
+    gap_code: GapCode | None
+    """The code most often sampled between steps."""
+    on_device: bool
+    """Whether the program uses an accelerator."""
 
     @property
     def fetch(self) -> Fetch:
@@ -42,8 +49,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Remedy:
-    """What a cause reports: the times after it is removed, what was measured, the advice, the
-    evidence.
+    """What a cause reports: the step time without it, the explanation, the actions, the evidence.
+
+    `removed` are the nanoseconds that each step loses to the cause, for the width of the
+    prediction.
     """
 
     after: After
@@ -51,307 +60,312 @@ class Remedy:
     actions: list[Action]
     evidence: list[Evidence]
     caveat: str | None = None
-    removed: pd.Series | None = (
-        None  # per-step nanoseconds that go, for the width of the prediction
-    )
+    removed: pd.Series | None = None
 
 
-def handed_over(line: Pipeline) -> float:
-    """Nanoseconds per step that go into taking ready batches over: the wait for them, at least its
-    CPU time.
+def receive_time(pipeline: Pipeline) -> float:
+    """Return the time to receive ready batches: the wait for them, at least its CPU time."""
+    if pipeline.workers <= 0:
+        return 0.0
+    return min(max(pipeline.ready_wait, pipeline.received), pipeline.loader_wait)
+
+
+def ordinary_receive_time(pipeline: Pipeline, limits: Limits) -> float:
+    """Return the part of the receive time that every loader with workers needs."""
+    return min(receive_time(pipeline), limits.ordinary_handover_ns * pipeline.batches)
+
+
+def unavoidable_wait(pipeline: Pipeline, limits: Limits) -> float:
+    """Return the part of the input wait that no change of the loader removes.
+
+    It is the ordinary receive time and the waits for a core that loading does not cause; less
+    where the loop is faster without workers.
     """
-    return min(max(line.ready_wait, line.received), line.loader_wait) if line.workers > 0 else 0.0
+    ordinary = ordinary_receive_time(pipeline, limits) + pipeline.core_wait
+    unavoidable = min(receive_time(pipeline), ordinary)
+    if workers_are_needless(pipeline, limits):
+        without = step_without_workers(pipeline)
+        return min(unavoidable, pipeline.input_wait - pipeline.step + without)
+    return unavoidable
 
 
-def ordinary(line: Pipeline, limits: Limits) -> float:
-    """The part of that which every loader with workers costs."""
-    return min(handed_over(line), limits.ordinary_handover_ns * line.batches)
+def avoidable_wait(pipeline: Pipeline, limits: Limits) -> float:
+    """Return the input wait without its unavoidable part."""
+    return pipeline.input_wait - unavoidable_wait(pipeline, limits)
 
 
-def unavoidable(line: Pipeline, limits: Limits) -> float:
-    """The same and, of the rest, the waits for a core that making batches does not cause; less
-    where no workers are better.
+def step_without_workers(pipeline: Pipeline, cost: float = 1.0) -> float:
+    """Return the step time where the loop loads its batches itself, one after the other.
+
+    Each batch takes `cost` of the time that it takes now. The loop's waits for a core stay.
     """
-    taken = min(handed_over(line), ordinary(line, limits) + line.core_wait)
-    return (
-        min(taken, line.input_wait - line.step + in_process(line))
-        if needless(line, limits)
-        else taken
-    )
+    loading = 0.0 if pipeline.fetch is None else pipeline.needed(pipeline.fetch.wall * cost)
+    return pipeline.consumer - pipeline.received + pipeline.core_wait + loading
 
 
-def in_process(line: Pipeline, cost: float = 1.0) -> float:
-    """Nanoseconds per step where the loop makes its batches itself, one after the other, each at
-    `cost` of what it costs now. Its waits for a core stay.
+def workers_keep_up(pipeline: Pipeline, limits: Limits) -> bool:
+    """Return whether the workers can load batches twice as fast as the loop can take them.
+
+    Then the loop does not wait for loading.
     """
-    made = 0.0 if line.fetch is None else line.needed(line.fetch.wall * cost)
-    return line.consumer - line.received + line.core_wait + made
-
-
-def keeps_up(line: Pipeline, limits: Limits) -> bool:
-    """Could the workers make batches twice as fast as the loop could take them? Then it is not
-    their making that it waits for.
-    """
-    if line.workers < 1 or line.fetch is None:
+    if pipeline.workers < 1 or pipeline.fetch is None:
         return False
-    return line.needed(line.fetch.wall) / line.workers <= limits.explains * line.consumer
+    supplied = pipeline.needed(pipeline.fetch.wall) / pipeline.workers
+    return supplied <= limits.explains * pipeline.consumer
 
 
-def needless(line: Pipeline, limits: Limits) -> bool:
-    """Would the loop be clearly faster without its workers, which keep up easily?"""
-    return keeps_up(line, limits) and line.step >= limits.workers_gain * in_process(line)
+def workers_are_needless(pipeline: Pipeline, limits: Limits) -> bool:
+    """Return whether the loop is clearly faster without its workers, which keep up easily."""
+    without = step_without_workers(pipeline)
+    keep_up = workers_keep_up(pipeline, limits)
+    return keep_up and pipeline.step >= limits.workers_gain * without
 
 
-def avoidable_wait(line: Pipeline, limits: Limits) -> float:
-    """Waiting for input, ns per step, without what taking a batch over costs anyway."""
-    return line.input_wait - unavoidable(line, limits)
-
-
-def supply(case: Case, workers: int, wall: float) -> float:
-    """Nanoseconds per step in which `workers` make the batches of a step, one taking `wall`."""
+def supply_time(case: LoaderCase, workers: int, wall: float) -> float:
+    """Return the time in which `workers` load the batches of a step, each in `wall`."""
     handover = case.fetch.handover if workers > 0 and case.pipeline.workers > 0 else 0.0
     return case.pipeline.needed(wall + handover) / max(workers, 1)
 
 
-def is_cpu_work(case: Case) -> bool:
-    """Does making a batch need the CPU more than anything else?
+def is_cpu_work(case: LoaderCase) -> bool:
+    """Return whether loading a batch needs the CPU more than anything else.
 
-    Waiting for a core that another job holds is no work of this one: a fetch that sleeps waits for
-    a core each time it wakes.
+    Waits for a core that another job holds are left out: a fetch that sleeps waits for a core each
+    time it wakes.
     """
     fetch, load = case.fetch, case.load
     elsewhere = load.used_elsewhere()
-    foreign = fetch.run_delay * elsewhere / max(elsewhere + (load.tree_cores or 0.0), 1e-9)
-    return fetch.cpu + fetch.run_delay - foreign >= case.limits.cpu_dominated * (
-        fetch.wall - foreign
-    )
+    everyone = max(elsewhere + (load.tree_cores or 0.0), 1e-9)
+    caused_by_others = fetch.run_delay * elsewhere / everyone
+    own_cpu = fetch.cpu + fetch.run_delay - caused_by_others
+    return own_cpu >= case.limits.cpu_dominated * (fetch.wall - caused_by_others)
 
 
-def io_bound(case: Case) -> bool:
-    """Is there evidence that fetches wait for storage? Off-CPU time alone is none."""
+def waits_for_storage(case: LoaderCase) -> bool:
+    """Return whether there is evidence that fetches wait for storage, not only time off the CPU."""
     return case.fetch.io >= case.limits.io_share * case.fetch.wall
 
 
-def recommended_workers(case: Case) -> int:
-    """The least number with which fetching fits into the consumer's time (with headroom), bounded
-    by cores for CPU work.
+def recommended_workers(case: LoaderCase) -> int:
+    """Return the least number of workers that load as fast as the consumer takes batches.
 
-    Where the cores are the limit, more workers than reach that limit help nobody: the target is
-    then the cores' time.
+    The consumer's time is taken with headroom. CPU work is bounded by the cores: where they are the
+    limit, more workers than reach that limit do not help, so the target is then the cores' time.
     """
-    target = case.limits.headroom * max(case.pipeline.consumer, case.machine.share_floor())
-    handover = case.fetch.handover if case.pipeline.workers > 0 else 0.0
-    wanted = math.ceil(case.pipeline.needed(case.fetch.wall + handover) / max(target, 1.0))
-    most = case.limits.most_workers
+    pipeline, limits = case.pipeline, case.limits
+    target = limits.headroom * max(pipeline.consumer, case.machine.share_floor())
+    handover = case.fetch.handover if pipeline.workers > 0 else 0.0
+    wanted = math.ceil(pipeline.needed(case.fetch.wall + handover) / max(target, 1.0))
+    most = limits.most_workers
     if is_cpu_work(case) and case.load.usable_cores is not None:
         most = max(int(case.load.usable_cores / max(case.ranks, 1)), 1)
-    return max(min(wanted, most), case.pipeline.workers + 1, 1)
+    return max(min(wanted, most), pipeline.workers + 1, 1)
 
 
-def beside(
-    case: Case,
+def predict_with_supply(
+    case: LoaderCase,
     supplied: float,
     saved_cpu: float = 0.0,
     *,
     freed: float = 0.0,
-    price: float | None = None,
+    handover: float | None = None,
 ) -> After:
-    """The consumer beside workers that take `supplied` ns per step, its own time `freed` ns
-    shorter. `price`: of `taken_over`.
+    """Return the step time with workers that load the batches of a step in `supplied`.
+
+    The job needs `saved_cpu` less CPU time on each rank, the consumer `freed` less time. `handover`
+    is the wait in handing batches over, `handover_wait` by default.
     """
     saved_cpu *= max(case.ranks, 1)  # every rank changes
-    consumer = relieved(case, saved_cpu)
-    consumer = max(consumer - freed, min(alone(case), consumer))
-    price = taken_over(case, saved_cpu) if price is None else price
-    cold = pipelined(consumer + price, supplied, case.machine, saved_cpu)
-    consumer *= warm(case, case.limits.warmer)
-    best = min(undelayed(case), consumer)
-    return replace(
-        pipelined(consumer + price, supplied, case.machine, saved_cpu, undelayed=best),
-        slow=cold.slow,
-    )
+    consumer = consumer_after_saving(case, saved_cpu)
+    consumer = max(consumer - freed, min(own_cpu_time(case), consumer))
+    if handover is None:
+        handover = handover_wait(case, saved_cpu)
+    cold = pipelined(consumer + handover, supplied, case.machine, saved_cpu)
+    consumer *= warm_factor(case, case.limits.warmer)
+    best = min(undelayed_consumer(case), consumer)
+    warm = pipelined(consumer + handover, supplied, case.machine, saved_cpu, undelayed=best)
+    return replace(warm, slow=cold.slow)
 
 
-def taken_over(case: Case, saved_cpu: float = 0.0) -> float:
-    """Nanoseconds per step that taking batches over from workers takes beyond its CPU time: all
-    waiting where they are far ahead, else that for batches that lay ready. More workers do not
-    change it, and cheaper batches only as far as they leave the cores free. Where there are no
-    workers yet: its ordinary price.
+def handover_wait(case: LoaderCase, saved_cpu: float = 0.0) -> float:
+    """Return the time that receiving batches from workers takes beyond its CPU time.
+
+    It is all waiting where the workers keep up easily, else the waiting for batches that were
+    ready. More workers do not change it, and cheaper batches only where they free the cores. Where
+    there are no workers yet, it is what an ordinary loader needs.
     """
-    line, limits = case.pipeline, case.limits
-    if line.workers > 0:
-        waits = (
-            line.step - line.consumer
-            if keeps_up(line, limits)
-            else handed_over(line) - line.received
-        )
-        return max(waits, 0.0) * (1.0 - relief(case, saved_cpu))
-    return line.batches * (
-        limits.ordinary_handover_ns if cores_full(case) else limits.least_handover_ns
-    )
+    pipeline, limits = case.pipeline, case.limits
+    if pipeline.workers > 0:
+        if workers_keep_up(pipeline, limits):
+            waits = pipeline.step - pipeline.consumer
+        else:
+            waits = receive_time(pipeline) - pipeline.received
+        return max(waits, 0.0) * (1.0 - removable_delay_share(case, saved_cpu))
+    full = cores_full(case)
+    return pipeline.batches * (limits.ordinary_handover_ns if full else limits.least_handover_ns)
 
 
-def relief(case: Case, saved_cpu: float) -> float:
-    """The part of its waits for a core that the loop is rid of once the whole job needs `saved_cpu`
-    ns of CPU less a step.
-    """
-    line, load = case.pipeline, case.load
-    wanted = load.wanted_by_others(line.process)
-    used = (
-        sum(cores for code, cores in load.process_cores.items() if code != line.process) * line.step
-    )
+def removable_delay_share(case: LoaderCase, saved_cpu: float) -> float:
+    """Return the share of the loop's waits for a core that ends once the job saves `saved_cpu`."""
+    pipeline, load = case.pipeline, case.load
+    others = (cores for code, cores in load.process_cores.items() if code != pipeline.process)
+    used = sum(others) * pipeline.step
+    wanted = load.wanted_by_others(pipeline.process)
     if saved_cpu <= 0.0 or wanted <= 0.0 or used <= 0.0:
         return 0.0
     return min(saved_cpu / used, 1.0) * wanted / (wanted + load.used_elsewhere())
 
 
-def relieved(case: Case, saved_cpu: float) -> float:
-    """The consumer's time once the whole job needs `saved_cpu` ns of CPU less a step: it waits less
-    for its core.
+def consumer_after_saving(case: LoaderCase, saved_cpu: float) -> float:
+    """Return the consumer's time once the whole job needs `saved_cpu` less CPU time per step.
 
-    Its run-queue delay is shared out over those who want the cores (the job's other processes,
-    other jobs on the machine); the part of those that no longer want them goes. Never below its own
-    CPU time on its intra-op threads.
+    The loop's run-queue delay is divided among those who want the cores (the job's other processes,
+    other jobs on the machine); the part of those that no longer want them ends. The result is never
+    below the loop's own CPU time on its intra-op threads.
     """
-    line, part = case.pipeline, relief(case, saved_cpu)
-    return (
-        min(max(line.consumer - part * case.delay, alone(case)), line.consumer)
-        if part > 0.0
-        else line.consumer
-    )
+    pipeline, share = case.pipeline, removable_delay_share(case, saved_cpu)
+    if share <= 0.0:
+        return pipeline.consumer
+    return min(max(pipeline.consumer - share * case.delay, own_cpu_time(case)), pipeline.consumer)
 
 
-def kernels_part(case: Case) -> float:
-    """Nanoseconds per step that the loop waits for a core because the kernel's own threads (of
-    disks, of networks) have it.
+def delay_by_kernel(case: LoaderCase) -> float:
+    """Return the time the loop waits for a core that the kernel's own threads use.
+
+    These work for disks and networks.
     """
     load, kernel = case.load, case.load.used_by_kernel()
-    return (
-        case.delay
-        * kernel
-        / max(load.wanted_by_others(case.pipeline.process) + load.used_elsewhere(), kernel, 1e-9)
-    )
+    wanted = load.wanted_by_others(case.pipeline.process) + load.used_elsewhere()
+    return case.delay * kernel / max(wanted, kernel, 1e-9)
 
 
-def undelayed(case: Case) -> float:
-    """The consumer if nobody took its core away and its core never slept, optimistically."""
-    line = case.pipeline
-    return max(line.consumer - case.delay, 0.5 * line.consumer) * warm(
-        case, case.limits.most_warmer
-    )
+def undelayed_consumer(case: LoaderCase) -> float:
+    """Return the consumer's time, optimistically, if its core was always free and never slept."""
+    consumer = case.pipeline.consumer
+    fastest = max(consumer - case.delay, 0.5 * consumer)
+    return fastest * warm_factor(case, case.limits.most_warmer)
 
 
-def warm(case: Case, by: float) -> float:
-    """The factor on the consumer's time when it no longer waits in between."""
-    return warmed(
-        case.pipeline.input_wait / max(case.pipeline.step, 1.0), by, on_device=case.on_device
-    )
+def warm_factor(case: LoaderCase, by: float) -> float:
+    """Return the factor on the consumer's time when it no longer waits for input."""
+    waiting = case.pipeline.input_wait / max(case.pipeline.step, 1.0)
+    return warmed(waiting, by, on_device=case.on_device)
 
 
-def left_to_itself(case: Case, by: float) -> float:
-    """The factor on the consumer's time when nothing takes its core away in between."""
-    away = case.delay / max(case.delay + alone(case) * case.ranks, 1.0)
+def uninterrupted_factor(case: LoaderCase, by: float) -> float:
+    """Return the factor on the consumer's time when its core is never taken away within a step."""
+    away = case.delay / max(case.delay + own_cpu_time(case) * case.ranks, 1.0)
     return left_alone(away, by, on_device=case.on_device)
 
 
-def alone(case: Case) -> float:
-    """The CPU time of the rank's own process a step, spread over its intra-op threads."""
+def own_cpu_time(case: LoaderCase) -> float:
+    """Return the CPU time of the rank's own process, divided among its intra-op threads."""
     threads = min(case.intra_op_threads or 1, int(case.load.usable_cores or 1))
     return case.pipeline.main_cpu / max(threads, 1)
 
 
-def with_workers(case: Case, workers: int) -> After:
-    """Step time with that many workers and everything else as it is."""
-    return beside(case, supply(case, workers, case.fetch.wall))
+def predict_with_workers(case: LoaderCase, workers: int) -> After:
+    """Return the step time with that many workers and everything else unchanged."""
+    return predict_with_supply(case, supply_time(case, workers, case.fetch.wall))
 
 
-def gain_of_workers(case: Case) -> float:
-    """The best factor that any number of workers gives."""
-    best = with_workers(case, recommended_workers(case)).likely
+def gain_of_workers(case: LoaderCase) -> float:
+    """Return the best speedup that any number of workers gives."""
+    best = predict_with_workers(case, recommended_workers(case)).likely
     return case.pipeline.step / best if best > 0 else 1.0
 
 
-def cores_full(case: Case) -> bool:
-    """Is there nothing left of the cores that the job may use?"""
+def workers_help(case: LoaderCase) -> tuple[bool, str]:
+    """Return whether more workers are known to help, and the evidence.
+
+    They do where fetches mostly wait and need little CPU, where the prediction on the usable cores
+    gains enough, and, where no fetch was recorded, where there is a second core.
+    """
+    fetch, cores = case.pipeline.fetch, case.load.usable_cores
+    if fetch is None:
+        known = "unknown" if cores is None else digits(cores)
+        return cores is not None and cores >= 2.0, f"usable cores: {known}"
+    if not is_cpu_work(case):
+        return True, f"a fetch uses the CPU for {ms(fetch.cpu)} of its {ms(fetch.wall)}"
+    gain = gain_of_workers(case)
+    wanted = plural(recommended_workers(case), "worker")
+    return gain >= case.limits.workers_gain, f"a step is {digits(gain)}x as fast with {wanted}"
+
+
+def cores_full(case: LoaderCase) -> bool:
+    """Return whether the cores that the job may use are known to be full."""
     return case.load.full(case.limits.idle_share)
 
 
-def cores_text(case: Case) -> str:
-    """`both usable cores are 97 % busy`, as far as known."""
+def cores_text(case: LoaderCase) -> str:
+    """Return how busy the usable cores are: `the 2 usable cores are 97 % busy`."""
     load = case.load
     if load.usable_cores is None or load.idle_cores is None:
         return "how busy the cores are is not known"
-    busy = 1.0 - load.idle_cores / load.usable_cores
-    many = (
-        "the one usable core is"
-        if load.usable_cores == 1
-        else f"the {plural(load.usable_cores, 'usable core')} are"
-    )
-    return f"{many} {percent(busy)} busy"
+    busy = percent(1.0 - load.idle_cores / load.usable_cores)
+    if load.usable_cores == 1:
+        return f"the one usable core is {busy} busy"
+    return f"the {plural(load.usable_cores, 'usable core')} are {busy} busy"
 
 
-def by_others(case: Case) -> str:
-    """`, 2.1 of them by other jobs`, where others take a good part of the cores."""
+def other_jobs_text(case: LoaderCase) -> str:
+    """Return `, 2.1 of them by other jobs` where those use a good part of the cores, else ""."""
     load = case.load
     if load.usable_cores is None or load.idle_cores is None or load.tree_cores is None:
         return ""
     others = load.usable_cores - load.idle_cores - load.tree_cores
+    if others < case.limits.idle_share * load.usable_cores:
+        return ""
     them = "it" if load.usable_cores == 1 else "them"
-    return (
-        f", {digits(others)} of {them} by other jobs"
-        if others >= case.limits.idle_share * load.usable_cores
-        else ""
-    )
+    return f", {digits(others)} of {them} by other jobs"
 
 
-def wait_evidence(case: Case) -> Evidence:
-    """The first line under every cause."""
-    line = case.pipeline
+def wait_evidence(case: LoaderCase) -> Evidence:
+    """Return the input wait per step, the first evidence of every cause."""
+    pipeline = case.pipeline
     return Evidence(
-        text=f"waits for input {ms(line.input_wait)} of each {ms(line.step)} step",
-        value=round(line.input_wait / 1e6, 3),
+        text=f"waits for input {ms(pipeline.input_wait)} of each {ms(pipeline.step)} step",
+        value=round(pipeline.input_wait / 1e6, 3),
         unit="ms/step",
-        rank=line.rank,
-        process=line.process,
+        process=pipeline.process,
         lane="loader",
     )
 
 
-def fetch_evidence(case: Case) -> list[Evidence]:
-    """What one batch costs and where that goes."""
-    fetch, rank = case.fetch, case.pipeline.rank
+def fetch_evidence(case: LoaderCase) -> list[Evidence]:
+    """Return the time that a batch takes to load, and its parts."""
+    fetch, process = case.fetch, case.pipeline.process
     parts = [
         (fetch.cpu, "on a core"),
         (fetch.run_delay, "waiting for a core"),
         (fetch.io, "waiting for storage"),
         (fetch.waiting, "waiting otherwise (network, locks, sleep)"),
     ]
-    told = ", ".join(f"{ms(value)} {name}" for value, name in parts if value >= 0.02 * fetch.wall)
+    shown = [f"{ms(value)} {name}" for value, name in parts if value >= SHOWN_PART * fetch.wall]
     return [
         Evidence(
-            text=f"a batch takes {ms(fetch.wall)} to make: {told}",
+            text=f"a batch takes {ms(fetch.wall)} to load: {', '.join(shown)}",
             value=round(fetch.wall / 1e6, 3),
             unit="ms/batch",
-            rank=rank,
+            process=process,
             lane="workers",
         ),
         Evidence(
             text=f"dataset {ms(fetch.dataset)}, collate {ms(fetch.collate)} of it",
             value=round(fetch.collate / 1e6, 3),
             unit="ms/batch",
-            rank=rank,
+            process=process,
             lane="workers",
         ),
     ]
 
 
-def core_evidence(case: Case) -> list[Evidence]:
-    """How full the cores are, when known."""
+def core_evidence(case: LoaderCase) -> list[Evidence]:
+    """Return how many of the usable cores the job keeps busy, where that is known."""
     load = case.load
     if load.tree_cores is None or load.usable_cores is None:
         return []
-    text = (
-        f"the job keeps {plural(load.tree_cores, 'core')} of"
-        f" {plural(load.usable_cores, 'usable core')} busy"
-    )
+    busy = plural(load.tree_cores, "core")
+    usable = plural(load.usable_cores, "usable core")
+    text = f"the job keeps {busy} of {usable} busy"
     return [Evidence(text=text, value=round(load.tree_cores, 2), unit="cores")]

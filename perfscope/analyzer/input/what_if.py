@@ -1,25 +1,26 @@
-"""What a step would take with other loader workers or batches that are cheaper to make: the closed
-forms, asked freely.
-"""
+"""The step time with other loader workers, or with batches that are cheaper to load."""
 
 from dataclasses import dataclass, replace
 
 from perfscope.analyzer.closed_forms import After
-from perfscope.analyzer.input.input_bound import case_of, device_hides
+from perfscope.analyzer.input.input_bound import device_hides, loader_case_of
 from perfscope.analyzer.input.input_pipeline import Fetch, Pipeline, input_pipelines
-from perfscope.analyzer.input.loader_case import beside, in_process, supply, taken_over
+from perfscope.analyzer.input.loader_case import (
+    handover_wait,
+    predict_with_supply,
+    step_without_workers,
+    supply_time,
+)
 from perfscope.analyzer.limits import LIMITS, Limits
 from perfscope.traces.trace import Trace
 
-# How far the slider goes: beyond, the prediction would lean on what was never seen.
 MOST_WORKERS = 32
+"""The end of the slider: beyond it the prediction would rest on what was never measured."""
 
 
 @dataclass(frozen=True)
 class WhatIf:
-    """Step times in ns: as measured, and with the change; `why_not` says why nothing can be
-    told.
-    """
+    """Step times in ns, as measured and with the change; `why_not` says why none is predicted."""
 
     step: float
     after: After | None
@@ -27,40 +28,41 @@ class WhatIf:
 
 
 def pipeline_of(trace: Trace, rank: int) -> Pipeline | None:
-    """The input of a rank, or of the first rank that has one."""
-    found = trace.fact(input_pipelines)
-    return next((line for line in found if line.rank == rank), found[0] if found else None)
+    """Return the input pipeline of a rank, or of the first rank that has one."""
+    pipelines = trace.fact(input_pipelines)
+    of_rank = (pipeline for pipeline in pipelines if pipeline.rank == rank)
+    return next(of_rank, pipelines[0] if pipelines else None)
 
 
 def what_if(trace: Trace, rank: int, workers: int, cost: float, limits: Limits = LIMITS) -> WhatIf:
-    """`workers` loader workers, each batch costing `cost` (0 to 1) of what it costs now to make.
-    Never below what cores allow.
+    """Return the step time with `workers` loader workers.
+
+    Each batch takes `cost` (0 to 1) of what it takes now. The result is never below what the cores
+    allow.
     """
-    line = pipeline_of(trace, rank)
-    if line is None:
-        return WhatIf(0.0, None, "no steady step was seen")
-    if line.fetch is None:
-        return WhatIf(line.step, None, "no fetch of a batch was seen")
-    if device_hides(trace, line.process, line.input_wait / line.step):
-        return WhatIf(
-            line.step,
-            None,
-            "a device works beside the host, whose waits are no measure of the loss",
-        )
-    if workers == line.workers and cost == 1.0:
-        return WhatIf(line.step, After(line.step, line.step, line.step))
-    case = case_of(trace, line, limits)
-    saved = line.needed(line.fetch.cpu) * (1.0 - cost)
+    pipeline = pipeline_of(trace, rank)
+    if pipeline is None:
+        return WhatIf(0.0, None, "the recording has no steady step")
+    step = pipeline.step
+    if pipeline.fetch is None:
+        return WhatIf(step, None, "the recording has no fetch of a batch")
+    if device_hides(trace, pipeline.process, pipeline.input_wait / step):
+        return WhatIf(step, None, "waits of the host may overlap with work on the device")
+    if workers == pipeline.workers and cost == 1.0:
+        return WhatIf(step, After(step, step, step))
     if workers == 0:
-        alone = in_process(line, cost)
-        return WhatIf(line.step, After(alone, alone, alone))
-    cheaper = replace(case, pipeline=replace(line, fetch=scaled(line.fetch, cost)))
-    price = taken_over(case, saved * max(case.ranks, 1))
-    supplied = supply(cheaper, workers, line.fetch.wall * cost)
-    return WhatIf(line.step, beside(cheaper, supplied, saved, price=price))
+        without = step_without_workers(pipeline, cost)
+        return WhatIf(step, After(without, without, without))
+    case = loader_case_of(trace, pipeline, limits)
+    saved_cpu = pipeline.needed(pipeline.fetch.cpu) * (1.0 - cost)
+    cheaper_fetch = scale_fetch(pipeline.fetch, cost)
+    cheaper = replace(case, pipeline=replace(pipeline, fetch=cheaper_fetch))
+    handover = handover_wait(case, saved_cpu * max(case.ranks, 1))
+    supplied = supply_time(cheaper, workers, pipeline.fetch.wall * cost)
+    return WhatIf(step, predict_with_supply(cheaper, supplied, saved_cpu, handover=handover))
 
 
-def scaled(fetch: Fetch, cost: float) -> Fetch:
-    """A fetch that takes `cost` of its time; handing the batch on stays."""
+def scale_fetch(fetch: Fetch, cost: float) -> Fetch:
+    """Return a fetch that takes `cost` of its time; sending the batch takes as long as before."""
     parts = ("wall", "dataset", "collate", "cpu", "run_delay", "io", "waiting")
     return replace(fetch, **{name: getattr(fetch, name) * cost for name in parts})

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfscope.analyzer.diagnosis import Clear, Failed, Finding, NotApplicable
+from perfscope.analyzer.diagnosis import Clear, Failed, Finding, NotChecked
 from perfscope.analyzer.run.rank_waiting import rank_waiting
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.schema import ROW_NUMBERS, TABLES
 from perfscope.traces.span import span
 from perfscope.traces.trace import Trace
 
-Outcome = Finding | Clear | NotApplicable | Failed
+Outcome = Finding | Clear | NotChecked | Failed
 
 
 def host_views(trace: Trace) -> list[Trace]:
@@ -53,7 +53,13 @@ def _of_host(trace: Trace, number: int) -> Trace:
         rank_waiting: waits[waits["process"].isin(mine)].reset_index(drop=True)
     }
     return Trace(
-        tables, absent, [manifest], span_ns=span(tables.values()), path=trace.path, facts=known
+        tables,
+        absent,
+        [manifest],
+        kind=trace.kind,
+        span_ns=span(tables.values()),
+        path=trace.path,
+        facts=known,
     )
 
 
@@ -94,12 +100,12 @@ def together(outcomes: list[tuple[str, Outcome]]) -> Outcome:
     for host, one in outcomes:
         if isinstance(one, Failed):
             return Failed(one.id, f"{host}: {one.error}")
-    missing = [(host, one) for host, one in outcomes if isinstance(one, NotApplicable)]
+    missing = [(host, one) for host, one in outcomes if isinstance(one, NotChecked)]
     if not missing:
         return outcomes[0][1]
     (host, first), reasons = missing[0], {one.reason for _, one in missing}
     alike = len(missing) == len(outcomes) and len(reasons) == 1
-    return first if alike else NotApplicable(first.id, f"{host}: {first.reason}")
+    return first if alike else NotChecked(first.id, f"{host}: {first.reason}")
 
 
 def on_host(finding: Finding, host: str, others: list[str]) -> Finding:

@@ -11,7 +11,7 @@ import pandas as pd
 from perfscope.analyzer.budget.device_segments import segments
 from perfscope.analyzer.budget.host_gaps import host_gaps
 from perfscope.analyzer.categories import CATEGORIES, COMPUTE_OR_HOST, DEVICE_COMPUTE, OTHER_IDLE
-from perfscope.analyzer.diagnosis import RankBudget, Verdict
+from perfscope.analyzer.diagnosis import ProcessBudget, Verdict
 from perfscope.analyzer.number_text import ms, percent
 from perfscope.analyzer.run.device_activity import rows_on
 from perfscope.analyzer.run.table_access import column, table
@@ -105,7 +105,7 @@ def of_start(seen: Apart) -> Verdict:
     return Verdict("unknown", None, headline, explanation, caveat, 0.0)
 
 
-def of_quiet_trace(ranks: list[RankBudget], unit: Unit | None, standing: Standing) -> Verdict:
+def of_quiet_trace(ranks: list[ProcessBudget], unit: Unit | None, standing: Standing) -> Verdict:
     """A recorded trace in which nothing recoverable is above its limit, or from which that cannot
     be told.
     """

@@ -20,8 +20,8 @@ from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural
 from perfscope.analyzer.run.steps import STEADY, steps
 from perfscope.analyzer.run.table_access import manifest, table
+from perfscope.analyzer.summary.run_budget import span_s
 from perfscope.analyzer.verdict.confidence import Standing
-from perfscope.analyzer.verdict.run_summary import span_s
 from perfscope.traces.trace import Trace
 
 

@@ -1,3 +1,3 @@
-"""Several files or run folders as one job: which they are, how they are read side by side, one
-clock, one Trace.
+"""Several files or run folders as one job: finds the members, reads them in parallel, aligns their
+clocks and merges their tables.
 """

@@ -1,13 +1,14 @@
-"""The clocks of a job's parts brought together by the collectives they share: ranks leave a
-collective at one instant.
+"""Aligns the clocks of a job's parts by the collectives they share, which all ranks leave at the
+same instant.
 
-Nothing else ties clocks of different hosts closer than milliseconds. What cannot be seen is a rank
-that leaves every collective later than the others by the same amount: that would be taken for its
-clock.
+Nothing else relates the clocks of different hosts more closely than milliseconds. One error cannot
+be detected: a rank that leaves every collective later than the others by the same amount, which is
+taken for an offset of its clock.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -18,131 +19,140 @@ from perfscope.traces.intervals import Ints
 from perfscope.traces.matching import matched
 from perfscope.traces.trace import Trace
 
-# Evenly spread over the recording these say as much as all.
-MOST_COMMON = 20_000
-ROUNDS = 2
+MOST_COMMON: Final = 20_000
+"""Collectives that are used. Spread evenly over the recording, more say nothing new."""
+REFINEMENTS: Final = 2
+
+Ends = NDArray[np.float64]
+"""The end of each common collective, in the time of one part; NaN where the part lacks it."""
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """What brings a part's times onto those of its set's first part; `set` and `residual_ns` -1
-    where it shares nothing.
+    """How the times of a part become those of the first part of its set.
+
+    `set` and `residual_ns` are -1 for a part that shares no collective with any other.
     """
 
     shift: Shift
     residual_ns: int
     common: int
+    """How many collectives it shares with other parts."""
     set: int
 
 
 def aligned(parts: Sequence[Trace]) -> list[Alignment]:
-    """One for each part.
+    """Return the alignment of each part.
 
-    Parts that share collectives, directly or through others, form a set; a set is aligned to its
+    Parts that share collectives, directly or through others, form a set. A set is aligned to its
     first part.
     """
     ends = common_ends(parts)
-    found = [Alignment(Shift.constant(0), -1, 0, -1) for _ in parts]
-    present = ~np.isnan(ends)
-    shared = present.T.astype(np.int64) @ present.astype(np.int64)
+    alignments = [Alignment(Shift.constant(0), -1, 0, -1) for _ in parts]
+    has_end = ~np.isnan(ends)
+    shared = has_end.T.astype(np.int64) @ has_end.astype(np.int64)
     np.fill_diagonal(shared, 0)
-    sets = 0
+    set_count = 0
     for first in range(len(parts)):
-        if found[first].set < 0 and shared[first].any():
-            for part, alignment in one_set(ends, shared, first, sets).items():
-                found[part] = alignment
-            sets += 1
-    return found
+        if alignments[first].set < 0 and shared[first].any():
+            for part, alignment in align_set(ends, shared, first, set_count).items():
+                alignments[part] = alignment
+            set_count += 1
+    return alignments
 
 
-def one_set(
-    ends: NDArray[np.float64], shared: Ints, first: int, number: int
-) -> dict[int, Alignment]:
-    """The parts that hang together with `first`: each tied to the one it shares most with, then to
-    the middle of all.
+def align_set(ends: Ends, shared: Ints, first: int, set_number: int) -> dict[int, Alignment]:
+    """Return the alignments of the parts that share collectives with `first`, directly or through
+    others.
+
+    Each part is aligned to the part with which it shares most, and then to the median of all.
+    `shared` holds the number of common collectives of each pair of parts.
     """
     shifts = {first: Shift.constant(0)}
-    while True:
-        tie = max(
-            (
-                (int(shared[a, b]), -b, -a)
-                for a in shifts
-                for b in range(len(shared))
-                if b not in shifts
-            ),
-            default=(0, 0, 0),
-        )
-        if tie[0] == 0:
-            break
-        new, known = -tie[1], -tie[2]
-        shifts[new] = onto(ends[:, new], moved(ends[:, known], shifts[known]))
-    for _ in range(ROUNDS):
+    while (pair := strongest_tie(shared, shifts)) is not None:
+        known, new = pair
+        shifts[new] = shift_onto(ends[:, new], shifted_ends(ends[:, known], shifts[known]))
+    for _ in range(REFINEMENTS):
         for part in list(shifts)[1:]:
-            shifts[part] = onto(ends[:, part], middle_of_others(ends, shifts, part))
-    return {
-        part: Alignment(
-            shift, left_ns(ends, shifts, part), int((~np.isnan(ends[:, part])).sum()), number
-        )
-        for part, shift in shifts.items()
-    }
+            shifts[part] = shift_onto(ends[:, part], median_of_others(ends, shifts, part))
+    alignments = {}
+    for part, shift in shifts.items():
+        common = int((~np.isnan(ends[:, part])).sum())
+        alignments[part] = Alignment(shift, remaining_ns(ends, shifts, part), common, set_number)
+    return alignments
 
 
-def onto(own: NDArray[np.float64], other: NDArray[np.float64]) -> Shift:
-    """The shift from one part's ends to the others', of the collectives that both have."""
-    both = ~np.isnan(own) & ~np.isnan(other)
-    ts = own[both].astype(np.int64)
-    return fitted(ts, other[both].astype(np.int64) - ts)
-
-
-def moved(ends: NDArray[np.float64], shift: Shift) -> NDArray[np.float64]:
-    """The ends of one part after its shift, NaN where it has none."""
-    after = np.full(len(ends), np.nan)
-    there = ~np.isnan(ends)
-    after[there] = shift.moved(ends[there].astype(np.int64))
-    return after
-
-
-def middle_of_others(
-    ends: NDArray[np.float64], shifts: dict[int, Shift], part: int
-) -> NDArray[np.float64]:
-    """When the other parts of the set left each collective: their median; NaN where none of them
-    has it.
+def strongest_tie(shared: Ints, shifts: dict[int, Shift]) -> tuple[int, int] | None:
+    """Return the (aligned part, other part) that share most collectives, None where none share
+    any. Of equal pairs, the one with the lowest numbers counts.
     """
-    others = np.stack([moved(ends[:, one], shift) for one, shift in shifts.items() if one != part])
-    middle = np.full(ends.shape[0], np.nan)
-    some = ~np.isnan(others).all(axis=0)
-    middle[some] = np.nanmedian(others[:, some], axis=0)
-    return middle
+    best: tuple[int, int, int] = (0, 0, 0)
+    for known in shifts:
+        for new in range(len(shared)):
+            if new not in shifts:
+                best = max(best, (int(shared[known, new]), -new, -known))
+    count, new, known = best[0], -best[1], -best[2]
+    return (known, new) if count else None
 
 
-def left_ns(ends: NDArray[np.float64], shifts: dict[int, Shift], part: int) -> int:
-    """What nine of ten ends of this part differ at most from the others'."""
-    own, other = moved(ends[:, part], shifts[part]), middle_of_others(ends, shifts, part)
-    both = ~np.isnan(own) & ~np.isnan(other)
-    difference = (other - own)[both].astype(np.int64)
+def shift_onto(ends: Ends, reference: Ends) -> Shift:
+    """Return the shift from one part's ends to the reference, by the collectives that both have."""
+    both = ~np.isnan(ends) & ~np.isnan(reference)
+    ts = ends[both].astype(np.int64)
+    return fitted(ts, reference[both].astype(np.int64) - ts)
+
+
+def shifted_ends(ends: Ends, shift: Shift) -> Ends:
+    """Return the ends of one part after its shift."""
+    shifted = np.full(len(ends), np.nan)
+    known = ~np.isnan(ends)
+    shifted[known] = shift.moved(ends[known].astype(np.int64))
+    return shifted
+
+
+def median_of_others(ends: Ends, shifts: dict[int, Shift], part: int) -> Ends:
+    """Return the median end of each collective on the other parts of the set."""
+    others = np.stack(
+        [shifted_ends(ends[:, other], shift) for other, shift in shifts.items() if other != part]
+    )
+    median = np.full(ends.shape[0], np.nan)
+    has_end = ~np.isnan(others).all(axis=0)
+    median[has_end] = np.nanmedian(others[:, has_end], axis=0)
+    return median
+
+
+def remaining_ns(ends: Ends, shifts: dict[int, Shift], part: int) -> int:
+    """Return the difference from the other parts' ends that 90 % of this part's ends keep below."""
+    shifted = shifted_ends(ends[:, part], shifts[part])
+    reference = median_of_others(ends, shifts, part)
+    both = ~np.isnan(shifted) & ~np.isnan(reference)
+    difference = (reference - shifted)[both].astype(np.int64)
     return residual_ns(Shift.constant(0), np.zeros(len(difference), np.int64), difference)
 
 
-def common_ends(parts: Sequence[Trace]) -> NDArray[np.float64]:
-    """A row for each collective that several parts share, a column a part: its end there, in its
-    own time; NaN without.
+def common_ends(parts: Sequence[Trace]) -> Ends:
+    """Return a row per collective that several parts share, with its end in each part's own time.
+
+    One column per part; NaN where the part does not have the collective.
     """
-    frames, names = [], []
+    frames, kernel_names = [], []
     for number, part in enumerate(parts):
-        own, kernels = part.table("collectives"), part.table("kernels")
-        if own is None or kernels is None:
+        collectives, kernels = part.table("collectives"), part.table("kernels")
+        if collectives is None or kernels is None:
             continue
-        names.append(kernels["name"].iloc[own["kernel"]].astype(object))
-        frames.append(own.assign(process=number))
+        kernel_names.append(kernels["name"].iloc[collectives["kernel"]].astype(object))
+        frames.append(collectives.assign(process=number))
     if len(frames) < 2:
         return np.empty((0, len(parts)))
-    rows = pd.concat(
-        [frame.astype({"kind": object, "group": object}) for frame in frames], ignore_index=True
-    )
+    without_categories = [frame.astype({"kind": object, "group": object}) for frame in frames]
+    rows = pd.concat(without_categories, ignore_index=True)
     rows["kernel"] = np.arange(len(rows))
-    match = matched(rows, pd.DataFrame({"name": pd.concat(names, ignore_index=True).to_numpy()}))
+    names = pd.concat(kernel_names, ignore_index=True).to_numpy()
+    match = matched(rows, pd.DataFrame({"name": names}))
     rows = rows.assign(match=match, end=rows["ts"] + rows["dur"])[match >= 0]
-    # Several devices of one part in one collective share a clock: any of them tells it.
+    # Several devices of one part in one collective share a clock, so any of them will do.
     ends = rows.groupby(["match", "process"])["end"].min().unstack("process")
-    ends = ends.reindex(columns=range(len(parts)))[ends.count(axis=1) >= 2].sort_index()
-    return ends.to_numpy(np.float64)[:: -(-len(ends) // MOST_COMMON) or 1]
+    ends = ends.reindex(columns=range(len(parts)))
+    ends = ends[ends.count(axis=1) >= 2].sort_index()
+    step = max(-(-len(ends) // MOST_COMMON), 1)  # rounded up
+    return ends.to_numpy(np.float64)[::step]

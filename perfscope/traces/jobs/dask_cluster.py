@@ -1,6 +1,4 @@
-"""Where the members of a job are read side by side: the workers of a Dask cluster that is already
-there (`[dask]`).
-"""
+"""Reads the members of a job on the workers of an existing Dask cluster (extra `dask`)."""
 
 import ipaddress
 import os
@@ -16,47 +14,54 @@ from perfscope import __version__
 from perfscope.errors import PerfscopeError, UsageError
 
 CONNECT_S = 10
+ENCRYPTED_SCHEMES = ("tls", "wss")
+FileState = tuple[int, int]
+"""(bytes, nanoseconds of the last change) of a file."""
 
 
 @contextmanager
 def dask_cluster(
     address: str, paths: Sequence[Path], *, insecure: bool = False
 ) -> Iterator[Executor]:
-    """The cluster's own Executor, once every worker is known to run this version and to see the
-    same files.
+    """Yield the cluster's Executor, after checking that every worker runs this version of
+    perfscope and sees the same files.
 
-    Raises UsageError, PerfscopeError with what to do. Nothing is sent over plain tcp to another
-    machine unless `insecure`.
+    Raises UsageError, PerfscopeError. Nothing is sent to another machine without encryption unless
+    `insecure`.
     """
-    checked(address, insecure)
+    check_address(address, insecure)
     try:
         import distributed as dask
     except ImportError:
-        raise UsageError("--dask needs distributed: pip install 'perfscope-ml[dask]'") from None
+        raise UsageError(
+            "--dask needs the package distributed. Run `pip install 'perfscope-ml[dask]'`."
+        ) from None
     try:
-        client = connected(dask.Client, address)
+        client = connected_client(dask.Client, address)
     except (OSError, ValueError, TypeError) as error:
         raise UsageError(
-            f"no Dask scheduler answers at {address} ({said(error)}); start one or correct --dask"
+            f"no Dask scheduler answers at {address} ({first_line(error)}). Start one, or correct"
+            " the address after --dask."
         ) from None
     with client:
-        seen_alike(client, paths)
+        require_same_view(client, paths)
         try:
             with client.get_executor(pure=False) as executor:
                 yield executor
         except (dask.KilledWorker, dask.client.FutureCancelledError) as error:
             raise PerfscopeError(
-                f"the Dask cluster gave up ({said(error)}); look at its workers' logs"
+                f"the Dask cluster stopped reading ({first_line(error)}). See the logs of its"
+                " workers."
             ) from None
 
 
-def connected(client: Any, address: str) -> Any:
-    """A client of the cluster that is no other code's default."""
-    return client(address, timeout=CONNECT_S, set_as_default=False)
+def connected_client(client_class: Any, address: str) -> Any:
+    """Return a client of the cluster that does not become the default of other code."""
+    return client_class(address, timeout=CONNECT_S, set_as_default=False)
 
 
-def checked(address: str, insecure: bool) -> None:
-    """Raises UsageError for what is no address, and for plain tcp to another machine."""
+def check_address(address: str, insecure: bool) -> None:
+    """Raise UsageError for an invalid address, and for an unencrypted one of another machine."""
     try:
         parts = urlsplit(address if "://" in address else f"tcp://{address}")
         host, port = parts.hostname, parts.port
@@ -64,63 +69,63 @@ def checked(address: str, insecure: bool) -> None:
         host, port = None, None
     if not host or port is None:
         raise UsageError(
-            "--dask wants the scheduler's address, tcp://HOST:PORT or tls://HOST:PORT, not"
+            "--dask needs the address of the scheduler, tcp://HOST:PORT or tls://HOST:PORT, not"
             f" {address}"
         )
-    if parts.scheme not in ("tls", "wss") and not insecure and not is_here(host):
+    is_encrypted = parts.scheme in ENCRYPTED_SCHEMES
+    if not is_encrypted and not insecure and not is_loopback(host):
         raise UsageError(
-            f"{address} is another machine over {parts.scheme} without encryption: use tls://, or"
-            " --insecure on a network that you trust"
+            f"{address} is another machine, and {parts.scheme} does not encrypt. Use tls://, or"
+            " --insecure on a network that you trust."
         )
 
 
-def is_here(host: str) -> bool:
-    """Is it this machine's loopback?"""
+def is_loopback(host: str) -> bool:
+    """Return whether every address of a host is a loopback address of this machine."""
     try:
-        found = {entry[4][0] for entry in socket.getaddrinfo(host, None)}
-        return bool(found) and all(
-            ipaddress.ip_address(str(one).split("%")[0]).is_loopback for one in found
-        )
+        addresses = {str(entry[4][0]).split("%")[0] for entry in socket.getaddrinfo(host, None)}
+        loopback = [ipaddress.ip_address(address).is_loopback for address in addresses]
     except (OSError, ValueError):
         return False
+    return bool(loopback) and all(loopback)
 
 
-def seen_alike(client: Any, paths: Sequence[Path]) -> None:
-    """Raises UsageError unless every worker has this version of perfscope and sees each file as it
-    is here.
+def require_same_view(client: Any, paths: Sequence[Path]) -> None:
+    """Raise UsageError unless every worker has this version of perfscope and sees the same
+    files.
     """
-    here = {str(path.resolve()): size_and_time(str(path.resolve())) for path in paths}
-    answers = client.run(worker_view, list(here), on_error="return")
+    local = {str(path.resolve()): size_and_time(str(path.resolve())) for path in paths}
+    answers = client.run(worker_view, list(local), on_error="return")
     if not answers:
-        raise UsageError("the Dask cluster has no worker: start one with `dask worker`")
+        raise UsageError("the Dask cluster has no worker. Start one with `dask worker`.")
     for worker, answer in answers.items():
         if isinstance(answer, BaseException):
             raise UsageError(
-                f"Dask worker {worker} cannot run perfscope ({said(answer)}): install perfscope-ml"
-                f" {__version__}"
+                f"Dask worker {worker} cannot run perfscope ({first_line(answer)}). Install"
+                f" perfscope-ml {__version__} there."
             )
-        version, files = answer
+        version, remote = answer
         if version != __version__:
             raise UsageError(
-                f"Dask worker {worker} has perfscope-ml {version}, here is {__version__}: install"
-                " the same"
+                f"Dask worker {worker} has perfscope-ml {version} and this machine {__version__}."
+                " Install the same version on both."
             )
-        for path, own in here.items():
-            if files.get(path) != own:
-                how = "does not see" if files.get(path) is None else "has another file at"
+        for path, state in local.items():
+            if remote.get(path) != state:
+                problem = "cannot see" if remote.get(path) is None else "sees another file at"
                 raise UsageError(
-                    f"Dask worker {worker} {how} {path}: put the traces on a file system that all"
-                    " share"
+                    f"Dask worker {worker} {problem} {path}. Put the traces on a file system that"
+                    " all workers share."
                 )
 
 
-def worker_view(paths: list[str]) -> tuple[str, dict[str, tuple[int, int] | None]]:
-    """Runs on a worker: its version and what it sees at these paths."""
+def worker_view(paths: list[str]) -> tuple[str, dict[str, FileState | None]]:
+    """Return, on a worker, its version of perfscope and what it sees at these paths."""
     return __version__, {path: size_and_time(path) for path in paths}
 
 
-def size_and_time(path: str) -> tuple[int, int] | None:
-    """Bytes and time of the last change; None where nothing is to be seen."""
+def size_and_time(path: str) -> FileState | None:
+    """Return the size and the last change of a file, None where it cannot be seen."""
     try:
         info = os.stat(path)
     except OSError:
@@ -128,6 +133,7 @@ def size_and_time(path: str) -> tuple[int, int] | None:
     return info.st_size, info.st_mtime_ns
 
 
-def said(error: BaseException) -> str:
-    """The first line of an error."""
-    return (str(error).splitlines() or [""])[0] or type(error).__name__
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, else its type."""
+    lines = str(error).splitlines()
+    return (lines[0] if lines else "") or type(error).__name__

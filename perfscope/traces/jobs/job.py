@@ -1,4 +1,4 @@
-"""Reads a job: every member as a map over one Executor, then one clock and one Trace of all."""
+"""Reads a job: every member with one Executor, then one clock and one Trace of all."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -12,13 +12,13 @@ import pandas as pd
 from perfscope.errors import UnreadableRun
 from perfscope.traces.jobs.alignment import Alignment, aligned
 from perfscope.traces.jobs.job_time import job_times
-from perfscope.traces.jobs.members import Member, members
+from perfscope.traces.jobs.members import JobMember, members
 from perfscope.traces.jobs.merge import Piece, merged_tables
 from perfscope.traces.jobs.processes import side_by_side
-from perfscope.traces.jobs.recordings import Chosen, Recording, chosen, recording
+from perfscope.traces.jobs.recordings import JobParts, MemberTrace, parts_of_job
 from perfscope.traces.jobs.sources import job_sources
-from perfscope.traces.reading import read_one
-from perfscope.traces.reading_options import way
+from perfscope.traces.reading import read_path
+from perfscope.traces.reading_options import reading_options
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.schema import TABLES
 from perfscope.traces.span import span
@@ -28,116 +28,123 @@ Processes = Callable[[Sequence[Path]], AbstractContextManager[Executor]]
 
 
 def load_job(paths: Sequence[Path], processes: Processes | None = None) -> Trace:
-    """The Trace of all that the paths hold. Raises UnreadableRun, UsageError.
+    """Return the Trace of everything at these paths. Raises UnreadableRun, UsageError.
 
-    `processes` opens the Executor that reads several files; without one they are read side by side
-    on this machine.
+    `processes` opens the Executor that reads several files. Without it they are read in parallel on
+    this machine.
     """
     found = members(paths)
     if len(found) == 1 and processes is None:
-        return read_one(found[0].path)
-    job = chosen_of(found, processes or side_by_side)
+        return read_path(found[0].path)
+    job = read_job_parts(found, processes or side_by_side)
     if len(job.parts) == 1 and not job.left_out:
         return job.parts[0].trace
-    return merged(job, paths[0] if len(paths) == 1 else None)
+    return merge_parts(job, paths[0] if len(paths) == 1 else None)
 
 
-def chosen_of(found: Sequence[Member], processes: Processes) -> Chosen:
-    """What was read, without what is not of the job."""
+def read_job_parts(found: Sequence[JobMember], processes: Processes) -> JobParts:
+    """Read the members, and return those that are parts of the job."""
     read, left_out = read_all(found, processes)
-    job = chosen(read)
+    job = parts_of_job(read)
     job.left_out += left_out
     return job
 
 
-def read_all(found: Sequence[Member], processes: Processes) -> tuple[list[Recording], list[str]]:
-    """Every member that can be read, and a line on each entry of a folder that cannot; raises
-    UnreadableRun for a file that was named, or when nothing can be read.
+def read_all(
+    found: Sequence[JobMember], processes: Processes
+) -> tuple[list[MemberTrace], list[str]]:
+    """Return every member that can be read, and one line per entry of a folder that cannot.
+
+    Raises UnreadableRun for a path that the user gave, and when nothing can be read.
     """
     read, left_out = [], []
-    first: UnreadableRun | None = None
-    heard, whole_bytes, done_bytes = way().progress, sum(size_of(one.path) for one in found), 0
-    with processes([one.path for one in found]) as executor:
-        futures = [executor.submit(read_one, one.path) for one in found]
+    first_error: UnreadableRun | None = None
+    progress = reading_options().progress
+    all_bytes, done_bytes = sum(size_of(member.path) for member in found), 0
+    with processes([member.path for member in found]) as executor:
+        # Threads report their progress themselves.
+        reports = progress is not None and not isinstance(executor, ThreadPoolExecutor)
+        futures = [executor.submit(read_path, member.path) for member in found]
         for member, future in zip(found, futures, strict=True):
             try:
-                read.append(recording(member.path, member.named, future.result()))
-                done_bytes += size_of(member.path)
-                if heard is not None and not isinstance(
-                    executor, ThreadPoolExecutor
-                ):  # threads tell it themselves
-                    heard(done_bytes, whole_bytes, done_bytes)
+                trace = future.result()
             except UnreadableRun as error:
                 if member.named:
                     raise
-                first = first or error
+                first_error = first_error or error
                 left_out.append(str(error))
-    if not read and first is not None:
-        raise first
+                continue
+            read.append(MemberTrace.of_trace(member.path, member.named, trace))
+            done_bytes += size_of(member.path)
+            if progress is not None and reports:
+                progress(done_bytes, all_bytes, done_bytes)
+    if not read and first_error is not None:
+        raise first_error
     return read, left_out
 
 
 def size_of(path: Path) -> int:
+    """Return the size of a file in bytes; 0 for a folder."""
     return path.stat().st_size if path.is_file() else 0
 
 
-def merged(job: Chosen, path: Path | None) -> Trace:
-    """One Trace of the parts, which are taken out of `job`: each loses a table as soon as it is
-    merged.
+def merge_parts(job: JobParts, path: Path | None) -> Trace:
+    """Return one Trace of the parts.
+
+    `job` is empty afterwards: each part loses a table as soon as it is merged, so that memory does
+    not hold everything twice.
     """
-    parts = [one.trace for one in job.parts]
+    parts = [member.trace for member in job.parts]
     alignments = aligned(parts)
     times = job_times(parts, alignments)
     sources, dropped = job_sources(job, alignments, times.unrelated)
     pieces = [
-        Piece(dict(identified(part, one.rank, alignment, offset_ns)), shift)
-        for part, one, alignment, offset_ns, shift in zip(
-            parts, job.parts, alignments, times.offsets_ns, times.shifts, strict=True
+        Piece(dict(tables_with_rank(member, alignment, offset_ns)), shift)
+        for member, alignment, offset_ns, shift in zip(
+            job.parts, alignments, times.offsets_ns, times.shifts, strict=True
         )
     ]
     absent = {name: part.why_absent(name) for part in reversed(parts) for name in TABLES}
-    torn, residual_ns = (
-        sum(part.torn for part in parts),
-        max(part.clock_residual_ns for part in parts),
-    )
-    manifests = [on_job_zero(part.manifest, times.zero_ns) for part in parts]
+    torn = sum(part.torn for part in parts)
+    residual_ns = max(part.clock_residual_ns for part in parts)
+    kind = parts[0].kind
+    manifests = [with_job_zero(part.manifest, times.zero_ns) for part in parts]
     manifests[0] = msgspec.structs.replace(manifests[0], sources=sources, dropped=dropped)
     job.parts.clear()
     parts.clear()
-    tables = merged_tables(pieces)
+    merged = merged_tables(pieces)
     return Trace(
-        tables,
-        {name: why for name, why in absent.items() if name not in tables},
+        merged,
+        {name: reason for name, reason in absent.items() if name not in merged},
         manifests,
-        span_ns=span(tables.values()),
+        kind=kind,
+        span_ns=span(merged.values()),
         torn=torn,
         clock_residual_ns=residual_ns,
         path=path,
     )
 
 
-def identified(
-    part: Trace, rank: int | None, alignment: Alignment, offset_ns: int
+def tables_with_rank(
+    member: MemberTrace, alignment: Alignment, offset_ns: int
 ) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The tables of a part, with its rank and what was done to its clock."""
+    """Yield the tables of a part, with its rank and the correction of its clock."""
     for name in TABLES:
-        frame = part.table(name)
+        frame = member.trace.table(name)
         if frame is None:
             continue
-        if name in ("ranks", "processes") and rank is not None:
-            frame = frame.assign(rank=np.int64(rank))
+        if name in ("ranks", "processes") and member.rank is not None:
+            frame = frame.assign(rank=np.int64(member.rank))
         if name == "ranks":
             frame = frame.assign(clock_offset_ns=offset_ns, clock_residual_ns=alignment.residual_ns)
         yield name, frame
 
 
-def on_job_zero(manifest: Manifest, zero_ns: int) -> Manifest:
-    """The manifest with the job's time zero on both of its clocks."""
+def with_job_zero(manifest: Manifest, zero_ns: int) -> Manifest:
+    """Return the manifest with the job's time zero on both of its clocks."""
     later_ns = zero_ns - manifest.zero_realtime_ns
+    has_monotonic_clock = manifest.zero_monotonic_ns != 0
+    monotonic_ns = manifest.zero_monotonic_ns + later_ns if has_monotonic_clock else 0
     return msgspec.structs.replace(
-        manifest,
-        zero_realtime_ns=zero_ns,
-        zero_monotonic_ns=manifest.zero_monotonic_ns + later_ns
-        if manifest.zero_monotonic_ns
-        else 0,
+        manifest, zero_realtime_ns=zero_ns, zero_monotonic_ns=monotonic_ns
     )

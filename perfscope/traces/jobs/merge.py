@@ -1,5 +1,5 @@
-"""The tables of a job's parts put one behind the other: codes made unique, row numbers shifted,
-times on one clock.
+"""Merges the tables of a job's parts: process codes become unique, row numbers and times are
+shifted.
 """
 
 from collections.abc import Sequence
@@ -11,115 +11,120 @@ from numpy.typing import NDArray
 
 from perfscope.traces.clock_shift import Shift
 from perfscope.traces.intervals import Ints
-from perfscope.traces.schema import ROW_NUMBERS, TABLES, Column
+from perfscope.traces.schema import ROW_NUMBERS, TABLES
 
 
 @dataclass
 class Piece:
-    """The tables of one part, which lose each table as it is merged, and what brings its times to
-    the job's.
+    """The tables of one part, which loses each table as it is merged, and the shift from its times
+    to the job's.
     """
 
     tables: dict[str, pd.DataFrame]
     shift: Shift
     first_process: int = 0
+    """Added to its process codes."""
 
 
 def merged_tables(pieces: Sequence[Piece]) -> dict[str, pd.DataFrame]:
-    """Every table that a piece has, with the rows of all; the pieces are empty afterwards.
+    """Return every table that a piece has, with the rows of all; the pieces are empty afterwards.
 
-    One table at a time is there twice: at no point two copies of everything.
+    Only one table at a time is in memory twice.
     """
-    rows = {name: offsets(pieces, name) for name in TABLES}
+    first_rows = {name: first_rows_of(pieces, name) for name in TABLES}
     number_processes(pieces)
     merged = {}
     for name in TABLES:
-        having = [at for at, piece in enumerate(pieces) if name in piece.tables]
-        if not having:
+        with_table = [at for at, piece in enumerate(pieces) if name in piece.tables]
+        if not with_table:
             continue
-        columns = {one.name: joined(pieces, having, name, one, rows) for one in TABLES[name]}
-        for at in having:
+        columns: dict[str, NDArray[np.generic] | pd.Categorical[str]] = {}
+        for column in TABLES[name]:
+            key = (name, column.name)
+            if column.dtype == "category":
+                parts = [pieces[at].tables[name][column.name] for at in with_table]
+                columns[column.name] = merged_names(parts)
+            else:
+                columns[column.name] = np.concatenate(
+                    [shifted_column(pieces[at], at, key, first_rows) for at in with_table]
+                )
+        for at in with_table:
             del pieces[at].tables[name]
         merged[name] = pd.DataFrame(columns, copy=False)
     return merged
 
 
-def offsets(pieces: Sequence[Piece], name: str) -> list[int]:
-    """The row at which each piece's rows of a table begin."""
+def first_rows_of(pieces: Sequence[Piece], name: str) -> list[int]:
+    """Return for each piece the row of the merged table at which its rows begin."""
     counts = [len(piece.tables[name]) if name in piece.tables else 0 for piece in pieces]
     return [0, *np.cumsum(counts).tolist()]
 
 
 def number_processes(pieces: Sequence[Piece]) -> None:
-    """Each piece's codes begin behind the highest of the one before."""
+    """Let the process codes of each piece begin after the highest of the piece before."""
     first = 0
     for piece in pieces:
         piece.first_process = first
-        highest = max(
-            (int(t["process"].max()) for t in piece.tables.values() if "process" in t and len(t)),
-            default=-1,
-        )
+        highest = -1
+        for table in piece.tables.values():
+            if "process" in table and len(table):
+                highest = max(highest, int(table["process"].max()))
         first += highest + 1
 
 
-def joined(
-    pieces: Sequence[Piece],
-    having: list[int],
-    name: str,
-    column: Column,
-    rows: dict[str, list[int]],
-) -> "NDArray[np.generic] | pd.Categorical[str]":
-    """One column of all pieces that have the table."""
-    if column.dtype == "category":
-        return categories([pieces[at].tables[name][column.name] for at in having])
-    refers = ROW_NUMBERS.get((name, column.name))
-    parts = []
-    for at in having:
-        piece = pieces[at]
-        values = piece.tables[name][column.name].to_numpy()
-        if refers is not None:
-            values = behind(values, rows[refers][at])
-        elif column.name == "process" or (name, column.name) == ("processes", "parent"):
-            values = behind(values, piece.first_process)
-            if name == "counters":
-                values = np.where(values < 0, host_code(at), values)
-        elif column.name == "ts":
-            values = piece.shift.moved(values)
-        elif column.name == "dur":
-            values = stretched(piece, name, values)
-        parts.append(values)
-    return np.concatenate(parts)
+def shifted_column(
+    piece: Piece, number: int, key: tuple[str, str], first_rows: dict[str, list[int]]
+) -> NDArray[np.generic]:
+    """Return a column of numbers of the piece with this number, with the values that it has in the
+    merged table. `key` is (table, column).
+    """
+    table, column = key
+    values = piece.tables[table][column].to_numpy()
+    if key in ROW_NUMBERS:
+        return add_to_codes(values, first_rows[ROW_NUMBERS[key]][number])
+    if column == "process" or key == ("processes", "parent"):
+        codes = add_to_codes(values, piece.first_process)
+        return np.where(codes < 0, host_code(number), codes) if table == "counters" else codes
+    if column == "ts":
+        return piece.shift.moved(values)
+    if column == "dur":
+        return shifted_durations(piece, table, values)
+    return values
 
 
 def host_code(part: int) -> int:
-    """What stands in `counters.process` for the host of a part, by its number: -1, -2 ..."""
+    """Return the `counters.process` of the host of a part: -1, -2 ... by its number."""
     return -1 - part
 
 
-def behind(values: Ints, first: int) -> Ints:
-    """Numbers that begin at `first`; -1 stays -1."""
-    moved: Ints = np.where(values >= 0, values + first, values)
-    return moved
+def add_to_codes(values: Ints, first: int) -> Ints:
+    """Return codes or row numbers that begin at `first`; -1 stays -1."""
+    codes: Ints = np.where(values >= 0, values + first, values)
+    return codes
 
 
-def stretched(piece: Piece, name: str, dur: Ints) -> Ints:
-    """Durations on the other clock: where it drifts ends are moved as starts are, so that what
-    nests still nests.
+def shifted_durations(piece: Piece, table: str, dur: Ints) -> Ints:
+    """Return durations on the job's clock.
+
+    Where the clock drifts, ends are shifted as starts are, so that nested intervals stay nested.
     """
     if not piece.shift.drifts:
         return dur
-    ts = piece.tables[name]["ts"].to_numpy(np.int64)
-    longer: Ints = piece.shift.moved(ts + dur) - piece.shift.moved(ts)
-    return longer
+    ts = piece.tables[table]["ts"].to_numpy(np.int64)
+    shifted: Ints = piece.shift.moved(ts + dur) - piece.shift.moved(ts)
+    return shifted
 
 
-def categories(columns: "Sequence[pd.Series[str]]") -> "pd.Categorical[str]":
-    """Coded names with the values of all; NA stays NA."""
-    places: dict[str, int] = {}
-    codes = []
+def merged_names(columns: "Sequence[pd.Series[str]]") -> "pd.Categorical[str]":
+    """Return columns of names as one; NA stays NA."""
+    codes_by_name: dict[str, int] = {}
+    merged_codes = []
     for column in columns:
-        place = [places.setdefault(str(value), len(places)) for value in column.cat.categories]
-        codes.append(np.array([*place, -1], np.int32)[column.cat.codes.to_numpy()])
-    return pd.Categorical.from_codes(
-        np.concatenate(codes).tolist(), categories=pd.Index(list(places), dtype=object)
-    )
+        new_codes = [
+            codes_by_name.setdefault(str(name), len(codes_by_name))
+            for name in column.cat.categories
+        ]
+        old_codes = column.cat.codes.to_numpy()
+        merged_codes.append(np.array([*new_codes, -1], np.int32)[old_codes])
+    names = pd.Index(list(codes_by_name), dtype=object)
+    return pd.Categorical.from_codes(np.concatenate(merged_codes).tolist(), categories=names)

@@ -1,8 +1,9 @@
-"""Where the members of a job are read side by side on this machine.
+"""Reads the members of a job in parallel on this machine.
 
-By threads where the compiled reader lets go of the interpreter: nothing has to be started, and no
-table travels. By processes where Python itself parses, and for very much on many cores: the tables
-of each file are made by Python either way.
+Threads are used where the compiled reader is installed: it releases the GIL while it parses,
+nothing has to be started, and no table has to be pickled. Processes are used where Python itself
+parses, and for large jobs on many cores, because building the tables of a file always holds the
+GIL.
 """
 
 import multiprocessing
@@ -15,95 +16,109 @@ from pathlib import Path
 from typing import Any, Final
 
 from perfscope.errors import PerfscopeError
-from perfscope.traces.kineto import compiled_part
-from perfscope.traces.kineto.file import estimated_bytes, usable_cores
-from perfscope.traces.reading_options import Heard, one_of, read_here, way
+from perfscope.traces.kineto import compiled_parser
+from perfscope.traces.kineto.file import available_cores, estimated_bytes
+from perfscope.traces.reading_options import (
+    ProgressCallback,
+    options_for_one_of,
+    reading_options,
+    set_thread_options,
+)
 
 MOST_THREADS: Final = 4
-"""About a quarter of what a file takes holds the interpreter: more threads than this wait for each
-other.
+"""About a quarter of the time that a file takes holds the GIL: with more threads than this they
+wait for each other.
 """
 WORTH_PROCESSES: Final = 1 << 30
-"""Bytes of text from which on processes of their own pay, where there are cores for more of them
-than threads.
+"""Bytes of text. Above this, processes are faster than threads where there are more cores than
+MOST_THREADS.
 """
 
 
 def side_by_side(paths: Sequence[Path]) -> AbstractContextManager[Executor]:
-    """The Executor that suits these files and this machine."""
-    many = usable_cores() > MOST_THREADS and sum(map(text_bytes, paths)) > WORTH_PROCESSES
-    return local_threads(paths) if compiled_part.is_there() and not many else local_processes(paths)
+    """Return the Executor that suits these files and this machine."""
+    has_spare_cores = available_cores() > MOST_THREADS
+    is_large = sum(map(text_bytes, paths)) > WORTH_PROCESSES
+    if compiled_parser.is_available() and not (has_spare_cores and is_large):
+        return local_threads(paths)
+    return local_processes(paths)
 
 
 def text_bytes(path: Path) -> int:
+    """Return about how many bytes of text a file holds; 0 for a folder."""
     return estimated_bytes(path) if path.is_file() else 0
 
 
 @contextmanager
 def local_threads(paths: Sequence[Path]) -> Iterator[Executor]:
-    """An Executor with a thread a core, never more than there are files; each parses by itself."""
-    count = max(min(usable_cores(), len(paths), MOST_THREADS), 1)
-    pool = Threads(
-        count, way().progress, sum(path.stat().st_size for path in paths if path.is_file())
-    )
+    """Yield an Executor with a thread per core, and at most one per file."""
+    thread_count = max(min(available_cores(), len(paths), MOST_THREADS), 1)
+    all_bytes = sum(path.stat().st_size for path in paths if path.is_file())
+    pool = ReadingThreads(thread_count, reading_options().progress, all_bytes)
     try:
         yield pool
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-class Threads(ThreadPoolExecutor):
-    """Tells `heard` the sums over all the files that its tasks read."""
+class ReadingThreads(ThreadPoolExecutor):
+    """Threads that read one file each and report the progress of all files together."""
 
-    def __init__(self, count: int, heard: Heard | None, whole_bytes: int) -> None:
-        super().__init__(count, "perfscope-member")
-        self.count, self.heard, self.whole_bytes = count, heard, whole_bytes
+    def __init__(
+        self, thread_count: int, progress: ProgressCallback | None, all_bytes: int
+    ) -> None:
+        super().__init__(thread_count, "perfscope-member")
+        self.thread_count, self.progress, self.all_bytes = thread_count, progress, all_bytes
         self.lock, self.done_bytes, self.text_bytes = threading.Lock(), 0, 0
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
-        return super().submit(self.one, fn, *args, **kwargs)
+        """Run `fn` on one of the threads."""
+        return super().submit(self.run_on_thread, fn, *args, **kwargs)
 
-    def one(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
-        """Runs on a thread: one file, told of from its begin."""
-        read_here(one_of(self.count, self.teller() if self.heard is not None else None))
+    def run_on_thread(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
+        """Read one file with the options of one of several files."""
+        progress = self.progress_of_one_file() if self.progress is not None else None
+        set_thread_options(options_for_one_of(self.thread_count, progress))
         return fn(*args, **kwargs)
 
-    def teller(self) -> Heard:
-        before = [0, 0]
+    def progress_of_one_file(self) -> ProgressCallback:
+        """Return a callback for one file, which reports the sums over all files."""
+        reported_bytes = [0, 0]
 
-        def tell(done_bytes: int, _: int, text_bytes: int) -> None:
+        def report(done_bytes: int, _: int, text_bytes: int) -> None:
             with self.lock:
-                self.done_bytes += done_bytes - before[0]
-                self.text_bytes += text_bytes - before[1]
-                before[:] = [done_bytes, text_bytes]
-                if self.heard is not None:
-                    self.heard(self.done_bytes, self.whole_bytes, self.text_bytes)
+                self.done_bytes += done_bytes - reported_bytes[0]
+                self.text_bytes += text_bytes - reported_bytes[1]
+                reported_bytes[:] = [done_bytes, text_bytes]
+                if self.progress is not None:
+                    self.progress(self.done_bytes, self.all_bytes, self.text_bytes)
 
-        return tell
+        return report
 
 
 @contextmanager
 def local_processes(paths: Sequence[Path]) -> Iterator[Executor]:
-    """An Executor with one process a core, never more than there are files. Raises PerfscopeError
-    when one dies.
+    """Yield an Executor with a process per core, and at most one per file.
+
+    Raises PerfscopeError when one of the processes is killed.
     """
-    with ProcessPoolExecutor(
-        max(min(usable_cores(), len(paths)), 1), mp_context=way_to_start()
-    ) as pool:
+    count = max(min(available_cores(), len(paths)), 1)
+    with ProcessPoolExecutor(count, mp_context=safe_start_method()) as pool:
         try:
             yield pool
         except BrokenProcessPool:
             raise PerfscopeError(
-                "a process that read one of the traces was killed, most likely for want of memory;"
-                " name fewer ranks at once"
+                "a process that was reading one of the traces was killed, most likely because the"
+                " machine ran out of memory. Analyze fewer ranks at once."
             ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def way_to_start() -> "multiprocessing.context.BaseContext":
-    """Fork, which has everything imported already; not from a process with threads, whose locks a
-    child would inherit.
+def safe_start_method() -> "multiprocessing.context.BaseContext":
+    """Return fork, where every module is imported already, or spawn for a process with threads,
+    whose locks a forked child would inherit.
     """
-    safe = threading.active_count() == 1 and "fork" in multiprocessing.get_all_start_methods()
-    return multiprocessing.get_context("fork" if safe else "spawn")
+    can_fork = "fork" in multiprocessing.get_all_start_methods()
+    is_safe = can_fork and threading.active_count() == 1
+    return multiprocessing.get_context("fork" if is_safe else "spawn")

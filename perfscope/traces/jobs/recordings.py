@@ -1,4 +1,4 @@
-"""Which of the traces read are the parts of one job, and which rank each is."""
+"""Decides which of the traces that were read are the parts of one job, and which rank each is."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,180 +10,192 @@ from perfscope.errors import UsageError
 from perfscope.traces.naming import RANK_IN_NAME, path_text
 from perfscope.traces.trace import Trace
 
-# Clocks of hosts in one job differ by seconds at the very most; traces an hour apart are not of one
-# job.
-APART_NS = 3_600_000_000_000
-# Later than September 2001 when counted from 1970; time since a host's start is not comparable.
+LONGEST_GAP_NS = 3_600_000_000_000
+"""The clocks of the hosts of a job differ by seconds at most. Traces recorded an hour apart are of
+different jobs.
+"""
 SINCE_1970_NS = 1_000_000_000_000_000_000
+"""September 2001. Smaller times count from the start of a host, and cannot be compared."""
 
 
 @dataclass
-class Recording:
-    """One member as it was read; `rank` None where neither the trace nor its name says it (or it
-    holds several).
+class MemberTrace:
+    """A member of a job after it was read. `rank` is None where neither the trace nor its file name
+    gives it, and for a run folder, which may hold several ranks.
     """
 
     path: Path
     named: bool
+    """Whether the user gave its path."""
     trace: Trace
     rank: int | None
     world_size: int
 
+    @classmethod
+    def of_trace(cls, path: Path, named: bool, trace: Trace) -> "MemberTrace":
+        """Return a trace with the rank that it or its file name gives."""
+        ranks = trace.table("ranks")
+        if ranks is None or len(ranks) != 1:
+            return cls(path, named, trace, None, -1)
+        world_size = int(ranks["world_size"].iloc[0])
+        is_known = world_size >= 0 or RANK_IN_NAME.search(path.name) is not None
+        rank = int(ranks["rank"].iloc[0]) if is_known else None
+        return cls(path, named, trace, rank, world_size)
+
     @property
     def span_ns(self) -> tuple[int, int]:
-        """On its host's wall clock."""
+        """The first and last instant, on the wall clock of its host."""
         zero_ns = self.trace.manifest.zero_realtime_ns
         return self.trace.span_ns[0] + zero_ns, self.trace.span_ns[1] + zero_ns
 
     @property
-    def of_ours(self) -> bool:
-        """A run folder, which says its job and may hold several ranks."""
-        return self.trace.manifest.depth != "trace"
+    def name(self) -> str:
+        """The file name."""
+        return path_text(self.path.name)
 
 
 @dataclass
-class Chosen:
-    """The parts of the job in order of rank, and what was left out or assumed, a line each."""
+class JobParts:
+    """The parts of a job in the order of their ranks, and one line for each member that was left
+    out and for each assumption.
+    """
 
-    parts: list[Recording]
+    parts: list[MemberTrace]
     left_out: list[str] = field(default_factory=list)
     assumed: list[str] = field(default_factory=list)
 
 
-def recording(path: Path, named: bool, trace: Trace) -> Recording:
-    """A trace and what it says of its rank."""
-    ranks = trace.table("ranks")
-    if ranks is None or len(ranks) != 1:
-        return Recording(path, named, trace, None, -1)
-    world = int(ranks["world_size"].iloc[0])
-    said = world >= 0 or RANK_IN_NAME.search(path.name) is not None
-    return Recording(path, named, trace, int(ranks["rank"].iloc[0]) if said else None, world)
+def parts_of_job(read: Sequence[MemberTrace]) -> JobParts:
+    """Return the parts of one job. Raises UsageError when the traces are not of one job.
 
-
-def chosen(recordings: Sequence[Recording]) -> Chosen:
-    """The parts of one job. Raises UsageError, which says what to do, when they are not of one.
-
-    Of several recordings of one rank the newest is taken where a folder was named; naming them is
-    refused.
+    Where a folder holds several recordings of one rank, the newest is used. Giving the paths of
+    several recordings of one rank is an error.
     """
-    ours = [one for one in recordings if one.of_ours]
-    if ours:
-        if len(ours) < len(recordings):
-            other = next(one for one in recordings if not one.of_ours)
-            raise UsageError(
-                f"{ours[0].path} is a run folder and {other.path} a trace: analyze them one by one"
-            )
-        return of_run_folders(ours)
-    return of_traces(recordings)
+    runs = [member for member in read if not member.trace.is_profiler_trace]
+    traces = [member for member in read if member.trace.is_profiler_trace]
+    if runs and traces:
+        raise UsageError(
+            f"{runs[0].path} is a run folder and {traces[0].path} a profiler trace. Analyze them"
+            " separately."
+        )
+    return parts_from_run_folders(runs) if runs else parts_from_traces(traces)
 
 
-def of_run_folders(runs: Sequence[Recording]) -> Chosen:
-    """Parts of one job: the same job id, another host each."""
+def parts_from_run_folders(runs: Sequence[MemberTrace]) -> JobParts:
+    """Return run folders as the parts of a job. They must have one job id and different hosts."""
     first = runs[0].trace.manifest
-    hosts: dict[tuple[str, str], Recording] = {}
+    by_host: dict[tuple[str, str], MemberTrace] = {}
     for run in runs:
         manifest = run.trace.manifest
         if manifest.job_id != first.job_id:
             raise UsageError(
-                f"{runs[0].path} and {run.path} are of different jobs: analyze them one by one"
+                f"{runs[0].path} and {run.path} belong to different jobs. Analyze them separately."
             )
-        before = hosts.setdefault((manifest.host, manifest.boot_id), run)
-        if before is not run:
+        same_host = by_host.setdefault((manifest.host, manifest.boot_id), run)
+        if same_host is not run:
             raise UsageError(
-                f"{before.path} and {run.path} are both of host {manifest.host}, recorded apart:"
-                " name one of them, or record the ranks of a host together (`perfscope attach PID"
-                " --all-ranks`)"
+                f"{same_host.path} and {run.path} are separate recordings of host {manifest.host}."
+                " Analyze one of them, or record all ranks of a host together (`perfscope attach"
+                " PID --all-ranks`)."
             )
-    return Chosen(list(runs))
+    return JobParts(list(runs))
 
 
-def of_traces(traces: Sequence[Recording]) -> Chosen:
-    """One recording for each rank."""
-    worlds = {one.world_size: one for one in traces if one.world_size >= 0}
-    if len(worlds) > 1:
-        (a, first), (b, second) = sorted(worlds.items())[:2]
-        raise UsageError(
-            f"{first.path} is of a job of {a} ranks and {second.path} of one of {b}: analyze them"
-            " one by one"
-        )
-    parts, left_out = newest(traces)
-    together(parts)
+def parts_from_traces(traces: Sequence[MemberTrace]) -> JobParts:
+    """Return profiler traces as the parts of a job, one per rank."""
+    require_one_world_size(traces)
+    parts, left_out = newest_of_each_rank(traces)
+    require_one_job(parts)
     assumed = []
-    unknown = [one for one in parts if one.rank is None]
+    unknown = [part for part in parts if part.rank is None]
     if unknown:
-        number(parts)
-        names = f"{path_text(unknown[0].path.name)} is rank {unknown[0].rank}"
+        number_unknown_ranks(parts)
         assumed.append(
-            f"{len(unknown)} traces do not say their rank: numbered in the order of their names"
-            f" ({names})"
+            f"{len(unknown)} traces do not contain their rank: numbered in the order of their names"
+            f" ({unknown[0].name} is rank {unknown[0].rank})"
         )
-    parts.sort(key=lambda one: one.rank if one.rank is not None else -1)
-    return Chosen(parts, left_out, assumed)
+    parts.sort(key=lambda part: part.rank if part.rank is not None else -1)
+    return JobParts(parts, left_out, assumed)
 
 
-def newest(traces: Sequence[Recording]) -> tuple[list[Recording], list[str]]:
-    """The newest recording of each rank, and a line on each that was left out.
+def require_one_world_size(traces: Sequence[MemberTrace]) -> None:
+    """Raise UsageError for traces of jobs of different sizes."""
+    by_size = {trace.world_size: trace for trace in traces if trace.world_size >= 0}
+    if len(by_size) > 1:
+        (size, first), (other_size, second) = sorted(by_size.items())[:2]
+        raise UsageError(
+            f"{first.path} is of a job with {size} ranks and {second.path} of one with"
+            f" {other_size}. Analyze them separately."
+        )
 
-    With them go recordings that were made beside one left out: they are of the older set.
+
+def newest_of_each_rank(traces: Sequence[MemberTrace]) -> tuple[list[MemberTrace], list[str]]:
+    """Return the newest recording of each rank, and one line per recording that was left out.
+
+    A recording that ended before the last of the older ones belongs to the older set, and is left
+    out as well.
     """
-    counts = Counter(one.rank for one in traces if one.rank is not None)
-    if not any(count > 1 for count in counts.values()):
+    counts = Counter(trace.rank for trace in traces if trace.rank is not None)
+    repeated = [rank for rank, count in counts.items() if count > 1]
+    if not repeated:
         return list(traces), []
-    for rank, count in counts.items():
-        same = [one for one in traces if one.rank == rank]
-        if count > 1 and sum(one.named for one in same) > 1:
+    for rank in repeated:
+        named = [trace for trace in traces if trace.rank == rank]
+        if sum(trace.named for trace in named) > 1:
             raise UsageError(
-                f"{same[0].path} and {same[1].path} are both of rank {rank}: name one recording a"
-                " rank"
+                f"{named[0].path} and {named[1].path} are both recordings of rank {rank}. Give one"
+                " recording per rank."
             )
-    latest = {
-        one.rank: one for one in sorted(traces, key=lambda one: one.span_ns) if one.rank is not None
-    }
-    old = [one for one in traces if one.rank is not None and latest[one.rank] is not one]
-    until_ns = max(one.span_ns[1] for one in old)
-    stale = [one for one in traces if one not in old and one.span_ns[1] <= until_ns]
-    if len(old) + len(stale) == len(
-        traces
-    ):  # the older ones reach beyond all others: their times tell no sets apart
-        stale = []
-    lines = [f"{path_text(one.path.name)}: an older recording of rank {one.rank}" for one in old]
-    lines += [f"{path_text(one.path.name)}: recorded with the older ones" for one in stale]
-    return [one for one in traces if one not in old and one not in stale], lines
+    in_time = sorted(traces, key=lambda trace: trace.span_ns)
+    latest = {trace.rank: trace for trace in in_time}  # a later one replaces an earlier one
+    older = [
+        trace for trace in traces if trace.rank is not None and latest[trace.rank] is not trace
+    ]
+    older_until_ns = max(trace.span_ns[1] for trace in older)
+    same_set = [
+        trace for trace in traces if trace not in older and trace.span_ns[1] <= older_until_ns
+    ]
+    if len(older) + len(same_set) == len(traces):
+        same_set = []  # the older ones end after all others, so their times do not separate sets
+    lines = [f"{trace.name}: an older recording of rank {trace.rank}" for trace in older]
+    lines += [f"{trace.name}: recorded with the older ones" for trace in same_set]
+    kept = [trace for trace in traces if trace not in older and trace not in same_set]
+    return kept, lines
 
 
-def number(parts: Sequence[Recording]) -> None:
-    """Give ranks to those without: the lowest free ones, in the order in which they were named."""
-    taken = {one.rank for one in parts}
+def number_unknown_ranks(parts: Sequence[MemberTrace]) -> None:
+    """Give the lowest free ranks to the parts without one, in the order of `parts`."""
+    taken = {part.rank for part in parts}
     free = (rank for rank in range(len(parts) + len(taken)) if rank not in taken)
-    for one in parts:
-        if one.rank is None:
-            one.rank = next(free)
+    for part in parts:
+        if part.rank is None:
+            part.rank = next(free)
 
 
-def together(parts: Sequence[Recording]) -> None:
-    """Raises UsageError when two cannot be of one job: hours apart, or one after the other with
-    nothing that ties them.
+def require_one_job(parts: Sequence[MemberTrace]) -> None:
+    """Raise UsageError when two parts cannot be of one job.
+
+    That is when they were recorded hours apart, or one after the other with nothing in common.
     """
-    in_time = sorted(parts, key=lambda one: one.span_ns)
-    for before, after in pairwise(in_time):
-        gap_ns = after.span_ns[0] - before.span_ns[1]
-        if gap_ns > APART_NS and before.span_ns[0] > SINCE_1970_NS:
+    in_time = sorted(parts, key=lambda part: part.span_ns)
+    for earlier, later in pairwise(in_time):
+        gap_ns = later.span_ns[0] - earlier.span_ns[1]
+        if gap_ns > LONGEST_GAP_NS and earlier.span_ns[0] > SINCE_1970_NS:
             raise UsageError(
-                f"{before.path} and {after.path} were recorded {gap_ns / 3.6e12:,.0f} hours apart:"
-                " not one job; analyze them one by one"
+                f"{earlier.path} and {later.path} were recorded {gap_ns / 3.6e12:,.0f} hours apart"
+                " and cannot be of one job. Analyze them separately."
             )
-        untied = main_pid(before) == main_pid(after) or not all(
-            one.trace.has("collectives") for one in (before, after)
-        )
-        if gap_ns > 0 and untied and None in (before.rank, after.rank):
+        share_collectives = earlier.trace.has("collectives") and later.trace.has("collectives")
+        is_untied = main_pid(earlier) == main_pid(later) or not share_collectives
+        if gap_ns > 0 and is_untied and None in (earlier.rank, later.rank):
             raise UsageError(
-                f"{before.path} and {after.path} were recorded one after the other and do not say"
-                " their ranks: analyze them one by one, or put `rank0`, `rank1` ... into their"
-                " names"
+                f"{earlier.path} and {later.path} were recorded one after the other and do not"
+                " contain their ranks. Analyze them separately, or put `rank0`, `rank1` ... into"
+                " their file names."
             )
 
 
-def main_pid(one: Recording) -> int:
-    """The pid of the process that did the work."""
-    processes = one.trace.table("processes")
+def main_pid(member: MemberTrace) -> int:
+    """Return the pid of the process that did the work, -1 where it is unknown."""
+    processes = member.trace.table("processes")
     return -1 if processes is None or not len(processes) else int(processes["pid"].iloc[0])

@@ -1,144 +1,156 @@
-"""What a job's sources say together: those of its parts, which ranks are there, what ties their
-clocks.
+"""The sources of a whole job: those of its parts, which ranks are present, and how their clocks
+were aligned.
 """
 
 from collections.abc import Sequence
 
 from perfscope.traces.jobs.alignment import Alignment
-from perfscope.traces.jobs.recordings import Chosen, Recording
-from perfscope.traces.naming import path_text
+from perfscope.traces.jobs.recordings import JobParts, MemberTrace
 from perfscope.traces.run.manifest import SourceStatus
 
-MOST_NAMED = 8
-# Waits for the last rank are told to this; hosts' wall clocks alone (NTP in one network) are hardly
-# worse.
+MOST_LISTED = 8
 MOST_RESIDUAL_NS = 500_000
+"""The wait for the last rank is known to within the residual. A larger one is hardly better than
+the hosts' wall clocks (NTP in one network).
+"""
 
 
 def job_sources(
-    job: Chosen, alignments: Sequence[Alignment], unrelated: Sequence[int]
+    job: JobParts, alignments: Sequence[Alignment], unrelated: Sequence[int]
 ) -> tuple[list[SourceStatus], list[str]]:
-    """The sources of the whole job, and what is missing, a line each."""
-    labels = [label(one) for one in job.parts]
-    sources = [
-        one
-        for one in (
-            *of_parts(job.parts, labels),
-            ranks(job),
-            clocks(job.parts, alignments, unrelated),
-        )
-        if one
+    """Return the sources of the whole job, and one line for everything that is missing."""
+    labels = [part_label(part) for part in job.parts]
+    sources = sources_of_parts(job.parts, labels)
+    if all(part.trace.is_profiler_trace for part in job.parts):
+        sources.append(rank_source(job))
+    sources.append(clock_source(job.parts, alignments, unrelated))
+    dropped = []
+    for part, label in zip(job.parts, labels, strict=True):
+        dropped += [f"{label}: {line}" for line in part.trace.manifest.dropped]
+    dropped += [f"left out: {line}" for line in job.left_out]
+    return sources, dropped
+
+
+def part_label(part: MemberTrace) -> str:
+    """Return how messages name a part: by rank, else host, else file."""
+    if part.rank is not None:
+        return f"rank {part.rank}"
+    return part.trace.manifest.host or part.name
+
+
+def sources_of_parts(parts: Sequence[MemberTrace], labels: Sequence[str]) -> list[SourceStatus]:
+    """Return each source of the parts once."""
+    by_name: dict[str, list[tuple[str, SourceStatus]]] = {}
+    for part, label in zip(parts, labels, strict=True):
+        for source in part.trace.manifest.sources:
+            by_name.setdefault(source.name, []).append((label, source))
+    return [merged_source(name, labeled) for name, labeled in by_name.items()]
+
+
+def merged_source(name: str, labeled: Sequence[tuple[str, SourceStatus]]) -> SourceStatus:
+    """Return one source of several parts, with the reasons of the parts where they differ."""
+    sources = [source for _, source in labeled]
+    shares = [source.overhead_share for source in sources if source.overhead_share is not None]
+    overhead = max(shares, default=None)
+    first = sources[0]
+    if all((source.status, source.reason) == (first.status, first.reason) for source in sources):
+        return SourceStatus(name, first.status, first.reason, overhead)
+    if all(source.status == "ok" for source in sources):
+        notes = [f"{label}: {source.reason}" for label, source in labeled if source.reason]
+        return SourceStatus(name, "ok", "; ".join(shortened(notes)) or None, overhead)
+    failures = [
+        f"{label}: {source.reason or source.status}"
+        for label, source in labeled
+        if source.status != "ok"
     ]
-    dropped = [
-        f"{who}: {line}"
-        for one, who in zip(job.parts, labels, strict=True)
-        for line in one.trace.manifest.dropped
-    ]
-    return sources, [*dropped, *(f"left out: {line}" for line in job.left_out)]
+    return SourceStatus(name, "partial", "; ".join(shortened(failures)), overhead)
 
 
-def label(one: Recording) -> str:
-    """How a part is called."""
-    return (
-        f"rank {one.rank}"
-        if one.rank is not None
-        else one.trace.manifest.host or path_text(one.path.name)
-    )
-
-
-def of_parts(parts: Sequence[Recording], labels: Sequence[str]) -> list[SourceStatus]:
-    """Each source once: as all say, or what each says that is not well."""
-    said: dict[str, list[tuple[str, SourceStatus]]] = {}
-    for one, who in zip(parts, labels, strict=True):
-        for source in one.trace.manifest.sources:
-            said.setdefault(source.name, []).append((who, source))
-    merged = []
-    for name, several in said.items():
-        statuses = {(one.status, one.reason) for _, one in several}
-        shares = [one.overhead_share for _, one in several if one.overhead_share is not None]
-        overhead = max(shares, default=None)
-        if len(statuses) == 1:
-            merged.append(SourceStatus(name, several[0][1].status, several[0][1].reason, overhead))
-            continue
-        if all(one.status == "ok" for _, one in several):
-            told = [f"{who}: {one.reason}" for who, one in several if one.reason]
-            merged.append(SourceStatus(name, "ok", "; ".join(shortened(told)) or None, overhead))
-            continue
-        ill = [f"{who}: {one.reason or one.status}" for who, one in several if one.status != "ok"]
-        merged.append(SourceStatus(name, "partial", "; ".join(shortened(ill)), overhead))
-    return merged
-
-
-def ranks(job: Chosen) -> SourceStatus | None:
-    """Whether every rank of the job is there, and once; None where nothing tells (run folders)."""
-    if any(one.of_ours for one in job.parts):
-        return None
+def rank_source(job: JobParts) -> SourceStatus:
+    """Return the source that says whether every rank of the job is present, and once."""
     reasons = [*job.assumed, *(f"left out {line}" for line in shortened(job.left_out))]
-    world = max(one.world_size for one in job.parts)
-    absent = sorted(set(range(max(world, 0))) - {one.rank for one in job.parts})
-    if absent:
-        names = ", ".join(shortened([str(rank) for rank in absent]))
+    world_size = max(part.world_size for part in job.parts)
+    present = {part.rank for part in job.parts}
+    missing = [rank for rank in range(max(world_size, 0)) if rank not in present]
+    if missing:
+        ranks = ", ".join(shortened([str(rank) for rank in missing]))
         reasons.insert(
             0,
-            f"{len(job.parts)} of {world} ranks are here (missing: {names}): what these wait for"
-            " the others counts as communication",
+            f"only {len(job.parts)} of {world_size} ranks were given (missing: {ranks}), so waiting"
+            " for the missing ranks counts as communication",
         )
     return SourceStatus("ranks", "partial" if reasons else "ok", "; ".join(reasons) or None)
 
 
-def clocks(
-    parts: Sequence[Recording], alignments: Sequence[Alignment], unrelated: Sequence[int]
+def clock_source(
+    parts: Sequence[MemberTrace], alignments: Sequence[Alignment], unrelated: Sequence[int]
 ) -> SourceStatus:
-    """What ties the clocks of the parts."""
-    manifests = [one.trace.manifest for one in parts]
-    loose = [
-        number for number, one in enumerate(alignments) if one.set < 0 and number not in unrelated
+    """Return the source that says how the clocks of the parts were aligned."""
+    is_one_host = share_one_host(parts)
+    unaligned = [
+        number
+        for number, alignment in enumerate(alignments)
+        if alignment.set < 0 and number not in unrelated
     ]
-    one_host = len({(one.host, one.boot_id) for one in manifests}) == 1 and manifests[0].host != ""
-    sets = len({one.set for one in alignments if one.set >= 0})
-    reasons = []
-    if loose and not one_host:
-        names = ", ".join(shortened([label(parts[number]) for number in loose]))
-        reasons.append(
-            f"{names}: {unmatched(parts, loose)}, so the times rest on the hosts' wall clocks"
+    set_count = len({alignment.set for alignment in alignments if alignment.set >= 0})
+    uncertain = [
+        number
+        for number, alignment in enumerate(alignments)
+        if alignment.residual_ns > MOST_RESIDUAL_NS
+    ]
+    problems = []
+    if unaligned and not is_one_host:
+        reason = why_unaligned(parts, unaligned)
+        problems.append(
+            f"{label_list(parts, unaligned)}: {reason}, so their times rely on the wall clocks of"
+            " the hosts"
         )
     if unrelated:
-        names = ", ".join(shortened([label(parts[number]) for number in unrelated]))
-        reasons.append(f"{names}: no common clock at all; shown from the same start")
-    if sets > 1 and not one_host:
-        reasons.append(
-            f"the ranks fall into {sets} sets without a common collective, tied by the hosts' wall"
-            " clocks"
+        problems.append(
+            f"{label_list(parts, unrelated)}: no common clock, shown from the start of the others"
         )
-    left_ns = [one.residual_ns for one in alignments if one.set >= 0]
-    apart = [number for number, one in enumerate(alignments) if one.residual_ns > MOST_RESIDUAL_NS]
-    if apart:
-        names = ", ".join(shortened([label(parts[number]) for number in apart]))
-        reasons.append(
-            f"{names}: leave matched collectives at other times than the others, so waits are"
-            " uncertain"
+    if set_count > 1 and not is_one_host:
+        problems.append(
+            f"the ranks form {set_count} sets without a common collective, aligned only by the wall"
+            " clocks of the hosts"
         )
-    told = (
-        [
-            f"aligned by collectives, which the ranks leave within {max(left_ns) / 1e3:,.1f} us"
-            " (nine of ten)"
-        ]
-        if left_ns
-        else []
-    )
-    return SourceStatus(
-        "clocks", "partial" if reasons else "ok", "; ".join([*reasons, *told]) or None
-    )
+    if uncertain:
+        problems.append(
+            f"{label_list(parts, uncertain)}: collectives do not end at the same time as on the"
+            " other ranks, so waits are uncertain"
+        )
+    status = "partial" if problems else "ok"
+    return SourceStatus("clocks", status, "; ".join([*problems, *precision(alignments)]) or None)
 
 
-def unmatched(parts: Sequence[Recording], loose: Sequence[int]) -> str:
-    """Why these share nothing."""
-    if all(parts[number].trace.has("collectives") for number in loose):
-        return "collectives do not fit those of the others in order, size and time"
-    return "no collective in common with the others"
+def share_one_host(parts: Sequence[MemberTrace]) -> bool:
+    """Return whether all parts were recorded on one known host."""
+    hosts = {(part.trace.manifest.host, part.trace.manifest.boot_id) for part in parts}
+    return len(hosts) == 1 and parts[0].trace.manifest.host != ""
+
+
+def precision(alignments: Sequence[Alignment]) -> list[str]:
+    """Return a sentence about the precision of the alignment by collectives; empty without one."""
+    residuals_ns = [alignment.residual_ns for alignment in alignments if alignment.set >= 0]
+    if not residuals_ns:
+        return []
+    within_us = max(residuals_ns) / 1e3
+    return [f"aligned by collectives; 90 % of them end within {within_us:,.1f} us on all ranks"]
+
+
+def label_list(parts: Sequence[MemberTrace], numbers: Sequence[int]) -> str:
+    """Return the labels of some parts, separated by commas."""
+    return ", ".join(shortened([part_label(parts[number]) for number in numbers]))
+
+
+def why_unaligned(parts: Sequence[MemberTrace], numbers: Sequence[int]) -> str:
+    """Return why these parts share no collective with the others."""
+    if all(parts[number].trace.has("collectives") for number in numbers):
+        return "their collectives differ from those of the others in order, size or time"
+    return "they have no collective in common with the others"
 
 
 def shortened(lines: Sequence[str]) -> list[str]:
-    """The first few, and how many more."""
-    more = len(lines) - MOST_NAMED
-    return [*lines[:MOST_NAMED], *([f"{more} more"] if more > 0 else [])]
+    """Return the first lines, and how many were omitted."""
+    omitted = len(lines) - MOST_LISTED
+    return [*lines[:MOST_LISTED], *([f"{omitted} more"] if omitted > 0 else [])]

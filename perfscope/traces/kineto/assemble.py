@@ -1,4 +1,6 @@
-"""The parts of a file put together: one array a column, names numbered once for the whole file."""
+"""The groups of events of a whole file, joined from its pieces: one array per column, and names
+numbered once per file.
+"""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,71 +9,75 @@ import numpy as np
 
 from perfscope.traces.intervals import Ints
 from perfscope.traces.kineto.columns import Coded
-from perfscope.traces.kineto.layout import Column, Part
+from perfscope.traces.kineto.layout import EventColumn, ParsedPiece
 
 
-class Group:
-    """The columns of one group of events of a whole file; absent ones are as if there were no
-    events.
-    """
+class EventGroup:
+    """The columns of one group of events. A column that is absent reads as empty."""
 
-    def __init__(self, columns: dict[str, Column]) -> None:
+    def __init__(self, columns: dict[str, EventColumn]) -> None:
         self.columns = columns
 
     def __len__(self) -> int:
         return len(self.numbers("ts"))
 
     def numbers(self, name: str) -> Ints:
-        """One int64 column."""
-        found = self.columns.get(name)
-        return found if isinstance(found, np.ndarray) else np.empty(0, np.int64)
+        """Return a column of int64."""
+        column = self.columns.get(name)
+        return column if isinstance(column, np.ndarray) else np.empty(0, np.int64)
 
     def names(self, name: str) -> Coded:
-        """One column of names."""
-        found = self.columns.get(name)
-        return found if isinstance(found, Coded) else Coded(np.empty(0, np.int32), [])
+        """Return a column of names."""
+        column = self.columns.get(name)
+        return column if isinstance(column, Coded) else Coded(np.empty(0, np.int32), [])
 
-    def where(self, mask: Any) -> "Group":
-        """The events of a bool mask or an index."""
-        return Group({name: taken(column, mask) for name, column in self.columns.items()})
-
-
-def taken(column: Column, mask: Any) -> Column:
-    return Coded(column.codes[mask], column.names) if isinstance(column, Coded) else column[mask]
+    def where(self, mask: Any) -> "EventGroup":
+        """Return the events that a bool mask or an index selects."""
+        return EventGroup({name: selected(column, mask) for name, column in self.columns.items()})
 
 
-def joined(groups: list[Group]) -> Group:
-    """Several groups with the same columns as one."""
-    some = [group.columns for group in groups if len(group)]
-    return Group(
-        {
-            name: together([columns[name] for columns in some if name in columns])
-            for name in (some or [{}])[0]
-        }
-    )
+def selected(column: EventColumn, mask: Any) -> EventColumn:
+    """Return the values of a column that a mask or an index selects."""
+    if isinstance(column, Coded):
+        return Coded(column.codes[mask], column.names)
+    numbers: Ints = column[mask]
+    return numbers
 
 
-def assembled(parts: list[Part], name: str) -> Group:
-    """One group of all parts, which lose it."""
-    return joined([Group(part.groups.pop(name)) for part in parts if name in part.groups])
+def joined_groups(groups: list[EventGroup]) -> EventGroup:
+    """Return several groups with the same columns as one."""
+    with_rows = [group.columns for group in groups if len(group)]
+    if not with_rows:
+        return EventGroup({})
+    columns = {}
+    for name in with_rows[0]:
+        columns[name] = joined_columns([group[name] for group in with_rows if name in group])
+    return EventGroup(columns)
 
 
-def together(columns: list[Column]) -> Column:
+def take_group(pieces: list[ParsedPiece], name: str) -> EventGroup:
+    """Return one group of all pieces, and remove it from the pieces to free memory."""
+    with_group = [piece for piece in pieces if name in piece.groups]
+    return joined_groups([EventGroup(piece.groups.pop(name)) for piece in with_group])
+
+
+def joined_columns(columns: list[EventColumn]) -> EventColumn:
+    """Return several columns of one kind as one; equal names get one code."""
     coded = [column for column in columns if isinstance(column, Coded)]
     if not coded:
         return np.concatenate([column for column in columns if not isinstance(column, Coded)])
-    places: dict[str, int] = {}
+    code_of_name: dict[str, int] = {}
     codes = []
     for column in coded:
-        place = [places.setdefault(value, len(places)) for value in column.names]
-        codes.append(np.array([*place, -1], np.int32)[column.codes])
-    return Coded(np.concatenate(codes), list(places))
+        new_codes = [code_of_name.setdefault(name, len(code_of_name)) for name in column.names]
+        codes.append(np.array([*new_codes, -1], np.int32)[column.codes])
+    return Coded(np.concatenate(codes), list(code_of_name))
 
 
-def totals(counts: Iterable[dict[str, int]]) -> dict[str, int]:
-    """Sums by key."""
-    summed: dict[str, int] = {}
-    for one in counts:
-        for key, count in one.items():
-            summed[key] = summed.get(key, 0) + count
-    return summed
+def summed_counts(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    """Return the sums by key."""
+    sums: dict[str, int] = {}
+    for part in counts:
+        for key, count in part.items():
+            sums[key] = sums.get(key, 0) + count
+    return sums

@@ -1,25 +1,30 @@
-"""One event of a Kineto trace as far as it is read, and how a piece of text becomes a list of them.
+"""The fields of a Kineto event that are read, and the decoding of a piece of text into a list of
+events.
 
-All values are `Any`: writers differ in what they give as number or text, and a wrong one must not
-cost the others.
+All fields are `Any`: writers differ in what they give as number or text, and one wrong value must
+not lose the others.
 """
 
 import codecs
 import re
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct, field
 
-NOT_JSON = re.compile(rb"(?<=[:\[,\s])-?(?:NaN|Infinity)(?=\s*[,}\]])")
-# Every escape in turn, so that an escaped backslash before a `u` is not taken for one; the group:
-# half a pair alone.
-ESCAPE = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)")
-TRAILING = re.compile(r"trailing characters \(byte (\d+)\)")
+NOT_A_NUMBER: Final = re.compile(rb"(?<=[:\[,\s])-?(?:NaN|Infinity)(?=\s*[,}\]])")
+ESCAPE: Final = re.compile(
+    rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
+)
+"""Every escape of a text in turn, so that the second backslash of `\\\\u` does not begin one. Group
+1 is half a surrogate pair on its own.
+"""
+TRAILING: Final = re.compile(r"trailing characters \(byte (\d+)\)")
+EVENT_FIELDS: Final = ("ph", "cat", "name", "pid", "tid", "ts", "dur")
 
 
 class Args(Struct, gc=False):
-    """Arguments of all kinds of events; what is not asked for is skipped unparsed."""
+    """The arguments of events of all kinds. Arguments that are not listed are not parsed."""
 
     correlation: Any = None
     device: Any = None
@@ -54,8 +59,8 @@ class Args(Struct, gc=False):
     group_size: Any = field(name="Group size", default=None)
 
 
-class Event(Struct, gc=False):
-    """One event."""
+class KinetoEvent(Struct, gc=False):
+    """One event of a Kineto trace."""
 
     ph: Any = None
     cat: Any = None
@@ -67,100 +72,108 @@ class Event(Struct, gc=False):
     args: Args | None = None
 
 
-class Exact(Struct, gc=False):
-    """The times of an event as text, for traces whose numbers a float cannot hold to the
-    nanosecond.
-    """
+class TimesAsText(Struct, gc=False):
+    """The times of an event as text, for numbers that a float cannot hold to the nanosecond."""
 
     ts: Raw = field(default=Raw())
     dur: Raw = field(default=Raw())
 
 
-NO_ARGS = Args()
-EVENTS = msgspec.json.Decoder(list[Event])
-RAW = msgspec.json.Decoder(list[Raw])
-ONE = msgspec.json.Decoder(Event)
-WITHOUT_ARGS = msgspec.json.Decoder(dict[str, Any])
-EXACT = msgspec.json.Decoder(list[Exact])
+NO_ARGS: Final = Args()
+EVENT_LIST: Final = msgspec.json.Decoder(list[KinetoEvent])
+RAW_LIST: Final = msgspec.json.Decoder(list[Raw])
+SINGLE_EVENT: Final = msgspec.json.Decoder(KinetoEvent)
+ANY_OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
+TIMES_LIST: Final = msgspec.json.Decoder(list[TimesAsText])
+
+Decoded = tuple[list[KinetoEvent], list[Raw] | None, int]
+"""(events, the text of each event where they were decoded one by one, how many were left out
+because they are not objects).
+"""
 
 
-def decoded(text: bytes) -> tuple[list[Event], list[Raw] | None, int]:
-    """(events, None or their texts where each was parsed alone, events left out because they are no
-    objects).
-
-    `text` is an array in brackets. Raises msgspec.DecodeError where that is no JSON.
-    """
+def decode_events(text: bytes) -> Decoded:
+    """Return the events of a JSON array. Raises msgspec.DecodeError where it is not JSON."""
     try:
-        return EVENTS.decode(text), None, 0
+        return EVENT_LIST.decode(text), None, 0
     except msgspec.ValidationError:
         pass
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if "truncated" in str(error) or TRAILING.search(str(error)):
             raise
-        text = mended(text)
+        text = repaired(text)
     try:
-        return EVENTS.decode(text), None, 0
+        return EVENT_LIST.decode(text), None, 0
     except msgspec.ValidationError:
-        return one_by_one(text)
+        return decode_one_by_one(text)
     except (UnicodeDecodeError, RecursionError) as error:
         raise msgspec.DecodeError(str(error)) from error
 
 
-def mended(text: bytes) -> bytes:
-    """Without what some writers put into JSON that does not belong there: NaN and infinity become
-    an empty text, bytes that are no UTF-8 question marks, halves of surrogate pairs the replacement
-    character. As long as before, so that what follows stays where it was.
+def repaired(text: bytes) -> bytes:
+    """Return the text without what some writers put into JSON although it is invalid.
+
+    NaN and infinity become an empty string, bytes that are not UTF-8 question marks, and halves of
+    surrogate pairs the replacement character. The length does not change, so that positions in the
+    text stay valid.
     """
-    text = NOT_JSON.sub(lambda found: b'""'.ljust(len(found[0])), text)
-    text = ESCAPE.sub(lambda found: rb"\ufffd" if found[1] else found[0], text)
+    text = NOT_A_NUMBER.sub(lambda match: b'""'.ljust(len(match[0])), text)
+    text = ESCAPE.sub(lambda match: rb"\ufffd" if match[1] else match[0], text)
     return text.decode("utf-8", QUESTION_MARKS).encode()
 
 
-def question_marks(error: UnicodeError) -> tuple[str, int]:
-    """As many as there are bytes that cannot be decoded."""
+def replace_with_question_marks(error: UnicodeError) -> tuple[str, int]:
+    """Return as many question marks as there are bytes that cannot be decoded."""
     if not isinstance(error, UnicodeDecodeError):
         raise error
     return "?" * (error.end - error.start), error.end
 
 
-QUESTION_MARKS = "perfscope-question-marks"
-codecs.register_error(QUESTION_MARKS, question_marks)
+QUESTION_MARKS: Final = "perfscope-question-marks"
+codecs.register_error(QUESTION_MARKS, replace_with_question_marks)
 
 
-def one_by_one(text: bytes) -> tuple[list[Event], list[Raw] | None, int]:
-    """Where some events have the wrong shape: the others, and those without arguments that are
-    none.
+def decode_one_by_one(text: bytes) -> Decoded:
+    """Return the events of an array in which some have an unexpected shape.
+
+    Events whose arguments are not an object are returned without arguments, and values that are not
+    objects are left out.
     """
     events, texts, left_out = [], [], 0
     try:
-        raws = RAW.decode(text)
+        raw_events = RAW_LIST.decode(text)
     except (UnicodeDecodeError, RecursionError) as error:
         raise msgspec.DecodeError(str(error)) from error
-    for raw in raws:
-        try:
-            event = ONE.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            try:
-                whole = WITHOUT_ARGS.decode(raw)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                left_out += 1
-                continue
-            event = Event(
-                *(whole.get(name) for name in ("ph", "cat", "name", "pid", "tid", "ts", "dur"))
-            )
-        events.append(event)
-        texts.append(raw)
+    for raw in raw_events:
+        event = decode_any_event(raw)
+        if event is None:
+            left_out += 1
+        else:
+            events.append(event)
+            texts.append(raw)
     return events, texts, left_out
 
 
-def meta(event: Event) -> tuple[Any, Any, str, Any]:
-    """(pid, tid, what, value) of a metadata event: names of processes and threads, labels of
-    devices.
+def decode_any_event(raw: Raw) -> KinetoEvent | None:
+    """Return one event, without its arguments where these are not an object; None for a value that
+    is not an object.
+    """
+    try:
+        return SINGLE_EVENT.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        fields = ANY_OBJECT.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return KinetoEvent(*(fields.get(name) for name in EVENT_FIELDS))
+
+
+def metadata_row(event: KinetoEvent) -> tuple[Any, Any, str, Any]:
+    """Return (pid, tid, what, value) of a metadata event: the name of a process or thread, or the
+    labels of a device.
     """
     args = event.args or NO_ARGS
-    return (
-        event.pid,
-        event.tid,
-        event.name if isinstance(event.name, str) else "",
-        args.labels if args.labels is not None else args.name,
-    )
+    what = event.name if isinstance(event.name, str) else ""
+    value = args.labels if args.labels is not None else args.name
+    return event.pid, event.tid, what, value

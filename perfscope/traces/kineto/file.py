@@ -1,5 +1,5 @@
-"""One trace file to its columns: pieces parsed side by side, wrong cuts mended, what is missing
-said.
+"""Reads one trace file into columns: parses its pieces in parallel, joins pieces that were cut
+inside an event, and reports where the file is incomplete.
 """
 
 import os
@@ -9,152 +9,177 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from perfscope.errors import UnreadableRun
-from perfscope.traces.kineto import compiled_part
-from perfscope.traces.kineto.layout import Part
-from perfscope.traces.kineto.part import part_of
+from perfscope.traces.kineto import compiled_parser
+from perfscope.traces.kineto.layout import ParsedPiece
+from perfscope.traces.kineto.piece_parser import parse_piece
 from perfscope.traces.kineto.pieces import NoEvents, Pieces, last_boundary
-from perfscope.traces.kineto.text import Text
-from perfscope.traces.reading_options import READABLE, Heard
+from perfscope.traces.kineto.text import TraceText
+from perfscope.traces.reader import WrongFormat
+from perfscope.traces.reading_options import ProgressCallback
 
-WORTH_PROCESSES = 24 << 20
-"""Bytes of text from which on starting processes pays."""
-PACKED = 12
-LONGEST_TAIL = 16 << 20
-MOST_JOINED = 8
+WORTH_PROCESSES: Final = 24 << 20
+"""Bytes of text. Above this, parsing in several processes is faster than in one."""
+COMPRESSION: Final = 12
+"""A typical ratio of text to file size of a .gz file."""
+LONGEST_TAIL: Final = 16 << 20
+MOST_JOINED: Final = 8
 
 
 @dataclass
-class Columns:
-    """What a file holds: parts in order, the object around the events, and why it is not whole
-    (None when it is).
-    """
+class FileColumns:
+    """The contents of a file."""
 
-    parts: list[Part] = field(default_factory=list)
+    pieces: list[ParsedPiece] = field(default_factory=list)
     around: dict[str, Any] = field(default_factory=dict)
+    """The members of the outermost JSON object other than the events."""
     torn: str | None = None
+    """Why the file is incomplete, None when it is complete."""
 
 
-def read_columns(path: Path, workers: int, progress: Heard | None = None) -> Columns:
-    """All of one file. Raises UnreadableRun."""
-    text = Text(path)
+def read_columns(path: Path, workers: int, progress: ProgressCallback | None = None) -> FileColumns:
+    """Return the contents of one file. Raises UnreadableRun."""
+    text = TraceText(path)
     pieces = Pieces(text)
     with pool_for(path, workers) as pool:
-        parser = Parser(path, iter(pieces), pool, 1 if isinstance(pool, Here) else 2 * workers)
-        columns = Columns()
+        window = 1 if isinstance(pool, SameThread) else 2 * workers
+        parser = FileParser(path, iter(pieces), pool, window)
+        columns = FileColumns()
         try:
-            for part in parser.parts():
-                columns.parts.append(part)
+            for parsed in parser.parsed_pieces():
+                columns.pieces.append(parsed)
                 if progress is not None:
                     progress(text.read_bytes, path.stat().st_size, parser.done_bytes)
         except NoEvents as error:
-            raise UnreadableRun(f"{path}: has no trace events in it; {READABLE}") from error
+            raise WrongFormat(
+                f"{path} is not a trace of the PyTorch profiler: it has no `traceEvents`"
+            ) from error
     columns.torn = text.torn or parser.torn
-    columns.around = around(path, pieces.head, parser.tail, whole=columns.torn is None)
+    columns.around = members_around_events(
+        path, pieces.head, parser.tail, is_complete=columns.torn is None
+    )
     return columns
 
 
 def pool_for(path: Path, workers: int) -> Executor:
-    """Who parses: threads where the compiled reader lets go of the interpreter, else processes
-    where they pay.
-    """
-    if workers > 1 and compiled_part.is_there():
-        return ThreadPoolExecutor(workers, "perfscope-parse")
-    if workers > 1 and estimated_bytes(path) > WORTH_PROCESSES:
+    """Return what parses the pieces of a file."""
+    if workers > 1 and compiled_parser.is_available():
+        return ThreadPoolExecutor(
+            workers, "perfscope-parse"
+        )  # the compiled reader releases the GIL
+    if parses_in_processes(path, workers):
         return ProcessPoolExecutor(workers, mp_context=get_context("fork"))
-    return Here()
+    return SameThread()
+
+
+def parses_in_processes(path: Path, workers: int) -> bool:
+    """Return whether a file is parsed in forked processes."""
+    is_large = estimated_bytes(path) > WORTH_PROCESSES
+    return workers > 1 and is_large and not compiled_parser.is_available()
 
 
 def estimated_bytes(path: Path) -> int:
-    """About how much text the file holds."""
-    return path.stat().st_size * (PACKED if path.suffix == ".gz" else 1)
+    """Return about how many bytes of text a file holds."""
+    return path.stat().st_size * (COMPRESSION if path.suffix == ".gz" else 1)
 
 
-class Here(Executor):
-    """Runs what is submitted at once, in this process."""
+class SameThread(Executor):
+    """An Executor that runs every task immediately, in the calling thread."""
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
-        done: Future[Any] = Future()
+        """Run `fn` and return its result."""
+        future: Future[Any] = Future()
         try:
-            done.set_result(fn(*args, **kwargs))
+            future.set_result(fn(*args, **kwargs))
         except msgspec.DecodeError as error:
-            done.set_exception(error)
-        return done
+            future.set_exception(error)
+        return future
 
 
-class Parser:
-    """Parses pieces a window ahead; afterwards `tail` is the text behind the array and `torn` why
-    there is none.
+class FileParser:
+    """Parses the pieces of one file, up to `window` of them ahead of the caller.
+
+    After the last piece, `tail` is the text after the event array, and `torn` says why there is
+    none.
     """
 
     def __init__(
         self, path: Path, pieces: Iterator[memoryview], pool: Executor, window: int
     ) -> None:
         self.path, self.pieces, self.pool, self.window = path, pieces, pool, window
-        self.ahead: deque[tuple[memoryview, Future[Part]]] = deque()
+        self.ahead: deque[tuple[memoryview, Future[ParsedPiece]]] = deque()
         self.done_bytes = 0
         self.tail = b""
         self.torn: str | None = None
 
-    def parts(self) -> Iterator[Part]:
-        self.fill()
+    def parsed_pieces(self) -> Iterator[ParsedPiece]:
+        """Yield the columns of each piece. Raises UnreadableRun, NoEvents."""
+        self.submit_ahead()
         while self.ahead:
             piece, future = self.ahead.popleft()
-            piece, part = self.parsed(piece, future)
+            piece, parsed = self.joined_until_valid(piece, future)
             self.done_bytes += len(piece)
-            yield part
-            if part.ended_at is not None:
-                self.tail = self.rest(piece[part.ended_at :])
+            yield parsed
+            if parsed.ended_at is not None:
+                self.tail = self.text_after(piece[parsed.ended_at :])
                 return
-            self.fill()
+            self.submit_ahead()
         self.torn = self.torn or "it ends in the middle"
 
-    def fill(self) -> None:
+    def submit_ahead(self) -> None:
+        """Submit pieces until `window` of them are being parsed."""
+        needs_copy = isinstance(self.pool, ProcessPoolExecutor)  # a memoryview cannot be pickled
         while len(self.ahead) < self.window:
             piece = next(self.pieces, None)
             if piece is None:
                 return
-            processes = isinstance(self.pool, ProcessPoolExecutor)
-            self.ahead.append(
-                (piece, self.pool.submit(part_of, bytes(piece) if processes else piece))
-            )
+            future = self.pool.submit(parse_piece, bytes(piece) if needs_copy else piece)
+            self.ahead.append((piece, future))
 
-    def parsed(self, piece: memoryview, future: "Future[Part]") -> tuple[memoryview, Part]:
-        """A piece and its part; where it was cut inside an event, of it and those that follow."""
+    def joined_until_valid(
+        self, piece: memoryview, future: "Future[ParsedPiece]"
+    ) -> tuple[memoryview, ParsedPiece]:
+        """Return a piece and its columns. A piece that was cut inside an event is not valid JSON,
+        and is joined with the pieces that follow.
+        """
         for _ in range(MOST_JOINED):
             try:
                 return piece, future.result()
             except msgspec.DecodeError as error:
-                self.fill()
+                self.submit_ahead()
                 if not self.ahead:
-                    return piece, self.last(piece, error)
-                piece = memoryview(b",".join((piece, self.ahead.popleft()[0])))
-                future = Here().submit(part_of, piece)
-        raise self.malformed(future.exception())
+                    return piece, self.parse_cut_off(piece, error)
+                next_piece, _ = self.ahead.popleft()
+                piece = memoryview(b",".join((piece, next_piece)))
+                future = SameThread().submit(parse_piece, piece)
+        raise self.invalid_json(future.exception())
 
-    def last(self, piece: memoryview, error: msgspec.DecodeError) -> Part:
-        """What is whole of the last piece when the file is cut off in it."""
+    def parse_cut_off(self, piece: memoryview, error: msgspec.DecodeError) -> ParsedPiece:
+        """Return the whole events of the last piece of a file that ends inside an event."""
         at = last_boundary(bytes(piece))
         if at is None:
-            raise self.malformed(error)
+            raise self.invalid_json(error)
         self.torn = "it ends in the middle of an event"
         try:
-            return part_of(piece[: at + 1])
-        except msgspec.DecodeError as again:
-            raise self.malformed(again) from again
+            return parse_piece(piece[: at + 1])
+        except msgspec.DecodeError as second_error:
+            raise self.invalid_json(second_error) from second_error
 
-    def malformed(self, error: BaseException | None) -> UnreadableRun:
+    def invalid_json(self, error: BaseException | None) -> UnreadableRun:
+        """Return the error for text that is not JSON."""
         return UnreadableRun(
-            f"{self.path}: is not valid JSON after {self.done_bytes / 1e6:.1f} MB of events"
-            f" ({error}); record it again"
+            f"{self.path} is not valid JSON after {self.done_bytes / 1e6:.1f} MB of events"
+            f" ({error}). Record the trace again."
         )
 
-    def rest(self, tail: memoryview) -> bytes:
-        """All that follows the array."""
+    def text_after(self, tail: memoryview) -> bytes:
+        """Return all text from `tail` to the end of the file. Raises UnreadableRun when it is
+        longer than a trace can have after its events.
+        """
         parts = [tail, *(piece for piece, _ in self.ahead)]
         size = sum(map(len, parts))
         for piece in self.pieces:
@@ -162,37 +187,45 @@ class Parser:
             size += len(piece)
             if size > LONGEST_TAIL:
                 raise UnreadableRun(
-                    f"{self.path}: goes on for long after its events; is it several files in one?"
+                    f"{self.path} has more text after its events. If it is several traces in one"
+                    " file, split it."
                 )
         return b",".join(parts)
 
 
-def around(path: Path, head: bytes, tail: bytes, *, whole: bool) -> dict[str, Any]:
-    """The object around the events, from its two halves. Raises UnreadableRun when it goes on after
-    its end.
+def members_around_events(
+    path: Path, head: bytes, tail: bytes, *, is_complete: bool
+) -> dict[str, Any]:
+    """Return the members of the outermost object from the text before and after the events.
+
+    Raises UnreadableRun when there is text after the end of the object.
     """
     before = head.strip().rstrip(b",")
-    found: dict[str, Any] = {}
-    for text in (
-        before + b"}" if before else b"{}",
-        b"{" + tail.strip().lstrip(b",") if before and whole else b"{}",
-    ):
+    after = tail.strip().lstrip(b",")
+    halves = [before + b"}" if before else b"{}"]
+    if before and is_complete:
+        halves.append(b"{" + after)
+    members: dict[str, Any] = {}
+    for half in halves:
         try:
-            more = msgspec.json.decode(text.replace(b"\x00", b""))
+            decoded = msgspec.json.decode(half.replace(b"\x00", b""))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             if "trailing" in str(error):
                 raise UnreadableRun(
-                    f"{path}: goes on after the end of its JSON; is it several files in one?"
+                    f"{path} has more text after the end of its JSON. If it is several traces in"
+                    " one file, split it."
                 ) from error
             continue
-        found |= more if isinstance(more, dict) else {}
-    return found
+        members |= decoded if isinstance(decoded, dict) else {}
+    return members
 
 
-def usable_cores() -> int:
-    """The cores that this process may use; one for a process that was itself started to read,
-    beside others.
+def available_cores() -> int:
+    """Return the cores that this process may use, and 1 in a process that reads one of several
+    files.
     """
     if parent_process() is not None:
         return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

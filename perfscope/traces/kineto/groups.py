@@ -1,5 +1,5 @@
-"""Which event of a Kineto trace goes into which table, in all dialects since 2021 (names changed
-between versions).
+"""The group that each event of a Kineto trace belongs to, for all dialects since 2021: the names of
+categories changed between versions.
 """
 
 from typing import Any, Final
@@ -12,7 +12,7 @@ RANGES: Final = "ranges"
 MEMORY: Final = "memory"
 META: Final = "meta"
 
-COMPLETE: Final[dict[Any, str]] = {
+GROUP_OF_CATEGORY: Final[dict[Any, str]] = {
     "cpu_op": OPS,
     "Operator": OPS,
     "kernel": KERNELS,
@@ -37,16 +37,14 @@ COMPLETE: Final[dict[Any, str]] = {
     "python_function": RANGES,
     "overhead": RANGES,
 }
-"""By category of events with a duration (`ph` X); the others say nothing that is not said
-elsewhere.
-"""
+"""For events with a duration (`ph` X). Other categories repeat what these contain."""
 MEMORY_NAME: Final = "[memory]"
 
 
-def group_of(phase: Any, category: Any, name: Any) -> str | None:
-    """The group of an event, None when it is not read."""
+def group_of_event(phase: Any, category: Any, name: Any) -> str | None:
+    """Return the group of an event, None for an event that is not read."""
     if phase == "X":
-        return COMPLETE.get(category) if isinstance(category, str) else None
+        return GROUP_OF_CATEGORY.get(category) if isinstance(category, str) else None
     if phase == "i":
         return MEMORY if name == MEMORY_NAME else None
     return META if phase == "M" else None

@@ -1,62 +1,85 @@
-"""Who is who in a trace: processes, ranks, threads, devices."""
+"""The processes, ranks, threads and devices of a Kineto trace."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
 from perfscope.traces.device_facts import DeviceFacts
 from perfscope.traces.intervals import Ints
-from perfscope.traces.kineto.assemble import Group
-from perfscope.traces.kineto.columns import integer, told
-from perfscope.traces.kineto.device_tables import device_of
+from perfscope.traces.kineto.assemble import EventGroup
+from perfscope.traces.kineto.columns import as_text, integer
+from perfscope.traces.kineto.device_tables import device_numbers
 from perfscope.traces.naming import RANK_IN_NAME, path_text
 from perfscope.traces.trace import framed
 
-MOST_RANKS = 1 << 31
+MOST_RANKS: Final = 1 << 31
 
 
-class Identity:
-    """The processes of a file: codes from 0, the one that runs most operators first."""
+@dataclass(frozen=True)
+class FileFacts:
+    """What a file says other than its events."""
 
-    def __init__(self, pids: Ints, around: dict[str, Any], meta: list[Any], path: Path) -> None:
-        self.pids, self.around, self.meta, self.path = pids, around, meta, path
-        self.order = np.argsort(pids, kind="stable")
-
-    def processes(self, group: Group) -> Ints:
-        """The process code of each row; 0 for a pid that runs nothing."""
-        pid = group.numbers("pid")
-        if not len(self.pids):
-            return np.zeros(len(pid), np.int64)
-        at = np.minimum(np.searchsorted(self.pids[self.order], pid), len(self.pids) - 1)
-        found = self.order[at]
-        return np.where(self.pids[found] == pid, found, 0)
-
-    def of_launch(self, launch: Ints, process: Ints) -> Ints:
-        """The process that started each row, the first where that is not known."""
-        return np.append(process, 0)[launch]
+    around: dict[str, Any]
+    """The members of the outermost JSON object."""
+    meta: list[Any]
+    """Metadata events: (pid, tid, what, value)."""
+    path: Path
 
     def distributed(self, name: str) -> Any:
+        """Return a member of `distributedInfo`, None where it is missing."""
         info = self.around.get("distributedInfo")
         return info.get(name) if isinstance(info, dict) else None
 
     def rank(self) -> int:
-        said = self.distributed("rank")
-        if isinstance(said, int) and not isinstance(said, bool) and 0 <= said < MOST_RANKS:
-            return said
-        named = RANK_IN_NAME.search(self.path.name)
-        return int(named[1]) if named else 0
+        """Return the rank of the file, else that in its name, else 0."""
+        rank = self.distributed("rank")
+        if isinstance(rank, int) and not isinstance(rank, bool) and 0 <= rank < MOST_RANKS:
+            return rank
+        in_name = RANK_IN_NAME.search(self.path.name)
+        return int(in_name[1]) if in_name else 0
+
+    def device_properties(self) -> list[dict[str, Any]]:
+        """Return the properties of every device that the process saw, used or not."""
+        listed = self.around.get("deviceProperties")
+        return [row for row in listed if isinstance(row, dict)] if isinstance(listed, list) else []
+
+    def device_kind(self) -> str:
+        """Return hip, mtia or cuda."""
+        if is_amd(self.around):
+            return "hip"
+        labels = (as_text(value) or "" for *_, value in self.meta)
+        return "mtia" if any(label.startswith("MTIA") for label in labels) else "cuda"
+
+
+class KinetoProcesses:
+    """The processes of a file, with codes from 0. Code 0 is the process with most events."""
+
+    def __init__(self, pids: Ints, facts: FileFacts) -> None:
+        self.pids, self.facts = pids, facts
+        self.order = np.argsort(pids, kind="stable")
+
+    def codes(self, group: EventGroup) -> Ints:
+        """Return the process code of each event; 0 for a pid without host events."""
+        pid = group.numbers("pid")
+        if not len(self.pids):
+            return np.zeros(len(pid), np.int64)
+        at = np.minimum(np.searchsorted(self.pids[self.order], pid), len(self.pids) - 1)
+        code = self.order[at]
+        return np.where(self.pids[code] == pid, code, 0)
 
     def process_table(self) -> pd.DataFrame:
+        """Return table `processes`."""
         count = max(len(self.pids), 1)
         pids = self.pids if len(self.pids) else np.array([-1])
         names = {
-            integer(pid): told(value) or ""
-            for pid, _, what, value in self.meta
+            integer(pid): as_text(value) or ""
+            for pid, _, what, value in self.facts.meta
             if what == "process_name"
         }
-        host = self.around.get("host_name")
+        host = self.facts.around.get("host_name")
         return framed(
             "processes",
             {
@@ -68,7 +91,7 @@ class Identity:
                 "start_ticks": np.full(count, -1),
                 "parent": np.full(count, -1),
                 "role": ["main"] + ["other"] * (count - 1),
-                "rank": np.full(count, self.rank()),
+                "rank": np.full(count, self.facts.rank()),
                 "local_rank": np.full(count, -1),
                 "worker": np.full(count, -1),
                 "name": [names.get(int(pid), "python") for pid in pids],
@@ -76,105 +99,106 @@ class Identity:
         )
 
     def rank_table(self) -> pd.DataFrame:
-        world, backend = self.distributed("world_size"), self.distributed("backend")
+        """Return table `ranks`."""
+        world_size = self.facts.distributed("world_size")
+        backend = self.facts.distributed("backend")
+        is_plausible = isinstance(world_size, int) and abs(world_size) < MOST_RANKS
         return framed(
             "ranks",
             {
                 "process": [0],
-                "rank": [self.rank()],
-                "world_size": [world if isinstance(world, int) and abs(world) < MOST_RANKS else -1],
+                "rank": [self.facts.rank()],
+                "world_size": [world_size if is_plausible else -1],
                 "backend": [backend if isinstance(backend, str) else None],
-                "source": [path_text(self.path)],
+                "source": [path_text(self.facts.path)],
                 "clock_offset_ns": [0],
                 "clock_residual_ns": [-1],
             },
         )
 
     def thread_table(self) -> pd.DataFrame | None:
-        codes = {int(pid): code for code, pid in enumerate(self.pids)}
-        rows = [
-            (codes[integer(pid)], integer(tid), told(value) or "")
-            for pid, tid, what, value in self.meta
-            if what == "thread_name" and integer(pid) in codes and integer(tid) >= 0
-        ]
-        if not rows:
+        """Return table `threads`, None without any names of threads."""
+        code_of_pid = {int(pid): code for code, pid in enumerate(self.pids)}
+        names: dict[tuple[int, int], str] = {}
+        for pid, tid, what, value in self.facts.meta:
+            code = code_of_pid.get(integer(pid))
+            if what == "thread_name" and code is not None and integer(tid) >= 0:
+                names[code, integer(tid)] = as_text(value) or ""
+        if not names:
             return None
-        process, tid, name = zip(
-            *dict(zip([row[:2] for row in rows], rows, strict=True)).values(), strict=True
+        return framed(
+            "threads",
+            {
+                "process": [code for code, _ in names],
+                "tid": [tid for _, tid in names],
+                "name": list(names.values()),
+                "main": [tid == int(self.pids[code]) for code, tid in names],
+            },
         )
-        main = [one == int(self.pids[code]) for code, one in zip(process, tid, strict=True)]
-        return framed("threads", {"process": process, "tid": tid, "name": name, "main": main})
 
-    def device_table(self, kernels: Group, copies: Group) -> pd.DataFrame | None:
-        used = np.unique(np.concatenate([device_of(kernels), device_of(copies)]))
+    def device_table(self, kernels: EventGroup, copies: EventGroup) -> pd.DataFrame | None:
+        """Return table `devices`: those on which something ran; None without any."""
+        used = np.unique(np.concatenate([device_numbers(kernels), device_numbers(copies)]))
         if not len(used):
             return None
-        listed = self.around.get("deviceProperties")
-        known = (
-            {integer(one.get("id")): one for one in listed if isinstance(one, dict)}
-            if isinstance(listed, list)
-            else {}
-        )
-        rows = [known.get(int(device), {}) for device in used]
-        if not any(
-            rows
-        ):  # ROCm numbers the devices of kernels its own way: where all listed are alike, these are like them  # noqa: E501
-            alike = {
-                (told(one.get("name")), told(one.get("numSms")), told(one.get("totalGlobalMem")))
-                for one in known.values()
-            }
-            rows = [next(iter(known.values()))] * len(used) if len(alike) == 1 else rows
+        properties = {integer(row.get("id")): row for row in self.facts.device_properties()}
+        rows = [properties.get(int(device), {}) for device in used]
+        if not any(rows) and are_alike(list(properties.values())):
+            # ROCm numbers the devices of kernels in its own way. Where all listed devices are
+            # alike, the used ones are like them.
+            rows = [next(iter(properties.values()))] * len(used)
         return framed(
             "devices",
             {
                 "process": np.zeros(len(used), np.int64),
                 "device": used,
-                "name": [self.product(row) for row in rows],
-                "kind": [self.kind()] * len(used),
+                "name": [product_name(row) for row in rows],
+                "kind": [self.facts.device_kind()] * len(used),
                 "memory_bytes": [integer(row.get("totalGlobalMem")) for row in rows],
                 "multiprocessors": [integer(row.get("numSms")) for row in rows],
             },
         )
 
-    def product(self, properties: dict[str, Any]) -> str | None:
-        name = properties.get("name")
-        return name if isinstance(name, str) and name else None
 
-    def kind(self) -> str:
-        if of_amd(self.around):
-            return "hip"
-        return (
-            "mtia"
-            if any((told(value) or "").startswith("MTIA") for *_, value in self.meta)
-            else "cuda"
-        )
+def kineto_processes(host_groups: list[EventGroup], facts: FileFacts) -> KinetoProcesses:
+    """Return the processes of these host events, the one with most events first."""
+    all_pids = np.concatenate([group.numbers("pid") for group in host_groups])
+    pids, counts = np.unique(all_pids[all_pids >= 0], return_counts=True)
+    return KinetoProcesses(pids[np.argsort(-counts, kind="stable")], facts)
 
 
-def identified(
-    ops: Group, launches: Group, ranges: Group, around: dict[str, Any], meta: list[Any], path: Path
-) -> Identity:
-    """The processes seen in these rows."""
-    seen = np.concatenate([group.numbers("pid") for group in (ops, launches, ranges)])
-    pids, counts = np.unique(seen[seen >= 0], return_counts=True)
-    return Identity(pids[np.argsort(-counts, kind="stable")], around, meta, path)
+def product_name(properties: dict[str, Any]) -> str | None:
+    """Return the product name of a device, None where it is unknown."""
+    name = properties.get("name")
+    return name if isinstance(name, str) and name else None
 
 
-def of_amd(around: dict[str, Any]) -> bool:
+def are_alike(devices: list[dict[str, Any]]) -> bool:
+    """Return whether these devices have the same name, number of SMs and memory."""
+    keys = ("name", "numSms", "totalGlobalMem")
+    kinds = {tuple(as_text(device.get(key)) for key in keys) for device in devices}
+    return len(kinds) == 1
+
+
+def is_amd(around: dict[str, Any]) -> bool:
+    """Return whether a trace was recorded with ROCm."""
     return any(name.startswith(("hip_", "roctracer")) for name in around)
 
 
-def listed_devices(around: dict[str, Any]) -> list[DeviceFacts]:
-    """Every device of the host that the process saw, used or not."""
-    listed = around.get("deviceProperties")
-    kind = "hip" if of_amd(around) else "cuda"
-    return [
-        DeviceFacts(
-            device=integer(row.get("id")),
-            name=name,
-            kind=kind,
-            memory_bytes=integer(row.get("totalGlobalMem")),
-            multiprocessors=integer(row.get("numSms")),
-        )
-        for row in (listed if isinstance(listed, list) else [])
-        if isinstance(row, dict) and isinstance(name := row.get("name"), str) and name
-    ]
+def listed_devices(facts: FileFacts) -> list[DeviceFacts]:
+    """Return every device of the host that the process saw, used or not."""
+    kind = "hip" if is_amd(facts.around) else "cuda"
+    devices = []
+    for row in facts.device_properties():
+        name = product_name(row)
+        if name is not None:
+            devices.append(
+                DeviceFacts(
+                    device=integer(row.get("id")),
+                    name=name,
+                    kind=kind,
+                    memory_bytes=integer(row.get("totalGlobalMem")),
+                    multiprocessors=integer(row.get("numSms")),
+                )
+            )
+    return devices

@@ -1,4 +1,4 @@
-"""Which columns each group of events has, and what one piece of text becomes."""
+"""The columns of each group of events, and the result of parsing one piece of text."""
 
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -7,10 +7,10 @@ from perfscope.traces.intervals import Ints
 from perfscope.traces.kineto import groups
 from perfscope.traces.kineto.columns import Coded
 
-Column = Ints | Coded
+EventColumn = Ints | Coded
 DAY_NS: Final = 86_400_000_000_000
 
-# By the names of `events.Args`.
+# The names of columns are those of the fields of `events.Args`.
 NUMBERS: Final[dict[str, tuple[str, ...]]] = {
     groups.OPS: ("sequence", "forward_tid"),
     groups.LAUNCHES: ("correlation",),
@@ -34,27 +34,28 @@ TEXTS: Final[dict[str, tuple[str, ...]]] = {
     groups.OPS: ("dims", "types", "strides", "concrete"),
     groups.KERNELS: ("grid", "block"),
 }
-"""Kept as they stand in the text."""
+"""Columns of JSON text, not parsed further."""
 WITH_CATEGORY: Final = (groups.RANGES, groups.KERNELS)
+
+# Reasons to leave out events, as the second half of "12 events left out: they ...".
+NO_OBJECTS: Final = "are not JSON objects"
+IMPOSSIBLE: Final = "have impossible times"
 
 
 @dataclass
-class Part:
-    """Columns by group, metadata rows (pid, tid, name, value), how many events were left out, by
-    reason, and where in the text the array ended, None when it goes on.
-    """
+class ParsedPiece:
+    """The columns of one piece of text, by group."""
 
-    groups: dict[str, dict[str, Column]] = field(default_factory=dict)
+    groups: dict[str, dict[str, EventColumn]] = field(default_factory=dict)
     meta: list[tuple[Any, Any, str, Any]] = field(default_factory=list)
+    """Metadata events: (pid, tid, what, value)."""
     left_out: dict[str, int] = field(default_factory=dict)
+    """Reason -> how many events were left out."""
     events: int = 0
     ended_at: int | None = None
+    """Where in the text the event array ended, None where it goes on."""
 
-    def leave_out(self, count: int, why: str) -> None:
-        """Count events that are not taken."""
+    def leave_out(self, count: int, reason: str) -> None:
+        """Count events that are left out."""
         if count:
-            self.left_out[why] = self.left_out.get(why, 0) + count
-
-
-NO_OBJECTS: Final = "are no objects"
-IMPOSSIBLE: Final = "have impossible times"
+            self.left_out[reason] = self.left_out.get(reason, 0) + count

@@ -1,17 +1,18 @@
-"""Groups of events without those at impossible instants."""
+"""Removes events at impossible instants from groups of events."""
 
-from perfscope.traces.kineto.assemble import Group
-from perfscope.traces.outliers import lonely
+from perfscope.traces.kineto.assemble import EventGroup
+from perfscope.traces.outliers import find_outliers
 
 
-def within_reach(rows: dict[str, Group]) -> tuple[dict[str, Group], int]:
-    """The groups without events that lie alone, and how many those are."""
-    found = lonely([group.numbers("ts") for group in rows.values()])
-    if found is None:
-        return rows, 0
-    near = {
-        name: group.where(~found.holds(group.numbers("ts")))
-        for name, group in rows.items()
-        if len(group)
-    }
-    return {**rows, **near}, found.count
+def groups_without_outliers(
+    groups: dict[str, EventGroup],
+) -> tuple[dict[str, EventGroup], int]:
+    """Return the groups without events that are far from all others, and how many were removed."""
+    outliers = find_outliers([group.numbers("ts") for group in groups.values()])
+    if outliers is None:
+        return groups, 0
+    cleaned = dict(groups)
+    for name, group in groups.items():
+        if len(group):
+            cleaned[name] = group.where(~outliers.contain(group.numbers("ts")))
+    return cleaned, outliers.count

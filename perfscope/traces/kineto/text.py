@@ -1,7 +1,8 @@
-"""The bytes of a trace file, unpacked as they are read: memory does not grow with the file."""
+"""The text of a trace file, decompressed block by block: memory does not grow with the file."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from isal import isal_zlib
 from isal.igzip_lib import IsalError
@@ -9,34 +10,35 @@ from isal.igzip_lib import IsalError
 from perfscope.errors import UnreadableRun
 from perfscope.traces.regular_file import open_regular
 
-GZIP = b"\x1f\x8b"
-GZIP_WINDOW = 31
-BLOCK = 4 << 20
-PACKED_BLOCK = 1 << 18
-# Real traces pack 10 to 40 to 1; deflate's own limit is 1032 to 1.
-MOST_PACKED = 200
-UNSUSPECTED = 256 << 20
+GZIP_MAGIC: Final = b"\x1f\x8b"
+GZIP_WINDOW: Final = 31
+BLOCK: Final = 4 << 20
+COMPRESSED_BLOCK: Final = 1 << 18
+MOST_COMPRESSION: Final = 200
+"""Real traces compress 10 to 40 to 1. The limit of deflate is 1032 to 1."""
+UNSUSPECTED: Final = 256 << 20
+"""Bytes of text below which the compression ratio is not checked."""
 
 
 def head(path: Path, size: int = 1 << 16) -> bytes:
-    """The first bytes, unpacked; fewer or none where the file cannot be read or unpacked."""
+    """Return the first bytes of the text of a file; fewer or none where it cannot be read or
+    decompressed.
+    """
     try:
         with open_regular(path, follow_links=True) as file:
             raw = file.read(size)
-        return (
-            isal_zlib.decompressobj(GZIP_WINDOW).decompress(raw, size)
-            if raw.startswith(GZIP)
-            else raw
-        )
+        if not raw.startswith(GZIP_MAGIC):
+            return raw
+        return isal_zlib.decompressobj(GZIP_WINDOW).decompress(raw, size)
     except (OSError, IsalError):  # type: ignore[misc]
         return b""
 
 
-class Text:
-    """Iterates over a file's unpacked blocks. After the last one `torn` says why the file ends
-    early, None when it does not.
+class TraceText:
+    """Iterates over the blocks of text of a file. After the last one, `torn` says why the file is
+    incomplete, and is None when it is complete.
 
-    Raises UnreadableRun for a file that cannot be opened or that unpacks without end.
+    Raises UnreadableRun for a file that cannot be opened, and for one that expands without end.
     """
 
     def __init__(self, path: Path) -> None:
@@ -47,44 +49,44 @@ class Text:
     def __iter__(self) -> Iterator[bytes]:
         try:
             with open_regular(self.path, follow_links=True) as file:
-                packed = file.read(2) == GZIP
+                is_compressed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
                 file.seek(0)
-                blocks = iter(lambda: file.read(PACKED_BLOCK if packed else BLOCK), b"")
-                yield from self.unpacked(self.counted(blocks)) if packed else self.counted(blocks)
+                size = COMPRESSED_BLOCK if is_compressed else BLOCK
+                blocks = self.count_bytes(iter(lambda: file.read(size), b""))
+                yield from self.decompressed(blocks) if is_compressed else blocks
         except OSError as error:
-            raise UnreadableRun(f"{self.path}: {error.strerror}") from error
+            raise UnreadableRun(f"cannot read {self.path}: {error.strerror}") from error
 
-    def counted(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+    def count_bytes(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield the blocks, and add their sizes to `read_bytes`."""
         for block in blocks:
             self.read_bytes += len(block)
             yield block
 
-    def unpacked(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
-        size_bytes, unpacked_bytes = self.path.stat().st_size, 0
-        unpacker, fed = isal_zlib.decompressobj(GZIP_WINDOW), False
+    def decompressed(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield the text of compressed blocks. A gzip file may consist of several members."""
+        most_bytes = max(UNSUSPECTED, MOST_COMPRESSION * self.path.stat().st_size)
+        text_bytes = 0
+        decompressor, in_member = isal_zlib.decompressobj(GZIP_WINDOW), False
         for block in blocks:
-            # Between members, and after the last, may be zeros: files are padded to whole blocks of
-            # a tape or a disk.
-            while block := block if fed else block.lstrip(b"\0"):
+            # Zeros may follow a member: tapes and some disks pad files to whole blocks.
+            while block := block if in_member else block.lstrip(b"\0"):
                 try:
-                    text = unpacker.decompress(block, BLOCK)
+                    text = decompressor.decompress(block, BLOCK)
                 except IsalError as error:  # type: ignore[misc]
                     self.torn = f"its compressed data is damaged ({error})"
                     return
-                unpacked_bytes += len(text)
-                if unpacked_bytes > max(UNSUSPECTED, MOST_PACKED * size_bytes):
+                text_bytes += len(text)
+                if text_bytes > most_bytes:
                     raise UnreadableRun(
-                        f"{self.path}: unpacks to more than {MOST_PACKED} times its size, as no"
-                        " trace does; if it is one, unpack it yourself and give the .json"
+                        f"{self.path} expands to more than {MOST_COMPRESSION} times its size, which"
+                        " traces do not. If it is a trace, decompress it and analyze the .json."
                     )
                 if text:
                     yield text
-                block, fed = unpacker.unconsumed_tail, True
-                if unpacker.eof:  # a gzip file may have several members
-                    block, unpacker, fed = (
-                        unpacker.unused_data,
-                        isal_zlib.decompressobj(GZIP_WINDOW),
-                        False,
-                    )
-        if fed:
+                block, in_member = decompressor.unconsumed_tail, True
+                if decompressor.eof:
+                    block, in_member = decompressor.unused_data, False
+                    decompressor = isal_zlib.decompressobj(GZIP_WINDOW)
+        if in_member:
             self.torn = "its compressed data ends early"

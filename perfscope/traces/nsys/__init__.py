@@ -1,1 +1,3 @@
-"""The parts of the reader of Nsight Systems exports (readers/nsys.py)."""
+"""Reads exports of Nsight Systems. `tables.py` is the entry point; `database.py` reads the SQLite
+file.
+"""

@@ -1,10 +1,10 @@
-"""The SQLite file that `nsys export` writes: opened so that nothing in it can act, asked only for
-the columns it has.
+"""The SQLite file that `nsys export` writes, opened so that nothing in it can act or run without
+end.
 
-Versions differ in tables and columns; what is missing reads as -1 or no name. Views and virtual
-tables are not read: a real export has none, and a hostile one could compute for ever in them. Pages
-may also be named as their own children, which makes billions of rows of a few kilobytes: steps,
-rows and text are bounded by the size of the file.
+Tables and columns differ between versions; what is missing reads as -1 or as no name. Views and
+virtual tables are not read: a real export has none, and a hostile one could make them compute
+forever. A hostile file can also name pages as their own children, which turns a few kilobytes into
+billions of rows. So steps, rows and text are bounded by the size of the file.
 """
 
 import os
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import numpy as np
@@ -24,110 +24,109 @@ from perfscope.errors import UnreadableRun
 from perfscope.traces.intervals import Ints
 
 Answer = TypeVar("Answer")
-ROWS_AT_ONCE = 1 << 16
-TEXTS_AT_ONCE = 1 << 12
-LONGEST_NAME = 1 << 16
-DAY_NS = 86_400_000_000_000
-NO_TIME = -(2**63) + 1
-# Twice this still fits into 64 bits, so that differences of times do.
-LATEST_NS = 4_000_000_000_000_000_000
+ROWS_AT_ONCE: Final = 1 << 16
+TEXT_ROWS_AT_ONCE: Final = 1 << 12
+LONGEST_NAME: Final = 1 << 16
+DAY_NS: Final = 86_400_000_000_000
+NO_TIME: Final = -(2**63) + 1
+LATEST_NS: Final = 4_000_000_000_000_000_000
+"""Twice this fits into 64 bits, so that differences of times do."""
 
-
-STEPS_PER_BYTE, STEPS_AT_LEAST, STEPS_AT_ONCE = 50, 100_000_000, 100_000
-"""Of SQLite's machine: rows of an export take about two for each byte."""
-BYTES_A_ROW = 6
-TEXT_PER_BYTE, TEXT_AT_LEAST = 4, 64 << 20
-LONGEST_ROW = 16 << 20
+STEPS_PER_BYTE: Final = 50
+"""Steps of SQLite's virtual machine. The rows of a real export take about two per byte."""
+FEWEST_STEPS: Final = 100_000_000
+STEPS_PER_CHECK: Final = 100_000
+BYTES_PER_ROW: Final = 6
+TEXT_PER_BYTE: Final = 4
+LEAST_TEXT: Final = 64 << 20
+LONGEST_ROW: Final = 16 << 20
 
 
 @contextmanager
-def opened(path: Path) -> Iterator["Database"]:
-    """The database, closed at the end. Raises UnreadableRun, also for what goes wrong while it is
-    read.
+def open_database(path: Path) -> Iterator["Database"]:
+    """Yield the database, and close it at the end.
+
+    Raises UnreadableRun, also for errors that occur while it is read.
     """
     if not path.is_file():
-        raise UnreadableRun(
-            f"{path} does not exist" if not path.exists() else f"{path} is not a file"
-        )
-    # Nobody writes to an export, so no lock is needed and a read-only folder will do; unless a
-    # journal lies beside it.
+        raise UnreadableRun(f"{path} {'is not a file' if path.exists() else 'does not exist'}")
+    size_bytes = path.stat().st_size
+    address = f"file:{quote(os.fsencode(path.absolute()))}?mode=ro"
     log = path.with_name(path.name + "-wal")
-    fixed = "" if log.exists() else "&immutable=1"
+    if log.exists():
+        size_bytes += log.stat().st_size
+    else:
+        address += "&immutable=1"  # nobody writes to it, so it needs no lock and no writable folder
     try:
-        with closing(
-            sqlite3.connect(f"file:{quote(os.fsencode(path.absolute()))}?mode=ro{fixed}", uri=True)
-        ) as connection:
-            yield Database(
-                connection, path.stat().st_size + (log.stat().st_size if log.exists() else 0)
-            )
-    except (
-        sqlite3.Error,
-        UnicodeDecodeError,
-        MemoryError,
-    ) as error:  # the latter: a message of SQLite that quotes a damaged name
-        why = (
-            "its schema is no text"
-            if isinstance(error, UnicodeDecodeError)
-            else " ".join(str(error).split())[:200]
-        )
-        raise UnreadableRun(
-            f"{path}: is a damaged SQLite file ({why}); export it again from the .nsys-rep"
-        ) from error
+        with closing(sqlite3.connect(address, uri=True)) as connection:
+            yield Database(connection, size_bytes)
+    except UnicodeDecodeError as error:  # a message of SQLite that quotes a damaged name
+        raise damaged_export(path, "its schema is not text") from error
+    except (sqlite3.Error, MemoryError) as error:
+        raise damaged_export(path, " ".join(str(error).split())[:200]) from error
+
+
+def damaged_export(path: Path, reason: str) -> UnreadableRun:
+    """Return the error for a damaged file."""
+    return UnreadableRun(
+        f"{path} is a damaged SQLite file ({reason}). Export it again from the .nsys-rep."
+    )
+
+
+@dataclass
+class NameColumn:
+    """A column of names: codes into `texts`, which are all different; -1 for no name."""
+
+    codes: NDArray[np.int32]
+    texts: list[str]
+
+    def where(self, mask: Any) -> "NameColumn":
+        """Return the rows that a bool mask or an index selects."""
+        return NameColumn(self.codes[mask], self.texts)
+
+    def category(self) -> "pd.Categorical[str]":
+        """Return it as a column of a table."""
+        whole = pd.Categorical.from_codes(self.codes, categories=pd.Index(self.texts, dtype=object))
+        return whole.remove_unused_categories()
+
+    def with_fallback(self, other: "NameColumn") -> "NameColumn":
+        """Return these names, and the names of `other` in rows without one."""
+        other_codes = np.where(other.codes >= 0, other.codes + len(self.texts), -1)
+        codes = np.where(self.codes >= 0, self.codes, other_codes)
+        return name_column_of(codes, [*self.texts, *other.texts])
+
+
+def name_column_of(codes: Any, texts: Sequence[str | None]) -> NameColumn:
+    """Return names from codes into texts, some of which may be equal or None."""
+    code_of_text: dict[str, int] = {}
+    new_codes = [
+        -1 if text is None else code_of_text.setdefault(text, len(code_of_text)) for text in texts
+    ]
+    return NameColumn(np.array([*new_codes, -1], np.int32)[codes], list(code_of_text))
 
 
 @dataclass
 class Rows:
-    """The rows of one table in the order of their start. `left_out` counts those whose times are
-    impossible.
-    """
+    """Rows of one table in the order of their start."""
 
     columns: dict[str, Ints]
-    names: dict[str, "Named"]
+    names: dict[str, NameColumn]
     left_out: int = 0
+    """How many rows were left out because of impossible times."""
 
     def __len__(self) -> int:
         return len(self.columns["start"])
 
     def numbers(self, name: str) -> Ints:
+        """Return a column of int64."""
         return self.columns[name]
 
     def where(self, mask: Any) -> "Rows":
-        """The rows of a bool mask or an index."""
+        """Return the rows that a bool mask or an index selects."""
         return Rows(
-            {k: v[mask] for k, v in self.columns.items()},
-            {k: v.where(mask) for k, v in self.names.items()},
+            {name: column[mask] for name, column in self.columns.items()},
+            {name: column.where(mask) for name, column in self.names.items()},
         )
-
-
-@dataclass
-class Named:
-    """A column of names: codes into `texts`, all different; -1 for none."""
-
-    codes: NDArray[np.int32]
-    texts: list[str]
-
-    def where(self, mask: Any) -> "Named":
-        return Named(self.codes[mask], self.texts)
-
-    def category(self) -> "pd.Categorical[str]":
-        whole = pd.Categorical.from_codes(self.codes, categories=pd.Index(self.texts, dtype=object))
-        return whole.remove_unused_categories()
-
-    def either(self, other: "Named") -> "Named":
-        """These names, and where there is none the other's."""
-        codes = np.where(
-            self.codes >= 0,
-            self.codes,
-            np.where(other.codes >= 0, other.codes + len(self.texts), -1),
-        )
-        return named(codes, [*self.texts, *other.texts])
-
-
-def named(codes: Any, texts: Sequence[str | None]) -> Named:
-    """Names from codes into texts, of which some may be the same or None."""
-    places: dict[str, int] = {}
-    place = [-1 if text is None else places.setdefault(text, len(places)) for text in texts]
-    return Named(np.array([*place, -1], np.int32)[codes], list(places))
 
 
 class Database:
@@ -135,74 +134,73 @@ class Database:
 
     def __init__(self, connection: sqlite3.Connection, size_bytes: int) -> None:
         self.connection, self.size_bytes = connection, size_bytes
-        self.steps_left = STEPS_AT_LEAST + STEPS_PER_BYTE * size_bytes
-        self.text_left = TEXT_AT_LEAST + TEXT_PER_BYTE * size_bytes
-        connection.set_progress_handler(self.has_ended, STEPS_AT_ONCE)
+        self.steps_left = FEWEST_STEPS + STEPS_PER_BYTE * size_bytes
+        self.text_left = LEAST_TEXT + TEXT_PER_BYTE * size_bytes
+        connection.set_progress_handler(self.is_out_of_steps, STEPS_PER_CHECK)
         if hasattr(connection, "setlimit"):  # from Python 3.11 on
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_ROW)
         connection.execute("PRAGMA query_only = ON")
         connection.execute("PRAGMA trusted_schema = OFF")
-        ordinary = (
+        ordinary_tables = connection.execute(
             "SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%'"
-        )
-        self.tables = {
-            str(name): self.columns_of(str(name))
-            for (name,) in connection.execute(ordinary).fetchall()
-        }
+        ).fetchall()
+        self.tables = {str(name): self.columns_of(str(name)) for (name,) in ordinary_tables}
         self.strings: dict[int, str] | None = None
 
-    def has_ended(self) -> bool:
-        """Count steps; true when a file of this size needs no more, which ends the query."""
-        self.steps_left -= STEPS_AT_ONCE
+    def is_out_of_steps(self) -> bool:
+        """Count the steps of a query. Returning true ends it: a file of this size needs fewer."""
+        self.steps_left -= STEPS_PER_CHECK
         return self.steps_left < 0
 
-    def batches(self, sql: str, *, text: bool) -> Iterator[list[tuple[Any, ...]]]:
-        """Yield the rows of a query, few at once where they hold text.
+    def batches(self, sql: str, *, has_text: bool) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield the rows of a query, few at once where they contain text.
 
-        Raises sqlite3.DatabaseError where they are more than the file can hold.
+        Raises sqlite3.DatabaseError for more rows or text than the file can contain.
         """
         cursor, count = self.connection.execute(sql), 0
-        while batch := cursor.fetchmany(TEXTS_AT_ONCE if text else ROWS_AT_ONCE):
+        most_rows = self.size_bytes // BYTES_PER_ROW + ROWS_AT_ONCE
+        while batch := cursor.fetchmany(TEXT_ROWS_AT_ONCE if has_text else ROWS_AT_ONCE):
             count += len(batch)
-            if text:
-                self.text_left -= sum(
-                    len(cell) for row in batch for cell in row if isinstance(cell, str)
-                )
-            if count > self.size_bytes // BYTES_A_ROW + ROWS_AT_ONCE or self.text_left < 0:
-                raise sqlite3.DatabaseError("it holds more rows or text than its size allows")
+            if has_text:
+                texts = (cell for row in batch for cell in row if isinstance(cell, str))
+                self.text_left -= sum(map(len, texts))
+            if count > most_rows or self.text_left < 0:
+                raise sqlite3.DatabaseError("it contains more rows or text than its size allows")
             yield batch
 
     def columns_of(self, table: str) -> frozenset[str]:
-        info = self.connection.execute(f"PRAGMA table_info({quoted(table)})")
+        """Return the names of the columns of a table."""
+        info = self.connection.execute(f"PRAGMA table_info({quoted_name(table)})")
         return frozenset(str(row[1]) for row in info)
 
     def has(self, table: str, *columns: str) -> bool:
+        """Return whether there is a table with these columns."""
         return table in self.tables and self.tables[table].issuperset(columns)
 
     def rows(self, table: str, *columns: str) -> list[tuple[Any, ...]]:
-        """Whole small tables: every row with these columns, None for those the table has not."""
+        """Return these columns of every row of a small table, None for columns that it lacks."""
         if table not in self.tables:
             return []
-        there = [bounded(name) if name in self.tables[table] else "NULL" for name in columns]
-        sql = f"SELECT {', '.join(there)} FROM {quoted(table)}"
+        known = self.tables[table]
+        cells = [bounded_cell(name) if name in known else "NULL" for name in columns]
+        sql = f"SELECT {', '.join(cells)} FROM {quoted_name(table)}"
         return self.in_any_encoding(
-            lambda: [row for batch in self.batches(sql, text=True) for row in batch]
+            lambda: [row for batch in self.batches(sql, has_text=True) for row in batch]
         )
 
     def settings(self, table: str, name: str, value: str = "*") -> list[tuple[str, str]]:
-        """Return (name, value) of the rows of a table of settings in which both are texts of these
-        forms (GLOB).
+        """Return (name, value) of the rows of a settings table that match these patterns (GLOB).
 
-        Such tables hold the whole environment that was recorded, access tokens included: only what
-        is named is read.
+        Such tables contain the whole environment that was recorded, with its access tokens. So only
+        the named settings are read.
         """
         if not self.has(table, "name", "value"):
             return []
         sql = (
-            f"SELECT name, value FROM {quoted(table)} WHERE typeof(name) = 'text' AND typeof(value)"
-            " = 'text'"
+            f"SELECT name, value FROM {quoted_name(table)}"
+            " WHERE typeof(name) = 'text' AND typeof(value) = 'text'"
+            " AND name GLOB ? AND value GLOB ?"
         )
-        sql += " AND name GLOB ? AND value GLOB ?"
         return self.in_any_encoding(lambda: self.connection.execute(sql, (name, value)).fetchall())
 
     def events(
@@ -214,136 +212,150 @@ class Database:
         end: str = "end",
         open_ends: bool = False,
     ) -> Rows:
-        """The events of a table: `start` and `dur`, whole numbers (-1 for what is none), names
-        (text, or ids of names).
+        """Return the events of a table with `start` and `dur`, columns of whole numbers (-1 for any
+        other value) and columns of names (text, or ids of texts).
 
-        With `open_ends` an event without an end stays, its `dur` is -1; else it counts as left out.
+        With `open_ends`, an event without an end is kept, with a `dur` of -1. Otherwise it is left
+        out.
         """
         if not self.has(table, "start", end):
-            none = np.empty(0, np.int64)
-            return Rows(
-                dict.fromkeys(("start", "dur", *numbers), none),
-                {name: named(none, []) for name in texts},
-            )
-        wanted = ("start", end, *numbers, *texts)
-        whole = {
-            name: NO_TIME if at < 2 else -1
-            for at, name in enumerate(wanted)
-            if self.holds(table, name, "integer")
-        }
-        written = [name for name in texts if self.holds(table, name, "text")]
-        asked = [
-            f"CASE typeof({quoted(n)}) WHEN 'integer' THEN {quoted(n)} ELSE {other} END"
-            for n, other in whole.items()
+            return no_rows(numbers, texts)
+        whole_columns = [
+            name
+            for name in ("start", end, *numbers, *texts)
+            if self.has_cell_of_type(table, name, "integer")
         ]
-        asked += [
-            f"CASE typeof({quoted(n)}) WHEN 'text' THEN substr({quoted(n)}, 1, {LONGEST_NAME}) END"
-            for n in written
+        text_columns = [name for name in texts if self.has_cell_of_type(table, name, "text")]
+        time_columns = ("start", end)
+        cells = [
+            integer_cell(name, NO_TIME if name in time_columns else -1) for name in whole_columns
         ]
-        sql = f"SELECT {', '.join(asked or ['1'])} FROM {quoted(table)}"
-        arrays, spelled, count = self.in_any_encoding(
-            lambda: self.fetched(sql, len(whole), len(written))
+        cells += [text_cell(name) for name in text_columns]
+        sql = f"SELECT {', '.join(cells or ['1'])} FROM {quoted_name(table)}"
+        arrays, names_in_cells, count = self.in_any_encoding(
+            lambda: self.fetch_columns(sql, len(whole_columns), len(text_columns))
         )
-        found = dict(zip(whole, arrays, strict=True))
-        times = [found.get(name, np.full(count, NO_TIME)) for name in ("start", end)]
+        columns = dict(zip(whole_columns, arrays, strict=True))
         missing = np.full(count, -1, np.int64)
-        names = {name: self.ids_to_names(found.get(name, missing)) for name in texts}
-        names |= {name: one.either(names[name]) for name, one in zip(written, spelled, strict=True)}
-        rows = Rows({name: found.get(name, missing) for name in numbers}, names)
-        return plausible(times[0], times[1], rows, open_ends)
+        names = {name: self.ids_to_names(columns.get(name, missing)) for name in texts}
+        for name, in_cells in zip(text_columns, names_in_cells, strict=True):
+            names[name] = in_cells.with_fallback(names[name])
+        starts, ends = (columns.get(name, np.full(count, NO_TIME)) for name in time_columns)
+        rows = Rows({name: columns.get(name, missing) for name in numbers}, names)
+        return with_possible_times(rows, starts, ends, open_ends=open_ends)
 
-    def holds(self, table: str, name: str, kind: str) -> bool:
-        """Is there a cell of this type in a column? Whole columns of nothing are common and need
-        not be fetched.
+    def has_cell_of_type(self, table: str, name: str, type_name: str) -> bool:
+        """Return whether a column has a value of a type. Empty columns are common, and need not be
+        fetched.
         """
         if name not in self.tables[table]:
             return False
-        asked = f"SELECT 1 FROM {quoted(table)} WHERE typeof({quoted(name)}) = '{kind}' LIMIT 1"
-        return self.connection.execute(asked).fetchone() is not None
+        column = quoted_name(name)
+        sql = f"SELECT 1 FROM {quoted_name(table)} WHERE typeof({column}) = '{type_name}' LIMIT 1"
+        return self.connection.execute(sql).fetchone() is not None
 
-    def in_any_encoding(self, ask: Callable[[], Answer]) -> Answer:
-        """The answer; where a text in it is no UTF-8, with its bad bytes replaced."""
+    def in_any_encoding(self, query: Callable[[], Answer]) -> Answer:
+        """Return the result of a query; bytes in its texts that are not UTF-8 are replaced."""
         try:
-            return ask()
+            return query()
         except sqlite3.OperationalError as error:
             if "decode" not in str(error):
                 raise
             self.connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
-            return ask()
+            return query()
 
-    def fetched(self, sql: str, numbers: int, texts: int) -> tuple[list[Ints], list[Named], int]:
-        """The columns of a query: numbers first, then texts; and how many rows it has."""
-        parts: list[list[Ints]] = [[np.empty(0, np.int64)] for _ in range(numbers + texts)]
-        places: list[dict[str | None, int]] = [{} for _ in range(texts)]
+    def fetch_columns(
+        self, sql: str, number_count: int, text_count: int
+    ) -> tuple[list[Ints], list[NameColumn], int]:
+        """Return the columns of a query (first numbers, then texts), and how many rows it has."""
+        no_values = np.empty(0, np.int64)
+        parts: list[list[Ints]] = [[no_values] for _ in range(number_count + text_count)]
+        code_of_text: list[dict[str | None, int]] = [{} for _ in range(text_count)]
         count = 0
-        for batch in self.batches(sql, text=texts > 0):
+        for batch in self.batches(sql, has_text=text_count > 0):
             columns = list(zip(*batch, strict=True))
             count += len(batch)
-            for at in range(numbers):
+            for at in range(number_count):
                 parts[at].append(np.array(columns[at], np.int64))
-            for at, place in enumerate(places, numbers):
-                parts[at].append(
-                    np.array([place.setdefault(word, len(place)) for word in columns[at]], np.int64)
-                )
-        whole = [np.concatenate(part) for part in parts]
-        return (
-            whole[:numbers],
-            [named(codes, list(p)) for codes, p in zip(whole[numbers:], places, strict=True)],
-            count,
-        )
+            for at, known in enumerate(code_of_text, number_count):
+                codes = [known.setdefault(text, len(known)) for text in columns[at]]
+                parts[at].append(np.array(codes, np.int64))
+        arrays = [np.concatenate(part) for part in parts]
+        names = [
+            name_column_of(codes, list(known))
+            for codes, known in zip(arrays[number_count:], code_of_text, strict=True)
+        ]
+        return arrays[:number_count], names, count
 
-    def ids_to_names(self, ids: Ints) -> Named:
-        """Ids of `StringIds` to names."""
+    def ids_to_names(self, ids: Ints) -> NameColumn:
+        """Return the texts of ids in table `StringIds`."""
         different, codes = np.unique(ids, return_inverse=True)
         strings = self.all_strings()
-        return named(codes.ravel(), [strings.get(one) for one in different.tolist()])
+        return name_column_of(codes.ravel(), [strings.get(number) for number in different.tolist()])
 
     def all_strings(self) -> dict[int, str]:
+        """Return table `StringIds`."""
         if self.strings is None:
-            rows = self.rows("StringIds", "id", "value")
             self.strings = {
-                key: text[:LONGEST_NAME]
-                for key, text in rows
-                if isinstance(key, int) and isinstance(text, str)
+                number: text[:LONGEST_NAME]
+                for number, text in self.rows("StringIds", "id", "value")
+                if isinstance(number, int) and isinstance(text, str)
             }
         return self.strings
 
-    def labels(
-        self, table: str, otherwise: dict[int, str], column: str = "label"
-    ) -> dict[int, str]:
-        """What the numbers of an enumeration mean: from its table where the export has one."""
-        rows = self.rows(table, "id", column)
-        return {
-            key: text for key, text in rows if isinstance(key, int) and isinstance(text, str)
-        } or otherwise
+    def labels(self, table: str, default: dict[int, str], column: str = "label") -> dict[int, str]:
+        """Return what the numbers of an enumeration mean: from its table, else `default`."""
+        labels = {
+            number: text
+            for number, text in self.rows(table, "id", column)
+            if isinstance(number, int) and isinstance(text, str)
+        }
+        return labels or default
 
 
-def plausible(start: Ints, end: Ints, rows: Rows, open_ends: bool) -> Rows:
-    """The rows with possible times, in the order of their start, with the columns `start` and
-    `dur`.
-    """
-    never = end == NO_TIME
-    real = (np.minimum(start, end) > -LATEST_NS) & (np.maximum(start, end) < LATEST_NS)
-    dur = np.where(real, end - start, -1)
-    good = real & (dur >= 0) & (dur < DAY_NS)
+def no_rows(numbers: Sequence[str], texts: Sequence[str]) -> Rows:
+    """Return no events with these columns."""
+    empty = np.empty(0, np.int64)
+    columns = dict.fromkeys(("start", "dur", *numbers), empty)
+    return Rows(columns, {name: name_column_of(empty, []) for name in texts})
+
+
+def with_possible_times(rows: Rows, start: Ints, end: Ints, *, open_ends: bool) -> Rows:
+    """Return the rows with possible times, in the order of their start, with `start` and `dur`."""
+    has_times = (np.minimum(start, end) > -LATEST_NS) & (np.maximum(start, end) < LATEST_NS)
+    dur = np.where(has_times, end - start, -1)
+    is_possible = has_times & (dur >= 0) & (dur < DAY_NS)
     if open_ends:
-        good |= never & (start > -LATEST_NS) & (start < LATEST_NS)
-    kept = np.flatnonzero(good)
-    kept = kept[np.argsort(start[kept], kind="stable")]
+        is_possible |= (end == NO_TIME) & (start > -LATEST_NS) & (start < LATEST_NS)
+    kept = np.flatnonzero(is_possible)
+    in_order = kept[np.argsort(start[kept], kind="stable")]
     rows.columns |= {"start": start, "dur": dur}
-    found = rows.where(kept)
-    found.left_out = int((~good).sum())
-    return found
+    possible = rows.where(in_order)
+    possible.left_out = int((~is_possible).sum())
+    return possible
 
 
-def bounded(name: str) -> str:
-    """Return the expression for a cell of a small table: a number, or at most LONGEST_NAME
-    characters of a text.
+def integer_cell(name: str, default: int) -> str:
+    """Return the SQL expression for a whole number, `default` for any other value."""
+    cell = quoted_name(name)
+    return f"CASE typeof({cell}) WHEN 'integer' THEN {cell} ELSE {default} END"
+
+
+def text_cell(name: str) -> str:
+    """Return the SQL expression for a text of at most LONGEST_NAME characters, NULL for any other
+    value.
     """
-    cell = quoted(name)
+    cell = quoted_name(name)
+    return f"CASE typeof({cell}) WHEN 'text' THEN substr({cell}, 1, {LONGEST_NAME}) END"
+
+
+def bounded_cell(name: str) -> str:
+    """Return the SQL expression for a number, or a text of at most LONGEST_NAME characters."""
+    cell = quoted_name(name)
     text = f"WHEN 'text' THEN substr({cell}, 1, {LONGEST_NAME})"
     return f"CASE typeof({cell}) {text} WHEN 'blob' THEN NULL ELSE {cell} END"
 
 
-def quoted(name: str) -> str:
+def quoted_name(name: str) -> str:
+    """Return the name of a table or column in SQL."""
     return '"' + name.replace('"', '""') + '"'

@@ -1,12 +1,14 @@
-"""Who is who in an export: processes, ranks, threads, devices.
+"""The processes, ranks, threads and devices of an export of Nsight Systems.
 
-Nsight packs host, virtual machine, pid and thread into one number: 24 bits each for pid and thread.
-What stands above the thread names a process even where pids of two hosts coincide.
+Nsight packs host, virtual machine, pid and thread into one number, with 24 bits each for pid and
+thread. The bits above the thread identify a process, also where two hosts use the same pid.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -16,97 +18,108 @@ from perfscope.traces.naming import RANK_IN_NAME, path_text
 from perfscope.traces.nsys.database import Database, Rows
 from perfscope.traces.trace import framed
 
-TID_BITS = 24
-LOW_24 = (1 << TID_BITS) - 1
-ASSIGNED = re.compile(r'^(\w+)="?(-?[0-9]{1,9})"?$')
+TID_BITS: Final = 24
+LOW_24: Final = (1 << TID_BITS) - 1
+ASSIGNMENT: Final = re.compile(r'^(\w+)="?(-?[0-9]{1,9})"?$')
+RANK_VARIABLES: Final = ("RANK", "WORLD_SIZE")
+"""What torchrun sets in the environment of its processes."""
 
 
 def process_key(ids: Ints) -> Ints:
-    """The part of packed ids that names the process; -1 for none."""
+    """Return the part of packed ids that identifies the process, -1 for none."""
     return np.where(ids == -1, -1, ids >> TID_BITS)
 
 
 def thread_id(ids: Ints) -> Ints:
+    """Return the thread of packed ids, -1 for none."""
     return np.where(ids == -1, -1, ids & LOW_24)
 
 
 @dataclass
-class Member:
-    """What a process told of its place in the job, -1 unknown."""
+class RankOfProcess:
+    """The rank of a process and the size of its job, as NCCL reported them; -1 unknown."""
 
     rank: int = -1
     world_size: int = -1
 
 
-class Identity:
-    """The processes of an export: codes from 0, first those that use a device, in the order of
+class NsysProcesses:
+    """The processes of an export, with codes from 0: first those that use a device, in the order of
     their ranks.
     """
 
-    def __init__(self, keys: list[int], leading: int, database: Database, path: Path) -> None:
-        self.keys, self.leading, self.path = np.array(keys, np.int64), max(leading, 1), path
+    def __init__(
+        self, keys: list[int], device_process_count: int, database: Database, path: Path
+    ) -> None:
+        self.keys, self.path = np.array(keys, np.int64), path
+        self.rank_count = max(device_process_count, 1)
         self.order = np.argsort(self.keys, kind="stable")
-        listed = database.rows("PROCESSES", "globalPid", "pid", "name")
-        self.pids = {
-            key >> TID_BITS: pid
-            for key, pid, _ in listed
-            if isinstance(key, int) and isinstance(pid, int)
-        }
-        self.called = {
-            key >> TID_BITS: str(name) for key, _, name in listed if isinstance(key, int)
-        }
-        self.host = next(
-            (value for _, value in database.settings("TARGET_INFO_SYSTEM_ENV", "Hostname")), ""
-        )
-        self.cards = {
-            row[:2]: row[2]
-            for row in numbers(database, "TARGET_INFO_CUDA_DEVICE", "pid", "cudaId", "gpuId")
-        }
-        self.environment = environment(database)
-        self.members: dict[int, Member] = {}
+        self.pids: dict[int, int] = {}
+        self.names: dict[int, str] = {}
+        for key, pid, name in database.rows("PROCESSES", "globalPid", "pid", "name"):
+            if isinstance(key, int):
+                self.names[key >> TID_BITS] = str(name)
+                if isinstance(pid, int):
+                    self.pids[key >> TID_BITS] = pid
+        hosts = database.settings("TARGET_INFO_SYSTEM_ENV", "Hostname")
+        self.host = hosts[0][1] if hosts else ""
+        devices = integer_rows(database, "TARGET_INFO_CUDA_DEVICE", "pid", "cudaId", "gpuId")
+        self.device_of_cuda_id = {(pid, cuda_id): gpu_id for pid, cuda_id, gpu_id in devices}
+        self.environment = rank_environment(database)
+        self.reported: dict[int, RankOfProcess] = {}
+        """Process code -> its rank, filled while the payloads of NCCL are read."""
 
-    def processes(self, ids: Ints) -> Ints:
-        """The process code of each packed id; 0 where there is none."""
+    def codes(self, ids: Ints) -> Ints:
+        """Return the process code of each packed id, 0 where the process is unknown."""
         if not len(self.keys):
             return np.zeros(len(ids), np.int64)
         key = process_key(ids)
         at = np.minimum(np.searchsorted(self.keys[self.order], key), len(self.keys) - 1)
-        found = self.order[at]
-        return np.where(self.keys[found] == key, found, 0)
+        code = self.order[at]
+        return np.where(self.keys[code] == key, code, 0)
 
     def pid(self, code: int) -> int:
+        """Return the pid of a process."""
         key = int(self.keys[code])
         return self.pids.get(key, key & LOW_24)
 
-    def devices(self, process: Ints, device: Ints) -> Ints:
-        """Numbers of devices on the host. A process counts only those it may see: two may both call
-        theirs 0.
+    def host_devices(self, process: Ints, cuda_id: Ints) -> Ints:
+        """Return the numbers of devices on their host.
+
+        A process numbers only the devices that it can see, so two processes may both call theirs 0.
         """
-        if not self.cards or not len(device):
-            return device
-        pairs, place = np.unique(np.stack([process, device]), axis=1, return_inverse=True)
-        card = [self.cards.get((self.pid(int(code)), int(one)), int(one)) for code, one in pairs.T]
-        return np.array(card, np.int64)[place.ravel()]
+        if not self.device_of_cuda_id or not len(cuda_id):
+            return cuda_id
+        pairs, place = np.unique(np.stack([process, cuda_id]), axis=1, return_inverse=True)
+        devices = [
+            self.device_of_cuda_id.get((self.pid(int(code)), int(number)), int(number))
+            for code, number in pairs.T
+        ]
+        return np.array(devices, np.int64)[place.ravel()]
 
     def rank(self, code: int) -> int:
-        """As the process said, else (alone in its file) its environment or the file's name, else
-        its place in order.
+        """Return the rank of a process: as NCCL reported it, else by the order of the processes.
+
+        For the only process of a file it comes from the environment, else from the file name.
         """
-        said = self.members.get(code, Member()).rank
-        if said >= 0 or code >= self.leading:
-            return said
-        if self.leading > 1:
+        reported = self.reported.get(code, RankOfProcess()).rank
+        if reported >= 0 or code >= self.rank_count:
+            return reported
+        if self.rank_count > 1:
             return code
         in_name = RANK_IN_NAME.search(self.path.name)
         return self.environment.get("RANK", int(in_name[1]) if in_name else 0)
 
     def world_size(self, code: int) -> int:
-        said = self.members.get(code, Member()).world_size
-        if said > 0:
-            return said
-        return self.environment.get("WORLD_SIZE", self.leading if self.leading > 1 else -1)
+        """Return the number of ranks of the job, -1 unknown."""
+        reported = self.reported.get(code, RankOfProcess()).world_size
+        if reported > 0:
+            return reported
+        in_file = self.rank_count if self.rank_count > 1 else -1
+        return self.environment.get("WORLD_SIZE", in_file)
 
     def process_table(self) -> pd.DataFrame:
+        """Return table `processes`."""
         count = len(self.keys)
         pids = [self.pid(code) for code in range(count)]
         return framed(
@@ -119,16 +132,17 @@ class Identity:
                 "ns_pid": pids,
                 "start_ticks": np.full(count, -1),
                 "parent": np.full(count, -1),
-                "role": ["main" if code < self.leading else "other" for code in range(count)],
+                "role": ["main" if code < self.rank_count else "other" for code in range(count)],
                 "rank": [self.rank(code) for code in range(count)],
                 "local_rank": np.full(count, -1),
                 "worker": np.full(count, -1),
-                "name": [self.called.get(int(key), "process") for key in self.keys],
+                "name": [self.names.get(int(key), "process") for key in self.keys],
             },
         )
 
-    def rank_table(self, communicates: bool) -> pd.DataFrame:
-        codes = range(min(self.leading, len(self.keys)))
+    def rank_table(self, *, communicates: bool) -> pd.DataFrame:
+        """Return table `ranks`."""
+        codes = range(min(self.rank_count, len(self.keys)))
         return framed(
             "ranks",
             {
@@ -143,90 +157,91 @@ class Identity:
         )
 
     def thread_table(self, database: Database) -> pd.DataFrame | None:
-        known = {int(key): code for code, key in enumerate(self.keys)}
+        """Return table `threads`, None without any names of threads."""
+        code_of_key = {int(key): code for code, key in enumerate(self.keys)}
         strings = database.all_strings()
-        rows = {
-            (known[key], tid): strings[name]
-            for name, packed in numbers(database, "ThreadNames", "nameId", "globalTid")
-            if (key := packed >> TID_BITS) in known
-            and (tid := packed & LOW_24) >= 0
-            and name in strings
-        }
-        if not rows:
+        names: dict[tuple[int, int], str] = {}
+        for name_id, packed in integer_rows(database, "ThreadNames", "nameId", "globalTid"):
+            code = code_of_key.get(packed >> TID_BITS)
+            if code is not None and name_id in strings:
+                names[code, packed & LOW_24] = strings[name_id]
+        if not names:
             return None
-        columns = {
-            "process": [code for code, _ in rows],
-            "tid": [tid for _, tid in rows],
-            "name": list(rows.values()),
-        }
-        return framed("threads", {**columns, "main": [tid == self.pid(code) for code, tid in rows]})
+        return framed(
+            "threads",
+            {
+                "process": [code for code, _ in names],
+                "tid": [tid for _, tid in names],
+                "name": list(names.values()),
+                "main": [tid == self.pid(code) for code, tid in names],
+            },
+        )
 
     def device_table(
         self, database: Database, used: list[tuple[Ints, Ints]]
     ) -> pd.DataFrame | None:
-        """`used`: processes and devices of all rows that ran on one."""
-        pairs = np.concatenate([np.stack(one, axis=1) for one in used])
+        """Return table `devices`. `used` holds (processes, devices) of rows that ran on one."""
+        pairs = np.concatenate([np.stack(columns, axis=1) for columns in used])
         pairs = np.unique(pairs[pairs[:, 1] >= 0], axis=0)
         if not len(pairs):
             return None
-        columns = ("id", "name", "totalMemory", "smCount")
-        known = {
-            card[0]: card
-            for card in database.rows("TARGET_INFO_GPU", *columns)
-            if isinstance(card[0], int)
-        }
-        rows = [known.get(int(device), (-1, None, -1, -1)) for _, device in pairs]
+        cards = {}
+        for number, *facts in database.rows(
+            "TARGET_INFO_GPU", "id", "name", "totalMemory", "smCount"
+        ):
+            if isinstance(number, int):
+                cards[number] = facts
+        rows = [cards.get(int(device), [None, -1, -1]) for _, device in pairs]
         return framed(
             "devices",
             {
                 "process": pairs[:, 0],
                 "device": pairs[:, 1],
-                "name": [row[1] if isinstance(row[1], str) and row[1] else None for row in rows],
+                "name": [name if isinstance(name, str) and name else None for name, _, _ in rows],
                 "kind": ["cuda"] * len(rows),
-                "memory_bytes": [row[2] if isinstance(row[2], int) else -1 for row in rows],
-                "multiprocessors": [row[3] if isinstance(row[3], int) else -1 for row in rows],
+                "memory_bytes": [size if isinstance(size, int) else -1 for _, size, _ in rows],
+                "multiprocessors": [count if isinstance(count, int) else -1 for *_, count in rows],
             },
         )
 
 
-def numbers(database: Database, table: str, *columns: str) -> list[tuple[int, ...]]:
-    """The rows of a small table in which all these columns are whole numbers."""
-    return [
-        row
-        for row in database.rows(table, *columns)
-        if all(isinstance(value, int) for value in row)
-    ]
+def integer_rows(database: Database, table: str, *columns: str) -> list[tuple[int, ...]]:
+    """Return the rows of a small table in which all these columns are whole numbers."""
+    rows = database.rows(table, *columns)
+    return [row for row in rows if all(isinstance(value, int) for value in row)]
 
 
-def environment(database: Database) -> dict[str, int]:
-    """Numbers in the environment that the profiler was started in: torchrun's RANK and WORLD_SIZE
-    where it started nsys.
+def rank_environment(database: Database) -> dict[str, int]:
+    """Return RANK and WORLD_SIZE from the environment in which the profiler was started, where
+    torchrun started it.
     """
-    wanted = ("RANK", "WORLD_SIZE")
-    rows = [
-        row
-        for name in wanted
-        for row in database.settings("META_DATA_CAPTURE", "*:ENVIRONMENT_VARIABLE", f"{name}=*")
-    ]
-    set_to = (ASSIGNED.match(value) for _, value in rows)
-    return {found[1]: int(found[2]) for found in set_to if found and found[1] in wanted}
+    variables = {}
+    for name in RANK_VARIABLES:
+        for _, value in database.settings(
+            "META_DATA_CAPTURE", "*:ENVIRONMENT_VARIABLE", f"{name}=*"
+        ):
+            assignment = ASSIGNMENT.match(value)
+            if assignment and assignment[1] in RANK_VARIABLES:
+                variables[assignment[1]] = int(assignment[2])
+    return variables
 
 
-def identified(
-    on_device: list[Rows], on_host: list[Rows], database: Database, path: Path
-) -> Identity:
-    """The processes of these rows: those with work on a device by device and id, then the others,
-    busiest first.
+def nsys_processes(
+    on_device: Sequence[Rows], on_host: Sequence[Rows], database: Database, path: Path
+) -> NsysProcesses:
+    """Return the processes of these rows: those with device work in the order of their devices,
+    then the others, busiest first.
     """
-    lowest: dict[int, int] = {}
+    first_device: dict[int, int] = {}
     for rows in on_device:
         keys, devices = process_key(rows.numbers("globalPid")), rows.numbers("deviceId")
         for key in np.unique(keys[keys >= 0]).tolist():
-            lowest[key] = min(lowest.get(key, 1 << 62), int(devices[keys == key].min()))
-    leading = sorted(lowest, key=lambda key: (lowest[key], key))
-    host = np.concatenate(
+            first_device[key] = min(first_device.get(key, 1 << 62), int(devices[keys == key].min()))
+    with_device = sorted(first_device, key=lambda key: (first_device[key], key))
+    host_keys = np.concatenate(
         [process_key(rows.numbers("globalTid")) for rows in on_host] + [np.empty(0, np.int64)]
     )
-    keys, counts = np.unique(host[host >= 0], return_counts=True)
-    others = [key for key in keys[np.argsort(-counts, kind="stable")].tolist() if key not in lowest]
-    return Identity([*leading, *others] or [-1], len(leading), database, path)
+    keys, counts = np.unique(host_keys[host_keys >= 0], return_counts=True)
+    busiest_first = keys[np.argsort(-counts, kind="stable")].tolist()
+    others = [key for key in busiest_first if key not in first_device]
+    return NsysProcesses([*with_device, *others] or [-1], len(with_device), database, path)

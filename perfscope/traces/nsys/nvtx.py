@@ -1,12 +1,11 @@
-"""NVTX events: which are torch's operators, which are ranges of the user's, and what NCCL says of
-its calls.
+"""NVTX events of an export, divided into torch's operators and other ranges.
 
 `torch.autograd.profiler.emit_nvtx` (also `nsys profile --pytorch=autograd-nvtx`) names its ranges
-after operators: `aten::mm, seq = 12, op_id = 34, sizes = [[8, 8], [8, 8]]`. Every other range is
-somebody's own.
+after operators: `aten::mm, seq = 12, op_id = 34, sizes = [[8, 8], [8, 8]]`.
 """
 
 import re
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -15,183 +14,196 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from perfscope.traces.intervals import Ints
+from perfscope.traces.naming import PROFILER_STEP
 from perfscope.traces.nesting import enclosing
-from perfscope.traces.nsys.database import Database, Named, Rows, named
-from perfscope.traces.nsys.identity import Identity, process_key, thread_id
-from perfscope.traces.trace import framed, unlabelled
+from perfscope.traces.nsys.database import Database, NameColumn, Rows, name_column_of
+from perfscope.traces.nsys.identity import NsysProcesses, process_key, thread_id
+from perfscope.traces.trace import framed, without_nvtx_values
 
-TYPES = {34: "NvtxMark", 59: "NvtxPushPopRange", 60: "NvtxStartEndRange", 75: "NvtxDomainCreate"}
-"""Event types that are read, by the numbers they had in every version so far; an export says them
-in a table of its own.
+EVENT_TYPES: Final = {
+    34: "NvtxMark",
+    59: "NvtxPushPopRange",
+    60: "NvtxStartEndRange",
+    75: "NvtxDomainCreate",
+}
+"""Event types by the numbers they had in every version so far, for exports without a table of
+them.
 """
-EXTENDED = {
+PLAIN_TYPES: Final = {
     "NvtxtMark": "NvtxMark",
     "NvtxtPushPopRange": "NvtxPushPopRange",
     "NvtxtStartEndRange": "NvtxStartEndRange",
 }
-OPERATOR = (
+"""Types with extended payloads -> the types that mean the same without."""
+OPERATOR: Final = (
     r"^(?P<name>.*?)(?:, seq = (?P<seq>-?[0-9]{1,18}))?, op_id = [0-9]+"
     r"(?:, sizes = (?P<sizes>\[.*?\]))?(?:, input_op_ids = .*)?$"
 )
-MARK_OF_TORCH = re.compile(r"^(Optimizer\.|enumerate\(DataLoader\)|ProfilerStep)")
-STEP = re.compile(r"^ProfilerStep\s*#\s*\d+$")
-OF_THE_EVENT = ("eventType", "globalTid", "domainId")
+TORCH_ANNOTATION: Final = re.compile(r"^(Optimizer\.|enumerate\(DataLoader\)|ProfilerStep)")
+EVENT_COLUMNS: Final = ("eventType", "globalTid", "domainId")
+TEXT_COLUMNS: Final = ("text", "textId", "jsonText", "jsonTextId")
 
 
-def nvtx_events(database: Database) -> Rows:
-    """All NVTX events that have a time, with the column `name`."""
-    rows = database.events(
-        "NVTX_EVENTS", OF_THE_EVENT, ("text", "textId", "jsonText", "jsonTextId"), open_ends=True
-    )
-    rows.names["name"] = rows.names.pop("text").either(rows.names.pop("textId"))
-    rows.names["payload"] = rows.names.pop("jsonText").either(rows.names.pop("jsonTextId"))
+def read_nvtx_rows(database: Database) -> Rows:
+    """Return all NVTX events that have a time, with the name columns `name` and `payload`."""
+    rows = database.events("NVTX_EVENTS", EVENT_COLUMNS, TEXT_COLUMNS, open_ends=True)
+    names = rows.names
+    names["name"] = names.pop("text").with_fallback(names.pop("textId"))
+    names["payload"] = names.pop("jsonText").with_fallback(names.pop("jsonTextId"))
     return rows
 
 
-class Nvtx:
-    """NVTX events sorted into operators and ranges; marks have no duration, open ranges end with
-    the capture.
+class NvtxEvents:
+    """NVTX events as `ops` and `ranges`. Marks have no duration, and open ranges end with the
+    recording.
     """
 
     def __init__(self, database: Database, rows: Rows, last_ns: int) -> None:
-        labels = database.labels("ENUM_NSYS_EVENT_TYPE", TYPES, "name")
-        meaning = {number: EXTENDED.get(label, label) for number, label in labels.items()}
-        type_ids = rows.numbers("eventType")
-        self.left_out, self.domains = (
-            rows.left_out,
-            domains(rows, ids_of(meaning, type_ids, "NvtxDomainCreate")),
-        )
-        mark = ids_of(meaning, type_ids, "NvtxMark")
-        timed = ids_of(meaning, type_ids, "NvtxPushPopRange") | ids_of(
-            meaning, type_ids, "NvtxStartEndRange"
-        )
-        unended = rows.numbers("dur") < 0
-        self.open = int((timed & unended).sum())
-        start = rows.numbers("start")
-        lasting = np.where(unended, np.maximum(last_ns - start, 0), rows.numbers("dur"))
-        rows.columns["dur"] = np.where(mark, 0, lasting)
-        self.nested = ids_of(meaning, type_ids, "NvtxPushPopRange")
-        kept = timed | mark
-        self.rows, self.nested = rows.where(kept), self.nested[kept]
-        self.split()
+        labels = database.labels("ENUM_NSYS_EVENT_TYPE", EVENT_TYPES, "name")
+        meaning = {number: PLAIN_TYPES.get(label, label) for number, label in labels.items()}
+        types = rows.numbers("eventType")
+        is_mark = has_type(types, meaning, "NvtxMark")
+        is_nested = has_type(types, meaning, "NvtxPushPopRange")
+        is_range = is_nested | has_type(types, meaning, "NvtxStartEndRange")
+        self.domains = domain_names(rows, has_type(types, meaning, "NvtxDomainCreate"))
+        is_open = rows.numbers("dur") < 0
+        self.open_count = int((is_range & is_open).sum())
+        until_end = np.maximum(last_ns - rows.numbers("start"), 0)
+        dur = np.where(is_open, until_end, rows.numbers("dur"))
+        rows.columns["dur"] = np.where(is_mark, 0, dur)
+        is_kept = is_range | is_mark
+        self.split(rows.where(is_kept), is_nested[is_kept])
 
-    def split(self) -> None:
-        """Into `ops` and `ranges`."""
-        name = self.rows.names["name"]
-        parts = pc.extract_regex(pa.array(name.texts, pa.string()), pattern=OPERATOR)
-        plain = parts.field("name").to_pylist() if len(name.texts) else []
-        whole = [
-            None if not ok else text
-            for ok, text in zip(parts.is_valid().to_pylist(), plain, strict=True)
+    def split(self, rows: Rows, is_nested: NDArray[np.bool_]) -> None:
+        """Divide the rows into `ops` and `ranges`. Only nested ranges can be operators."""
+        name = rows.names["name"]
+        matches = pc.extract_regex(pa.array(name.texts, pa.string()), pattern=OPERATOR)
+        op_names: list[str | None] = [None] * len(name.texts)
+        if len(name.texts):
+            parsed = matches.field("name").to_pylist()
+            is_match = matches.is_valid().to_pylist()
+            op_names = [text if ok else None for text, ok in zip(parsed, is_match, strict=True)]
+        is_op_name = [text is not None and not TORCH_ANNOTATION.match(text) for text in op_names]
+        is_op = np.array([*is_op_name, False], bool)[name.codes] & is_nested
+        self.ops, self.ranges = rows.where(is_op), rows.where(~is_op)
+        sequences = [int(text) if text else -1 for text in matches.field("seq").to_pylist()]
+        sizes = [text or None for text in matches.field("sizes").to_pylist()]
+        codes = self.ops.names["name"].codes
+        self.ops.columns["sequence"] = np.array([*sequences, -1], np.int64)[codes]
+        self.ops.names["shapes"] = name_column_of(codes, sizes)
+        self.ops.names["name"] = name_column_of(codes, op_names)
+        range_names = [
+            text if op_name is None else op_name
+            for text, op_name in zip(name.texts, op_names, strict=True)
         ]
-        operator = np.array(
-            [text is not None and not MARK_OF_TORCH.match(text) for text in whole] + [False], bool
-        )
-        is_op = operator[name.codes] & self.nested
-        self.ops, self.ranges = self.rows.where(is_op), self.rows.where(~is_op)
-        sequence = [int(one) if one else -1 for one in parts.field("seq").to_pylist()]
-        sizes = [one or None for one in parts.field("sizes").to_pylist()]
-        self.ops.columns["sequence"] = np.array([*sequence, -1], np.int64)[
-            self.ops.names["name"].codes
-        ]
-        self.ops.names["shapes"] = named(self.ops.names["name"].codes, sizes)
-        self.ops.names["name"] = named(self.ops.names["name"].codes, whole)
-        shown = [
-            text if short is None else short for text, short in zip(name.texts, whole, strict=True)
-        ]
-        self.ranges.names["name"] = self.with_domain(named(self.ranges.names["name"].codes, shown))
+        codes = self.ranges.names["name"].codes
+        self.ranges.names["name"] = self.with_domains(name_column_of(codes, range_names))
 
-    def with_domain(self, name: Named) -> Named:
-        """Names as `domain:name`, as Nsight writes them; plain where the domain is the default or
-        has no name.
+    def with_domains(self, name: NameColumn) -> NameColumn:
+        """Return the names of `ranges` as `domain:name`, as Nsight shows them; plain for the
+        default domain and for one without a name.
         """
         if not self.domains:
             return name
         key, domain = process_key(self.ranges.numbers("globalTid")), self.ranges.numbers("domainId")
         rows = np.stack([key, domain, name.codes.astype(np.int64)])
         different, place = np.unique(rows, axis=1, return_inverse=True)
-        said = [
-            (self.domains.get((k, d)), name.texts[c] if c >= 0 else None)
-            for k, d, c in different.T.tolist()
-        ]
-        return named(place.ravel(), [t if d is None or t is None else f"{d}:{t}" for d, t in said])
+        texts: list[str | None] = []
+        for process, number, code in different.T.tolist():
+            domain_name = self.domains.get((process, number))
+            text = name.texts[code] if code >= 0 else None
+            has_both = domain_name is not None and text is not None
+            texts.append(f"{domain_name}:{text}" if has_both else text)
+        return name_column_of(place.ravel(), texts)
 
 
-def ids_of(meaning: dict[int, str], types: Ints, wanted: str) -> NDArray[np.bool_]:
+def has_type(types: Ints, meaning: dict[int, str], wanted: str) -> NDArray[np.bool_]:
+    """Return which events have a type."""
     return np.isin(types, [number for number, label in meaning.items() if label == wanted])
 
 
-def domains(rows: Rows, created: NDArray[np.bool_]) -> dict[tuple[int, int], str]:
-    """Names of domains by process and number."""
-    made, name = rows.where(created), rows.names["name"]
-    keys = zip(
-        process_key(made.numbers("globalTid")).tolist(),
-        made.numbers("domainId").tolist(),
-        strict=True,
-    )
-    texts = (name.texts[code] if code >= 0 else "" for code in made.names["name"].codes.tolist())
-    return {key: text for key, text in zip(keys, texts, strict=True) if text}
+def domain_names(rows: Rows, is_creation: NDArray[np.bool_]) -> dict[tuple[int, int], str]:
+    """Return the names of domains, by process and number, from the events that create them."""
+    created = rows.where(is_creation)
+    processes = process_key(created.numbers("globalTid")).tolist()
+    numbers = created.numbers("domainId").tolist()
+    name = created.names["name"]
+    names = {}
+    for process, number, code in zip(processes, numbers, name.codes.tolist(), strict=True):
+        if code >= 0 and name.texts[code]:
+            names[process, number] = name.texts[code]
+    return names
 
 
-def where_and_when(rows: Rows, process: Ints) -> dict[str, Ints]:
+def row_columns(rows: Rows, process: Ints) -> dict[str, Ints]:
+    """Return the columns that every table of the host has."""
     tid = thread_id(rows.numbers("globalTid"))
     return {"process": process, "tid": tid, "ts": rows.numbers("start"), "dur": rows.numbers("dur")}
 
 
-def around(inner: Rows, outer: Rows) -> Ints:
-    """For each row of `inner` the row of `outer` that holds its start on its thread, the innermost;
-    -1 for none.
+def enclosing_rows(inner: Rows, outer: Rows) -> Ints:
+    """Return for each row of `inner` the innermost row of `outer` that is open on its thread when
+    it starts, -1 for none.
 
-    `inner` may be `outer` itself: then each row's parent.
+    `inner` may be `outer` itself. The result is then the parent of each row.
     """
-    same = inner is outer
-    parts = [outer] if same else [outer, inner]
+    is_same = inner is outer
+    parts = [outer] if is_same else [outer, inner]
     thread, start, dur = (
-        np.concatenate([p.numbers(n) for p in parts]) for n in ("globalTid", "start", "dur")
+        np.concatenate([rows.numbers(name) for rows in parts])
+        for name in ("globalTid", "start", "dur")
     )
-    holds = np.arange(len(start)) < len(outer)
-    found = enclosing(thread, start, start + dur, holds)
-    return found if same else found[len(outer) :]
+    is_outer = np.arange(len(start)) < len(outer)
+    row = enclosing(thread, start, start + dur, is_outer)
+    return row if is_same else row[len(outer) :]
 
 
-def op_table(ops: Rows, who: Identity) -> pd.DataFrame:
-    """Table `ops`, in the order of the rows."""
+def nsys_op_table(ops: Rows, processes: NsysProcesses) -> pd.DataFrame:
+    """Return table `ops`, in the order of the rows."""
     missing = np.full(len(ops), -1, np.int64)
+    not_recorded = name_column_of(missing, []).category()
     return framed(
         "ops",
         {
-            **where_and_when(ops, who.processes(ops.numbers("globalTid"))),
+            **row_columns(ops, processes.codes(ops.numbers("globalTid"))),
             "name": ops.names["name"].category(),
-            "parent": around(ops, ops),
+            "parent": enclosing_rows(ops, ops),
             "sequence": ops.numbers("sequence"),
             "forward_tid": missing,
             "shapes": ops.names["shapes"].category(),
-            **{name: named(missing, []).category() for name in ("dtypes", "strides", "concrete")},
+            **dict.fromkeys(("dtypes", "strides", "concrete"), not_recorded),
         },
     )
 
 
-def range_rows(ranges: Rows, who: Identity) -> pd.DataFrame:
-    """Table `ranges` of the NVTX events that are no operators."""
+def nvtx_range_table(ranges: Rows, processes: NsysProcesses) -> pd.DataFrame:
+    """Return table `ranges` of the NVTX events that are not operators."""
     name = ranges.names["name"]
-    kinds = [
-        "step" if STEP.match(text) else "annotation" if MARK_OF_TORCH.match(text) else "nvtx"
-        for text in name.texts
-    ]
-    of_name = np.where(name.codes >= 0, name.codes, len(kinds))
-    return range_table(ranges, who, named(of_name, [*kinds, "nvtx"]), name)
+    categories = [nvtx_category(text) for text in name.texts]
+    codes = np.where(name.codes >= 0, name.codes, len(categories))
+    return nsys_range_table(ranges, processes, name_column_of(codes, [*categories, "nvtx"]), name)
 
 
-def range_table(rows: Rows, who: Identity, category: Named, name: Named) -> pd.DataFrame:
+def nvtx_category(name: str) -> str:
+    """Return the category of a range: step, annotation (made by torch) or nvtx."""
+    if PROFILER_STEP.match(name):
+        return "step"
+    return "annotation" if TORCH_ANNOTATION.match(name) else "nvtx"
+
+
+def nsys_range_table(
+    rows: Rows, processes: NsysProcesses, category: NameColumn, name: NameColumn
+) -> pd.DataFrame:
+    """Return table `ranges`, in the order of the rows."""
     missing = np.full(len(rows), -1, np.int64)
     return framed(
         "ranges",
         {
-            **where_and_when(rows, who.processes(rows.numbers("globalTid"))),
+            **row_columns(rows, processes.codes(rows.numbers("globalTid"))),
             "category": category.category(),
             "name": name.category(),
             "object": missing,
             "value": missing,
-            **unlabelled(len(rows)),
+            **without_nvtx_values(len(rows)),
         },
     )

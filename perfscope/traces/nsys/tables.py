@@ -1,265 +1,280 @@
-"""What an export of Nsight Systems holds, as the tables of a Trace. See readers/nsys.py."""
+"""Builds the Trace of an export of Nsight Systems."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pandas as pd
 
 from perfscope.errors import UnreadableRun
 from perfscope.traces.masked_trace import masked_manifest, masked_tables
-from perfscope.traces.nsys.database import Database, Rows, opened
+from perfscope.traces.nsys.database import Database, Rows, open_database
 from perfscope.traces.nsys.device_tables import (
-    OnDevice,
-    collective_table,
-    copy_rows,
-    copy_table,
-    kernel_rows,
-    kernel_table,
-    launched,
-    memory_table,
+    GRAPH_TABLE,
+    DeviceRows,
+    launch_of_rows,
+    nsys_collective_table,
+    nsys_copy_table,
+    nsys_kernel_table,
+    nsys_memory_table,
+    read_copy_rows,
+    read_kernel_rows,
 )
+from perfscope.traces.nsys.file_types import REPORT_SUFFIXES, SQLITE_MAGIC
 from perfscope.traces.nsys.host_tables import (
-    launch_table,
-    loader_table,
-    other_ranges,
+    library_and_overhead_ranges,
+    nsys_launch_table,
+    nsys_loader_table,
     runtime_calls,
 )
-from perfscope.traces.nsys.identity import identified
-from perfscope.traces.nsys.nvtx import Nvtx, around, nvtx_events, op_table, range_rows
-from perfscope.traces.nsys.payloads import said_by_nccl
-from perfscope.traces.outliers import FAR_AWAY, lonely, tables_within_reach
-from perfscope.traces.readers.nsys import MAGIC, REPORTS
+from perfscope.traces.nsys.identity import nsys_processes
+from perfscope.traces.nsys.nvtx import (
+    NvtxEvents,
+    enclosing_rows,
+    nsys_op_table,
+    nvtx_range_table,
+    read_nvtx_rows,
+)
+from perfscope.traces.nsys.payloads import nccl_facts
+from perfscope.traces.outliers import OUTLIER_REASON, find_outliers, tables_without_outliers
+from perfscope.traces.reader import WrongFormat
 from perfscope.traces.run.manifest import Manifest, SourceStatus
 from perfscope.traces.schema import TABLES
 from perfscope.traces.span import on_job_time, span
 from perfscope.traces.trace import Trace
+from perfscope.traces.trace_kind import PROFILER_DEPTH, TraceKind
 
-OF_AN_EXPORT = (
+TABLES_OF_EXPORTS: Final = (
     "StringIds",
     "NVTX_EVENTS",
     "CUPTI_ACTIVITY_KIND_KERNEL",
     "CUPTI_ACTIVITY_KIND_RUNTIME",
     "OSRT_API",
 )
-Tables = dict[str, pd.DataFrame]
+LATEST_NS: Final = 1 << 61
+"""The year 2043. A recording that begins later has a damaged time."""
 
 
 def read_export(path: Path) -> Trace:
-    """The Trace of one export: every process in it that used a device is a rank. Raises
-    UnreadableRun.
+    """Return the Trace of one export, in which every process that used a device is a rank.
+
+    Raises UnreadableRun.
     """
-    refuse_what_is_no_export(path)
-    with opened(path) as database:
-        if not any(table in database.tables for table in OF_AN_EXPORT):
+    require_sqlite_export(path)
+    with open_database(path) as database:
+        if not any(table in database.tables for table in TABLES_OF_EXPORTS):
+            raise WrongFormat(f"{path} is an SQLite file, but not an export of Nsight Systems")
+        export = Export(database, path)
+        tables = export.tables()
+        if not any("ts" in table for table in tables.values()):
             raise UnreadableRun(
-                f"{path}: is an SQLite file, but no export of Nsight Systems: it has none of its"
-                " tables"
+                f"{path} contains no events. Record it with `nsys profile --trace=cuda,nvtx`."
             )
-        parts = Parts(database, path)
-        tables = {
-            name: frame
-            for name, frame in parts.tables().items()
-            if frame is not None and len(frame)
-        }
-        if not any("ts" in frame for frame in tables.values()):
-            raise UnreadableRun(
-                f"{path}: the export holds no event; was anything recorded (`nsys profile"
-                " --trace=cuda,nvtx`)?"
-            )
-        tables, parts.far_away = tables_within_reach(tables)
+        tables, export.outlier_count = tables_without_outliers(tables)
         zero_ns = on_job_time(tables)
-        manifest = manifest_of(database, parts, zero_ns)
-    absent = {name: why_absent(name) for name in TABLES if name not in tables}
-    whole = span(tables.values())
+        manifest = nsys_manifest(database, export, zero_ns)
+    absent = {name: WHY_ABSENT.get(name, NO_ROWS) for name in TABLES if name not in tables}
     return Trace(
-        masked_tables(tables), absent, [masked_manifest(manifest)], span_ns=whole, path=path
+        masked_tables(tables),
+        absent,
+        [masked_manifest(manifest)],
+        kind=TraceKind.PROFILER,
+        span_ns=span(tables.values()),
+        path=path,
     )
 
 
-def refuse_what_is_no_export(path: Path) -> None:
-    """Raises UnreadableRun for reports, for what is no SQLite file, and for what cannot be read."""
-    if path.name.endswith(REPORTS):
+def require_sqlite_export(path: Path) -> None:
+    """Raise UnreadableRun for reports, files that are not SQLite, and files that cannot be read."""
+    if path.name.endswith(REPORT_SUFFIXES):
         raise UnreadableRun(
-            f"{path}: is a report in Nsight's own format; export it: nsys export --type sqlite"
-            f" {path.name}"
+            f"{path} is a report in Nsight's own format. Export it with `nsys export --type sqlite"
+            f" {path.name}`."
         )
     try:
         with open(path, "rb") as file:
-            head = file.read(len(MAGIC))
+            head = file.read(len(SQLITE_MAGIC))
     except OSError as error:
-        raise UnreadableRun(f"{path}: {error.strerror}") from error
-    if head != MAGIC:
-        what = "is empty" if not head else "is no SQLite file"
+        raise UnreadableRun(f"cannot read {path}: {error.strerror}") from error
+    if head != SQLITE_MAGIC:
+        what = "is not an SQLite file" if head else "is empty"
         raise UnreadableRun(
-            f"{path}: {what}; export the report again: nsys export --type sqlite REPORT.nsys-rep"
+            f"{path} {what}. Export the report again with `nsys export --type sqlite"
+            " REPORT.nsys-rep`."
         )
 
 
 @dataclass
-class Parts:
-    """What an export holds, read and put into tables; `notes` says what is missing of it."""
+class Export:
+    """The contents of an export."""
 
     database: Database
     path: Path
 
     def __post_init__(self) -> None:
         self.calls = runtime_calls(self.database)
-        self.kernels, self.copies = kernel_rows(self.database), copy_rows(self.database)
-        events = nvtx_events(self.database)
-        rows = (self.calls, self.kernels, self.copies, events)
-        self.nvtx = Nvtx(self.database, events, last_instant(rows))
-        on_host = [self.calls, events, self.database.events("OSRT_API", ("globalTid",))]
-        self.who = identified([self.kernels, self.copies], on_host, self.database, self.path)
-        self.left_out, self.far_away = sum(one.left_out for one in rows), 0
+        self.kernels = read_kernel_rows(self.database)
+        self.copies = read_copy_rows(self.database)
+        nvtx_rows = read_nvtx_rows(self.database)
+        all_rows = (self.calls, self.kernels, self.copies, nvtx_rows)
+        self.nvtx = NvtxEvents(self.database, nvtx_rows, last_instant(all_rows))
+        os_calls = self.database.events("OSRT_API", ("globalTid",))
+        on_device, on_host = (self.kernels, self.copies), (self.calls, nvtx_rows, os_calls)
+        self.processes = nsys_processes(on_device, on_host, self.database, self.path)
+        self.left_out = sum(rows.left_out for rows in all_rows)
+        self.outlier_count = 0
 
-    def tables(self) -> dict[str, pd.DataFrame | None]:
-        """Every table, None for those that have no rows."""
-        who, ops = self.who, self.nvtx.ops
-        said = said_by_nccl(self.calls, self.nvtx.ranges, who)
-        op_of_call, op_rows = around(self.calls, ops), op_table(ops, who)
-        launches = launch_table(self.calls, who, op_of_call)
-        kernels, copies = self.placed(self.kernels), self.placed(self.copies)
-        by_graph = np.append((launches["kind"] == "graph").to_numpy(bool), False)[kernels.launch]
-        collectives = collective_table(kernels, op_rows, op_of_call, said)
-        memory, left_out = memory_table(self.database, who)
-        ranges, more_left_out = other_ranges(self.database, who)
-        self.left_out += left_out + more_left_out
-        used = [(one.process, one.device) for one in (kernels, copies)]
-        return {
-            "processes": who.process_table(),
-            "ranks": who.rank_table(collectives is not None),
-            "threads": who.thread_table(self.database),
-            "devices": who.device_table(self.database, used),
-            "ops": op_rows,
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Return every table that has rows."""
+        processes = self.processes
+        # First, because the payloads of NCCL have the ranks of the processes.
+        facts = nccl_facts(self.calls, self.nvtx.ranges, processes)
+        op_of_call = enclosing_rows(self.calls, self.nvtx.ops)
+        ops = nsys_op_table(self.nvtx.ops, processes)
+        launches = nsys_launch_table(self.calls, processes, op_of_call)
+        kernels, copies = self.device_rows(self.kernels), self.device_rows(self.copies)
+        is_graph_launch = (launches["kind"] == "graph").to_numpy(bool)
+        by_graph_launch = np.append(is_graph_launch, False)[kernels.launch]
+        collectives = nsys_collective_table(kernels, ops, op_of_call, facts)
+        memory, memory_left_out = nsys_memory_table(self.database, processes)
+        other_ranges, ranges_left_out = library_and_overhead_ranges(self.database, processes)
+        self.left_out += memory_left_out + ranges_left_out
+        used_devices = [(kernels.process, kernels.device), (copies.process, copies.device)]
+        tables = {
+            "processes": processes.process_table(),
+            "ranks": processes.rank_table(communicates=collectives is not None),
+            "threads": processes.thread_table(self.database),
+            "devices": processes.device_table(self.database, used_devices),
+            "ops": ops,
             "launches": launches,
-            "kernels": kernel_table(kernels, by_graph),
-            "copies": copy_table(copies, self.database),
+            "kernels": nsys_kernel_table(kernels, by_graph_launch),
+            "copies": nsys_copy_table(copies, self.database),
             "collectives": collectives,
-            "ranges": joined([range_rows(self.nvtx.ranges, who), *ranges]),
-            "loader": loader_table(self.nvtx.ranges, who),
+            "ranges": joined_ranges([nvtx_range_table(self.nvtx.ranges, processes), *other_ranges]),
+            "loader": nsys_loader_table(self.nvtx.ranges, processes),
             "memory": memory,
         }
+        return {name: table for name, table in tables.items() if table is not None and len(table)}
 
-    def placed(self, rows: Rows) -> OnDevice:
-        """Rows of a device with their launches; a row that names no process has that of its
-        launch.
+    def device_rows(self, rows: Rows) -> DeviceRows:
+        """Return rows of a device with their launches. A row without a process has the process of
+        its launch.
         """
-        launch = launched(rows, self.calls)
-        own = rows.numbers("globalPid")
+        launch = launch_of_rows(rows, self.calls)
+        recorded = rows.numbers("globalPid")
         of_launch = np.append(self.calls.numbers("globalTid"), -1)[launch]
-        process = self.who.processes(np.where(own == -1, of_launch, own))
-        return OnDevice(rows, process, self.who.devices(process, rows.numbers("deviceId")), launch)
+        process = self.processes.codes(np.where(recorded == -1, of_launch, recorded))
+        device = self.processes.host_devices(process, rows.numbers("deviceId"))
+        return DeviceRows(rows, process, device, launch)
 
-    def notes(self) -> list[str]:
-        """What is missing or not as it seems."""
-        notes = []
+    def missing_lines(self) -> list[str]:
+        """Return one line for everything that is missing or incomplete."""
+        lines = []
         if self.left_out:
-            notes.append(f"{self.left_out} events left out: they have impossible times")
-        if self.far_away:
-            notes.append(f"{self.far_away} events left out: they {FAR_AWAY}")
-        if self.nvtx.open:
-            notes.append(
-                f"{self.nvtx.open} NVTX ranges were open when the recording ended: they end there"
+            lines.append(f"{self.left_out} events left out: they have impossible times")
+        if self.outlier_count:
+            lines.append(f"{self.outlier_count} events left out: they {OUTLIER_REASON}")
+        if self.nvtx.open_count:
+            lines.append(
+                f"{self.nvtx.open_count} NVTX ranges were open when the recording ended and are cut"
+                " off there"
             )
-        if self.database.has("CUPTI_ACTIVITY_KIND_GRAPH_TRACE", "start") and len(
-            self.database.events("CUPTI_ACTIVITY_KIND_GRAPH_TRACE", ())
-        ):
-            notes.append(
-                "CUDA graphs were recorded whole: their kernels are not told apart, nor"
-                " communication in them (`nsys profile --cuda-graph-trace=node` tells)"
+        has_graphs = self.database.has(GRAPH_TABLE, "start")
+        if has_graphs and len(self.database.events(GRAPH_TABLE, ())):
+            lines.append(
+                "CUDA graphs were recorded as a whole, so their kernels and their communication are"
+                " unknown (record them with `nsys profile --cuda-graph-trace=node`)"
             )
-        return notes
+        return lines
 
 
-def joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    """Several tables `ranges` as one, in the order of time."""
-    some = [frame for frame in frames if len(frame)]
-    if len(some) < 2:
-        return some[0] if some else frames[0]
-    names = ("category", "name")
-    whole = {
-        name: pd.api.types.union_categoricals([frame[name] for frame in some]) for name in names
-    }
-    together = pd.concat([frame.drop(columns=list(names)) for frame in some], ignore_index=True)
+def joined_ranges(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Return several tables `ranges` as one, in the order of time."""
+    with_rows = [table for table in tables if len(table)]
+    if len(with_rows) < 2:
+        return with_rows[0] if with_rows else tables[0]
+    columns = list(with_rows[0].columns)
+    names = ["category", "name"]
+    joined = pd.concat([table.drop(columns=names) for table in with_rows], ignore_index=True)
     for name in names:
-        together[name] = whole[name]
-    return together[list(some[0].columns)].sort_values("ts", kind="stable").reset_index(drop=True)
+        joined[name] = pd.api.types.union_categoricals([table[name] for table in with_rows])
+    return joined[columns].sort_values("ts", kind="stable").reset_index(drop=True)
 
 
-def last_instant(rows: tuple[Rows, ...]) -> int:
-    """The end of the last event. (The recording says its end itself, but an excerpt says that of
-    the whole.)
+def last_instant(all_rows: tuple[Rows, ...]) -> int:
+    """Return the end of the last event, outliers apart.
+
+    The export also contains the end of the recording, but an excerpt contains that of the original.
     """
-    far = lonely([one.numbers("start") for one in rows])
-    near = (
-        rows
-        if far is None
-        else [one.where(~far.holds(one.numbers("start"))) for one in rows if len(one)]
-    )
-    last = [
-        int((one.numbers("start") + np.maximum(one.numbers("dur"), 0)).max())
-        for one in near
-        if len(one)
-    ]
-    return max(last, default=0)
+    outliers = find_outliers([rows.numbers("start") for rows in all_rows])
+    last_ends = []
+    for rows in all_rows:
+        start = rows.numbers("start")
+        end = start + np.maximum(rows.numbers("dur"), 0)
+        if outliers is not None and len(rows):
+            end = end[~outliers.contain(start)]
+        if len(end):
+            last_ends.append(int(end.max()))
+    return max(last_ends, default=0)
 
 
-def manifest_of(database: Database, parts: Parts, zero_ns: int) -> Manifest:
-    """Who was recorded, as far as an export tells. Of the command line only the program: the rest
-    may hold secrets.
+def nsys_manifest(database: Database, export: Export, zero_ns: int) -> Manifest:
+    """Return the manifest of an export, with the few fields that an export contains.
+
+    Only the program of the command line is read: the rest may contain secrets.
     """
-    notes = parts.notes()
-    program = [value for _, value in database.settings("META_DATA_CAPTURE", "PROCESS_0:COMMAND")][
-        :1
-    ]
+    missing = export.missing_lines()
+    programs = database.settings("META_DATA_CAPTURE", "PROCESS_0:COMMAND")
+    status = SourceStatus("nsys", "partial" if missing else "ok", "; ".join(missing) or None)
     return Manifest(
         job_id="",
-        host=parts.who.host,
+        host=export.processes.host,
         boot_id="",
         zero_monotonic_ns=0,
-        zero_realtime_ns=realtime_of(database, zero_ns),
+        zero_realtime_ns=wall_clock_at(database, zero_ns),
         tool_version="",
-        command=program,
+        command=[program for _, program in programs[:1]],
         target_pid=0,
-        depth="trace",
-        sources=[SourceStatus("nsys", "partial" if notes else "ok", "; ".join(notes) or None)],
-        dropped=notes,
+        depth=PROFILER_DEPTH,
+        sources=[status],
+        dropped=missing,
         finished=True,
     )
 
 
-def realtime_of(database: Database, at_ns: int) -> int:
-    """An instant of the recording on the wall clock; 0 where the export does not say when it
-    began.
+def wall_clock_at(database: Database, at_ns: int) -> int:
+    """Return the wall clock at an instant of the recording, 0 where the export does not contain
+    when the recording began.
     """
-    began = database.rows("TARGET_INFO_SESSION_START_TIME", "utcEpochNs", "systemClockNs")
+    starts = database.rows("TARGET_INFO_SESSION_START_TIME", "utcEpochNs", "systemClockNs")
     details = database.rows("ANALYSIS_DETAILS", "startTime")
-    if not began or not isinstance(began[0][0], int):
+    if not starts or not isinstance(starts[0][0], int):
         return 0
-    first = next(
-        (one for one in (began[0][1], details[0][0] if details else None) if isinstance(one, int)),
-        0,
-    )
-    found = int(began[0][0]) + at_ns - first
-    return found if 0 < found < 1 << 61 else 0
+    epoch_ns, system_clock_ns = starts[0]
+    analysis_start_ns = details[0][0] if details else None
+    begin_ns = 0
+    for candidate in (system_clock_ns, analysis_start_ns):
+        if isinstance(candidate, int):
+            begin_ns = candidate
+            break
+    wall_clock_ns = int(epoch_ns) + at_ns - begin_ns
+    return wall_clock_ns if 0 < wall_clock_ns < LATEST_NS else 0
 
 
-def why_absent(name: str) -> str:
-    return WHY.get(name, "the recording holds none")
-
-
-WHY = {
-    "loader": "the recording holds no wait for PyTorch's data loader",
-    "fetches": "Nsight Systems does not see into the loader's workers",
-    "stacks": "call stacks of Nsight Systems are not read",
-    "thread_states": "thread states of Nsight Systems are not read",
-    "counters": "counters of Nsight Systems are not read",
+NO_ROWS: Final = "not in this recording"
+WHY_ABSENT: Final = {
+    "loader": "the recording contains no waits for a PyTorch data loader",
+    "fetches": "Nsight Systems does not record loader workers",
+    "stacks": "perfscope does not read the call stacks of Nsight Systems",
+    "thread_states": "perfscope does not read the thread states of Nsight Systems",
+    "counters": "perfscope does not read the counters of Nsight Systems",
     "memory": "recorded without `--cuda-memory-usage=true`",
-    "kernels": "the recording holds no kernel (`nsys profile --trace=cuda`)",
-    "launches": "the recording holds no CUDA call (`nsys profile --trace=cuda`)",
-    "ops": "the recording holds no operator of PyTorch (`nsys profile --pytorch=autograd-nvtx`)",
-    "ranges": "the recording holds no NVTX range",
-    "collectives": "no kernel communicates",
-    "steps": "derived by the analyzer",
+    "kernels": "the recording contains no kernels (`nsys profile --trace=cuda` records them)",
+    "launches": "the recording contains no CUDA calls (`nsys profile --trace=cuda` records them)",
+    "ops": "the recording contains no PyTorch operators (`nsys profile --pytorch=autograd-nvtx`"
+    " records them)",
+    "ranges": "the recording contains no NVTX ranges",
+    "collectives": "none of the kernels communicates",
+    "steps": "computed by the analyzer",
 }

@@ -1,22 +1,28 @@
-"""Our own run folder."""
+"""Run folders, which perfscope itself records."""
 
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perfscope.traces.reader import Reader
 from perfscope.traces.run.folder import MANIFEST
 
 if TYPE_CHECKING:
     from perfscope.traces.trace import Trace
 
 
-def sniff(path: Path) -> bool:
-    """Return whether this looks like a run folder."""
+def is_run_folder(path: Path) -> bool:
+    """Return whether a path is a folder with a manifest, readable or not."""
     return path.is_dir() and os.path.lexists(path / MANIFEST)
 
 
-def read(path: Path) -> "Trace":
-    """The Trace of a run folder, finished or growing. Raises UnreadableRun."""
+def read_run_folder(path: Path) -> "Trace":
+    """Return the Trace of a run folder, finished or still being written. Raises UnreadableRun."""
     from perfscope.traces.run.tables import read_run
 
     return read_run(path)
+
+
+READER = Reader(
+    name="run", formats="its own run folders", sniff=is_run_folder, read=read_run_folder
+)

@@ -17,8 +17,8 @@ import pandas as pd
 from perfscope.errors import UnreadableRun
 from perfscope.traces.clocks import Clock
 from perfscope.traces.intervals import Ints
+from perfscope.traces.kineto.trace_file import read_trace
 from perfscope.traces.naming import COLLECTIVE_RUNS, MARKS_OF_TORCH
-from perfscope.traces.readers import kineto
 from perfscope.traces.run.cells import is_time, is_wall_time, is_whole
 from perfscope.traces.run.growing import GrowingRun
 from perfscope.traces.run.stored import StoredRun
@@ -121,7 +121,7 @@ def whole(path: Path, written_ns: int) -> Trace:
     """A trace as Kineto's reader has it; remembered, for a run that is looked at again and again
     while it grows.
     """
-    return kineto.read(path)
+    return read_trace(path)
 
 
 def stored(folder: Path, name: object) -> Path | None:

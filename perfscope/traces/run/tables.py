@@ -21,7 +21,8 @@ from perfscope.traces.run.stored import StoredRun
 from perfscope.traces.schema import TABLES
 from perfscope.traces.secret_masking import mask_values
 from perfscope.traces.span import span
-from perfscope.traces.trace import Trace, framed, unlabelled
+from perfscope.traces.trace import Trace, framed, without_nvtx_values
+from perfscope.traces.trace_kind import TraceKind
 
 CATEGORIES = {
     events.FORWARD: "forward",
@@ -95,6 +96,7 @@ def trace_of(run: Run, wanted: Collection[str] = ALL) -> Trace:
         masked_tables(tables),
         mask_values(absent),
         [masked_manifest(run.manifest)],
+        kind=TraceKind.RECORDING,
         span_ns=span(tables.values()),
         torn=run.torn + unreadable,
         clock_residual_ns=clock.residual_ns,
@@ -252,7 +254,7 @@ def ranges(
         "name": name.where(name.notna(), category),
         "object": picked(rows, kind, OBJECT_VALUE),
         "value": picked(rows, kind, NUMBER_VALUE),
-        **unlabelled(len(rows)),
+        **without_nvtx_values(len(rows)),
     }
     said = [nvtx_columns(of_kinds(records, (events.NVTX,)), names), nvtx_columns(*injected)]
     whole = {

@@ -1,7 +1,15 @@
-"""Writers of other tools' formats: each has `NAME`, `SUFFIX` of what it writes ("" for a folder),
-`write(trace, path)`.
+"""The formats that perfscope exports to, one file each. `Writer` in `traces/writer.py` says what a
+file declares.
 """
 
+from typing import Final
+
+from perfscope.traces.writer import Writer
 from perfscope.traces.writers import csv, parquet, perfetto, speedscope
 
-WRITERS = (perfetto, speedscope, parquet, csv)
+WRITERS: Final[tuple[Writer, ...]] = (
+    perfetto.WRITER,
+    speedscope.WRITER,
+    parquet.WRITER,
+    csv.WRITER,
+)

@@ -1,4 +1,6 @@
-"""A folder of CSV files, one a table; units and comments stand in its README.md."""
+"""A folder of CSV files, one per table. Its README.md has the unit and the meaning of each
+column.
+"""
 
 import io
 from pathlib import Path
@@ -7,23 +9,25 @@ from typing import BinaryIO
 import pandas as pd
 
 from perfscope.traces.trace import Trace
+from perfscope.traces.writer import Writer
 from perfscope.traces.written_tables import write_tables
 
-NAME, SUFFIX = "csv", ""
 ROWS_AT_ONCE = 1 << 17
 
 
-def write(trace: Trace, path: Path) -> None:
-    """Writes the folder, in UTF-8."""
-    write_tables(trace, path, ".csv", write_table)
+def write_csv_folder(trace: Trace, path: Path) -> None:
+    """Write the folder, in UTF-8."""
+    write_tables(trace, path, ".csv", write_csv)
 
 
-def write_table(name: str, frame: pd.DataFrame, file: BinaryIO) -> None:
-    """Numbers as they are, names in quotes where needed, a missing one as nothing."""
+def write_csv(name: str, frame: pd.DataFrame, file: BinaryIO) -> None:
+    """Write one table; a missing value is an empty field."""
     text = io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline="")
     for begin in range(0, max(len(frame), 1), ROWS_AT_ONCE):
-        frame.iloc[begin : begin + ROWS_AT_ONCE].to_csv(
-            text, index=False, header=begin == 0, lineterminator="\n"
-        )
+        rows = frame.iloc[begin : begin + ROWS_AT_ONCE]
+        rows.to_csv(text, index=False, header=begin == 0, lineterminator="\n")
     text.flush()
     text.detach()
+
+
+WRITER = Writer(name="csv", suffix="", write=write_csv_folder)

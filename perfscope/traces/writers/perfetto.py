@@ -18,8 +18,8 @@ import pandas as pd
 from perfscope.traces.naming import BYTES_OF
 from perfscope.traces.trace import Trace
 from perfscope.traces.tracks import Layout, Slices, Track, clean, laid_out
+from perfscope.traces.writer import Writer
 
-NAME, SUFFIX = "perfetto", ".perfetto.json.gz"
 ROWS_AT_ONCE = 1 << 15
 FIRST_OF_DEVICES = 1 << 23
 """Numbers of processes that stand for devices: above every pid that Linux gives out."""
@@ -61,7 +61,7 @@ class Event(msgspec.Struct, omit_defaults=True):
     args: dict[str, Any] | None = None
 
 
-def write(trace: Trace, path: Path) -> None:
+def write_perfetto(trace: Trace, path: Path) -> None:
     """Writes one file, packed when its name ends in .gz."""
     with (
         gzip.open(path, "wb", compresslevel=4) if path.name.endswith(".gz") else open(path, "wb")
@@ -424,3 +424,6 @@ def said_of_collective(
         for key, value in said.items()
         if known(value)
     }
+
+
+WRITER = Writer(name="perfetto", suffix=".perfetto.json.gz", write=write_perfetto)

@@ -12,14 +12,14 @@ import numpy as np
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 from perfscope.traces.tracks import Layout, Slices, Track, clean, laid_out
+from perfscope.traces.writer import Writer
 
-NAME, SUFFIX = "speedscope", ".speedscope.json"
 SCHEMA = "https://www.speedscope.app/file-format-schema.json"
 UNIT = "nanoseconds"
 EVENTS_AT_ONCE = 1 << 15
 
 
-def write(trace: Trace, path: Path) -> None:
+def write_speedscope(trace: Trace, path: Path) -> None:
     """Writes one file. The frames stand last, since only then all are known."""
     frames = Frames()
     with open(path, "wb") as file:
@@ -176,3 +176,6 @@ def samples(trace: Trace, frames: Frames) -> Iterator[Any]:
         }
         profile |= {"samples": picked, "weights": weights}
         yield lambda file, profile=profile: file.write(encoded(profile))
+
+
+WRITER = Writer(name="speedscope", suffix=".speedscope.json", write=write_speedscope)

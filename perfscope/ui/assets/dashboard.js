@@ -58,7 +58,7 @@ function openStep(point) { openTimeline(point.x, point.x + point.y / 1000); }
 function openPlace(point) { openTimeline(point.customdata[0], point.customdata[1]); }
 
 function openTimeline(from, to) {
-  const base = location.pathname.match(/^\/run\/[^/]+/) || [document.querySelector('#links a[href^="/run/"]').pathname.replace(/\/[^/]*$/, "")];
+  const base = location.pathname.match(/^.*?\/run\/[^/]+/) || [document.querySelector('#links a[href*="/run/"]').pathname.replace(/\/[^/]*$/, "")];
   history.pushState({}, "", `${base[0]}/timeline#timeline?from=${from}&to=${to}`);
   dispatchEvent(new CustomEvent("_dashprivate_pushstate"));
 }
@@ -72,8 +72,8 @@ function pressed(key) {
   const dialog = document.getElementById("keys");
   if (key === "?") return dialog.showModal();
   if (key === "t") return document.getElementById("switch-theme").click();
-  if (key === "g") return document.querySelector('#links a[href="/"]')?.click();
-  const pages = document.querySelectorAll('#links a[href^="/run/"]');
+  if (key === "g") return document.querySelector(`#links a[href="${document.getElementById("brand").getAttribute("href")}"]`)?.click();
+  const pages = document.querySelectorAll('#links a[href*="/run/"]');
   if (/^[1-9]$/.test(key)) return pages[Number(key) - 1]?.click();
   if (key === "/") document.querySelector("#page input[type=search]")?.focus();
 }

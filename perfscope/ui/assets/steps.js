@@ -1,4 +1,4 @@
-// A step's point is a door too: it opens the timeline there.
+// A click on a step opens the timeline on that step.
 function openStep(point) {
   showInterval(point.x, point.x + point.y / 1000);
   document.getElementById("section-timeline").scrollIntoView();

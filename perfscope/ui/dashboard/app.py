@@ -18,7 +18,7 @@ from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.dashboard.routes import shown
 from perfscope.ui.dashboard.shell import frame
 from perfscope.ui.dashboard.source import Source
-from perfscope.ui.report import asset, colours, embedded, page, style
+from perfscope.ui.html.report import asset, colours, embedded, page, style
 from perfscope.ui.theme import DARK, LIGHT
 from perfscope.ui.timeline import routes as timeline_routes
 from perfscope.ui.timeline.routes import stylesheet
@@ -47,6 +47,8 @@ def create_app(source: Source) -> Dash:
         suppress_callback_exceptions=True,
         enable_mcp=False,
         add_log_handler=False,
+        requests_pathname_prefix=f"{source.access.base_path}/",
+        routes_pathname_prefix="/",
         on_error=told,
     )
     app.enable_dev_tools(debug=False, dev_tools_disable_version_check=True)

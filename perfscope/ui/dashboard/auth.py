@@ -30,10 +30,16 @@ class Access:
     token: str | None = field(
         default_factory=lambda: secrets.token_urlsafe(TOKEN_BYTES), repr=False
     )
+    base_path: str = ""
+    """The path under which a reverse proxy serves it, without a slash at its end."""
 
     def __post_init__(self) -> None:
         if self.token is None:
             refuse_without_token(self.address)
+        if self.token is None and self.base_path:
+            raise UsageError(
+                "behind a proxy the dashboard needs its token. Remove --no-token or --base-path."
+            )
 
     @property
     def cookie(self) -> str:
@@ -73,16 +79,21 @@ class Access:
         it.
         """
         if self.token is not None:
-            response.set_cookie(self.cookie, self.token, path="/", httponly=True, samesite="Strict")
+            response.set_cookie(
+                self.cookie,
+                self.token,
+                path=f"{self.base_path}/",
+                httponly=True,
+                samesite="Strict",
+            )
         return response
 
     def url(self, path: str = "/") -> str:
         """Return the address of a page, with the token where one is needed."""
         unspecified = {"0.0.0.0": "127.0.0.1", "::": "::1"}
         host = in_url(unspecified.get(self.address, self.address))
-        return f"http://{host}:{self.port}{path}" + (
-            f"?{PARAMETER}={self.token}" if self.token is not None else ""
-        )
+        query = f"?{PARAMETER}={self.token}" if self.token is not None else ""
+        return f"http://{host}:{self.port}{self.base_path}{path}{query}"
 
 
 def is_loopback(address: str) -> bool:

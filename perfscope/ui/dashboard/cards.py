@@ -8,8 +8,8 @@ from typing import Any
 from dash import dcc, html
 from dash.development.base_component import Component
 
-from perfscope.ui.blocks.sections import Section
-from perfscope.ui.report import height
+from perfscope.ui.html.report import height
+from perfscope.ui.html.sections import Section
 
 CONFIG: Any = {"displaylogo": False, "displayModeBar": False, "responsive": True}
 

@@ -9,7 +9,7 @@ from dash.exceptions import DependencyException
 
 from perfscope.ui.dashboard import sign_in
 from perfscope.ui.dashboard.auth import PARAMETER, Access, is_loopback, local_place
-from perfscope.ui.report import script_hashes
+from perfscope.ui.html.report import script_hashes
 
 APP_ROUTES = frozenset(("/", "/<path:path>"))
 """The routes at which Dash serves the page that loads the application."""

@@ -34,12 +34,14 @@ class Opened:
 class Library:
     """Everything under `root`, or the one run or trace that `root` is."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, ignored: tuple[str, ...] = ()) -> None:
+        """`ignored`: ids of findings that have no influence on the verdicts."""
         if not root.exists():
             raise UsageError(
                 f"{root} does not exist; name a run folder, a trace or a folder of them"
             )
         self.root = root
+        self.ignored = ignored
         self.lock = threading.Lock()
         self.seen: dict[str, Found] = {}
         self.seen_s = -LOOK_AGAIN_S
@@ -74,7 +76,7 @@ class Library:
             if opened is None:
                 refuse_links(found, self.root)
                 trace = load_all(found.paths)
-                opened = self.keep(Opened(found, trace, diagnose(trace)))
+                opened = self.keep(Opened(found, trace, diagnose(trace, ignored=self.ignored)))
         return opened
 
     def kept(self, found: Found) -> Opened | None:

@@ -14,14 +14,14 @@ from perfscope.analyzer.input.batch_times import batch_times
 from perfscope.analyzer.number_text import plural
 from perfscope.analyzer.run.window_count import windows_taken
 from perfscope.traces.contents import identity
-from perfscope.ui.blocks.overview import changes_and_ranks, verdict_and_budget, who
-from perfscope.ui.blocks.sections import Section, of_host, recent_workers
 from perfscope.ui.dashboard.cards import graphs, plain
 from perfscope.ui.dashboard.components import components
 from perfscope.ui.dashboard.source import Live
 from perfscope.ui.dashboard.watch import TICK_S, WINDOW_NS, Look
 from perfscope.ui.figures.batch_times import beat, beats, depths, moved, queue
-from perfscope.ui.report import block
+from perfscope.ui.html.overview import changes_and_ranks, subject_line, verdict_and_budget
+from perfscope.ui.html.report import block
+from perfscope.ui.html.sections import Section, of_host, recent_workers
 
 PATH = "/live"
 WINDOW = (
@@ -219,7 +219,7 @@ def news(made: Made, seen: dict[str, Any]) -> tuple[Any, ...]:
     look, charts = made.look, [one.id for one in made.sections]
     base = f"/run/{identity(look.trace.path.name)}" if look.trace.path is not None else ""
     fresh = look.diagnosed != seen["diagnosed"] or look.ended is not None
-    people = components(who(look.trace, look.diagnosis), base) if fresh else no_update
+    people = components(subject_line(look.trace, look.diagnosis), base) if fresh else no_update
     answer: Any = (
         components(verdict_and_budget(look.trace, look.diagnosis), base) if fresh else no_update
     )

@@ -66,7 +66,7 @@ def of_run(view: View, name: str, single: bool, live: bool) -> Shown:
 
 def nowhere(source: Source, title: str, words: str) -> Shown:
     single = source.library.single is not None
-    door = ("Overview" if single else "All runs", "/")
+    link = ("Overview" if single else "All runs", "/")
     return Shown(
-        links(None, "-", single, source.live is not None), [notice(title, words, door)], title
+        links(None, "-", single, source.live is not None), [notice(title, words, link)], title
     )

@@ -14,6 +14,7 @@ from perfscope.errors import UsageError
 from perfscope.ui.dashboard.app import create_app
 from perfscope.ui.dashboard.auth import Access
 from perfscope.ui.dashboard.library import Library
+from perfscope.ui.dashboard.reverse_proxy import ReverseProxyPath, normalized_base_path
 from perfscope.ui.dashboard.source import Live, Source
 from perfscope.ui.dashboard.verdicts import Verdicts
 
@@ -61,18 +62,25 @@ class Dashboard:
         live: Live | None = None,
         *,
         with_token: bool = True,
+        base_path: str | None = None,
+        ignored: tuple[str, ...] = (),
     ) -> None:
-        """Raises UsageError where `address` is not loopback and there is no token."""
-        usual = (
-            Access(0, address) if with_token else Access(0, address, None)
-        )  # refused before a port is taken
+        """Raises UsageError where `address` is not loopback and there is no token, and for a
+        `base_path` that is not a path or has no token.
+        """
+        path = normalized_base_path(base_path)
+        access = Access(0, address, base_path=path)
+        if not with_token:
+            access = replace(access, token=None)  # refused before a port is taken
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        self.library, self.verdicts = Library(root), Verdicts()
+        self.library, self.verdicts = Library(root, ignored), Verdicts(ignored)
         self.socket = listening(address, port)
-        self.access = replace(usual, port=self.socket.port)
+        self.access = replace(access, port=self.socket.port)
         self.live = live
         self.app = create_app(Source(self.library, self.verdicts, self.access, live))
-        self.socket.app = self.app.server
+        application = self.app.server
+        host = f"127.0.0.1:{self.access.port}"
+        self.socket.app = ReverseProxyPath(application, path, host) if path else application
         self.thread = threading.Thread(
             target=self.socket.serve_forever, daemon=True, name="dashboard"
         )

@@ -7,9 +7,9 @@ from typing import Any
 from dash import dcc, html
 from dash.development.base_component import Component
 
-from perfscope.ui.blocks.overview import who
 from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.dashboard.view import View
+from perfscope.ui.html.overview import subject_line
 
 KEYS = (
     ("1 to 9", "go to a page"),
@@ -85,14 +85,14 @@ def headline(view: View) -> Component:
         download=f"{view.opened.found.id}.html",
         className="tool",
     )
-    return html.Header([*view.shown(who(view.trace, view.diagnosis)), save])
+    return html.Header([*view.shown(subject_line(view.trace, view.diagnosis)), save])
 
 
-def notice(title: str, words: str, door: tuple[str, str] | None = None) -> Component:
+def notice(title: str, words: str, link: tuple[str, str] | None = None) -> Component:
     """A page that is not there: what and why, and where to go instead."""
     more = (
         []
-        if door is None
-        else [html.P(dcc.Link(door[0], href=door[1], className="button"), className="doors")]
+        if link is None
+        else [html.P(dcc.Link(link[0], href=link[1], className="button"), className="links")]
     )
     return html.Section([html.H1(title), html.P(words), *more], className="card notice")

@@ -1,6 +1,4 @@
-"""The verdicts of a folder's runs, found one after the other in a process of its own, newest first,
-and remembered.
-"""
+"""The verdicts of a folder's runs: computed in a separate process, newest run first, and kept."""
 
 import signal
 import threading
@@ -16,25 +14,25 @@ from perfscope.errors import PerfscopeError
 from perfscope.traces.contents import Found
 from perfscope.traces.load import load_all
 from perfscope.ui.dashboard.library import OUTSIDE
-from perfscope.ui.phrases import subject
+from perfscope.ui.phrases import describe_subject
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What the list of runs tells of one: who was looked at and the answer, or why there is
-    none.
-    """
+    """What the list of runs shows of a run: its program and diagnosis, or why there is none."""
 
     stamp: str
-    who: list[str]
+    subject: list[str]
     diagnosis: Diagnosis | None
     error: str | None = None
 
 
 class Verdicts:
-    """Hands out what is known and sees to the rest; `close` ends the process."""
+    """Returns known diagnoses and starts the missing ones; `close` ends the process."""
 
-    def __init__(self) -> None:
+    def __init__(self, ignored: tuple[str, ...] = ()) -> None:
+        """`ignored`: ids of findings that have no influence on the verdicts."""
+        self.ignored = ignored
         self.lock = threading.Lock()
         self.known: dict[str, Judged] = {}
         self.wanted: list[Found] = []
@@ -42,21 +40,19 @@ class Verdicts:
         self.busy = self.closed = False
 
     def of(self, runs: list[Found]) -> dict[str, Judged]:
-        """What is known of these runs now (of a growing one perhaps as it was a moment ago)."""
+        """Return what is known of these runs now; a growing run may be a moment behind."""
+        refused = {run.id: Judged(run.stamp, [], None, OUTSIDE) for run in runs if run.leads_out}
         with self.lock:
-            refused = {
-                one.id: Judged(one.stamp, [], None, OUTSIDE) for one in runs if one.leads_out
-            }
             known = {**self.known, **refused}
             self.wanted = [
-                one for one in runs if one.id not in known or known[one.id].stamp != one.stamp
+                run for run in runs if run.id not in known or known[run.id].stamp != run.stamp
             ]
-            known = {one.id: known[one.id] for one in runs if one.id in known}
-        self.go_on()
-        return known
+            answers = {run.id: known[run.id] for run in runs if run.id in known}
+        self.start_next()
+        return answers
 
-    def go_on(self) -> None:
-        """Ask for the next one, unless one is being worked on."""
+    def start_next(self) -> None:
+        """Start the next diagnosis, unless one is running."""
         with self.lock:
             if self.busy or self.closed or not self.wanted:
                 return
@@ -64,24 +60,25 @@ class Verdicts:
             self.busy = True
             if self.pool is None:
                 self.pool = ProcessPoolExecutor(1, get_context("spawn"), ignore_interrupts)
-            answer = self.pool.submit(judge, run.paths, run.stamp)
+            answer = self.pool.submit(judge, run.paths, run.stamp, self.ignored)
         answer.add_done_callback(lambda done: self.take(run, done))
 
     def take(self, run: Found, answer: "Future[Judged]") -> None:
-        """Remember an answer; a run that kills the process that reads it costs only its own."""
+        """Keep an answer; a run that crashes the reader process loses only its own answer."""
         if answer.cancelled():
             return
         try:
             judged = answer.result()
         except BrokenProcessPool:
-            judged = Judged(run.stamp, [], None, "reading it ended the process that tried")
+            judged = Judged(run.stamp, [], None, "the process that read it crashed")
             self.pool = None
         with self.lock:
             self.known[run.id] = judged
             self.busy = False
-        self.go_on()
+        self.start_next()
 
     def close(self) -> None:
+        """End the process."""
         with self.lock:
             self.closed = True
             pool, self.pool = self.pool, None
@@ -89,15 +86,15 @@ class Verdicts:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def judge(paths: tuple[Path, ...], stamp: str) -> Judged:
-    """Runs in the other process."""
+def judge(paths: tuple[Path, ...], stamp: str, ignored: tuple[str, ...]) -> Judged:
+    """Read and diagnose a run; this runs in the separate process."""
     try:
         trace = load_all(paths)
-        return Judged(stamp, subject(trace), diagnose(trace))
+        return Judged(stamp, describe_subject(trace), diagnose(trace, ignored=ignored))
     except PerfscopeError as error:
         return Judged(stamp, [], None, str(error))
 
 
 def ignore_interrupts() -> None:
-    """Ctrl-C is for the dashboard, which ends this process itself."""
+    """Ignore Ctrl-C: the dashboard gets it and ends this process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -8,12 +8,12 @@ from urllib.parse import parse_qs
 
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.traces.trace import Trace
-from perfscope.ui.blocks.sections import Section
-from perfscope.ui.blocks.tables import Table, table_card
 from perfscope.ui.dashboard.cards import graphs
 from perfscope.ui.dashboard.components import components
 from perfscope.ui.dashboard.library import Opened
-from perfscope.ui.report import block
+from perfscope.ui.html.report import block
+from perfscope.ui.html.sections import Section
+from perfscope.ui.html.tables import Table, table_card
 
 
 @dataclass(frozen=True)

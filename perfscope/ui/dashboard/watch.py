@@ -45,11 +45,17 @@ class Look:
 class Watch:
     """Life: `start`, then `look` as often as wanted, `close`."""
 
-    def __init__(self, path: Path, alive: Callable[[], bool] = lambda: True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        alive: Callable[[], bool] = lambda: True,
+        ignored: tuple[str, ...] = (),
+    ) -> None:
         """`alive`: does whoever writes the run still live? One that was killed cannot say that it
         ends.
         """
         self.path, self.alive = path, alive
+        self.ignored = ignored
         self.run = GrowingRun(path, WINDOW_NS)
         self.look: Look | None = None
         self.error: str | None = None
@@ -121,7 +127,8 @@ class Watch:
         recent = self.beat(before)
         if before is None or diagnose_too:
             trace = trace_of(self.run)
-            diagnosis, count = diagnose(trace), 1 + (before.diagnosed if before is not None else 0)
+            diagnosis = diagnose(trace, ignored=self.ignored)
+            count = 1 + (before.diagnosed if before is not None else 0)
         else:
             trace, diagnosis, count = before.trace, before.diagnosis, before.diagnosed
         manifest = self.run.manifest

@@ -1,105 +1,131 @@
-"""What to change, by time won: a row a finding with what it costs now, what it wins and why; the
-code to change below it.
-"""
+"""The table of recommended changes, with their cost, predicted speedup and evidence."""
 
-import re
 import textwrap
 from itertools import zip_longest
 
 from rich.text import Text
 
 from perfscope.analyzer.diagnosis import Diagnosis, Finding
-from perfscope.ui.phrases import cost, gain, name_of, reasons, title
+from perfscope.ui.phrases import (
+    capitalized,
+    current_cost,
+    ordered_findings,
+    predicted_speedup,
+    recommended_change,
+)
+from perfscope.ui.terminal.layout import MUTED, TerminalLayout, wrapped
 
-COST_CELLS, GAIN_CELLS, GAP = 13, 16, 2
+MARGIN, GAP = 2, 2
+COST_CELLS, SPEEDUP_CELLS = 14, 21
+CHANGE_SHARE = 0.54
+"""The part of the remaining width that the first column has; the rest is for evidence."""
 NARROW = 92
-MOST_REASONS = 4
-UNIT = re.compile(r"(\d) (%|ms|s|µs|MB|GB|cores?|steps?)(?!\w)")
+"""Below this width the evidence is under the row instead of in a column."""
+HEADS = ("recommended change", "current cost", "predicted speedup", "evidence")
+SNIPPET_STYLE = "cyan"
 
 
-def changes_table(diagnosis: Diagnosis, width: int) -> list[Text]:
-    """No lines without findings. Below 92 columns the reasons stand under the row instead of beside
-    it.
+def changes_table(diagnosis: Diagnosis, layout: TerminalLayout, height: int) -> list[Text]:
+    """Return the table in at most `height` lines; nothing without findings.
+
+    The first change is shown in any case. A later one that does not fit loses its snippet, then
+    its row; the last line counts the rows left out.
     """
-    if not diagnosis.findings:
+    findings = ordered_findings(diagnosis)
+    if not findings:
         return []
-    widths = columns(width)
-    heads = ["what to change", "now costs", "then", *(["because"] if len(widths) == 4 else [])]
-    lines = [Text("  " + joined(heads, widths), style="bright_black")]
-    for number, finding in enumerate(diagnosis.findings, 1):
-        lines += row(number, finding, diagnosis, widths, width)
+    widths = column_widths(layout.width)
+    lines = [Text(" " * MARGIN + joined(HEADS[: len(widths)], widths), style=MUTED)]
+    room = height - 1  # the empty line after the table
+    shown = 0
+    for number, finding in enumerate(findings, 1):
+        row = table_row(number, finding, diagnosis, layout)
+        snippet = snippet_lines(finding, layout)
+        line_for_rest = 0 if number == len(findings) else 1
+        if shown == 0 or len(lines) + len(row) + len(snippet) + line_for_rest <= room:
+            lines += [*row, *snippet]
+        elif len(lines) + len(row) + line_for_rest <= room:
+            lines += row
+        else:
+            break
+        shown += 1
+    if shown < len(findings):
+        left = len(findings) - shown
+        lines.append(Text(f"    and {left} more, --verbose lists all", style=MUTED))
     return [*lines, Text("")]
 
 
-def columns(width: int) -> list[int]:
-    """Cells of: what (with its number), cost, gain, and why where there is room."""
-    left = width - 2 - COST_CELLS - GAIN_CELLS - 2 * GAP
+def column_widths(width: int) -> list[int]:
+    """Return the columns' widths: change with its number, cost, speedup, evidence if it fits."""
+    left = width - MARGIN - COST_CELLS - SPEEDUP_CELLS - 2 * GAP
     if width < NARROW:
-        return [left, COST_CELLS, GAIN_CELLS]
-    what = round((left - GAP) * 0.52)
-    return [what, COST_CELLS, GAIN_CELLS, left - GAP - what]
+        return [left, COST_CELLS, SPEEDUP_CELLS]
+    change = round((left - GAP) * CHANGE_SHARE)
+    return [change, COST_CELLS, SPEEDUP_CELLS, left - GAP - change]
 
 
-def row(
-    number: int, finding: Finding, diagnosis: Diagnosis, widths: list[int], width: int
+def table_row(
+    number: int, finding: Finding, diagnosis: Diagnosis, layout: TerminalLayout
 ) -> list[Text]:
-    """One finding: the cells side by side, then the snippet, the other ways and its name."""
-    why = reasons(finding, diagnosis)[:MOST_REASONS]
+    """Return the lines of one finding, without its snippet."""
+    widths = column_widths(layout.width)
+    number_cells = len(f"{number} ")
     cells = [
-        wrapped(title(finding), widths[0] - 2),
-        [*cost(finding, diagnosis)],
-        gain_cell(finding),
+        wrapped(recommended_change(finding), widths[0] - number_cells),
+        [current_cost(finding, diagnosis)[0]],
+        speedup_cell(finding),
     ]
-    if len(widths) == 4:
-        cells.append([line for one in why for line in wrapped(one, widths[3])])
+    evidence = main_evidence(finding, diagnosis)
+    if len(widths) == len(HEADS):
+        cells.append(wrapped(evidence, widths[-1]))
     lines = []
-    for at, texts in enumerate(zip_longest(*cells, fillvalue="")):
-        lead = f"{number} " if at == 0 else "  "
-        lines.append(Text("  " + joined([lead + texts[0], *texts[1:]], widths)))
-        if at == 0:
-            lines[0].stylize("bold", 0, 2 + widths[0])
-        elif at < len(cells[0]):
-            lines[at].stylize("bold", 0, 2 + widths[0])
-    if len(widths) < 4:
-        lines += [
-            Text(line)
-            for line in wrapped("because: " + "; ".join(why), width, "    ", "    ")
-            if why
-        ]
-    return [
-        *lines,
-        *ways(finding, width),
-        Text(f"    perfscope explain {name_of(finding)}", style="bright_black"),
-    ]
-
-
-def gain_cell(finding: Finding) -> list[str]:
-    likely, span = gain(finding.speedup)
-    return [likely, *([f"({span})"] if span else [])]
-
-
-def ways(finding: Finding, width: int) -> list[Text]:
-    """The code of the first way, then the other ways with theirs."""
-    lines: list[Text] = []
-    for at, action in enumerate(finding.actions):
-        if at:
-            lines += [Text(line) for line in wrapped(action.text, width, "    - ", "      ")]
-        for line in (action.snippet or "").splitlines():
-            shown = textwrap.wrap(line, width - 8, subsequent_indent="    ", break_on_hyphens=False)
-            lines += [Text("        " + piece, style="cyan") for piece in shown]
+    for index, texts in enumerate(zip_longest(*cells, fillvalue="")):
+        lead = f"{number} " if index == 0 else " " * number_cells
+        line = Text(" " * MARGIN + joined((lead + texts[0], *texts[1:]), widths))
+        if index < len(cells[0]):
+            line.stylize("bold", 0, MARGIN + widths[0])
+        lines.append(line)
+    if len(widths) < len(HEADS) and evidence:
+        lines += [Text(line) for line in wrapped(evidence, layout.width, "    ", "    ")]
     return lines
 
 
-def wrapped(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
-    """Lines of at most `width` columns; a number keeps its unit."""
-    held = UNIT.sub("\\1\N{NO-BREAK SPACE}\\2", text)
-    whole = textwrap.wrap(
-        held, width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
-    )
-    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in whole]
+def speedup_cell(finding: Finding) -> list[str]:
+    """Return the predicted speedup and its range, on one line where both fit."""
+    likely, interval = predicted_speedup(finding.speedup)
+    if not interval:
+        return [likely]
+    together = f"{likely} ({interval})"
+    return [together] if len(together) <= SPEEDUP_CELLS else [likely, f"({interval})"]
 
 
-def joined(texts: list[str], widths: list[int]) -> str:
-    """Cells padded to their columns."""
+def main_evidence(finding: Finding, diagnosis: Diagnosis) -> str:
+    """Return the measured fact of the verdict's finding; what another finding claims."""
+    is_in_verdict = finding.key == diagnosis.verdict.finding_key
+    headline_is_shown = capitalized(finding.headline) == recommended_change(finding)
+    if is_in_verdict or headline_is_shown:
+        return finding.evidence[0].text if finding.evidence else ""
+    return finding.headline
+
+
+def snippet_lines(finding: Finding, layout: TerminalLayout) -> list[Text]:
+    """Return the code of the first action."""
+    return code_lines(finding.actions[0].snippet, layout, 6) if finding.actions else []
+
+
+def code_lines(snippet: str | None, layout: TerminalLayout, indent: int) -> list[Text]:
+    """Return code as lines of the screen, indented by `indent` columns."""
+    pieces = [
+        piece
+        for line in (snippet or "").splitlines()
+        for piece in textwrap.wrap(
+            line, layout.width - indent, subsequent_indent="    ", break_on_hyphens=False
+        )
+    ]
+    return [Text(" " * indent + piece, style=SNIPPET_STYLE) for piece in pieces]
+
+
+def joined(texts: tuple[str, ...], widths: list[int]) -> str:
+    """Return the cells of a row, padded to their columns."""
     padded = [text.ljust(cells) for text, cells in zip(texts, widths, strict=True)]
     return (" " * GAP).join(padded).rstrip()

@@ -1,23 +1,39 @@
-"""The diagnosis in a terminal: the sentence first, then where a step goes, what to change, and what
-was not seen.
-"""
+"""The diagnosis in a terminal: at most one screen, or everything with `--verbose`."""
 
-import time
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from rich.text import Text
 
 from perfscope.analyzer.diagnosis import Diagnosis
-from perfscope.ui.phrases import about, bound_by, clock_agreement, missing, overhead
-from perfscope.ui.terminal.budget_bar import budget_bar
-from perfscope.ui.terminal.changes_table import changes_table, wrapped
+from perfscope.ui.phrases import (
+    describe_subject,
+    finding_name,
+    recording_text,
+    verdict_finding,
+    verdict_title,
+)
+from perfscope.ui.terminal.budget_bars import budget_bars
+from perfscope.ui.terminal.changes_table import changes_table
+from perfscope.ui.terminal.coverage_lines import coverage_lines, labeled
+from perfscope.ui.terminal.detail_lines import detail_lines
+from perfscope.ui.terminal.layout import (
+    MUTED,
+    SCREEN_LINES,
+    TerminalLayout,
+    wrapped_lines,
+)
 from perfscope.ui.terminal.output import filtered_console, one_line
 from perfscope.ui.terminal.rank_bars import rank_bars
 
 if TYPE_CHECKING:
     from perfscope.traces.trace import Trace
 
-WIDEST, NARROWEST, IN_A_PIPE = 120, 60, 100
+WIDEST, NARROWEST, WIDTH_IN_A_PIPE = 120, 60, 100
+UNLIMITED = 10_000
+VERDICT_STYLES = {"healthy": "bold green", "unknown": "bold"}
+PROBLEM_STYLE = "bold yellow"
+"""Named colors follow the terminal's theme, so that the headline is readable on light and dark."""
 
 
 def show(
@@ -25,104 +41,91 @@ def show(
     trace: "Trace | None",
     stream: TextIO,
     *,
+    verbose: bool = False,
     most_lines: int | None = None,
-    who: list[str] | None = None,
+    subject: list[str] | None = None,
 ) -> None:
-    """Print it: with colour on a terminal, the same words without elsewhere and under NO_COLOR.
+    """Print the diagnosis, in color on a terminal; the words are the same without colors.
 
-    `most_lines` cuts the end off, so that the top stays in sight where the view is refreshed in
-    place; `who` was looked at, where there is no trace to tell it from.
+    `most_lines` truncates the view where it is refreshed in place. `subject` describes the
+    recorded program where there is no trace to read it from.
     """
     console = filtered_console(stream, soft_wrap=True)
-    width = max(NARROWEST, min(console.width, WIDEST)) if stream.isatty() else IN_A_PIPE
-    colour = console.color_system is not None and not console.no_color
-    shown = lines(diagnosis, trace, width, colour, who)
-    if most_lines is not None and len(shown) > most_lines:
-        shown = [
-            *shown[: most_lines - 1],
-            Text("  ... the rest does not fit here", style="bright_black"),
-        ]
-    for line in shown:
-        console.print(harmless(line))
+    terminal_width = max(NARROWEST, min(console.width, WIDEST))
+    layout = TerminalLayout(
+        width=terminal_width if stream.isatty() else WIDTH_IN_A_PIPE,
+        height=SCREEN_LINES if most_lines is None else min(most_lines, SCREEN_LINES),
+        in_color=console.color_system is not None and not console.no_color,
+        verbose=verbose,
+    )
+    lines = diagnosis_lines(diagnosis, trace, layout, subject)
+    if most_lines is not None and len(lines) > most_lines:
+        truncated = Text("  … (truncated to fit the terminal)", style=MUTED)
+        lines = [*lines[: most_lines - 1], truncated]
+    for line in lines:
+        console.print(without_controls(line))
 
 
-def harmless(line: Text) -> Text:
-    """Return the line as `one_line` cleans it, its styles kept. Cleaned before it is laid out, it
-    keeps its width.
+def without_controls(line: Text) -> Text:
+    """Return the line as `one_line` cleans it, with its styles.
+
+    It is cleaned before it is laid out, so that it keeps its width.
     """
     line.plain = one_line(line.plain)
     return line
 
 
-def lines(
+def diagnosis_lines(
     diagnosis: Diagnosis,
     trace: "Trace | None",
-    width: int,
-    colour: bool,
-    who: list[str] | None = None,
+    layout: TerminalLayout,
+    subject: list[str] | None = None,
 ) -> list[Text]:
-    """The whole view, one Text a line, none wider than `width` (but for what cannot be broken, such
-    as a path).
-    """
-    return [
-        *headline(diagnosis, about(diagnosis, trace) if who is None else who, width),
-        *budget_bar(diagnosis, width, colour),
-        *rank_bars(diagnosis, colour),
-        *changes_table(diagnosis, width),
-        *limits(diagnosis, trace, width),
-        *way_on(diagnosis),
+    """Return the whole view; no line is wider than the layout, except for paths and commands."""
+    subject = describe_subject(trace) if subject is None else subject
+    top = [
+        *subject_lines(diagnosis, subject, layout),
+        *verdict_lines(diagnosis, layout),
+        *budget_bars(diagnosis, layout),
+        *rank_bars(diagnosis, layout),
     ]
+    bottom = [*coverage_lines(diagnosis, trace, layout), *next_step_lines(diagnosis)]
+    if layout.verbose:
+        changes = changes_table(diagnosis, layout, UNLIMITED)
+        return [*top, *changes, *detail_lines(diagnosis, layout), *bottom]
+    room = layout.height - len(top) - len(bottom)
+    return [*top, *changes_table(diagnosis, layout, room), *bottom]
 
 
-def headline(diagnosis: Diagnosis, who: list[str], width: int) -> list[Text]:
-    """Who was looked at, and the verdict: its first sentence stands out."""
+def subject_lines(diagnosis: Diagnosis, subject: list[str], layout: TerminalLayout) -> list[Text]:
+    """Return what was recorded: the program and its speed, then the machine."""
+    recorded = ", ".join(recording_text(diagnosis))
+    if not subject:
+        return [*wrapped_lines(recorded, layout, style=MUTED), Text("")]
+    name, *machine = subject
+    lines = wrapped_lines(f"{name}: {recorded}", layout, style=MUTED)
+    return [*lines, *wrapped_lines(", ".join(machine), layout, style=MUTED), Text("")]
+
+
+def verdict_lines(diagnosis: Diagnosis, layout: TerminalLayout) -> list[Text]:
+    """Return the headline of the verdict, then its explanation and its caveat."""
     verdict = diagnosis.verdict
-    rest = " ".join(filter(None, [verdict.explanation, verdict.caveat]))
-    # Named colours: they follow the terminal's own theme, so that the sentence reads on light and
-    # on dark.
-    style = {"healthy": "bold green", "unknown": "bold"}.get(diagnosis.verdict.id, "bold yellow")
-    sure = f"{bound_by(diagnosis)}; sure: {diagnosis.verdict.confidence:.2f}"
-    return [
-        *(Text(line, style="bright_black") for line in wrapped(", ".join(who), width)),
-        Text(""),
-        *(Text(line, style=style) for line in wrapped(verdict.headline, width)),
-        *(Text(line) for line in wrapped(rest, width)),
-        Text(sure, style="bright_black"),
-        Text(""),
-    ]
+    style = VERDICT_STYLES.get(verdict.id, PROBLEM_STYLE)
+    text = " ".join(filter(None, [verdict.explanation, verdict.caveat]))
+    headline = wrapped_lines(verdict_title(diagnosis), layout, style=style)
+    return [*headline, *wrapped_lines(text, layout), Text("")]
 
 
-def limits(diagnosis: Diagnosis, trace: "Trace | None", width: int) -> list[Text]:
-    """What was looked for and not there, what was not measured and why, what looking cost."""
-    found: list[str] = []
-    if diagnosis.clear:
-        found += wrapped(
-            "looked for and not there: " + ", ".join(diagnosis.clear), width, "  ", "    "
-        )
-    for what, why in missing(diagnosis):
-        found += wrapped(f"not measured: {what} ({why})", width, "  ", "    ")
-    agreement = clock_agreement(diagnosis)
-    if agreement is not None:
-        found += wrapped(f"clocks: {agreement}", width, "  ", "    ")
-    cost = overhead(diagnosis)
-    if cost is not None:
-        found.append(f"  overhead: {cost}{detached(trace)}")
-    return [Text(line) for line in [*found, ""]]
-
-
-def detached(trace: "Trace | None") -> str:
-    """Return when the recording ended, once it has."""
-    if trace is None or not trace.manifest.finished:
-        return ""
-    at = time.localtime((trace.manifest.zero_realtime_ns + trace.span_ns[1]) / 1e9)
-    return f"; detached at {time.strftime('%H:%M:%S', at)}, all patches removed"
-
-
-def way_on(diagnosis: Diagnosis) -> list[Text]:
-    """Where the run is kept, and what to ask next."""
+def next_step_lines(diagnosis: Diagnosis) -> list[Text]:
+    """Return where the run is stored, and the commands to continue with."""
     if diagnosis.run is None:
         return []
+    commands = [f"perfscope ui {diagnosis.run}"]
+    finding = verdict_finding(diagnosis)
+    if finding is not None:
+        commands.append(f"perfscope explain {finding_name(finding)}")
+    place = "trace" if Path(diagnosis.run).is_file() else "run folder"
     return [
-        Text(f"  run   {diagnosis.run}"),
-        Text(f"  next  perfscope report {diagnosis.run} -o report.html"),
+        *labeled(place, [diagnosis.run]),
+        *labeled("next", commands),
     ]

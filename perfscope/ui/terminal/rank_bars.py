@@ -1,64 +1,53 @@
-"""The budgets of a job's ranks, one line each, the one that the verdict is about marked."""
+"""The time budgets of a job's ranks, one line each; the rank of the verdict is marked."""
 
 from rich.text import Text
 
 from perfscope.analyzer.categories import CATEGORY
-from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, RankBudget
-from perfscope.analyzer.number_text import percent
-from perfscope.ui.phrases import label
-from perfscope.ui.terminal.budget_bar import SMALLEST_SHARE, shared_out
-from perfscope.ui.theme import DARK
+from perfscope.analyzer.diagnosis import Diagnosis, ProcessBudget
+from perfscope.ui.phrases import largest_parts, named_parts, rank_name
+from perfscope.ui.terminal.budget_bars import cells_by_share
+from perfscope.ui.terminal.layout import MUTED, TerminalLayout, fill
 
 BAR_CELLS = 24
-MOST_RANKS = 16
-MOST_NAMED = 2
+SHORTEST_NAME = 8
+MOST_RANKS, MOST_RANKS_VERBOSE = 6, 64
 
 
-def rank_bars(diagnosis: Diagnosis, colour: bool) -> list[Text]:
-    """No lines for a job of one rank; beyond 16 ranks the number of those left out."""
-    ranks = diagnosis.per_rank
+def rank_bars(diagnosis: Diagnosis, layout: TerminalLayout) -> list[Text]:
+    """Return a line per rank, and the number of the ranks left out; nothing for a single rank."""
+    ranks = diagnosis.per_process
     if len(ranks) < 2:
         return []
-    lines = [line(one, diagnosis, colour) for one in ranks[:MOST_RANKS]]
-    if len(ranks) > MOST_RANKS:
-        lines.append(
-            Text(
-                f"  and {len(ranks) - MOST_RANKS} more ranks: --json has them all",
-                style="bright_black",
-            )
-        )
-    note = "  > the rank that the verdict is about"
-    note += "; they ran one after the other: ranks only number them" if diagnosis.in_a_row else ""
-    return [*lines, Text(note, style="bright_black"), Text("")]
+    shown = ranks[: MOST_RANKS_VERBOSE if layout.verbose else MOST_RANKS]
+    marked = next((each for each in ranks if is_marked(each, diagnosis)), None)
+    if marked is not None and marked not in shown:
+        shown = [*shown[:-1], marked]
+    lines = [rank_line(each, diagnosis, layout) for each in shown]
+    note = "  > the rank of the verdict"
+    if diagnosis.sequential_processes:
+        note += "; the processes ran one after the other, ranks only number them"
+    if len(ranks) > len(shown):
+        where = "--json has" if layout.verbose else "--verbose lists"
+        note += f"; {len(ranks) - len(shown)} more ranks, {where} them"
+    return [*lines, Text(note, style=MUTED), Text("")]
 
 
-def line(one: RankBudget, diagnosis: Diagnosis, colour: bool) -> Text:
-    """Its bar, and its largest parts in words."""
-    parts = largest_first(one.time_budget)
-    name = named(one)
-    wide = max(8, *(len(named(each)) + 1 for each in diagnosis.per_rank))
-    shown = Text(f"{'>' if one.rank == diagnosis.budget_rank else ' '} {name:{wide}}")
+def is_marked(budget: ProcessBudget, diagnosis: Diagnosis) -> bool:
+    """Return whether this is the rank of the verdict."""
+    return budget.rank == diagnosis.budget_rank
+
+
+def rank_line(budget: ProcessBudget, diagnosis: Diagnosis, layout: TerminalLayout) -> Text:
+    """Return the name of a rank, its bar, and its largest parts in words."""
+    names = [rank_name(each, diagnosis) for each in diagnosis.per_process]
+    name_cells = max(SHORTEST_NAME, *(len(name) + 1 for name in names))
+    mark = ">" if is_marked(budget, diagnosis) else " "
+    line = Text(f"{mark} {rank_name(budget, diagnosis):{name_cells}}")
+    parts = largest_parts(budget.time_budget)
     if not parts:
-        return shown.append("nothing was measured")
-    for part, cells in zip(parts, shared_out(parts, BAR_CELLS), strict=True):
-        wait = CATEGORY[part.category].is_wait
-        if colour:
-            fill = DARK.category[part.category]
-            shown.append(("╱" if wait else " ") * cells, style=f"#7a4d16 on {fill}")
-        else:
-            shown.append(("▒" if wait else "█") * cells)
-    words = ", ".join(
-        f"{label(part.category)} {percent(part.share)}" for part in parts[:MOST_NAMED]
-    )
-    return shown.append(f"  {words}")
-
-
-def named(one: RankBudget) -> str:
-    """`rank 3`, with its host where the job has several."""
-    return f"rank {one.rank}" + (f" {one.host}" if one.host else "")
-
-
-def largest_first(budget: list[BudgetEntry]) -> list[BudgetEntry]:
-    return sorted(
-        (part for part in budget if part.share >= SMALLEST_SHARE), key=lambda part: -part.share
-    )
+        return line.append("nothing was measured")
+    cells = cells_by_share([part.share for part in parts], BAR_CELLS)
+    for part, size in zip(parts, cells, strict=True):
+        is_wait = CATEGORY[part.category].is_wait
+        line.append_text(fill(part.category, size, layout, is_wait=is_wait))
+    return line.append(f"  {named_parts(budget.time_budget)}")

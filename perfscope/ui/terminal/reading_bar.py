@@ -17,7 +17,7 @@ LINE_EVERY_S = 5.0
 
 
 class ReadingBar:
-    """Called as `traces.reading.Heard`."""
+    """Called as `traces.reading_options.ProgressCallback`."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream

@@ -11,7 +11,7 @@ from rich.text import Text
 from perfscope.analyzer.live_status import DEVICE_WORDS, PROCESS_WORDS, device_word, process_word
 from perfscope.analyzer.number_text import digits, megabytes, percent
 from perfscope.traces.glance import DeviceGlance, Glances, ProcessGlance
-from perfscope.ui.terminal.diagnosis_view import harmless
+from perfscope.ui.terminal.diagnosis_view import without_controls
 
 ILL = (
     "lost",
@@ -68,7 +68,7 @@ def devices(rows: list[DeviceGlance]) -> Table:
         limit = f" of {digits(one.power_limit_w)}" if one.power_limit_w > 0 else ""
         table.add_row(
             str(one.device),
-            harmless(Text(one.name)),
+            without_controls(Text(one.name)),
             verdict(word),
             known(one.kernel_time_share, percent),
             known(one.sm_active, percent),
@@ -103,7 +103,7 @@ def processes(rows: list[ProcessGlance], of: list[DeviceGlance]) -> Table:
         )
         table.add_row(
             str(one.pid),
-            harmless(Text(one.name)),
+            without_controls(Text(one.name)),
             verdict(process_word(one, of)),
             UNKNOWN if one.rank is None else str(one.rank),
             ",".join(str(device) for device in one.devices) or UNKNOWN,

@@ -20,7 +20,7 @@ from perfscope.analyzer.timeline.search import Hits
 from perfscope.analyzer.timeline.selection import BY
 from perfscope.analyzer.timeline.track import Lanes
 from perfscope.ui.marks import mark_of
-from perfscope.ui.phrases import name_of
+from perfscope.ui.phrases import finding_name
 from perfscope.ui.theme import texture
 
 VERSION = 1
@@ -82,7 +82,7 @@ def marks(diagnosis: Diagnosis) -> list[dict[str, Any]]:
         {
             "from": one.start_ns,
             "to": one.end_ns,
-            "id": name_of(finding),
+            "id": finding_name(finding),
             "text": one.text,
             "colour": mark_of(finding.id),
         }

@@ -11,7 +11,7 @@ import pytest
 
 from perfscope.analyzer.diagnose import diagnose
 from perfscope.traces.load import load
-from perfscope.ui.phrases import missing
+from perfscope.ui.coverage import not_measured
 from tests.agent.nvtx.building import compiled, need_library
 from tests.running import perfscope
 
@@ -107,7 +107,9 @@ def test_what_was_dropped_is_told_in_manifest_and_diagnosis(tmp_path: Path) -> N
     assert len(found) == 128
     told = diagnose(load(tmp_path / "run"))
     assert told.dropped == ["72 NVTX ranges dropped: too many at once"]
-    assert [why for _, why in missing(told) if "NVTX" in why] == [f"partial: {told.dropped[0]}"]
+    assert [why for _, why in not_measured(told) if "NVTX" in why] == [
+        f"partial: {told.dropped[0]}"
+    ]
 
 
 def test_another_tools_library_is_left_in_its_place(tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ def test_a_wrapper_does_not_count_what_it_calls_twice() -> None:
         {**{n: made.table(n) for n in ("processes", "devices", "launches", "kernels")}, "ops": ops},
         {},
         list(made.manifests),
+        kind=made.kind,
         span_ns=made.span_ns,
     ).fact(roofline_table)
     assert rows["name"].tolist() == ["aten::mm"]
@@ -180,6 +181,7 @@ def test_kernels_share_what_their_operator_costs_by_their_time() -> None:
         {**tables, "launches": launches.assign(op=[0, 0, 2])},
         {},
         list(made.manifests),
+        kind=made.kind,
         span_ns=made.span_ns,
     )
     rows = shared.fact(kernel_roofline).set_index("name")

@@ -8,9 +8,10 @@ import pytest
 
 from perfscope.analyzer.budget.host_gaps import host_gaps
 from perfscope.analyzer.budget.trace_case import NO_ACCELERATOR, NO_KERNELS, WANTS_TRACE
+from perfscope.analyzer.check_findings import NOT_IN_TRACES, outcome
 from perfscope.analyzer.communication import exposed_communication, small_collectives
-from perfscope.analyzer.diagnose import NOT_IN_TRACES, diagnose, outcome
-from perfscope.analyzer.diagnosis import Clear, Finding, NotApplicable
+from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnosis import Clear, Finding, NotChecked
 from perfscope.analyzer.findings import FINDINGS
 from perfscope.analyzer.host import checkpoint_stall, host_sync, launch_bound, profiler_overhead
 from perfscope.analyzer.input import input_bound
@@ -46,7 +47,7 @@ def found(module: ModuleType, trace: Trace) -> Finding:
 
 def reason(module: ModuleType, trace: Trace) -> str:
     result = outcome(module.RULE, trace, LIMITS)
-    assert isinstance(result, NotApplicable), result
+    assert isinstance(result, NotChecked), result
     return result.reason
 
 
@@ -276,7 +277,7 @@ def test_what_a_profilers_trace_cannot_show_is_not_called_clear() -> None:
         *("shared-gpu", "wrong-gpu", "numa-mismatch", "link-errors", "device-lost"),
     }
     assert silent == of_the_host | of_counters
-    lacking = {one.id: one.reason for one in diagnose(trace).not_applicable}
+    lacking = {one.id: one.reason for one in diagnose(trace).not_checked}
     assert {name for name, why in lacking.items() if why == NOT_IN_TRACES} == silent
     assert "stacks" in reason(checkpoint_stall, trace)
 

@@ -66,15 +66,15 @@ def train(out: str) -> None:
 @contextmanager
 def ours() -> Iterator[None]:
     """A session switched on and off as the probe does it."""
-    doors = torch_profiler_api.doors(torch, False)
-    doors.take_doors()
-    doors.start()
+    profiler = torch_profiler_api.profiler_api(torch, False)
+    profiler.take_functions()
+    profiler.start()
     yield
-    doors.stop_recording()
-    assert quiesce.no_thread_inside(10) and doors.claim()
+    profiler.stop_recording()
+    assert quiesce.no_thread_inside(10) and profiler.claim()
     file = os.memfd_create("trace")
-    doors.save(doors.end(), file)
-    doors.tidy()
+    profiler.save(profiler.end(), file)
+    profiler.restore_process()
     os.close(file)
 
 

@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 
 from perfscope.traces import nesting
 from perfscope.traces.kineto.columns import Coded
-from perfscope.traces.kineto.compiled_part import compiled_part, is_there
-from perfscope.traces.kineto.layout import Part
-from perfscope.traces.kineto.part import python_part
+from perfscope.traces.kineto.compiled_parser import is_available, parse_compiled
+from perfscope.traces.kineto.layout import ParsedPiece
+from perfscope.traces.kineto.piece_parser import parse_in_python
 from perfscope.traces.kineto.pieces import Pieces
-from perfscope.traces.kineto.text import Text
+from perfscope.traces.kineto.text import TraceText
 from tests.traces.kineto.events import ODD_PIECES, event, kernel, launch
 from tests.traces.kineto.recorded import WHERE, each_recorded
 
-pytestmark = pytest.mark.skipif(not is_there(), reason="installed without a compiler")
+pytestmark = pytest.mark.skipif(not is_available(), reason="installed without a compiler")
 
 
-def plain(part: Part) -> Any:
+def plain(part: ParsedPiece) -> Any:
     """A part as something that can be compared."""
     columns = {
         group: {
@@ -41,10 +41,10 @@ def same_or_refused(piece: bytes) -> bool:
     """Asserts that both ways agree where the compiled one does not refuse; says whether it did
     not.
     """
-    compiled = compiled_part(piece)
+    compiled = parse_compiled(piece)
     if compiled is None:
         return False
-    assert plain(compiled) == plain(python_part(piece))
+    assert plain(compiled) == plain(parse_in_python(piece))
     return True
 
 
@@ -70,7 +70,7 @@ def test_it_does_not_refuse_what_writers_write() -> None:
 @each_recorded()
 def test_recorded_traces_and_what_becomes_of_them_with_bytes_changed(path: Any) -> None:
     chance = random.Random(path.name)
-    for piece in list(Pieces(Text(path)))[:2]:
+    for piece in list(Pieces(TraceText(path)))[:2]:
         assert same_or_refused(bytes(piece))
         short = bytearray(piece[: 20_000 + chance.randrange(20_000)])
         for _ in range(20):
@@ -131,7 +131,7 @@ def test_any_time(us: Any) -> None:
 
 
 def test_columns_are_int64_and_int32() -> None:
-    part = compiled_part(json.dumps(kernel()).encode())
+    part = parse_compiled(json.dumps(kernel()).encode())
     assert part is not None
     assert {
         column.dtype for column in part.groups["kernels"].values() if isinstance(column, np.ndarray)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from perfscope.traces.kineto import compiled_part
+from perfscope.traces.kineto import compiled_parser
 from tests.traces.kineto.golden.tables import GOLDEN, tables
 
 
@@ -13,5 +13,5 @@ def test_the_tables_are_the_golden_ones() -> None:
 
 
 def test_so_they_are_without_the_compiled_reader(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled_part, "compiled_reader", None)
+    monkeypatch.setattr(compiled_parser, "compiled_reader", None)
     assert tables() == json.loads(GOLDEN.read_text())

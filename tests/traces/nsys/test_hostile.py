@@ -52,7 +52,7 @@ def told(path: Path) -> str:
         ("report.nsys-rep", b"anything", "nsys export --type sqlite report.nsys-rep"),
         ("report.qdrep", b"", "nsys export --type sqlite report.qdrep"),
         ("empty.sqlite", b"", "is empty"),
-        ("picture.sqlite", b"\x89PNG\r\n\x1a\n" + bytes(100), "is no SQLite file"),
+        ("picture.sqlite", b"\x89PNG\r\n\x1a\n" + bytes(100), "is not an SQLite file"),
         (
             "noise.sqlite",
             b"SQLite format 3\x00" + bytes(range(256)) * 40,
@@ -69,11 +69,13 @@ def test_what_is_no_export_is_refused(tmp_path: Path, name: str, content: bytes,
 def test_another_programs_database_is_refused(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
         connection.execute("CREATE TABLE rocpd_api (start INTEGER, end INTEGER)")
-    assert "no export of Nsight Systems" in told(tmp_path / "other.db")
+    assert "not an export of Nsight Systems" in told(tmp_path / "other.db")
 
 
 def test_an_export_without_events_is_refused(tmp_path: Path) -> None:
-    assert "holds no event" in told(export(tmp_path / "none.sqlite", CUPTI_ACTIVITY_KIND_KERNEL=[]))
+    assert "none.sqlite contains no events" in told(
+        export(tmp_path / "none.sqlite", CUPTI_ACTIVITY_KIND_KERNEL=[])
+    )
 
 
 def test_a_folder_of_that_name_is_refused(tmp_path: Path) -> None:
@@ -165,7 +167,8 @@ def test_a_lone_time_of_another_age_does_not_stretch_the_recording(tmp_path: Pat
     )
     assert trace.span_ns == (0, 3995 - 9)
     assert (
-        trace.manifest.dropped[0] == "2 events left out: they lie more than an hour from all others"
+        trace.manifest.dropped[0]
+        == "2 events left out: they are more than an hour away from all others"
     )
     kernels_read = trace.table("kernels")
     assert (

@@ -285,7 +285,7 @@ def test_operators_and_ranges_of_nvtx(tmp_path: Path) -> None:
     assert rows(trace, "collectives", "kind") == [["all_to_all"]]
     assert rows(trace, "loader", "ts", "dur", "kind", "workers") == [[831, 2, "next", -1]]
     assert trace.manifest.dropped == [
-        "1 NVTX ranges were open when the recording ended: they end there"
+        "1 NVTX ranges were open when the recording ended and are cut off there"
     ]
 
 

@@ -36,7 +36,7 @@ SAME = {
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("perfetto") / "odd.json.gz"
-    perfetto.write(odd_trace(), path)
+    perfetto.write_perfetto(odd_trace(), path)
     return path
 
 
@@ -109,5 +109,5 @@ def compare(before: Trace, after: Trace) -> None:
 @pytest.mark.parametrize("name", RECORDED)
 def test_recorded_traces_come_back_the_same(tmp_path: Path, name: str) -> None:
     before = load(SHARED / name)
-    perfetto.write(before, tmp_path / "again.json.gz")
+    perfetto.write_perfetto(before, tmp_path / "again.json.gz")
     compare(before, load(tmp_path / "again.json.gz"))

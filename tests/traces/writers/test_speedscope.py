@@ -82,7 +82,7 @@ FORMAT = {
 
 
 def written(trace: Trace, path: Path) -> dict[str, Any]:
-    speedscope.write(trace, path)
+    speedscope.write_speedscope(trace, path)
     found: dict[str, Any] = json.loads(path.read_bytes())
     return found
 

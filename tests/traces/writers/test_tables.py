@@ -15,7 +15,7 @@ from tests.traces.writers.traces import odd_trace, same
 
 def test_parquet_comes_back_the_same(tmp_path: Path) -> None:
     trace = odd_trace()
-    parquet.write(trace, tmp_path / "out")
+    parquet.write_parquet_folder(trace, tmp_path / "out")
     names = {name for name in TABLES if trace.table(name) is not None}
     assert {path.stem for path in (tmp_path / "out").glob("*.parquet")} == names
     for name in names:
@@ -25,7 +25,7 @@ def test_parquet_comes_back_the_same(tmp_path: Path) -> None:
 
 
 def test_parquet_says_units(tmp_path: Path) -> None:
-    parquet.write(odd_trace(), tmp_path / "out")
+    parquet.write_parquet_folder(odd_trace(), tmp_path / "out")
     schema = pq.read_schema(tmp_path / "out/kernels.parquet")
     assert schema.field("dur").metadata == {b"unit": b"ns", b"comment": b"duration"}
     assert str(schema.field("ts").type) == "int64" and "dictionary" in str(
@@ -35,7 +35,7 @@ def test_parquet_says_units(tmp_path: Path) -> None:
 
 def test_csv_comes_back_the_same(tmp_path: Path) -> None:
     trace = odd_trace()
-    csv_writer.write(trace, tmp_path / "out")
+    csv_writer.write_csv_folder(trace, tmp_path / "out")
     for name in TABLES:
         frame = trace.table(name)
         if frame is None:
@@ -52,7 +52,7 @@ def test_csv_comes_back_the_same(tmp_path: Path) -> None:
 def test_the_readme_says_what_is_there_and_what_is_not(
     tmp_path: Path, writer: object, suffix: str
 ) -> None:
-    writer.write(odd_trace(), tmp_path / "out")  # type: ignore[attr-defined]
+    writer.WRITER.write(odd_trace(), tmp_path / "out")  # type: ignore[attr-defined]
     text = (tmp_path / "out/README.md").read_text("utf-8")
     assert f"## kernels{suffix}: 3 rows" in text and "| dur | int64 | ns | duration |" in text
     assert "1700000000000000001 ns of Unix time" in text

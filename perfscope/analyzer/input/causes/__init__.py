@@ -1,6 +1,4 @@
-"""The causes of `input-bound`, most specific evidence first: the first that applies is the
-cause.
-"""
+"""The causes of `input-bound`, most specific first: the first that applies is the cause."""
 
 from types import ModuleType
 

@@ -1,50 +1,70 @@
-"""Putting samples together (collate_fn) takes at least half of making a batch."""
+"""Putting samples together (collate_fn) takes at least half of the time to load a batch."""
 
+from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.closed_forms import After
-from perfscope.analyzer.diagnosis import Action
 from perfscope.analyzer.input.loader_case import (
-    Case,
+    LoaderCase,
     Remedy,
-    beside,
     core_evidence,
     fetch_evidence,
-    supply,
+    predict_with_supply,
+    supply_time,
     wait_evidence,
 )
 from perfscope.analyzer.number_text import ms, percent
 
 CAUSE = "collate-bound"
+PART_SAVED = 0.75
+"""The part of the collate time that goes in the pessimistic case."""
+
+PREALLOCATE = Advice(
+    "preallocate-batch",
+    "allocate the batch once and fill it instead of growing or concatenating; pad to the longest"
+    " sample of the batch",
+    "collate-dominates",
+    "`collate_fn` takes at least half of a fetch.",
+)
+GROUP_SAMPLES = Advice(
+    "group-or-vectorize-samples",
+    "group samples of similar length (a bucketing sampler), or collate with vectorized NumPy or"
+    " torch calls",
+    "collate-dominates",
+    "`collate_fn` takes at least half of a fetch.",
+)
+ADVICE = (PREALLOCATE, GROUP_SAMPLES)
 
 
-def applies(case: Case) -> bool:
-    """Is collate half of the fetch or more?"""
+def applies(case: LoaderCase) -> bool:
+    """Return whether collating takes half of the fetch or more."""
     fetch = case.pipeline.fetch
     return fetch is not None and fetch.collate >= case.limits.explains * fetch.wall
 
 
-def remedy(case: Case) -> Remedy:
-    """The same workers without the collate time."""
-    line, fetch = case.pipeline, case.fetch
-    saved = line.needed(fetch.cpu * fetch.collate / max(fetch.wall, 1.0))
-    workers = max(line.workers, 1)
-    best = beside(case, supply(case, workers, fetch.wall - fetch.collate), saved)
-    half = beside(case, supply(case, workers, fetch.wall - 0.75 * fetch.collate), 0.75 * saved)
+def remedy(case: LoaderCase) -> Remedy:
+    """Return the prediction for the same workers without the collate time."""
+    pipeline, fetch = case.pipeline, case.fetch
+    workers = max(pipeline.workers, 1)
+    saved_cpu = pipeline.needed(fetch.cpu * fetch.collate / max(fetch.wall, 1.0))
+    without = supply_time(case, workers, fetch.wall - fetch.collate)
+    partly = supply_time(case, workers, fetch.wall - PART_SAVED * fetch.collate)
+    best = predict_with_supply(case, without, saved_cpu)
+    part = predict_with_supply(case, partly, PART_SAVED * saved_cpu)
+    share = percent(fetch.collate / fetch.wall)
+    dominates = fetch.collate >= case.limits.explains * fetch.wall
+    evidence = f"collate {ms(fetch.collate)} of {ms(fetch.wall)} per batch"
     return Remedy(
-        after=After(max(half.likely, best.slow), best.likely, best.fast),
+        after=After(max(part.likely, best.slow), best.likely, best.fast),
         text=(
-            f"`collate_fn` takes {percent(fetch.collate / fetch.wall)} of the time of a batch"
+            f"`collate_fn` takes {share} of the time of a batch"
             f" ({ms(fetch.collate)} of {ms(fetch.wall)}); loading the samples is fast."
         ),
         actions=[
-            Action(
-                "allocate the batch once and fill it instead of growing or concatenating; pad to"
-                " the longest sample of the batch",
-                "out = torch.empty(len(samples), *shape); torch.stack(samples, out=out)",
+            *PREALLOCATE.given(
+                dominates,
+                evidence,
+                snippet="out = torch.empty(len(samples), *shape); torch.stack(samples, out=out)",
             ),
-            Action(
-                "group samples of similar length (a bucketing sampler), or collate with vectorized"
-                " NumPy or torch calls"
-            ),
+            *GROUP_SAMPLES.given(dominates, evidence),
         ],
         evidence=[wait_evidence(case), *fetch_evidence(case), *core_evidence(case)],
     )

@@ -1,138 +1,189 @@
-"""Making batches is the CPU's work and the usable cores are full: more workers would only wait for
-each other.
-"""
+"""Loading batches is CPU work and the usable cores are full: more workers would wait for cores."""
 
 import math
 
+from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.closed_forms import After
 from perfscope.analyzer.diagnosis import Action
 from perfscope.analyzer.input.loader_case import (
-    Case,
+    LoaderCase,
     Remedy,
-    alone,
-    by_others,
+    consumer_after_saving,
     core_evidence,
     cores_full,
     cores_text,
     fetch_evidence,
     gain_of_workers,
     is_cpu_work,
-    keeps_up,
-    left_to_itself,
-    relieved,
+    other_jobs_text,
+    own_cpu_time,
+    uninterrupted_factor,
     wait_evidence,
-    warm,
+    warm_factor,
+    workers_keep_up,
 )
 from perfscope.analyzer.number_text import ms, plural
 
 CAUSE = "decode-bound"
-# Pessimistically only this part of the work goes (decoded at a reduced size, not kept decoded).
 LEAST_SAVED = 0.5
+"""The part of the CPU work that goes in the pessimistic case: decoded at a reduced size, not kept
+decoded.
+"""
+
+INDEX_BATCHES = Advice(
+    "index-whole-batches",
+    "index the whole batch at once instead of one sample at a time",
+    "batches-are-light",
+    "A batch needs less than 1 ms of CPU time: it holds no decoding.",
+)
+GETITEMS = Advice(
+    "define-getitems",
+    "or give the dataset `__getitems__(indices)`, which the loader calls once per batch"
+    " (torch >= 2.0)",
+    "batches-are-light",
+    "A batch needs less than 1 ms of CPU time: it holds no decoding.",
+)
+KEEP_ON_DEVICE = Advice(
+    "keep-dataset-on-device",
+    "or keep the data on the device, if it fits, and index it there",
+    "batches-are-light",
+    "A batch needs less than 1 ms of CPU time: it holds no decoding.",
+)
+DECODE_LESS = Advice(
+    "decode-at-training-size",
+    "decode less: store the data at training size, or decode at reduced size (JPEG draft mode)",
+    "loading-is-cpu-work",
+    "Most of a fetch is CPU time or a wait for a core.",
+)
+CACHE_DECODED = Advice(
+    "cache-decoded-samples",
+    "decode once: keep decoded samples in a cache (memory map, uint8 tensors), augment from there",
+    "loading-is-cpu-work",
+    "Most of a fetch is CPU time or a wait for a core.",
+)
+MOVE_DECODING = Advice(
+    "move-decoding",
+    "move decoding to idle hardware: decode on the GPU (nvJPEG, DALI), or run on more cores",
+    "loading-is-cpu-work",
+    "Most of a fetch is CPU time or a wait for a core.",
+)
+ADVICE = (INDEX_BATCHES, GETITEMS, KEEP_ON_DEVICE, DECODE_LESS, CACHE_DECODED, MOVE_DECODING)
 
 
-def applies(case: Case) -> bool:
-    """CPU work, and the cores are full (or no number of workers would gain anything)."""
+def applies(case: LoaderCase) -> bool:
+    """Return whether loading is CPU work on full cores, or no number of workers gains anything."""
     if case.pipeline.fetch is None or not is_cpu_work(case):
         return False
     return cores_full(case) or gain_of_workers(case) < case.limits.workers_gain
 
 
-def cores_needed(case: Case) -> int | None:
-    """Cores with which loading would keep up with the consumer: CPU-seconds per step over the
-    consumer's time.
-    """
+def cores_needed(case: LoaderCase) -> int | None:
+    """Return the cores on which loading keeps up with the consumer, None where that is unknown."""
     if case.machine.cpu is None:
         return None
     return math.ceil(case.machine.cpu / max(case.pipeline.consumer, 1.0))
 
 
-def remedy(case: Case) -> Remedy:
-    """Loading that costs nothing: the consumer alone, which then no longer shares its cores."""
-    line, fetch = case.pipeline, case.fetch
-    saved = line.needed(fetch.cpu) * max(case.ranks, 1)
-    own = min(max(alone(case), case.machine.floor(saved)), line.consumer)
-    spared = own * (1.0 - left_to_itself(case, case.limits.interrupted))
-    likely = (max(relieved(case, saved), own) - spared) * warm(case, case.limits.warmer)
-    fast = (
-        own
-        * left_to_itself(case, case.limits.most_interrupted)
-        * warm(case, case.limits.most_warmer)
-    )
-    need = cores_needed(case)
-    have = case.load.usable_cores
-    more = (
-        f"{plural(need, 'core')} would be needed to keep up"
-        if need is not None and have and need > have
-        else None
-    )
-    where = "the training process" if line.workers == 0 else plural(line.workers, "worker")
-    light = fetch.cpu < case.limits.light_batch_ns
-    doing = "put batches together" if light else "decode"
-    able = (
-        f"could {doing} fast enough, but training still waits"
-        if keeps_up(line, case.limits)
-        else f"cannot {doing} fast enough"
-    )
-    text = f"{where[0].upper()}{where[1:]} {able}: a batch needs {ms(fetch.cpu)} of CPU time."
+def remedy(case: LoaderCase) -> Remedy:
+    """Return the prediction for loading that costs nothing: the consumer no longer shares cores."""
+    pipeline, fetch = case.pipeline, case.fetch
+    needed, cores = cores_needed(case), case.load.usable_cores
+    short_of_cores = needed is not None and bool(cores) and needed > (cores or 0.0)
+    where = "the training process" if pipeline.workers == 0 else plural(pipeline.workers, "worker")
+    light = is_light(case)
+    work = "put batches together" if light else "decode"
+    if workers_keep_up(pipeline, case.limits):
+        ability = f"could {work} fast enough, but training still waits"
+    else:
+        ability = f"cannot {work} fast enough"
+    cpu = ms(fetch.cpu)
+    text = f"{where[0].upper()}{where[1:]} {ability}: a batch needs {cpu} of CPU time."
+    if needed is not None and short_of_cores:
+        text += f" {plural(needed, 'core')} would be needed to keep up."
+    if light:
+        actions = index_batches(case)
+    else:
+        actions = decode_less(case, needed if short_of_cores else None)
     return Remedy(
-        after=After(at_worst(case), likely, fast),
-        text=text if more is None else f"{text} {more}.",
+        after=step_after(case),
+        text=text,
         caveat=why_no_workers(case, light),
-        actions=by_the_batch() if light else decode_less(need if more is not None else None),
+        actions=actions,
         evidence=[wait_evidence(case), *fetch_evidence(case), *core_evidence(case)],
     )
 
 
-def why_no_workers(case: Case, light: bool) -> str:
-    """Why more workers are no way out."""
+def is_light(case: LoaderCase) -> bool:
+    """Return whether a batch needs so little CPU time that nothing is decoded in it."""
+    return case.fetch.cpu < case.limits.light_batch_ns
+
+
+def step_after(case: LoaderCase) -> After:
+    """Return the step time when loading needs no CPU, pessimistically half of what it needs."""
+    pipeline, limits = case.pipeline, case.limits
+    saved_cpu = pipeline.needed(case.fetch.cpu) * max(case.ranks, 1)
+    own = min(max(own_cpu_time(case), case.machine.floor(saved_cpu)), pipeline.consumer)
+    shortened = own * (1.0 - uninterrupted_factor(case, limits.interrupted))
+    relieved = max(consumer_after_saving(case, saved_cpu), own)
+    likely = (relieved - shortened) * warm_factor(case, limits.warmer)
+    fastest = own * uninterrupted_factor(case, limits.most_interrupted)
+    fast = fastest * warm_factor(case, limits.most_warmer)
+    return After(slow_step(case), likely, fast)
+
+
+def slow_step(case: LoaderCase) -> float:
+    """Return the step time when a part of the work goes and the cores are as full as before."""
+    saved_cpu = LEAST_SAVED * case.pipeline.needed(case.fetch.cpu) * max(case.ranks, 1)
+    consumer = consumer_after_saving(case, saved_cpu)
+    return min(max(consumer, case.machine.share_floor(saved_cpu)), case.pipeline.step)
+
+
+def why_no_workers(case: LoaderCase, light: bool) -> str:
+    """Return why more workers do not help."""
     if light and not cores_full(case):
         return "Workers would not help: receiving a batch from one would take about as long."
-    others = by_others(case)
+    others = other_jobs_text(case)
     gains = bool(others) and gain_of_workers(case) >= case.limits.workers_gain
     effect = "would only take cores from them" if gains else "would not help"
     return f"More workers {effect}: {cores_text(case)}{others}."
 
 
-def at_worst(case: Case) -> float:
-    """The step when only a part of the work goes: the consumer relieved of as much, and cores that
-    are still as full.
-    """
-    saved = LEAST_SAVED * case.pipeline.needed(case.fetch.cpu) * max(case.ranks, 1)
-    return min(max(relieved(case, saved), case.machine.share_floor(saved)), case.pipeline.step)
-
-
-def by_the_batch() -> list[Action]:
-    """For batches that are cheap to make but for one Python call a sample."""
+def index_batches(case: LoaderCase) -> list[Action]:
+    """Return the actions for batches that are cheap except for one Python call per sample."""
+    light, evidence = is_light(case), f"{ms(case.fetch.cpu)} of CPU time per batch"
+    snippet = (
+        "DataLoader(data, sampler=BatchSampler(RandomSampler(data), batch_size, True),"
+        " batch_size=None)"
+    )
     return [
-        Action(
-            "index the whole batch at once instead of one sample at a time",
-            "DataLoader(data, sampler=BatchSampler(RandomSampler(data), batch_size, True),"
-            " batch_size=None)",
-        ),
-        Action(
-            "or give the dataset `__getitems__(indices)`, which the loader calls once per batch"
-            " (torch >= 2.0)"
-        ),
-        Action("or keep the data on the device, if it fits, and index it there"),
+        *INDEX_BATCHES.given(light, evidence, snippet=snippet),
+        *GETITEMS.given(light, evidence),
+        *KEEP_ON_DEVICE.given(light, evidence),
     ]
 
 
-def decode_less(need: int | None) -> list[Action]:
-    """For batches with real work in them; `need`: cores with which loading would keep up, where
-    that is more than there are.
+def decode_less(case: LoaderCase, cores: int | None) -> list[Action]:
+    """Return the actions for batches with real work in them.
+
+    `cores` is the number on which loading keeps up, where that is more than there are.
     """
+    fetch, decodes = case.fetch, is_cpu_work(case) and not is_light(case)
+    evidence = (
+        f"{ms(fetch.cpu)} of CPU time and {ms(fetch.run_delay)} of waiting for a core in a fetch"
+        f" of {ms(fetch.wall)}"
+    )
+    more = plural(cores, "core") if cores is not None else "more cores"
     return [
-        Action(
-            "decode less: store the data at training size, or decode at reduced size (JPEG draft"
-            " mode)",
-            "image.draft('RGB', (256, 256))  # PIL, before the first pixel is read",
+        *DECODE_LESS.given(
+            decodes,
+            evidence,
+            snippet="image.draft('RGB', (256, 256))  # PIL, before the first pixel is read",
         ),
-        Action(
-            "decode once: keep decoded samples in a cache (memory map, uint8 tensors), augment from"
-            " there"
-        ),
-        Action(
-            "move decoding to idle hardware: decode on the GPU (nvJPEG, DALI), or run on "
-            + (plural(need, "core") if need is not None else "more cores")
+        *CACHE_DECODED.given(decodes, evidence),
+        *MOVE_DECODING.given(
+            decodes,
+            evidence,
+            text="move decoding to idle hardware: decode on the GPU (nvJPEG, DALI), or run on "
+            + more,
         ),
     ]

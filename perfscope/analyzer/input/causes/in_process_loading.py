@@ -1,68 +1,73 @@
-"""The training process makes its batches itself (num_workers=0), so that loading and training take
-turns.
-"""
+"""The training process loads its batches itself (num_workers=0): loading and training alternate."""
 
+from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.closed_forms import After
-from perfscope.analyzer.diagnosis import Action
 from perfscope.analyzer.input.loader_case import (
-    Case,
+    LoaderCase,
     Remedy,
-    by_others,
     cores_text,
     fetch_evidence,
     gain_of_workers,
     is_cpu_work,
+    other_jobs_text,
+    predict_with_workers,
     recommended_workers,
     wait_evidence,
-    with_workers,
+    workers_help,
 )
 from perfscope.analyzer.number_text import ms, plural
 
 CAUSE = "in-process-loading"
+WORKERS_FOR_UNSEEN_FETCHES = 2
+
+USE_WORKERS = Advice(
+    "use-loader-workers",
+    "use loader workers instead of none",
+    "workers-can-run",
+    "Fetches need little CPU, or the cores have room for workers that make a step 15 % faster;"
+    " without recorded fetches: the job may use at least 2 cores.",
+)
+ADVICE = (USE_WORKERS,)
 
 
-def applies(case: Case) -> bool:
-    """No workers, and workers would help (on a single full core they would not: then decoding is
-    the cause).
+def applies(case: LoaderCase) -> bool:
+    """Return whether there are no workers and workers would help.
+
+    On a single full core they would not: then decoding is the cause.
     """
-    line = case.pipeline
-    if line.workers != 0:
+    pipeline = case.pipeline
+    if pipeline.workers != 0:
         return False
-    return (
-        line.fetch is None
-        or not is_cpu_work(case)
-        or gain_of_workers(case) >= case.limits.workers_gain
-    )
+    if pipeline.fetch is None or not is_cpu_work(case):
+        return True
+    return gain_of_workers(case) >= case.limits.workers_gain
 
 
-def remedy(case: Case) -> Remedy:
-    """The same loader with workers: the slower of consumer and workers."""
-    line = case.pipeline
-    if line.fetch is None:  # the loader was seen only from the consumer's side
-        wanted = 2
-        after = After(
-            line.step,
-            max(line.consumer, line.input_wait / wanted),
-            max(line.consumer, case.machine.floor()),
-        )
+def remedy(case: LoaderCase) -> Remedy:
+    """Return the prediction for the same loader with workers."""
+    pipeline = case.pipeline
+    if pipeline.fetch is None:
+        wanted = WORKERS_FOR_UNSEEN_FETCHES
+        likely = max(pipeline.consumer, pipeline.input_wait / wanted)
+        fast = max(pipeline.consumer, case.machine.floor())
+        after = After(pipeline.step, likely, fast)
         evidence = [wait_evidence(case)]
     else:
         wanted = recommended_workers(case)
-        after = with_workers(case, wanted)
+        after = predict_with_workers(case, wanted)
         evidence = [wait_evidence(case), *fetch_evidence(case)]
+    cores = f"{cores_text(case).capitalize()}{other_jobs_text(case)}"
     return Remedy(
         after=after,
         text=(
             "Batches are loaded in the training process, which stalls training for"
-            f" {ms(line.input_wait)} of each {ms(line.step)} step."
-            f" {cores_text(case).capitalize()}{by_others(case)}; {plural(wanted, 'worker')} would"
-            " load batches while training computes."
+            f" {ms(pipeline.input_wait)} of each {ms(pipeline.step)} step."
+            f" {cores}; {plural(wanted, 'worker')} would load batches while training computes."
         ),
-        actions=[
-            Action(
-                f"use {plural(wanted, 'loader worker')} instead of none",
-                f"DataLoader(..., num_workers={wanted}, persistent_workers=True)",
-            )
-        ],
+        actions=USE_WORKERS.given(
+            *workers_help(case),
+            text=f"use {plural(wanted, 'loader worker')} instead of none",
+            snippet=f"DataLoader(..., num_workers={wanted}, persistent_workers=True)",
+        ),
         evidence=evidence,
     )

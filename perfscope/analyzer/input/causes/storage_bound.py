@@ -1,64 +1,77 @@
-"""Workers wait for storage: there is evidence of I/O (reads from a device, page faults, threads
-blocked in file reads).
-"""
+"""Workers wait for storage: reads from a device, page faults, threads blocked in file reads."""
 
-from perfscope.analyzer.diagnosis import Action, Evidence
+from perfscope.analyzer.advice import Advice
+from perfscope.analyzer.diagnosis import Evidence
 from perfscope.analyzer.input.loader_case import (
-    Case,
+    LoaderCase,
     Remedy,
-    beside,
+    delay_by_kernel,
     fetch_evidence,
-    io_bound,
-    kernels_part,
-    supply,
+    predict_with_supply,
+    supply_time,
     wait_evidence,
+    waits_for_storage,
 )
 from perfscope.analyzer.number_text import megabytes, ms, percent
 
 CAUSE = "storage-bound"
 
+COPY_TO_LOCAL_DISK = Advice(
+    "copy-dataset-to-fast-storage",
+    "copy the dataset to local disk or memory before training, or keep decoded samples in a cache",
+    "fetches-wait-for-storage",
+    "At least 30 % of a fetch is a wait for storage.",
+)
+READ_LARGE_PIECES = Advice(
+    "read-large-pieces",
+    "read in large pieces: pack small files into shards (tar, Parquet, LMDB) and read them in"
+    " order, and issue more reads in parallel",
+    "fetches-wait-for-storage",
+    "At least 30 % of a fetch is a wait for storage.",
+)
+ADVICE = (COPY_TO_LOCAL_DISK, READ_LARGE_PIECES)
 
-def applies(case: Case) -> bool:
-    """Evidence of I/O, and it is a good part of a fetch."""
-    return case.pipeline.fetch is not None and io_bound(case)
+
+def applies(case: LoaderCase) -> bool:
+    """Return whether there is evidence of I/O that takes a good part of a fetch."""
+    return case.pipeline.fetch is not None and waits_for_storage(case)
 
 
-def remedy(case: Case) -> Remedy:
-    """The same pipeline with the data in memory (or storage that answers at once)."""
-    line, fetch = case.pipeline, case.fetch
-    supplied = supply(case, max(line.workers, 1), fetch.wall - fetch.io)
-    after = beside(
-        case, supplied, freed=kernels_part(case)
-    )  # what the kernel does for these reads goes with them
-    evidence = [wait_evidence(case), *fetch_evidence(case)]
-    if fetch.read_bytes > 0:
-        each = fetch.read_bytes
-        rate = each * line.batches / max(line.step, 1.0) * 1e9
-        evidence.append(
-            Evidence(
-                f"{megabytes(each)} read from disk per batch, {megabytes(rate)}/s in total",
-                round(rate / 1e6, 3),
-                "MB/s",
-            )
-        )
+def remedy(case: LoaderCase) -> Remedy:
+    """Return the prediction for the same loader with the data in memory.
+
+    The work that the kernel does for these reads goes as well.
+    """
+    pipeline, fetch = case.pipeline, case.fetch
+    supplied = supply_time(case, max(pipeline.workers, 1), fetch.wall - fetch.io)
+    waits = waits_for_storage(case)
+    evidence = f"{ms(fetch.io)} of a fetch of {ms(fetch.wall)} is a wait for storage"
+    workers = max(2 * pipeline.workers, 2)
     return Remedy(
-        after=after,
+        after=predict_with_supply(case, supplied, freed=delay_by_kernel(case)),
         text=(
             f"Each batch waits {ms(fetch.io)} for storage ({percent(fetch.io / fetch.wall)} of its"
-            f" {ms(fetch.wall)}), so training waits {ms(line.input_wait)} of each {ms(line.step)}"
-            " step."
+            f" {ms(fetch.wall)}), so training waits {ms(pipeline.input_wait)} of each"
+            f" {ms(pipeline.step)} step."
         ),
         caveat="Faster decoding would not help.",
         actions=[
-            Action(
-                "copy the dataset to local disk or memory before training, or keep decoded samples"
-                " in a cache"
-            ),
-            Action(
-                "read in large pieces: pack small files into shards (tar, Parquet, LMDB) and read"
-                " them in order, and issue more reads in parallel",
-                f"DataLoader(..., num_workers={max(2 * line.workers, 2)}, prefetch_factor=4)",
+            *COPY_TO_LOCAL_DISK.given(waits, evidence),
+            *READ_LARGE_PIECES.given(
+                waits,
+                evidence,
+                snippet=f"DataLoader(..., num_workers={workers}, prefetch_factor=4)",
             ),
         ],
-        evidence=evidence,
+        evidence=[wait_evidence(case), *fetch_evidence(case), *read_evidence(case)],
     )
+
+
+def read_evidence(case: LoaderCase) -> list[Evidence]:
+    """Return the bytes read from disk per batch and per second, where any were read."""
+    pipeline, size = case.pipeline, case.fetch.read_bytes
+    if size <= 0:
+        return []
+    rate = size * pipeline.batches / max(pipeline.step, 1.0) * 1e9
+    text = f"{megabytes(size)} read from disk per batch, {megabytes(rate)}/s in total"
+    return [Evidence(text, round(rate / 1e6, 3), "MB/s")]

@@ -1,134 +1,164 @@
-"""Batches lie ready, but taking one over takes long: large tensors are pickled, copied or pinned,
-or making one takes less.
+"""Batches are ready, but receiving one takes long: large tensors are pickled, copied or pinned.
+
+Also where the training process would load a batch in less time than it takes to receive it.
 """
 
+from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.closed_forms import After
-from perfscope.analyzer.diagnosis import Action, Evidence
+from perfscope.analyzer.diagnosis import Evidence
 from perfscope.analyzer.input.loader_case import (
-    Case,
+    LoaderCase,
     Remedy,
     avoidable_wait,
     core_evidence,
     cores_full,
     fetch_evidence,
-    handed_over,
-    in_process,
     is_cpu_work,
-    keeps_up,
-    needless,
-    supply,
-    unavoidable,
-    undelayed,
+    receive_time,
+    step_without_workers,
+    supply_time,
+    unavoidable_wait,
+    undelayed_consumer,
     wait_evidence,
+    workers_are_needless,
+    workers_keep_up,
 )
 from perfscope.analyzer.number_text import ms
 
 CAUSE = "transfer-bound"
 
+SEND_LESS = Advice(
+    "send-smaller-batches",
+    "send less: keep images as uint8 and convert to float in the training process (on the device)",
+    "receiving-dominates",
+    "At least half of the avoidable input wait is the receiving of a batch that is ready.",
+)
+RETURN_TENSORS = Advice(
+    "return-tensors",
+    "return torch tensors from the dataset, not numpy arrays or Python lists: tensors travel"
+    " through shared memory, everything else is pickled through a pipe",
+    "receiving-dominates",
+    "At least half of the avoidable input wait is the receiving of a batch that is ready.",
+)
+LOAD_IN_PROCESS = Advice(
+    "load-without-workers",
+    "load the batches in the training process: they are cheap",
+    "faster-without-workers",
+    "The predicted step without workers is at least 15 % faster than the measured one.",
+)
+LARGER_BATCHES = Advice(
+    "fewer-larger-batches",
+    "or use fewer and larger batches",
+    "faster-without-workers",
+    "The predicted step without workers is at least 15 % faster than the measured one.",
+)
+ADVICE = (SEND_LESS, RETURN_TENSORS, LOAD_IN_PROCESS, LARGER_BATCHES)
 
-def applies(case: Case) -> bool:
-    """At least half of the avoidable waiting began with a batch ready (or is CPU work of receiving
-    it).
 
-    Where workers fill the cores a finished batch waits for a core before it is sent: then, unless
-    they are far ahead, only CPU time counts.
+def applies(case: LoaderCase) -> bool:
+    """Return whether at least half of the avoidable waiting is for batches that are ready.
+
+    Where workers fill the cores, a finished batch waits for a core before it is sent: then only the
+    CPU time of receiving counts, unless the workers keep up easily.
     """
-    line = case.pipeline
-    if sooner_made(case):
+    pipeline, limits = case.pipeline, case.limits
+    if faster_without_workers(case):
         return True
-    crowded = (
-        line.fetch is not None
-        and is_cpu_work(case)
-        and cores_full(case)
-        and not keeps_up(line, case.limits)
-    )
-    cost = (line.received if crowded else handed_over(line)) - unavoidable(line, case.limits)
-    return line.workers > 0 and cost >= case.limits.explains * avoidable_wait(line, case.limits)
+    cost = receive_cost(case) - unavoidable_wait(pipeline, limits)
+    return pipeline.workers > 0 and cost >= limits.explains * avoidable_wait(pipeline, limits)
 
 
-def sooner_made(case: Case) -> bool:
-    """Would the loop be clearly faster without its workers, and no slower than with less to take
-    over from them?
-    """
-    line = case.pipeline
-    return (
-        needless(line, case.limits)
-        and in_process(line) < line.step - avoidable_wait(line, case.limits) + 1.0
-    )
+def receive_cost(case: LoaderCase) -> float:
+    """Return the time of receiving batches that full cores do not explain, per step."""
+    pipeline = case.pipeline
+    cpu_work = pipeline.fetch is not None and is_cpu_work(case)
+    if cpu_work and cores_full(case) and not workers_keep_up(pipeline, case.limits):
+        return pipeline.received
+    return receive_time(pipeline)
 
 
-def remedy(case: Case) -> Remedy:
-    """All waiting goes but the ordinary price of a hand-over: what is dear to send is dear to make
-    and to wait for too.
+def faster_without_workers(case: LoaderCase) -> bool:
+    """Return whether the loop is clearly faster without workers, also than with less to receive."""
+    pipeline, limits = case.pipeline, case.limits
+    if not workers_are_needless(pipeline, limits):
+        return False
+    with_less = pipeline.step - avoidable_wait(pipeline, limits)
+    return step_without_workers(pipeline) < with_less + 1.0
+
+
+def remedy(case: LoaderCase) -> Remedy:
+    """Return the prediction without the avoidable waiting: smaller batches cost less everywhere.
 
     Pessimistically the workers stay as slow as they are.
     """
-    line = case.pipeline
-    if sooner_made(case):
+    pipeline, limits = case.pipeline, case.limits
+    if faster_without_workers(case):
         return without_workers(case)
-    cost = handed_over(line)
-    after = line.step - avoidable_wait(line, case.limits)
-    made = supply(case, line.workers, case.fetch.wall) if line.fetch is not None else 0.0
+    cost, avoidable = receive_time(pipeline), avoidable_wait(pipeline, limits)
+    likely = pipeline.step - avoidable
+    supplied = 0.0
+    if pipeline.fetch is not None:
+        supplied = supply_time(case, pipeline.workers, pipeline.fetch.wall)
+    slow = max(likely, min(supplied, pipeline.step))
+    fast = max(undelayed_consumer(case) - pipeline.received, 0.5 * likely)
+    beyond = receive_cost(case) - unavoidable_wait(pipeline, limits)
+    dominates = beyond >= limits.explains * avoidable
+    evidence = f"{ms(beyond)} of {ms(avoidable)} of avoidable input wait per step"
     return Remedy(
-        after=After(
-            max(after, min(made, line.step)),
-            after,
-            max(undelayed(case) - line.received, 0.5 * after),
-        ),
+        after=After(slow, likely, fast),
         text=(
             f"Batches are ready when training asks for them, but receiving one takes {ms(cost)} of"
-            f" each {ms(line.step)} step."
+            f" each {ms(pipeline.step)} step."
         ),
         caveat="The workers already keep up, so adding more would not help.",
         actions=[
-            Action(
-                "send less: keep images as uint8 and convert to float in the training process (on"
-                " the device)",
-                "batch = batch.to(device, non_blocking=True).float().div_(255)",
+            *SEND_LESS.given(
+                dominates,
+                evidence,
+                snippet="batch = batch.to(device, non_blocking=True).float().div_(255)",
             ),
-            Action(
-                "return torch tensors from the dataset, not numpy arrays or Python lists: tensors"
-                " travel through shared memory, everything else is pickled through a pipe",
-                "return torch.from_numpy(array), label",
+            *RETURN_TENSORS.given(
+                dominates, evidence, snippet="return torch.from_numpy(array), label"
             ),
         ],
-        evidence=[
-            wait_evidence(case),
-            Evidence(
-                text=(
-                    f"{ms(cost)} of it with a batch ready, {ms(line.received)} of CPU time in"
-                    " receiving it"
-                ),
-                value=round(cost / 1e6, 3),
-                unit="ms/step",
-                rank=line.rank,
-                process=line.process,
-                lane="loader",
-            ),
-        ],
+        evidence=[wait_evidence(case), receive_evidence(case)],
     )
 
 
-def without_workers(case: Case) -> Remedy:
-    """Cheap batches: the loop makes them itself; pessimistically it takes twice as long for them as
-    the workers.
+def receive_evidence(case: LoaderCase) -> Evidence:
+    """Return the wait for batches that are ready, and the CPU time of receiving them."""
+    pipeline, cost = case.pipeline, receive_time(case.pipeline)
+    received = ms(pipeline.received)
+    return Evidence(
+        text=f"{ms(cost)} of it with a batch ready, {received} of CPU time in receiving it",
+        value=round(cost / 1e6, 3),
+        unit="ms/step",
+        process=pipeline.process,
+        lane="loader",
+    )
+
+
+def without_workers(case: LoaderCase) -> Remedy:
+    """Return the prediction where the loop loads its batches itself, since they are cheap.
+
+    Pessimistically the loop needs twice as long for them as the workers.
     """
-    line = case.pipeline
-    making, after = line.needed(case.fetch.wall), in_process(line)
-    best = max(undelayed(case) - line.received + line.needed(case.fetch.cpu), 0.5 * after)
+    pipeline, fetch = case.pipeline, case.fetch
+    loading, likely = pipeline.needed(fetch.wall), step_without_workers(pipeline)
+    undelayed = undelayed_consumer(case) - pipeline.received
+    fast = max(undelayed + pipeline.needed(fetch.cpu), 0.5 * likely)
+    faster = faster_without_workers(case)
+    evidence = f"predicted {ms(likely)} per step, measured {ms(pipeline.step)}"
     return Remedy(
-        after=After(min(after + making, line.step), after, min(best, after)),
+        after=After(min(likely + loading, pipeline.step), likely, min(fast, likely)),
         text=(
-            f"The workers keep up, but training waits {ms(line.input_wait)} of each {ms(line.step)}"
-            f" step to receive batches that take {ms(making)} to load."
+            f"The workers keep up, but training waits {ms(pipeline.input_wait)} of each"
+            f" {ms(pipeline.step)} step to receive batches that take {ms(loading)} to load."
         ),
         caveat="More workers would not help; without any it is faster.",
         actions=[
-            Action(
-                "load the batches in the training process: they are cheap",
-                "DataLoader(..., num_workers=0)",
-            ),
-            Action("or use fewer and larger batches"),
+            *LOAD_IN_PROCESS.given(faster, evidence, snippet="DataLoader(..., num_workers=0)"),
+            *LARGER_BATCHES.given(faster, evidence),
         ],
         evidence=[wait_evidence(case), *fetch_evidence(case), *core_evidence(case)],
     )

@@ -1,66 +1,80 @@
-"""The waits lie between steps, outside of modules, backward and optimizer, and no PyTorch loader is
-asked: DALI, FFCV, own code, a thread that prefetches.
+"""The waits are between steps and no PyTorch loader is used: DALI, FFCV, a thread that prefetches.
+
+They are outside of modules, backward and optimizer.
 """
 
 import math
 
+from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.closed_forms import After
-from perfscope.analyzer.diagnosis import Action, Evidence
-from perfscope.analyzer.input.loader_case import Case, Remedy, beside, wait_evidence
+from perfscope.analyzer.diagnosis import Evidence
+from perfscope.analyzer.input.loader_case import (
+    LoaderCase,
+    Remedy,
+    predict_with_supply,
+    wait_evidence,
+)
 from perfscope.analyzer.number_text import ms, percent
 
 CAUSE = "unknown-loader"
 
+PREFETCH_BATCHES = Advice(
+    "prefetch-batches",
+    "load the next batch while the step runs: move this code into a Dataset with a DataLoader and"
+    " workers, or turn on prefetching in the loader in use",
+    "waits-outside-pytorch-loader",
+    "Training waits between steps, and no PyTorch DataLoader is used there.",
+)
+ADVICE = (PREFETCH_BATCHES,)
 
-def applies(case: Case) -> bool:
-    """Is the wait in the gaps between steps, or for a loader of another kind that the program has
-    named?
-    """
+
+def applies(case: LoaderCase) -> bool:
+    """Return whether the wait is between steps, or for a loader that is not PyTorch's."""
     return case.gap_is_input or case.pipeline.workers < 0
 
 
-def remedy(case: Case) -> Remedy:
-    """Making the next batches beside the step, by one worker at least: the slowest of them, the
-    step and the cores sets the pace.
-    """
-    line, workers = case.pipeline, workers_for(case)
-    one, those, many = (
-        beside(case, line.input_wait / count) for count in (1, workers, case.limits.most_workers)
+def remedy(case: LoaderCase) -> Remedy:
+    """Return the prediction for batches that workers load while the step runs."""
+    pipeline, workers = case.pipeline, workers_to_keep_up(case)
+    slow, likely, fast = (
+        predict_with_supply(case, pipeline.input_wait / count)
+        for count in (1, workers, case.limits.most_workers)
     )
-    after = After(one.slow, those.likely, many.fast)
-    seen = case.between
-    where = f", {percent(seen.share)} of it in `{seen.frame}`" if seen is not None else ""
+    code = case.gap_code
+    where = f", {percent(code.share)} of it in `{code.frame}`" if code is not None else ""
+    wait = f"{ms(pipeline.input_wait)} of each {ms(pipeline.step)} step"
     return Remedy(
-        after=after,
+        after=After(slow.slow, likely.likely, fast.fast),
         text=(
-            f"{ms(line.input_wait)} of each {ms(line.step)} step pass between steps, outside any"
-            f" module, backward and optimizer, in code outside any PyTorch DataLoader{where}."
+            f"{wait} pass between steps, outside any module, backward and optimizer, in code"
+            f" outside any PyTorch DataLoader{where}."
         ),
         caveat="DataLoader workers cannot help: this loop does not use a DataLoader.",
-        actions=[
-            Action(
-                "load the next batch while the step runs: move this code into a Dataset with a"
-                " DataLoader and workers, or turn on prefetching in the loader in use",
+        actions=PREFETCH_BATCHES.given(
+            applies(case),
+            f"{wait} outside a PyTorch DataLoader",
+            snippet=(
                 f"loader = DataLoader(dataset, batch_size=..., num_workers={workers},"
-                " prefetch_factor=2)",
-            )
-        ],
+                " prefetch_factor=2)"
+            ),
+        ),
         evidence=[
             wait_evidence(case),
             Evidence(
                 "no PyTorch loader was asked in these steps",
-                rank=line.rank,
-                process=line.process,
+                process=pipeline.process,
                 lane="main",
             ),
         ],
     )
 
 
-def workers_for(case: Case) -> int:
-    """With how many the batches keep up, no more than there are cores: whether making one needs a
-    core is not known here.
+def workers_to_keep_up(case: LoaderCase) -> int:
+    """Return the workers with which batches keep up, at most one per core.
+
+    Whether loading a batch needs a core is not known for other loaders.
     """
-    line = case.pipeline
-    keep_up = math.ceil(line.input_wait / max(case.limits.headroom * line.consumer, 1.0))
-    return max(min(keep_up, int(case.load.usable_cores or 1) // max(case.ranks, 1)), 1)
+    pipeline = case.pipeline
+    target = max(case.limits.headroom * pipeline.consumer, 1.0)
+    cores = int(case.load.usable_cores or 1) // max(case.ranks, 1)
+    return max(min(math.ceil(pipeline.input_wait / target), cores), 1)

@@ -1,73 +1,98 @@
-"""The waits cluster where an iterator is built: workers are started again every epoch, and the
-first batches come late.
-"""
+"""The workers are started again every epoch, and the first batches come late."""
 
+from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.closed_forms import After
-from perfscope.analyzer.diagnosis import Action, Evidence
-from perfscope.analyzer.input.loader_case import Case, Remedy, wait_evidence
-from perfscope.analyzer.number_text import digits, ms
+from perfscope.analyzer.diagnosis import Evidence
+from perfscope.analyzer.input.loader_case import LoaderCase, Remedy, wait_evidence
+from perfscope.analyzer.number_text import digits, ms, plural
 
 CAUSE = "worker-restart"
+STAYS = 0.1
+"""The part of a restart that stays in the pessimistic case: each epoch refills its prefetch queue.
+"""
+
+PERSIST_WORKERS = Advice(
+    "persist-workers",
+    "keep the workers alive between epochs",
+    "workers-restart",
+    "Iterators with workers were started more than once, and half of the input wait follows them.",
+)
+LENGTHEN_EPOCHS = Advice(
+    "lengthen-epochs",
+    "or make short epochs longer: an infinite sampler starts the workers once",
+    "workers-restart",
+    "Iterators with workers were started more than once, and half of the input wait follows them.",
+)
+ADVICE = (PERSIST_WORKERS, LENGTHEN_EPOCHS)
 
 
-def applies(case: Case) -> bool:
-    """At least half of all waiting is for new iterators and their first batch, more than once."""
-    line = case.pipeline
-    return (
-        line.workers > 0
-        and line.restarts > 1
-        and line.restart >= case.limits.explains * line.input_wait
-    )
+def applies(case: LoaderCase) -> bool:
+    """Return whether at least half of all waiting is for new iterators and their first batch."""
+    pipeline = case.pipeline
+    if pipeline.workers <= 0 or pipeline.restarts <= 1:
+        return False
+    return pipeline.restart >= case.limits.explains * pipeline.input_wait
 
 
-def remedy(case: Case) -> Remedy:
-    """Without restarts each step is shorter by their share; pessimistically a tenth of it stays:
-    each epoch prefetches anew.
+def remedy(case: LoaderCase) -> Remedy:
+    """Return the prediction without restarts.
 
-    What workers compute goes into starting (mostly they keep up in between), so the floor counts
-    the training process alone.
+    What workers compute goes mostly into starting, since they keep up otherwise: the least time
+    counts the training process only.
     """
-    line = case.pipeline
-    each = line.restart * line.steps / line.restarts
-    saved = max(case.machine.cpu - line.main_cpu, 0.0) if case.machine.cpu is not None else 0.0
-    after = max(line.step - line.restart, case.machine.floor(saved))
-    slow = min(after + 0.1 * line.restart, line.step)
+    pipeline = case.pipeline
+    each = pipeline.restart * pipeline.steps / pipeline.restarts
+    saved_cpu = 0.0
+    if case.machine.cpu is not None:
+        saved_cpu = max(case.machine.cpu - pipeline.main_cpu, 0.0)
+    likely = max(pipeline.step - pipeline.restart, case.machine.floor(saved_cpu))
+    slow = min(likely + STAYS * pipeline.restart, pipeline.step)
+    steps = digits(pipeline.steps / pipeline.restarts)
+    restarts = applies(case)
+    evidence = f"{plural(pipeline.restarts, 'iterator start')}, {ms(each)} each"
     return Remedy(
-        after=After(slow, after, after),
+        after=After(slow, likely, likely),
         text=(
-            f"The workers are restarted every {digits(line.steps / line.restarts)} steps, and"
-            f" training waits {ms(each)} for the first batch each time."
+            f"The workers are restarted every {steps} steps, and training waits {ms(each)} for the"
+            " first batch each time."
         ),
-        caveat=_between(case),
+        caveat=between_restarts(case),
         actions=[
-            Action(
-                "keep the workers alive between epochs", "DataLoader(..., persistent_workers=True)"
+            *PERSIST_WORKERS.given(
+                restarts, evidence, snippet="DataLoader(..., persistent_workers=True)"
             ),
-            Action(
-                "or make short epochs longer: an infinite sampler starts the workers once",
-                "RandomSampler(dataset, replacement=True, num_samples=many_epochs * len(dataset))",
+            *LENGTHEN_EPOCHS.given(
+                restarts,
+                evidence,
+                snippet=(
+                    "RandomSampler(dataset, replacement=True,"
+                    " num_samples=many_epochs * len(dataset))"
+                ),
             ),
         ],
         evidence=[
             wait_evidence(case),
             Evidence(
-                text=f"{line.restarts} iterator starts in {line.steps} steps, {ms(each)} each",
+                text=(
+                    f"{pipeline.restarts} iterator starts in {pipeline.steps} steps,"
+                    f" {ms(each)} each"
+                ),
                 value=round(each / 1e6, 3),
                 unit="ms/start",
-                rank=line.rank,
-                process=line.process,
+                process=pipeline.process,
                 lane="loader",
             ),
         ],
     )
 
 
-def _between(case: Case) -> str:
-    line = case.pipeline
-    rest = max(line.input_wait - line.restart, 0.0)
-    if rest >= case.limits.input_share * line.step:
+def between_restarts(case: LoaderCase) -> str:
+    """Return what the loop waits for between restarts, and what follows from it."""
+    pipeline = case.pipeline
+    wait = max(pipeline.input_wait - pipeline.restart, 0.0)
+    if wait >= case.limits.input_share * pipeline.step:
         return (
-            f"Between restarts it also waits {ms(rest)} per step: fix this first, then profile"
+            f"Between restarts it also waits {ms(wait)} per step: fix this first, then profile"
             " again."
         )
     return "More workers would make each start longer; between restarts batches are ready in time."

@@ -7,9 +7,9 @@ from typing import Any
 from dash import Dash
 
 from perfscope.traces.trace import Trace
-from perfscope.ui.blocks.communication import communication
 from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.view import View
+from perfscope.ui.html.communication import communication
 
 PATH, TITLE = "communication", "Communication"
 

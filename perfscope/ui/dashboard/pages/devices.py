@@ -7,11 +7,11 @@ from typing import Any
 from dash import Dash
 
 from perfscope.traces.trace import Trace
-from perfscope.ui.blocks.devices import devices
-from perfscope.ui.blocks.sections import Section
-from perfscope.ui.blocks.tables import Table
 from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.view import View
+from perfscope.ui.html.devices import devices
+from perfscope.ui.html.sections import Section
+from perfscope.ui.html.tables import Table
 
 PATH, TITLE = "devices", "Devices"
 

@@ -11,14 +11,14 @@ from perfscope.analyzer.input.what_if import MOST_WORKERS, WhatIf, pipeline_of, 
 from perfscope.analyzer.number_text import ms, plural
 from perfscope.analyzer.timeline.lanes import timeline_lanes
 from perfscope.traces.trace import Trace
-from perfscope.ui.blocks.sections import Section, span_s
 from perfscope.ui.dashboard.cards import graph, plain
 from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.view import View
 from perfscope.ui.figures.batch_times import depths, queue
 from perfscope.ui.figures.fetch_split import fetch_split
 from perfscope.ui.figures.what_if_curve import what_if_curve
-from perfscope.ui.phrases import factor
+from perfscope.ui.html.sections import Section, span_s
+from perfscope.ui.phrases import speedup_text
 
 PATH, TITLE = "input", "Input pipeline"
 LEAST_REACH = 8
@@ -144,7 +144,7 @@ def told(one: WhatIf, workers: int, cost: float) -> str:
         return f"As it is: {ms(one.step)} a step, measured."
     return (
         f"{change} a step takes about {ms(one.after.likely)} ({span}) in place of {ms(one.step)}:"
-        f" {factor(gain)}×."
+        f" {speedup_text(gain)}×."
     )
 
 

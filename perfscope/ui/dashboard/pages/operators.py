@@ -5,10 +5,10 @@ from typing import Any
 from dash import Dash
 
 from perfscope.traces.trace import Trace
-from perfscope.ui.blocks.roof_sections import roof_sections
-from perfscope.ui.blocks.trace_sections import device_work, host_work
 from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.view import View
+from perfscope.ui.html.roof_sections import roof_sections
+from perfscope.ui.html.trace_sections import device_work, host_work
 
 PATH, TITLE = "operators", "Operators & kernels"
 

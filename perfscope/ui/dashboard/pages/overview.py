@@ -5,12 +5,12 @@ from typing import Any
 from dash import Dash
 
 from perfscope.traces.trace import Trace
-from perfscope.ui.blocks.overview import the_answer
-from perfscope.ui.blocks.sections import of_budget, of_steps
-from perfscope.ui.blocks.unknowns import unknowns
 from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.view import View
-from perfscope.ui.report import UNDER_THE_BAR, chart
+from perfscope.ui.html.coverage_cards import coverage_cards
+from perfscope.ui.html.overview import answer_cards
+from perfscope.ui.html.report import UNDER_THE_BAR, chart
+from perfscope.ui.html.sections import of_budget, of_steps
 
 PATH, TITLE = "overview", "Overview"
 
@@ -24,9 +24,9 @@ def layout(view: View) -> list[Any]:
     over_the_run = of_budget(view.trace, rank)
     under_bar = "".join(chart(one) for one in over_the_run if one.id == UNDER_THE_BAR)
     return [
-        *view.shown(the_answer(view.trace, view.diagnosis, under_bar), over_the_run),
+        *view.shown(answer_cards(view.trace, view.diagnosis, under_bar), over_the_run),
         *view.cards(of_steps(view.trace, view.diagnosis, rank)),
-        *view.shown(unknowns(view.trace, view.diagnosis)),
+        *view.shown(coverage_cards(view.trace, view.diagnosis)),
     ]
 
 

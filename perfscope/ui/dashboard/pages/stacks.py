@@ -5,9 +5,9 @@ from typing import Any
 from dash import Dash
 
 from perfscope.traces.trace import Trace
-from perfscope.ui.blocks.sections import of_stacks
 from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.view import View
+from perfscope.ui.html.sections import of_stacks
 
 PATH, TITLE = "stacks", "Stacks"
 

@@ -1,0 +1,38 @@
+"""When a recording ends, and why."""
+
+from perfscope.agent.collector_runner import CollectorRunner
+from perfscope.agent.collectors import Kernels, OnDemand
+from perfscope.agent.recording_plan import Plan, Progress
+
+ENOUGH_STEPS = 20
+ENOUGH_S = 10.0
+
+
+def reason_to_end(plan: Plan, progress: Progress, collectors: CollectorRunner) -> str | None:
+    """Return why the recording ends now, None while it goes on."""
+    elapsed_s = progress.elapsed_s
+    if plan.duration_s is not None:
+        is_over = elapsed_s >= plan.duration_s
+        return f"recorded for the requested {plan.duration_s:g} s" if is_over else None
+    if plan.follow:
+        return None
+    if elapsed_s >= ENOUGH_S:
+        evidence = enough_evidence(progress, collectors)
+        if evidence is not None:
+            return evidence
+    if elapsed_s >= plan.max_duration_s:
+        return f"reached the maximum duration of {plan.max_duration_s:g} s"
+    return None
+
+
+def enough_evidence(progress: Progress, collectors: CollectorRunner) -> str | None:
+    """Return what has been collected if that is enough for a diagnosis, else None."""
+    kernels = collectors.find(Kernels)
+    is_waiting_for_window = kernels is not None and not kernels.settled
+    undistorted_steps = progress.steps - (kernels.spoiled if kernels is not None else 0)
+    if undistorted_steps >= ENOUGH_STEPS and not is_waiting_for_window:
+        return f"collected {undistorted_steps} steps in {progress.elapsed_s:.0f} s"
+    on_demand = collectors.find(OnDemand)
+    if on_demand is not None and on_demand.settled:
+        return "received the profiling window from Kineto"
+    return None

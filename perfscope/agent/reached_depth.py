@@ -1,0 +1,65 @@
+"""The depth that a recording reaches, known once the entry into the main processes has ended."""
+
+from perfscope.agent.collector import Job
+from perfscope.agent.collector_runner import CollectorRunner
+from perfscope.agent.collectors import Probe
+from perfscope.agent.recording_plan import Plan
+
+NO_TORCH = "the process has not loaded torch: a probe would have nothing to time"
+
+
+class ReachedDepth:
+    """The depth of one recording. `is_known` becomes true once, and stays true."""
+
+    def __init__(self, plan: Plan, job: Job, collectors: CollectorRunner) -> None:
+        self.plan, self.job, self.collectors = plan, job, collectors
+        self.is_known = False
+
+    def update(self) -> None:
+        """Write the depth to the manifest if it has become known.
+
+        Where no process could be entered, start the collectors that need no probe.
+        """
+        if self.is_known:
+            return
+        probe = self.collectors.find(Probe)
+        if probe is None:
+            self.is_known = True
+            self.go_on_without_probe(self.collectors.probe_failure)
+        elif self.plan.probe_socket is not None:
+            self.is_known = self.check_connected(probe)
+        else:
+            self.is_known = self.check_entered(probe)
+
+    def check_connected(self, probe: Probe) -> bool:
+        """Return whether a probe that started with its process has connected."""
+        if not probe.visits:
+            return False
+        self.write_depth("probe")
+        return True
+
+    def check_entered(self, probe: Probe) -> bool:
+        """Return whether each entry into a main process has ended, successful or not."""
+        processes = self.job.processes.values()
+        if not any(process.has_torch for process in processes):
+            self.go_on_without_probe(NO_TORCH)
+            return True
+        mains = [process.pid for process in processes if process.role == "main"]
+        if not mains or not all(probe.settled(pid) for pid in mains):
+            return False
+        if any(pid in probe.visits for pid in mains):
+            self.write_depth("probe")
+        else:
+            self.go_on_without_probe(probe.reports[mains[0]].error, refused=True)
+            self.job.run.write_manifest()
+        return True
+
+    def write_depth(self, depth: str) -> None:
+        """Write a depth to the manifest."""
+        self.job.run.manifest.depth = depth
+        self.job.run.write_manifest()
+
+    def go_on_without_probe(self, reason: str | None, *, refused: bool = False) -> None:
+        """Start the collectors that need no probe."""
+        self.collectors.record_missing_probe(reason, refused=refused)
+        self.collectors.start_listed()

@@ -1,0 +1,49 @@
+"""The manifest that a recording begins with."""
+
+import os
+import socket
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from perfscope import __version__
+from perfscope.agent.host.cgroup import memory_limit_bytes
+from perfscope.agent.host.proc import command_line
+from perfscope.agent.host.usable_cores import shm_bytes, usable_cores
+from perfscope.agent.job_identity import job_id_of_name, job_identity
+from perfscope.agent.recording_plan import Plan
+from perfscope.traces.run.manifest import Manifest
+from perfscope.traces.secret_masking import mask_secrets
+
+
+def create_manifest(plan: Plan, top_pids: Sequence[int]) -> Manifest:
+    """Return the manifest of a recording that begins now; `top_pids` are the roots of the job."""
+    pid = plan.pid
+    return Manifest(
+        job_id=create_job_id(plan),
+        host=socket.gethostname(),
+        boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        zero_monotonic_ns=time.monotonic_ns(),
+        zero_realtime_ns=time.time_ns(),
+        tool_version=__version__,
+        command=mask_secrets(list(plan.command) or command_line(pid)),
+        target_pid=pid,
+        depth="observe",
+        usable_cores=usable_cores(pid, *top_pids),
+        memory_limit_bytes=memory_limit_bytes(pid),
+        shm_bytes=shm_bytes(pid),
+    )
+
+
+def create_job_id(plan: Plan) -> str:
+    """Return the id of the job: from the name the user gave, else from its launcher, else random.
+
+    A command that perfscope started may have ended already; perfscope itself then has the same
+    launcher.
+    """
+    if plan.job:
+        return job_id_of_name(plan.job)
+    from_target = job_identity(plan.pid)
+    from_launcher = job_identity(os.getpid()) if plan.command else None
+    return from_target or from_launcher or uuid.uuid4().hex

@@ -1,0 +1,100 @@
+"""The findings stage: runs every rule on a recording and sorts what they return."""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from perfscope.analyzer.diagnosis import Clear, Failed, Finding, NotChecked, NotCheckedGroup
+from perfscope.analyzer.findings import FINDINGS
+from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.rule import Rule
+from perfscope.analyzer.run.table_access import manifest, table
+from perfscope.analyzer.summary.run import Run
+from perfscope.analyzer.verdict.hosts import Outcome, host_views, together
+from perfscope.traces.trace import Trace
+
+NOT_IN_TRACES = "a profiler's trace does not show it; attach to the run to see it"
+DEVICE_TABLES = ("device_counters", "device_processes", "device_gaps")
+KERNEL_TABLES = ("kernels", "launches", "ops", "copies", "collectives", "memory")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the rules returned; `findings` by what they cost, most first."""
+
+    findings: list[Finding]
+    clear: list[str]
+    not_checked: list[NotChecked]
+    failed: list[Failed]
+
+
+def check_findings(run: Run, limits: Limits) -> Checked:
+    """Run every rule; one that cannot be applied or fails does not prevent the others."""
+    outcomes = [check_rule(rule, run.trace, limits) for rule in FINDINGS]
+    found = [outcome for outcome in outcomes if isinstance(outcome, Finding)]
+    found.sort(key=lambda finding: -finding.lost_s)
+    return Checked(
+        findings=[completed(finding, number, run) for number, finding in enumerate(found)],
+        clear=[outcome.id for outcome in outcomes if isinstance(outcome, Clear)],
+        not_checked=[outcome for outcome in outcomes if isinstance(outcome, NotChecked)],
+        failed=[outcome for outcome in outcomes if isinstance(outcome, Failed)],
+    )
+
+
+def completed(finding: Finding, number: int, run: Run) -> Finding:
+    """Return the finding with its key, its processes and devices, and its share of the run."""
+    name = finding.id if finding.cause is None else f"{finding.id}/{finding.cause}"
+    span_s = max(run.span_s, 1e-9)
+    devices = {fact.device for fact in finding.evidence if fact.device is not None}
+    known = {
+        fact.process for fact in finding.evidence if fact.process is not None and fact.process >= 0
+    }
+    if not known and run.budget_process is not None:
+        known = {run.budget_process}
+    return msgspec.structs.replace(
+        finding,
+        key=f"{name}#{number}",
+        processes=finding.processes or sorted(known),
+        devices=finding.devices or sorted(device for device in devices if device >= 0),
+        share_of_run=round(min(finding.lost_s / span_s, 1.0), 4),
+    )
+
+
+def check_rule(rule: Rule, trace: Trace, limits: Limits) -> Outcome:
+    """Return the outcome for a job; a rule about machines is run on each host separately."""
+    views = [trace] if rule.across_hosts else trace.fact(host_views)
+    if len(views) == 1:
+        return outcome(rule, trace, limits)
+    return together([(view.manifest.host, outcome(rule, view, limits)) for view in views])
+
+
+def outcome(rule: Rule, trace: Trace, limits: Limits) -> Outcome:
+    """Return the finding, that it is clear, why it was not checked, or how its rule failed."""
+    try:
+        if not rule.in_traces and trace.has_profiled_work:
+            return NotChecked(rule.id, NOT_IN_TRACES, "not-in-this-format")
+        for name in rule.needs:
+            if table(trace, name) is None:
+                reason = f"{name}: {trace.why_absent(name)}"
+                return NotChecked(rule.id, reason, group_of_table(trace, name))
+        unmet = rule.not_applicable(trace, limits)
+        if isinstance(unmet, str):
+            return NotChecked(rule.id, unmet, "other")
+        if unmet is not None:
+            return NotChecked(rule.id, unmet.reason, unmet.group)
+        return rule.detect(trace, limits) or Clear(rule.id)
+    except Exception as error:  # noqa: BLE001  a rule that fails must not prevent the others
+        return Failed(rule.id, f"{type(error).__name__}: {error}")
+
+
+def group_of_table(trace: Trace, name: str) -> NotCheckedGroup:
+    """Return the kind of reason for which a table is absent."""
+    if trace.is_profiler_trace:
+        return "not-in-this-format"
+    sources = {source.name: source for source in manifest(trace).sources}
+    if name in DEVICE_TABLES:
+        return "no-device" if manifest(trace).devices else "no-driver"
+    if name in KERNEL_TABLES:
+        return "no-kernels"
+    probe = sources.get("probe")
+    return "not-permitted" if probe is not None and probe.status == "unavailable" else "other"

@@ -1,0 +1,71 @@
+"""Steps, samples and tokens per second of the job, and the share of peak arithmetic it uses."""
+
+import numpy as np
+
+from perfscope.analyzer.compute.step_flops import step_flops
+from perfscope.analyzer.diagnosis import Rate, StepSummary, Throughput
+from perfscope.analyzer.input.input_pipeline import Pipeline, fetches_of, input_pipelines
+from perfscope.analyzer.run.local_ranks import mates
+from perfscope.analyzer.run.steps import steady_steps
+from perfscope.analyzer.run.table_access import column
+from perfscope.traces.intervals import EMPTY
+from perfscope.traces.trace import Trace
+
+JOB = "job"
+NO_STEPS = "no steady steps were recorded"
+NO_BATCH_SIZES = "no fetch of a batch was recorded that says how many samples it holds"
+NO_TOKENS = "tokens are not recorded"
+NO_COSTS = "the floating-point operations of a whole step, or the device's peak, are not known"
+
+
+def throughput(trace: Trace, steps: StepSummary, process: int | None) -> Throughput:
+    """Return the job's rates over its steady steps; each that is not known says why."""
+    if process is None or not steps.mean_ms:
+        return Throughput(*(Rate(None, reason=NO_STEPS) for _ in range(4)))
+    return Throughput(
+        steps_per_s=Rate(1000.0 / steps.mean_ms, JOB, "steps"),
+        samples_per_s=samples_per_s(trace, process),
+        tokens_per_s=Rate(None, reason=NO_TOKENS),
+        mfu=model_flops_utilization(trace, process),
+    )
+
+
+def samples_per_s(trace: Trace, process: int) -> Rate:
+    """Return the samples per second, summed over the ranks that work at the same time as `process`.
+
+    Ranks are taken to be data-parallel: each trains on the batches that its own loader delivers.
+    """
+    ranks = mates(trace, process)
+    pipelines = [one for one in trace.fact(input_pipelines) if one.process in ranks]
+    rates = [rank_samples_per_s(trace, pipeline) for pipeline in pipelines]
+    known = [rate for rate in rates if rate is not None]
+    if not known or len(known) < len(rates):
+        return Rate(None, reason=NO_BATCH_SIZES)
+    scope = JOB if len(known) == 1 else f"sum of {len(known)} ranks"
+    return Rate(sum(known), scope, "loader")
+
+
+def rank_samples_per_s(trace: Trace, pipeline: Pipeline) -> float | None:
+    """Return the samples per second of one rank: a usual batch's, times its batches per step."""
+    rows = trace.fact(steady_steps)
+    rows = rows[rows["process"] == pipeline.process]
+    begin_ns = column(rows, "ts")
+    end_ns = begin_ns + column(rows, "dur")
+    fetches = fetches_of(trace, pipeline.process, int(begin_ns.min()), int(end_ns.max()), EMPTY)
+    samples = column(fetches, "samples")
+    samples = samples[samples >= 0]
+    if not len(samples) or pipeline.step <= 0.0:
+        return None
+    return float(np.median(samples)) * pipeline.batches / (pipeline.step / 1e9)
+
+
+def model_flops_utilization(trace: Trace, process: int) -> Rate:
+    """Return the mean share of their peaks that the devices of `process` use (MFU)."""
+    utilizations = [
+        counted.utilisation
+        for counted in trace.fact(step_flops)
+        if counted.process == process and counted.utilisation is not None
+    ]
+    if not utilizations:
+        return Rate(None, reason=NO_COSTS)
+    return Rate(float(np.mean(utilizations)), "process", "operators")

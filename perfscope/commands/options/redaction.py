@@ -1,0 +1,15 @@
+"""The option `--redact`."""
+
+import argparse
+
+
+def add_redact(parser: argparse.ArgumentParser) -> None:
+    """Add `--redact`."""
+    parser.add_argument(
+        "--redact",
+        action="store_true",
+        help=(
+            "replace file names, arguments, host names and names of ranges in the output by stable"
+            " hashes; the run folder stays as it is"
+        ),
+    )

@@ -1,0 +1,97 @@
+"""One trace file of the PyTorch profiler as a Trace, from the cache of tables where it has them."""
+
+import ctypes
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING, Final
+
+from perfscope.traces.cache.place import table_folder
+from perfscope.traces.kineto.file import (
+    available_cores,
+    estimated_bytes,
+    parses_in_processes,
+    read_columns,
+)
+from perfscope.traces.kineto.text import head
+from perfscope.traces.reading_options import reading_options
+
+if TYPE_CHECKING:
+    from perfscope.traces.trace import Trace
+
+WORTH_KEEPING: Final = 24 << 20
+"""Bytes of JSON text. Above this, loading cached tables is clearly faster than parsing."""
+JSON_BEGINS: Final = re.compile(rb"^\s*[\[{]")
+
+
+def is_trace_file(path: Path) -> bool:
+    """Return whether a path is a JSON file, compressed or not."""
+    if not path.is_file():
+        return False
+    return path.name.endswith((".json", ".json.gz")) or bool(JSON_BEGINS.match(head(path, 64)))
+
+
+def worth_keeping(path: Path) -> bool:
+    """Return whether a trace is large enough that its tables are cached."""
+    return is_trace_file(path) and estimated_bytes(path) > WORTH_KEEPING
+
+
+def read_trace(path: Path) -> "Trace":
+    """Return the Trace of one file, which holds one rank. Raises UnreadableRun."""
+    uses_cache = reading_options().use_cache and worth_keeping(path)
+    cached = cached_trace(path) if uses_cache else None
+    if cached is not None:
+        return cached
+    trace = parsed_trace(path)
+    free_unused_memory()
+    if uses_cache:
+        from perfscope.traces.cache.tables import keep
+
+        # Written while the caller goes on. Not a daemon thread: Python waits for it at exit.
+        Thread(target=keep, args=(trace, path), name="perfscope-keep").start()
+    return trace
+
+
+def cached_trace(path: Path) -> "Trace | None":
+    """Return the Trace that the cache has for this file, None where it has none."""
+    if not is_kept(path):  # checked first, because the next import loads pandas and pyarrow
+        return None
+    from perfscope.traces.cache.tables import recalled
+
+    return recalled(path)
+
+
+def parsed_trace(path: Path) -> "Trace":
+    """Return the Trace of one file, parsed from its text."""
+    options = reading_options()
+    workers = max(available_cores() // options.files_at_once, 1)
+    if parses_in_processes(path, workers):
+        # A process that is forked while another thread imports a module inherits a held import
+        # lock. So everything is imported before the first fork.
+        import perfscope.traces.kineto.tables  # noqa: F401
+    with ThreadPoolExecutor(1, "perfscope-read") as executor:
+        columns = executor.submit(read_columns, path, workers, options.progress)
+        # Importing pandas takes as long as parsing a trace of 100 MB, so both happen at once.
+        from perfscope.traces.kineto.tables import build_trace
+
+        return build_trace(path, columns.result())
+
+
+def is_kept(path: Path) -> bool:
+    """Return whether the cache has a folder for this file."""
+    try:
+        folder = table_folder(path)
+    except OSError:
+        return False
+    return folder is not None and folder.is_dir()
+
+
+def free_unused_memory() -> None:
+    """Return the allocator's free pages to the system (glibc only).
+
+    Building the tables leaves three times their size in free pages.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

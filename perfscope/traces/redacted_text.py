@@ -1,0 +1,195 @@
+"""Rules that replace the texts of one kind by stable short hashes, for output that leaves the
+company.
+
+Equal texts get equal hashes, in every run, so that two redacted outputs can be compared. A hash
+hides a text from a reader, not from somebody who can guess it: it has no key.
+"""
+
+import hashlib
+import re
+import sys
+from typing import Final
+
+PACKAGE_NAMES: Final = """
+PIL accelerate albumentations bitsandbytes cupy cv2 dask datasets deepspeed diffusers fsspec
+flash_attn flax h5py huggingface_hub ignite jax kornia lightning lightning_fabric lmdb
+matplotlib megatron msgpack mpi4py nltk numba numpy nvidia nvtx onnx onnxruntime pandas peft
+perfscope polars psutil pyarrow pydantic pytorch_lightning ray requests safetensors
+scipy sentencepiece sglang sklearn spacy tensorboard tensorboardX tiktoken timm tokenizers
+torch torchaudio torchdata torchmetrics torchrun torchtext torchvision tqdm transformers
+triton trl urllib3 uvicorn uvloop vllm wandb webdataset xformers zarr
+"""
+PUBLIC_PACKAGES: Final = frozenset(sys.stdlib_module_names) | frozenset(PACKAGE_NAMES.split())
+"""Packages whose file and function names say nothing about the user's own code."""
+PUBLIC_LIBRARY: Final = re.compile(
+    r"(?:lib(?:torch\w*|c10\w*|cud\w*|nccl|nv\w*|cublas\w*|c|m|pthread|dl|stdc\+\+|gomp|iomp5|gcc_s"
+    r"|python[\d.]*|mkl\w*|openblas\w*)|ld-linux[\w-]*)[-\d.]*\.so[\d.]*"
+)
+PACKAGE_FOLDER: Final = re.compile(r"(?:.*/)?(?:(?:site|dist)-packages|lib/python\d[\d.]*)/")
+FRAME: Final = re.compile(r"(?P<function>.*) \((?P<file>[^()]*?)(?P<line>:\d+)?\)")
+PROFILER_FUNCTION: Final = re.compile(r"(?P<file>.*\.py)(?P<line>\(\d+\)): (?P<function>.*)")
+PLAIN_FUNCTION: Final = re.compile(r"<(?:module|lambda|listcomp|genexpr|dictcomp|setcomp)>|__\w+__")
+BUILT_IN: Final = re.compile(r"<built-in ")
+SUFFIX: Final = re.compile(r"\.(?:py|pyx|so|c|cpp|cu|sh|json|ya?ml)\Z")
+
+STEP_RANGE: Final = re.compile(
+    r"(?!Optimizer\.)(?P<name>.*?)\b(?:train(?:ing)?[ _-]?)?(?:step|iter(?:ation)?|batch)\b"
+    r"[ _#:-]*(?P<number>\d*)",
+    re.IGNORECASE,
+)
+"""A range that marks a step is still recognized as one after it is redacted."""
+PUBLIC_RANGE: Final = re.compile(
+    r"ProfilerStep\s*#\s*\d+|enumerate\(DataLoader\)#.*|autograd::.*|\w+Backward\d*"
+    r"|## Call CompiledFxGraph.*|Torch-Compiled Region.*|CompiledFunction\w*|DDP\b.*|FSDP::\w+"
+    r"|(?:nccl|gloo|c10d|aten|torch)[:_]\w+"
+)
+RANGE_PREFIX: Final = re.compile(r"(nn\.Module: |Optimizer\.\w+#)(.*)")
+
+NAMESPACES: Final = """
+aten prim prims torch c10 c10d _c10d_functional nccl gloo autograd quantized inductor triton
+torchvision torchaudio xformers flash_attn _C vllm detectron2 record_param_comms
+"""
+PUBLIC_NAMESPACES: Final = frozenset(NAMESPACES.split())
+GROUP: Final = re.compile(r"(?P<name>.*?)(?P<members>\s*\[[\d, ]*\])?", re.DOTALL)
+PUBLIC_GROUP: Final = re.compile(r"(?:default_pg|default|undefined|\d*)\s*")
+QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
+PUBLIC_VALUE: Final = re.compile(
+    r"(?:True|False|None|nan|[+-]?inf|[-+.\deE]+|c?uda(?::\d+)?|cpu|sum|mean|none|tanh|zeros"
+    r"|border|reflection|constant|reflect|replicate|circular|floor|trunc"
+    r"|[a-zA-Z]{1,12}(?:,\s*[a-zA-Z]{1,12})*\s*->\s*[a-zA-Z]*|)"
+)
+PUBLIC_THREAD: Final = re.compile(
+    r"MainThread|python[\d.]*|QueueFeederThread|pt_\w+|Thread-\d+|ThreadPoolExecutor-[\d_]+"
+    r"|(?:cuda|nccl|gloo)[\w-]*|thread \d+|\d*"
+)
+THREAD_OF_FUNCTION: Final = re.compile(r"(Thread-\d+) \((.*)\)")
+PUBLIC_PROCESS: Final = re.compile(r"python[\d.]*|torchrun|accelerate|pt_\w+|pid \d+")
+PATH: Final = re.compile(r"(?<![\w.])~?(?:/[\w.+@-]+){2,}/?")
+
+
+def hashed(kind: str, text: str) -> str:
+    """Return a stable short name for the text, such as `host-1f0c55aa`."""
+    content = text.encode("utf-8", "surrogatepass")
+    digest = hashlib.blake2b(content, digest_size=4, person=b"perfscope").hexdigest()
+    return f"{kind}-{digest}"
+
+
+def redact_host(text: str) -> str:
+    return hashed("host", text) if text else text
+
+
+def redact_file(path: str) -> str:
+    """Return a file of a public package relative to the packages' folder, any other as a hash with
+    its suffix.
+    """
+    relative = PACKAGE_FOLDER.sub("", path, count=1)
+    if is_public_file(relative):
+        return relative
+    suffix = SUFFIX.search(path)
+    return hashed("file", path) + (suffix[0] if suffix is not None else "")
+
+
+def is_public_file(path: str) -> bool:
+    """Return whether the file, relative to the packages' folder, belongs to a public package."""
+    if path.startswith("<") or PUBLIC_LIBRARY.fullmatch(path.rsplit("/", 1)[-1]):
+        return True
+    top = path.lstrip("/").split("/", 1)[0]
+    return not path.startswith("/") and top.removesuffix(".py") in PUBLIC_PACKAGES
+
+
+def redact_call(function: str, file: str) -> tuple[str, str]:
+    """Return a function and its file, both redacted unless the file is public."""
+    redacted_file = redact_file(file)
+    public = is_public_file(redacted_file) or PLAIN_FUNCTION.fullmatch(function) is not None
+    return (function if public else hashed("function", function)), redacted_file
+
+
+def redact_frame(frame: str) -> str:
+    """Return `function (file:line)` redacted; the line stays."""
+    found = FRAME.fullmatch(frame)
+    if found is None:
+        return frame if BUILT_IN.match(frame) else hashed("function", frame)
+    function, file = redact_call(found["function"], found["file"])
+    return f"{function} ({file}{found['line'] or ''})"
+
+
+def redact_stack(stack: str) -> str:
+    """Return the frames of a stack, each redacted."""
+    return ";".join(redact_frame(frame) for frame in stack.split(";"))
+
+
+def redact_range(name: str) -> str:
+    """Return the name of a range: a step stays recognizable as one, names of torch stay."""
+    if PUBLIC_RANGE.fullmatch(name) or (BUILT_IN.match(name) and "torch" in name):
+        return name
+    called = PROFILER_FUNCTION.fullmatch(name)
+    if called is not None:
+        function, file = redact_call(called["function"], called["file"])
+        return f"{file}{called['line']}: {function}"
+    prefixed = RANGE_PREFIX.fullmatch(name)
+    if prefixed is not None:
+        return prefixed[1] + hashed("class", prefixed[2])
+    step = STEP_RANGE.fullmatch(name)
+    if step is not None:
+        return f"{hashed('range', step['name'])} step {step['number']}".strip()
+    return hashed("range", name)
+
+
+def redact_operator(name: str) -> str:
+    """Return the name of an operator; those of torch and other public namespaces stay."""
+    namespace, colons, _ = name.partition("::")
+    if colons and namespace not in PUBLIC_NAMESPACES:
+        return hashed("operator", name)
+    return name
+
+
+def redact_values(values: str) -> str:
+    """Return a JSON list of values with its texts redacted, but those that the cost of an operator
+    depends on.
+    """
+
+    def redact_value(match: "re.Match[str]") -> str:
+        return match[0] if PUBLIC_VALUE.fullmatch(match[1]) else f'"{hashed("text", match[1])}"'
+
+    return QUOTED.sub(redact_value, values)
+
+
+def redact_group(group: str) -> str:
+    """Return a process group: its ranks stay."""
+    found = GROUP.fullmatch(group)
+    assert found is not None  # the pattern matches every text
+    name = found["name"] if PUBLIC_GROUP.fullmatch(found["name"]) else hashed("group", group)
+    return name + (found["members"] or "")
+
+
+def redact_thread(name: str) -> str:
+    """Return a thread's name; those that Python, torch and CUDA choose stay."""
+    if PUBLIC_THREAD.fullmatch(name):
+        return name
+    found = THREAD_OF_FUNCTION.fullmatch(name)
+    if found is not None:
+        return f"{found[1]} ({hashed('function', found[2])})"
+    return hashed("thread", name)
+
+
+def redact_process(name: str) -> str:
+    """Return a process's name; the interpreter's and the launchers' stay."""
+    return name if PUBLIC_PROCESS.fullmatch(name) else redact_file(name)
+
+
+def redact_user(name: str) -> str:
+    return hashed("user", name)
+
+
+def redact_label(name: str) -> str:
+    """Return a label of a range; a number stays."""
+    return name if re.fullmatch(r"#\d+", name) else hashed("label", name)
+
+
+def redact_argument(word: str) -> str:
+    return hashed("argument", word)
+
+
+def redact_paths(text: str) -> str:
+    """Return a sentence with the paths in it redacted."""
+    return PATH.sub(lambda match: redact_file(match[0]), text)

@@ -1,0 +1,70 @@
+"""The recommended changes: a row per finding, the verdict's first, then by time saved."""
+
+from perfscope.analyzer.diagnosis import Action, Diagnosis, Evidence, Finding
+from perfscope.analyzer.number_text import percent
+from perfscope.ui.html.markup import card, escape, paragraphs, prose, timeline_link
+from perfscope.ui.marks import mark_of
+from perfscope.ui.phrases import (
+    claims,
+    current_cost,
+    finding_name,
+    ordered_findings,
+    predicted_speedup,
+    recommended_change,
+    scope_of_budget,
+)
+
+NOTHING = "<p>No change would save a noticeable amount of time.</p>"
+
+
+def finding_cards(diagnosis: Diagnosis) -> str:
+    """Return the card of recommended changes."""
+    if not diagnosis.findings:
+        return card("Recommended changes", NOTHING)
+    rows = "".join(finding_row(finding, diagnosis) for finding in ordered_findings(diagnosis))
+    return card("Recommended changes", rows, "changes")
+
+
+def finding_row(finding: Finding, diagnosis: Diagnosis) -> str:
+    """Return cost, change and predicted speedup; below them the other actions and the evidence."""
+    cost, share = current_cost(finding, diagnosis)
+    likely, interval = predicted_speedup(finding.speedup, "×")
+    mark = mark_of(finding.id)
+    return (
+        f'<article class="finding" style="--mark:var(--{mark})">'
+        f'<div class="costs"><b>{cost}</b>{share}</div>'
+        f"<div><h3>{prose(recommended_change(finding))}</h3>"
+        f"{paragraphs(claims(finding, diagnosis))}"
+        f"{''.join(snippet(action) for action in finding.actions[:1])}"
+        f"{share_bar(finding, diagnosis)}{other_actions(finding)}"
+        f'<p class="id">{escape(finding_name(finding))}</p>{evidence_list(finding.evidence)}</div>'
+        f'<div class="won"><b>{likely}</b>{interval}</div></article>'
+    )
+
+
+def share_bar(finding: Finding, diagnosis: Diagnosis) -> str:
+    """Return a thin bar: the share of the time that a finding costs."""
+    tooltip = f"{percent(finding.share)} {scope_of_budget(diagnosis)}"
+    width = 100 * min(finding.share, 1)
+    return f'<div class="lost" title="{tooltip}"><i style="width:{width:.1f}%"></i></div>'
+
+
+def other_actions(finding: Finding) -> str:
+    """Return the actions after the first as a list."""
+    actions = finding.actions[1:]
+    items = "".join(f"<li>{prose(action.text)}{snippet(action)}</li>" for action in actions)
+    return f"<ul>{items}</ul>" if items else ""
+
+
+def evidence_list(evidence: list[Evidence]) -> str:
+    """Return the evidence, each fact with a link to its place on the timeline."""
+    items = [
+        f"<li>{prose(fact.text)} {timeline_link(fact.start_ns, fact.end_ns, 'show')}</li>"
+        for fact in evidence
+    ]
+    return f'<ul class="proof">{"".join(items)}</ul>' if items else ""
+
+
+def snippet(action: Action) -> str:
+    """Return the code of an action."""
+    return f"<pre>{escape(action.snippet)}</pre>" if action.snippet else ""

@@ -1,0 +1,241 @@
+"""The top of every page: verdict, predicted speedup, time budget, recommended changes."""
+
+from perfscope.analyzer.budget.longest_interval import Stretch, longest_stretch
+from perfscope.analyzer.categories import CATEGORY
+from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, RunPhase, Speedup
+from perfscope.analyzer.number_text import ms, percent
+from perfscope.traces.trace import Trace
+from perfscope.ui.coverage import overhead_text
+from perfscope.ui.html.finding_cards import finding_cards
+from perfscope.ui.html.markup import card, escape, paragraphs, prose, timeline_link, timeline_place
+from perfscope.ui.html.rank_rows import rank_rows
+from perfscope.ui.marks import mark_of
+from perfscope.ui.phrases import (
+    NS_PER_MS,
+    NS_PER_S,
+    bound_by_text,
+    capitalized,
+    category_label,
+    describe_subject,
+    mean_step_ms,
+    part_amount,
+    part_time,
+    predicted_speedup,
+    recording_text,
+    speedup_text,
+    verdict_finding,
+)
+from perfscope.ui.theme import phase_category, texture
+
+SMALLEST_SHARE = 0.002
+SHARE_WITH_AMOUNT, SHARE_WITH_LABEL = 0.2, 0.11
+"""Parts of the bar of at least this share have their label and time, or their label, in them."""
+SHORTEST_SCALE, SCALE_MARGIN = 1.2, 1.25
+"""The scale of a predicted speedup ends at least here, and this much beyond the highest value."""
+
+
+def overview(trace: Trace, diagnosis: Diagnosis, budget_chart: str = "") -> str:
+    """Return the overview of the report; `budget_chart` is placed under the bars."""
+    return header(trace, diagnosis) + answer_cards(trace, diagnosis, budget_chart)
+
+
+def answer_cards(trace: Trace, diagnosis: Diagnosis, budget_chart: str = "") -> str:
+    """Return the overview without its header."""
+    return verdict_and_budget(trace, diagnosis, budget_chart) + changes_and_ranks(diagnosis)
+
+
+def verdict_and_budget(trace: Trace, diagnosis: Diagnosis, budget_chart: str = "") -> str:
+    """Return what bounds the run, and where the time goes."""
+    rank = diagnosis.budget_rank if diagnosis.budget_rank is not None else 0
+    longest = {
+        category: stretch
+        for (stretch_rank, category), stretch in trace.fact(longest_stretch).items()
+        if stretch_rank == rank
+    }
+    return verdict_card(diagnosis, longest) + budget_card(diagnosis, longest, budget_chart)
+
+
+def changes_and_ranks(diagnosis: Diagnosis) -> str:
+    """Return the ranks, where there are several, and what to change."""
+    return rank_rows(diagnosis) + finding_cards(diagnosis)
+
+
+def header(trace: Trace, diagnosis: Diagnosis) -> str:
+    """Return the first line of the report."""
+    switch = (
+        '<button id="theme" type="button" aria-label="switch between light and dark">light /'
+        " dark</button>"
+    )
+    return f"<header>{subject_line(trace, diagnosis)}{switch}</header>"
+
+
+def subject_line(trace: Trace, diagnosis: Diagnosis) -> str:
+    """Return the recorded program, its speed, the instrumentation level and the overhead."""
+    name, *machine = describe_subject(trace) or ["recording"]
+    overhead = overhead_text(diagnosis)
+    overhead_words = [] if overhead is None else [f"overhead {overhead}"]
+    words = [*recording_text(diagnosis), *machine, *overhead_words]
+    spans = "".join(f"<span>{escape(text)}</span>" for text in words)
+    depth = f'<span class="pill">{escape(trace.manifest.depth)}</span>'
+    return f"<div><b>{escape(name)}</b>{spans}{depth}</div>"
+
+
+def verdict_card(diagnosis: Diagnosis, longest: dict[str, Stretch]) -> str:
+    """Return the verdict: the largest text on the page."""
+    verdict = diagnosis.verdict
+    finding = verdict_finding(diagnosis)
+    texts = [text for text in (verdict.explanation, verdict.caveat) if text]
+    mark = mark_of(verdict.id)
+    links = show_me_link(diagnosis, longest)
+    if diagnosis.findings:
+        links += '<a class="button" href="#changes">Recommended changes</a>'
+    buttons = f'<div class="links">{links}</div>' if links else ""
+    return (
+        f'<section class="verdict card" style="--mark:var(--{mark})"><div>'
+        f"<h1>{prose(verdict.headline)}</h1>{paragraphs(texts)}"
+        f'<p class="confidence">{escape(confidence_text(diagnosis))}</p>{buttons}</div>'
+        f"{predicted(finding.speedup) if finding is not None else ''}</section>"
+    )
+
+
+def confidence_text(diagnosis: Diagnosis) -> str:
+    """Return the confidence of the verdict and what the run is bound by, with its confidence."""
+    steps = diagnosis.steps.count
+    confidence = f"Verdict: confidence {diagnosis.verdict.confidence:.2f}"
+    confidence += f", from {steps} steps" if steps else ""
+    return f"{confidence}. Bound by: {bound_by_text(diagnosis)}."
+
+
+def show_me_link(diagnosis: Diagnosis, longest: dict[str, Stretch]) -> str:
+    """Return a button that opens the timeline where the verdict can be seen."""
+    finding = verdict_finding(diagnosis)
+    if finding is None:
+        return ""
+    places = [
+        (fact.start_ns, fact.end_ns) for fact in finding.evidence if fact.start_ns is not None
+    ]
+    stretch = longest.get(mark_of(diagnosis.verdict.id))
+    if stretch is not None:
+        places.append((stretch.start_ns, stretch.end_ns))
+    return timeline_link(*places[0], "Show on timeline", "button main") if places else ""
+
+
+def predicted(speedup: Speedup | None) -> str:
+    """Return the predicted speedup in large type, and its range on a scale from 1."""
+    if speedup is None:
+        return ""
+    end = max(SHORTEST_SCALE, 1 + (speedup.high - 1) * SCALE_MARGIN)
+
+    def position(value: float) -> float:
+        return 100 * (min(max(value, 1.0), end) - 1) / (end - 1)
+
+    likely, interval = predicted_speedup(speedup, "×")
+    likely = likely.replace("at most ", "<small>at most</small>")
+    begin = position(1.0 if speedup.low is None else speedup.low)
+    width = max(position(speedup.high) - begin, 1.0)
+    knob = ""
+    if speedup.likely is not None:
+        knob = f'<b style="left:{position(speedup.likely):.1f}%"></b>'
+    words = interval or "upper bound"
+    return (
+        '<aside><div class="muted">Predicted speedup</div>'
+        f'<div class="factor">{likely}</div>'
+        f'<div class="strip"><i style="left:{begin:.1f}%;width:{width:.1f}%"></i>{knob}</div>'
+        f'<div class="ends"><span>1×</span><span>{speedup_text(end)}×</span></div>'
+        f'<div class="muted">{words}</div></aside>'
+    )
+
+
+def budget_card(diagnosis: Diagnosis, longest: dict[str, Stretch], chart: str) -> str:
+    """Return the time budget as a bar, and the phases of the whole run as another.
+
+    A part of the first bar opens the timeline on the step in which it was longest.
+    """
+    parts = [part for part in diagnosis.time_budget if part.share >= SMALLEST_SHARE]
+    if not parts:
+        return ""
+    parts.sort(key=lambda part: -part.share)
+    mean_ms, p95_ms = mean_step_ms(diagnosis), diagnosis.steps.p95_ms
+    title = "Time per step" if mean_ms is not None else "Time of the recording"
+    mean = f"{ms(mean_ms * NS_PER_MS)}/step" if mean_ms is not None else "shares of all time"
+    p95 = f", p95 {ms(p95_ms * NS_PER_MS)}" if p95_ms is not None else ""
+    bar = "".join(bar_part(part, mean_ms, longest.get(part.category)) for part in parts)
+    legend = "".join(legend_entry(part, mean_ms) for part in parts)
+    hint = ""
+    if longest:
+        hint = '<span class="hint">click a part to see its longest step on the timeline</span>'
+    return card(
+        f"{title}<small>{mean}{p95}</small>",
+        f'<div class="bar">{bar}</div><div class="legend">{legend}{hint}</div>'
+        f"{whole_run(diagnosis)}{chart}",
+    )
+
+
+def bar_part(part: BudgetEntry, mean_ms: float | None, longest: Stretch | None) -> str:
+    """Return a part of the time budget's bar, a link where a longest step is known."""
+    label = category_label(part.category)
+    words = ""
+    if part.share >= SHARE_WITH_AMOUNT:
+        words = f"{label} {part_time(part, mean_ms)}"
+    elif part.share >= SHARE_WITH_LABEL:
+        words = label
+    css = f"part {texture(part.category)}"
+    color = f"--c:var(--{part.category});--ink:var(--{part.category}-ink)"
+    style = f"flex:{part.share:.5f};{color}"
+    tooltip = escape(f"{label}: {part_amount(part, mean_ms)}. {meaning(part.category)}.")
+    inside = f"<span>{escape(words)}</span>"
+    if longest is None:
+        return f'<div class="{css}" style="{style}" title="{tooltip}">{inside}</div>'
+    place = timeline_place(longest.start_ns, longest.end_ns)
+    return (
+        f'<a class="{css}" style="{style}" title="{tooltip}" href="#section-timeline"'
+        f" {place}>{inside}</a>"
+    )
+
+
+def legend_entry(part: BudgetEntry, mean_ms: float | None) -> str:
+    """Return the color, label and amount of a part."""
+    key = color_key(part.category)
+    words = escape(f"{category_label(part.category)} {part_amount(part, mean_ms)}")
+    return f'<span title="{escape(meaning(part.category))}">{key}{words}</span>'
+
+
+def meaning(category: str) -> str:
+    """Return what a category of the time budget holds."""
+    return capitalized(CATEGORY[category].meaning)
+
+
+def color_key(category: str) -> str:
+    """Return a small square in the color of a category."""
+    return f'<i class="{texture(category)}" style="--c:var(--{category})"></i>'
+
+
+def whole_run(diagnosis: Diagnosis) -> str:
+    """Return the phases of the whole run as a bar with a legend; nothing for a single phase."""
+    phases = [phase for phase in diagnosis.run_budget if phase.share >= SMALLEST_SHARE]
+    if len(phases) < 2:
+        return ""
+    phases.sort(key=lambda phase: -phase.share)
+    bar = "".join(phase_part(phase) for phase in phases)
+    legend = "".join(
+        f"<span>{color_key(phase_category(phase.phase))}{escape(phase_amount(phase))}</span>"
+        for phase in phases
+    )
+    return (
+        f'<p class="note run">Whole run</p><div class="bar small">{bar}</div>'
+        f'<div class="legend">{legend}</div>'
+    )
+
+
+def phase_part(phase: RunPhase) -> str:
+    """Return a phase of the run as a part of its bar."""
+    category = phase_category(phase.phase)
+    style = f"flex:{phase.share:.5f};--c:var(--{category})"
+    css = f"part {texture(category)}"
+    return f'<div class="{css}" style="{style}" title="{escape(phase_amount(phase))}"></div>'
+
+
+def phase_amount(phase: RunPhase) -> str:
+    """Return `checkpoint 0.6 s (3 %)`."""
+    name = phase.phase.replace("-", " ")
+    return f"{name} {ms(phase.seconds * NS_PER_S)} ({percent(phase.share)})"

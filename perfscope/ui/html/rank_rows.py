@@ -1,0 +1,43 @@
+"""The time budgets of a job's ranks: a row each, the rank of the verdict is marked."""
+
+from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, ProcessBudget
+from perfscope.analyzer.number_text import percent
+from perfscope.ui.html.markup import card, escape
+from perfscope.ui.phrases import category_label, largest_parts, named_parts, rank_name
+from perfscope.ui.theme import texture
+
+
+def rank_rows(diagnosis: Diagnosis) -> str:
+    """Return the card of the ranks; nothing for a job of one rank."""
+    if len(diagnosis.per_process) < 2:
+        return ""
+    rows = "".join(rank_row(budget, diagnosis) for budget in diagnosis.per_process)
+    title = "Time per rank"
+    if diagnosis.sequential_processes:
+        title = "Time per process (they ran one after the other; ranks only number them)"
+    return card(title, f"<table>{rows}</table>", "ranks")
+
+
+def rank_row(budget: ProcessBudget, diagnosis: Diagnosis) -> str:
+    """Return the name of a rank, its bar, and its largest parts in words."""
+    name = rank_name(budget, diagnosis)
+    if budget.rank == diagnosis.budget_rank:
+        name += " (verdict)"
+    bar = small_bar_parts(budget.time_budget)
+    words = named_parts(budget.time_budget) or "nothing was measured"
+    return (
+        f'<tr><th>{escape(name)}</th><td style="width:50%"><div class="bar"'
+        f' style="height:18px;border-radius:4px">{bar}</div></td><td>{escape(words)}</td></tr>'
+    )
+
+
+def small_bar_parts(budget: list[BudgetEntry]) -> str:
+    """Return the parts of a small bar without labels."""
+    return "".join(small_bar_part(part) for part in largest_parts(budget))
+
+
+def small_bar_part(part: BudgetEntry) -> str:
+    """Return a part of a small bar; its tooltip has the label."""
+    tooltip = escape(f"{category_label(part.category)} {percent(part.share)}")
+    style = f"flex:{part.share:.5f};--c:var(--{part.category})"
+    return f'<div class="part {texture(part.category)}" style="{style}" title="{tooltip}"></div>'

@@ -1,0 +1,92 @@
+"""The time budget of a step and the phases of the whole run, a bar of characters each."""
+
+from dataclasses import dataclass
+
+from rich.text import Text
+
+from perfscope.analyzer.categories import CATEGORY
+from perfscope.analyzer.diagnosis import Diagnosis, RunPhase
+from perfscope.analyzer.number_text import ms, percent
+from perfscope.ui.phrases import (
+    NS_PER_S,
+    SMALLEST_SHARE,
+    category_label,
+    largest_parts,
+    mean_step_ms,
+    part_amount,
+)
+from perfscope.ui.terminal.layout import MUTED, TerminalLayout, fill
+from perfscope.ui.theme import phase_category
+
+BAR_CELLS = 28
+LABEL_CELLS = 13
+GAP = "   "
+
+
+@dataclass(frozen=True)
+class BarPart:
+    """One part of a bar: its color, its share, and its label."""
+
+    category: str
+    share: float
+    label: str
+    is_wait: bool
+
+
+def budget_bars(diagnosis: Diagnosis, layout: TerminalLayout) -> list[Text]:
+    """Return the bars of the steps and of the whole run; no lines where neither is known."""
+    mean_ms = mean_step_ms(diagnosis)
+    step_parts = [
+        BarPart(
+            category=part.category,
+            share=part.share,
+            label=f"{category_label(part.category)} {part_amount(part, mean_ms)}",
+            is_wait=CATEGORY[part.category].is_wait,
+        )
+        for part in largest_parts(diagnosis.time_budget)
+    ]
+    phases = [phase for phase in diagnosis.run_budget if phase.share >= SMALLEST_SHARE]
+    phases.sort(key=lambda phase: -phase.share)
+    step_name = "per step" if mean_ms is not None else "time"
+    lines = bar_lines(step_name, step_parts, layout)
+    if len(phases) > 1 or mean_ms is not None:
+        lines += bar_lines("whole run", [phase_part(phase) for phase in phases], layout)
+    return [*lines, Text("")] if lines else []
+
+
+def phase_part(phase: RunPhase) -> BarPart:
+    """Return a phase of the whole run as a part of its bar."""
+    name = phase.phase.replace("-", " ")
+    category = phase_category(phase.phase)
+    return BarPart(
+        category=category,
+        share=phase.share,
+        label=f"{name} {ms(phase.seconds * NS_PER_S)} ({percent(phase.share)})",
+        is_wait=CATEGORY[category].is_wait,
+    )
+
+
+def bar_lines(name: str, parts: list[BarPart], layout: TerminalLayout) -> list[Text]:
+    """Return the parts one after the other, each a fill as long as its share, then its label."""
+    if not parts:
+        return []
+    lines = [Text().append(f"  {name:{LABEL_CELLS - 2}}", style=MUTED)]
+    shares = [part.share for part in parts]
+    for part, cells in zip(parts, cells_by_share(shares, BAR_CELLS), strict=True):
+        entry = fill(part.category, cells, layout, is_wait=part.is_wait).append(f" {part.label}")
+        is_first = lines[-1].cell_len <= LABEL_CELLS
+        if not is_first and lines[-1].cell_len + len(GAP) + entry.cell_len > layout.width:
+            lines.append(Text(" " * LABEL_CELLS))
+            is_first = True
+        lines[-1].append("" if is_first else GAP).append_text(entry)
+    return lines
+
+
+def cells_by_share(shares: list[float], cells: int) -> list[int]:
+    """Return whole cells for each share, at least one, `cells` in all.
+
+    The first share takes what rounding leaves.
+    """
+    sizes = [max(1, round(share * cells)) for share in shares]
+    sizes[0] = max(1, sizes[0] + cells - sum(sizes))
+    return sizes

@@ -1,0 +1,108 @@
+"""`--ignore` and `[tool.perfscope] ignore`: what is ignored has no influence on the verdict and is
+listed apart.
+"""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perfscope.commands.options import ignored_findings as ignored_module
+from perfscope.commands.options.ignored_findings import ignored_findings
+from perfscope.errors import UsageError
+from perfscope.ui.dashboard.serve import Dashboard
+from tests.commands.conftest import Recording
+from tests.running import perfscope
+
+
+def call(*arguments: str | Path, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        perfscope(*arguments), capture_output=True, text=True, timeout=120, cwd=cwd
+    )
+
+
+def ids(findings: list[dict[str, Any]]) -> list[str]:
+    return [finding["id"] for finding in findings]
+
+
+def assert_ignored(diagnosis: dict[str, Any]) -> None:
+    assert diagnosis["verdict"]["id"] != "input-bound"
+    assert "input-bound" not in ids(diagnosis["findings"])
+    assert "input-bound" not in diagnosis["clear"]
+    assert ids(diagnosis["ignored"]) == ["input-bound"]
+
+
+def test_an_ignored_finding_is_not_the_verdict(recording: Recording) -> None:
+    plain = json.loads(call("analyze", recording.run_folder, "--json").stdout)
+    assert plain["verdict"]["id"] == "input-bound" and plain["ignored"] == []
+    option = "--ignore=input-bound,straggler"
+    done = call("analyze", recording.run_folder, "--json", option)
+    assert_ignored(json.loads(done.stdout))
+
+
+def test_report_and_run_ignore_it_too(recording: Recording, tmp_path: Path) -> None:
+    options = ["-o", tmp_path / "r.html", "--json", "--ignore", "input-bound"]
+    assert_ignored(json.loads(call("report", recording.run_folder, *options).stdout))
+    done = call("run", "--ignore", "nothing-such", "--", "true", cwd=tmp_path)
+    assert done.returncode == 2, "before the command is started"
+
+
+def test_the_nearest_pyproject_counts(recording: Recording, tmp_path: Path) -> None:
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    (tmp_path / "pyproject.toml").write_text('[tool.perfscope]\nignore = ["input-bound"]\n')
+    call_here = ["analyze", recording.run_folder, "--json"]
+    assert_ignored(json.loads(call(*call_here, cwd=below).stdout))
+    (below / "pyproject.toml").write_text('[project]\nname = "other"\n')
+    assert json.loads(call(*call_here, cwd=below).stdout)["verdict"]["id"] == "input-bound"
+
+
+def test_an_unknown_id_is_answered_with_the_nearest(recording: Recording, tmp_path: Path) -> None:
+    done = call("analyze", recording.run_folder, "--ignore", "input-bond")
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
+    assert "'input-bond'" in done.stderr and "input-bound?" in done.stderr
+    (tmp_path / "pyproject.toml").write_text('[tool.perfscope]\nignore = ["gc-pauze"]\n')
+    done = call("analyze", recording.run_folder, cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "pyproject.toml" in done.stderr and "gc-pause?" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "text", ["[tool.perfscope]\nignore = 3\n", "[tool.perfscope]\nignore = [\n"]
+)
+def test_a_setting_that_cannot_be_read_is_an_error(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"pyproject\.toml"):
+        ignored_findings([])
+
+
+def test_without_a_toml_parser_only_a_file_with_our_table_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> Any:
+        raise ImportError
+
+    monkeypatch.setattr(ignored_module, "toml_parser", missing)
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "pyproject.toml"
+    file.write_text('[project]\nname = "x"\n')
+    assert ignored_findings(["gc-pause"]) == ("gc-pause",)
+    file.write_text("[tool.perfscope]\n")
+    with pytest.raises(UsageError, match="tomli"):
+        ignored_findings([])
+
+
+def test_the_dashboard_ignores_it_too(recording: Recording) -> None:
+    dashboard = Dashboard(recording.run_folder, port=0, ignored=("input-bound",))
+    try:
+        [run] = dashboard.library.runs()
+        diagnosis = dashboard.library.get(run.id).diagnosis
+    finally:
+        dashboard.close()
+    assert diagnosis.verdict.id != "input-bound"
+    assert [finding.id for finding in diagnosis.ignored] == ["input-bound"]

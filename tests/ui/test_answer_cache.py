@@ -1,0 +1,86 @@
+"""The answer to a large trace is printed again without being worked out again, for as long as file
+and code are the same.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from perfscope.traces.cache.place import answer_file, table_folder
+from perfscope.ui import answer_cache
+from perfscope.ui.answer_cache import recalled_answer, remove_oldest
+from tests.running import perfscope
+from tests.traces.kineto.events import event, kernel, launch, written
+
+MANY = 140_000
+"""Events of some 26 MB, from where on keeping pays."""
+
+
+@pytest.fixture(scope="module")
+def trace_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("kept")
+    many = [event("aten::mm", ts=10 * at, dur=8, args={"note": "x" * 90}) for at in range(MANY)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        yield written(folder / "large.json", [*many, launch(ts=5), kernel(ts=20)])
+
+
+def analyzed(*arguments: str) -> str:
+    done = subprocess.run(
+        perfscope("analyze", *arguments), capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_second_answer_is_the_first_and_reads_no_table(trace_file: Path) -> None:
+    first, words = analyzed(str(trace_file), "--json"), analyzed(str(trace_file))
+    assert recalled_answer(trace_file) is not None
+    kept = table_folder(trace_file)
+    assert kept is not None
+    for table in kept.iterdir():
+        table.unlink()
+    assert analyzed(str(trace_file), "--json") == first and analyzed(str(trace_file)) == words
+    assert json.loads(first)["run"] == str(trace_file)
+
+
+def test_another_code_or_another_file_is_asked_anew(
+    trace_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analyzed(str(trace_file), "--json")
+    kept = recalled_answer(trace_file)
+    assert kept is not None and kept.subject and kept.diagnosis.steps is not None
+    place = answer_file(trace_file)
+    assert place is not None
+    whole = place.read_bytes()
+    place.write_bytes(whole[: len(whole) // 2])
+    assert recalled_answer(trace_file) is None
+    place.write_bytes(whole)
+    (trace_file.parent / "rule.py").write_text("")
+    monkeypatch.setattr(answer_cache, "PACKAGE", trace_file.parent)
+    assert recalled_answer(trace_file) is None
+    monkeypatch.undo()
+    assert recalled_answer(trace_file) is not None
+    os.utime(trace_file, ns=(1, 1))
+    assert recalled_answer(trace_file) is None
+
+
+def test_a_small_trace_leaves_nothing_behind(tmp_path: Path, trace_file: Path) -> None:
+    small = written(tmp_path / "small.json", [event("aten::mm"), launch(ts=5), kernel(ts=20)])
+    analyzed(str(small))
+    answer, tables = answer_file(small), table_folder(small)
+    assert answer is not None and tables is not None
+    assert not answer.exists() and not tables.exists()
+
+
+def test_the_answers_used_longest_ago_go_first(tmp_path: Path) -> None:
+    names = [f"{number:032x}.json" for number in range(3)]
+    for at, name in enumerate([*names, "mine.json"]):
+        (tmp_path / name).write_text("{}")
+        os.utime(tmp_path / name, (at, at))
+    remove_oldest(tmp_path, most=2)
+    assert sorted(one.name for one in tmp_path.iterdir()) == [*names[1:], "mine.json"]
