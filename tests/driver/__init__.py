@@ -45,11 +45,10 @@ def built(place: Path, *, old: bool = False) -> Path:
 def written(
     folder: Path, name: str, *changes: str, devices: int = 1, links: str = "switch"
 ) -> Path:
-    """A scenario file: that of `scenarios/NAME.txt`, its device so many times, each followed by
-    these lines.
+    """Write the scenario of `scenarios/NAME.txt`, with its device repeated, and return the file.
 
-    A line `@N LINE` is for device N only. Links go to a switch, or (`mesh`) to the other devices in
-    turn.
+    Each device is followed by `changes`; a line `@N LINE` is for device N only. Links lead to a
+    switch, or (`mesh`) to the other devices in turn.
     """
     head, _, body = (FOLDER / "scenarios" / f"{name}.txt").read_text().partition("\ndevice ")
     lines = [head]
@@ -57,7 +56,7 @@ def written(
         lines.append("device " + body.rstrip("\n"))
         lines += [change for change in changes if not change.startswith("@")]
         lines += [change.partition(" ")[2] for change in changes if change.startswith(f"@{at} ")]
-        others = [one for one in range(devices) if one != at] or [at]
+        others = [number for number in range(devices) if number != at] or [at]
         for link in range(18):
             to = (
                 f"0 00000000:{0x10 + others[link % len(others)]:02X}:00.0"
@@ -71,7 +70,7 @@ def written(
 
 
 def environment(driver: Path | None, scenario: Path | None) -> dict[str, str]:
-    """The environment in which a process finds the stand-in as its driver; without one: none."""
+    """Return an environment in which a process finds the substitute as its driver, if given."""
     env = dict(os.environ)
     if driver is not None and scenario is not None:
         env |= {"LD_LIBRARY_PATH": str(driver), "STAND_IN_SCENARIO": str(scenario)}

@@ -1,9 +1,8 @@
-"""Records what devices, ports and threads of a process's host tell, without the analysis; many
-recordings side by side.
+"""Recorder of devices, ports and thread states of a host, without analysis, many in parallel.
 
-Standard input says which, a JSON list of [pid, run folder, seconds, scenario]: each is made by a
-fork, so that all share what was imported. What costs most (py-spy, every process's counters) is
-left to other tests: a small machine records them all at once.
+Standard input is a JSON list of [pid, run folder, seconds, scenario]. Each recording runs in a
+fork, so that all share the imports. Expensive sources (py-spy, counters of every process) are left
+to other tests, because a small machine runs all these recordings at once.
 """
 
 import json
@@ -12,7 +11,7 @@ import sys
 import traceback
 from pathlib import Path
 
-import pynvml  # noqa: F401  before the forks; the driver's library is loaded behind them
+import pynvml  # noqa: F401  imported before the forks; they load the library
 
 from perfscope.agent.collectors import Network, Nvml, ThreadStates
 from perfscope.agent.recorder import Plan, Recorder
@@ -21,7 +20,7 @@ LISTED = (ThreadStates, Network, Nvml)
 
 
 def child(pid: int, out: str, seconds: float, scenario: str) -> None:
-    """Make one recording and end: with 0 when it went well."""
+    """Make one recording and exit, with 0 if it succeeded."""
     os.environ["STAND_IN_SCENARIO"] = scenario
     code = 1
     try:
@@ -42,7 +41,7 @@ def main() -> int:
         if not forked:
             child(pid, out, seconds, scenario)
         children.append(forked)
-    return max((os.waitstatus_to_exitcode(os.waitpid(one, 0)[1]) for one in children), default=0)
+    return max((os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children), default=0)
 
 
 if __name__ == "__main__":
