@@ -11,7 +11,7 @@ DEVELOPERS_PATH = re.compile(
     r"(?<![\w})\]*.])/" + r"(work|root|Users|home/\w+)/[\w.]"
 )  # but /proc/PID/root/usr is a path
 TEXT = {".py", ".md", ".toml", ".txt", ".html", ".css", ".js", ".json", ".s", ""}
-EXAMPLES = re.compile(r"/home/(user|you|someone|me)/")
+EXAMPLES = re.compile(r"/home/(user|you|someone|me|zebra)/")
 
 
 def texts() -> dict[str, str]:
