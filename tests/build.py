@@ -1,6 +1,4 @@
-"""Builds a Trace in ten lines: rows as dicts, every column that is not given filled with its
-missing value.
-"""
+"""Builder of small traces: rows as dicts; columns that are not given have their missing value."""
 
 from typing import Any
 
@@ -39,14 +37,14 @@ FACTS: dict[str, Any] = {
 
 
 def missing(column: Column) -> Any:
-    """What stands for an unknown value in this column."""
+    """Return the value of this column that means unknown."""
     if column.name == "process" or column.name == "ts":
         return 0
     return {"category": None, "bool": False, "float64": float("nan")}.get(column.dtype, -1)
 
 
 def table(name: str, rows: Rows) -> pd.DataFrame:
-    """One table of the schema from sparse rows."""
+    """Return one table of the schema, from rows that may lack columns."""
     unknown = {key for row in rows for key in row} - {column.name for column in TABLES[name]}
     assert not unknown, f"{name} has no columns {sorted(unknown)}"
     return framed(
@@ -61,7 +59,7 @@ def table(name: str, rows: Rows) -> pd.DataFrame:
 def trace(
     *, manifest: dict[str, Any] | None = None, absent: dict[str, str] | None = None, **tables: Rows
 ) -> Trace:
-    """A Trace of these tables; `processes` defaults to one main process with code 0 and rank 0."""
+    """Return a Trace of these tables; by default with one main process of code 0 and rank 0."""
     rows = {"processes": [MAIN], **tables}
     frames = {name: table(name, its_rows) for name, its_rows in rows.items()}
     timed = [frame for frame in frames.values() if "ts" in frame and len(frame)]
@@ -74,7 +72,7 @@ def trace(
     }
     # what only a profiler records makes it a profiler's trace, unless a test says that windows did
     profiled = {"depth": PROFILER_DEPTH} if {"ops", "kernels", "launches"} & tables.keys() else {}
-    said = msgspec.convert({**FACTS, **profiled, **(manifest or {})}, Manifest)
-    kind = TraceKind.PROFILER if said.depth == PROFILER_DEPTH else TraceKind.RECORDING
+    described = msgspec.convert({**FACTS, **profiled, **(manifest or {})}, Manifest)
+    kind = TraceKind.PROFILER if described.depth == PROFILER_DEPTH else TraceKind.RECORDING
     span_ns = (min(first, default=0), max(last, default=0))
-    return Trace(frames, reasons, [said], kind=kind, span_ns=span_ns)
+    return Trace(frames, reasons, [described], kind=kind, span_ns=span_ns)

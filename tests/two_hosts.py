@@ -1,6 +1,4 @@
-"""Two hosts on one machine: network and host-name namespaces of their own, joined by a pair of
-virtual interfaces.
-"""
+"""Two hosts on one machine: network and UTS namespaces, joined by a pair of virtual interfaces."""
 
 import os
 import shutil
@@ -12,9 +10,9 @@ WIRE = {"node-a": "10.77.{net}.1", "node-b": "10.77.{net}.2"}
 
 
 def missing() -> str | None:
-    """Why there can be no such hosts here, None when there can."""
+    """Return why two hosts are impossible on this machine, or None."""
     if shutil.which("ip") is None or shutil.which("unshare") is None:
-        return "no `ip` or `unshare` here"
+        return "needs `ip` and `unshare`"
     name = f"try-{os.getpid()}"
     tries = (
         ["unshare", "--net", "--uts", "true"],
@@ -22,13 +20,13 @@ def missing() -> str | None:
         ["ip", "netns", "del", name],
     )
     if any(subprocess.run(command, capture_output=True).returncode for command in tries):
-        return "namespaces may not be made here"
+        return "needs permission to make namespaces"
     return None
 
 
 @contextmanager
 def two_hosts() -> Iterator[dict[str, str]]:
-    """Name -> address of each; `on(name, ...)` gives what runs a command there."""
+    """Yield name -> address of each host; `on(name, ...)` returns a command that runs on it."""
     tag = os.getpid() % 250
     names = {name: f"{name}-{tag}" for name in WIRE}
     addresses = {name: address.format(net=tag) for name, address in WIRE.items()}
@@ -54,13 +52,13 @@ def ip(*words: str) -> None:
 
 
 def interface(name: str) -> str:
-    """The interface of that host towards the other."""
+    """Return the interface of a host that leads to the other host."""
     return f"ps{name[-1]}{os.getpid() % 250}"
 
 
 def on(name: str, *command: str) -> list[str]:
-    """The command as it runs on that host."""
-    said = f'hostname {name} && exec "$@"'
+    """Return the command line that runs a command on a host."""
+    renamed = f'hostname {name} && exec "$@"'
     return [
         "ip",
         "netns",
@@ -70,7 +68,7 @@ def on(name: str, *command: str) -> list[str]:
         "--uts",
         "sh",
         "-c",
-        said,
+        renamed,
         "sh",
         *command,
     ]

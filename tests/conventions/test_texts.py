@@ -9,9 +9,9 @@ from tests.conventions.sources import ROOT, kept_files
 OTHER_PROJECT = re.compile(r"pip\d? install[^\n`]*\b" + "perfscope" + r"(?![-\w/.])")
 DEVELOPERS_PATH = re.compile(
     r"(?<![\w})\]*.])/" + r"(work|root|Users|home/\w+)/[\w.]"
-)  # but /proc/PID/root/usr is a path
+)  # /proc/PID/root/usr is allowed
 TEXT = {".py", ".md", ".toml", ".txt", ".html", ".css", ".js", ".json", ".s", ""}
-EXAMPLES = re.compile(r"/home/(user|you|someone|me)/")
+EXAMPLES = re.compile(r"/home/(user|you|someone|me|zebra|z)/")
 
 
 def texts() -> dict[str, str]:

@@ -45,11 +45,10 @@ def built(place: Path, *, old: bool = False) -> Path:
 def written(
     folder: Path, name: str, *changes: str, devices: int = 1, links: str = "switch"
 ) -> Path:
-    """Write a scenario file and return its path.
+    """Write the scenario of `scenarios/NAME.txt`, with its device repeated, and return the file.
 
-    It is `scenarios/NAME.txt` with its device repeated `devices` times, each followed by the lines
-    `changes`. A line `@N LINE` is for device N only. Links go to a switch, or with `mesh` to the
-    other devices in turn.
+    Each device is followed by `changes`; a line `@N LINE` is for device N only. Links lead to a
+    switch, or (`mesh`) to the other devices in turn.
     """
     head, _, body = (FOLDER / "scenarios" / f"{name}.txt").read_text().partition("\ndevice ")
     lines = [head]
@@ -57,19 +56,21 @@ def written(
         lines.append("device " + body.rstrip("\n"))
         lines += [change for change in changes if not change.startswith("@")]
         lines += [change.partition(" ")[2] for change in changes if change.startswith(f"@{at} ")]
-        others = [other for other in range(devices) if other != at] or [at]
+        others = [number for number in range(devices) if number != at] or [at]
         for link in range(18):
-            target = "2 00000000:C0:00.0"
-            if links == "mesh":
-                target = f"0 00000000:{0x10 + others[link % len(others)]:02X}:00.0"
-            lines.append(f"link {link} {target}")
+            to = (
+                f"0 00000000:{0x10 + others[link % len(others)]:02X}:00.0"
+                if links == "mesh"
+                else "2 00000000:C0:00.0"
+            )
+            lines.append(f"link {link} {to}")
     path = folder / "scenario.txt"
     path.write_text("\n".join(lines) + "\n")
     return path
 
 
 def environment(driver: Path | None, scenario: Path | None) -> dict[str, str]:
-    """Return the environment in which a process loads the stand-in, if one is given."""
+    """Return an environment in which a process finds the substitute as its driver, if given."""
     env = dict(os.environ)
     if driver is not None and scenario is not None:
         env |= {"LD_LIBRARY_PATH": str(driver), "STAND_IN_SCENARIO": str(scenario)}

@@ -25,7 +25,7 @@ int nvmlDeviceGetNvLinkRemoteDeviceType(Handle device, unsigned link, unsigned *
     return state;
 }
 
-/* Fields: `totals` of rates, with their unit; `numbers` as they stand. */
+/* Fields: `totals` of rates, with their unit; `numbers` as current values. */
 typedef struct {
     unsigned field;
     const char *key;
@@ -34,25 +34,42 @@ typedef struct {
 } Field;
 
 static const Field FIELDS[] = {
-    {186, "power_instant_mw", 1, 0, 1}, {185, "power_mw", 1, 0, 1},
-    {83, "energy_w", 1e3, 1, 3}, {191, "energy_w", 1e3, 1, 3},
-    {138, "nvlink_tx", 1.0 / 1024, 1, 3}, {139, "nvlink_rx", 1.0 / 1024, 1, 3},
-    {202, "nvlink5_tx", 1, 1, 3}, {204, "nvlink5_rx", 1, 1, 3},
-    {197, "pcie_counter_tx", 1, 1, 1}, {198, "pcie_counter_rx", 1, 1, 1}, /* 32 bits: they wrap */
+    {186, "power_instant_mw", 1, 0, 1},
+    {185, "power_mw", 1, 0, 1},
+    {83, "energy_w", 1e3, 1, 3},
+    {191, "energy_w", 1e3, 1, 3},
+    {138, "nvlink_tx", 1.0 / 1024, 1, 3},
+    {139, "nvlink_rx", 1.0 / 1024, 1, 3},
+    {202, "nvlink5_tx", 1, 1, 3},
+    {204, "nvlink5_rx", 1, 1, 3},
+    {197, "pcie_counter_tx", 1, 1, 1},
+    {198, "pcie_counter_rx", 1, 1, 1}, /* 32 bits: they wrap */
     {94, "pcie_replays_per_s", 1, 1, 1},
-    {74, "held_power", 1e9, 1, 3}, {75, "held_thermal", 1e9, 1, 3}, {76, "held_sync_boost", 1e9, 1, 3},
-    {77, "held_board", 1e9, 1, 3}, {79, "held_reliability", 1e9, 1, 3}, {271, "held_brake", 1e9, 1, 3},
-    {38, "nvlink_crc_flit_per_s", 1, 1, 3}, {45, "nvlink_crc_data_per_s", 1, 1, 3},
-    {52, "nvlink_replays_per_s", 1, 1, 3}, {59, "nvlink_recoveries_per_s", 1, 1, 3},
-    {90, "nvlink_mb_per_s", 1, 0, 1}, {91, "nvlink_links", 1, 0, 1},
-    {215, "nvlink5_recoveries_per_s", 1, 1, 3}, {221, "nvlink5_symbol_errors_per_s", 1, 1, 3},
+    {74, "held_power", 1e9, 1, 3},
+    {75, "held_thermal", 1e9, 1, 3},
+    {76, "held_sync_boost", 1e9, 1, 3},
+    {77, "held_board", 1e9, 1, 3},
+    {79, "held_reliability", 1e9, 1, 3},
+    {271, "held_brake", 1e9, 1, 3},
+    {38, "nvlink_crc_flit_per_s", 1, 1, 3},
+    {45, "nvlink_crc_data_per_s", 1, 1, 3},
+    {52, "nvlink_replays_per_s", 1, 1, 3},
+    {59, "nvlink_recoveries_per_s", 1, 1, 3},
+    {90, "nvlink_mb_per_s", 1, 0, 1},
+    {91, "nvlink_links", 1, 0, 1},
+    {215, "nvlink5_recoveries_per_s", 1, 1, 3},
+    {221, "nvlink5_symbol_errors_per_s", 1, 1, 3},
 };
 
 typedef struct {
     unsigned field, scope;
     long long stamp, latency;
     int type, answer;
-    union { double d; unsigned u; unsigned long long ull; } value;
+    union {
+        double d;
+        unsigned u;
+        unsigned long long ull;
+    } value;
 } FieldValue;
 
 static void field_value(Handle device, FieldValue *one)
@@ -67,7 +84,8 @@ static void field_value(Handle device, FieldValue *one)
         if (field->field != one->field)
             continue;
         double value = 0;
-        one->answer = field->is_total ? total(device, field->key, &value) : number(device, field->key, &value);
+        one->answer = field->is_total ? total(device, field->key, &value)
+                                      : number(device, field->key, &value);
         one->type = field->type;
         unsigned long long whole = (unsigned long long)(value * field->unit);
         if (field->type == 1)
@@ -105,11 +123,23 @@ typedef struct {
     Metric metrics[];
 } MetricsGet;
 
-static const struct { unsigned metric; const char *key; double unit; } METRICS[] = {
-    {1, "graphics_active", 100}, {2, "sm_active", 100}, {3, "sm_occupancy", 100}, {5, "tensor_active", 100},
-    {10, "dram_active", 100}, {11, "fp64_active", 100}, {12, "fp32_active", 100}, {13, "fp16_active", 100},
-    {20, "pcie_tx", 1.0 / 1048576}, {21, "pcie_rx", 1.0 / 1048576},
-    {60, "gpm_nvlink_rx", 1.0 / 1048576}, {61, "gpm_nvlink_tx", 1.0 / 1048576},
+static const struct {
+    unsigned metric;
+    const char *key;
+    double unit;
+} METRICS[] = {
+    {1, "graphics_active", 100},
+    {2, "sm_active", 100},
+    {3, "sm_occupancy", 100},
+    {5, "tensor_active", 100},
+    {10, "dram_active", 100},
+    {11, "fp64_active", 100},
+    {12, "fp32_active", 100},
+    {13, "fp16_active", 100},
+    {20, "pcie_tx", 1.0 / 1048576},
+    {21, "pcie_rx", 1.0 / 1048576},
+    {60, "gpm_nvlink_rx", 1.0 / 1048576},
+    {61, "gpm_nvlink_tx", 1.0 / 1048576},
 };
 
 int nvmlGpmQueryDeviceSupport(Handle device, unsigned *support)
@@ -142,12 +172,16 @@ static int sampled(const char *call, Device *device, Sample *sample)
     return state;
 }
 
-int nvmlGpmSampleGet(Handle device, Sample *sample) { return sampled("nvmlGpmSampleGet", device, sample); }
+int nvmlGpmSampleGet(Handle device, Sample *sample)
+{
+    return sampled("nvmlGpmSampleGet", device, sample);
+}
 
 int nvmlGpmMigSampleGet(Handle device, unsigned instance, Sample *sample)
 {
     for (int i = 0; i < scenario.count; i++)
-        if (scenario.devices[i].parent == device->number && scenario.devices[i].instance == (int)instance)
+        if (scenario.devices[i].parent == device->number &&
+            scenario.devices[i].instance == (int)instance)
             return sampled("nvmlGpmMigSampleGet", &scenario.devices[i], sample);
     return BAD;
 }
@@ -162,11 +196,14 @@ int nvmlGpmMetricsGet(MetricsGet *get)
         one->answer = NOT_SUPPORTED;
         double span = get->second->at_s - get->first->at_s;
         for (size_t m = 0; m < sizeof METRICS / sizeof METRICS[0]; m++) {
-            const Series *series = METRICS[m].metric == one->metric ? series_of(get->first->device, METRICS[m].key) : NULL;
+            const Series *series = METRICS[m].metric == one->metric
+                                       ? series_of(get->first->device, METRICS[m].key)
+                                       : NULL;
             if (series == NULL)
                 continue;
             one->answer = span > 0 ? series->error : BAD;
-            one->value = grown(series, get->first->at_s, get->second->at_s) / span * METRICS[m].unit;
+            one->value =
+                grown(series, get->first->at_s, get->second->at_s) / span * METRICS[m].unit;
         }
     }
     return state;

@@ -1,4 +1,5 @@
-/* A stand-in for libnvidia-ml.so.1: what it answers is in a scenario (README.md), how long it takes in call_times.h. */
+/* A substitute for libnvidia-ml.so.1. A scenario defines its answers (README.md), call_times.h the
+ * duration of calls. */
 #define _GNU_SOURCE
 #include "call_times.h"
 #include "driver.h"
@@ -8,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-static int initialised;
+static int initialized;
 
 static double seconds(void)
 {
@@ -40,13 +41,13 @@ static void spend(const char *call)
     take(OTHER_CALL_US, SPIN);
 }
 
-/* While the driver is away everything fails, and what was initialised before is void. */
+/* While the driver is unloaded every call fails, and it must be initialized again. */
 static int driver_state(void)
 {
     double now = now_s();
     if (now >= scenario.gone_from_s && now < scenario.gone_to_s)
-        initialised = 0;
-    return initialised ? OK : UNINITIALIZED;
+        initialized = 0;
+    return initialized ? OK : UNINITIALIZED;
 }
 
 int ready(const char *call, const Device *device)
@@ -82,7 +83,7 @@ int total(const Device *device, const char *key, double *value)
     return OK;
 }
 
-/* -- the library ------------------------------------------------------------------------------------------------- */
+/* -- the library -- */
 
 int nvmlInitWithFlags(unsigned flags)
 {
@@ -98,7 +99,7 @@ int nvmlInitWithFlags(unsigned flags)
         return 9;
     if (scenario.init_error)
         return scenario.init_error;
-    initialised = 1;
+    initialized = 1;
     return OK;
 }
 
@@ -106,20 +107,27 @@ int nvmlInit_v2(void) { return nvmlInitWithFlags(0); }
 
 int nvmlShutdown(void)
 {
-    initialised = 0;
+    initialized = 0;
     return OK;
 }
 
 const char *nvmlErrorString(int code)
 {
     switch (code) {
-    case UNINITIALIZED: return "Uninitialized";
-    case NOT_SUPPORTED: return "Not Supported";
-    case NO_PERMISSION: return "Insufficient Permissions";
-    case 9: return "Driver Not Loaded";
-    case LOST: return "GPU is lost";
-    case 18: return "Driver/library version mismatch";
-    default: return "Unknown Error";
+    case UNINITIALIZED:
+        return "Uninitialized";
+    case NOT_SUPPORTED:
+        return "Not Supported";
+    case NO_PERMISSION:
+        return "Insufficient Permissions";
+    case 9:
+        return "Driver Not Loaded";
+    case LOST:
+        return "GPU is lost";
+    case 18:
+        return "Driver/library version mismatch";
+    default:
+        return "Unknown Error";
     }
 }
 
@@ -157,15 +165,15 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned index, Handle *handle)
     return state == OK ? BAD : state;
 }
 
-/* -- what stays as it is ------------------------------------------------------------------------------------------ */
+/* -- what stays as it is -- */
 
-#define TEXT(call, field)                                                                                              \
-    int call(Handle device, char *text, unsigned size)                                                                 \
-    {                                                                                                                  \
-        int state = ready(#call, device);                                                                              \
-        if (state == OK)                                                                                               \
-            snprintf(text, size, "%s", device->field);                                                                 \
-        return state;                                                                                                  \
+#define TEXT(call, field)                              \
+    int call(Handle device, char *text, unsigned size) \
+    {                                                  \
+        int state = ready(#call, device);              \
+        if (state == OK)                               \
+            snprintf(text, size, "%s", device->field); \
+        return state;                                  \
     }
 TEXT(nvmlDeviceGetName, name)
 TEXT(nvmlDeviceGetUUID, uuid)
@@ -190,15 +198,15 @@ int nvmlDeviceGetMinorNumber(Handle device, unsigned *minor)
     return ready("nvmlDeviceGetMinorNumber", device);
 }
 
-#define WHOLE_NUMBER(call, key)                                                                                        \
-    int call(Handle device, unsigned *value)                                                                           \
-    {                                                                                                                  \
-        double found = 0;                                                                                              \
-        int state = ready(#call, device);                                                                              \
-        if (state == OK)                                                                                               \
-            state = number(device, key, &found);                                                                       \
-        *value = (unsigned)found;                                                                                      \
-        return state;                                                                                                  \
+#define WHOLE_NUMBER(call, key)                  \
+    int call(Handle device, unsigned *value)     \
+    {                                            \
+        double found = 0;                        \
+        int state = ready(#call, device);        \
+        if (state == OK)                         \
+            state = number(device, key, &found); \
+        *value = (unsigned)found;                \
+        return state;                            \
     }
 WHOLE_NUMBER(nvmlDeviceGetMaxPcieLinkGeneration, "pcie_max_generation")
 WHOLE_NUMBER(nvmlDeviceGetGpuMaxPcieLinkGeneration, "pcie_device_generation")
@@ -233,21 +241,21 @@ int nvmlDeviceGetMemoryAffinity(Handle device, unsigned size, unsigned long *set
     return state;
 }
 
-/* -- clocks, load, memory, power ---------------------------------------------------------------------------------- */
+/* -- clocks, load, memory, power -- */
 
 static const char *CLOCKS[] = {"graphics_clock", "sm_clock", "memory_clock", "video_clock"};
 
-#define CLOCK(call, prefix)                                                                                            \
-    int call(Handle device, unsigned kind, unsigned *mhz)                                                              \
-    {                                                                                                                  \
-        char key[NAME];                                                                                                \
-        double value = 0;                                                                                              \
-        int state = ready(#call, device);                                                                              \
-        snprintf(key, sizeof key, prefix "%s", CLOCKS[kind % 4]);                                                      \
-        if (state == OK)                                                                                               \
-            state = number(device, key, &value);                                                                       \
-        *mhz = (unsigned)value;                                                                                        \
-        return state;                                                                                                  \
+#define CLOCK(call, prefix)                                       \
+    int call(Handle device, unsigned kind, unsigned *mhz)         \
+    {                                                             \
+        char key[NAME];                                           \
+        double value = 0;                                         \
+        int state = ready(#call, device);                         \
+        snprintf(key, sizeof key, prefix "%s", CLOCKS[kind % 4]); \
+        if (state == OK)                                          \
+            state = number(device, key, &value);                  \
+        *mhz = (unsigned)value;                                   \
+        return state;                                             \
     }
 CLOCK(nvmlDeviceGetClockInfo, "")
 CLOCK(nvmlDeviceGetMaxClockInfo, "max_")
@@ -316,7 +324,8 @@ int nvmlDeviceGetTotalEnergyConsumption(Handle device, unsigned long long *mj)
     return state;
 }
 
-int nvmlDeviceGetTotalEccErrors(Handle device, unsigned kind, unsigned counter, unsigned long long *count)
+int nvmlDeviceGetTotalEccErrors(Handle device, unsigned kind, unsigned counter,
+                                unsigned long long *count)
 {
     double value = 0;
     (void)counter;

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <time.h>
 
-/* -- processes ---------------------------------------------------------------------------------------------------- */
+/* -- processes -- */
 
 typedef struct {
     unsigned pid;
@@ -32,7 +32,9 @@ int running(const char *call, Handle device, unsigned *count, void *room_for)
     for (int i = 0; i < device->process_count; i++)
         if (alive(&device->processes[i])) {
             if (list && found < room)
-                list[found] = (RunningProcess){device->processes[i].pid, (unsigned long long)device->processes[i].memory, ~0u, ~0u};
+                list[found] =
+                    (RunningProcess){device->processes[i].pid,
+                                     (unsigned long long)device->processes[i].memory, ~0u, ~0u};
             found++;
         }
     *count = found;
@@ -50,7 +52,8 @@ typedef struct {
     unsigned sm, memory, encoder, decoder;
 } ProcessShare;
 
-int nvmlDeviceGetProcessUtilization(Handle device, ProcessShare *list, unsigned *count, unsigned long long since_us)
+int nvmlDeviceGetProcessUtilization(Handle device, ProcessShare *list, unsigned *count,
+                                    unsigned long long since_us)
 {
     int state = ready("nvmlDeviceGetProcessUtilization", device);
     if (state != OK)
@@ -60,12 +63,14 @@ int nvmlDeviceGetProcessUtilization(Handle device, ProcessShare *list, unsigned 
         return refused->error;
     struct timespec wall;
     clock_gettime(CLOCK_REALTIME, &wall);
-    unsigned long long now_us = (unsigned long long)wall.tv_sec * 1000000ull + (unsigned long long)wall.tv_nsec / 1000ull;
+    unsigned long long now_us =
+        (unsigned long long)wall.tv_sec * 1000000ull + (unsigned long long)wall.tv_nsec / 1000ull;
     unsigned room = list ? *count : 0, found = 0;
     for (int i = 0; i < device->process_count; i++)
         if (alive(&device->processes[i]) && device->processes[i].sm > 0 && now_us > since_us) {
             if (list && found < room)
-                list[found] = (ProcessShare){device->processes[i].pid, now_us, (unsigned)device->processes[i].sm, 0, 0, 0};
+                list[found] = (ProcessShare){
+                    device->processes[i].pid, now_us, (unsigned)device->processes[i].sm, 0, 0, 0};
             found++;
         }
     *count = found;
@@ -74,7 +79,7 @@ int nvmlDeviceGetProcessUtilization(Handle device, ProcessShare *list, unsigned 
     return found > room ? TOO_SMALL : OK;
 }
 
-/* -- NVLink ------------------------------------------------------------------------------------------------------- */
+/* -- NVLink -- */
 
 int link_of(const char *call, Handle device, unsigned link)
 {
@@ -115,7 +120,7 @@ int nvmlDeviceGetNvLinkRemotePciInfo_v2(Handle device, unsigned link, Pci *pci)
     return state;
 }
 
-/* -- MIG ---------------------------------------------------------------------------------------------------------- */
+/* -- MIG -- */
 
 int nvmlDeviceGetMigMode(Handle device, unsigned *current, unsigned *pending)
 {
@@ -169,7 +174,7 @@ int nvmlDeviceGetAttributes_v2(Handle device, Attributes *attributes)
     return state;
 }
 
-/* -- Xid events --------------------------------------------------------------------------------------------------- */
+/* -- Xid events -- */
 
 static Device *listening[MOST_DEVICES];
 

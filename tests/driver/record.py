@@ -11,7 +11,7 @@ import sys
 import traceback
 from pathlib import Path
 
-import pynvml  # noqa: F401  before the forks; the driver's library is loaded behind them
+import pynvml  # noqa: F401  imported before the forks; they load the library
 
 from perfscope.agent.collectors import Network, Nvml, ThreadStates
 from perfscope.agent.recorder import Plan, Recorder
@@ -41,7 +41,7 @@ def main() -> int:
         if not forked:
             child(pid, out, seconds, scenario)
         children.append(forked)
-    return max((os.waitstatus_to_exitcode(os.waitpid(each, 0)[1]) for each in children), default=0)
+    return max((os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children), default=0)
 
 
 if __name__ == "__main__":

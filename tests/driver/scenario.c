@@ -9,7 +9,7 @@
 Scenario scenario;
 static struct timespec zero;
 
-/* Times begin when a listener has come: behind the questions with which a collector begins, however long these take. */
+/* Times begin when events are first listened for, after the first calls of a collector. */
 static int begun;
 
 void begin_times(void)
@@ -74,7 +74,8 @@ static void take_series(Device *device, const char *key, char *rest, const char 
     memset(series, 0, sizeof *series);
     snprintf(series->name, NAME, "%s", key);
     double at = 0.0;
-    for (char *save, *word = strtok_r(rest, " \t", &save); word; word = strtok_r(NULL, " \t", &save)) {
+    for (char *save, *word = strtok_r(rest, " \t", &save); word;
+         word = strtok_r(NULL, " \t", &save)) {
         if (word[0] == '@') {
             at = atof(word + 1);
         } else if (series->points < MOST_POINTS) {
@@ -88,9 +89,13 @@ static void take_series(Device *device, const char *key, char *rest, const char 
 
 static int code_of(const char *word)
 {
-    static const struct { const char *name; int code; } codes[] = {
-        {"NOT_SUPPORTED", 3}, {"NO_PERMISSION", 4}, {"DRIVER_NOT_LOADED", 9}, {"TIMEOUT", 10},
-        {"GPU_IS_LOST", 15}, {"LIB_RM_VERSION_MISMATCH", 18}, {"UNKNOWN", 999},
+    static const struct {
+        const char *name;
+        int code;
+    } codes[] = {
+        {"NOT_SUPPORTED", 3}, {"NO_PERMISSION", 4}, {"DRIVER_NOT_LOADED", 9},
+        {"TIMEOUT", 10},      {"GPU_IS_LOST", 15},  {"LIB_RM_VERSION_MISMATCH", 18},
+        {"UNKNOWN", 999},
     };
     for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++)
         if (strcmp(word, codes[i].name) == 0)
@@ -107,7 +112,8 @@ static Device *new_device(int parent, int instance)
     device->instance = instance;
     device->lost_from_s = device->xid_s = 1e9;
     device->lost_to_s = 1e9;
-    snprintf(device->uuid, sizeof device->uuid, "%s-00000000-0000-0000-0000-%012d", parent < 0 ? "GPU" : "MIG", device->number);
+    snprintf(device->uuid, sizeof device->uuid, "%s-00000000-0000-0000-0000-%012d",
+             parent < 0 ? "GPU" : "MIG", device->number);
     snprintf(device->bus, sizeof device->bus, "00000000:%02X:00.0", 0x10 + device->number);
     return device;
 }
@@ -159,7 +165,7 @@ static void take_line(char *line)
         char one[] = "0";
         take_series(device, name, one, whole);
         ((Series *)series_of(device, name))->error = code_of(code);
-    } else if (strcmp(key, "lacks") == 0) { /* lacks KEY: as if it had never been said */
+    } else if (strcmp(key, "lacks") == 0) { /* lacks KEY: as if it had never been set */
         Series *series = (Series *)series_of(device, rest);
         if (series == NULL)
             complain(whole);
@@ -167,7 +173,8 @@ static void take_line(char *line)
     } else if (strcmp(key, "process") == 0) {
         Process *one = &device->processes[device->process_count++];
         one->to_s = 1e9;
-        if (sscanf(rest, "%u %lf %lf %lf %lf", &one->pid, &one->memory, &one->sm, &one->from_s, &one->to_s) < 3)
+        if (sscanf(rest, "%u %lf %lf %lf %lf", &one->pid, &one->memory, &one->sm, &one->from_s,
+                   &one->to_s) < 3)
             complain(whole);
     } else if (strcmp(key, "link") == 0) { /* link N TYPE BUS */
         int link, to;
@@ -188,7 +195,8 @@ void read_scenario(void)
     scenario.hurry = 1.0;
     FILE *file = path ? fopen(path, "r") : NULL;
     if (file == NULL) {
-        fprintf(stderr, "stand-in driver: no scenario in STAND_IN_SCENARIO (%s)\n", path ? path : "not set");
+        fprintf(stderr, "substitute driver: no scenario in STAND_IN_SCENARIO (%s)\n",
+                path ? path : "not set");
         exit(70);
     }
     char line[512];

@@ -1,4 +1,4 @@
-/* A scenario: what the stand-in driver says, as text. See README.md beside this. */
+/* A scenario: the answers of the substitute driver, as text. README.md describes the format. */
 #ifndef SCENARIO_H
 #define SCENARIO_H
 
@@ -27,7 +27,10 @@ typedef struct Device {
     Process processes[MOST_PROCESSES];
     int process_count;
     double lost_from_s, lost_to_s;
-    struct { int to; char bus[32]; } links[36]; /* to: NVML's device type */
+    struct {
+        int to;
+        char bus[32];
+    } links[36]; /* to: NVML's device type */
     double xid, xid_s;
     int xid_told;
 } Device;
@@ -35,7 +38,7 @@ typedef struct Device {
 typedef struct {
     char driver[32];
     int cuda, init_error;
-    double hurry; /* calls take so many times less than they should */
+    double hurry;                  /* calls take so many times less than they should */
     double gone_from_s, gone_to_s; /* the driver is being reloaded */
     Device devices[MOST_DEVICES];
     int count;
