@@ -59,9 +59,9 @@ def id_of(asked: Asked, name: str) -> str:
 def test_every_page_draws_or_explains_itself(asked: Asked, name: str) -> None:
     run = id_of(asked, name)
     for page in PAGES:
-        told = asked.page(f"/run/{run}/{page.PATH}")
+        told = asked.page(f"/run/{run}/{page.path}")
         assert not told.get("failure")
-        assert len(asked.text(f"/run/{run}/{page.PATH}")) > LEAST_WORDS or page.PATH == "timeline"
+        assert len(asked.text(f"/run/{run}/{page.path}")) > LEAST_WORDS or page.path == "timeline"
     report = asked.client.get(f"/run/{run}.html", **HERE)
     assert report.status_code == 200 and b"<h1>" in report.data
     meta = asked.client.get(f"/timeline/{run}/meta", **HERE).get_json()

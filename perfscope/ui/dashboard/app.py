@@ -52,8 +52,9 @@ def create_app(source: Source) -> Dash:
     app.enable_dev_tools(debug=False, dev_tools_disable_version_check=True)
     app.layout = frame()
     register(app, source)
-    for one in PAGES:
-        one.register(app, source.library)
+    for each in PAGES:
+        if each.register is not None:
+            each.register(app, source.library)
     serve_files(app.server, source.library)
     library = source.library
     timeline_routes.register(

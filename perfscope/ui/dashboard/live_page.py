@@ -14,14 +14,14 @@ from perfscope.analyzer.input.batch_times import batch_times
 from perfscope.analyzer.number_text import plural
 from perfscope.analyzer.run.window_count import windows_taken
 from perfscope.traces.contents import identity
-from perfscope.ui.dashboard.cards import graphs, plain
+from perfscope.ui.dashboard.cards import figure_data, graphs
 from perfscope.ui.dashboard.components import components
 from perfscope.ui.dashboard.source import Live
 from perfscope.ui.dashboard.watch import TICK_S, WINDOW_NS, Look
 from perfscope.ui.figures.batch_times import beat, beats, depths, moved, queue
 from perfscope.ui.html.overview import changes_and_ranks, subject_line, verdict_and_budget
 from perfscope.ui.html.report import block
-from perfscope.ui.html.sections import Section, of_host, recent_workers
+from perfscope.ui.html.sections import Section, host_sections, recent_workers
 
 PATH = "/live"
 WINDOW = (
@@ -96,8 +96,8 @@ def whole(look: Look, number: int) -> Made:
         if series := depths(rows):
             note = "Batches that lay ready when the loop asked. At zero it waits."
             found.append(Section("queue", "Batches ready", note, queue(series, span)))
-    found += [*recent_workers(look.trace), *of_host(look.trace)]
-    return Made(look, found, {one.id: plain(one) for one in found}, number)
+    found += [*recent_workers(look.trace), *host_sections(look.trace)]
+    return Made(look, found, {one.id: figure_data(one) for one in found}, number)
 
 
 def moved_on(made: Made, look: Look) -> Made:
