@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test test-long test-cuda-wheel soak check format docs samples bench browser clean
+.PHONY: help demo test test-long test-cuda-wheel soak check format docs screens samples bench browser clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -49,6 +49,9 @@ format: .venv/dev ## put the code into shape
 
 docs: .venv/dev ## write the pages that come from the code
 	$(BIN)/python -m docs.generate
+
+screens: .venv/dev browser ## write README's terminal screen and the pictures in docs/screens, from a real run
+	$(BIN)/python -m docs.make_screens
 
 samples: .venv/dev ## attach to every sample workload, ill and fixed (about half an hour)
 	$(BIN)/python -m benchmarks.samples

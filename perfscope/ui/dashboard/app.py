@@ -1,5 +1,6 @@
-"""The dashboard: a Dash application over a library of runs. Every page, figure and script comes
-from this machine.
+"""The dashboard: a Dash application over a library of runs.
+
+Every page, figure and script is served by this machine.
 """
 
 import logging
@@ -28,13 +29,13 @@ INDEX = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <title>{%title%}</title>{%favicon%}<link rel="stylesheet" href="/own/style.css">
 <script src="/own/script.js"></script><script src="/timeline/component.js"></script>
-</head><body>{%app_entry%}<noscript>The dashboard needs JavaScript; the HTML report answers without.</noscript>
+</head><body>{%app_entry%}<noscript>The dashboard needs JavaScript; the HTML report shows the diagnosis without it.</noscript>
 <div hidden>{%config%}{%scripts%}{%renderer%}</div></body></html>
 """  # noqa: E501
 
 
 def create_app(source: Source) -> Dash:
-    """The whole application; `app.server` is what a server runs."""
+    """Return the application; `app.server` is the WSGI application."""
     app = Dash(
         "perfscope",
         title="perfscope",
@@ -47,7 +48,7 @@ def create_app(source: Source) -> Dash:
         suppress_callback_exceptions=True,
         enable_mcp=False,
         add_log_handler=False,
-        on_error=told,
+        on_error=show_error,
     )
     app.enable_dev_tools(debug=False, dev_tools_disable_version_check=True)
     app.layout = frame()
@@ -66,9 +67,7 @@ def create_app(source: Source) -> Dash:
 
 
 def register(app: Dash, source: Source) -> None:
-    """What every page shares: from the address to the page, and from a stored figure to a drawn
-    one.
-    """
+    """Register the callbacks of all pages: address to page, and stored figure to drawn figure."""
     where = (Input("url", "pathname"), Input("url", "search"))
     what = (
         Output("links", "children"),
@@ -77,7 +76,7 @@ def register(app: Dash, source: Source) -> None:
         Output("failure", "children"),
     )
 
-    def go(path: object, search: object) -> tuple[Any, ...]:
+    def open_page(path: object, search: object) -> tuple[Any, ...]:
         found = shown(
             source,
             path if isinstance(path, str) else "/",
@@ -85,7 +84,7 @@ def register(app: Dash, source: Source) -> None:
         )
         return found.links, found.page, found.title, None
 
-    app.callback(*what, *where)(go)
+    app.callback(*what, *where)(open_page)
     run_list.register(app, source.library, source.verdicts)
     if source.live is not None:
         live_page.register(app, source.live)
@@ -96,15 +95,15 @@ def register(app: Dash, source: Source) -> None:
 
 
 def in_browser(app: Dash, name: str, output: Output, *inputs: Any) -> None:
-    """A callback that the browser answers: a function of dashboard.js."""
-    wire: Any = app.clientside_callback
-    wire(ClientsideFunction("perfscope", name), output, *inputs)
+    """Register a callback that the browser runs: a function of dashboard.js."""
+    register_in_browser: Any = app.clientside_callback
+    register_in_browser(ClientsideFunction("perfscope", name), output, *inputs)
 
 
 def serve_files(server: flask.Flask, library: Library) -> None:
-    """The style, the script, and each run as an HTML report."""
+    """Add the routes of the style, the script, and each run's HTML report."""
 
-    def styled() -> flask.Response:
+    def stylesheets() -> flask.Response:
         return flask.Response(style() + stylesheet() + asset("dashboard.css"), mimetype="text/css")
 
     def script() -> flask.Response:
@@ -117,15 +116,15 @@ def serve_files(server: flask.Flask, library: Library) -> None:
         return flask.Response(page(opened.trace, opened.diagnosis), mimetype="text/html")
 
     server.register_error_handler(PerfscopeError, lambda error: text_response(str(error), 404))
-    server.add_url_rule("/own/style.css", "own-style", styled)
+    server.add_url_rule("/own/style.css", "own-style", stylesheets)
     server.add_url_rule("/own/script.js", "own-script", script)
     server.add_url_rule("/run/<run_id>.html", REPORT_ROUTE, report)
 
 
-def told(error: Exception) -> None:
-    """A callback that broke says so on the page; the rest of the page stays."""
-    known = isinstance(error, PerfscopeError)
-    if not known:
+def show_error(error: Exception) -> None:
+    """Show the error of a callback on the page; the rest of the page stays."""
+    is_expected = isinstance(error, PerfscopeError)
+    if not is_expected:
         logging.getLogger("perfscope").error("a callback failed", exc_info=error)
-    words = str(error) if known else f"{type(error).__name__}: {error}"
-    set_props("failure", {"children": f"This did not work: {words}"})
+    words = str(error) if is_expected else f"{type(error).__name__}: {error}"
+    set_props("failure", {"children": f"Something went wrong: {words}"})

@@ -1,6 +1,4 @@
-"""A run while it is recorded: charts that move, the verdict of the last half minute, and the
-buttons that steer it.
-"""
+"""A run while it is recorded: live charts, the verdict of the last 30 seconds, and buttons."""
 
 import threading
 import time
@@ -25,9 +23,9 @@ from perfscope.ui.html.sections import Section, host_sections, recent_workers
 
 PATH = "/live"
 WINDOW = (
-    "Torch's profiler for a few steps: operators, shapes, memory. Those steps take longer and are"
-    " left out of every time. A process gets a second window only where that is known to be safe;"
-    " the source `kernels` gives the reason."
+    "Runs torch's profiler for a few steps: operators, shapes, memory. These steps are slower and"
+    " are left out of all times. A second window is taken only where that is safe; the source"
+    " `kernels` has the reason."
 )
 CHARTED_S = WINDOW_NS / 1e9
 NOTHING_SEEN: dict[str, Any] = {"tick": 0, "diagnosed": 0, "drawn": 0, "charts": []}
@@ -91,11 +89,11 @@ def whole(look: Look, number: int) -> Made:
     rows, span = look.recent.fact(batch_times), span_of(look)
     found = []
     if len(rows):
-        note = f"A point a batch, the last {CHARTED_S:g} s."
-        found.append(Section("beat", "From batch to batch", note, beat(beats(rows), span)))
+        note = f"One point per batch, the last {CHARTED_S:g} s."
+        found.append(Section("beat", "Time between batches", note, beat(beats(rows), span)))
         if series := depths(rows):
-            note = "Batches that lay ready when the loop asked. At zero it waits."
-            found.append(Section("queue", "Batches ready", note, queue(series, span)))
+            note = "Prefetched batches each time the loop asks for one. At 0 it waits."
+            found.append(Section("queue", "Prefetched batches", note, queue(series, span)))
     found += [*recent_workers(look.trace), *host_sections(look.trace)]
     return Made(look, found, {one.id: figure_data(one) for one in found}, number)
 
@@ -124,7 +122,7 @@ def layout(live: Live) -> list[Any]:
                         html.Span(
                             [
                                 html.Button(
-                                    "Take a window now",
+                                    "Profile a few steps now",
                                     id="live-window",
                                     className="button",
                                     title=WINDOW,
@@ -142,8 +140,8 @@ def layout(live: Live) -> list[Any]:
         html.Div(
             html.Section(
                 [
-                    html.H1("Watching …"),
-                    html.P("The first whole steps are awaited.", className="muted"),
+                    html.H1("Recording …"),
+                    html.P("Waiting for the first complete steps.", className="muted"),
                 ],
                 className="card",
             ),
@@ -172,12 +170,12 @@ def register(app: Dash, live: Live) -> None:
         if not stops and not windows:
             raise PreventUpdate
         if live.recording is None:
-            return "This recording belongs to another terminal: Ctrl-C there ends it."
+            return "This recording was started in another terminal; end it there with Ctrl-C."
         if ctx.triggered_id == "live-stop":
             live.recording.stop()
             return "Stopping …"
         return (
-            "A window of torch's profiler was asked for."
+            "Torch's profiler will record the next steps."
             if live.recording.window()
             else "The recording has ended."
         )
@@ -274,6 +272,6 @@ def status(look: Look, base: str) -> list[Any]:
         shown = f", {plural(taken, 'window')}" if taken else ""
         return [html.I(className="recording"), f"recording {minutes}:{seconds:02d}{shown}"]
     return [
-        f"ended after {minutes}:{seconds:02d}: {look.ended}. ",
-        dcc.Link("The whole run", href=f"{base}/overview"),
+        f"Ended after {minutes}:{seconds:02d}: {look.ended}. ",
+        dcc.Link("Open the whole run", href=f"{base}/overview"),
     ]

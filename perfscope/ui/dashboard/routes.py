@@ -45,7 +45,7 @@ def shown(source: Source, path: str, search: str | None) -> Shown:
     try:
         view = View.of(library.get(parts[1]), search)
     except PerfscopeError as error:
-        return missing_page(source, "This run cannot be opened", capitalized(str(error)))
+        return missing_page(source, "This run cannot be opened", str(error))
     name = parts[2] if len(parts) == 3 else PAGES[0].path
     return page_of_run(view, name, single=only_run is not None, live=is_live)
 

@@ -1,5 +1,6 @@
-"""What a browser without the cookie gets: a form for the token. It needs no other file and holds
-nothing of any run.
+"""The form for the token that a browser without the cookie gets.
+
+It needs no other file and contains nothing of any run.
 """
 
 import base64
@@ -14,12 +15,12 @@ from perfscope.ui.html.report import asset, variables
 from perfscope.ui.theme import DARK, LIGHT
 
 PATH, ENDPOINT = "/own/token", "own-token"
-WRONG = "That is not the token of this dashboard."
+WRONG = "This is not the token of this dashboard."
 HEAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <title>perfscope</title>"""  # noqa: E501
-FORM = """<style>{style}</style></head><body><main><h1>This dashboard needs its token</h1>
-<p>The command that started it printed an address with <code>?token=…</code>. Open that address, or paste the token here.</p>
+FORM = """<style>{style}</style></head><body><main><h1>Enter the access token</h1>
+<p>The command that started this dashboard printed an address with <code>?token=…</code>. Open that address, or paste the token here.</p>
 <form method="post" action="{action}"><input type="hidden" name="next" value="{next}">
 <input type="password" name="token" aria-label="Token" placeholder="Token" autocomplete="off" autofocus required>
 <button>Open</button></form><p role="alert">{message}</p></main></body></html>

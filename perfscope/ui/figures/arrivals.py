@@ -1,6 +1,4 @@
-"""How late each rank comes to the collectives: a dot at the middle, a line from the 5th to the 95th
-percentile.
-"""
+"""How late each rank joins the collectives: the median, and the 5th to 95th percentile."""
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -13,15 +11,15 @@ ROW_HEIGHT = 26
 
 
 def arrivals(rows: pd.DataFrame) -> go.Figure:
-    """`rows`: those of the fact arrival_spread."""
+    """Return the figure of the rows of the fact `arrival_spread`."""
     rows = rows.sort_values("rank", ascending=False)
     names = [f"rank {rank}" for rank in rows["rank"]]
     colour = LIGHT.category["exposed-communication"]
     fig = figure(70 + ROW_HEIGHT * max(len(rows), 1), x_title="ms after the first rank")
     middle = (rows["median_ns"] / 1e6).round(4)
     told = [
-        f"{name}: {ms(one['median_ns'])} in the middle, {ms(one['latest_ns'])} at most, last to"
-        f" {percent(one['last_share'])}"
+        f"{name}: median {ms(one['median_ns'])}, at most {ms(one['latest_ns'])}, last in"
+        f" {percent(one['last_share'])} of collectives"
         for name, one in zip(names, rows.to_dict("records"), strict=True)
     ]
     fig.add_scatter(

@@ -1,4 +1,4 @@
-"""The beat of a running loop: a point a batch, and how many batches lay ready."""
+"""The batches of a running loop: the time between them, and how many are prefetched."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +11,8 @@ from perfscope.ui.theme import LIGHT
 
 RANK_SYMBOLS = ("circle", "diamond", "square", "cross", "triangle-up", "star")
 NAMES = {
-    "period": ("from batch to batch", "accent"),
-    "wait": ("of it waiting for the batch", "input-wait"),
+    "period": ("time between batches", "accent"),
+    "wait": ("of which input wait", "input-wait"),
 }
 
 
@@ -54,8 +54,8 @@ def seconds(rows: pd.DataFrame) -> list[float]:
 
 
 def beat(series: list[Series], span_s: tuple[float, float]) -> go.Figure:
-    """A point a batch; ranks are told apart by their marks."""
-    fig = figure(230, y_title="ms a batch")
+    """Return the time between batches, a point per batch; each rank has its symbol."""
+    fig = figure(230, y_title="ms per batch")
     several = len({one.rank for one in series}) > 1
     for one in series:
         of = f", rank {one.rank}" if several else ""
@@ -80,7 +80,7 @@ def beat(series: list[Series], span_s: tuple[float, float]) -> go.Figure:
 
 
 def queue(series: list[Series], span_s: tuple[float, float]) -> go.Figure:
-    """At zero the loop has to wait."""
+    """Return the number of prefetched batches over time."""
     fig = figure(150, y_title="batches")
     for one in series:
         fig.add_scatter(
@@ -90,7 +90,7 @@ def queue(series: list[Series], span_s: tuple[float, float]) -> go.Figure:
             name=f"rank {one.rank}",
             meta={"category": "input-wait"},
             line={"width": 1.6, "shape": "hv", "color": LIGHT.category["input-wait"]},
-            hovertemplate=f"rank {one.rank}: %{{y}} ready<extra></extra>",
+            hovertemplate=f"rank {one.rank}: %{{y}} prefetched<extra></extra>",
         )
     fig.update_layout(yaxis={"range": top_of(series), "nticks": 4})
     return time_axis(fig, span_s)

@@ -1,6 +1,4 @@
-"""How many kernels were launched and had not started, over time: at zero the device waits for the
-host.
-"""
+"""The number of kernels that are launched and have not started; at zero the device waits."""
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -24,7 +22,7 @@ def launch_queue_line(queue: pd.DataFrame) -> go.Figure:
         mode="lines",
         meta={"category": "host-bound"},
         line={"width": 1.4, "shape": "hv", "color": LIGHT.category["host-bound"]},
-        hovertemplate="%{y} launched and not started<extra></extra>",
+        hovertemplate="%{y} launched, not started<extra></extra>",
     )
     fig.update_layout(yaxis={"range": [0, 1.12 * max(int(depth.max()), 1)], "nticks": 4})
     return time_axis(fig, (float(seconds[0]), max(float(seconds[-1]), float(seconds[0]) + 1e-6)))

@@ -1,6 +1,4 @@
-"""The roofline: each point an operator with its shapes, under the roofs of memory and arithmetic of
-its device.
-"""
+"""The roofline: a point per operator and shapes, under the peaks of the device."""
 
 import numpy as np
 import pandas as pd
@@ -100,7 +98,7 @@ def add_points(
         customdata=told,
         hovertemplate=(
             "<b>%{customdata[2]}</b> %{customdata[4]}<br>%{customdata[3]}<br>%{customdata[5]},"
-            " %{customdata[6]} of the time here<br>%{x:.3g} FLOP per byte, %{y:.3g}"
+            " %{customdata[6]} of the time<br>%{x:.3g} FLOP per byte, %{y:.3g}"
             " TFLOP/s%{customdata[7]}<extra></extra>"
         ),
     )
@@ -117,7 +115,7 @@ def add_roofs(fig: go.Figure, peaks: Peaks, rows: pd.DataFrame, span: tuple[floa
         rate = peaks.flops_per_s(str(dtype), matrix=bool(matrix))
         if rate and of_time >= WORTH_A_ROOF * whole:
             rates.setdefault(rate, []).append(
-                f"products of {dtype}" if matrix else "outside of products"
+                f"matrix multiplication, {dtype}" if matrix else "other arithmetic"
             )
     if not rates:
         return 0.0
@@ -174,4 +172,4 @@ def shapes(text: str) -> str:
 
 
 def roof(share: float) -> str:
-    return "" if share != share else f", {percent(share)} of its roof"
+    return "" if share != share else f", {percent(share)} of the roofline"

@@ -16,7 +16,7 @@ LABEL_SHARE = 0.1
 PHASES = {
     "train": ("training steps", "accent"),
     "inference": ("inference steps", "accent"),
-    "eval": ("evaluation", "exposed-communication"),
+    "eval": ("validation", "exposed-communication"),
     "warmup": ("warm-up, left out", "other-idle"),
 }
 

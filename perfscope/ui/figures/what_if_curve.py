@@ -1,6 +1,4 @@
-"""The predicted step time for each number of loader workers, with its range, beside what was
-measured.
-"""
+"""The predicted step time for each number of loader workers, and the measured one."""
 
 import plotly.graph_objects as go
 
@@ -12,12 +10,13 @@ from perfscope.ui.theme import LIGHT
 def what_if_curve(
     predicted: dict[int, WhatIf], chosen: int, measured: tuple[int, float]
 ) -> go.Figure:
-    """`predicted`: workers -> what comes out; `measured`: workers and step time (ns) as they
-    are.
+    """Return the curve over the number of workers.
+
+    `measured` is the current number of workers and the step time in ns.
     """
     known = {workers: one.after for workers, one in predicted.items() if one.after is not None}
     at = list(known)
-    fig = figure(250, x_title="loader workers", y_title="ms a step")
+    fig = figure(250, x_title="loader workers", y_title="ms per step")
     low, high = [known[n].fast / 1e6 for n in at], [known[n].slow / 1e6 for n in at]
     colour = LIGHT.category["input-wait"]
     fig.add_scatter(
@@ -28,7 +27,7 @@ def what_if_curve(
         fillcolor="rgba(238,143,0,.16)",
         line={"width": 0},
         hoverinfo="skip",
-        name="from optimistic to pessimistic",
+        name="optimistic to pessimistic",
     )
     fig.add_scatter(
         x=at,

@@ -17,7 +17,7 @@ RANGES = (
         "forward, backward, optimizer",
         "compute-or-host",
     ),
-    (("sync",), "synchronising", "sync-wait"),
+    (("sync",), "synchronization", "sync-wait"),
     (("gc",), "garbage collection", "host-bound"),
     (("checkpoint",), "checkpoint", "checkpoint"),
 )

@@ -1,6 +1,4 @@
-"""How the ranks talk: bus bandwidth against the links, who comes late, each kind of collective. For
-the page and the report.
-"""
+"""Communication of the ranks: bus bandwidth, arrival skew, and the table of collectives."""
 
 from typing import Any
 
@@ -21,21 +19,19 @@ from perfscope.ui.html.tables import Column, Table, count, known_bytes, known_ti
 
 MOST_BARS = 12
 COLUMNS = (
-    Column("group", "group", "process group: its name and ranks"),
-    Column("kind", "collective", "kind"),
-    Column("count", "calls", "how often", count),
-    Column("sum_ns", "in all", "sum of durations on the device", time),
-    Column("exposed_ns", "exposed", "not hidden behind computation", time),
-    Column(
-        "wait_ns", "waiting for peers", "before the last of the recorded ranks came", known_time
-    ),
+    Column("group", "group", "process group: name and ranks"),
+    Column("kind", "collective", "kind of collective"),
+    Column("count", "calls", "number of calls", count),
+    Column("sum_ns", "total", "sum of durations on the device", time),
+    Column("exposed_ns", "exposed", "time that does not overlap with computation", time),
+    Column("wait_ns", "waiting for peers", "time until the last recorded rank joined", known_time),
     Column("mean_ns", "mean", "mean duration", time),
-    Column("bytes", "sent", "inputs of this rank", known_bytes),
+    Column("bytes", "sent", "bytes of this rank's inputs", known_bytes),
     Column("bandwidth", "bus bandwidth", CONVENTION),
     Column(
         "peak",
         "peak of the links",
-        "of one device, in each direction, between the members of the group",
+        "peak of one device in one direction, between members of the group",
     ),
 )
 
@@ -67,11 +63,13 @@ def hidden(trace: Trace, rank: int) -> str:
     mine = mine[mine["rank"] == rank] if len(mine) else mine
     share = float(mine["hidden_share"].iloc[0]) if len(mine) else float("nan")
     note = (
-        "" if share != share else f"{percent(share)} of the communication runs behind computation. "
+        ""
+        if share != share
+        else f"{percent(share)} of the communication overlaps with computation. "
     )
     if (trace.fact(matched_collectives)["match"] >= 0).any():
-        return note + "The traces of its peers tell waiting for them apart."
-    return note + "Without its peers' traces a rank's collectives include waiting for them."
+        return note + "Waiting for peers is separated, because their traces are loaded."
+    return note + "Durations include waiting for peers, because their traces are not loaded."
 
 
 def of_links(links: pd.DataFrame) -> list[Section]:
@@ -86,12 +84,12 @@ def of_links(links: pd.DataFrame) -> list[Section]:
     first = known.iloc[0]
     note = f"{CONVENTION[0].upper()}{CONVENTION[1:]}. "
     if known["at_least"].any():
-        note += "Without the traces of all ranks that time includes waiting for peers: at least. "
+        note += "These are lower bounds: without the traces of all ranks the time includes waiting for peers. "
     if first["peak_bytes_per_s"] == first["peak_bytes_per_s"]:
-        note += f"The peak is of {first['device']}: {first['peak_source']}; {first['peak_why']}."
+        note += f"Peak of {first['device']}: {first['peak_source']}; {first['peak_why']}."
     elif first["peak_why"]:
         note += f"No peak: {first['peak_why']}."
-    return [Section("links", "What the links carry", note, bus_bandwidth(known))]
+    return [Section("links", "Bus bandwidth by collective", note, bus_bandwidth(known))]
 
 
 def of_arrivals(trace: Trace) -> list[Section]:
@@ -102,11 +100,11 @@ def of_arrivals(trace: Trace) -> list[Section]:
     ranks = trace.table("ranks")
     left = -1 if ranks is None else int(ranks["clock_residual_ns"].max())
     note = (
-        "How long after the first rank each came to the collectives: the dot is the middle, the"
-        " line nine of ten. "
+        "How long after the first rank each rank joins a collective. Dot: median; line: 5th to 95th"
+        " percentile. "
     )
-    note += f"The clocks of the ranks agree to {ms(left)}." if left >= 0 else ""
-    return [Section("arrivals", "Who comes late", note, arrivals(spread))]
+    note += f"The clocks of the ranks agree within {ms(left)}." if left >= 0 else ""
+    return [Section("arrivals", "Arrival skew by rank", note, arrivals(spread))]
 
 
 def with_rates(own: pd.DataFrame, links: pd.DataFrame) -> pd.DataFrame:

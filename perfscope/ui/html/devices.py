@@ -1,6 +1,4 @@
-"""The devices of a job over time: their counters with the job's steps behind them, and their links.
-For page and report.
-"""
+"""The devices of a job over time: their counters on a background of its steps, and their links."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,8 +42,8 @@ class Chart:
 CHARTS = (
     Chart(
         "kernels",
-        "A kernel ran",
-        "Share of the time in which any kernel ran, however small: not how busy the SMs were.",
+        "Kernel active",
+        "Share of the time in which at least one kernel ran. It does not say how busy the SMs were.",
         ("kernel_time_share",),
         "%",
         100.0,
@@ -53,7 +51,7 @@ CHARTS = (
     Chart(
         "sms",
         "SMs with work",
-        "Mean share of SMs with a warp on them; waiting warps count (GPM).",
+        "Mean share of SMs with at least one warp; waiting warps count (GPM).",
         ("sm_active",),
         "%",
         100.0,
@@ -61,7 +59,7 @@ CHARTS = (
     Chart(
         "tensor",
         "Tensor cores",
-        "Share of cycles in which they were fed (GPM).",
+        "Share of cycles in which the tensor cores were active (GPM).",
         ("tensor_active",),
         "%",
         100.0,
@@ -69,17 +67,17 @@ CHARTS = (
     Chart(
         "dram",
         "Memory bandwidth",
-        "Of its theoretical peak; about 80 % is the practical ceiling (GPM).",
+        "Share of the theoretical peak; about 80 % is reached in practice (GPM).",
         ("dram_active",),
         "%",
         100.0,
         lambda one: 80.0,
-        "practical ceiling",
+        "practical limit",
     ),
     Chart(
         "power",
         "Power",
-        "Of the board.",
+        "Power of the board.",
         ("power_w",),
         "W",
         1.0,
@@ -88,29 +86,29 @@ CHARTS = (
     ),
     Chart(
         "clock",
-        "Clock of the SMs",
-        "It falls when power or temperature hold it.",
+        "SM clock",
+        "Drops under power or thermal limits.",
         ("sm_clock_mhz",),
         "MHz",
         1.0,
         lambda one: float(one.facts.boost_clock_mhz),
-        "highest",
+        "maximum",
     ),
-    Chart("temperature", "Temperature", "Of the chip.", ("temperature_c",), "°C"),
+    Chart("temperature", "Temperature", "Temperature of the chip.", ("temperature_c",), "°C"),
     Chart(
         "memory",
         "Memory in use",
-        "By all processes and the driver.",
+        "Used by all processes and the driver.",
         ("memory_used_bytes",),
         "GB",
         GB,
         lambda one: one.facts.memory_bytes * GB,
-        "all of it",
+        "total",
     ),
     Chart(
         "nvlink",
         "NVLink",
-        "The fuller direction of all links; readings average bursts away.",
+        "The busier direction, sum of all links. Short bursts are averaged out.",
         ("nvlink_tx_bytes_per_s", "nvlink_rx_bytes_per_s"),
         "GB/s",
         GB,
@@ -118,7 +116,7 @@ CHARTS = (
     Chart(
         "pcie",
         "PCIe",
-        "The fuller direction, packet headers included.",
+        "The busier direction, packet headers included.",
         ("pcie_tx_bytes_per_s", "pcie_rx_bytes_per_s"),
         "GB/s",
         GB,
@@ -126,20 +124,18 @@ CHARTS = (
 )
 LINKS = ("nvlink", "pcie")
 SHORT_S = 0.5
-"""A gap that ends this near to the recording's end is told of as having no end."""
+"""A gap that ends this close to the end of the recording is shown without an end."""
 COLUMNS = (
     Column("device", "device", "number on its host"),
-    Column("name", "", "as the driver says it"),
+    Column("name", "name", "name from the driver"),
     Column("ranks", "used by", "ranks of this job on it"),
-    Column("kernels", "a kernel ran", "share of the time, however small the kernel"),
-    Column("sms", "SMs with work", "mean share of SMs with a warp (GPM)"),
-    Column("memory", "memory", "mean in use, of all"),
-    Column("power", "power", "mean, of its limit"),
-    Column("clock", "clock", "mean, of the highest"),
-    Column(
-        "energy", "energy a step", "joules, over the steady steps; told over a second or more only"
-    ),
-    Column("per_sample", "a sample", "joules for each sample, where the size of a batch is known"),
+    Column("kernels", "kernel active", "share of the time with at least one kernel"),
+    Column("sms", "SMs with work", "mean share of SMs with at least one warp (GPM)"),
+    Column("memory", "memory", "mean memory in use, and the total"),
+    Column("power", "power", "mean power, and the limit"),
+    Column("clock", "clock", "mean SM clock, and the maximum"),
+    Column("energy", "energy per step", "joules per steady step; needs a second or more of steps"),
+    Column("per_sample", "per sample", "joules per sample, where the batch size is known"),
 )
 
 
@@ -216,12 +212,12 @@ def of_devices(trace: Trace, uses: list[DeviceUse], several: bool) -> Table:
     rows = pd.DataFrame([row(one, several, joules.get((one.host, one.device))) for one in uses])
     rows["device"] += ["" if all(one is not use for one in lost) else ", lost" for use in uses]
     note = (
-        "Means over the steady steps. That a kernel ran does not say that the device was busy: a"
-        " small one uses few SMs."
+        "Means over the steady steps. An active kernel does not mean a busy device: a small kernel"
+        " uses few SMs."
     )
     return Table(
         "devices",
-        "The devices",
+        "Devices",
         " ".join([note, *unread(trace, several)]),
         COLUMNS,
         rows,
@@ -249,7 +245,7 @@ def row(use: DeviceUse, several: bool, joules: DeviceEnergy | None) -> dict[str,
     def of(name: str, told: Callable[[float], str], limit: str = "") -> str:
         if name in mean:
             return told(mean[name]) + limit
-        return "not measurable on it" if any(name in one for one in facts.missing) else "not read"
+        return "not supported" if any(name in one for one in facts.missing) else "not read"
 
     whole = f" of {digits(facts.memory_bytes * GB)} GB" if facts.memory_bytes > 0 else ""
     most = f" of {digits(facts.power_limit_w)} W" if facts.power_limit_w > 0 else " W"
@@ -259,7 +255,7 @@ def row(use: DeviceUse, several: bool, joules: DeviceEnergy | None) -> dict[str,
         "name": facts.name,
         "ranks": (
             ", ".join(f"rank {one}" for one in use.ranks)
-            or ("not told" if not use.certain else "not by this job")
+            or ("not reported" if not use.certain else "not this job")
         ),
         "kernels": of("kernel_time_share", percent),
         "sms": of("sm_active", percent),
@@ -286,11 +282,11 @@ def of_energy(trace: Trace, told: Marks, several: bool) -> list[Section]:
         lines.append(Line(name, at, own["energy_j_per_step"].to_numpy(np.float64)))
     if not lines:
         return []
-    note = "Each point is a second or more of whole steps: the driver's counter is no finer."
+    note = "One point per second or more of whole steps: the driver's counter is not more precise."
     return [
         Section(
             "device-energy",
-            "Energy of a step",
+            "Energy per step",
             note,
             counter_lines(lines, "J", span_s(trace), told),
             half=True,
@@ -305,13 +301,13 @@ def called(use: DeviceUse, several: bool) -> str:
 def of_links(trace: Trace, several: bool) -> list[Section]:
     """The map of each host."""
     note = (
-        "What joins the devices; a darker line is a fuller link, a dotted one only nearness. Hover"
-        " for what each is."
+        "Links between the devices. A darker line is a busier link; a dotted line is proximity only."
+        " Hover over a link or a device for details."
     )
     return [
         Section(
             f"link-map-{number}",
-            f"How {one.host} is wired" if several else "How they are wired",
+            f"Topology of {one.host}" if several else "Topology",
             note,
             link_map(one),
         )

@@ -76,7 +76,8 @@ def subject_line(trace: Trace, diagnosis: Diagnosis) -> str:
     overhead_words = [] if overhead is None else [f"overhead {overhead}"]
     words = [*recording_text(diagnosis), *machine, *overhead_words]
     spans = "".join(f"<span>{escape(text)}</span>" for text in words)
-    depth = f'<span class="pill">{escape(trace.manifest.depth)}</span>'
+    level = escape(trace.manifest.depth)
+    depth = f'<span class="pill" title="instrumentation level (--depth)">{level}</span>'
     return f"<div><b>{escape(name)}</b>{spans}{depth}</div>"
 
 
@@ -136,7 +137,7 @@ def predicted(speedup: Speedup | None) -> str:
     knob = ""
     if speedup.likely is not None:
         knob = f'<b style="left:{position(speedup.likely):.1f}%"></b>'
-    words = interval or "upper bound"
+    words = interval or "only the upper bound is known"
     return (
         '<aside><div class="muted">Predicted speedup</div>'
         f'<div class="factor">{likely}</div>'

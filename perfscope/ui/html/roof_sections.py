@@ -1,6 +1,4 @@
-"""The roofline of a rank: figure, operators against their roofs, and what has no model. For pages
-and the report.
-"""
+"""The roofline of a rank: figure, distance of operators to the peak, and work without a model."""
 
 import math
 
@@ -48,68 +46,68 @@ def operations(value: float) -> str:
 
 
 COLUMNS = (
-    Column("name", "operator", "as the profiler names it"),
-    Column("sizes", "inputs", "sizes of its inputs"),
-    Column("dtype", "type", "the type whose arithmetic limits it"),
-    Column("count", "calls", "how often it was called with these", count),
-    Column("work_ns", "time", "sum of its work on the device (on a CPU: its own)", time),
+    Column("name", "operator", "name in the profiler"),
+    Column("sizes", "inputs", "shapes of the inputs"),
+    Column("dtype", "type", "data type of the limiting arithmetic"),
+    Column("count", "calls", "number of calls with these inputs", count),
+    Column("work_ns", "time", "total time on the device (on a CPU: self time)", time),
     Column(
         "intensity",
         "FLOP/byte",
-        "arithmetic intensity: operations for each byte that must move",
+        "arithmetic intensity: operations per byte that must be moved",
         per_byte,
     ),
-    Column("flops_per_s", "arithmetic", "operations a second", rate),
-    Column("bytes_per_s", "traffic", "bytes a second that at least moved", bandwidth),
+    Column("flops_per_s", "arithmetic", "operations per second", rate),
+    Column("bytes_per_s", "traffic", "bytes per second, a lower bound", bandwidth),
     Column(
         "roof_share",
-        "of its roof",
-        "the time it would take at its roof, by the time it took",
+        "of roofline",
+        "the time it would take at the roofline, divided by the time it took",
         of_roof,
     ),
-    Column("side", "limited by", "the roof that is nearer"),
-    Column("mark", "remark", "why it is above its roof"),
+    Column("side", "limited by", "memory bandwidth or arithmetic, whichever limits it first"),
+    Column("mark", "remark", "why it is above the roofline"),
 )
 RATES = COLUMNS[5:9]
 RANGE_COLUMNS = (
-    Column("name", "range", "as the program names it"),
+    Column("name", "range", "name in the program"),
     Column("kind", "kind", "module, annotation or NVTX"),
-    Column("count", "calls", "how often", count),
+    Column("count", "calls", "number of calls", count),
     Column(
         "work_ns",
         "time",
-        "work of operators with a cost that ran in it, their backward included",
+        "time of operators with known FLOPs that ran in it, backward included",
         time,
     ),
-    Column("flops", "FLOP", "operations in all", operations),
-    Column("bytes", "bytes", "that at least moved", known_bytes),
+    Column("flops", "FLOP", "total operations", operations),
+    Column("bytes", "bytes", "bytes moved, a lower bound", known_bytes),
     *RATES,
 )
 KERNEL_COLUMNS = (
-    Column("name", "kernel", "as the profiler names it"),
-    Column("operator", "operator", "that launched it"),
-    Column("count", "runs", "how often", count),
-    Column("work_ns", "time", "sum of its durations", time),
+    Column("name", "kernel", "name in the profiler"),
+    Column("operator", "operator", "operator that launched it"),
+    Column("count", "runs", "number of runs", count),
+    Column("work_ns", "time", "total duration", time),
     *RATES,
     Column(
         "alone",
         "alone",
-        "share of its time in which it was its operator's only kernel; else it shares in the cost",
+        "share of its time as the only kernel of its operator; otherwise the FLOPs are divided",
         share,
     ),
-    Column("mark", "remark", "why it is above its roof"),
+    Column("mark", "remark", "why it is above the roofline"),
 )
 MISSING = (
-    Column("name", "what", "operator or kernel"),
-    Column("why", "why", "why its FLOPs and bytes are not known"),
-    Column("count", "runs", "kernels and copies", count),
-    Column("work_ns", "time", "in all", time),
-    Column("share", "share", "of all work of the device", share),
+    Column("name", "name", "operator or kernel"),
+    Column("why", "reason", "why its FLOPs and bytes are not known"),
+    Column("count", "runs", "number of kernels and copies", count),
+    Column("work_ns", "time", "total time", time),
+    Column("share", "share", "share of all work on the device", share),
 )
 
 
 def roof_sections(trace: Trace, rank: int) -> list[Section | Table]:
-    """Nothing where no operator has a cost."""
+    """Return figure and tables; nothing where no operator has known FLOPs and bytes."""
     rows = trace.fact(roofline_table)
     rows = rows[rows["rank"] == rank] if len(rows) and (rows["rank"] == rank).any() else rows
     if not len(rows):
@@ -122,29 +120,26 @@ def roof_sections(trace: Trace, rank: int) -> list[Section | Table]:
         side=rows["side"].replace({MEMORY: "memory", "": "not known"}),
     )
     note = (
-        "FLOPs and bytes from shapes and types; bytes are the least that must move. What is far"
-        " below its roof is held up by something else: too little work for the device, or how it"
-        " goes about it."
+        "FLOPs and bytes are computed from shapes and types; bytes are a lower bound. An operator far"
+        " below the roofline has too little work for the device, or an inefficient kernel."
     )
     drawn = roofline(rows, peaks if isinstance(peaks, Peaks) else None)
     found: list[Section | Table] = [
         Section("roofline", "Roofline", said(trace, peaks, process, device), drawn),
-        Table(
-            "roofs", "Operators against their roofs", note, remarked(COLUMNS, table), table, PLACE
-        ),
+        Table("roofs", "Operators on the roofline", note, remarked(COLUMNS, table), table, PLACE),
     ]
     for fact, name, title, words, columns in (
         (
             kernel_roofline,
             "kernel-roofs",
-            "Kernels against their roofs",
+            "Kernels on the roofline",
             KERNELS_NOTE,
             KERNEL_COLUMNS,
         ),
         (
             range_roofline,
             "range-roofs",
-            "Modules and ranges against their roofs",
+            "Modules and ranges on the roofline",
             RANGES_NOTE,
             RANGE_COLUMNS,
         ),
@@ -157,7 +152,7 @@ def roof_sections(trace: Trace, rank: int) -> list[Section | Table]:
 
 
 def remarked(columns: tuple[Column, ...], rows: pd.DataFrame) -> tuple[Column, ...]:
-    """Without the remarks where there are none."""
+    """Return the columns, without the remarks where there are none."""
     return (
         columns
         if "mark" in rows and (rows["mark"] != "").any()
@@ -166,35 +161,35 @@ def remarked(columns: tuple[Column, ...], rows: pd.DataFrame) -> tuple[Column, .
 
 
 PLACE = ("longest_ts", "longest_ns")
-KERNELS_NOTE = "An operator's FLOPs and bytes are shared among its kernels by their time."
-RANGES_NOTE = "Of the operators that ran while a module or range was open, and of their backward."
+KERNELS_NOTE = "The FLOPs and bytes of an operator are divided among its kernels by their time."
+RANGES_NOTE = "Operators that ran inside a module or range, and their backward."
 
 
 def said(trace: Trace, peaks: Peaks | str, process: int, device: int) -> str:
-    """What is drawn, under which roofs, and of how much of the time."""
+    """Return what the figure shows, its peaks, and how much of the time it covers."""
     rows = of_device(trace.fact(roof_coverage), process, device)
     whole, reach = covered(rows, reachable=False), covered(rows, reachable=True)
     text = (
-        "Each point is an operator with its shapes, its area its time. Click one to see its longest"
+        "One point per operator and shapes; the area is its time. Click a point to see its longest"
         " call on the timeline. "
     )
     text += f"FLOPs and bytes are known for {percent(whole)} of the device's time"
     if reach - whole > 0.005:
-        text += f" ({percent(reach)} of what an operator of the recording launched)"
+        text += f" ({percent(reach)} of the work that recorded operators launched)"
     text += ". "
     text += of_a_step(trace, process, device)
     if isinstance(peaks, Peaks):
         measured = (
             "measured on this machine"
             if peaks.measured
-            else "by its maker's data, without sparsity"
+            else "from the vendor's data, without sparsity"
         )
-        return text + f"The roofs are those of {peaks.source}, {measured}."
-    return text + f"No roofs are drawn: {peaks}."
+        return text + f"Peaks: {peaks.source}, {measured}."
+    return text + f"No peaks are drawn: {peaks}."
 
 
 def of_a_step(trace: Trace, process: int, device: int) -> str:
-    """What a step computes, and the share of the peak that is."""
+    """Return the operations of a step, and their share of the peak."""
     one = next(
         (one for one in trace.fact(step_flops) if (one.process, one.device) == (process, device)),
         None,
@@ -202,8 +197,8 @@ def of_a_step(trace: Trace, process: int, device: int) -> str:
     if one is None or one.flops <= 0:
         return ""
     text = (
-        f"A step of {ms(one.step_ns)} does {operations(one.flops)} in products, convolutions and"
-        " attention"
+        f"A step of {ms(one.step_ns)} does {operations(one.flops)} in matrix multiplications,"
+        " convolutions and attention"
     )
     return text + (
         ". " if one.utilisation is None else f": {percent(one.utilisation)} of the peak (MFU). "
@@ -211,12 +206,12 @@ def of_a_step(trace: Trace, process: int, device: int) -> str:
 
 
 def without_model(trace: Trace, process: int, device: int) -> list[Table]:
-    """The list of what has no model, by time."""
+    """Return the table of work without a model, by time."""
     rows = of_device(trace.fact(roof_coverage), process, device)
     rows = rows[~rows["why"].isin(WITH_COST)]
     if not len(rows) or float(rows["share"].sum()) < ENOUGH_TO_NAME:
         return []
-    note = "Work whose FLOPs and bytes the recording does not tell. It is not in the roofline."
+    note = "Work whose FLOPs and bytes are not known."
     return [Table("no-roof", "Not in the roofline", note, MISSING, rows)]
 
 

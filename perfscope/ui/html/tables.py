@@ -1,6 +1,4 @@
-"""Tables of the pages and the report: each column says what it means, any can be sorted by, the
-whole saved as CSV.
-"""
+"""Tables of the pages and the report: sortable by each column, saved as CSV."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,14 +15,15 @@ LONGEST_NAME = 400
 
 @dataclass(frozen=True)
 class Column:
-    """`name` in the frame, the head, what it means, how a value is told (None: as text, set as
-    code).
+    """A column: its name in the frame, its head and tooltip, and the format of its values.
+
+    Values without a format are shown as code.
     """
 
     name: str
     head: str
     meaning: str
-    told: Callable[[Any], str] | None = None
+    format_value: Callable[[Any], str] | None = None
 
 
 def count(value: float) -> str:
@@ -49,25 +48,21 @@ def share(value: float) -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """`rows` are already in order; `longest` names the column that holds the instant a row's `show
-    me` leads to, if any.
-    """
+    """Rows in their order, and the columns that hold the interval on the timeline, if any."""
 
     id: str
     title: str
     note: str
     columns: tuple[Column, ...]
     rows: pd.DataFrame
-    place: tuple[str, str] | None = None  # columns: instant (ns), and how long (ns)
-    wraps: bool = False  # many columns of a few words each: they may take several lines
+    place: tuple[str, str] | None = None  # columns: begin and duration, in ns
+    wraps: bool = False  # cells may have several lines
 
 
 def table_card(table: Table) -> str:
-    """HTML of the card; the script sorts and saves it. Beyond 120 rows the number of those left out
-    stands below.
-    """
+    """Return the card of a table; below 120 rows is the number of rows left out."""
     heads = "".join(
-        f'<th class="{"text" if one.told is None else "number"}" title="{escape(one.meaning)}"'
+        f'<th class="{"text" if one.format_value is None else "number"}" title="{escape(one.meaning)}"'
         f' tabindex="0" data-sort="{at}">{escape(one.head)}</th>'
         for at, one in enumerate(table.columns)
     )
@@ -76,11 +71,7 @@ def table_card(table: Table) -> str:
     body = "".join(row(table, one) for one in shown.to_dict("records"))
     wraps = ' class="wraps"' if table.wraps else ""
     left = len(table.rows) - len(shown)
-    more = (
-        f'<p class="muted">and {count(left)} more rows, each smaller than these.</p>'
-        if left > 0
-        else ""
-    )
+    more = f'<p class="muted">and {count(left)} more rows.</p>' if left > 0 else ""
     return (
         f'<section class="card table" id="section-{table.id}"><h2>{escape(table.title)}'
         f'<button type="button" class="save" data-csv="{table.id}">CSV</button></h2><p'
@@ -100,11 +91,11 @@ def row(table: Table, values: dict[Any, Any]) -> str:
 
 
 def cell(column: Column, value: Any) -> str:
-    if column.told is None:
+    if column.format_value is None:
         text = str(value)
         short = text if len(text) <= LONGEST_NAME else text[:LONGEST_NAME] + "…"
         return (
             f'<td class="text" data-value="{escape(short)}"'
             f' title="{escape(short)}"><code>{escape(short)}</code></td>'
         )
-    return f'<td class="number" data-value="{float(value):.9g}">{escape(column.told(value))}</td>'
+    return f'<td class="number" data-value="{float(value):.9g}">{escape(column.format_value(value))}</td>'

@@ -1,6 +1,4 @@
-"""Charts and tables of recorded traces: kernels, operators, ranges, communication, the allocator.
-For pages and the report.
-"""
+"""Charts and tables of recorded traces: kernels, operators, ranges, communication, allocators."""
 
 import pandas as pd
 
@@ -19,30 +17,30 @@ from perfscope.ui.html.sections import Section
 from perfscope.ui.html.tables import Column, Table, count, share, time
 
 MOST_ALLOCATORS = 4
-NAME = "as the profiler names it"
+NAME = "name in the profiler"
 KERNEL_COLUMNS = (
     Column("name", "kernel", NAME),
-    Column("kernel_class", "class", "sort of work, told from the name"),
-    Column("count", "runs", "how often it ran", count),
-    Column("sum_ns", "in all", "sum of its durations; kernels side by side each count whole", time),
-    Column("share", "share", "of everything that ran on the device", share),
+    Column("kernel_class", "class", "kind of work, inferred from the name"),
+    Column("count", "runs", "number of runs", count),
+    Column("sum_ns", "total", "sum of its durations; concurrent kernels each count in full", time),
+    Column("share", "share", "share of all work on the device", share),
     Column("mean_ns", "mean", "mean duration", time),
-    Column("max_ns", "longest", "its longest run", time),
+    Column("max_ns", "longest", "longest run", time),
 )
 OPERATOR_COLUMNS = (
     Column("name", "operator", NAME),
-    Column("count", "calls", "how often it was called", count),
+    Column("count", "calls", "number of calls", count),
     Column(
         "device_ns",
         "device",
-        "kernels and copies that it and the operators inside it launched",
+        "kernels and copies launched by it and by operators inside it",
         time,
     ),
-    Column("device_self_ns", "device, itself", "what it launched itself", time),
-    Column("backward_device_ns", "its backward", "what the backward of it launched", time),
+    Column("device_self_ns", "device, self", "kernels and copies it launched itself", time),
+    Column("backward_device_ns", "backward", "kernels and copies launched by its backward", time),
     Column("host_ns", "host", "time inside it on its thread", time),
-    Column("host_self_ns", "host, itself", "time outside the operators that it calls", time),
-    Column("kernels", "launches", "kernels and copies launched", count),
+    Column("host_self_ns", "host, self", "time inside it but outside operators it calls", time),
+    Column("kernels", "launches", "number of kernels and copies launched", count),
 )
 RANGE_COLUMNS = (
     Column("name", "range", NAME),
@@ -50,15 +48,15 @@ RANGE_COLUMNS = (
     *OPERATOR_COLUMNS[1:],
 )
 OWNER_COLUMNS = (
-    Column("name", "operator", "the operator that ran when the memory was asked for"),
-    Column("count", "allocations", "how often it asked", count),
-    Column("bytes", "asked for", "sum over all allocations, freed ones too", megabytes),
-    Column("largest_bytes", "largest", "its largest allocation", megabytes),
+    Column("name", "operator", "operator that was running during the allocation"),
+    Column("count", "allocations", "number of allocations", count),
+    Column("bytes", "allocated", "sum of all allocations, freed ones included", megabytes),
+    Column("largest_bytes", "largest", "largest allocation", megabytes),
 )
 
 
 def of_rank(rows: pd.DataFrame, rank: int) -> pd.DataFrame:
-    """The rows of a rank; of the first there is, where that one has none."""
+    """Return the rows of a rank; of the first rank where that one has none."""
     if not len(rows):
         return rows
     own = rows[rows["rank"] == rank]
@@ -66,7 +64,7 @@ def of_rank(rows: pd.DataFrame, rank: int) -> pd.DataFrame:
 
 
 def evidence_of_a_trace(trace: Trace, rank: int) -> list[Section | Table]:
-    """All of them, in the order of the pages."""
+    """Return all charts and tables, in the order of the pages."""
     return [
         *device_work(trace, rank),
         *host_work(trace, rank),
@@ -76,22 +74,19 @@ def evidence_of_a_trace(trace: Trace, rank: int) -> list[Section | Table]:
 
 
 def device_work(trace: Trace, rank: int) -> list[Section | Table]:
-    """What ran on the device."""
+    """Return charts and tables of the work on the device."""
     kernels = of_rank(trace.fact(kernel_table), rank)
     if not len(kernels):
         return []
     classes = of_rank(trace.fact(kernel_classes), rank)
-    note = (
-        f"Everything that ran on the device of rank {int(kernels['rank'].iloc[0])}, by sort of"
-        " work."
-    )
+    note = f"All work on the device of rank {int(kernels['rank'].iloc[0])}, by class of kernel."
     return [
-        Section("classes", "What the device's time went to", note, class_bars(classes)),
+        Section("classes", "Device time by kernel class", note, class_bars(classes)),
         *queue(trace, rank),
         Table(
             "kernels",
             "Kernels and copies",
-            "Longest in sum first.",
+            "Sorted by total time.",
             KERNEL_COLUMNS,
             kernels,
             ("longest_ts", "max_ns"),
@@ -100,7 +95,7 @@ def device_work(trace: Trace, rank: int) -> list[Section | Table]:
 
 
 def queue(trace: Trace, rank: int) -> list[Section]:
-    """How far the host ran ahead of the device."""
+    """Return the chart of kernels that are launched and have not started."""
     depth = of_rank(trace.fact(launch_queue), rank)
     one = next(
         (
@@ -113,24 +108,20 @@ def queue(trace: Trace, rank: int) -> list[Section]:
     if one is None:
         return []
     note = (
-        f"The host ran {digits(one.mean_depth)} kernels ahead on average;"
-        f" {percent(one.empty_share)} of the time none was waiting. From launch to start"
-        f" {ms(one.latency_ns)} (median), a launch call takes {ms(one.call_ns)}, a kernel"
+        f"On average {digits(one.mean_depth)} launched kernels wait to start;"
+        f" {percent(one.empty_share)} of the time none waits. Median time from launch to start:"
+        f" {ms(one.latency_ns)}; of a launch call: {ms(one.call_ns)}; of a kernel:"
         f" {ms(one.kernel_ns)}."
     )
-    return [
-        Section(
-            "launch-queue", "Kernels that are launched and wait", note, launch_queue_line(depth)
-        )
-    ]
+    return [Section("launch-queue", "Launch-queue depth", note, launch_queue_line(depth))]
 
 
 def host_work(trace: Trace, rank: int) -> list[Section | Table]:
-    """Operators, and modules and annotations where there are any."""
+    """Return the tables of operators, and of modules and annotations."""
     found: list[Section | Table] = []
     operators = of_rank(trace.fact(operator_table), rank)
     if len(operators):
-        note = "Device time belongs to the operator that launched it, most first."
+        note = "Device time is attributed to the operator that launched the work; sorted by device time."
         found.append(
             Table(
                 "operators",
@@ -143,7 +134,7 @@ def host_work(trace: Trace, rank: int) -> list[Section | Table]:
         )
     ranges = of_rank(trace.fact(range_table), rank)
     if len(ranges):
-        note = "Device time of what was launched while it was open."
+        note = "Device time of the work that was launched inside each range."
         found.append(
             Table(
                 "ranges",
@@ -158,28 +149,28 @@ def host_work(trace: Trace, rank: int) -> list[Section | Table]:
 
 
 def memory(trace: Trace) -> list[Section | Table]:
-    """Each allocator over time, and who asks it."""
+    """Return each allocator over time, and the allocations by operator."""
     found: list[Section | Table] = []
     for at, one in enumerate(trace.fact(allocators)[:MOST_ALLOCATORS]):
         where = "Host memory" if one.device < 0 else f"Device {one.device}"
-        note = f"At its peak {megabytes(one.peak_bytes)} are in use"
+        note = f"Peak: {megabytes(one.peak_bytes)} in use"
         note += (
             "." if one.unused_share is None else f" of {megabytes(one.reserved_bytes)} reserved: "
         )
         note += (
             ""
             if one.unused_share is None
-            else f"{percent(one.unused_share)} is held and not used (fragmentation and cache)."
+            else f"{percent(one.unused_share)} is reserved but unused (fragmentation and cache)."
         )
         found.append(
-            Section(f"allocator-{at}", f"{where}: what tensors use", note, allocator_lines(one))
+            Section(f"allocator-{at}", f"{where}: memory of tensors", note, allocator_lines(one))
         )
     owners = trace.fact(memory_owners)
     if len(owners):
-        title = "Who asks for memory"
+        title = "Allocations by operator"
         note = (
-            "By the operator that was running. Memory freed at once counts too: it still costs the"
-            " call."
+            "By the operator that was running. Memory that was freed right away counts too: each"
+            " allocation costs time."
         )
         rows = owners.assign(wide=1_000_000)
         found.append(Table("owners", title, note, OWNER_COLUMNS, rows, ("largest_ts", "wide")))
