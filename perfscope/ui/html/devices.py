@@ -43,7 +43,7 @@ CHARTS = (
     Chart(
         "kernels",
         "Kernel active",
-        "Share of the time in which at least one kernel ran. It does not say how busy the SMs were.",
+        "Share of the time with at least one kernel. It does not say how busy the SMs were.",
         ("kernel_time_share",),
         "%",
         100.0,
@@ -301,7 +301,7 @@ def called(use: DeviceUse, several: bool) -> str:
 def of_links(trace: Trace, several: bool) -> list[Section]:
     """The map of each host."""
     note = (
-        "Links between the devices. A darker line is a busier link; a dotted line is proximity only."
+        "Links between the devices. A darker line is a busier link; a dotted line shows proximity."
         " Hover over a link or a device for details."
     )
     return [

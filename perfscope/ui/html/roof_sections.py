@@ -120,8 +120,8 @@ def roof_sections(trace: Trace, rank: int) -> list[Section | Table]:
         side=rows["side"].replace({MEMORY: "memory", "": "not known"}),
     )
     note = (
-        "FLOPs and bytes are computed from shapes and types; bytes are a lower bound. An operator far"
-        " below the roofline has too little work for the device, or an inefficient kernel."
+        "FLOPs and bytes are computed from shapes and types; bytes are a lower bound. An operator"
+        " far below the roofline has too little work for the device, or an inefficient kernel."
     )
     drawn = roofline(rows, peaks if isinstance(peaks, Peaks) else None)
     found: list[Section | Table] = [

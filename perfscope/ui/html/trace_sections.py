@@ -1,11 +1,9 @@
 """Charts and tables of recorded traces: kernels, operators, ranges, communication, allocators."""
 
-import pandas as pd
-
 from perfscope.analyzer.compute.kernel_table import kernel_classes, kernel_table
 from perfscope.analyzer.compute.operator_table import operator_table
 from perfscope.analyzer.host.launch_queue import launch_queue, queue_summaries
-from perfscope.analyzer.memory.allocator import allocators, memory_owners
+from perfscope.analyzer.memory.allocator import Allocator, allocators, memory_owners
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent
 from perfscope.analyzer.run.range_table import range_table
 from perfscope.traces.trace import Trace
@@ -14,9 +12,19 @@ from perfscope.ui.figures.class_bars import class_bars
 from perfscope.ui.figures.launch_queue_line import launch_queue_line
 from perfscope.ui.html.communication import communication
 from perfscope.ui.html.sections import Section
-from perfscope.ui.html.tables import Column, Table, count, share, time
+from perfscope.ui.html.tables import Column, Table, count, rows_of_rank_or_first, share, time
 
 MOST_ALLOCATORS = 4
+SHOWN_AROUND_NS = 1_000_000
+"""How much of the timeline a link to the longest call shows, in ns."""
+OPERATORS_NOTE = (
+    "Device time is attributed to the operator that launched the work. Sorted by device time."
+)
+RANGES_NOTE = "Device time of the work that was launched inside each range."
+OWNERS_NOTE = (
+    "By the operator that was running. Memory that was freed right away counts too: each"
+    " allocation costs time."
+)
 NAME = "name in the profiler"
 KERNEL_COLUMNS = (
     Column("name", "kernel", NAME),
@@ -55,14 +63,6 @@ OWNER_COLUMNS = (
 )
 
 
-def of_rank(rows: pd.DataFrame, rank: int) -> pd.DataFrame:
-    """Return the rows of a rank; of the first rank where that one has none."""
-    if not len(rows):
-        return rows
-    own = rows[rows["rank"] == rank]
-    return own if len(own) else rows[rows["rank"] == rows["rank"].min()]
-
-
 def evidence_of_a_trace(trace: Trace, rank: int) -> list[Section | Table]:
     """Return all charts and tables, in the order of the pages."""
     return [
@@ -75,103 +75,83 @@ def evidence_of_a_trace(trace: Trace, rank: int) -> list[Section | Table]:
 
 def device_work(trace: Trace, rank: int) -> list[Section | Table]:
     """Return charts and tables of the work on the device."""
-    kernels = of_rank(trace.fact(kernel_table), rank)
+    kernels = rows_of_rank_or_first(trace.fact(kernel_table), rank)
     if not len(kernels):
         return []
-    classes = of_rank(trace.fact(kernel_classes), rank)
-    note = f"All work on the device of rank {int(kernels['rank'].iloc[0])}, by class of kernel."
-    return [
-        Section("classes", "Device time by kernel class", note, class_bars(classes)),
-        *queue(trace, rank),
-        Table(
-            "kernels",
-            "Kernels and copies",
-            "Sorted by total time.",
-            KERNEL_COLUMNS,
-            kernels,
-            ("longest_ts", "max_ns"),
-        ),
-    ]
-
-
-def queue(trace: Trace, rank: int) -> list[Section]:
-    """Return the chart of kernels that are launched and have not started."""
-    depth = of_rank(trace.fact(launch_queue), rank)
-    one = next(
-        (
-            one
-            for one in trace.fact(queue_summaries)
-            if len(depth) and one.rank == depth["rank"].iloc[0]
-        ),
-        None,
+    classes = rows_of_rank_or_first(trace.fact(kernel_classes), rank)
+    shown_rank = int(kernels["rank"].iloc[0])
+    note = f"All work on the device of rank {shown_rank}, by class of kernel."
+    table = Table(
+        "kernels",
+        "Kernels and copies",
+        "Sorted by total time.",
+        KERNEL_COLUMNS,
+        kernels,
+        ("longest_ts", "max_ns"),
     )
-    if one is None:
+    chart = Section("classes", "Device time by kernel class", note, class_bars(classes))
+    return [chart, *launch_queue_section(trace, rank), table]
+
+
+def launch_queue_section(trace: Trace, rank: int) -> list[Section]:
+    """Return the chart of kernels that are launched and have not started."""
+    depth = rows_of_rank_or_first(trace.fact(launch_queue), rank)
+    if not len(depth):
+        return []
+    shown_rank = depth["rank"].iloc[0]
+    summaries = (each for each in trace.fact(queue_summaries) if each.rank == shown_rank)
+    summary = next(summaries, None)
+    if summary is None:
         return []
     note = (
-        f"On average {digits(one.mean_depth)} launched kernels wait to start;"
-        f" {percent(one.empty_share)} of the time none waits. Median time from launch to start:"
-        f" {ms(one.latency_ns)}; of a launch call: {ms(one.call_ns)}; of a kernel:"
-        f" {ms(one.kernel_ns)}."
+        f"On average {digits(summary.mean_depth)} launched kernels wait to start;"
+        f" {percent(summary.empty_share)} of the time none waits. Median time from launch to"
+        f" start: {ms(summary.latency_ns)}; of a launch call: {ms(summary.call_ns)}; of a kernel:"
+        f" {ms(summary.kernel_ns)}."
     )
     return [Section("launch-queue", "Launch-queue depth", note, launch_queue_line(depth))]
 
 
 def host_work(trace: Trace, rank: int) -> list[Section | Table]:
     """Return the tables of operators, and of modules and annotations."""
+    tables = (
+        ("operators", "Operators", OPERATORS_NOTE, OPERATOR_COLUMNS, operator_table),
+        ("ranges", "Modules and ranges", RANGES_NOTE, RANGE_COLUMNS, range_table),
+    )
     found: list[Section | Table] = []
-    operators = of_rank(trace.fact(operator_table), rank)
-    if len(operators):
-        note = "Device time is attributed to the operator that launched the work; sorted by device time."
-        found.append(
-            Table(
-                "operators",
-                "Operators",
-                note,
-                OPERATOR_COLUMNS,
-                operators.assign(wide=1_000_000),
-                ("longest_ts", "wide"),
-            )
-        )
-    ranges = of_rank(trace.fact(range_table), rank)
-    if len(ranges):
-        note = "Device time of the work that was launched inside each range."
-        found.append(
-            Table(
-                "ranges",
-                "Modules and ranges",
-                note,
-                RANGE_COLUMNS,
-                ranges.assign(wide=1_000_000),
-                ("longest_ts", "wide"),
-            )
-        )
+    for table_id, title, note, columns, fact in tables:
+        rows = rows_of_rank_or_first(trace.fact(fact), rank)
+        if len(rows):
+            rows = rows.assign(wide=SHOWN_AROUND_NS)
+            found.append(Table(table_id, title, note, columns, rows, ("longest_ts", "wide")))
     return found
 
 
 def memory(trace: Trace) -> list[Section | Table]:
     """Return each allocator over time, and the allocations by operator."""
     found: list[Section | Table] = []
-    for at, one in enumerate(trace.fact(allocators)[:MOST_ALLOCATORS]):
-        where = "Host memory" if one.device < 0 else f"Device {one.device}"
-        note = f"Peak: {megabytes(one.peak_bytes)} in use"
-        note += (
-            "." if one.unused_share is None else f" of {megabytes(one.reserved_bytes)} reserved: "
-        )
-        note += (
-            ""
-            if one.unused_share is None
-            else f"{percent(one.unused_share)} is reserved but unused (fragmentation and cache)."
-        )
-        found.append(
-            Section(f"allocator-{at}", f"{where}: memory of tensors", note, allocator_lines(one))
-        )
+    for number, allocator in enumerate(trace.fact(allocators)[:MOST_ALLOCATORS]):
+        where = "Host memory" if allocator.device < 0 else f"Device {allocator.device}"
+        title = f"{where}: memory of tensors"
+        figure = allocator_lines(allocator)
+        found.append(Section(f"allocator-{number}", title, peak_note(allocator), figure))
     owners = trace.fact(memory_owners)
     if len(owners):
-        title = "Allocations by operator"
-        note = (
-            "By the operator that was running. Memory that was freed right away counts too: each"
-            " allocation costs time."
+        rows = owners.assign(wide=SHOWN_AROUND_NS)
+        place = ("largest_ts", "wide")
+        found.append(
+            Table("owners", "Allocations by operator", OWNERS_NOTE, OWNER_COLUMNS, rows, place)
         )
-        rows = owners.assign(wide=1_000_000)
-        found.append(Table("owners", title, note, OWNER_COLUMNS, rows, ("largest_ts", "wide")))
     return found
+
+
+def peak_note(allocator: Allocator) -> str:
+    """Return the peak of an allocator, and how much of its memory is unused then."""
+    peak = f"Peak: {megabytes(allocator.peak_bytes)} in use"
+    if allocator.unused_share is None:
+        return f"{peak}."
+    unused = percent(allocator.unused_share)
+    return (
+        f"{peak} of {megabytes(allocator.reserved_bytes)} reserved; {unused} is reserved but unused"
+        " (fragmentation and cache)."
+    )
