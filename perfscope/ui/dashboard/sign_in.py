@@ -17,14 +17,17 @@ from perfscope.ui.theme import DARK, LIGHT
 PATH, ENDPOINT = "/own/token", "own-token"
 WRONG = "This is not the token of this dashboard."
 HEAD = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
-<title>perfscope</title>"""  # noqa: E501
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width,initial-scale=1">
+<title>perfscope</title>"""
 FORM = """<style>{style}</style></head><body><main><h1>Enter the access token</h1>
-<p>The command that started this dashboard printed an address with <code>?token=…</code>. Open that address, or paste the token here.</p>
+<p>The command that started this dashboard printed an address with <code>?token=…</code>.
+Open that address, or paste the token here.</p>
 <form method="post" action="{action}"><input type="hidden" name="next" value="{next}">
-<input type="password" name="token" aria-label="Token" placeholder="Token" autocomplete="off" autofocus required>
+<input type="password" name="token" aria-label="Token" placeholder="Token"
+ autocomplete="off" autofocus required>
 <button>Open</button></form><p role="alert">{message}</p></main></body></html>
-"""  # noqa: E501
+"""
 FORWARD = """<meta http-equiv="refresh" content="0;url={place}"></head>
 <body><p><a href="{place}">Open the dashboard</a></p></body></html>
 """
