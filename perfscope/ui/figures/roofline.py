@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from perfscope.analyzer.compute.roofline import MEMORY
 from perfscope.analyzer.hardware.peaks import Peaks
-from perfscope.analyzer.number_text import ms, percent
+from perfscope.analyzer.number_text import digits, ms, percent
 from perfscope.ui.figures.frame import figure, key_above
 from perfscope.ui.theme import LIGHT
 
@@ -148,7 +148,7 @@ def add_roofs(fig: go.Figure, peaks: Peaks, rows: pd.DataFrame, span: tuple[floa
         fig.add_annotation(
             x=np.log10(span[1]),
             y=np.log10(rate / 1e12),
-            text=f"{rate / 1e12:.3g} TFLOP/s: {', '.join(sorted(set(names)))}",
+            text=f"{digits(rate / 1e12)} TFLOP/s: {', '.join(sorted(set(names)))}",
             showarrow=False,
             xanchor="right",
             yanchor="bottom",

@@ -158,8 +158,10 @@ def budget_card(diagnosis: Diagnosis, longest: dict[str, Stretch], chart: str) -
     parts.sort(key=lambda part: -part.share)
     mean_ms, p95_ms = mean_step_ms(diagnosis), diagnosis.steps.p95_ms
     title = "Time per step" if mean_ms is not None else "Time of the recording"
-    mean = f"{ms(mean_ms * NS_PER_MS)}/step" if mean_ms is not None else "shares of all time"
-    p95 = f", p95 {ms(p95_ms * NS_PER_MS)}" if p95_ms is not None else ""
+    mean = p95 = ""
+    if mean_ms is not None:
+        mean = f"{ms(mean_ms * NS_PER_MS)}/step"
+        p95 = f", p95 {ms(p95_ms * NS_PER_MS)}" if p95_ms is not None else ""
     bar = "".join(bar_part(part, mean_ms, longest.get(part.category)) for part in parts)
     legend = "".join(legend_entry(part, mean_ms) for part in parts)
     hint = ""

@@ -145,7 +145,7 @@ def variables(selector: str, palette: Palette) -> str:
         name = category.replace("_", "-")
         colors |= {name: color, f"{name}-ink": ink(color)}
     declarations = "".join(f"--{name}:{color};" for name, color in colors.items())
-    return f"{selector}{{{declarations}}}"
+    return f"{selector}{{color-scheme:{palette.scheme};{declarations}}}"
 
 
 def page_colors(palette: Palette) -> dict[str, str]:
