@@ -8,7 +8,7 @@ from perfscope.ui.terminal.diagnosis_view import show
 from perfscope.ui.terminal.layout import SCREEN_LINES
 from tests.ui.diagnoses import DIAGNOSIS
 
-LABEL = re.compile(r"^  ([a-z][a-z, ]*?)(?: {2,}| (?=[A-Z█▒]))", re.MULTILINE)
+LABEL = re.compile(r"^  ([a-z][a-z, ]*?) {2,}", re.MULTILINE)
 NOT_IN_EVERY_RUN = {"incomplete", "clocks"}
 
 

@@ -19,7 +19,7 @@ from perfscope.ui.terminal.layout import MUTED, TerminalLayout, wrapped
 if TYPE_CHECKING:
     from perfscope.traces.trace import Trace
 
-LABEL_CELLS = 21
+LABEL_CELLS = 22
 LISTS_ALL = "--verbose lists all"
 HINT_GAP = "   "
 MOST_GROUPS = 4
