@@ -59,7 +59,7 @@ def test_it_moves_and_is_stopped_from_the_page(
 ) -> None:
     forget_last_page(browser)
     browser.get(board.url)
-    until(lambda: "Where a step goes" in shown_text(browser, "#live-answer"), 60)
+    until(lambda: "Time per step" in shown_text(browser, "#live-answer"), 60)
     points = (
         "return document.querySelector('[data-chart=beat] .js-plotly-plot')?.data?.[0]?.x?.length"
         " || 0"
@@ -70,7 +70,7 @@ def test_it_moves_and_is_stopped_from_the_page(
     until(lambda: "/live" in browser.current_url and "token" not in browser.current_url)
     until(lambda: ", 1 window" in shown_text(browser, "#live-status"), 60)
     browser.find_element("id", "live-window").click()
-    until(lambda: "was asked for" in shown_text(browser, "#live-said"))
+    until(lambda: "will record the next steps" in shown_text(browser, "#live-said"))
     until(lambda: ", 2 windows" in shown_text(browser, "#live-status"), 60)
     browser.find_element("id", "live-stop").click()
     until(lambda: "stopped by the user" in shown_text(browser, "#live-status"), 60)

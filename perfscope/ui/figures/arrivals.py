@@ -14,13 +14,13 @@ def arrivals(rows: pd.DataFrame) -> go.Figure:
     """Return the figure of the rows of the fact `arrival_spread`."""
     rows = rows.sort_values("rank", ascending=False)
     names = [f"rank {rank}" for rank in rows["rank"]]
-    colour = LIGHT.category["exposed-communication"]
+    color = LIGHT.category["exposed-communication"]
     fig = figure(70 + ROW_HEIGHT * max(len(rows), 1), x_title="ms after the first rank")
     middle = (rows["median_ns"] / 1e6).round(4)
-    told = [
-        f"{name}: median {ms(one['median_ns'])}, at most {ms(one['latest_ns'])}, last in"
-        f" {percent(one['last_share'])} of collectives"
-        for name, one in zip(names, rows.to_dict("records"), strict=True)
+    tooltips = [
+        f"{name}: median {ms(row['median_ns'])}, at most {ms(row['latest_ns'])}, last in"
+        f" {percent(row['last_share'])} of collectives"
+        for name, row in zip(names, rows.to_dict("records"), strict=True)
     ]
     fig.add_scatter(
         x=middle.tolist(),
@@ -28,7 +28,7 @@ def arrivals(rows: pd.DataFrame) -> go.Figure:
         mode="markers",
         cliponaxis=False,
         meta={"category": "exposed-communication"},
-        marker={"size": 10, "color": colour},
+        marker={"size": 10, "color": color},
         error_x={
             "type": "data",
             "symmetric": False,
@@ -36,9 +36,9 @@ def arrivals(rows: pd.DataFrame) -> go.Figure:
             "arrayminus": (middle - rows["low_ns"] / 1e6).clip(lower=0).round(4).tolist(),
             "thickness": 3,
             "width": 0,
-            "color": colour,
+            "color": color,
         },
-        customdata=told,
+        customdata=tooltips,
         hovertemplate="%{customdata}<extra></extra>",
     )
     fig.update_layout(margin={"l": 70})

@@ -9,8 +9,9 @@ from perfscope.ui.theme import LIGHT
 
 
 def launch_queue_line(queue: pd.DataFrame) -> go.Figure:
-    """`queue`: rows of the fact `launch_queue` of one device. Thinned to the least and the most of
-    some 500 stretches.
+    """Return the figure of one device; `queue` are rows of the fact `launch_queue`.
+
+    It is thinned to the lowest and the highest value of about 500 intervals.
     """
     fig = figure(170, y_title="kernels")
     depth = queue["depth"].to_numpy()

@@ -14,13 +14,13 @@ def what_if_curve(
 
     `measured` is the current number of workers and the step time in ns.
     """
-    known = {workers: one.after for workers, one in predicted.items() if one.after is not None}
-    at = list(known)
+    known = {count: answer.after for count, answer in predicted.items() if answer.after is not None}
+    counts = list(known)
     fig = figure(250, x_title="loader workers", y_title="ms per step")
-    low, high = [known[n].fast / 1e6 for n in at], [known[n].slow / 1e6 for n in at]
-    colour = LIGHT.category["input-wait"]
+    low, high = [known[n].fast / 1e6 for n in counts], [known[n].slow / 1e6 for n in counts]
+    color = LIGHT.category["input-wait"]
     fig.add_scatter(
-        x=[*at, *at[::-1]],
+        x=[*counts, *counts[::-1]],
         y=[*high, *low[::-1]],
         mode="lines",
         fill="toself",
@@ -30,13 +30,13 @@ def what_if_curve(
         name="optimistic to pessimistic",
     )
     fig.add_scatter(
-        x=at,
-        y=[known[n].likely / 1e6 for n in at],
+        x=counts,
+        y=[known[n].likely / 1e6 for n in counts],
         mode="lines+markers",
         name="predicted",
         meta={"category": "input-wait"},
-        line={"width": 2, "color": colour},
-        marker={"size": [13 if n == chosen else 6 for n in at], "color": colour},
+        line={"width": 2, "color": color},
+        marker={"size": [13 if n == chosen else 6 for n in counts], "color": color},
         hovertemplate="%{x} workers: %{y:.4g} ms<extra></extra>",
     )
     fig.add_scatter(
