@@ -204,7 +204,9 @@ def values_with_gaps(trace: Trace, chart: Chart, use: DeviceUse) -> pd.Series:
         return pd.Series(dtype=np.float64)
     values = rows.groupby("ts")["value"].max() * chart.scale
     gap_begins = [begin for begin, _ in gaps_of(trace, use.host, use.device)]
-    return pd.concat([values, pd.Series(np.nan, gap_begins, np.float64)]).sort_index()
+    gaps = pd.Series(np.nan, gap_begins, np.float64)
+    with_gaps: pd.Series = pd.concat([values, gaps]).sort_index()
+    return with_gaps
 
 
 def limit_of(trace: Trace, chart: Chart, uses: list[DeviceUse]) -> float | None:
@@ -303,7 +305,8 @@ def energy_chart(trace: Trace, phases: Marks, several_hosts: bool) -> list[Secti
     for (host, device), windows in known.groupby(["host", "device"], sort=True):
         seconds = (windows["ts"] + windows["dur"] // 2).to_numpy(np.float64) / 1e9
         values = windows["energy_j_per_step"].to_numpy(np.float64)
-        lines.append(Line(device_name(device, host, several_hosts), seconds, values))
+        name = device_name(int(str(device)), str(host), several_hosts)
+        lines.append(Line(name, seconds, values))
     if not lines:
         return []
     figure = counter_lines(lines, "J", span_s(trace), phases)
