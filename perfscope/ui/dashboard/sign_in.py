@@ -34,7 +34,7 @@ FORWARD = """<meta http-equiv="refresh" content="0;url={place}"></head>
 
 
 def form(place: str, message: str = "") -> flask.Response:
-    """Return the page that asks for the token and leads to `place` afterwards."""
+    """Return the form for the token; it redirects to `place` afterwards."""
     text = HEAD + FORM.format(
         style=style(), action=PATH, next=escape(place), message=escape(message)
     )
@@ -52,13 +52,13 @@ def form(place: str, message: str = "") -> flask.Response:
 
 @cache
 def style() -> str:
-    """Return the style of the form, light and dark as the system is."""
+    """Return the style of the form, in the color scheme of the system."""
     dark = "@media (prefers-color-scheme:dark){" + variables("html", DARK) + "}"
     return variables("html", LIGHT) + dark + asset("sign_in.css")
 
 
 def answer(access: Access, request: flask.Request) -> flask.Response:
-    """Answer the form: set the cookie and lead on, or ask again."""
+    """Answer the form: set the cookie and redirect, or show the form again."""
     place = without_token(request.form.get("next", "/"))
     if not access.accepts(request.form.get("token", "")):
         return form(place, WRONG)
@@ -66,9 +66,7 @@ def answer(access: Access, request: flask.Request) -> flask.Response:
 
 
 def by_address(access: Access, request: flask.Request, given: str) -> flask.Response:
-    """Answer an address that holds a token: set the cookie and lead to the same address without the
-    token.
-    """
+    """Answer an address with a token: set the cookie and redirect to the address without it."""
     place = local_place(request.path, request.args.items(multi=True))
     if not access.accepts(given):
         return form(place, WRONG)
@@ -77,11 +75,12 @@ def by_address(access: Access, request: flask.Request, given: str) -> flask.Resp
 
 
 def redirect(place: str) -> flask.Response:
+    """Return a redirect to an address of the dashboard."""
     return flask.Response("", 302, {"Location": place}, mimetype="text/plain")
 
 
 def forward(place: str) -> flask.Response:
-    """Return a page that leads on by itself.
+    """Return a page that opens another page.
 
     After a link on another site a browser would follow a redirect without the new cookie, which is
     `SameSite=Strict`.

@@ -1,6 +1,4 @@
-"""What a dashboard stands on: the runs, their verdicts, who may ask, and the recording that is
-under way, if one is.
-"""
+"""What a dashboard serves: the runs, their verdicts, its access rules, and a live recording."""
 
 from dataclasses import dataclass
 
@@ -13,9 +11,7 @@ from perfscope.ui.dashboard.watch import Watch
 
 @dataclass(frozen=True)
 class Live:
-    """A recording under way; without `recording` it is another process's, and can be watched but
-    not steered.
-    """
+    """A live recording; without `recording` another process controls it, and it is only shown."""
 
     watch: Watch
     recording: Recording | None = None
@@ -23,7 +19,7 @@ class Live:
 
 @dataclass(frozen=True)
 class Source:
-    """Everything `create_app` needs."""
+    """Everything that `create_app` needs."""
 
     library: Library
     verdicts: Verdicts

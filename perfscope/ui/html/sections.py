@@ -25,6 +25,8 @@ STACK_TITLES = {
 }
 EVALUATION = "eval"
 """The phase whose steps are numbered separately."""
+PROFILER = "they were slowed by a window of torch's profiler"
+WARM_UP = "they belong to a warm-up"
 RECENT_NS = 3_000_000_000
 STEPS_NOTE = (
     "One point per step. Slow steps at regular intervals point to periodic work: checkpoints,"
@@ -96,9 +98,9 @@ def missing_steps_note(every_step: pd.DataFrame, drawn: pd.DataFrame) -> str:
     left_out = left_out[is_between & (left_out["phase"] != EVALUATION)]
     reasons = []
     if left_out["distorted"].any():
-        reasons.append("they were slowed by a window of torch's profiler")
+        reasons.append(PROFILER)
     if (~left_out["distorted"]).any():
-        reasons.append("they belong to a warm-up")
+        reasons.append(WARM_UP)
     return f" Steps are missing where {' or '.join(reasons)}." if reasons else ""
 
 
