@@ -105,16 +105,16 @@ def watched(
     """Record a process and show it. Ctrl-C ends the recording first, then the page; `after` is done
     between the two.
     """
-    from perfscope.ui.dashboard.recording import Recording
+    from perfscope.ui.dashboard.recording import SteeredRecording
     from perfscope.ui.dashboard.serve import Dashboard
     from perfscope.ui.dashboard.source import Live
-    from perfscope.ui.dashboard.watch import Watch
+    from perfscope.ui.dashboard.watch import RunWatch
 
     place = served if served is not None else Served()
-    recording = Recording(pid, out, options)
+    recording = SteeredRecording(pid, out, options)
     try:
         recording.appeared()
-        watch = Watch(out, alive=lambda: recording.running)
+        watch = RunWatch(out, alive=lambda: recording.running)
         live = Live(watch, recording)
         board = Dashboard(root, place.address, place.port, live, with_token=place.with_token)
         watch.start()

@@ -18,11 +18,11 @@ from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.dashboard.routes import shown
 from perfscope.ui.dashboard.shell import frame
-from perfscope.ui.dashboard.source import Source
-from perfscope.ui.html.report import asset, embedded, page, script_colors, style
+from perfscope.ui.dashboard.source import DashboardSource
+from perfscope.ui.html.report import asset, embedded, page, report_style, script_colors
 from perfscope.ui.theme import DARK, LIGHT
 from perfscope.ui.timeline import routes as timeline_routes
-from perfscope.ui.timeline.routes import stylesheet
+from perfscope.ui.timeline.routes import timeline_style
 
 SCRIPTS = ("paint.js", "search.js", "dashboard.js", "tables.js")
 INDEX = """<!doctype html>
@@ -36,7 +36,7 @@ The dashboard needs JavaScript; the HTML report shows the diagnosis without it.<
 """
 
 
-def create_app(source: Source) -> Dash:
+def create_app(source: DashboardSource) -> Dash:
     """Return the application; `app.server` is the WSGI application."""
     app = Dash(
         "perfscope",
@@ -60,7 +60,7 @@ def create_app(source: Source) -> Dash:
             each.register(app, source.library)
     serve_files(app.server, source.library)
     library = source.library
-    timeline_routes.register(
+    timeline_routes.add_timeline_routes(
         app.server, lambda run: library.get(run).trace, lambda run: library.get(run).diagnosis
     )
     guard(app.server, source.access, lambda: list(app.csp_hashes()))
@@ -68,7 +68,7 @@ def create_app(source: Source) -> Dash:
     return app
 
 
-def register(app: Dash, source: Source) -> None:
+def register(app: Dash, source: DashboardSource) -> None:
     """Register the callbacks of all pages: address to page, and stored figure to drawn figure."""
     where = (Input("url", "pathname"), Input("url", "search"))
     what = (
@@ -106,7 +106,9 @@ def serve_files(server: flask.Flask, library: Library) -> None:
     """Add the routes of the style, the script, and each run's HTML report."""
 
     def stylesheets() -> flask.Response:
-        return flask.Response(style() + stylesheet() + asset("dashboard.css"), mimetype="text/css")
+        return flask.Response(
+            report_style() + timeline_style() + asset("dashboard.css"), mimetype="text/css"
+        )
 
     def script() -> flask.Response:
         palettes = embedded({"light": script_colors(LIGHT), "dark": script_colors(DARK)})

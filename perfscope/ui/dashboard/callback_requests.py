@@ -19,7 +19,7 @@ def check_callbacks(app: Dash) -> None:
     """Refuse requests whose callback, inputs, state or outputs are not as registered."""
 
     def before() -> None:
-        if flask.request.endpoint == ENDPOINT and not fits(
+        if flask.request.endpoint == ENDPOINT and not fits_callback(
             app.callback_map, body_of(flask.request)
         ):
             raise BadRequest("no page makes this request")
@@ -41,7 +41,7 @@ def body_of(request: flask.Request) -> Any:
         raise BadRequest("the request is nested too deeply") from None
 
 
-def fits(callbacks: Mapping[str, Mapping[str, Any]], body: Any) -> bool:
+def fits_callback(callbacks: Mapping[str, Mapping[str, Any]], body: Any) -> bool:
     """Return whether a body requests a callback as a page of the dashboard does."""
     if not isinstance(body, dict) or not isinstance(body.get("output"), str):
         return False
@@ -88,7 +88,7 @@ def same_output(given: Any, wanted: Output) -> bool:
     pattern = wanted.component_id
     if isinstance(pattern, dict) and ALL in pattern.values():
         return isinstance(given, list) and all(
-            is_one_of(each, pattern, wanted.component_property) for each in given
+            matches_pattern(each, pattern, wanted.component_property) for each in given
         )
     return isinstance(given, dict) and given == {
         "id": pattern,
@@ -96,7 +96,7 @@ def same_output(given: Any, wanted: Output) -> bool:
     }
 
 
-def is_one_of(given: Any, pattern: dict[str, Any], name: str) -> bool:
+def matches_pattern(given: Any, pattern: dict[str, Any], name: str) -> bool:
     """Return whether an output is the property `name` of an element that matches the pattern."""
     if (
         not isinstance(given, dict)

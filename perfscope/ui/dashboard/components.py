@@ -80,7 +80,9 @@ def component(tag: str, attributes: dict[str, str], children: list[Any], base: s
     if tag == "input":
         return search_input(attributes)
     properties: dict[str, Any] = {
-        REACT_NAMES.get(name, name): value for name, value in attributes.items() if is_kept(name)
+        REACT_NAMES.get(name, name): value
+        for name, value in attributes.items()
+        if is_kept_attribute(name)
     }
     if "style" in attributes:
         properties["style"] = react_style(attributes["style"])
@@ -93,7 +95,7 @@ def component(tag: str, attributes: dict[str, str], children: list[Any], base: s
     return made
 
 
-def is_kept(name: str) -> bool:
+def is_kept_attribute(name: str) -> bool:
     """Return whether an attribute becomes a property of the component."""
     is_known = name in KEPT_ATTRIBUTES or name in REACT_NAMES
     return is_known or name.startswith(("data-", "aria-"))

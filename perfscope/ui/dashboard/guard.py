@@ -42,7 +42,7 @@ def guard(server: flask.Flask, access: Access, hashes: Hashes) -> None:
 
     def before() -> flask.Response | None:
         request = flask.request
-        why = refusal(request, hosts)
+        why = refusal_reason(request, hosts)
         if why is not None:
             return text_response(f"perfscope: refused: {why}", 403)
         if request.method not in ALLOWED_METHODS:
@@ -69,7 +69,7 @@ def guard(server: flask.Flask, access: Access, hashes: Hashes) -> None:
     server.add_url_rule(
         sign_in.PATH,
         sign_in.ENDPOINT,
-        lambda: sign_in.answer(access, flask.request),
+        lambda: sign_in.answer_form(access, flask.request),
         methods=["POST"],
     )
 
@@ -78,7 +78,7 @@ def asks_for_page(request: flask.Request) -> bool:
     return request.endpoint in PAGE_ROUTES and request.method in ("GET", "HEAD")
 
 
-def refusal(request: flask.Request, hosts: frozenset[str]) -> str | None:
+def refusal_reason(request: flask.Request, hosts: frozenset[str]) -> str | None:
     """Return why a request is refused whatever token it holds, None where it is not."""
     host = request.headers.get("Host", "").lower()
     if host not in hosts:

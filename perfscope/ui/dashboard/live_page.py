@@ -16,7 +16,7 @@ from perfscope.ui.dashboard.cards import figure_data, graphs
 from perfscope.ui.dashboard.components import components
 from perfscope.ui.dashboard.source import Live
 from perfscope.ui.dashboard.watch import TICK_S, WINDOW_NS, Snapshot
-from perfscope.ui.figures.batch_times import beat, beats, depths, moved, queue
+from perfscope.ui.figures.batch_times import beat, beats, queue, queue_depths, with_new_points
 from perfscope.ui.html.overview import changes_and_ranks, subject_line, verdict_and_budget
 from perfscope.ui.html.report import block
 from perfscope.ui.html.sections import Section, host_sections, recent_workers
@@ -86,7 +86,7 @@ class ChartCache:
         return time.monotonic() - self.drawn_s >= REDRAWN_S
 
 
-def span_of(snapshot: Snapshot) -> tuple[float, float]:
+def chart_span(snapshot: Snapshot) -> tuple[float, float]:
     """Return the span of the batch charts, in seconds."""
     end_s = snapshot.recent.span_ns[1] / 1e9
     return max(end_s - CHARTED_S, 0.0), max(end_s, 1.0)
@@ -94,12 +94,12 @@ def span_of(snapshot: Snapshot) -> tuple[float, float]:
 
 def all_charts(snapshot: Snapshot, number: int) -> LiveCharts:
     """Return every chart: the batches first, then those of the last diagnosis."""
-    rows, span = snapshot.recent.fact(batch_times), span_of(snapshot)
+    rows, span = snapshot.recent.fact(batch_times), chart_span(snapshot)
     found = []
     if len(rows):
         note = f"One point per batch, the last {CHARTED_S:g} s."
         found.append(Section("beat", "Time between batches", note, beat(beats(rows), span)))
-        if series := depths(rows):
+        if series := queue_depths(rows):
             figure = queue(series, span)
             found.append(Section("queue", "Prefetched batches", QUEUE_NOTE, figure))
     found += [*recent_workers(snapshot.trace), *host_sections(snapshot.trace)]
@@ -112,11 +112,11 @@ def with_newer_batches(charts: LiveCharts, snapshot: Snapshot) -> LiveCharts:
 
     A rank or worker that is new appears with the next diagnosis.
     """
-    rows, span = snapshot.recent.fact(batch_times), span_of(snapshot)
+    rows, span = snapshot.recent.fact(batch_times), chart_span(snapshot)
     figures = dict(charts.figures)
-    for name, series in (("beat", beats(rows)), ("queue", depths(rows))):
+    for name, series in (("beat", beats(rows)), ("queue", queue_depths(rows))):
         if name in figures and len(figures[name]["data"]) == len(series):
-            figures[name] = moved(figures[name], series, span)
+            figures[name] = with_new_points(figures[name], series, span)
     return LiveCharts(snapshot, charts.sections, figures, charts.drawn)
 
 

@@ -12,7 +12,7 @@ APPEARS_S = 20.0
 ENDS_S = 30.0
 
 
-class Recording:
+class SteeredRecording:
     """`perfscope attach PID --steered`, and the pipe that steers it."""
 
     def __init__(self, pid: int, out: Path, options: list[str]) -> None:

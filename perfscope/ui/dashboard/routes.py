@@ -7,7 +7,7 @@ from perfscope.errors import PerfscopeError
 from perfscope.ui.dashboard import live_page, run_list
 from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.dashboard.shell import headline, links, notice
-from perfscope.ui.dashboard.source import Source
+from perfscope.ui.dashboard.source import DashboardSource
 from perfscope.ui.dashboard.view import View
 from perfscope.ui.phrases import capitalized
 
@@ -24,7 +24,7 @@ class Shown:
     title: str
 
 
-def shown(source: Source, path: str, search: str | None) -> Shown:
+def shown(source: DashboardSource, path: str, search: str | None) -> Shown:
     """Return the page at an address, or a page that says why there is none.
 
     Never raises because of what an address holds.
@@ -67,7 +67,7 @@ def page_of_run(view: View, name: str, *, single: bool, live: bool) -> Shown:
     return Shown(navigation, [headline(view), *body], title)
 
 
-def missing_page(source: Source, title: str, words: str) -> Shown:
+def missing_page(source: DashboardSource, title: str, words: str) -> Shown:
     """Return a page that says what is not there, with a link to what is."""
     single = source.library.single is not None
     link = ("Overview" if single else "All runs", "/")

@@ -14,7 +14,7 @@ from perfscope.errors import UsageError
 from perfscope.ui.dashboard.app import create_app
 from perfscope.ui.dashboard.auth import Access
 from perfscope.ui.dashboard.library import Library
-from perfscope.ui.dashboard.source import Live, Source
+from perfscope.ui.dashboard.source import DashboardSource, Live
 from perfscope.ui.dashboard.verdicts import Verdicts
 
 PORT, LAST_PORT = 8050, 65535
@@ -69,7 +69,7 @@ class Dashboard:
         self.socket = listening(address, port)
         self.access = replace(access, port=self.socket.port)
         self.live = live
-        self.app = create_app(Source(self.library, self.verdicts, self.access, live))
+        self.app = create_app(DashboardSource(self.library, self.verdicts, self.access, live))
         self.socket.app = self.app.server
         self.thread = threading.Thread(
             target=self.socket.serve_forever, daemon=True, name="dashboard"
@@ -100,7 +100,9 @@ def listening(address: str, port: int | None) -> BaseWSGIServer:
         try:
             # Where the port is taken, werkzeug would print a message and exit.
             socket.create_server((address, number), family=family(address)).close()
-            return make_server(address, number, nothing, threaded=True, request_handler=Handler)
+            return make_server(
+                address, number, answer_nothing, threaded=True, request_handler=Handler
+            )
         except OSError as error:
             if number == wanted[-1]:
                 busy = error.errno == errno.EADDRINUSE
@@ -118,6 +120,6 @@ def family(address: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
-def nothing(environ: object, start_response: object) -> list[bytes]:
+def answer_nothing(environ: object, start_response: object) -> list[bytes]:
     """Answer nothing until the application exists, which needs to know its port."""
     return []

@@ -36,10 +36,10 @@ FORWARD = """<meta http-equiv="refresh" content="0;url={place}"></head>
 def form(place: str, message: str = "") -> flask.Response:
     """Return the form for the token; it redirects to `place` afterwards."""
     text = HEAD + FORM.format(
-        style=style(), action=PATH, next=escape(place), message=escape(message)
+        style=form_style(), action=PATH, next=escape(place), message=escape(message)
     )
     response = flask.Response(text, 401, mimetype="text/html")
-    digest = base64.b64encode(hashlib.sha256(style().encode()).digest()).decode()
+    digest = base64.b64encode(hashlib.sha256(form_style().encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; form-action 'self'"
     response.headers["Content-Security-Policy"] = (
         f"{policy}; base-uri 'none'; frame-ancestors 'none'"
@@ -51,13 +51,13 @@ def form(place: str, message: str = "") -> flask.Response:
 
 
 @cache
-def style() -> str:
+def form_style() -> str:
     """Return the style of the form, in the color scheme of the system."""
     dark = "@media (prefers-color-scheme:dark){" + variables("html", DARK) + "}"
     return variables("html", LIGHT) + dark + asset("sign_in.css")
 
 
-def answer(access: Access, request: flask.Request) -> flask.Response:
+def answer_form(access: Access, request: flask.Request) -> flask.Response:
     """Answer the form: set the cookie and redirect, or show the form again."""
     place = without_token(request.form.get("next", "/"))
     if not access.accepts(request.form.get("token", "")):
@@ -71,7 +71,7 @@ def by_address(access: Access, request: flask.Request, given: str) -> flask.Resp
     if not access.accepts(given):
         return form(place, WRONG)
     crossing = request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
-    return access.remember(forward(place) if crossing else redirect(place))
+    return access.remember(page_that_redirects(place) if crossing else redirect(place))
 
 
 def redirect(place: str) -> flask.Response:
@@ -79,7 +79,7 @@ def redirect(place: str) -> flask.Response:
     return flask.Response("", 302, {"Location": place}, mimetype="text/plain")
 
 
-def forward(place: str) -> flask.Response:
+def page_that_redirects(place: str) -> flask.Response:
     """Return a page that opens another page.
 
     After a link on another site a browser would follow a redirect without the new cookie, which is

@@ -4,21 +4,21 @@ from dataclasses import dataclass
 
 from perfscope.ui.dashboard.auth import Access
 from perfscope.ui.dashboard.library import Library
-from perfscope.ui.dashboard.recording import Recording
+from perfscope.ui.dashboard.recording import SteeredRecording
 from perfscope.ui.dashboard.verdicts import Verdicts
-from perfscope.ui.dashboard.watch import Watch
+from perfscope.ui.dashboard.watch import RunWatch
 
 
 @dataclass(frozen=True)
 class Live:
     """A live recording; without `recording` another process controls it, and it is only shown."""
 
-    watch: Watch
-    recording: Recording | None = None
+    watch: RunWatch
+    recording: SteeredRecording | None = None
 
 
 @dataclass(frozen=True)
-class Source:
+class DashboardSource:
     """Everything that `create_app` needs."""
 
     library: Library

@@ -39,7 +39,7 @@ class Snapshot:
     ended: str | None
 
 
-class Watch:
+class RunWatch:
     """Reads a growing run in a thread: `start`, then `now` as often as wanted, then `close`."""
 
     def __init__(self, path: Path, alive: Callable[[], bool] = lambda: True) -> None:
@@ -52,7 +52,7 @@ class Watch:
         self.wanted_s = 0.0
         self.thread = threading.Thread(target=self.keep_reading, name="watch", daemon=True)
 
-    def start(self) -> "Watch":
+    def start(self) -> "RunWatch":
         """Start the thread."""
         self.thread.start()
         return self

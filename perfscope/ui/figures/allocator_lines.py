@@ -20,7 +20,7 @@ def allocator_lines(allocator: Allocator) -> go.Figure:
     is_large = allocator.peak_bytes >= SHOWN_IN_GB
     unit = 1e9 if is_large else 1e6
     fig = figure(230, y_title="GB" if is_large else "MB")
-    kept = thinned(allocator.allocated)
+    kept = extreme_positions(allocator.allocated)
     seconds = allocator.ts[kept] / 1e9
     lines = (
         ("in use", allocator.allocated, "device-compute"),
@@ -44,7 +44,7 @@ def allocator_lines(allocator: Allocator) -> go.Figure:
     return key_above(time_axis(fig, (begin_s, max(end_s, begin_s + 1e-6))))
 
 
-def thinned(values: NDArray[np.int64]) -> NDArray[np.int64]:
+def extreme_positions(values: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the positions of the lowest and the highest value of each bucket, in order."""
     if len(values) <= 2 * MOST_BUCKETS:
         return np.arange(len(values), dtype=np.int64)

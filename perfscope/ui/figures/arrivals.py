@@ -10,7 +10,7 @@ from perfscope.ui.theme import LIGHT
 ROW_HEIGHT = 26
 
 
-def arrivals(rows: pd.DataFrame) -> go.Figure:
+def arrivals_figure(rows: pd.DataFrame) -> go.Figure:
     """Return the figure of the rows of the fact `arrival_spread`."""
     rows = rows.sort_values("rank", ascending=False)
     names = [f"rank {rank}" for rank in rows["rank"]]

@@ -40,20 +40,20 @@ def beats(batch_times: pd.DataFrame) -> list[Series]:
         for column in NAMES:
             if column == "period" or (rows["wait"] >= 0).any():
                 values = (rows[column] / 1e6).round(3).tolist()
-                found.append(Series(int(str(rank)), column, seconds(rows), values))
+                found.append(Series(int(str(rank)), column, request_seconds(rows), values))
     return found
 
 
-def depths(batch_times: pd.DataFrame) -> list[Series]:
+def queue_depths(batch_times: pd.DataFrame) -> list[Series]:
     """Return per rank the prefetched batches each time the loop asks for one."""
     groups = batch_times[batch_times[QUEUE_DEPTH] >= 0].groupby("rank")
     return [
-        Series(int(str(rank)), QUEUE_DEPTH, seconds(rows), rows[QUEUE_DEPTH].tolist())
+        Series(int(str(rank)), QUEUE_DEPTH, request_seconds(rows), rows[QUEUE_DEPTH].tolist())
         for rank, rows in groups
     ]
 
 
-def seconds(rows: pd.DataFrame) -> list[float]:
+def request_seconds(rows: pd.DataFrame) -> list[float]:
     """Return when the batches were requested, in seconds."""
     found: list[float] = (rows["ts"] / 1e9).round(4).tolist()
     return found
@@ -111,7 +111,7 @@ def y_range(series: list[Series]) -> list[float]:
     return [0.0, HEADROOM * max(values[int(SHOWN_SHARE * (len(values) - 1))], 1e-3)]
 
 
-def moved(
+def with_new_points(
     drawn: dict[str, Any], series: list[Series], span_s: tuple[float, float]
 ) -> dict[str, Any]:
     """Return the same figure (as plain data) with newer points; a live page needs it per tick."""

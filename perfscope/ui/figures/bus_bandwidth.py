@@ -16,7 +16,10 @@ LONGEST_LABEL = 34
 def bus_bandwidth(rows: pd.DataFrame) -> go.Figure:
     """Return the figure; `rows` are those of the fact `collective_links` with a bandwidth."""
     rows = rows.iloc[::-1]
-    labels = [label(kind, group) for kind, group in zip(rows["kind"], rows["group"], strict=True)]
+    labels = [
+        collective_label(kind, group)
+        for kind, group in zip(rows["kind"], rows["group"], strict=True)
+    ]
     places = list(range(len(rows)))
     fig = figure(74 + BAR_HEIGHT * max(len(rows), 1), x_title="GB/s")
     rate, peak = rows["bus_bytes_per_s"] / 1e9, rows["peak_bytes_per_s"] / 1e9
@@ -49,7 +52,7 @@ def bus_bandwidth(rows: pd.DataFrame) -> go.Figure:
     return key_above(fig)
 
 
-def label(kind: object, group: object) -> str:
+def collective_label(kind: object, group: object) -> str:
     """Return `all_reduce 0 [0, 1]`, shortened where it is long."""
     text = f"{kind} {group}"
     return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…"

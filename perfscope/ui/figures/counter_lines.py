@@ -35,7 +35,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Line:
+class CounterLine:
     """The readings of a device: seconds and values, in order of time; NaN breaks the line."""
 
     name: str
@@ -44,7 +44,7 @@ class Line:
 
 
 def counter_lines(
-    lines: list[Line],
+    lines: list[CounterLine],
     unit: str,
     span_s: tuple[float, float],
     marks: Marks,
@@ -57,7 +57,7 @@ def counter_lines(
     for number, line in enumerate(lines):
         add_line(fig, line, number, unit)
     add_phases(fig, marks)
-    add_steps(fig, marks)
+    add_step_marks(fig, marks)
     if limit is not None:
         fig.add_hline(
             y=limit,
@@ -84,7 +84,7 @@ def add_phases(fig: go.Figure, marks: Marks) -> None:
         )
 
 
-def add_steps(fig: go.Figure, marks: Marks) -> None:
+def add_step_marks(fig: go.Figure, marks: Marks) -> None:
     """Mark where steps begin, unless they are too many to be distinguished."""
     if len(marks.steps) > MOST_STEPS:
         return
@@ -100,9 +100,9 @@ def add_steps(fig: go.Figure, marks: Marks) -> None:
     )
 
 
-def add_line(fig: go.Figure, line: Line, number: int, unit: str) -> None:
+def add_line(fig: go.Figure, line: CounterLine, number: int, unit: str) -> None:
     """Add the line of a device; a reading without neighbors is a dot."""
-    seconds, values = thinned(line.at_s, line.value)
+    seconds, values = thinned_line(line.at_s, line.value)
     category = LINES[number % len(LINES)]
     color = LIGHT.category[category]
     common: dict[str, Any] = {
@@ -118,7 +118,7 @@ def add_line(fig: go.Figure, line: Line, number: int, unit: str) -> None:
         line={"width": 1.6, "color": color, "dash": dash},
         **common,
     )
-    is_dot = alone(values)
+    is_dot = isolated_readings(values)
     if is_dot.any():
         fig.add_scatter(
             x=seconds[is_dot].round(3).tolist(),
@@ -135,13 +135,13 @@ def five_digits(value: float) -> float:
     return float(f"{value:.5g}")
 
 
-def alone(values: Floats) -> NDArray[np.bool_]:
+def isolated_readings(values: Floats) -> NDArray[np.bool_]:
     """Return which readings have no neighbor, so that a line does not show them."""
     known = np.concatenate(([False], ~np.isnan(values), [False]))
     return known[1:-1] & ~known[:-2] & ~known[2:]
 
 
-def thinned(seconds: Floats, values: Floats) -> tuple[Floats, Floats]:
+def thinned_line(seconds: Floats, values: Floats) -> tuple[Floats, Floats]:
     """Return about MOST_POINTS points with every peak: the extremes of each bucket.
 
     Breaks (NaN) stay.
@@ -150,7 +150,7 @@ def thinned(seconds: Floats, values: Floats) -> tuple[Floats, Floats]:
         return seconds, values
     is_break = np.isnan(values)
     if is_break.any():
-        kept_seconds, kept_values = thinned(seconds[~is_break], values[~is_break])
+        kept_seconds, kept_values = thinned_line(seconds[~is_break], values[~is_break])
         all_seconds = np.concatenate((kept_seconds, seconds[is_break]))
         all_values = np.concatenate((kept_values, values[is_break]))
         order = np.argsort(all_seconds, kind="stable")

@@ -3,7 +3,7 @@
 import pandas as pd
 import plotly.graph_objects as go
 
-from perfscope.ui.figures.allocator_lines import thinned
+from perfscope.ui.figures.allocator_lines import extreme_positions
 from perfscope.ui.figures.frame import figure, time_axis
 from perfscope.ui.theme import LIGHT
 
@@ -15,7 +15,7 @@ def launch_queue_line(queue: pd.DataFrame) -> go.Figure:
     """
     fig = figure(170, y_title="kernels")
     depth = queue["depth"].to_numpy()
-    kept = thinned(depth)
+    kept = extreme_positions(depth)
     seconds = queue["ts"].to_numpy()[kept] / 1e9
     fig.add_scatter(
         x=seconds.round(6).tolist(),

@@ -20,7 +20,7 @@ Places = dict[str, tuple[float, float]]
 
 def link_map(links: LinkMap) -> go.Figure:
     """Return the map; the middle and the ends of a link have tooltips."""
-    places = places_of(links.knots)
+    places = knot_places(links.knots)
     fig = figure(90 + 70 * len({knot.kind for knot in links.knots}))
     for edge in links.edges:
         if edge.first in places and edge.second in places:
@@ -92,7 +92,7 @@ def add_ends(fig: go.Figure, knots: list[Knot], places: Places) -> None:
     )
 
 
-def places_of(knots: list[Knot]) -> Places:
+def knot_places(knots: list[Knot]) -> Places:
     """Return a place per knot: each kind in its row, spread evenly over the same width."""
     found = {}
     for kind, height in HEIGHTS.items():

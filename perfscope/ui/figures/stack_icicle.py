@@ -43,7 +43,9 @@ def stack_icicle(nodes: list[Node]) -> go.Figure:
     numbers = {node.path: str(at) for at, node in enumerate(kept)}
     depth = 1 + max((node.path.count(";") - len(folded) for node in kept), default=0)
     above = f"{len(folded)} callers, " if folded else ""
-    labels = [(above if folded and node.path == top else "") + plain(node.frame) for node in kept]
+    labels = [
+        (above if folded and node.path == top else "") + escaped_frame(node.frame) for node in kept
+    ]
     tops = sum(node.parent not in numbers for node in kept)
     fig = figure(
         12 + ROW_HEIGHT * (depth + (tops > 1))
@@ -82,7 +84,7 @@ def trunk_of(nodes: list[Node], whole: float) -> list[Node]:
     return trunk
 
 
-def plain(frame: str) -> str:
+def escaped_frame(frame: str) -> str:
     """Return a frame's name with HTML escaped; plotly interprets some of it."""
     return frame.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 

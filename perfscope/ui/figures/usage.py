@@ -13,7 +13,7 @@ FAR_AWAY = 2.5
 
 
 @dataclass(frozen=True)
-class Line:
+class UsageLine:
     """A line: its counter and role, its name, and the category whose color it has."""
 
     counter: str
@@ -30,14 +30,14 @@ BY_ROLE = (
 )
 
 
-def of_each_role(counter: str) -> list[Line]:
+def of_each_role(counter: str) -> list[UsageLine]:
     """Return a line of the counter for each role of a process."""
-    return [Line(counter, role, name, category) for role, name, category in BY_ROLE]
+    return [UsageLine(counter, role, name, category) for role, name, category in BY_ROLE]
 
 
 def usage(
     rows: pd.DataFrame,
-    lines: list[Line],
+    lines: list[UsageLine],
     unit: str,
     span_s: tuple[float, float],
     *,

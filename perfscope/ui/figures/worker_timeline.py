@@ -24,7 +24,7 @@ RANGES = (
 
 
 @dataclass(frozen=True)
-class Lanes:
+class WorkerTables:
     """The tables of one rank and its workers, or None; times are in ns."""
 
     steps: pd.DataFrame | None
@@ -34,12 +34,12 @@ class Lanes:
     fetches: pd.DataFrame | None
 
 
-def worker_timeline(lanes: Lanes, view_s: tuple[float, float]) -> go.Figure:
+def worker_timeline(lanes: WorkerTables, view_s: tuple[float, float]) -> go.Figure:
     """Return bars for everything in `lanes`; the view is at `view_s`."""
     order = [*([STEPS] if rows(lanes.steps) else []), MAIN, *worker_lanes(lanes.fetches).values()]
     fig = figure(76 + LANE_HEIGHT * len(order))
     if lanes.steps is not None:
-        add_steps(fig, lanes.steps)
+        add_step_bars(fig, lanes.steps)
     add_main(fig, lanes)
     if lanes.fetches is not None:
         add_workers(fig, lanes.fetches)
@@ -90,7 +90,7 @@ def bars(
     )
 
 
-def add_steps(fig: go.Figure, steps: pd.DataFrame) -> None:
+def add_step_bars(fig: go.Figure, steps: pd.DataFrame) -> None:
     """Add the steps with their numbers, every second one lighter."""
     for odd in (0, 1):
         part = steps[steps["index"] % 2 == odd]
@@ -115,7 +115,7 @@ def add_steps(fig: go.Figure, steps: pd.DataFrame) -> None:
             )
 
 
-def add_main(fig: go.Figure, lanes: Lanes) -> None:
+def add_main(fig: go.Figure, lanes: WorkerTables) -> None:
     """Add what the training thread does and what it waits for."""
     if lanes.ranges is not None:
         for categories, name, category in RANGES:

@@ -12,13 +12,13 @@ from perfscope.analyzer.communication.overlap import overlap
 from perfscope.analyzer.number_text import ms, percent
 from perfscope.analyzer.run.matched_collectives import matched_collectives
 from perfscope.traces.trace import Trace
-from perfscope.ui.figures.arrivals import arrivals
+from perfscope.ui.figures.arrivals import arrivals_figure
 from perfscope.ui.figures.bus_bandwidth import bus_bandwidth
 from perfscope.ui.html.sections import Section
 from perfscope.ui.html.tables import (
-    Column,
     Table,
-    count,
+    TableColumn,
+    count_text,
     known_bytes,
     known_time,
     rows_of_rank_or_first,
@@ -28,16 +28,18 @@ from perfscope.ui.phrases import capitalized
 
 MOST_BARS = 12
 COLUMNS = (
-    Column("group", "group", "process group: name and ranks"),
-    Column("kind", "collective", "kind of collective"),
-    Column("count", "calls", "number of calls", count),
-    Column("sum_ns", "total", "sum of durations on the device", time),
-    Column("exposed_ns", "exposed", "time that does not overlap with computation", time),
-    Column("wait_ns", "waiting for peers", "time until the last recorded rank joined", known_time),
-    Column("mean_ns", "mean", "mean duration", time),
-    Column("bytes", "sent", "bytes of this rank's inputs", known_bytes),
-    Column("bandwidth", "bus bandwidth", CONVENTION),
-    Column(
+    TableColumn("group", "group", "process group: name and ranks"),
+    TableColumn("kind", "collective", "kind of collective"),
+    TableColumn("count", "calls", "number of calls", count_text),
+    TableColumn("sum_ns", "total", "sum of durations on the device", time),
+    TableColumn("exposed_ns", "exposed", "time that does not overlap with computation", time),
+    TableColumn(
+        "wait_ns", "waiting for peers", "time until the last recorded rank joined", known_time
+    ),
+    TableColumn("mean_ns", "mean", "mean duration", time),
+    TableColumn("bytes", "sent", "bytes of this rank's inputs", known_bytes),
+    TableColumn("bandwidth", "bus bandwidth", CONVENTION),
+    TableColumn(
         "peak",
         "peak of the links",
         "peak of one device in one direction, between members of the group",
@@ -54,14 +56,14 @@ ARRIVALS_NOTE = (
 )
 
 
-def communication(trace: Trace, rank: int) -> list[Section | Table]:
+def communication_sections(trace: Trace, rank: int) -> list[Section | Table]:
     """Return the bandwidth and the arrivals of all ranks, and the collectives of one rank."""
     every_rank = trace.fact(communication_table)
     if not len(every_rank):
         return []
     rows = rows_of_rank_or_first(every_rank, rank)
     links = trace.fact(collective_links)
-    with_intervals = with_rates(rows, links).assign(wide=rows["mean_ns"].to_numpy())
+    with_intervals = with_bandwidths(rows, links).assign(wide=rows["mean_ns"].to_numpy())
     table = Table(
         "communication",
         "Collectives",
@@ -112,10 +114,10 @@ def arrivals_section(trace: Trace) -> list[Section]:
     residual_ns = -1 if ranks is None else int(ranks["clock_residual_ns"].max())
     if residual_ns >= 0:
         note += f"The clocks of the ranks agree within {ms(residual_ns)}."
-    return [Section("arrivals", "Arrival skew by rank", note, arrivals(spread))]
+    return [Section("arrivals", "Arrival skew by rank", note, arrivals_figure(spread))]
 
 
-def with_rates(rows: pd.DataFrame, links: pd.DataFrame) -> pd.DataFrame:
+def with_bandwidths(rows: pd.DataFrame, links: pd.DataFrame) -> pd.DataFrame:
     """Return the rows with the bandwidth of their kind and the peak of their group."""
     by_name = {(str(link["group"]), str(link["kind"])): link for link in links.to_dict("records")}
     names = zip(rows["group"], rows["kind"], strict=True)

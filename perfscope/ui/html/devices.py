@@ -15,10 +15,10 @@ from perfscope.analyzer.devices.job_phases import Marks, marks
 from perfscope.analyzer.devices.link_map import link_maps
 from perfscope.analyzer.number_text import digits, percent
 from perfscope.traces.trace import Trace
-from perfscope.ui.figures.counter_lines import Line, counter_lines
+from perfscope.ui.figures.counter_lines import CounterLine, counter_lines
 from perfscope.ui.figures.link_map import link_map
-from perfscope.ui.html.sections import Section, paired, span_s
-from perfscope.ui.html.tables import Column, Table
+from perfscope.ui.html.sections import Section, in_pairs, recording_span_s
+from perfscope.ui.html.tables import Table, TableColumn
 
 BYTES_TO_GB = 1e-9
 
@@ -138,16 +138,18 @@ TOPOLOGY_NOTE = (
 SHORT_S = 0.5
 """A gap that ends this close to the end of the recording is shown without an end."""
 COLUMNS = (
-    Column("device", "device", "number on its host"),
-    Column("name", "name", "name from the driver"),
-    Column("ranks", "used by", "ranks of this job on it"),
-    Column("kernels", "kernel active", "share of the time with at least one kernel"),
-    Column("sms", "SMs with work", "mean share of SMs with at least one warp (GPM)"),
-    Column("memory", "memory", "mean memory in use, and the total"),
-    Column("power", "power", "mean power, and the limit"),
-    Column("clock", "clock", "mean SM clock, and the maximum"),
-    Column("energy", "energy per step", "joules per steady step; needs a second or more of steps"),
-    Column("per_sample", "per sample", "joules per sample, where the batch size is known"),
+    TableColumn("device", "device", "number on its host"),
+    TableColumn("name", "name", "name from the driver"),
+    TableColumn("ranks", "used by", "ranks of this job on it"),
+    TableColumn("kernels", "kernel active", "share of the time with at least one kernel"),
+    TableColumn("sms", "SMs with work", "mean share of SMs with at least one warp (GPM)"),
+    TableColumn("memory", "memory", "mean memory in use, and the total"),
+    TableColumn("power", "power", "mean power, and the limit"),
+    TableColumn("clock", "clock", "mean SM clock, and the maximum"),
+    TableColumn(
+        "energy", "energy per step", "joules per steady step; needs a second or more of steps"
+    ),
+    TableColumn("per_sample", "per sample", "joules per sample, where the batch size is known"),
 )
 
 
@@ -165,7 +167,7 @@ def devices(trace: Trace) -> list[Section | Table]:
     return [
         device_table(trace, uses, several_hosts),
         *topology(trace, several_hosts),
-        *paired(found),
+        *in_pairs(found),
     ]
 
 
@@ -179,15 +181,15 @@ def counter_chart(
         if len(values):
             seconds = values.index.to_numpy(np.int64) / 1e9
             name = device_name(use.device, use.host, several_hosts)
-            lines.append(Line(name, seconds, values.to_numpy(np.float64)))
+            lines.append(CounterLine(name, seconds, values.to_numpy(np.float64)))
     if not lines:
         return None
     figure = counter_lines(
         lines,
         chart.unit,
-        span_s(trace),
+        recording_span_s(trace),
         phases,
-        limit=limit_of(trace, chart, uses),
+        limit=chart_limit(trace, chart, uses),
         limit_name=chart.limit_name or "peak",
     )
     shaded = ", ".join(dict.fromkeys(phase for _, _, phase in phases.stretches))
@@ -209,7 +211,7 @@ def values_with_gaps(trace: Trace, chart: Chart, use: DeviceUse) -> pd.Series:
     return with_gaps
 
 
-def limit_of(trace: Trace, chart: Chart, uses: list[DeviceUse]) -> float | None:
+def chart_limit(trace: Trace, chart: Chart, uses: list[DeviceUse]) -> float | None:
     """Return the limit of a chart: that of the device, or the peak of the links in use."""
     if chart.id in LINKS:
         peaks = [link.peak_bytes_per_s for link in trace.fact(link_use) if link.kind == chart.id]
@@ -237,7 +239,7 @@ def device_table(trace: Trace, uses: list[DeviceUse], several_hosts: bool) -> Ta
 def reading_gaps(trace: Trace, several_hosts: bool) -> list[str]:
     """Return a sentence per gap: `GPU 1 was not read from 4 s on: the device fell off the bus.`"""
     gaps = trace.table("device_gaps")
-    end_s = span_s(trace)[1]
+    end_s = recording_span_s(trace)[1]
     found = []
     for gap in [] if gaps is None else gaps.to_dict("records"):
         name = "No device was read"
@@ -306,10 +308,10 @@ def energy_chart(trace: Trace, phases: Marks, several_hosts: bool) -> list[Secti
         seconds = (windows["ts"] + windows["dur"] // 2).to_numpy(np.float64) / 1e9
         values = windows["energy_j_per_step"].to_numpy(np.float64)
         name = device_name(int(str(device)), str(host), several_hosts)
-        lines.append(Line(name, seconds, values))
+        lines.append(CounterLine(name, seconds, values))
     if not lines:
         return []
-    figure = counter_lines(lines, "J", span_s(trace), phases)
+    figure = counter_lines(lines, "J", recording_span_s(trace), phases)
     return [Section("device-energy", "Energy per step", ENERGY_NOTE, figure, half=True)]
 
 

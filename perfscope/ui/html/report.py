@@ -25,7 +25,7 @@ from perfscope.ui.html.trace_sections import evidence_of_a_trace
 from perfscope.ui.output_file import write_output
 from perfscope.ui.theme import DARK, LIGHT, Palette, ink
 from perfscope.ui.timeline.embedded import embedded_timeline
-from perfscope.ui.timeline.routes import EMBEDDED, script, stylesheet
+from perfscope.ui.timeline.routes import EMBEDDED, timeline_script, timeline_style
 
 UNDER_THE_BAR = "budget"
 """The id of the chart that is placed under the time budget's bar."""
@@ -59,7 +59,7 @@ def page(trace: Trace, diagnosis: Diagnosis) -> str:
     }
     return TEMPLATE.format(
         title=escape(f"perfscope: {diagnosis.verdict.headline}"),
-        css=style() + stylesheet(),
+        css=report_style() + timeline_style(),
         overview=overview(trace, diagnosis, under_bar),
         noscript=NOSCRIPT,
         timeline=TIMELINE if packed_timeline else "",
@@ -77,7 +77,7 @@ def page(trace: Trace, diagnosis: Diagnosis) -> str:
 def report_script() -> str:
     """Return the script of the page, the same for every report."""
     names = (EMBEDDED, "paint.js", "report.js", "search.js", "steps.js", "tables.js")
-    return script() + "".join(map(asset, names))
+    return timeline_script() + "".join(map(asset, names))
 
 
 @cache
@@ -127,7 +127,7 @@ def height(figure: go.Figure) -> int:
     return int(figure.layout.height or DEFAULT_HEIGHT)
 
 
-def style() -> str:
+def report_style() -> str:
     """Return palettes and style: dark where the system or the reader chose it, else light."""
     dark_system = "@media screen and (prefers-color-scheme:dark)"
     palettes = [

@@ -15,7 +15,7 @@ from perfscope.analyzer.number_text import digits, ms, operations, percent
 from perfscope.traces.trace import Trace
 from perfscope.ui.figures.roofline import roofline, shapes
 from perfscope.ui.html.sections import Section
-from perfscope.ui.html.tables import Column, Table, count, known_bytes, share, time
+from perfscope.ui.html.tables import Table, TableColumn, count_text, known_bytes, share, time
 
 NOT_KNOWN = "not known"
 ENOUGH_TO_LIST = 0.02
@@ -61,63 +61,63 @@ def roof_share(value: float) -> str:
 
 
 COLUMNS = (
-    Column("name", "operator", "name in the profiler"),
-    Column("sizes", "inputs", "shapes of the inputs"),
-    Column("dtype", "type", "data type of the limiting arithmetic"),
-    Column("count", "calls", "number of calls with these inputs", count),
-    Column("work_ns", "time", "total time on the device (on a CPU: self time)", time),
-    Column(
+    TableColumn("name", "operator", "name in the profiler"),
+    TableColumn("sizes", "inputs", "shapes of the inputs"),
+    TableColumn("dtype", "type", "data type of the limiting arithmetic"),
+    TableColumn("count", "calls", "number of calls with these inputs", count_text),
+    TableColumn("work_ns", "time", "total time on the device (on a CPU: self time)", time),
+    TableColumn(
         "intensity",
         "FLOP/byte",
         "arithmetic intensity: operations per byte that must be moved",
         intensity,
     ),
-    Column("flops_per_s", "arithmetic", "operations per second", flop_rate),
-    Column("bytes_per_s", "traffic", "bytes per second, a lower bound", byte_rate),
-    Column(
+    TableColumn("flops_per_s", "arithmetic", "operations per second", flop_rate),
+    TableColumn("bytes_per_s", "traffic", "bytes per second, a lower bound", byte_rate),
+    TableColumn(
         "roof_share",
         "of roofline",
         "the time it would take at the roofline, divided by the time it took",
         roof_share,
     ),
-    Column("side", "limited by", "memory bandwidth or arithmetic, whichever limits it first"),
-    Column("mark", "remark", "why it is above the roofline"),
+    TableColumn("side", "limited by", "memory bandwidth or arithmetic, whichever limits it first"),
+    TableColumn("mark", "remark", "why it is above the roofline"),
 )
 RATES = COLUMNS[5:9]
 RANGE_COLUMNS = (
-    Column("name", "range", "name in the program"),
-    Column("kind", "kind", "module, annotation or NVTX"),
-    Column("count", "calls", "number of calls", count),
-    Column(
+    TableColumn("name", "range", "name in the program"),
+    TableColumn("kind", "kind", "module, annotation or NVTX"),
+    TableColumn("count", "calls", "number of calls", count_text),
+    TableColumn(
         "work_ns",
         "time",
         "time of operators with known FLOPs that ran in it, backward included",
         time,
     ),
-    Column("flops", "FLOP", "total operations", flops_text),
-    Column("bytes", "bytes", "bytes moved, a lower bound", known_bytes),
+    TableColumn("flops", "FLOP", "total operations", flops_text),
+    TableColumn("bytes", "bytes", "bytes moved, a lower bound", known_bytes),
     *RATES,
 )
 KERNEL_COLUMNS = (
-    Column("name", "kernel", "name in the profiler"),
-    Column("operator", "operator", "operator that launched it"),
-    Column("count", "runs", "number of runs", count),
-    Column("work_ns", "time", "total duration", time),
+    TableColumn("name", "kernel", "name in the profiler"),
+    TableColumn("operator", "operator", "operator that launched it"),
+    TableColumn("count", "runs", "number of runs", count_text),
+    TableColumn("work_ns", "time", "total duration", time),
     *RATES,
-    Column(
+    TableColumn(
         "alone",
         "alone",
         "share of its time as the only kernel of its operator; otherwise the FLOPs are divided",
         share,
     ),
-    Column("mark", "remark", "why it is above the roofline"),
+    TableColumn("mark", "remark", "why it is above the roofline"),
 )
 WITHOUT_MODEL_COLUMNS = (
-    Column("name", "name", "operator or kernel"),
-    Column("why", "reason", "why its FLOPs and bytes are not known"),
-    Column("count", "runs", "number of kernels and copies", count),
-    Column("work_ns", "time", "total time", time),
-    Column("share", "share", "share of all work on the device", share),
+    TableColumn("name", "name", "operator or kernel"),
+    TableColumn("why", "reason", "why its FLOPs and bytes are not known"),
+    TableColumn("count", "runs", "number of kernels and copies", count_text),
+    TableColumn("work_ns", "time", "total time", time),
+    TableColumn("share", "share", "share of all work on the device", share),
 )
 
 
@@ -178,7 +178,9 @@ def kernel_and_range_tables(trace: Trace, process: int) -> list[Table]:
     return found
 
 
-def without_empty_remarks(columns: tuple[Column, ...], rows: pd.DataFrame) -> tuple[Column, ...]:
+def without_empty_remarks(
+    columns: tuple[TableColumn, ...], rows: pd.DataFrame
+) -> tuple[TableColumn, ...]:
     """Return the columns, without the remarks where there are none."""
     if "mark" in rows and (rows["mark"] != "").any():
         return columns

@@ -16,8 +16,8 @@ from perfscope.traces.trace import Trace
 from perfscope.ui.figures.budget_over_steps import budget_over_steps, columns_for
 from perfscope.ui.figures.stack_icicle import stack_icicle
 from perfscope.ui.figures.step_times import step_times
-from perfscope.ui.figures.usage import Line, of_each_role, usage
-from perfscope.ui.figures.worker_timeline import Lanes, worker_timeline
+from perfscope.ui.figures.usage import UsageLine, of_each_role, usage
+from perfscope.ui.figures.worker_timeline import WorkerTables, worker_timeline
 
 STACK_TITLES = {
     "main": "Stacks of the main thread",
@@ -66,7 +66,7 @@ def sections(trace: Trace, diagnosis: Diagnosis) -> list[Section]:
     ]
 
 
-def span_s(trace: Trace) -> tuple[float, float]:
+def recording_span_s(trace: Trace) -> tuple[float, float]:
     """Return the first and the last instant of the recording, in seconds."""
     begin_ns, end_ns = trace.span_ns
     return begin_ns / 1e9, end_ns / 1e9
@@ -109,7 +109,7 @@ def step_sections(trace: Trace, diagnosis: Diagnosis, rank: int) -> list[Section
     rows = rows_of_rank(trace, steps, rank)
     if not len(rows):
         return []
-    figure = step_times(rows, diagnosis.steps, span_s(trace))
+    figure = step_times(rows, diagnosis.steps, recording_span_s(trace))
     return [Section("steps", "Duration of each step", STEPS_NOTE, figure)]
 
 
@@ -129,7 +129,7 @@ def recent_workers(trace: Trace) -> list[Section]:
         found[name] = None if rows is None else rows[rows["ts"] + rows["dur"] >= begin_ns]
     if not any(rows is not None and len(rows) for rows in found.values()):
         return []
-    figure = worker_timeline(Lanes(**found), (begin_ns / 1e9, end_ns / 1e9))
+    figure = worker_timeline(WorkerTables(**found), (begin_ns / 1e9, end_ns / 1e9))
     of_rank = f" of rank {rank}" if len(mains) > 1 else ""
     return [Section("recent", f"The last three seconds{of_rank}", RECENT_NOTE, figure)]
 
@@ -169,12 +169,12 @@ def sections_of_host(trace: Trace) -> list[Section]:
         return []
     cores = trace.manifest.usable_cores
     limit = cores.cores if cores is not None else None
-    span = span_s(trace)
+    span = recording_span_s(trace)
     cpu = usage(rows, of_each_role("cores"), "cores", span, limit=limit)
     waiting = usage(rows, of_each_role("waiting_cores"), "threads", span)
     disk_lines = [
-        Line("read_bytes_per_s", JOB, "read", "sync-wait"),
-        Line("write_bytes_per_s", JOB, "written", "checkpoint"),
+        UsageLine("read_bytes_per_s", JOB, "read", "sync-wait"),
+        UsageLine("write_bytes_per_s", JOB, "written", "checkpoint"),
     ]
     disk = usage(rows, disk_lines, "MB/s", span, scale=1e-6)
     memory_limit = trace.manifest.memory_limit_bytes
@@ -190,10 +190,10 @@ def sections_of_host(trace: Trace) -> list[Section]:
         Section("disk", "Disk", DISK_NOTE, disk, half=True),
         Section("memory", "Memory", MEMORY_NOTE, memory, half=True),
     ]
-    return paired([chart for chart in charts if len(chart.figure.data)])
+    return in_pairs([chart for chart in charts if len(chart.figure.data)])
 
 
-def paired(charts: list[Section]) -> list[Section]:
+def in_pairs(charts: list[Section]) -> list[Section]:
     """Return charts of half the width; where their number is odd, the last has the full width."""
     if len(charts) % 2 == 0:
         return charts

@@ -14,7 +14,7 @@ LONGEST_NAME = 400
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """A column: its name in the frame, its head and tooltip, and the format of its values.
 
     Values without a format are shown as code.
@@ -33,7 +33,7 @@ class Table:
     id: str
     title: str
     note: str
-    columns: tuple[Column, ...]
+    columns: tuple[TableColumn, ...]
     rows: pd.DataFrame
     place: tuple[str, str] | None = None
     """The columns of the begin and the duration, in ns."""
@@ -41,7 +41,7 @@ class Table:
     """Whether a cell may have several lines."""
 
 
-def count(value: float) -> str:
+def count_text(value: float) -> str:
     """Return a whole number with spaces between groups of three digits."""
     return f"{int(value):,}".replace(",", " ")
 
@@ -80,7 +80,7 @@ def table_card(table: Table) -> str:
     body = "".join(table_row(table, values) for values in shown.to_dict("records"))
     css = ' class="wraps"' if table.wraps else ""
     left = len(table.rows) - len(shown)
-    more = f'<p class="muted">and {count(left)} more rows.</p>' if left > 0 else ""
+    more = f'<p class="muted">and {count_text(left)} more rows.</p>' if left > 0 else ""
     save = f'<button type="button" class="save" data-csv="{table.id}">CSV</button>'
     return (
         f'<section class="card table" id="section-{table.id}">'
@@ -112,7 +112,7 @@ def table_row(table: Table, values: dict[Any, Any]) -> str:
     return f"<tr>{cells}</tr>"
 
 
-def table_cell(column: Column, value: Any) -> str:
+def table_cell(column: TableColumn, value: Any) -> str:
     """Return a cell; its data value is what the table is sorted by."""
     if column.format_value is None:
         text = str(value)

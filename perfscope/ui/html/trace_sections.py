@@ -10,9 +10,16 @@ from perfscope.traces.trace import Trace
 from perfscope.ui.figures.allocator_lines import allocator_lines
 from perfscope.ui.figures.class_bars import class_bars
 from perfscope.ui.figures.launch_queue_line import launch_queue_line
-from perfscope.ui.html.communication import communication
+from perfscope.ui.html.communication import communication_sections
 from perfscope.ui.html.sections import Section
-from perfscope.ui.html.tables import Column, Table, count, rows_of_rank_or_first, share, time
+from perfscope.ui.html.tables import (
+    Table,
+    TableColumn,
+    count_text,
+    rows_of_rank_or_first,
+    share,
+    time,
+)
 
 MOST_ALLOCATORS = 4
 SHOWN_AROUND_NS = 1_000_000
@@ -27,53 +34,59 @@ OWNERS_NOTE = (
 )
 NAME = "name in the profiler"
 KERNEL_COLUMNS = (
-    Column("name", "kernel", NAME),
-    Column("kernel_class", "class", "kind of work, inferred from the name"),
-    Column("count", "runs", "number of runs", count),
-    Column("sum_ns", "total", "sum of its durations; concurrent kernels each count in full", time),
-    Column("share", "share", "share of all work on the device", share),
-    Column("mean_ns", "mean", "mean duration", time),
-    Column("max_ns", "longest", "longest run", time),
+    TableColumn("name", "kernel", NAME),
+    TableColumn("kernel_class", "class", "kind of work, inferred from the name"),
+    TableColumn("count", "runs", "number of runs", count_text),
+    TableColumn(
+        "sum_ns", "total", "sum of its durations; concurrent kernels each count in full", time
+    ),
+    TableColumn("share", "share", "share of all work on the device", share),
+    TableColumn("mean_ns", "mean", "mean duration", time),
+    TableColumn("max_ns", "longest", "longest run", time),
 )
 OPERATOR_COLUMNS = (
-    Column("name", "operator", NAME),
-    Column("count", "calls", "number of calls", count),
-    Column(
+    TableColumn("name", "operator", NAME),
+    TableColumn("count", "calls", "number of calls", count_text),
+    TableColumn(
         "device_ns",
         "device",
         "kernels and copies launched by it and by operators inside it",
         time,
     ),
-    Column("device_self_ns", "device, self", "kernels and copies it launched itself", time),
-    Column("backward_device_ns", "backward", "kernels and copies launched by its backward", time),
-    Column("host_ns", "host", "time inside it on its thread", time),
-    Column("host_self_ns", "host, self", "time inside it but outside operators it calls", time),
-    Column("kernels", "launches", "number of kernels and copies launched", count),
+    TableColumn("device_self_ns", "device, self", "kernels and copies it launched itself", time),
+    TableColumn(
+        "backward_device_ns", "backward", "kernels and copies launched by its backward", time
+    ),
+    TableColumn("host_ns", "host", "time inside it on its thread", time),
+    TableColumn(
+        "host_self_ns", "host, self", "time inside it but outside operators it calls", time
+    ),
+    TableColumn("kernels", "launches", "number of kernels and copies launched", count_text),
 )
 RANGE_COLUMNS = (
-    Column("name", "range", NAME),
-    Column("kind", "kind", "module, annotation or NVTX"),
+    TableColumn("name", "range", NAME),
+    TableColumn("kind", "kind", "module, annotation or NVTX"),
     *OPERATOR_COLUMNS[1:],
 )
 OWNER_COLUMNS = (
-    Column("name", "operator", "operator that was running during the allocation"),
-    Column("count", "allocations", "number of allocations", count),
-    Column("bytes", "allocated", "sum of all allocations, freed ones included", megabytes),
-    Column("largest_bytes", "largest", "largest allocation", megabytes),
+    TableColumn("name", "operator", "operator that was running during the allocation"),
+    TableColumn("count", "allocations", "number of allocations", count_text),
+    TableColumn("bytes", "allocated", "sum of all allocations, freed ones included", megabytes),
+    TableColumn("largest_bytes", "largest", "largest allocation", megabytes),
 )
 
 
 def evidence_of_a_trace(trace: Trace, rank: int) -> list[Section | Table]:
     """Return all charts and tables, in the order of the pages."""
     return [
-        *device_work(trace, rank),
-        *host_work(trace, rank),
-        *communication(trace, rank),
-        *memory(trace),
+        *device_work_sections(trace, rank),
+        *host_work_sections(trace, rank),
+        *communication_sections(trace, rank),
+        *memory_sections(trace),
     ]
 
 
-def device_work(trace: Trace, rank: int) -> list[Section | Table]:
+def device_work_sections(trace: Trace, rank: int) -> list[Section | Table]:
     """Return charts and tables of the work on the device."""
     kernels = rows_of_rank_or_first(trace.fact(kernel_table), rank)
     if not len(kernels):
@@ -112,7 +125,7 @@ def launch_queue_section(trace: Trace, rank: int) -> list[Section]:
     return [Section("launch-queue", "Launch-queue depth", note, launch_queue_line(depth))]
 
 
-def host_work(trace: Trace, rank: int) -> list[Section | Table]:
+def host_work_sections(trace: Trace, rank: int) -> list[Section | Table]:
     """Return the tables of operators, and of modules and annotations."""
     tables = (
         ("operators", "Operators", OPERATORS_NOTE, OPERATOR_COLUMNS, operator_table),
@@ -127,7 +140,7 @@ def host_work(trace: Trace, rank: int) -> list[Section | Table]:
     return found
 
 
-def memory(trace: Trace) -> list[Section | Table]:
+def memory_sections(trace: Trace) -> list[Section | Table]:
     """Return each allocator over time, and the allocations by operator."""
     found: list[Section | Table] = []
     for number, allocator in enumerate(trace.fact(allocators)[:MOST_ALLOCATORS]):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 UNUSUAL = re.compile(r"[^\n\t -~]")
 
 
-def clean(text: str) -> str:
+def clean_text(text: str) -> str:
     """Return the text with a question mark for each control character but newline and tab.
 
     These are the controls of ASCII and Latin-1, marks that change the direction of the text, halves
@@ -33,7 +33,7 @@ def clean(text: str) -> str:
 
 def one_line(text: str) -> str:
     """Return the text as `clean` does, on one line: newlines and tabs are question marks too."""
-    return clean(text).replace("\n", "?").replace("\t", "?")
+    return clean_text(text).replace("\n", "?").replace("\t", "?")
 
 
 def print_line(text: str, stream: TextIO | None = None) -> None:
@@ -48,7 +48,7 @@ class FilteredStream(io.TextIOBase):
         self.stream = stream
 
     def write(self, text: str) -> int:
-        self.stream.write(clean(text))
+        self.stream.write(clean_text(text))
         return len(text)
 
     def flush(self) -> None:
@@ -126,6 +126,8 @@ def console_class() -> Any:
             self, renderable: RenderableType, options: ConsoleOptions | None = None
         ) -> Iterable[Segment]:
             for segment in super().render(renderable, options):
-                yield segment if segment.control else Segment(clean(segment.text), segment.style)
+                yield (
+                    segment if segment.control else Segment(clean_text(segment.text), segment.style)
+                )
 
     return FilteredConsole

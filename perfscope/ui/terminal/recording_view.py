@@ -3,13 +3,9 @@
 import os
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
 from perfscope.ui.terminal.output import print_line, unfiltered
-
-if TYPE_CHECKING:
-    from perfscope.analyzer.diagnosis import Diagnosis
-    from perfscope.traces.trace import Trace
 
 PLAIN_EVERY_S = 5.0
 LINES_BELOW = 4
@@ -97,7 +93,7 @@ class LiveView:
         self.cursor.write(sequence)
         self.cursor.flush()
 
-    def diagnosis(self, diagnosis: "Diagnosis", trace: "Trace | None") -> None:
+    def diagnosis(self, diagnosis: Any, trace: Any) -> None:
         """Show the diagnosis so far; on a terminal it replaces the last one and fits the height."""
         from perfscope.ui.terminal.diagnosis_view import show
 

@@ -51,20 +51,20 @@ def top_view(glances: Glances, when: str) -> Group:
     """Return the tables of devices and processes, and the meaning of each verdict in them."""
     parts: list[Table | Text] = [Text(f"perfscope top   {when}", style="bold")]
     if glances.devices:
-        parts.append(device_table(glances.devices))
+        parts.append(device_grid(glances.devices))
     else:
         parts.append(Text(f"no device: {glances.no_devices}", style=MUTED))
     for device in glances.devices:
         if device.lost is not None:
             parts.append(Text(f"gpu {device.device}: {device.lost}", style="yellow"))
     if glances.processes:
-        parts.append(process_table(glances.processes, glances.devices))
+        parts.append(process_grid(glances.processes, glances.devices))
     else:
         parts.append(Text(NO_PROCESS, style=MUTED))
-    return Group(*parts, *meanings(glances))
+    return Group(*parts, *verdict_meanings(glances))
 
 
-def meanings(glances: Glances) -> list[Text]:
+def verdict_meanings(glances: Glances) -> list[Text]:
     """Return a line per verdict that is in the tables."""
     process_words = [process_word(process, glances.devices) for process in glances.processes]
     device_words = [device_word(device) for device in glances.devices]
@@ -73,7 +73,7 @@ def meanings(glances: Glances) -> list[Text]:
     return [Text(text, style=MUTED) for text in dict.fromkeys(texts)]
 
 
-def device_table(devices: list[DeviceGlance]) -> Table:
+def device_grid(devices: list[DeviceGlance]) -> Table:
     """Return a line per device."""
     table = grid(DEVICE_HEADS)
     for device in devices:
@@ -86,17 +86,17 @@ def device_table(devices: list[DeviceGlance]) -> Table:
             str(device.device),
             without_controls(Text(device.name)),
             verdict_text(device_word(device)),
-            known(device.kernel_time_share, percent),
-            known(device.sm_active, percent),
-            known(device.memory_used_bytes, megabytes, memory),
-            known(device.power_w, digits, power),
-            known(device.sm_clock_mhz, digits, " MHz"),
-            known(device.temperature_c, digits, " °C"),
+            known_value(device.kernel_time_share, percent),
+            known_value(device.sm_active, percent),
+            known_value(device.memory_used_bytes, megabytes, memory),
+            known_value(device.power_w, digits, power),
+            known_value(device.sm_clock_mhz, digits, " MHz"),
+            known_value(device.temperature_c, digits, " °C"),
         )
     return table
 
 
-def process_table(processes: list[ProcessGlance], devices: list[DeviceGlance]) -> Table:
+def process_grid(processes: list[ProcessGlance], devices: list[DeviceGlance]) -> Table:
     """Return a line per process."""
     table = grid(PROCESS_HEADS)
     for process in processes:
@@ -106,12 +106,12 @@ def process_table(processes: list[ProcessGlance], devices: list[DeviceGlance]) -
             verdict_text(process_word(process, devices)),
             UNKNOWN if process.rank is None else str(process.rank),
             ",".join(str(device) for device in process.devices) or UNKNOWN,
-            known(process.cores, digits),
-            known(process.waiting_cores, digits),
+            known_value(process.cores, digits),
+            known_value(process.waiting_cores, digits),
             main_thread_text(process),
             workers_text(process),
             memory_text(process),
-            known(process.read_bytes_per_s, megabytes, "/s"),
+            known_value(process.read_bytes_per_s, megabytes, "/s"),
         )
     return table
 
@@ -154,7 +154,7 @@ def verdict_text(word: str) -> Text:
     return Text(word, style="bold green" if word in HEALTHY else "bold")
 
 
-def known(value: float, format_value: Callable[[float], str], unit: str = "") -> str:
+def known_value(value: float, format_value: Callable[[float], str], unit: str = "") -> str:
     """Return the value with its unit, `-` where it is not known (NaN)."""
     return UNKNOWN if value != value else format_value(value) + unit
 

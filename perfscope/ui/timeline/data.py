@@ -35,7 +35,7 @@ TRACK = ("group", "kind", "title", "first", "rows", "events", "hidden", "shut", 
 STATED_COLUMNS = ("count", "sum_ns", "share", "exclusive_ns", "longest_ns")
 
 
-def meta(
+def timeline_header(
     lanes: Lanes, diagnosis: Diagnosis | None = None, places: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Return tracks, groups, colors and the first names: everything but events.
@@ -54,28 +54,28 @@ def meta(
         "waits": [texture(name) == "wait" for name in COLOURS],
         "names": texts[:NAMES_AT_ONCE],
         "name_count": len(texts),
-        "key": key(lanes.names),
-        "name_colours": packed(lanes.names.colour_codes()),
+        "key": legend_colors(lanes.names),
+        "name_colours": base64_bytes(lanes.names.colour_codes()),
         "tracks": [[getattr(track, name) for name in TRACK] for track in lanes.tracks],
         "groups": [[group.title, group.rank] for group in lanes.groups],
         "notes": lanes.notes,
         "by": [*BY, *places],
-        "marks": marks(diagnosis) if diagnosis is not None else [],
+        "marks": finding_marks(diagnosis) if diagnosis is not None else [],
     }
 
 
-def key(names: Names) -> list[int]:
+def legend_colors(names: Names) -> list[int]:
     """Return the colors that the legend explains: those of work and waits, not of levels."""
     colors = {color for code, color in enumerate(names.colours) if code not in names.levels}
     return sorted(colors)
 
 
-def packed(numbers: NDArray[np.uint8]) -> str:
+def base64_bytes(numbers: NDArray[np.uint8]) -> str:
     """Return bytes in base64."""
     return base64.b64encode(numbers.tobytes()).decode()
 
 
-def marks(diagnosis: Diagnosis) -> list[dict[str, Any]]:
+def finding_marks(diagnosis: Diagnosis) -> list[dict[str, Any]]:
     """Return the intervals of the findings' evidence."""
     return [
         {

@@ -30,7 +30,7 @@ from perfscope.analyzer.timeline.tiles import edges_of, tile
 from perfscope.analyzer.timeline.track import COUNTER, SOURCES, Lanes, Track
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
-from perfscope.ui.timeline.data import meta
+from perfscope.ui.timeline.data import timeline_header
 
 MOST_EXACT = 150_000
 """Events in one file: about 6 bytes each when compressed, so a report stays below 5 MB."""
@@ -55,7 +55,7 @@ def embedded_timeline(trace: Trace, diagnosis: Diagnosis) -> str:
     whole = lanes.events <= MOST_EXACT
     held = [lanes.span_ns] if whole else linked_intervals(trace, lanes, diagnosis)
     blobs: list[bytes] = []
-    header = meta(lanes, diagnosis)
+    header = timeline_header(lanes, diagnosis)
     header["names"] = lanes.names.texts
     header["held"] = held
     header["whole"] = whole
@@ -93,7 +93,7 @@ def packed_file(header: dict[str, Any], blobs: list[bytes]) -> str:
     return base64.b64encode(gzip.compress(body, 9, mtime=0)).decode()
 
 
-def added(blobs: list[bytes], blob: bytes) -> list[int]:
+def append_blob(blobs: list[bytes], blob: bytes) -> list[int]:
     """Append a blob; return its offset among all blobs and its length."""
     begin = sum(map(len, blobs))
     blobs.append(blob + b"\0" * (-len(blob) % 4))
@@ -113,35 +113,37 @@ def linked_intervals(trace: Trace, lanes: Lanes, diagnosis: Diagnosis) -> Interv
         if stretch_rank == rank
     ]
     held: Intervals = []
-    for begin, end in wanted or [middle(lanes)]:
+    for begin, end in wanted or [middle_interval(lanes)]:
         room = int(AROUND * (end - begin)) + 1000
-        fits = fitting(lanes, (begin - room, end + room), held)
+        fits = interval_that_fits(lanes, (begin - room, end + room), held)
         if fits is None:
-            fits = fitting(lanes, (begin, end), held)
+            fits = interval_that_fits(lanes, (begin, end), held)
         if fits is not None:
-            held = joined([*held, fits])
+            held = merge_intervals_in_file([*held, fits])
     return held
 
 
-def middle(lanes: Lanes) -> tuple[int, int]:
+def middle_interval(lanes: Lanes) -> tuple[int, int]:
     """Return an interval in the middle with about half as many events as a file can have."""
     begin, end = lanes.span_ns
     half = (end - begin) * MOST_EXACT // (4 * max(lanes.events, 1))
     return (begin + end) // 2 - half, (begin + end) // 2 + half
 
 
-def fitting(lanes: Lanes, interval: tuple[int, int], held: Intervals) -> tuple[int, int] | None:
+def interval_that_fits(
+    lanes: Lanes, interval: tuple[int, int], held: Intervals
+) -> tuple[int, int] | None:
     """Return the interval within the span, None where too many events would be in the file."""
     begin, end = max(interval[0], lanes.span_ns[0]), min(interval[1], lanes.span_ns[1])
     if end <= begin:
         return None
-    intervals = joined([*held, (begin, end)])
+    intervals = merge_intervals_in_file([*held, (begin, end)])
     windows = [lane.window(*interval) for lane in lanes.lanes for interval in intervals]
     events = sum(window.stop - window.start for window in windows)
     return (begin, end) if events <= MOST_EXACT else None
 
 
-def joined(intervals: Intervals) -> Intervals:
+def merge_intervals_in_file(intervals: Intervals) -> Intervals:
     """Return the intervals in order, those that touch merged."""
     found: Intervals = []
     for begin, end in sorted(intervals):
@@ -159,7 +161,7 @@ def exact(
 
     A lane is [first start, unit, events, palette, [offset, length] of each of its five columns].
     """
-    rows = [chosen(lane, held) for lane in lanes.lanes]
+    rows = [events_in_file(lane, held) for lane in lanes.lanes]
     place = places(trace, lanes, rows)
     notes: dict[str, int] = {"": 0}
     described: list[Any] = []
@@ -179,13 +181,13 @@ def exact(
             index,
             np.where(zigzag < 0, -2 * zigzag - 1, 2 * zigzag),
         )
-        stored = [added(blobs, varints(values)) for values in columns]
-        stored.append(added(blobs, varints(noted(trace, lane, at, notes))))
+        stored = [append_blob(blobs, varints(values)) for values in columns]
+        stored.append(append_blob(blobs, varints(noted(trace, lane, at, notes))))
         described.append([int(ts[0]), unit, len(at), lane.codes[used].tolist(), stored])
     return list(notes), described
 
 
-def chosen(lane: Lane, held: Intervals) -> Ints:
+def events_in_file(lane: Lane, held: Intervals) -> Ints:
     """Return the numbers of a lane's events that touch the intervals in the file."""
     parts = [lane.window(*interval) for interval in held]
     found = [np.arange(part.start, part.stop) for part in parts]
@@ -283,6 +285,9 @@ def pyramid(lanes: Lanes, blobs: list[bytes]) -> list[Any]:
         if room < 0 and levels:
             break
         levels.append(
-            [[*window, added(blobs, body)] for window, body in zip(windows, bodies, strict=True)]
+            [
+                [*window, append_blob(blobs, body)]
+                for window, body in zip(windows, bodies, strict=True)
+            ]
         )
     return levels

@@ -5,7 +5,7 @@ from typing import Any
 from perfscope.traces.trace import Trace
 from perfscope.ui.dashboard.page import Page
 from perfscope.ui.dashboard.view import View
-from perfscope.ui.html.communication import communication
+from perfscope.ui.html.communication import communication_sections
 
 
 def not_applicable(trace: Trace) -> str | None:
@@ -17,7 +17,7 @@ def not_applicable(trace: Trace) -> str | None:
 
 def layout(view: View) -> list[Any]:
     """Return bandwidths, arrivals and the table of collectives."""
-    return view.evidence(communication(view.trace, view.rank))
+    return view.evidence(communication_sections(view.trace, view.rank))
 
 
 PAGE = Page("communication", "Communication", not_applicable, layout)

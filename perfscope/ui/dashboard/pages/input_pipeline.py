@@ -15,10 +15,10 @@ from perfscope.ui.dashboard.cards import figure_data, graph
 from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.page import Page
 from perfscope.ui.dashboard.view import View
-from perfscope.ui.figures.batch_times import depths, queue
+from perfscope.ui.figures.batch_times import queue, queue_depths
 from perfscope.ui.figures.fetch_split import fetch_split
 from perfscope.ui.figures.what_if_curve import what_if_curve
-from perfscope.ui.html.sections import Section, span_s
+from perfscope.ui.html.sections import Section, recording_span_s
 from perfscope.ui.phrases import speedup_text
 
 FEWEST_WORKERS_ON_SCALE = 8
@@ -47,9 +47,9 @@ def layout(view: View) -> list[Any]:
         fetch = pipeline.fetch
         note = f"Mean of {fetch.count} fetches; a fetch takes {ms(fetch.wall)}."
         sections.append(Section("fetch", "Time to make one batch", note, fetch_split(fetch)))
-    queue_depths = depths(batches[batches["rank"] == view.rank])
-    if queue_depths:
-        figure = queue(queue_depths, span_s(view.trace))
+    series = queue_depths(batches[batches["rank"] == view.rank])
+    if series:
+        figure = queue(series, recording_span_s(view.trace))
         sections.append(Section("queue", "Prefetched batches", QUEUE_NOTE, figure))
     return [*what_if_cards(view, pipeline), *view.cards(sections), lanes_card(view)]
 

@@ -5,7 +5,7 @@ from typing import Any
 from perfscope.traces.trace import Trace
 from perfscope.ui.dashboard.page import Page
 from perfscope.ui.dashboard.view import View
-from perfscope.ui.html.trace_sections import memory
+from perfscope.ui.html.trace_sections import memory_sections
 
 
 def not_applicable(trace: Trace) -> str | None:
@@ -17,7 +17,7 @@ def not_applicable(trace: Trace) -> str | None:
 
 def layout(view: View) -> list[Any]:
     """Return the charts of the allocators and the table of allocations."""
-    return view.evidence(memory(view.trace))
+    return view.evidence(memory_sections(view.trace))
 
 
 PAGE = Page("memory", "Memory", not_applicable, layout)

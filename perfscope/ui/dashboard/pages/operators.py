@@ -6,7 +6,7 @@ from perfscope.traces.trace import Trace
 from perfscope.ui.dashboard.page import Page
 from perfscope.ui.dashboard.view import View
 from perfscope.ui.html.roof_sections import roof_sections
-from perfscope.ui.html.trace_sections import device_work, host_work
+from perfscope.ui.html.trace_sections import device_work_sections, host_work_sections
 
 NEEDS_A_TRACE = (
     "no operators or kernels were recorded; traces of the PyTorch profiler and of Nsight Systems"
@@ -22,7 +22,7 @@ def not_applicable(trace: Trace) -> str | None:
 
 def layout(view: View) -> list[Any]:
     """Return device work, rooflines, then operators and ranges."""
-    parts = [device_work, roof_sections, host_work]
+    parts = [device_work_sections, roof_sections, host_work_sections]
     return view.evidence([section for part in parts for section in part(view.trace, view.rank)])
 
 
