@@ -4,8 +4,8 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 CONVENTIONS := tests/conventions
 
-.PHONY: help demo test test-long test-cuda-wheel soak check format docs samples bench browser
-.PHONY: release-check clean
+.PHONY: help demo test test-long test-cuda-wheel soak check format docs screens samples bench
+.PHONY: browser release-check clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -56,6 +56,9 @@ format: .venv/dev ## format the code
 
 docs: .venv/dev ## write the documentation pages that are generated from the code
 	$(BIN)/python -m docs.generate
+
+screens: .venv/dev browser ## write README's terminal screen and the pictures in docs/screens
+	$(BIN)/python -m docs.make_screens
 
 samples: .venv/dev ## attach to every sample workload, with and without its fix (half an hour)
 	$(BIN)/python -m benchmarks.samples

@@ -77,8 +77,8 @@ def serve(events: int) -> None:
     from perfscope.analyzer.timeline.lanes import timeline_lanes
     from perfscope.traces.trace import Trace
     from perfscope.ui.dashboard.serve import Handler
-    from perfscope.ui.html.report import style
-    from perfscope.ui.timeline.routes import register, script, stylesheet
+    from perfscope.ui.html.report import report_style
+    from perfscope.ui.timeline.routes import add_timeline_routes, timeline_script, timeline_style
 
     lanes = random_lanes(events)
 
@@ -87,9 +87,11 @@ def serve(events: int) -> None:
             return lanes if derive is timeline_lanes else super().fact(derive)
 
     trace, app = Synthetic({}, {}, [], span_ns=lanes.span_ns), Flask("benchmark")
-    register(app, lambda _: trace)
+    add_timeline_routes(app, lambda _: trace)
     app.add_url_rule(
-        "/", "page", lambda: PAGE.format(style=style() + stylesheet(), script=script())
+        "/",
+        "page",
+        lambda: PAGE.format(style=report_style() + timeline_style(), script=timeline_script()),
     )
     make_server("127.0.0.1", PORT, app, threaded=True, request_handler=Handler).serve_forever()
 

@@ -77,8 +77,8 @@ def live_view_of(path: Path, ignored: tuple[str, ...]) -> "Live | None":
     """Return the live view of a run folder that is still being recorded, None for anything else."""
     from perfscope.traces.run.stored import is_run, read_manifest
     from perfscope.ui.dashboard.source import Live
-    from perfscope.ui.dashboard.watch import Watch
+    from perfscope.ui.dashboard.watch import RunWatch
 
     if not is_run(path) or read_manifest(path).finished or not is_growing(path):
         return None
-    return Live(Watch(path, alive=lambda: is_growing(path), ignored=ignored))
+    return Live(RunWatch(path, alive=lambda: is_growing(path), ignored=ignored))

@@ -241,10 +241,10 @@ class Scope:
         show(diagnosis, trace, sys.stderr)
 
     def _repr_html_(self) -> str:
-        from perfscope.ui.html.notebook import summary
+        from perfscope.ui.html.notebook import notebook_summary
 
         trace, diagnosis = self.result()
-        return summary(trace, diagnosis)
+        return notebook_summary(trace, diagnosis)
 
 
 def notebook() -> Callable[[object], None] | None:

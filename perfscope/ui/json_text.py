@@ -1,6 +1,4 @@
-"""JSON as commands print it: valid whatever the texts hold, and without control characters of any
-kind.
-"""
+"""JSON as commands print it: always valid, and without control characters."""
 
 import re
 from typing import Any
@@ -10,7 +8,7 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def json_text(value: object, *, indent: int | None = None) -> str:
-    """Return a value of ours as JSON.
+    """Return a value as JSON.
 
     Control characters, also those that JSON lets through, are escaped; a half of a surrogate pair,
     which UTF-8 cannot hold, becomes U+FFFD.

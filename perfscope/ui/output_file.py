@@ -1,5 +1,6 @@
-"""Writes a file that the user named: whole or not at all, and as root never through a link of
-another user's.
+"""Writes a file that the user named: completely or not at all.
+
+Root never writes through a link that another user made.
 """
 
 import os
@@ -11,10 +12,10 @@ WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def write_output(path: Path, text: str) -> None:
-    """Write `text` to `path`, into a pipe or device as it is. Raises OSError.
+    """Write `text` to `path`, which may be a pipe or a device. Raises OSError.
 
-    A new file takes the place of what was there, a link included. Links are followed where only
-    root or we could have made them, as `/dev/stdout`.
+    A new file replaces what was there, links included. Links are followed where only root or this
+    user could have made them, such as `/dev/stdout`.
     """
     stream = opened_stream(path)
     if stream is not None:
@@ -36,13 +37,13 @@ def opened_stream(path: Path) -> int | None:
         return None
     follow = 0 if is_ours_alone(path.parent) else os.O_NOFOLLOW
     number = os.open(path, os.O_WRONLY | os.O_CLOEXEC | follow)
-    if stat.S_ISREG(os.fstat(number).st_mode):  # it was exchanged just now
+    if stat.S_ISREG(os.fstat(number).st_mode):  # it was replaced in the meantime
         os.close(number)
         return None
     return number
 
 
 def is_ours_alone(folder: Path) -> bool:
-    """Return whether only root or we can put something into a folder."""
+    """Return whether only root or this user can create files in a folder."""
     about = folder.stat()
     return about.st_uid in (0, os.geteuid()) and not about.st_mode & WRITABLE_BY_OTHERS

@@ -22,10 +22,11 @@ from perfscope.analyzer.categories import (
 class Palette:
     """The colors of one theme.
 
-    The keys of `category` are the categories of the time budget, the two halves of a fetch, and
-    the two shades of steps.
+    `scheme` is `light` or `dark`: what the browser draws scroll bars for. The keys of `category`
+    are the categories of the time budget, the two halves of a fetch, and the two shades of steps.
     """
 
+    scheme: str
     bg: str
     surface: str
     text: str
@@ -36,6 +37,7 @@ class Palette:
 
 
 LIGHT = Palette(
+    scheme="light",
     bg="#f5f6f8",
     surface="#ffffff",
     text="#14181f",
@@ -52,6 +54,7 @@ LIGHT = Palette(
 )
 
 DARK = Palette(
+    scheme="dark",
     bg="#0d1015",
     surface="#161a21",
     text="#e9ecf1",

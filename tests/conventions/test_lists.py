@@ -2,6 +2,8 @@
 
 import ast
 import inspect
+import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from types import ModuleType
 
@@ -28,11 +30,11 @@ from tests.conventions.sources import last_name, modules, trees
     [
         ("analyzer/input/causes", CAUSES),
         ("commands", COMMANDS),
-        ("ui/dashboard/pages", PAGES),
+        ("ui/dashboard/pages", [sys.modules[page.module] for page in PAGES]),
     ],
 )
 def test_every_file_of_a_folder_is_in_its_tuple_once(
-    folder: str, listed: tuple[ModuleType, ...]
+    folder: str, listed: Sequence[ModuleType]
 ) -> None:
     assert sorted(modules(folder)) == sorted(last_name(module) for module in listed)
 
@@ -111,13 +113,6 @@ def test_a_cause_is_complete(cause: ModuleType) -> None:
 def test_a_command_is_complete(command: ModuleType) -> None:
     assert command.__doc__ and {"ARGUMENTS", "add_arguments", "run"} <= set(vars(command))
     assert inspect.get_annotations(command.run, eval_str=True)["args"] is command.ARGUMENTS
-
-
-@pytest.mark.parametrize("page", PAGES, ids=last_name)
-def test_a_page_is_complete(page: ModuleType) -> None:
-    assert page.__doc__ and {"PATH", "TITLE", "not_applicable", "layout", "register"} <= set(
-        vars(page)
-    )
 
 
 def test_no_format_is_offered_that_nobody_writes() -> None:

@@ -15,7 +15,7 @@ from perfscope.analyzer.diagnose import diagnose
 from perfscope.analyzer.diagnosis import Finding
 from perfscope.traces.device_facts import DeviceFacts, LinkFacts
 from perfscope.traces.trace import Trace
-from perfscope.ui.figures.counter_lines import alone, thinned
+from perfscope.ui.figures.counter_lines import isolated_readings, thinned_line
 from perfscope.ui.html.devices import devices
 from perfscope.ui.html.sections import Section
 from tests import build
@@ -242,7 +242,7 @@ def test_no_line_is_drawn_over_a_gap() -> None:
             part for part in parts if isinstance(part, Section) and part.id == "device-power"
         )
         assert sum(one is None for one in drawn.figure.data[0].y) == breaks
-    assert alone(np.array([1.0, np.nan, 2.0, np.nan, 3.0, 4.0])).tolist() == [
+    assert isolated_readings(np.array([1.0, np.nan, 2.0, np.nan, 3.0, 4.0])).tolist() == [
         True,
         False,
         True,
@@ -252,7 +252,7 @@ def test_no_line_is_drawn_over_a_gap() -> None:
     ]
     power = np.ones(5000)
     power[777] = np.nan
-    at, kept = thinned(np.arange(5000.0), power)
+    at, kept = thinned_line(np.arange(5000.0), power)
     assert at[np.isnan(kept)].tolist() == [777.0] and (np.diff(at) > 0).all() and len(at) < 1100
 
 

@@ -14,9 +14,9 @@ from werkzeug.test import create_environ, run_wsgi_app
 from perfscope.ui.dashboard.app import create_app
 from perfscope.ui.dashboard.auth import Access
 from perfscope.ui.dashboard.library import Library
-from perfscope.ui.dashboard.source import Live, Source
+from perfscope.ui.dashboard.source import DashboardSource, Live
 from perfscope.ui.dashboard.verdicts import Verdicts
-from perfscope.ui.dashboard.watch import Watch
+from perfscope.ui.dashboard.watch import RunWatch
 from tests.safety.url_mutations import Asking, mutated, seeds
 from tests.ui.asking import HERE, ORIGIN, PORT
 from tests.ui.kineto_files import events, small_trace
@@ -44,9 +44,11 @@ class Board:
         (root / "link.json").symlink_to(outside / "secret.json")
         self.library, self.verdicts = Library(root), Verdicts()
         self.access = Access(PORT)
-        watch = Watch(root / "train.perfscope")
+        watch = RunWatch(root / "train.perfscope")
         watch.tick(True)
-        self.app = create_app(Source(self.library, self.verdicts, self.access, Live(watch)))
+        self.app = create_app(
+            DashboardSource(self.library, self.verdicts, self.access, Live(watch))
+        )
         self.logged: list[str] = []
         runs = [run.id for run in self.library.runs() if not run.leads_out]
         front = (

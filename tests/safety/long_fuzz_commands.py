@@ -249,7 +249,7 @@ def addresses(run: str, trace: Any, chance: random.Random) -> None:
     server = flask.Flask("fuzz")
     server.config["PROPAGATE_EXCEPTIONS"] = True
     diagnosis = diagnose(trace)
-    routes.register(server, lambda _: trace, lambda _: diagnosis)
+    routes.add_timeline_routes(server, lambda _: trace, lambda _: diagnosis)
     client = server.test_client()
     for route in TIMELINE:
         asked = {

@@ -183,7 +183,7 @@ def answers(board: Asked, run: str) -> dict[str, str]:
     timeline.
     """
     found = {
-        f"page {page.PATH}": json.dumps(board.page(f"/run/{run}/{page.PATH}")) for page in PAGES
+        f"page {page.path}": json.dumps(board.page(f"/run/{run}/{page.path}")) for page in PAGES
     }
     base, trace = f"/timeline/{run}", board.library.get(run).trace
     begin, end = trace.span_ns

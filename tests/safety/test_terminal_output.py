@@ -19,7 +19,7 @@ import pytest
 from perfscope.ui.json_text import json_text
 from perfscope.ui.terminal.output import (
     FilteredStream,
-    clean,
+    clean_text,
     filtered_console,
     one_line,
     print_line,
@@ -196,7 +196,7 @@ def test_every_kind_of_control_character_is_a_question_mark() -> None:
     ]
     for letter in controls:
         assert one_line(f"a{letter}b") == "a?b"
-        assert clean(f"a{letter}b") == ("a?b" if letter not in "\n\t" else f"a{letter}b")
+        assert clean_text(f"a{letter}b") == ("a?b" if letter not in "\n\t" else f"a{letter}b")
     plain = "a µs ▒ — 张 🚀 ⇧ é"
     assert one_line(plain) == plain
 

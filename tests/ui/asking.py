@@ -9,7 +9,7 @@ from perfscope.ui.dashboard.app import create_app
 from perfscope.ui.dashboard.auth import Access
 from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.serve import Dashboard
-from perfscope.ui.dashboard.source import Source
+from perfscope.ui.dashboard.source import DashboardSource
 from perfscope.ui.dashboard.verdicts import Verdicts
 
 PORT = 8050
@@ -28,7 +28,7 @@ class Asked:
     def __init__(self, root: Path, access: Access | None = None, *, signed_in: bool = True) -> None:
         self.library, self.verdicts = Library(root), Verdicts()
         self.access = access or Access(PORT)
-        self.app = create_app(Source(self.library, self.verdicts, self.access))
+        self.app = create_app(DashboardSource(self.library, self.verdicts, self.access))
         self.client = self.app.server.test_client()
         if signed_in:
             assert self.client.get(f"/?token={self.access.token}", **HERE).status_code == 302

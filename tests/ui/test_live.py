@@ -35,10 +35,10 @@ def test_a_pipe_gets_a_plain_line_every_five_seconds_and_the_entry_once() -> Non
                 )
             )
     assert stream.getvalue().splitlines() == [
-        "    0.0 s  3 processes, no whole step yet",
+        "    0.0 s  3 processes, waiting for the first complete step",
         "entered in 1.4 ms",
-        "    5.0 s  3 processes, 50 steps, 100.0 ms each",
-        "   10.0 s  3 processes, 100 steps, 100.0 ms each",
+        "    5.0 s  3 processes, 50 steps, 100.0 ms/step",
+        "   10.0 s  3 processes, 100 steps, 100.0 ms/step",
     ]
 
 

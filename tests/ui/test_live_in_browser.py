@@ -13,10 +13,10 @@ import pytest
 import perfscope.ui.dashboard.watch
 from perfscope.traces.load import load
 from perfscope.traces.run.stored import read_manifest
-from perfscope.ui.dashboard.recording import Recording
+from perfscope.ui.dashboard.recording import SteeredRecording
 from perfscope.ui.dashboard.serve import Dashboard
 from perfscope.ui.dashboard.source import Live
-from perfscope.ui.dashboard.watch import Watch
+from perfscope.ui.dashboard.watch import RunWatch
 from tests.running import until
 from tests.ui.browsing import forget_last_page, shown_text
 
@@ -43,9 +43,9 @@ def board(
         perfscope.ui.dashboard.watch, "DIAGNOSIS_SHARE", 1.0
     )  # else it spares the machine
     out = tmp_path / "live.perfscope"
-    recording = Recording(target.pid, out, ["--follow"])
+    recording = SteeredRecording(target.pid, out, ["--follow"])
     recording.appeared()
-    watch = Watch(out, alive=lambda: recording.running)
+    watch = RunWatch(out, alive=lambda: recording.running)
     made = Dashboard(tmp_path, port=0, live=Live(watch, recording))
     watch.start()
     yield made
@@ -59,7 +59,7 @@ def test_it_moves_and_is_stopped_from_the_page(
 ) -> None:
     forget_last_page(browser)
     browser.get(board.url)
-    until(lambda: "Where a step goes" in shown_text(browser, "#live-answer"), 60)
+    until(lambda: "Time per step" in shown_text(browser, "#live-answer"), 60)
     points = (
         "return document.querySelector('[data-chart=beat] .js-plotly-plot')?.data?.[0]?.x?.length"
         " || 0"
@@ -70,7 +70,7 @@ def test_it_moves_and_is_stopped_from_the_page(
     until(lambda: "/live" in browser.current_url and "token" not in browser.current_url)
     until(lambda: ", 1 window" in shown_text(browser, "#live-status"), 60)
     browser.find_element("id", "live-window").click()
-    until(lambda: "was asked for" in shown_text(browser, "#live-said"))
+    until(lambda: "will record the next steps" in shown_text(browser, "#live-said"))
     until(lambda: ", 2 windows" in shown_text(browser, "#live-status"), 60)
     browser.find_element("id", "live-stop").click()
     until(lambda: "stopped by the user" in shown_text(browser, "#live-status"), 60)
@@ -90,7 +90,7 @@ def test_the_dashboards_death_leaves_a_good_run(
     the target alone.
     """
     out = tmp_path / "left.perfscope"
-    recording = Recording(target.pid, out, ["--follow"])
+    recording = SteeredRecording(target.pid, out, ["--follow"])
     recording.appeared()
     pipe = recording.process.stdin
     assert pipe is not None
@@ -105,7 +105,7 @@ def test_a_recording_that_ends_by_itself_ends_well(
     """Nobody said `stop`: the thread that waits for commands is still waiting when the recorder
     ends.
     """
-    recording = Recording(target.pid, tmp_path / "short.perfscope", ["--duration", "2"])
+    recording = SteeredRecording(target.pid, tmp_path / "short.perfscope", ["--duration", "2"])
     try:
         assert recording.process.wait(60) == 0
     finally:

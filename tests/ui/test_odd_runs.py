@@ -10,7 +10,7 @@ from perfscope.traces.load import load
 from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.manifest import Manifest
 from perfscope.ui.dashboard.pages import PAGES
-from perfscope.ui.html.communication import hidden
+from perfscope.ui.html.communication import WAITING_INCLUDED, WAITING_SEPARATED, overlap_note
 from tests.build import FACTS
 from tests.traces.kineto.events import event, written
 from tests.traces.made_ranks import made_ranks
@@ -59,9 +59,9 @@ def id_of(asked: Asked, name: str) -> str:
 def test_every_page_draws_or_explains_itself(asked: Asked, name: str) -> None:
     run = id_of(asked, name)
     for page in PAGES:
-        told = asked.page(f"/run/{run}/{page.PATH}")
+        told = asked.page(f"/run/{run}/{page.path}")
         assert not told.get("failure")
-        assert len(asked.text(f"/run/{run}/{page.PATH}")) > LEAST_WORDS or page.PATH == "timeline"
+        assert len(asked.text(f"/run/{run}/{page.path}")) > LEAST_WORDS or page.path == "timeline"
     report = asked.client.get(f"/run/{run}.html", **HERE)
     assert report.status_code == 200 and b"<h1>" in report.data
     meta = asked.client.get(f"/timeline/{run}/meta", **HERE).get_json()
@@ -89,7 +89,5 @@ def test_a_trace_without_events_says_why_it_cannot_be_opened(asked: Asked) -> No
 
 def test_collectives_say_whether_waiting_for_peers_is_in_them(tmp_path: Path) -> None:
     made = made_ranks(tmp_path / "job", ranks=2)
-    assert "Without its peers' traces" in hidden(load(made.paths[0]), 0)
-    assert hidden(load(tmp_path / "job"), 0).endswith(
-        "The traces of its peers tell waiting for them apart."
-    )
+    assert overlap_note(load(made.paths[0]), 0).endswith(WAITING_INCLUDED)
+    assert overlap_note(load(tmp_path / "job"), 0).endswith(WAITING_SEPARATED)

@@ -95,7 +95,7 @@ def test_a_long_run_fits_in_a_file_and_the_door_leads_to_what_it_says(
     begin, end = browser.execute_script(SHOWN)
     rows = browser.execute_async_script(WAITS, int(begin), int(end))
     assert dict(rows)["waiting for a batch"] == pytest.approx(400 * MS)
-    until(lambda: "To keep this file small" in shown_text(browser, "#timeline"))
+    until(lambda: "To stay small" in shown_text(browser, "#timeline"))
     elsewhere = browser.execute_async_script(
         "const done = arguments[0], t ="
         " document.getElementById('timeline').timeline;t.source.tile(0, 5e9, 500, [1]).then((tile)"
@@ -106,7 +106,7 @@ def test_a_long_run_fits_in_a_file_and_the_door_leads_to_what_it_says(
         "const t = document.getElementById('timeline').timeline; t.look(...t.meta.span);"
         " t.selectView()"
     )
-    until(lambda: "not in this file" in shown_text(browser, ".tl-panel"))
+    until(lambda: "does not contain the single events" in shown_text(browser, ".tl-panel"))
     told = browser.find_element("css selector", ".tl-panel").text
     assert "input wait: about" in told and "all lanes together" in told, "and said roughly"
 

@@ -15,8 +15,8 @@ from werkzeug.serving import make_server
 from perfscope.analyzer.diagnose import diagnose
 from perfscope.traces.load import load
 from perfscope.traces.trace import Trace
-from perfscope.ui.html.report import style, write_report
-from perfscope.ui.timeline.routes import register, script
+from perfscope.ui.html.report import report_style, write_report
+from perfscope.ui.timeline.routes import add_timeline_routes, timeline_script
 from tests.analyzer.timeline.test_lanes import SHARED, gpu_run
 from tests.build import trace
 from tests.running import until
@@ -54,9 +54,11 @@ def hostile() -> Trace:
 def served() -> Iterator[str]:
     runs = {"gpu": gpu_run(), "hostile": hostile(), "empty": trace()}
     app = Flask("test")
-    register(app, runs.__getitem__)
+    add_timeline_routes(app, runs.__getitem__)
     app.add_url_rule(
-        "/<run>", "page", lambda run: PAGE.format(style=style(), script=script(), run=run)
+        "/<run>",
+        "page",
+        lambda run: PAGE.format(style=report_style(), script=timeline_script(), run=run),
     )
     server = make_server("127.0.0.1", 0, app, threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -7,7 +7,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from perfscope.traces.trace import Trace
-from perfscope.ui.timeline.routes import MOST_LANES, register
+from perfscope.ui.timeline.routes import MOST_LANES, add_timeline_routes
 from tests.analyzer.timeline.test_lanes import gpu_run
 from tests.analyzer.timeline.unpack import unpacked
 from tests.build import trace
@@ -19,7 +19,7 @@ WINDOW = "from=0&to=600"
 def client() -> FlaskClient:
     runs: dict[str, Trace] = {"a/gpu": gpu_run(), "empty": trace()}
     app = Flask("test")
-    register(app, runs.__getitem__)
+    add_timeline_routes(app, runs.__getitem__)
     return app.test_client()
 
 

@@ -27,18 +27,18 @@ def show_recording(
     Ctrl-C ends the recording, then `after` is called; the page stays until the next Ctrl-C.
     """
     from perfscope.ui.dashboard.auth import refuse_without_token
-    from perfscope.ui.dashboard.recording import Recording
+    from perfscope.ui.dashboard.recording import SteeredRecording
     from perfscope.ui.dashboard.reverse_proxy import normalized_base_path
     from perfscope.ui.dashboard.source import Live
-    from perfscope.ui.dashboard.watch import Watch
+    from perfscope.ui.dashboard.watch import RunWatch
 
     normalized_base_path(arguments.base_path)
     if arguments.no_token:
         refuse_without_token(arguments.host)
-    recording = Recording(pid, out, options)
+    recording = SteeredRecording(pid, out, options)
     try:
         recording.appeared()
-        watch = Watch(out, alive=lambda: recording.running, ignored=ignored)
+        watch = RunWatch(out, alive=lambda: recording.running, ignored=ignored)
         live = Live(watch, recording)
         dashboard = dashboard_of(out, arguments, live=live, ignored=ignored)
         watch.start()

@@ -1,3 +1,1 @@
-"""Style and script of the report, the dashboard and, in a folder of its own, the timeline that both
-show.
-"""
+"""Styles and scripts of the report, the dashboard, and the timeline in both."""

@@ -29,7 +29,7 @@ function lit(chart, words, said) {
   chart.unlit = chart.unlit || trace.marker.colors;
   Plotly.restyle(chart, { "marker.colors": [chart.unlit.map((colour, at) => hits[at] ? LIT : colour)] });
   const share = 100 * shareOf(trace, hits);
-  said.textContent = !words ? "" : !count ? "no such frame"
+  said.textContent = !words ? "" : !count ? "no match"
     : `${count} frame${count === 1 ? "" : "s"}, ${share.toFixed(share < 2 ? 1 : 0)} % of the time`;
 }
 

@@ -1,5 +1,6 @@
-"""The dashboard: a Dash application over a library of runs. Every page, figure and script comes
-from this machine.
+"""The dashboard: a Dash application over a library of runs.
+
+Every page, figure and script is served by this machine.
 """
 
 import logging
@@ -17,24 +18,26 @@ from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.dashboard.routes import shown
 from perfscope.ui.dashboard.shell import frame
-from perfscope.ui.dashboard.source import Source
-from perfscope.ui.html.report import asset, colours, embedded, page, style
+from perfscope.ui.dashboard.source import DashboardSource
+from perfscope.ui.html.report import asset, embedded, page, report_style, script_colors
 from perfscope.ui.theme import DARK, LIGHT
 from perfscope.ui.timeline import routes as timeline_routes
-from perfscope.ui.timeline.routes import stylesheet
+from perfscope.ui.timeline.routes import timeline_style
 
 SCRIPTS = ("paint.js", "search.js", "dashboard.js", "tables.js")
 INDEX = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width,initial-scale=1">
 <title>{%title%}</title>{%favicon%}<link rel="stylesheet" href="/own/style.css">
 <script src="/own/script.js"></script><script src="/timeline/component.js"></script>
-</head><body>{%app_entry%}<noscript>The dashboard needs JavaScript; the HTML report answers without.</noscript>
+</head><body>{%app_entry%}<noscript>
+The dashboard needs JavaScript; the HTML report shows the diagnosis without it.</noscript>
 <div hidden>{%config%}{%scripts%}{%renderer%}</div></body></html>
-"""  # noqa: E501
+"""
 
 
-def create_app(source: Source) -> Dash:
-    """The whole application; `app.server` is what a server runs."""
+def create_app(source: DashboardSource) -> Dash:
+    """Return the application; `app.server` is the WSGI application."""
     app = Dash(
         "perfscope",
         title="perfscope",
@@ -49,16 +52,17 @@ def create_app(source: Source) -> Dash:
         add_log_handler=False,
         requests_pathname_prefix=f"{source.access.base_path}/",
         routes_pathname_prefix="/",
-        on_error=told,
+        on_error=show_error,
     )
     app.enable_dev_tools(debug=False, dev_tools_disable_version_check=True)
     app.layout = frame()
     register(app, source)
-    for one in PAGES:
-        one.register(app, source.library)
+    for each in PAGES:
+        if each.register is not None:
+            each.register(app, source.library)
     serve_files(app.server, source.library)
     library = source.library
-    timeline_routes.register(
+    timeline_routes.add_timeline_routes(
         app.server, lambda run: library.get(run).trace, lambda run: library.get(run).diagnosis
     )
     guard(app.server, source.access, lambda: list(app.csp_hashes()))
@@ -66,10 +70,8 @@ def create_app(source: Source) -> Dash:
     return app
 
 
-def register(app: Dash, source: Source) -> None:
-    """What every page shares: from the address to the page, and from a stored figure to a drawn
-    one.
-    """
+def register(app: Dash, source: DashboardSource) -> None:
+    """Register the callbacks of all pages: address to page, and stored figure to drawn figure."""
     where = (Input("url", "pathname"), Input("url", "search"))
     what = (
         Output("links", "children"),
@@ -78,7 +80,7 @@ def register(app: Dash, source: Source) -> None:
         Output("failure", "children"),
     )
 
-    def go(path: object, search: object) -> tuple[Any, ...]:
+    def open_page(path: object, search: object) -> tuple[Any, ...]:
         found = shown(
             source,
             path if isinstance(path, str) else "/",
@@ -86,7 +88,7 @@ def register(app: Dash, source: Source) -> None:
         )
         return found.links, found.page, found.title, None
 
-    app.callback(*what, *where)(go)
+    app.callback(*what, *where)(open_page)
     run_list.register(app, source.library, source.verdicts)
     if source.live is not None:
         live_page.register(app, source.live)
@@ -97,19 +99,21 @@ def register(app: Dash, source: Source) -> None:
 
 
 def in_browser(app: Dash, name: str, output: Output, *inputs: Any) -> None:
-    """A callback that the browser answers: a function of dashboard.js."""
-    wire: Any = app.clientside_callback
-    wire(ClientsideFunction("perfscope", name), output, *inputs)
+    """Register a callback that the browser runs: a function of dashboard.js."""
+    register_in_browser: Any = app.clientside_callback
+    register_in_browser(ClientsideFunction("perfscope", name), output, *inputs)
 
 
 def serve_files(server: flask.Flask, library: Library) -> None:
-    """The style, the script, and each run as an HTML report."""
+    """Add the routes of the style, the script, and each run's HTML report."""
 
-    def styled() -> flask.Response:
-        return flask.Response(style() + stylesheet() + asset("dashboard.css"), mimetype="text/css")
+    def stylesheets() -> flask.Response:
+        return flask.Response(
+            report_style() + timeline_style() + asset("dashboard.css"), mimetype="text/css"
+        )
 
     def script() -> flask.Response:
-        palettes = embedded({"light": colours(LIGHT), "dark": colours(DARK)})
+        palettes = embedded({"light": script_colors(LIGHT), "dark": script_colors(DARK)})
         text = f"const palettes = {palettes};\n" + "".join(map(asset, SCRIPTS))
         return flask.Response(text, mimetype="text/javascript")
 
@@ -118,15 +122,15 @@ def serve_files(server: flask.Flask, library: Library) -> None:
         return flask.Response(page(opened.trace, opened.diagnosis), mimetype="text/html")
 
     server.register_error_handler(PerfscopeError, lambda error: text_response(str(error), 404))
-    server.add_url_rule("/own/style.css", "own-style", styled)
+    server.add_url_rule("/own/style.css", "own-style", stylesheets)
     server.add_url_rule("/own/script.js", "own-script", script)
     server.add_url_rule("/run/<run_id>.html", REPORT_ROUTE, report)
 
 
-def told(error: Exception) -> None:
-    """A callback that broke says so on the page; the rest of the page stays."""
-    known = isinstance(error, PerfscopeError)
-    if not known:
+def show_error(error: Exception) -> None:
+    """Show the error of a callback on the page; the rest of the page stays."""
+    is_expected = isinstance(error, PerfscopeError)
+    if not is_expected:
         logging.getLogger("perfscope").error("a callback failed", exc_info=error)
-    words = str(error) if known else f"{type(error).__name__}: {error}"
-    set_props("failure", {"children": f"This did not work: {words}"})
+    words = str(error) if is_expected else f"{type(error).__name__}: {error}"
+    set_props("failure", {"children": f"Something went wrong: {words}"})

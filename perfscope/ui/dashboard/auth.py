@@ -1,6 +1,4 @@
-"""Access to the dashboard: its token, the cookie that a browser keeps instead, and the host names
-it is served under.
-"""
+"""Access to the dashboard: its token, the cookie that replaces it, and its host names."""
 
 import hmac
 import ipaddress
@@ -23,7 +21,7 @@ UNQUOTED = "/:@!$&'()*+,;=-._~"
 
 @dataclass(frozen=True)
 class Access:
-    """Who may use the server on `port`; without a `token` every local user may."""
+    """The access rules of the server on `port`; without a `token` every local user has access."""
 
     port: int
     address: str = "127.0.0.1"

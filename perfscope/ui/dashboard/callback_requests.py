@@ -1,7 +1,6 @@
-"""What a browser sends to a callback, checked before Dash dispatches it: a request that no page of
-ours makes is refused.
+"""The check of requests to callbacks: a request that no page of the dashboard makes is refused.
 
-Dash trusts the names in a request, and answers what does not fit with a traceback.
+Dash trusts the names in a request, and answers a request that does not fit with a traceback.
 """
 
 from collections.abc import Mapping
@@ -17,21 +16,20 @@ ENDPOINT = "/_dash-update-component"
 
 
 def check_callbacks(app: Dash) -> None:
-    """Refuse requests to callbacks that do not name a callback, its inputs, state and outputs as
-    they were registered.
-    """
+    """Refuse requests whose callback, inputs, state or outputs are not as registered."""
 
     def before() -> None:
-        if flask.request.endpoint == ENDPOINT and not fits(
+        if flask.request.endpoint == ENDPOINT and not fits_callback(
             app.callback_map, body_of(flask.request)
         ):
-            raise BadRequest("no callback is asked for like this")
+            raise BadRequest("no page makes this request")
 
     app.server.before_request(before)
     app.server.register_error_handler(BadRequest, refused)
 
 
 def refused(error: BadRequest) -> flask.Response:
+    """Return the response to a request that was refused."""
     return text_response(f"perfscope: refused: {error.description}", 400)
 
 
@@ -43,15 +41,15 @@ def body_of(request: flask.Request) -> Any:
         raise BadRequest("the request is nested too deeply") from None
 
 
-def fits(callbacks: Mapping[str, Mapping[str, Any]], body: Any) -> bool:
-    """Return whether a body asks for a callback of the server as a page of ours does."""
+def fits_callback(callbacks: Mapping[str, Mapping[str, Any]], body: Any) -> bool:
+    """Return whether a body requests a callback as a page of the dashboard does."""
     if not isinstance(body, dict) or not isinstance(body.get("output"), str):
         return False
     callback = callbacks.get(body["output"])
     if callback is None or "callback" not in callback:
         return False
     changed = body.get("changedPropIds", [])
-    known = {f"{one['id']}.{one['property']}" for one in callback["inputs"]}
+    known = {f"{value['id']}.{value['property']}" for value in callback["inputs"]}
     return (
         same_properties(body.get("inputs", []), callback["inputs"])
         and same_properties(body.get("state", []), callback["state"])
@@ -62,16 +60,17 @@ def fits(callbacks: Mapping[str, Mapping[str, Any]], body: Any) -> bool:
 
 
 def same_properties(given: Any, registered: list[dict[str, Any]]) -> bool:
-    """Return whether the inputs or the state are those that were registered; their values are for
-    the callback to check.
+    """Return whether the inputs or the state are those that were registered.
+
+    The callback checks their values.
     """
     if not isinstance(given, list) or len(given) != len(registered):
         return False
     return all(
-        isinstance(one, dict)
-        and one.get("id") == wanted["id"]
-        and one.get("property") == wanted["property"]
-        for one, wanted in zip(given, registered, strict=True)
+        isinstance(value, dict)
+        and value.get("id") == wanted["id"]
+        and value.get("property") == wanted["property"]
+        for value, wanted in zip(given, registered, strict=True)
     )
 
 
@@ -81,15 +80,15 @@ def same_outputs(given: Any, registered: Output | list[Output]) -> bool:
         return same_output(given, registered)
     if not isinstance(given, list) or len(given) != len(registered):
         return False
-    return all(same_output(one, wanted) for one, wanted in zip(given, registered, strict=True))
+    return all(same_output(value, wanted) for value, wanted in zip(given, registered, strict=True))
 
 
 def same_output(given: Any, wanted: Output) -> bool:
-    """Return whether it is that output; for one of all elements of a kind, a list of such."""
+    """Return whether it is that output, or a list of outputs where it matches several elements."""
     pattern = wanted.component_id
     if isinstance(pattern, dict) and ALL in pattern.values():
         return isinstance(given, list) and all(
-            is_one_of(each, pattern, wanted.component_property) for each in given
+            matches_pattern(each, pattern, wanted.component_property) for each in given
         )
     return isinstance(given, dict) and given == {
         "id": pattern,
@@ -97,10 +96,8 @@ def same_output(given: Any, wanted: Output) -> bool:
     }
 
 
-def is_one_of(given: Any, pattern: dict[str, Any], name: str) -> bool:
-    """Return whether an output is the property `name` of an element whose id matches the
-    pattern.
-    """
+def matches_pattern(given: Any, pattern: dict[str, Any], name: str) -> bool:
+    """Return whether an output is the property `name` of an element that matches the pattern."""
     if (
         not isinstance(given, dict)
         or given.get("property") != name

@@ -1,6 +1,4 @@
-"""A figure on a page of the dashboard: its data in a store, drawn by the browser in the colours of
-the theme.
-"""
+"""A figure on a page of the dashboard: its data in a store, drawn in the colors of the theme."""
 
 import json
 from typing import Any
@@ -15,28 +13,29 @@ CONFIG: Any = {"displaylogo": False, "displayModeBar": False, "responsive": True
 
 
 def graphs(sections: list[Section]) -> dict[str, Component]:
-    """Section id -> the component that stands where the report has its chart."""
-    return {one.id: graph(one) for one in sections}
+    """Return the component of each section, by the section's id."""
+    return {section.id: graph(section) for section in sections}
 
 
 def graph(section: Section) -> Component:
-    """A store and a graph that belong together by `name`; the script fills the graph from the
-    store.
-    """
-    label = f"{section.title}. {section.note}"
+    """Return a store and a graph with the same `name`; a script draws the graph from the store."""
     drawn = dcc.Graph(
         id={"kind": "graph", "name": section.id},
         config=CONFIG,
         style={"height": height(section.figure)},
     )
-    stored = dcc.Store(id={"kind": "figure", "name": section.id}, data=plain(section))
-    props: dict[str, Any] = {"role": "img", "aria-label": label, "data-chart": section.id}
+    stored = dcc.Store(id={"kind": "figure", "name": section.id}, data=figure_data(section))
+    props: dict[str, Any] = {
+        "role": "img",
+        "aria-label": f"{section.title}. {section.note}",
+        "data-chart": section.id,
+    }
     return html.Div([stored, drawn], className="chart", **props)
 
 
-def plain(section: Section) -> dict[str, Any]:
+def figure_data(section: Section) -> dict[str, Any]:
+    """Return the figure as plain data."""
     figure: dict[str, Any] = json.loads(section.figure.to_json())
-    figure["layout"]["uirevision"] = (
-        section.id
-    )  # what the viewer has zoomed to stays when the data change
+    # What the viewer has zoomed to stays when the data change.
+    figure["layout"]["uirevision"] = section.id
     return figure

@@ -1,7 +1,7 @@
-"""HTML that the report prints, as components of the dashboard: one markup, two ways to show it.
+"""The report's HTML as components of the dashboard: one markup, two ways to show it.
 
-What comes out are React elements: whatever a run is called by reaches the page as text, never as
-markup.
+docs/decisions/0022 says why. The result is a tree of React elements: names of the recorded program
+reach the page as text, never as markup.
 """
 
 from collections.abc import Mapping
@@ -11,30 +11,31 @@ from typing import Any
 from dash import dcc, html
 from dash.development.base_component import Component
 
-VOID = {"br", "hr", "img", "input"}
-RENAMED = {
+VOID_ELEMENTS = {"br", "hr", "img", "input"}
+REACT_NAMES = {
     "class": "className",
     "colspan": "colSpan",
     "rowspan": "rowSpan",
     "tabindex": "tabIndex",
     "for": "htmlFor",
 }
-KEPT = {"id", "title", "href", "role", "hidden", "open", "download", "type"}
+KEPT_ATTRIBUTES = {"id", "title", "href", "role", "hidden", "open", "download", "type"}
+LINK_PROPERTIES = ("className", "style", "title", "id")
 
 
 def components(markup: str, base: str, charts: Mapping[str, Component] | None = None) -> list[Any]:
-    """The components of trusted, escaped markup; a door onto the timeline leads to it under `base`,
-    the run's address.
+    """Return the components of trusted, escaped markup.
 
-    `charts`: id of an element of class `chart` -> what stands in its place.
+    Links to the timeline lead to that of the run at the address `base`. `charts` has the component
+    that replaces an element of the class `chart`, by the element's id.
     """
-    parser = Builder(base, charts or {})
+    parser = ComponentBuilder(base, charts or {})
     parser.feed(markup)
     parser.close()
     return parser.top
 
 
-class Builder(HTMLParser):
+class ComponentBuilder(HTMLParser):
     """Builds a tree of components, element by element."""
 
     def __init__(self, base: str, charts: Mapping[str, Component]) -> None:
@@ -44,68 +45,85 @@ class Builder(HTMLParser):
         self.open: list[tuple[str, dict[str, Any], list[Any]]] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attrs}
-        if tag in VOID:
-            self.put(element(tag, given, [], self.base))
+        """Open an element, or add it where it cannot have children."""
+        attributes = {name: value or "" for name, value in attrs}
+        if tag in VOID_ELEMENTS:
+            self.add(component(tag, attributes, [], self.base))
         else:
-            self.open.append((tag, given, []))
+            self.open.append((tag, attributes, []))
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in VOID or not self.open:
+        """Close the innermost element and add its component, or the chart that replaces it."""
+        if tag in VOID_ELEMENTS or not self.open:
             return
-        name, given, children = self.open.pop()
+        name, attributes, children = self.open.pop()
         assert name == tag, f"<{name}> is closed by </{tag}>"
-        chart = self.charts.get(given.get("id", "")) if given.get("class") == "chart" else None
-        self.put(chart if chart is not None else element(name, given, children, self.base))
+        chart = None
+        if attributes.get("class") == "chart":
+            chart = self.charts.get(attributes.get("id", ""))
+        if chart is None:
+            chart = component(name, attributes, children, self.base)
+        self.add(chart)
 
     def handle_data(self, data: str) -> None:
-        self.put(data)
+        """Add text."""
+        self.add(data)
 
-    def put(self, child: Any) -> None:
-        (self.open[-1][2] if self.open else self.top).append(child)
+    def add(self, child: Any) -> None:
+        """Add a child to the innermost open element."""
+        siblings = self.open[-1][2] if self.open else self.top
+        siblings.append(child)
 
 
-def element(tag: str, given: dict[str, str], children: list[Any], base: str) -> Component:
-    """One element; links inside the dashboard change the page without loading it anew."""
-    props: dict[str, Any] = {
-        RENAMED.get(name, name): value for name, value in given.items() if is_kept(name)
-    }
-    if "style" in given:
-        props["style"] = style_of(given["style"])
+def component(tag: str, attributes: dict[str, str], children: list[Any], base: str) -> Component:
+    """Return the component of an element; links inside the dashboard do not reload the page."""
     if tag == "input":
-        return search_field(given)
-    if tag == "a" and "data-from" in given:
-        place = f"{base}/timeline#timeline?from={given['data-from']}&to={given['data-to']}"
-        return link(place, props, children)
-    if tag == "a" and given.get("href", "").startswith("/"):
-        return link(given["href"], props, children)
-    made: Component = getattr(html, tag.capitalize())(children, **props)
+        return search_input(attributes)
+    properties: dict[str, Any] = {
+        REACT_NAMES.get(name, name): value
+        for name, value in attributes.items()
+        if is_kept_attribute(name)
+    }
+    if "style" in attributes:
+        properties["style"] = react_style(attributes["style"])
+    if tag == "a" and "data-from" in attributes:
+        begin, end = attributes["data-from"], attributes["data-to"]
+        return link(f"{base}/timeline#timeline?from={begin}&to={end}", properties, children)
+    if tag == "a" and attributes.get("href", "").startswith("/"):
+        return link(attributes["href"], properties, children)
+    made: Component = getattr(html, tag.capitalize())(children, **properties)
     return made
 
 
-def is_kept(name: str) -> bool:
-    return name in KEPT or name in RENAMED or name.startswith(("data-", "aria-"))
+def is_kept_attribute(name: str) -> bool:
+    """Return whether an attribute becomes a property of the component."""
+    is_known = name in KEPT_ATTRIBUTES or name in REACT_NAMES
+    return is_known or name.startswith(("data-", "aria-"))
 
 
-def link(href: str, props: dict[str, Any], children: list[Any]) -> Component:
-    known = {name: props[name] for name in ("className", "style", "title", "id") if name in props}
-    return dcc.Link(children, href=href, **known)
+def link(href: str, properties: dict[str, Any], children: list[Any]) -> Component:
+    """Return a link to another page of the dashboard."""
+    kept = {name: properties[name] for name in LINK_PROPERTIES if name in properties}
+    return dcc.Link(children, href=href, **kept)
 
 
-def search_field(given: dict[str, str]) -> Component:
-    """A field to type into; what it does is told by its class."""
+def search_input(attributes: dict[str, str]) -> Component:
+    """Return a search field; a script finds it by its class."""
     return dcc.Input(
-        type="search", placeholder=given.get("placeholder", ""), className=given.get("class", "")
+        type="search",
+        placeholder=attributes.get("placeholder", ""),
+        className=attributes.get("class", ""),
     )
 
 
-def style_of(text: str) -> dict[str, str]:
-    """`flex:1;--c:red` as React wants it; a custom property keeps its name."""
+def react_style(text: str) -> dict[str, str]:
+    """Return `flex:1;--c:red` as React needs it."""
     pairs = (part.partition(":") for part in text.split(";") if part.strip())
-    return {camel(name.strip()): value.strip() for name, _, value in pairs}
+    return {camel_case(name.strip()): value.strip() for name, _, value in pairs}
 
 
-def camel(name: str) -> str:
+def camel_case(name: str) -> str:
+    """Return the name of a CSS property in camel case; a custom property keeps its name."""
     if name.startswith("--"):
         return name
     first, *rest = name.split("-")

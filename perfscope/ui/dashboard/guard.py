@@ -1,6 +1,4 @@
-"""The checks before every request and the headers of every response, decided by the route that
-answers.
-"""
+"""The checks before every request, and the headers of every response, by route."""
 
 from collections.abc import Callable
 
@@ -28,7 +26,7 @@ STATIC_FILES = frozenset(
         COMPONENT_FILES,
     )
 )
-"""The routes of files that hold nothing of a run: the browser may keep them, plotly among them."""
+"""The routes of files that contain nothing of a run, such as plotly: browsers may cache them."""
 LOAD_NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 Hashes = Callable[[], list[str]]
 
@@ -36,15 +34,15 @@ Hashes = Callable[[], list[str]]
 def guard(server: flask.Flask, access: Access, hashes: Hashes) -> None:
     """Check every request to `server`, and set the headers of every response.
 
-    `hashes` gives the content security policy's hashes of the scripts that stand in the
-    application's page.
+    `hashes` returns the hashes of the scripts in the application's page, for its content security
+    policy.
     """
     hosts = access.hosts
     server.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY_BYTES
 
     def before() -> flask.Response | None:
         request = flask.request
-        why = refusal(request, hosts)
+        why = refusal_reason(request, hosts)
         if why is not None:
             return text_response(f"perfscope: refused: {why}", 403)
         if request.method not in ALLOWED_METHODS:
@@ -71,7 +69,7 @@ def guard(server: flask.Flask, access: Access, hashes: Hashes) -> None:
     server.add_url_rule(
         sign_in.PATH,
         sign_in.ENDPOINT,
-        lambda: sign_in.answer(access, flask.request),
+        lambda: sign_in.answer_form(access, flask.request),
         methods=["POST"],
     )
 
@@ -80,7 +78,7 @@ def asks_for_page(request: flask.Request) -> bool:
     return request.endpoint in PAGE_ROUTES and request.method in ("GET", "HEAD")
 
 
-def refusal(request: flask.Request, hosts: frozenset[str]) -> str | None:
+def refusal_reason(request: flask.Request, hosts: frozenset[str]) -> str | None:
     """Return why a request is refused whatever token it holds, None where it is not."""
     host = request.headers.get("Host", "").lower()
     if host not in hosts:
@@ -113,7 +111,7 @@ def is_navigation(request: flask.Request) -> bool:
 def with_headers(
     response: flask.Response, endpoint: str | None, hashes: Hashes, local: bool
 ) -> flask.Response:
-    """Set what a browser may do with a response. A view's own policy stays."""
+    """Set what a browser may do with a response; a policy that a view has set stays."""
     headers = response.headers
     if "Content-Security-Policy" not in headers:
         headers["Content-Security-Policy"] = policy_of(endpoint, hashes)
@@ -125,17 +123,18 @@ def with_headers(
         headers.setdefault("Cache-Control", "no-store")
     if (
         local and endpoint in APP_ROUTES
-    ):  # elsewhere text_response HTTP is no secure context, and browsers complain of it
+    ):  # elsewhere plain HTTP is not a secure context, and browsers report it
         headers["Cross-Origin-Opener-Policy"] = "same-origin"
     return response
 
 
 def policy_of(endpoint: str | None, hashes: Hashes) -> str:
-    """Return the content security policy of a route: what its page may load. What is not a page may
-    load nothing.
+    """Return the content security policy of a route: what its page may load.
+
+    A response that is not a page may load nothing.
     """
     if endpoint in APP_ROUTES:
-        scripts = " ".join(["'self'", *(f"'{one.strip(chr(39))}'" for one in hashes())])
+        scripts = " ".join(["'self'", *(f"'{digest.strip(chr(39))}'" for digest in hashes())])
         loads = (
             f"default-src 'self'; script-src {scripts}; style-src 'self' 'unsafe-inline'; img-src"
             " 'self' data: blob:"
@@ -145,16 +144,17 @@ def policy_of(endpoint: str | None, hashes: Hashes) -> str:
             " frame-ancestors 'none'"
         )
     if endpoint == REPORT_ROUTE:
-        scripts = " ".join(f"'{one}'" for one in script_hashes())
+        scripts = " ".join(f"'{digest}'" for digest in script_hashes())
         loads = (
             f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data:"
             " blob:"
         )
-        # In the sandbox the report has an origin of its own: it could not ask the dashboard for
-        # anything.
+        # In the sandbox the report has a separate origin: it cannot request anything from the
+        # dashboard.
         return f"{loads}; sandbox allow-scripts allow-downloads; {LOAD_NOTHING.partition('; ')[2]}"
     return LOAD_NOTHING
 
 
 def text_response(text: str, status: int) -> flask.Response:
-    return flask.Response(f"{text}\n", status, mimetype="text/text_response")
+    """Return a response of plain text."""
+    return flask.Response(f"{text}\n", status, mimetype="text/plain")

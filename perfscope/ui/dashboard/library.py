@@ -1,7 +1,6 @@
-"""The runs that the dashboard may show: which there are, each opened once for all viewers, a few
-kept in memory.
+"""The runs that the dashboard may show, each opened once for all viewers; a few stay in memory.
 
-An address names a run by its id; only ids of what was found under the opened folder lead to a path.
+An address names a run by its id. Only ids of runs under the opened folder lead to a path.
 """
 
 import threading
@@ -18,8 +17,8 @@ from perfscope.traces.load import load_all
 from perfscope.traces.trace import Trace
 
 KEPT_OPEN = 4
-LOOK_AGAIN_S = 1.0
-OUTSIDE = "a link in it leads out of the folder that is open here; open the folder that it leads to"
+REFRESH_S = 1.0
+OUTSIDE = "a link in it leads out of the opened folder; open the folder that the link leads to"
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Opened:
 
 
 class Library:
-    """Everything under `root`, or the one run or trace that `root` is."""
+    """All runs and traces under `root`, or the run or trace that `root` is."""
 
     def __init__(self, root: Path, ignored: tuple[str, ...] = ()) -> None:
         """`ignored`: ids of findings that have no influence on the verdicts."""
@@ -44,7 +43,7 @@ class Library:
         self.ignored = ignored
         self.lock = threading.Lock()
         self.seen: dict[str, Found] = {}
-        self.seen_s = -LOOK_AGAIN_S
+        self.seen_s = -REFRESH_S
         self.open: OrderedDict[str, Opened] = OrderedDict()
         self.opening: dict[str, threading.Lock] = {}
 
@@ -55,23 +54,24 @@ class Library:
         return runs[0] if len(runs) == 1 and runs[0].path == self.root else None
 
     def runs(self) -> list[Found]:
-        """What there is now, newest first; looked for at most once a second."""
+        """Return the runs, newest first; the folder is read at most once per second."""
         with self.lock:
-            if time.monotonic() - self.seen_s >= LOOK_AGAIN_S:
-                self.seen = {one.id: one for one in contents(self.root)}
+            if time.monotonic() - self.seen_s >= REFRESH_S:
+                self.seen = {found.id: found for found in contents(self.root)}
                 self.seen_s = time.monotonic()
             return list(self.seen.values())
 
     def get(self, run_id: str) -> Opened:
-        """The run, read and diagnosed, again when its files have changed. Raises UsageError where
-        there is none to read.
+        """Return a run, read and diagnosed; it is read again when its files have changed.
+
+        Raises UsageError where there is no such run.
         """
-        found = next((one for one in self.runs() if one.id == run_id), None)
+        found = next((run for run in self.runs() if run.id == run_id), None)
         if found is None:
             raise UsageError(f"there is no run {run_id!r} under {self.root}")
         with self.lock:
-            mine = self.opening.setdefault(run_id, threading.Lock())
-        with mine:
+            opening = self.opening.setdefault(run_id, threading.Lock())
+        with opening:
             opened = self.kept(found)
             if opened is None:
                 refuse_links(found, self.root)
@@ -80,6 +80,7 @@ class Library:
         return opened
 
     def kept(self, found: Found) -> Opened | None:
+        """Return the run as it was read last, None where its files have changed."""
         with self.lock:
             opened = self.open.get(found.id)
             if opened is None or opened.found.stamp != found.stamp:
@@ -88,6 +89,7 @@ class Library:
             return opened
 
     def keep(self, opened: Opened) -> Opened:
+        """Keep an opened run in memory in place of the one that was used longest ago."""
         with self.lock:
             self.open[opened.found.id] = opened
             self.open.move_to_end(opened.found.id)
@@ -97,8 +99,9 @@ class Library:
 
 
 def refuse_links(found: Found, root: Path) -> None:
-    """Raise UsageError where a run would be read from outside the opened folder; looked at just
-    before it is read.
+    """Raise UsageError where a run would be read from outside the opened folder.
+
+    It is called just before the run is read.
     """
     if found.leads_out or any(leads_out(path, root) for path in found.paths):
         raise UsageError(OUTSIDE)

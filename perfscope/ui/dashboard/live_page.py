@@ -1,10 +1,8 @@
-"""A run while it is recorded: charts that move, the verdict of the last half minute, and the
-buttons that steer it.
-"""
+"""A run while it is recorded: live charts, the verdict of the last 30 seconds, and buttons."""
 
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
@@ -14,141 +12,129 @@ from perfscope.analyzer.input.batch_times import batch_times
 from perfscope.analyzer.number_text import plural
 from perfscope.analyzer.run.window_count import windows_taken
 from perfscope.traces.contents import url_id
-from perfscope.ui.dashboard.cards import graphs, plain
+from perfscope.ui.dashboard.cards import figure_data, graphs
 from perfscope.ui.dashboard.components import components
 from perfscope.ui.dashboard.source import Live
-from perfscope.ui.dashboard.watch import TICK_S, WINDOW_NS, Look
-from perfscope.ui.figures.batch_times import beat, beats, depths, moved, queue
+from perfscope.ui.dashboard.watch import TICK_S, WINDOW_NS, Snapshot
+from perfscope.ui.figures.batch_times import beat, beats, queue, queue_depths, with_new_points
 from perfscope.ui.html.overview import changes_and_ranks, subject_line, verdict_and_budget
 from perfscope.ui.html.report import block
-from perfscope.ui.html.sections import Section, of_host, recent_workers
+from perfscope.ui.html.sections import Section, host_sections, recent_workers
 
 PATH = "/live"
 WINDOW = (
-    "Torch's profiler for a few steps: operators, shapes, memory. Those steps take longer and are"
-    " left out of every time. A process gets a second window only where that is known to be safe;"
-    " the source `kernels` gives the reason."
+    "Runs torch's profiler for a few steps: operators, shapes, memory. These steps are slower and"
+    " are left out of all times. A second window is taken only where that is safe; the source"
+    " `kernels` has the reason."
 )
 CHARTED_S = WINDOW_NS / 1e9
 NOTHING_SEEN: dict[str, Any] = {"tick": 0, "diagnosed": 0, "drawn": 0, "charts": []}
+UNREADABLE_TICK = -1
+"""The tick of a viewer that was shown that the run can no longer be read."""
 REDRAWN_S = 12.0
-"""How often charts that do not move with the beat are made anew: they cost as much as a diagnosis
-and change slower.
-"""
+"""How often charts other than those of batches are drawn: they cost as much as a diagnosis."""
+BATCH_CHARTS = ("beat", "queue")
+QUEUE_NOTE = "Prefetched batches each time the loop asks for one. At 0 it waits."
 
 
 @dataclass
-class Made:
-    """What one look looks like, made once for all viewers; `figures` as plain data, `drawn` counts
-    how often all were made.
+class LiveCharts:
+    """The charts of a snapshot, drawn once for all viewers.
+
+    `figures` is plain data. `drawn` counts how often all charts were drawn.
     """
 
-    look: Look
+    snapshot: Snapshot
     sections: list[Section]
     figures: dict[str, Any]
     drawn: int
 
 
 @dataclass
-class Drawing:
-    """Remembers the newest. All figures are made with a diagnosis now and then; in between the
-    beat's points move.
+class ChartCache:
+    """The newest charts.
+
+    All are drawn with a diagnosis, but not more often than every 12 seconds; between these only
+    the points of batches move.
     """
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    made: Made | None = None
+    charts: LiveCharts | None = None
     drawn_s: float = -REDRAWN_S
 
-    def of(self, look: Look) -> Made:
+    def of(self, snapshot: Snapshot) -> LiveCharts:
+        """Return the charts of a snapshot."""
         with self.lock:
-            if self.due(look):
-                self.made = whole(look, 1 if self.made is None else self.made.drawn + 1)
+            if self.is_due(snapshot):
+                number = 1 if self.charts is None else self.charts.drawn + 1
+                self.charts = all_charts(snapshot, number)
                 self.drawn_s = time.monotonic()
-            elif self.made is not None and self.made.look.tick != look.tick:
-                self.made = moved_on(self.made, look)
-            assert self.made is not None
-            return self.made
+            elif self.charts is not None and self.charts.snapshot.tick != snapshot.tick:
+                self.charts = with_newer_batches(self.charts, snapshot)
+            assert self.charts is not None
+            return self.charts
 
-    def due(self, look: Look) -> bool:
-        """Are all charts to be made anew? Each time that there is a diagnosis, but not more often
-        than they are worth.
-        """
-        if self.made is None or self.made.look.ended != look.ended:
+    def is_due(self, snapshot: Snapshot) -> bool:
+        """Return whether all charts have to be drawn again."""
+        if self.charts is None or self.charts.snapshot.ended != snapshot.ended:
             return True
-        if self.made.look.diagnosed == look.diagnosed:
+        if self.charts.snapshot.diagnosed == snapshot.diagnosed:
             return False
-        begun = "beat" not in self.made.figures and len(look.recent.fact(batch_times)) > 0
-        return begun or time.monotonic() - self.drawn_s >= REDRAWN_S
+        has_batches = len(snapshot.recent.fact(batch_times)) > 0
+        if has_batches and "beat" not in self.charts.figures:
+            return True
+        return time.monotonic() - self.drawn_s >= REDRAWN_S
 
 
-def span_of(look: Look) -> tuple[float, float]:
-    end_s = look.recent.span_ns[1] / 1e9
+def chart_span(snapshot: Snapshot) -> tuple[float, float]:
+    """Return the span of the batch charts, in seconds."""
+    end_s = snapshot.recent.span_ns[1] / 1e9
     return max(end_s - CHARTED_S, 0.0), max(end_s, 1.0)
 
 
-def whole(look: Look, number: int) -> Made:
-    """Every chart: the beat first, then those of the last diagnosis."""
-    rows, span = look.recent.fact(batch_times), span_of(look)
+def all_charts(snapshot: Snapshot, number: int) -> LiveCharts:
+    """Return every chart: the batches first, then those of the last diagnosis."""
+    rows, span = snapshot.recent.fact(batch_times), chart_span(snapshot)
     found = []
     if len(rows):
-        note = f"A point a batch, the last {CHARTED_S:g} s."
-        found.append(Section("beat", "From batch to batch", note, beat(beats(rows), span)))
-        if series := depths(rows):
-            note = "Batches that lay ready when the loop asked. At zero it waits."
-            found.append(Section("queue", "Batches ready", note, queue(series, span)))
-    found += [*recent_workers(look.trace), *of_host(look.trace)]
-    return Made(look, found, {one.id: plain(one) for one in found}, number)
+        note = f"One point per batch, the last {CHARTED_S:g} s."
+        found.append(Section("beat", "Time between batches", note, beat(beats(rows), span)))
+        if series := queue_depths(rows):
+            figure = queue(series, span)
+            found.append(Section("queue", "Prefetched batches", QUEUE_NOTE, figure))
+    found += [*recent_workers(snapshot.trace), *host_sections(snapshot.trace)]
+    figures = {section.id: figure_data(section) for section in found}
+    return LiveCharts(snapshot, found, figures, number)
 
 
-def moved_on(made: Made, look: Look) -> Made:
-    """The beat of a newer look; a rank or worker that came meanwhile shows with the next
-    diagnosis.
+def with_newer_batches(charts: LiveCharts, snapshot: Snapshot) -> LiveCharts:
+    """Return the charts with the batches of a newer snapshot.
+
+    A rank or worker that is new appears with the next diagnosis.
     """
-    rows, span = look.recent.fact(batch_times), span_of(look)
-    figures = dict(made.figures)
-    for name, series in (("beat", beats(rows)), ("queue", depths(rows))):
+    rows, span = snapshot.recent.fact(batch_times), chart_span(snapshot)
+    figures = dict(charts.figures)
+    for name, series in (("beat", beats(rows)), ("queue", queue_depths(rows))):
         if name in figures and len(figures[name]["data"]) == len(series):
-            figures[name] = moved(figures[name], series, span)
-    return Made(look, made.sections, figures, made.drawn)
+            figures[name] = with_new_points(figures[name], series, span)
+    return LiveCharts(snapshot, charts.sections, figures, charts.drawn)
 
 
 def layout(live: Live) -> list[Any]:
-    """The places; the first tick fills them."""
+    """Return the empty places of the page; the first tick fills them."""
+    profile = html.Button(
+        "Profile a few steps now", id="live-window", className="button", title=WINDOW
+    )
+    stop = html.Button("Stop recording", id="live-stop", className="button")
+    controls = [html.Span(id="live-status"), html.Span([profile, stop], id="live-controls")]
+    waiting = [
+        html.H1("Recording …"),
+        html.P("Waiting for the first complete steps.", className="muted"),
+    ]
     return [
-        html.Header(
-            [
-                html.Div(id="live-who"),
-                html.Div(
-                    [
-                        html.Span(id="live-status"),
-                        html.Span(
-                            [
-                                html.Button(
-                                    "Take a window now",
-                                    id="live-window",
-                                    className="button",
-                                    title=WINDOW,
-                                ),
-                                html.Button("Stop recording", id="live-stop", className="button"),
-                            ],
-                            id="live-controls",
-                        ),
-                    ]
-                ),
-            ],
-            className="live",
-        ),
+        html.Header([html.Div(id="live-who"), html.Div(controls)], className="live"),
         html.Div(id="live-said", role="status"),
-        html.Div(
-            html.Section(
-                [
-                    html.H1("Watching …"),
-                    html.P("The first whole steps are awaited.", className="muted"),
-                ],
-                className="card",
-            ),
-            id="live-answer",
-        ),
+        html.Div(html.Section(waiting, className="card"), id="live-answer"),
         html.Div(id="live-cards"),
         html.Div(id="live-changes"),
         dcc.Store(id="live-seen", data=NOTHING_SEEN),
@@ -157,52 +143,44 @@ def layout(live: Live) -> list[Any]:
 
 
 def register(app: Dash, live: Live) -> None:
-    """A tick for whoever looks, and the button."""
-    drawing = Drawing()
+    """Register the callback of the clock, and that of the buttons."""
+    cache = ChartCache()
 
-    def ticked(_: object, sent: object) -> tuple[Any, ...]:
-        look, seen = live.watch.now(), seen_by(sent)
-        if look is None or (look.tick == seen["tick"]):
-            if live.watch.error is not None and seen["tick"] != -1:
-                return said_only(live.watch.error)
+    def refresh(_: object, sent: object) -> tuple[Any, ...]:
+        snapshot, seen = live.watch.now(), seen_by(sent)
+        if snapshot is None or snapshot.tick == seen["tick"]:
+            if live.watch.error is not None and seen["tick"] != UNREADABLE_TICK:
+                return error_update(live.watch.error).outputs()
             raise PreventUpdate
-        return news(drawing.of(look), seen)
+        return page_update(cache.of(snapshot), seen).outputs()
 
-    def steer(stops: object, windows: object) -> Any:
+    def steer(stops: object, windows: object) -> str:
         if not stops and not windows:
             raise PreventUpdate
         if live.recording is None:
-            return "This recording belongs to another terminal: Ctrl-C there ends it."
+            return "This recording was started in another terminal; end it there with Ctrl-C."
         if ctx.triggered_id == "live-stop":
             live.recording.stop()
             return "Stopping …"
-        return (
-            "A window of torch's profiler was asked for."
-            if live.recording.window()
-            else "The recording has ended."
-        )
+        if live.recording.window():
+            return "Torch's profiler will record the next steps."
+        return "The recording has ended."
 
     names = ("live-who", "live-status", "live-answer", "live-cards", "live-changes")
-    outputs = [Output(name, "children") for name in names]
-    figures = Output({"kind": "figure", "name": ALL}, "data")
-    seen = Output("live-seen", "data")
-    clock = Input("live-clock", "n_intervals")
     app.callback(
-        *outputs,
+        *(Output(name, "children") for name in names),
         Output("live-controls", "hidden"),
-        seen,
-        figures,
-        clock,
+        Output("live-seen", "data"),
+        Output({"kind": "figure", "name": ALL}, "data"),
+        Input("live-clock", "n_intervals"),
         State("live-seen", "data"),
-    )(ticked)
+    )(refresh)
     buttons = (Input("live-stop", "n_clicks"), Input("live-window", "n_clicks"))
     app.callback(Output("live-said", "children"), *buttons)(steer)
 
 
 def seen_by(sent: object) -> dict[str, Any]:
-    """Return what a viewer has seen, as `news` told it; nothing where its browser sends something
-    else.
-    """
+    """Return what a viewer has seen; nothing where its browser sends something else."""
     given = sent if isinstance(sent, dict) else {}
     fitting = {
         name: given[name]
@@ -212,68 +190,82 @@ def seen_by(sent: object) -> dict[str, Any]:
     return {**NOTHING_SEEN, **fitting}
 
 
-def news(made: Made, seen: dict[str, Any]) -> tuple[Any, ...]:
-    """What of a look a viewer has not seen: the answer when there is a new one, cards when there
-    are others, figures always.
-    """
-    look, charts = made.look, [one.id for one in made.sections]
-    base = f"/run/{url_id(look.trace.path.name)}" if look.trace.path is not None else ""
-    fresh = look.diagnosed != seen["diagnosed"] or look.ended is not None
-    people = components(subject_line(look.trace, look.diagnosis), base) if fresh else no_update
-    answer: Any = (
-        components(verdict_and_budget(look.trace, look.diagnosis), base) if fresh else no_update
-    )
-    changes: Any = components(changes_and_ranks(look.diagnosis), base) if fresh else no_update
+@dataclass
+class PageUpdate:
+    """What changes on the page of a viewer; the fields are in the order of the outputs."""
+
+    subject: Any = no_update
+    status: Any = no_update
+    answer: Any = no_update
     cards: Any = no_update
-    if charts != seen["charts"]:
-        cards = components(
-            f'<div class="charts">{"".join(map(block, made.sections))}</div>',
-            base,
-            graphs(made.sections),
-        )
-    asked = [one["id"]["name"] for one in ctx.outputs_list[-1]]
-    moving = (
-        asked
-        if made.drawn != seen["drawn"]
-        else [name for name in asked if name in ("beat", "queue")]
+    changes: Any = no_update
+    controls_hidden: bool = False
+    seen: dict[str, Any] = field(default_factory=dict)
+    figures: list[Any] = field(default_factory=list)
+
+    def outputs(self) -> tuple[Any, ...]:
+        """Return the values of the callback's outputs."""
+        return tuple(getattr(self, each.name) for each in fields(self))
+
+
+def page_update(charts: LiveCharts, seen: dict[str, Any]) -> PageUpdate:
+    """Return what a viewer has not seen of a snapshot."""
+    snapshot, chart_ids = charts.snapshot, [section.id for section in charts.sections]
+    path, trace, diagnosis = snapshot.trace.path, snapshot.trace, snapshot.diagnosis
+    base = f"/run/{url_id(path.name)}" if path is not None else ""
+    update = PageUpdate(
+        status=status(snapshot, base),
+        controls_hidden=snapshot.ended is not None,
+        seen={
+            "tick": snapshot.tick,
+            "diagnosed": snapshot.diagnosed,
+            "drawn": charts.drawn,
+            "charts": chart_ids,
+        },
+        figures=figure_updates(charts, seen),
     )
-    figures = [
-        made.figures[name] if name in moving and name in made.figures else no_update
-        for name in asked
-    ]
-    now_seen = {
-        "tick": look.tick,
-        "diagnosed": look.diagnosed,
-        "drawn": made.drawn,
-        "charts": charts,
-    }
-    return (
-        people,
-        status(look, base),
-        answer,
-        cards,
-        changes,
-        look.ended is not None,
-        now_seen,
-        figures,
-    )
+    if snapshot.diagnosed != seen["diagnosed"] or snapshot.ended is not None:
+        update.subject = components(subject_line(trace, diagnosis), base)
+        update.answer = components(verdict_and_budget(trace, diagnosis), base)
+        update.changes = components(changes_and_ranks(diagnosis), base)
+    if chart_ids != seen["charts"]:
+        cards = f'<div class="charts">{"".join(map(block, charts.sections))}</div>'
+        update.cards = components(cards, base, graphs(charts.sections))
+    return update
 
 
-def said_only(error: str) -> tuple[Any, ...]:
-    """The run can no longer be read: say so, once."""
-    asked = ctx.outputs_list[-1]
-    seen = {**NOTHING_SEEN, "tick": -1}
-    return no_update, error, no_update, no_update, no_update, True, seen, [no_update] * len(asked)
-
-
-def status(look: Look, base: str) -> list[Any]:
-    """How long it has been recorded, or that it is over and where the whole is."""
-    minutes, seconds = divmod(int(look.elapsed_s), 60)
-    if look.ended is None:
-        taken = look.trace.fact(windows_taken)
-        shown = f", {plural(taken, 'window')}" if taken else ""
-        return [html.I(className="recording"), f"recording {minutes}:{seconds:02d}{shown}"]
+def figure_updates(charts: LiveCharts, seen: dict[str, Any]) -> list[Any]:
+    """Return new data for each figure of the page: all after a redraw, else those of batches."""
+    names = requested_figures()
+    if charts.drawn == seen["drawn"]:
+        changed = [name for name in names if name in BATCH_CHARTS]
+    else:
+        changed = names
     return [
-        f"ended after {minutes}:{seconds:02d}: {look.ended}. ",
-        dcc.Link("The whole run", href=f"{base}/overview"),
+        charts.figures[name] if name in changed and name in charts.figures else no_update
+        for name in names
     ]
+
+
+def requested_figures() -> list[str]:
+    """Return the figures that the page of the viewer has."""
+    return [output["id"]["name"] for output in ctx.outputs_list[-1]]
+
+
+def error_update(error: str) -> PageUpdate:
+    """Return an update that says, once, why the run can no longer be read."""
+    seen = {**NOTHING_SEEN, "tick": UNREADABLE_TICK}
+    unchanged: list[Any] = [no_update] * len(requested_figures())
+    return PageUpdate(status=error, controls_hidden=True, seen=seen, figures=unchanged)
+
+
+def status(snapshot: Snapshot, base: str) -> list[Any]:
+    """Return how long the run has been recorded, or that it ended, with a link to it."""
+    minutes, seconds = divmod(int(snapshot.elapsed_s), 60)
+    clock = f"{minutes}:{seconds:02d}"
+    if snapshot.ended is None:
+        windows = snapshot.trace.fact(windows_taken)
+        profiled = f", {plural(windows, 'window')}" if windows else ""
+        return [html.I(className="recording"), f"recording {clock}{profiled}"]
+    link = dcc.Link("Open the whole run", href=f"{base}/overview")
+    return [f"Ended after {clock}: {snapshot.ended}. ", link]

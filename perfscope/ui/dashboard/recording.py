@@ -1,6 +1,4 @@
-"""A recording that runs beside the dashboard in a process of its own: looking never slows it, and
-it outlives no dashboard.
-"""
+"""A recording in a separate process: viewers do not slow it, and it ends with the dashboard."""
 
 import subprocess
 import sys
@@ -14,7 +12,7 @@ APPEARS_S = 20.0
 ENDS_S = 30.0
 
 
-class Recording:
+class SteeredRecording:
     """`perfscope attach PID --steered`, and the pipe that steers it."""
 
     def __init__(self, pid: int, out: Path, options: list[str]) -> None:
@@ -29,19 +27,20 @@ class Recording:
             f"--out={out}",
             *options,
         ]
-        # A session of its own: Ctrl-C in the terminal is for the dashboard, which says `stop`.
+        # A separate session: Ctrl-C in the terminal reaches only the dashboard, which sends `stop`.
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
     def appeared(self) -> None:
-        """Wait until there is a run folder. Raises PerfscopeError when the recording ends before
-        (its message is on stderr).
+        """Wait until the run folder exists.
+
+        Raises PerfscopeError when the recording ends before; its message is on stderr.
         """
         deadline = time.monotonic() + APPEARS_S
         while not is_run(self.out):
             code = self.process.poll()
             if code is not None:
                 raise PerfscopeError(
-                    f"the recording of process {self.pid} did not start, see above"
+                    f"the recording of process {self.pid} did not start; its message is above"
                 )
             if time.monotonic() > deadline:
                 self.stop()
@@ -51,7 +50,7 @@ class Recording:
             time.sleep(0.05)
 
     def window(self) -> bool:
-        """Ask it for a window of torch's profiler now; False when it has ended. Returns at once."""
+        """Request a window of torch's profiler; return False where the recording has ended."""
         pipe = self.process.stdin
         if pipe is None or pipe.closed:
             return False
@@ -64,20 +63,21 @@ class Recording:
 
     @property
     def running(self) -> bool:
+        """Whether the recording runs."""
         return self.process.poll() is None
 
     def stop(self) -> None:
-        """Ask it to end in good order; returns at once."""
+        """Request the end of the recording, without waiting for it."""
         pipe = self.process.stdin
         if pipe is not None and not pipe.closed:
             try:
                 pipe.write(b"stop\n")
                 pipe.close()
-            except OSError:  # it has ended by itself
+            except OSError:  # it has already ended
                 return
 
     def close(self) -> None:
-        """Stop it and wait until its run is whole."""
+        """Stop the recording and wait until its run is complete."""
         self.stop()
         try:
             self.process.wait(ENDS_S)

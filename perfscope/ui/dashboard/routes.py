@@ -1,4 +1,4 @@
-"""From an address to a page: `/` is the list of runs, `/run/ID/PAGE` a page of one."""
+"""From an address to a page: `/` is the list of runs, `/run/ID/PAGE` a page of a run."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,66 +7,69 @@ from perfscope.errors import PerfscopeError
 from perfscope.ui.dashboard import live_page, run_list
 from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.dashboard.shell import headline, links, notice
-from perfscope.ui.dashboard.source import Source
+from perfscope.ui.dashboard.source import DashboardSource
 from perfscope.ui.dashboard.view import View
+from perfscope.ui.phrases import capitalized
 
-BY_PATH = {page.PATH: page for page in PAGES}
+PAGE_BY_PATH = {page.path: page for page in PAGES}
+NO_SUCH_PAGE = "Page not found"
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What the frame shows."""
+    """What the frame shows: the navigation, the page, and the title of the window."""
 
     links: list[Any]
     page: list[Any]
     title: str
 
 
-def shown(source: Source, path: str, search: str | None) -> Shown:
-    """The page at an address; one that says why where there is none. Never raises for what an
-    address holds.
+def shown(source: DashboardSource, path: str, search: str | None) -> Shown:
+    """Return the page at an address, or a page that says why there is none.
+
+    Never raises because of what an address holds.
     """
-    library, live = source.library, source.live is not None
-    only = library.single
+    library, is_live = source.library, source.live is not None
+    only_run = library.single
     parts = [part for part in path.split("/") if part]
-    if not parts and only is not None:
-        parts = ["run", only.id]
+    if not parts and only_run is not None:
+        parts = ["run", only_run.id]
     if not parts:
-        return Shown(
-            links(None, "", False, live), run_list.layout(library, source.verdicts), "runs"
-        )
+        runs = run_list.layout(library, source.verdicts)
+        return Shown(links(None, "", single=False, live=is_live), runs, "runs")
     if parts == ["live"] and source.live is not None:
-        return Shown(
-            links(None, "live", only is not None, live), live_page.layout(source.live), "live"
-        )
+        navigation = links(None, "live", single=only_run is not None, live=True)
+        return Shown(navigation, live_page.layout(source.live), "live")
     if parts[0] != "run" or len(parts) not in (2, 3):
-        return nowhere(source, "There is no such page", f"Nothing is at {path}.")
+        return missing_page(source, NO_SUCH_PAGE, f"Nothing is at {path}.")
     try:
         view = View.of(library.get(parts[1]), search)
     except PerfscopeError as error:
-        return nowhere(source, "This run cannot be opened", str(error))
-    return of_run(view, parts[2] if len(parts) == 3 else PAGES[0].PATH, only is not None, live)
+        return missing_page(source, "This run cannot be opened", str(error))
+    name = parts[2] if len(parts) == 3 else PAGES[0].path
+    return page_of_run(view, name, single=only_run is not None, live=is_live)
 
 
-def of_run(view: View, name: str, single: bool, live: bool) -> Shown:
-    page = BY_PATH.get(name)
-    overview = ("Overview", f"{view.base}/{PAGES[0].PATH}")
+def page_of_run(view: View, name: str, *, single: bool, live: bool) -> Shown:
+    """Return a page of a run, or why the run does not have it."""
+    page = PAGE_BY_PATH.get(name)
+    overview = ("Overview", f"{view.base}/{PAGES[0].path}")
     if page is None:
-        pages = ", ".join(one.TITLE for one in PAGES)
-        body: list[Any] = [notice("There is no such page", f"A run has these: {pages}.", overview)]
-    elif (why := page.not_applicable(view.trace)) is not None:
-        body = [
-            notice(f"No {page.TITLE.lower()} of this run", f"{why[:1].upper()}{why[1:]}.", overview)
-        ]
+        titles = ", ".join(each.title for each in PAGES)
+        body: list[Any] = [notice(NO_SUCH_PAGE, f"A run has these pages: {titles}.", overview)]
+    elif (reason := page.not_applicable(view.trace)) is not None:
+        title = f"{page.title}: no data in this run"
+        body = [notice(title, f"{capitalized(reason)}.", overview)]
     else:
         body = page.layout(view)
-    title = f"{page.TITLE if page is not None else 'perfscope'}: {view.opened.found.name}"
-    return Shown(links(view, name, single, live), [headline(view), *body], title)
+    title = f"{page.title if page is not None else 'perfscope'}: {view.opened.found.name}"
+    navigation = links(view, name, single=single, live=live)
+    return Shown(navigation, [headline(view), *body], title)
 
 
-def nowhere(source: Source, title: str, words: str) -> Shown:
+def missing_page(source: DashboardSource, title: str, words: str) -> Shown:
+    """Return a page that says what is not there, with a link to what is."""
     single = source.library.single is not None
     link = ("Overview" if single else "All runs", "/")
-    return Shown(
-        links(None, "-", single, source.live is not None), [notice(title, words, link)], title
-    )
+    navigation = links(None, "-", single=single, live=source.live is not None)
+    return Shown(navigation, [notice(title, words, link)], title)

@@ -15,17 +15,15 @@ from perfscope.ui.dashboard.app import create_app
 from perfscope.ui.dashboard.auth import Access
 from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.reverse_proxy import ReverseProxyPath, normalized_base_path
-from perfscope.ui.dashboard.source import Live, Source
+from perfscope.ui.dashboard.source import DashboardSource, Live
 from perfscope.ui.dashboard.verdicts import Verdicts
 
 PORT, LAST_PORT = 8050, 65535
-
-
 IDLE_S = 60
 
 
 class Handler(WSGIRequestHandler):
-    """One request. It is not logged: a request line may hold the token."""
+    """The handler of one request. It is not logged: a request line can contain the token."""
 
     protocol_version = "HTTP/1.1"
     timeout = IDLE_S  # of a connection that sends nothing, which holds a thread
@@ -34,10 +32,10 @@ class Handler(WSGIRequestHandler):
         """Print nothing."""
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Print nothing; the address may be missing."""
+        """Print nothing; the address may be invalid."""
 
     def parse_request(self) -> bool:
-        """Refuse what is not an address; werkzeug would end with a traceback."""
+        """Refuse invalid addresses, which would make werkzeug print a traceback."""
         if not super().parse_request():
             return False
         try:
@@ -48,11 +46,12 @@ class Handler(WSGIRequestHandler):
         return True
 
     def version_string(self) -> str:
+        """Return the name of the server without the version of werkzeug."""
         return "perfscope"
 
 
 class Dashboard:
-    """A running server; `close` ends it."""
+    """A running server; `close` stops it."""
 
     def __init__(
         self,
@@ -77,7 +76,7 @@ class Dashboard:
         self.socket = listening(address, port)
         self.access = replace(access, port=self.socket.port)
         self.live = live
-        self.app = create_app(Source(self.library, self.verdicts, self.access, live))
+        self.app = create_app(DashboardSource(self.library, self.verdicts, self.access, live))
         application = self.app.server
         host = f"127.0.0.1:{self.access.port}"
         self.socket.app = ReverseProxyPath(application, path, host) if path else application
@@ -92,40 +91,44 @@ class Dashboard:
         return self.access.url("/live" if self.live is not None else "/")
 
     def close(self) -> None:
+        """Stop the server."""
         self.verdicts.close()
         self.socket.shutdown()
         self.socket.server_close()
 
 
 def listening(address: str, port: int | None) -> BaseWSGIServer:
-    """A socket on the port; without one on the usual, or where that is taken on any. Raises
-    UsageError.
+    """Return a server on the port; without one on 8050, or on any free port where that is taken.
+
+    Raises UsageError.
     """
     if port is not None and not 0 <= port <= LAST_PORT:
         raise UsageError(f"cannot listen on port {port}: ports end at {LAST_PORT}")
     wanted = [PORT, 0] if port is None else [port]
-    for one in wanted:
+    for number in wanted:
         try:
-            socket.create_server(
-                (address, one), family=family(address)
-            ).close()  # werkzeug would print and exit
-            return make_server(address, one, nothing, threaded=True, request_handler=Handler)
+            # Where the port is taken, werkzeug would print a message and exit.
+            socket.create_server((address, number), family=family(address)).close()
+            return make_server(
+                address, number, answer_nothing, threaded=True, request_handler=Handler
+            )
         except OSError as error:
-            if one == wanted[-1]:
+            if number == wanted[-1]:
                 busy = error.errno == errno.EADDRINUSE
                 why = (
-                    f"port {one} is taken; name another with --port"
+                    f"port {number} is taken; name another with --port"
                     if busy
                     else f"{error}; see --port and --host"
                 )
                 raise UsageError(f"cannot listen on {address}: {why}") from None
-    raise AssertionError("one of them was tried last")
+    raise AssertionError("the last port either worked or raised")
 
 
 def family(address: str) -> socket.AddressFamily:
+    """Return the address family: IPv6 where the address has colons."""
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
-def nothing(environ: object, start_response: object) -> list[bytes]:
-    """Answer nothing, until the application exists; it needs to know the port first."""
+def answer_nothing(environ: object, start_response: object) -> list[bytes]:
+    """Answer nothing until the application exists, which needs to know its port."""
     return []

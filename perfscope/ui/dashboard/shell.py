@@ -1,6 +1,4 @@
-"""The frame around every page: the navigation, the line that says who was looked at, what stands
-where a page cannot.
-"""
+"""The frame around every page: the navigation, the headline, and notices in place of a page."""
 
 from typing import Any
 
@@ -12,73 +10,70 @@ from perfscope.ui.dashboard.view import View
 from perfscope.ui.html.overview import subject_line
 
 KEYS = (
-    ("1 to 9", "go to a page"),
+    ("1 to 9", "open a page"),
     ("g", "all runs"),
     ("/", "search"),
-    ("w s", "zoom in and out in time"),
-    ("a d", "earlier and later"),
+    ("w s", "zoom the timeline in and out"),
+    ("a d", "move the timeline left and right"),
     ("t", "light or dark"),
-    ("?", "these keys"),
+    ("?", "this list of keys"),
 )
 
 
 def frame() -> Component:
-    """What stands still while pages change."""
-    keys = [html.Tr([html.Th(html.Kbd(key)), html.Td(what)]) for key, what in KEYS]
-    return html.Div(
-        [
-            dcc.Location(id="url"),
-            dcc.Store(id="theme"),
-            dcc.Store(id="title"),
-            html.Nav([brand(), html.Div(id="links"), foot()], id="nav"),
-            html.Div([html.Div(id="failure", role="alert"), html.Main(id="page")], id="room"),
-            html.Dialog(
-                [html.H2("Keys"), html.Table(keys), html.P("Esc closes this.", className="muted")],
-                id="keys",
-            ),
-        ],
-        id="frame",
+    """Return what stays while pages change."""
+    keys = [html.Tr([html.Th(html.Kbd(key)), html.Td(action)]) for key, action in KEYS]
+    navigation = html.Nav([brand(), html.Div(id="links"), foot()], id="nav")
+    content = html.Div([html.Div(id="failure", role="alert"), html.Main(id="page")], id="room")
+    dialog = html.Dialog(
+        [html.H2("Keys"), html.Table(keys), html.P("Esc closes this list.", className="muted")],
+        id="keys",
     )
+    stores = [dcc.Location(id="url"), dcc.Store(id="theme"), dcc.Store(id="title")]
+    return html.Div([*stores, navigation, content, dialog], id="frame")
 
 
 def brand() -> Component:
+    """Return the link to the list of runs."""
     return dcc.Link("perfscope", href="/", id="brand", title="all runs")
 
 
 def foot() -> Component:
-    return html.Div(
-        [
-            html.Button("? keys", id="show-keys", type="button"),
-            html.Button("◐ light / dark", id="switch-theme", type="button"),
-        ],
-        className="foot",
-    )
+    """Return the buttons at the bottom of the navigation."""
+    buttons = [
+        html.Button("? keys", id="show-keys", type="button"),
+        html.Button("◐ light / dark", id="switch-theme", type="button"),
+    ]
+    return html.Div(buttons, className="foot")
 
 
-def links(view: View | None, here: str, single: bool, live: bool) -> list[Any]:
-    """The pages that this run has facts for, the one that is shown marked."""
-    shown: list[Any] = (
-        [entry([html.I(className="recording"), "Live"], "/live", here == "live")] if live else []
-    )
-    shown += [] if single else [entry("All runs", "/", here == "")]
-    if view is None:
-        return shown
+def links(view: View | None, current: str, *, single: bool, live: bool) -> list[Any]:
+    """Return links to the pages that this run has data for; the current one is marked."""
+    entries: list[Any] = []
+    if live:
+        recording = [html.I(className="recording"), "Live"]
+        entries.append(entry(recording, "/live", is_current=current == "live"))
     if not single:
-        shown.append(
-            html.Div(view.opened.found.name, className="run-name", title=view.opened.found.name)
-        )
+        entries.append(entry("All runs", "/", is_current=current == ""))
+    if view is None:
+        return entries
+    if not single:
+        name = view.opened.found.name
+        entries.append(html.Div(name, className="run-name", title=name))
     for page in PAGES:
         if page.not_applicable(view.trace) is None:
-            shown.append(entry(page.TITLE, f"{view.base}/{page.PATH}", here == page.PATH))
-    return shown
+            address = f"{view.base}/{page.path}"
+            entries.append(entry(page.title, address, is_current=current == page.path))
+    return entries
 
 
-def entry(words: Any, href: str, here: bool) -> Component:
-    return dcc.Link(words, href=href, className="entry here" if here else "entry")
+def entry(words: Any, href: str, *, is_current: bool) -> Component:
+    """Return a link of the navigation."""
+    return dcc.Link(words, href=href, className="entry here" if is_current else "entry")
 
 
 def headline(view: View) -> Component:
-    """Who was looked at, and the door to the file that can be sent to a colleague."""
+    """Return the recorded program, and a link to the run as a file to send to a colleague."""
     save = html.A(
         "save as HTML",
         href=f"{view.base}.html",
@@ -89,10 +84,11 @@ def headline(view: View) -> Component:
 
 
 def notice(title: str, words: str, link: tuple[str, str] | None = None) -> Component:
-    """A page that is not there: what and why, and where to go instead."""
-    more = (
-        []
-        if link is None
-        else [html.P(dcc.Link(link[0], href=link[1], className="button"), className="links")]
-    )
-    return html.Section([html.H1(title), html.P(words), *more], className="card notice")
+    """Return a card in place of a page: what is missing and why, and where to continue."""
+    contents: list[Any] = [html.H1(title), html.P(words)]
+    if link is not None:
+        label, address = link
+        contents.append(
+            html.P(dcc.Link(label, href=address, className="button"), className="links")
+        )
+    return html.Section(contents, className="card notice")

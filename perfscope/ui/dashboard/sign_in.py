@@ -1,5 +1,6 @@
-"""What a browser without the cookie gets: a form for the token. It needs no other file and holds
-nothing of any run.
+"""The form for the token that a browser without the cookie gets.
+
+It needs no other file and contains nothing of any run.
 """
 
 import base64
@@ -14,28 +15,31 @@ from perfscope.ui.html.report import asset, variables
 from perfscope.ui.theme import DARK, LIGHT
 
 PATH, ENDPOINT = "/own/token", "own-token"
-WRONG = "That is not the token of this dashboard."
+WRONG = "This is not the token of this dashboard."
 HEAD = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
-<title>perfscope</title>"""  # noqa: E501
-FORM = """<style>{style}</style></head><body><main><h1>This dashboard needs its token</h1>
-<p>The command that started it printed an address with <code>?token=…</code>. Open that address, or paste the token here.</p>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width,initial-scale=1">
+<title>perfscope</title>"""
+FORM = """<style>{style}</style></head><body><main><h1>Enter the access token</h1>
+<p>The command that started this dashboard printed an address with <code>?token=…</code>.
+Open that address, or paste the token here.</p>
 <form method="post" action="{action}"><input type="hidden" name="next" value="{next}">
-<input type="password" name="token" aria-label="Token" placeholder="Token" autocomplete="off" autofocus required>
+<input type="password" name="token" aria-label="Token" placeholder="Token"
+ autocomplete="off" autofocus required>
 <button>Open</button></form><p role="alert">{message}</p></main></body></html>
-"""  # noqa: E501
+"""
 FORWARD = """<meta http-equiv="refresh" content="0;url={place}"></head>
 <body><p><a href="{place}">Open the dashboard</a></p></body></html>
 """
 
 
 def form(place: str, message: str = "") -> flask.Response:
-    """Return the page that asks for the token and leads to `place` afterwards."""
+    """Return the form for the token; it redirects to `place` afterwards."""
     text = HEAD + FORM.format(
-        style=style(), action=PATH, next=escape(place), message=escape(message)
+        style=form_style(), action=PATH, next=escape(place), message=escape(message)
     )
     response = flask.Response(text, 401, mimetype="text/html")
-    digest = base64.b64encode(hashlib.sha256(style().encode()).digest()).decode()
+    digest = base64.b64encode(hashlib.sha256(form_style().encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; form-action 'self'"
     response.headers["Content-Security-Policy"] = (
         f"{policy}; base-uri 'none'; frame-ancestors 'none'"
@@ -47,14 +51,14 @@ def form(place: str, message: str = "") -> flask.Response:
 
 
 @cache
-def style() -> str:
-    """Return the style of the form, light and dark as the system is."""
+def form_style() -> str:
+    """Return the style of the form, in the color scheme of the system."""
     dark = "@media (prefers-color-scheme:dark){" + variables("html", DARK) + "}"
     return variables("html", LIGHT) + dark + asset("sign_in.css")
 
 
-def answer(access: Access, request: flask.Request) -> flask.Response:
-    """Answer the form: set the cookie and lead on, or ask again."""
+def answer_form(access: Access, request: flask.Request) -> flask.Response:
+    """Answer the form: set the cookie and redirect, or show the form again."""
     place = without_token(request.form.get("next", "/"))
     if not access.accepts(request.form.get("token", "")):
         return form(place, WRONG)
@@ -62,22 +66,21 @@ def answer(access: Access, request: flask.Request) -> flask.Response:
 
 
 def by_address(access: Access, request: flask.Request, given: str) -> flask.Response:
-    """Answer an address that holds a token: set the cookie and lead to the same address without the
-    token.
-    """
+    """Answer an address with a token: set the cookie and redirect to the address without it."""
     place = local_place(request.path, request.args.items(multi=True))
     if not access.accepts(given):
         return form(place, WRONG)
     crossing = request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
-    return access.remember(forward(place) if crossing else redirect(place))
+    return access.remember(page_that_redirects(place) if crossing else redirect(place))
 
 
 def redirect(place: str) -> flask.Response:
+    """Return a redirect to an address of the dashboard."""
     return flask.Response("", 302, {"Location": place}, mimetype="text/plain")
 
 
-def forward(place: str) -> flask.Response:
-    """Return a page that leads on by itself.
+def page_that_redirects(place: str) -> flask.Response:
+    """Return a page that opens another page.
 
     After a link on another site a browser would follow a redirect without the new cookie, which is
     `SameSite=Strict`.

@@ -1,29 +1,25 @@
-"""What a dashboard stands on: the runs, their verdicts, who may ask, and the recording that is
-under way, if one is.
-"""
+"""What a dashboard serves: the runs, their verdicts, its access rules, and a live recording."""
 
 from dataclasses import dataclass
 
 from perfscope.ui.dashboard.auth import Access
 from perfscope.ui.dashboard.library import Library
-from perfscope.ui.dashboard.recording import Recording
+from perfscope.ui.dashboard.recording import SteeredRecording
 from perfscope.ui.dashboard.verdicts import Verdicts
-from perfscope.ui.dashboard.watch import Watch
+from perfscope.ui.dashboard.watch import RunWatch
 
 
 @dataclass(frozen=True)
 class Live:
-    """A recording under way; without `recording` it is another process's, and can be watched but
-    not steered.
-    """
+    """A live recording; without `recording` another process controls it, and it is only shown."""
 
-    watch: Watch
-    recording: Recording | None = None
+    watch: RunWatch
+    recording: SteeredRecording | None = None
 
 
 @dataclass(frozen=True)
-class Source:
-    """Everything `create_app` needs."""
+class DashboardSource:
+    """Everything that `create_app` needs."""
 
     library: Library
     verdicts: Verdicts

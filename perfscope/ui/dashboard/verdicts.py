@@ -60,7 +60,7 @@ class Verdicts:
             self.busy = True
             if self.pool is None:
                 self.pool = ProcessPoolExecutor(1, get_context("spawn"), ignore_interrupts)
-            answer = self.pool.submit(judge, run.paths, run.stamp, self.ignored)
+            answer = self.pool.submit(judge_run, run.paths, run.stamp, self.ignored)
         answer.add_done_callback(lambda done: self.take(run, done))
 
     def take(self, run: Found, answer: "Future[Judged]") -> None:
@@ -86,7 +86,7 @@ class Verdicts:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def judge(paths: tuple[Path, ...], stamp: str, ignored: tuple[str, ...]) -> Judged:
+def judge_run(paths: tuple[Path, ...], stamp: str, ignored: tuple[str, ...]) -> Judged:
     """Read and diagnose a run; this runs in the separate process."""
     try:
         trace = load_all(paths)

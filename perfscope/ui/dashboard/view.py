@@ -1,6 +1,4 @@
-"""What a page gets to lay itself out: one run, read and diagnosed, and what the address asks
-for.
-"""
+"""What a page is laid out from: a run, its diagnosis, and the query of the address."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +13,14 @@ from perfscope.ui.html.report import block
 from perfscope.ui.html.sections import Section
 from perfscope.ui.html.tables import Table, table_card
 
+NOTHING = (
+    '<section class="card"><p class="muted">This recording has no data for this page.</p></section>'
+)
+
 
 @dataclass(frozen=True)
 class View:
-    """`base` is the address of the run, `query` what stands behind the question mark."""
+    """`base` is the address of the run, `query` the parameters after the question mark."""
 
     base: str
     opened: Opened
@@ -26,40 +28,40 @@ class View:
 
     @classmethod
     def of(cls, opened: Opened, search: str | None) -> "View":
-        asked = {name: values[-1] for name, values in parse_qs((search or "").lstrip("?")).items()}
-        return cls(f"/run/{opened.found.id}", opened, asked)
+        """Return the view of a run at an address with the query `search`."""
+        parameters = parse_qs((search or "").lstrip("?"))
+        query = {name: values[-1] for name, values in parameters.items()}
+        return cls(f"/run/{opened.found.id}", opened, query)
 
     @property
     def trace(self) -> Trace:
+        """The run."""
         return self.opened.trace
 
     @property
     def diagnosis(self) -> Diagnosis:
+        """The diagnosis of the run."""
         return self.opened.diagnosis
 
     @property
     def rank(self) -> int:
-        """The rank that the verdict speaks of."""
+        """The rank of the verdict."""
         return self.diagnosis.budget_rank if self.diagnosis.budget_rank is not None else 0
 
     def shown(self, markup: str, sections: list[Section] | None = None) -> list[Any]:
-        """Markup of the report as components, the charts of `sections` where it has places for
-        them.
-        """
+        """Return markup of the report as components, with the charts of `sections` in it."""
         return components(markup, self.base, graphs(sections or []))
 
     def evidence(self, parts: list[Section | Table]) -> list[Any]:
-        """Charts and tables in their order, a card each; says so where nothing is to be told."""
-        markup = "".join(table_card(one) if isinstance(one, Table) else block(one) for one in parts)
-        if not markup:
-            markup = (
-                '<section class="card"><p class="muted">The recording holds nothing to tell'
-                " here.</p></section>"
-            )
-        return self.shown(markup, [one for one in parts if isinstance(one, Section)])
+        """Return charts and tables in their order, a card each."""
+        markup = "".join(
+            table_card(part) if isinstance(part, Table) else block(part) for part in parts
+        )
+        sections = [part for part in parts if isinstance(part, Section)]
+        return self.shown(markup or NOTHING, sections)
 
     def cards(self, sections: list[Section]) -> list[Any]:
-        """A card a section, as in the report."""
+        """Return a card per chart, as in the report."""
         if not sections:
             return []
         return self.shown(f'<div class="charts">{"".join(map(block, sections))}</div>', sections)

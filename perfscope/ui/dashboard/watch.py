@@ -1,9 +1,7 @@
-"""What all viewers of a growing run see: one thread reads on, makes the charts twice a second and
-the diagnosis now and then.
+"""The state of a growing run that all viewers share: one thread reads on and diagnoses.
 
-However many look, the work is done once a tick; a viewer gets the remembered result. The diagnosis
-of a window costs more than its charts, so its pace follows its price: it never takes more than a
-small share of a core.
+However many viewers there are, the work is done once per tick. A diagnosis costs more than the
+charts, so its interval follows its cost: it never takes more than a small share of a core.
 """
 
 import threading
@@ -23,15 +21,14 @@ WINDOW_NS = 30_000_000_000
 TICK_S = 0.5
 DIAGNOSIS_SHARE = 0.02
 SOONEST_S, LATEST_S = 2.0, 20.0
-BEATING = ("processes", "loader")
-BEAT_TABLES = ("loader", "ranges")
+BATCH_TABLES = ("loader", "ranges")
+VIEWER_TICKS = 5
+"""Viewers that did not ask for this many ticks are gone."""
 
 
 @dataclass(frozen=True)
-class Look:
-    """The run as of one tick; `diagnosed` counts the diagnoses, so that a viewer knows whether
-    there is a new one.
-    """
+class Snapshot:
+    """The run as of one tick; `diagnosed` counts the diagnoses, so a viewer knows a new one."""
 
     tick: int
     recent: Trace
@@ -42,8 +39,8 @@ class Look:
     ended: str | None
 
 
-class Watch:
-    """Life: `start`, then `look` as often as wanted, `close`."""
+class RunWatch:
+    """Reads a growing run in a thread: `start`, then `now` as often as wanted, then `close`."""
 
     def __init__(
         self,
@@ -51,91 +48,96 @@ class Watch:
         alive: Callable[[], bool] = lambda: True,
         ignored: tuple[str, ...] = (),
     ) -> None:
-        """`alive`: does whoever writes the run still live? One that was killed cannot say that it
-        ends.
-        """
+        """`alive` returns whether the process that writes the run still exists."""
         self.path, self.alive = path, alive
         self.ignored = ignored
         self.run = GrowingRun(path, WINDOW_NS)
-        self.look: Look | None = None
+        self.snapshot: Snapshot | None = None
         self.error: str | None = None
         self.stopped = threading.Event()
         self.wanted_s = 0.0
-        self.thread = threading.Thread(target=self.keep_looking, name="watch", daemon=True)
+        self.thread = threading.Thread(target=self.keep_reading, name="watch", daemon=True)
 
-    def start(self) -> "Watch":
+    def start(self) -> "RunWatch":
+        """Start the thread."""
         self.thread.start()
         return self
 
     def close(self) -> None:
+        """Stop the thread."""
         self.stopped.set()
         self.thread.join()
 
-    def now(self) -> Look | None:
-        """The newest look; whoever asks is a viewer, and without viewers nothing is worked out."""
+    def now(self) -> Snapshot | None:
+        """Return the newest snapshot; without calls nothing is read."""
         self.wanted_s = time.monotonic()
-        return self.look
+        return self.snapshot
 
-    def keep_looking(self) -> None:
-        next_s = 0.0
+    def keep_reading(self) -> None:
+        """Make a snapshot per tick while there are viewers, until the run has ended."""
+        next_diagnosis_s = 0.0
         while not self.stopped.is_set():
-            watched = time.monotonic() - self.wanted_s < 5 * TICK_S
-            if watched or self.look is None:
+            has_viewers = time.monotonic() - self.wanted_s < VIEWER_TICKS * TICK_S
+            if has_viewers or self.snapshot is None:
                 try:
-                    due = time.monotonic() >= next_s or self.over()
-                    cost_s = self.tick(due)
+                    is_due = time.monotonic() >= next_diagnosis_s or self.is_over()
+                    cost_s = self.tick(is_due)
                 except (PerfscopeError, OSError) as error:
                     self.error = str(error)
                     return
-                if due:
-                    next_s = time.monotonic() + min(
-                        max(cost_s / DIAGNOSIS_SHARE, SOONEST_S), LATEST_S
-                    )
-                if self.look is not None and self.look.ended is not None:
+                if is_due:
+                    pause_s = max(cost_s / DIAGNOSIS_SHARE, SOONEST_S)
+                    next_diagnosis_s = time.monotonic() + min(pause_s, LATEST_S)
+                if self.snapshot is not None and self.snapshot.ended is not None:
                     return
             self.stopped.wait(TICK_S)
 
-    def beat(self, before: Look | None) -> Trace:
-        """What the beat is read from, and no more; who the processes are is known from the last
-        diagnosis.
-        """
+    def recent_batches(self, before: Snapshot | None) -> Trace:
+        """Return only the tables of the batch charts; processes are those of the last diagnosis."""
         known = None if before is None else before.trace.table("processes")
-        recent = trace_of(self.run, ("loader",) if known is not None else BEATING)
+        names = ("loader",) if known is not None else ("processes", "loader")
+        recent = trace_of(self.run, names)
         if not recent.has("loader"):
-            recent = trace_of(self.run, ("ranges",) if known is not None else (*BEATING, "ranges"))
+            without_loader = ("ranges",) if known is not None else (*names, "ranges")
+            recent = trace_of(self.run, without_loader)
         if known is None:
             return recent
-        tables = {name: table for name in BEAT_TABLES if (table := recent.table(name)) is not None}
-        return Trace(
-            {**tables, "processes": known},
-            {},
-            recent.manifests,
-            span_ns=recent.span_ns,
-            path=recent.path,
-        )
+        tables = {"processes": known}
+        for name in BATCH_TABLES:
+            table = recent.table(name)
+            if table is not None:
+                tables[name] = table
+        span_ns, path = recent.span_ns, recent.path
+        return Trace(tables, {}, recent.manifests, span_ns=span_ns, path=path)
 
-    def over(self) -> bool:
-        """Will nothing more be written?"""
+    def is_over(self) -> bool:
+        """Return whether nothing more will be written."""
         return self.run.manifest.finished or not self.alive()
 
     def tick(self, diagnose_too: bool) -> float:
-        """Read on; returns the CPU seconds that it took."""
+        """Read on and make a snapshot; return the CPU seconds that it took."""
         began_s = time.thread_time()
-        before = self.look
-        over = self.over()
+        before = self.snapshot
+        is_over = self.is_over()
         self.run.update()
-        recent = self.beat(before)
+        recent = self.recent_batches(before)
         if before is None or diagnose_too:
             trace = trace_of(self.run)
             diagnosis = diagnose(trace, ignored=self.ignored)
-            count = 1 + (before.diagnosed if before is not None else 0)
+            diagnosed = 1 if before is None else before.diagnosed + 1
         else:
-            trace, diagnosis, count = before.trace, before.diagnosis, before.diagnosed
-        manifest = self.run.manifest
-        # Told as ended only once everything that was written before the end has been read and
-        # diagnosed.
-        ended = (manifest.end_reason or "it was cut short") if over and diagnose_too else None
-        number = 1 + (before.tick if before is not None else 0)
-        elapsed_s = max(recent.span_ns[1], trace.span_ns[1]) / 1e9
-        self.look = Look(number, recent, trace, diagnosis, count, elapsed_s, ended)
+            trace, diagnosis, diagnosed = before.trace, before.diagnosis, before.diagnosed
+        # The end is shown only when everything written before it has been read and diagnosed.
+        ended = None
+        if is_over and diagnose_too:
+            ended = self.run.manifest.end_reason or "it was cut short"
+        self.snapshot = Snapshot(
+            tick=1 if before is None else before.tick + 1,
+            recent=recent,
+            trace=trace,
+            diagnosis=diagnosis,
+            diagnosed=diagnosed,
+            elapsed_s=max(recent.span_ns[1], trace.span_ns[1]) / 1e9,
+            ended=ended,
+        )
         return time.thread_time() - began_s

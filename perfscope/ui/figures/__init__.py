@@ -1,3 +1,1 @@
-"""Figures: pure functions from facts and tables to plotly Figures, one a file; pages and the HTML
-report share them.
-"""
+"""Figures: pure functions from facts and tables to plotly figures, one per file."""

@@ -1,6 +1,4 @@
-"""How late each rank comes to the collectives: a dot at the middle, a line from the 5th to the 95th
-percentile.
-"""
+"""How late each rank joins the collectives: the median, and the 5th to 95th percentile."""
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -12,17 +10,17 @@ from perfscope.ui.theme import LIGHT
 ROW_HEIGHT = 26
 
 
-def arrivals(rows: pd.DataFrame) -> go.Figure:
-    """`rows`: those of the fact arrival_spread."""
+def arrivals_figure(rows: pd.DataFrame) -> go.Figure:
+    """Return the figure of the rows of the fact `arrival_spread`."""
     rows = rows.sort_values("rank", ascending=False)
     names = [f"rank {rank}" for rank in rows["rank"]]
-    colour = LIGHT.category["exposed-communication"]
+    color = LIGHT.category["exposed-communication"]
     fig = figure(70 + ROW_HEIGHT * max(len(rows), 1), x_title="ms after the first rank")
     middle = (rows["median_ns"] / 1e6).round(4)
-    told = [
-        f"{name}: {ms(one['median_ns'])} in the middle, {ms(one['latest_ns'])} at most, last to"
-        f" {percent(one['last_share'])}"
-        for name, one in zip(names, rows.to_dict("records"), strict=True)
+    tooltips = [
+        f"{name}: median {ms(row['median_ns'])}, at most {ms(row['latest_ns'])}, last in"
+        f" {percent(row['last_share'])} of collectives"
+        for name, row in zip(names, rows.to_dict("records"), strict=True)
     ]
     fig.add_scatter(
         x=middle.tolist(),
@@ -30,7 +28,7 @@ def arrivals(rows: pd.DataFrame) -> go.Figure:
         mode="markers",
         cliponaxis=False,
         meta={"category": "exposed-communication"},
-        marker={"size": 10, "color": colour},
+        marker={"size": 10, "color": color},
         error_x={
             "type": "data",
             "symmetric": False,
@@ -38,9 +36,9 @@ def arrivals(rows: pd.DataFrame) -> go.Figure:
             "arrayminus": (middle - rows["low_ns"] / 1e6).clip(lower=0).round(4).tolist(),
             "thickness": 3,
             "width": 0,
-            "color": colour,
+            "color": color,
         },
-        customdata=told,
+        customdata=tooltips,
         hovertemplate="%{customdata}<extra></extra>",
     )
     fig.update_layout(margin={"l": 70})

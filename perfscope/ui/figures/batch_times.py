@@ -1,4 +1,4 @@
-"""The beat of a running loop: a point a batch, and how many batches lay ready."""
+"""The batches of a running loop: the time between them, and how many are prefetched."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,14 +11,18 @@ from perfscope.ui.theme import LIGHT
 
 RANK_SYMBOLS = ("circle", "diamond", "square", "cross", "triangle-up", "star")
 NAMES = {
-    "period": ("from batch to batch", "accent"),
-    "wait": ("of it waiting for the batch", "input-wait"),
+    "period": ("time between batches", "accent"),
+    "wait": ("of which input wait", "input-wait"),
 }
+QUEUE_DEPTH = "queue_depth"
+SHOWN_SHARE = 0.99
+"""The axis of times ends above this share of the points, so that outliers do not flatten them."""
+HEADROOM = 1.25
 
 
 @dataclass(frozen=True)
 class Series:
-    """The points of one trace: seconds and values."""
+    """The points of one rank and column: seconds and values."""
 
     rank: int
     column: str
@@ -27,101 +31,93 @@ class Series:
 
 
 def beats(batch_times: pd.DataFrame) -> list[Series]:
-    """`batch_times`: the fact of this name. Per rank what a batch took, and of it the wait where
-    that is known; ms.
+    """Return per rank the time between batches, and the input wait where it is known, in ms.
+
+    `batch_times` is the fact of this name.
     """
     found = []
     for rank, rows in batch_times.groupby("rank"):
-        for column in ("period", "wait"):
+        for column in NAMES:
             if column == "period" or (rows["wait"] >= 0).any():
                 values = (rows[column] / 1e6).round(3).tolist()
-                found.append(Series(int(str(rank)), column, seconds(rows), values))
+                found.append(Series(int(str(rank)), column, request_seconds(rows), values))
     return found
 
 
-def depths(batch_times: pd.DataFrame) -> list[Series]:
-    """Per rank the batches that lay ready when the loop asked for one."""
-    groups = batch_times[batch_times["queue_depth"] >= 0].groupby("rank")
+def queue_depths(batch_times: pd.DataFrame) -> list[Series]:
+    """Return per rank the prefetched batches each time the loop asks for one."""
+    groups = batch_times[batch_times[QUEUE_DEPTH] >= 0].groupby("rank")
     return [
-        Series(int(str(rank)), "queue_depth", seconds(rows), rows["queue_depth"].tolist())
+        Series(int(str(rank)), QUEUE_DEPTH, request_seconds(rows), rows[QUEUE_DEPTH].tolist())
         for rank, rows in groups
     ]
 
 
-def seconds(rows: pd.DataFrame) -> list[float]:
+def request_seconds(rows: pd.DataFrame) -> list[float]:
+    """Return when the batches were requested, in seconds."""
     found: list[float] = (rows["ts"] / 1e9).round(4).tolist()
     return found
 
 
 def beat(series: list[Series], span_s: tuple[float, float]) -> go.Figure:
-    """A point a batch; ranks are told apart by their marks."""
-    fig = figure(230, y_title="ms a batch")
-    several = len({one.rank for one in series}) > 1
-    for one in series:
-        of = f", rank {one.rank}" if several else ""
-        name, category = NAMES[one.column]
-        mark = RANK_SYMBOLS[one.rank % len(RANK_SYMBOLS)]
+    """Return the time between batches, a point per batch; each rank has its symbol."""
+    fig = figure(230, y_title="ms per batch")
+    has_ranks = len({points.rank for points in series}) > 1
+    for points in series:
+        name, category = NAMES[points.column]
+        name += f", rank {points.rank}" if has_ranks else ""
         fig.add_scatter(
-            x=one.x,
-            y=one.y,
+            x=points.x,
+            y=points.y,
             mode="markers",
-            name=name + of,
+            name=name,
             meta={"category": category},
             marker={
                 "size": 5,
-                "symbol": mark,
+                "symbol": RANK_SYMBOLS[points.rank % len(RANK_SYMBOLS)],
                 "color": LIGHT.category.get(category, LIGHT.accent),
                 "opacity": 0.75,
             },
-            hovertemplate=f"{name}{of}: %{{y:.4g}} ms<extra></extra>",
+            hovertemplate=f"{name}: %{{y:.4g}} ms<extra></extra>",
         )
-    fig.update_layout(yaxis={"range": top_of(series), "nticks": 5})
+    fig.update_layout(yaxis={"range": y_range(series), "nticks": 5})
     return key_above(time_axis(fig, span_s))
 
 
 def queue(series: list[Series], span_s: tuple[float, float]) -> go.Figure:
-    """At zero the loop has to wait."""
+    """Return the number of prefetched batches over time."""
     fig = figure(150, y_title="batches")
-    for one in series:
+    for points in series:
         fig.add_scatter(
-            x=one.x,
-            y=one.y,
+            x=points.x,
+            y=points.y,
             mode="lines",
-            name=f"rank {one.rank}",
+            name=f"rank {points.rank}",
             meta={"category": "input-wait"},
             line={"width": 1.6, "shape": "hv", "color": LIGHT.category["input-wait"]},
-            hovertemplate=f"rank {one.rank}: %{{y}} ready<extra></extra>",
+            hovertemplate=f"rank {points.rank}: %{{y}} prefetched<extra></extra>",
         )
-    fig.update_layout(yaxis={"range": top_of(series), "nticks": 4})
+    fig.update_layout(yaxis={"range": y_range(series), "nticks": 4})
     return time_axis(fig, span_s)
 
 
-def top_of(series: list[Series]) -> list[float]:
-    """The range of the axis: of times one outlier in a hundred does not press the rest flat."""
-    values = sorted(value for one in series for value in one.y)
+def y_range(series: list[Series]) -> list[float]:
+    """Return the range of the vertical axis."""
+    values = sorted(value for points in series for value in points.y)
     if not values:
         return [0.0, 1.0]
-    counts = series[0].column == "queue_depth"
-    return [
-        0.0,
-        1.25 * max(values[-1], 1.0)
-        if counts
-        else 1.25 * max(values[int(0.99 * (len(values) - 1))], 1e-3),
-    ]
+    if series[0].column == QUEUE_DEPTH:
+        return [0.0, HEADROOM * max(values[-1], 1.0)]
+    return [0.0, HEADROOM * max(values[int(SHOWN_SHARE * (len(values) - 1))], 1e-3)]
 
 
-def moved(
+def with_new_points(
     drawn: dict[str, Any], series: list[Series], span_s: tuple[float, float]
 ) -> dict[str, Any]:
-    """The same figure (as plain data) with newer points: what a running page needs twice a
-    second.
-    """
-    points = [
-        {**trace, "x": one.x, "y": one.y} for trace, one in zip(drawn["data"], series, strict=True)
-    ]
+    """Return the same figure (as plain data) with newer points; a live page needs it per tick."""
+    pairs = zip(drawn["data"], series, strict=True)
+    data = [{**trace, "x": points.x, "y": points.y} for trace, points in pairs]
     layout = drawn["layout"]
-    xaxis, yaxis = (
-        {**layout["xaxis"], "range": list(span_s)},
-        {**layout["yaxis"], "range": top_of(series)},
-    )
-    return {"data": points, "layout": {**layout, "xaxis": xaxis, "yaxis": yaxis}}
+    xaxis = {**layout["xaxis"], "range": list(span_s)}
+    yaxis = {**layout["yaxis"], "range": y_range(series)}
+    return {"data": data, "layout": {**layout, "xaxis": xaxis, "yaxis": yaxis}}

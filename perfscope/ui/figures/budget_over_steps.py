@@ -1,6 +1,4 @@
-"""The time budget of each step, one column a step; over a few hundred steps, the mean of
-neighbours.
-"""
+"""The time budget of each step, a column each; of many steps, the mean of neighbors."""
 
 import numpy as np
 import pandas as pd
@@ -14,19 +12,21 @@ MOST_COLUMNS, MOST_WITH_GAPS = 240, 120
 
 
 def columns_for(steps: int) -> int:
-    """How many neighbouring steps share a column."""
+    """Return how many neighboring steps share a column."""
     return max(1, -(-steps // MOST_COLUMNS))
 
 
 def budget_over_steps(budget: pd.DataFrame) -> go.Figure:
-    """`budget`: rows of the fact time_budget of one rank, in time order; x counts these rows."""
+    """Return the figure of one rank; `budget` are rows of the fact `time_budget`, by time."""
     together = columns_for(len(budget))
     group = np.arange(len(budget)) // together
     grouped = budget[["ts", "index", *CATEGORY_IDS]].groupby(group).mean()
     fig = figure(190, x_title="step", y_title="ms")
     first = budget.groupby(group)["index"].min()
     at = grouped["ts"] / 1e9
-    for name in sorted(CATEGORY_IDS, key=lambda one: -float(grouped[one].to_numpy().sum())):
+    for name in sorted(
+        CATEGORY_IDS, key=lambda category: -float(grouped[category].to_numpy().sum())
+    ):
         if not grouped[name].any():
             continue
         fig.add_bar(
@@ -59,7 +59,7 @@ def budget_over_steps(budget: pd.DataFrame) -> go.Figure:
 
 
 def hatch(name: str) -> dict[str, object]:
-    """The texture of a category as the pattern of a bar."""
+    """Return the texture of a category as the pattern of a bar."""
     overlaid: dict[str, object] = {"fillmode": "overlay", "size": 6}
     textures = {
         "wait": {"shape": "/", "fgcolor": "#ffffff", "fgopacity": 0.3, "solidity": 0.3, **overlaid},

@@ -1,6 +1,4 @@
-"""Bus bandwidth of each kind of collective in each group, a bar each, with the peak of its links
-marked behind.
-"""
+"""The bus bandwidth of each collective and group: a bar each, with a mark at the links' peak."""
 
 from typing import Any
 
@@ -16,9 +14,12 @@ LONGEST_LABEL = 34
 
 
 def bus_bandwidth(rows: pd.DataFrame) -> go.Figure:
-    """`rows`: those of the fact collective_links with a bus bandwidth, in the order of the page."""
+    """Return the figure; `rows` are those of the fact `collective_links` with a bandwidth."""
     rows = rows.iloc[::-1]
-    labels = [label(kind, group) for kind, group in zip(rows["kind"], rows["group"], strict=True)]
+    labels = [
+        collective_label(kind, group)
+        for kind, group in zip(rows["kind"], rows["group"], strict=True)
+    ]
     places = list(range(len(rows)))
     fig = figure(74 + BAR_HEIGHT * max(len(rows), 1), x_title="GB/s")
     rate, peak = rows["bus_bytes_per_s"] / 1e9, rows["peak_bytes_per_s"] / 1e9
@@ -27,7 +28,7 @@ def bus_bandwidth(rows: pd.DataFrame) -> go.Figure:
         y=places,
         x=rate.round(4).tolist(),
         name="bus bandwidth",
-        text=[told(row) for row in rows.to_dict("records")],
+        text=[rate_text(row) for row in rows.to_dict("records")],
         textposition="outside",
         cliponaxis=False,
         meta={"category": "exposed-communication"},
@@ -51,14 +52,14 @@ def bus_bandwidth(rows: pd.DataFrame) -> go.Figure:
     return key_above(fig)
 
 
-def label(kind: object, group: object) -> str:
-    """`all_reduce 0 [0, 1]`, cut where it is long."""
+def collective_label(kind: object, group: object) -> str:
+    """Return `all_reduce 0 [0, 1]`, shortened where it is long."""
     text = f"{kind} {group}"
     return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…"
 
 
-def told(row: dict[Any, Any]) -> str:
-    """`at least 6.56 GB/s, 2 % of the peak`."""
+def rate_text(row: dict[Any, Any]) -> str:
+    """Return `at least 6.56 GB/s, 2 % of the peak`."""
     least = "at least " if row["at_least"] else ""
     share = row["carried_bytes_per_s"] / row["peak_bytes_per_s"]
     part = f", {percent(share)} of the peak" if share == share else ""

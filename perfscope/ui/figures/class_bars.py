@@ -1,4 +1,4 @@
-"""What a device's time went to, by class of work: a bar each, the largest on top."""
+"""The time of a device by kernel class: a bar each, the largest on top."""
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -8,11 +8,11 @@ from perfscope.ui.figures.frame import figure
 from perfscope.ui.theme import LIGHT
 
 BAR_HEIGHT = 26
-COLOURED = {"communication": "exposed-communication", "copy": "exposed-copy"}
+COLORED = {"communication": "exposed-communication", "copy": "exposed-copy"}
 
 
 def class_bars(classes: pd.DataFrame) -> go.Figure:
-    """`classes`: rows of the fact kernel_classes of one device."""
+    """Return the figure of one device; `classes` are rows of the fact `kernel_classes`."""
     rows = classes.sort_values("sum_ns")
     fig = figure(40 + BAR_HEIGHT * max(len(rows), 1), x_title="ms")
     marks = ["communication", "copy", ""]
@@ -24,15 +24,14 @@ def class_bars(classes: pd.DataFrame) -> go.Figure:
         )
         if not len(part):
             continue
-        category = COLOURED.get(mark, "device-compute")
-        told = [
-            f"{ms(s)}, {percent(p)}" for s, p in zip(part["sum_ns"], part["share"], strict=True)
-        ]
+        category = COLORED.get(mark, "device-compute")
+        sums = zip(part["sum_ns"], part["share"], strict=True)
+        labels = [f"{ms(sum_ns)}, {percent(share)}" for sum_ns, share in sums]
         fig.add_bar(
             orientation="h",
             y=part["kernel_class"].tolist(),
             x=(part["sum_ns"] / 1e6).round(4).tolist(),
-            text=told,
+            text=labels,
             textposition="outside",
             meta={"category": category},
             marker={"color": LIGHT.category[category], "line": {"width": 0}},

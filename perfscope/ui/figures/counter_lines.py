@@ -1,8 +1,7 @@
-"""Readings over time, a line a device, with the job's steps as ticks below and what is no training
-shaded behind.
-"""
+"""Counters over time: a line per device, on a background of the job's steps and phases."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -15,6 +14,7 @@ from perfscope.ui.theme import LIGHT
 MOST_POINTS = 1000
 MOST_STEPS = 120
 KEY_ROW = 19
+LINES_PER_KEY_ROW = 3
 DASHES = ("solid", "dash", "dot", "dashdot")
 LINES = (
     "device-compute",
@@ -35,8 +35,8 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Line:
-    """One device: seconds and values, both ascending in time."""
+class CounterLine:
+    """The readings of a device: seconds and values, in order of time; NaN breaks the line."""
 
     name: str
     at_s: Floats
@@ -44,7 +44,7 @@ class Line:
 
 
 def counter_lines(
-    lines: list[Line],
+    lines: list[CounterLine],
     unit: str,
     span_s: tuple[float, float],
     phases: JobPhases,
@@ -52,35 +52,12 @@ def counter_lines(
     limit: float | None = None,
     limit_name: str = "",
 ) -> go.Figure:
-    """`limit` is drawn as a dashed line with its name."""
-    fig = figure(200 + KEY_ROW * (len(lines) // 3), y_title=unit)
-    for number, one in enumerate(lines):
-        draw(fig, one, number, unit)
-    top = max(
-        [float(np.nanmax(one.value)) for one in lines if len(one.value)] + [limit or 0.0, 1e-9]
-    )
-    for begin, end, what in phases.stretches:
-        colour = LIGHT.category[SHADED.get(what, "other-idle")]
-        fig.add_vrect(
-            x0=begin / 1e9,
-            x1=max(end, begin + 1) / 1e9,
-            fillcolor=colour,
-            opacity=0.14,
-            line_width=0,
-            layer="below",
-        )
-    if len(phases.steps) <= MOST_STEPS:
-        at_s = [one / 1e9 for one in phases.steps]
-        ticks = {"symbol": "line-ns", "size": 5, "line": {"width": 1, "color": LIGHT.muted}}
-        fig.add_scatter(
-            x=at_s,
-            y=[0.0] * len(at_s),
-            mode="markers",
-            name="steps begin",
-            marker=ticks,
-            hoverinfo="skip",
-            meta={"category": "muted"},
-        )
+    """Return the figure; `limit` is a dashed line with its name."""
+    fig = figure(200 + KEY_ROW * (len(lines) // LINES_PER_KEY_ROW), y_title=unit)
+    for number, line in enumerate(lines):
+        add_line(fig, line, number, unit)
+    add_phases(fig, phases)
+    add_step_marks(fig, phases)
     if limit is not None:
         fig.add_hline(
             y=limit,
@@ -88,68 +65,100 @@ def counter_lines(
             annotation_text=limit_name,
             annotation_position="top right",
         )
+    highest = [float(np.nanmax(line.value)) for line in lines if len(line.value)]
+    top = max([*highest, limit or 0.0, 1e-9])
     fig.update_yaxes(range=[0, 1.12 * top], nticks=5)
     return key_above(time_axis(fig, span_s))
 
 
-def draw(fig: go.Figure, line: Line, number: int, unit: str) -> None:
-    """One device's line; a reading that has no neighbour is a dot."""
-    at, value = thinned(line.at_s, line.value)
-    category, dots = LINES[number % len(LINES)], alone(value)
-    colour = LIGHT.category[category]
-    said = {"name": line.name, "meta": {"category": category}}
-    said["hovertemplate"] = f"%{{x:.2f}} s: %{{y:.4g}} {unit}<extra>{line.name}</extra>"
-    fig.add_scatter(
-        x=at.round(3).tolist(),
-        y=[None if each != each else float(f"{each:.5g}") for each in value],
-        mode="lines",
-        line={"width": 1.6, "color": colour, "dash": DASHES[number // len(LINES) % len(DASHES)]},
-        **said,
-    )
-    if dots.any():
-        y = [float(f"{each:.5g}") for each in value[dots]]
-        marker = {"size": 4, "color": colour}
-        fig.add_scatter(
-            x=at[dots].round(3).tolist(),
-            y=y,
-            mode="markers",
-            marker=marker,
-            showlegend=False,
-            **said,
+def add_phases(fig: go.Figure, phases: JobPhases) -> None:
+    """Shade the phases other than training."""
+    for begin_ns, end_ns, phase in phases.stretches:
+        fig.add_vrect(
+            x0=begin_ns / 1e9,
+            x1=max(end_ns, begin_ns + 1) / 1e9,
+            fillcolor=LIGHT.category[SHADED.get(phase, "other-idle")],
+            opacity=0.14,
+            line_width=0,
+            layer="below",
         )
 
 
-def alone(value: Floats) -> NDArray[np.bool_]:
-    """Which readings have no neighbour to be joined to, and need a dot to be seen."""
-    known = np.concatenate(([False], ~np.isnan(value), [False]))
+def add_step_marks(fig: go.Figure, phases: JobPhases) -> None:
+    """Mark where steps begin, unless they are too many to be distinguished."""
+    if len(phases.steps) > MOST_STEPS:
+        return
+    seconds = [begin_ns / 1e9 for begin_ns in phases.steps]
+    fig.add_scatter(
+        x=seconds,
+        y=[0.0] * len(seconds),
+        mode="markers",
+        name="steps begin",
+        marker={"symbol": "line-ns", "size": 5, "line": {"width": 1, "color": LIGHT.muted}},
+        hoverinfo="skip",
+        meta={"category": "muted"},
+    )
+
+
+def add_line(fig: go.Figure, line: CounterLine, number: int, unit: str) -> None:
+    """Add the line of a device; a reading without neighbors is a dot."""
+    seconds, values = thinned_line(line.at_s, line.value)
+    category = LINES[number % len(LINES)]
+    color = LIGHT.category[category]
+    common: dict[str, Any] = {
+        "name": line.name,
+        "meta": {"category": category},
+        "hovertemplate": f"%{{x:.2f}} s: %{{y:.4g}} {unit}<extra>{line.name}</extra>",
+    }
+    dash = DASHES[number // len(LINES) % len(DASHES)]
+    fig.add_scatter(
+        x=seconds.round(3).tolist(),
+        y=[None if np.isnan(value) else five_digits(value) for value in values],
+        mode="lines",
+        line={"width": 1.6, "color": color, "dash": dash},
+        **common,
+    )
+    is_dot = isolated_readings(values)
+    if is_dot.any():
+        fig.add_scatter(
+            x=seconds[is_dot].round(3).tolist(),
+            y=[five_digits(value) for value in values[is_dot]],
+            mode="markers",
+            marker={"size": 4, "color": color},
+            showlegend=False,
+            **common,
+        )
+
+
+def five_digits(value: float) -> float:
+    """Return the value with five significant digits, which keeps files small."""
+    return float(f"{value:.5g}")
+
+
+def isolated_readings(values: Floats) -> NDArray[np.bool_]:
+    """Return which readings have no neighbor, so that a line does not show them."""
+    known = np.concatenate(([False], ~np.isnan(values), [False]))
     return known[1:-1] & ~known[:-2] & ~known[2:]
 
 
-def thinned(at: Floats, value: Floats) -> tuple[Floats, Floats]:
-    """At most about MOST_POINTS points that keep every peak: the least and the largest of each
-    bucket. Breaks (NaN) stay.
+def thinned_line(seconds: Floats, values: Floats) -> tuple[Floats, Floats]:
+    """Return about MOST_POINTS points with every peak: the extremes of each bucket.
+
+    Breaks (NaN) stay.
     """
-    if len(at) <= MOST_POINTS:
-        return at, value
-    breaks = np.flatnonzero(np.isnan(value))
-    if len(breaks):
-        solid = ~np.isnan(value)
-        kept_at, kept_value = thinned(at[solid], value[solid])
-        order = np.argsort(both := np.concatenate((kept_at, at[breaks])), kind="stable")
-        return both[order], np.concatenate((kept_value, value[breaks]))[order]
-    edges = np.linspace(0, len(at), MOST_POINTS // 2 + 1).astype(np.int64)[:-1]
-    sizes = np.diff(np.append(edges, len(at)))
-    low = np.array(
-        [
-            begin + int(np.argmin(value[begin : begin + size]))
-            for begin, size in zip(edges, sizes, strict=True)
-        ]
-    )
-    high = np.array(
-        [
-            begin + int(np.argmax(value[begin : begin + size]))
-            for begin, size in zip(edges, sizes, strict=True)
-        ]
-    )
-    kept = np.unique(np.concatenate((low, high)))
-    return at[kept], value[kept]
+    if len(seconds) <= MOST_POINTS:
+        return seconds, values
+    is_break = np.isnan(values)
+    if is_break.any():
+        kept_seconds, kept_values = thinned_line(seconds[~is_break], values[~is_break])
+        all_seconds = np.concatenate((kept_seconds, seconds[is_break]))
+        all_values = np.concatenate((kept_values, values[is_break]))
+        order = np.argsort(all_seconds, kind="stable")
+        return all_seconds[order], all_values[order]
+    begins = np.linspace(0, len(seconds), MOST_POINTS // 2 + 1).astype(np.int64)[:-1]
+    ends = np.append(begins[1:], len(seconds))
+    buckets = list(zip(begins.tolist(), ends.tolist(), strict=True))
+    lowest = [begin + int(values[begin:end].argmin()) for begin, end in buckets]
+    highest = [begin + int(values[begin:end].argmax()) for begin, end in buckets]
+    kept = np.unique(lowest + highest)
+    return seconds[kept], values[kept]

@@ -1,4 +1,4 @@
-"""Where the making of one batch goes: in which code, and on what it waits."""
+"""The time to make one batch: by code, and by what it waits for."""
 
 import plotly.graph_objects as go
 
@@ -7,20 +7,20 @@ from perfscope.analyzer.number_text import ms
 from perfscope.ui.figures.frame import figure, key_above
 from perfscope.ui.theme import LIGHT
 
-CODE, WAITS = "in which code", "on what"
+CODE, WAITS = "by code", "by wait"
 PARTS = (
     (CODE, "dataset", "dataset (reading, decoding)", "input_dataset"),
     (CODE, "collate", "collate", "input_collate"),
     (WAITS, "cpu", "on a core", "compute-or-host"),
     (WAITS, "run_delay", "waiting for a core", "host-bound"),
     (WAITS, "io", "waiting for storage", "sync-wait"),
-    (WAITS, "waiting", "waiting otherwise (network, locks, sleep)", "other-idle"),
+    (WAITS, "waiting", "other waiting (network, locks, sleep)", "other-idle"),
 )
 
 
 def fetch_split(fetch: Fetch) -> go.Figure:
-    """Two bars of the same length: the fetch by code and by what it waited on."""
-    fig = figure(190, x_title="ms a batch")
+    """Return two bars of the same length: a fetch by code, and by what it waits for."""
+    fig = figure(190, x_title="ms per batch")
     for row, field, name, category in PARTS:
         value = getattr(fetch, field) / 1e6
         fig.add_bar(

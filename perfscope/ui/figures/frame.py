@@ -1,5 +1,4 @@
-"""What every figure has in common: no plotly look, room for labels, colours that follow the page's
-theme.
+"""The layout of every figure: space for labels, and colors that follow the page's theme.
 
 A trace names its category in `meta`; the page's script repaints it when the theme changes.
 """
@@ -14,7 +13,7 @@ FONT = "Inter, system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 
 
 def figure(height: int, *, x_title: str = "", y_title: str = "") -> go.Figure:
-    """An empty figure of ours."""
+    """Return an empty figure."""
     axis: dict[str, Any] = {
         "showgrid": False,
         "zeroline": False,
@@ -46,13 +45,13 @@ def figure(height: int, *, x_title: str = "", y_title: str = "") -> go.Figure:
 
 
 def time_axis(fig: go.Figure, span_s: tuple[float, float]) -> go.Figure:
-    """Seconds into the recording, the same span on every chart."""
+    """Set the horizontal axis: seconds into the recording, the same span on every chart."""
     fig.update_xaxes(range=list(span_s), ticksuffix=" s", hoverformat=".2f")
     return fig
 
 
 def key_above(fig: go.Figure) -> go.Figure:
-    """The key of colours, above the plot on the left."""
+    """Add the legend above the plot, on the left."""
     fig.update_layout(
         showlegend=True,
         legend={

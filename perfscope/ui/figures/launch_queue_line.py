@@ -1,22 +1,21 @@
-"""How many kernels were launched and had not started, over time: at zero the device waits for the
-host.
-"""
+"""The number of kernels that are launched and have not started; at zero the device waits."""
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from perfscope.ui.figures.allocator_lines import thinned
+from perfscope.ui.figures.allocator_lines import extreme_positions
 from perfscope.ui.figures.frame import figure, time_axis
 from perfscope.ui.theme import LIGHT
 
 
 def launch_queue_line(queue: pd.DataFrame) -> go.Figure:
-    """`queue`: rows of the fact `launch_queue` of one device. Thinned to the least and the most of
-    some 500 stretches.
+    """Return the figure of one device; `queue` are rows of the fact `launch_queue`.
+
+    It is thinned to the lowest and the highest value of about 500 intervals.
     """
     fig = figure(170, y_title="kernels")
     depth = queue["depth"].to_numpy()
-    kept = thinned(depth)
+    kept = extreme_positions(depth)
     seconds = queue["ts"].to_numpy()[kept] / 1e9
     fig.add_scatter(
         x=seconds.round(6).tolist(),
@@ -24,7 +23,7 @@ def launch_queue_line(queue: pd.DataFrame) -> go.Figure:
         mode="lines",
         meta={"category": "host-bound"},
         line={"width": 1.4, "shape": "hv", "color": LIGHT.category["host-bound"]},
-        hovertemplate="%{y} launched and not started<extra></extra>",
+        hovertemplate="%{y} launched, not started<extra></extra>",
     )
     fig.update_layout(yaxis={"range": [0, 1.12 * max(int(depth.max()), 1)], "nticks": 4})
     return time_axis(fig, (float(seconds[0]), max(float(seconds[-1]), float(seconds[0]) + 1e-6)))

@@ -1,5 +1,6 @@
-"""The links of one host drawn: devices in a row, switches above, processors and network ports
-below; fuller links are darker.
+"""The links of a host: switches, devices, processors and network ports, a row each.
+
+Busier links are darker.
 """
 
 import plotly.graph_objects as go
@@ -12,40 +13,24 @@ HEIGHTS = {SWITCH: 2.0, DEVICE: 1.0, NODE: 0.0, PORT: -0.8}
 SYMBOLS = {SWITCH: "diamond", DEVICE: "square", NODE: "circle", PORT: "triangle-up"}
 MOST_LABELS = 10
 FAINTEST = 0.25
+WIDEST_LINE = 8.0
+ARC = 0.35
+Places = dict[str, tuple[float, float]]
 
 
-def link_map(of: LinkMap) -> go.Figure:
-    """Hover an end or the middle of a link for what it is."""
-    places = placed(of.knots)
-    fig = figure(90 + 70 * len({one.kind for one in of.knots}))
-    for edge in of.edges:
-        if edge.first not in places or edge.second not in places:
-            continue
-        (x0, y0), (x1, y1) = places[edge.first], places[edge.second]
-        middle = ((x0 + x1) / 2, (y0 + y1) / 2 + (0.35 * abs(x1 - x0) ** 0.5 if y0 == y1 else 0.0))
-        nearby = HEIGHTS[PORT] in (y0, y1)
-        strength = FAINTEST + (1 - FAINTEST) * min(edge.share or 0.0, 1.0)
-        category = (
-            "exposed-communication" if max(y0, y1) > HEIGHTS[DEVICE] or y0 == y1 else "exposed-copy"
-        )
-        fig.add_scatter(
-            x=[x0, middle[0], x1],
-            y=[y0, middle[1], y1],
-            mode="lines",
-            opacity=strength,
-            meta={"category": category},
-            line={
-                "width": min(1.0 + edge.links / 3.0, 8.0),
-                "color": LIGHT.category[category],
-                "shape": "spline",
-                "dash": "dot" if nearby else "solid",
-            },
-            text=[f"{edge.first} to {edge.second}: {edge.text}"] * 3,
-            hovertemplate="%{text}<extra></extra>",
-        )
+def link_map(links: LinkMap) -> go.Figure:
+    """Return the map; the middle and the ends of a link have tooltips."""
+    places = knot_places(links.knots)
+    fig = figure(90 + 70 * len({knot.kind for knot in links.knots}))
+    for edge in links.edges:
+        if edge.first in places and edge.second in places:
+            text = f"{edge.first} to {edge.second}: {edge.text}"
+            ends = places[edge.first], places[edge.second]
+            add_link(fig, ends, text, edge.links, edge.share or 0.0)
     for kind in SYMBOLS:
         for used in (True, False):
-            ends(fig, [one for one in of.knots if one.kind == kind and one.used is used], places)
+            alike = [knot for knot in links.knots if knot.kind == kind and knot.used is used]
+            add_ends(fig, alike, places)
     fig.update_xaxes(visible=False)
     heights = [height for _, height in places.values()]
     fig.update_yaxes(visible=False, range=[min(heights) - 0.55, max(heights) + 0.5])
@@ -53,34 +38,65 @@ def link_map(of: LinkMap) -> go.Figure:
     return fig
 
 
-def ends(fig: go.Figure, own: list[LinkEndpoint], places: dict[str, tuple[float, float]]) -> None:
-    """The ends of links that are alike; devices that the job does not use are grey."""
-    if not own:
-        return
-    kind = own[0].kind
-    grey = kind == DEVICE and not own[0].used
+def add_link(
+    fig: go.Figure,
+    ends: tuple[tuple[float, float], tuple[float, float]],
+    text: str,
+    links: int,
+    share: float,
+) -> None:
+    """Add a link: as wide as it has lanes, as dark as it is busy; an arc within a row."""
+    (x0, y0), (x1, y1) = ends
+    is_within_row = y0 == y1
+    middle = ((x0 + x1) / 2, (y0 + y1) / 2 + (ARC * abs(x1 - x0) ** 0.5 if is_within_row else 0.0))
+    is_proximity = HEIGHTS[PORT] in (y0, y1)
+    is_between_devices = is_within_row or max(y0, y1) > HEIGHTS[DEVICE]
+    category = "exposed-communication" if is_between_devices else "exposed-copy"
     fig.add_scatter(
-        x=[places[one.name][0] for one in own],
-        y=[places[one.name][1] for one in own],
+        x=[x0, middle[0], x1],
+        y=[y0, middle[1], y1],
+        mode="lines",
+        opacity=FAINTEST + (1 - FAINTEST) * min(share, 1.0),
+        meta={"category": category},
+        line={
+            "width": min(1.0 + links / 3.0, WIDEST_LINE),
+            "color": LIGHT.category[category],
+            "shape": "spline",
+            "dash": "dot" if is_proximity else "solid",
+        },
+        text=[text] * 3,
+        hovertemplate="%{text}<extra></extra>",
+    )
+
+
+def add_ends(fig: go.Figure, knots: list[LinkEndpoint], places: Places) -> None:
+    """Add ends of links that are alike; devices that the job does not use are gray."""
+    if not knots:
+        return
+    kind = knots[0].kind
+    is_gray = kind == DEVICE and not knots[0].used
+    fig.add_scatter(
+        x=[places[knot.name][0] for knot in knots],
+        y=[places[knot.name][1] for knot in knots],
         mode="markers+text",
-        text=[one.name if kind != SWITCH else one.text for one in own],
+        text=[knot.name if kind != SWITCH else knot.text for knot in knots],
         textposition="top center" if kind == SWITCH else "bottom center",
-        customdata=[f"{one.name}: {one.text}" for one in own],
+        customdata=[f"{knot.name}: {knot.text}" for knot in knots],
         hovertemplate="%{customdata}<extra></extra>",
-        meta={"category": "muted" if grey else "accent"},
+        meta={"category": "muted" if is_gray else "accent"},
         marker={
             "symbol": SYMBOLS[kind],
             "size": 18 if len(places) <= MOST_LABELS else 13,
-            "color": LIGHT.muted if grey else LIGHT.accent,
+            "color": LIGHT.muted if is_gray else LIGHT.accent,
         },
     )
 
 
-def placed(knots: list[LinkEndpoint]) -> dict[str, tuple[float, float]]:
-    """Each kind in its own row, spread evenly over the same width."""
+def knot_places(knots: list[LinkEndpoint]) -> Places:
+    """Return a place per knot: each kind in its row, spread evenly over the same width."""
     found = {}
     for kind, height in HEIGHTS.items():
-        own = [one.name for one in knots if one.kind == kind]
-        for at, name in enumerate(own):
-            found[name] = ((at + 0.5) / len(own), height)
+        names = [knot.name for knot in knots if knot.kind == kind]
+        for number, name in enumerate(names):
+            found[name] = ((number + 0.5) / len(names), height)
     return found

@@ -1,6 +1,4 @@
-"""The roofline: each point an operator with its shapes, under the roofs of memory and arithmetic of
-its device.
-"""
+"""The roofline: a point per operator and shapes, under the peaks of the device."""
 
 import numpy as np
 import pandas as pd
@@ -8,7 +6,7 @@ import plotly.graph_objects as go
 
 from perfscope.analyzer.compute.roofline import MEMORY
 from perfscope.analyzer.hardware.peaks import Peaks
-from perfscope.analyzer.number_text import ms, percent
+from perfscope.analyzer.number_text import digits, ms, percent
 from perfscope.ui.figures.frame import figure, key_above
 from perfscope.ui.theme import LIGHT
 
@@ -25,8 +23,9 @@ SIDES = (
 
 
 def roofline(rows: pd.DataFrame, peaks: Peaks | None) -> go.Figure:
-    """`rows`: of the fact roofline_table of one device, those with FLOPs and bytes; the 200 longest
-    are drawn, none of less than a thousandth of the time.
+    """Return the figure of one device; `rows` are those of the fact `roofline_table`.
+
+    The 200 longest are drawn, except those below a thousandth of the time.
     """
     worth = rows["work_ns"] >= SMALLEST_SHARE * float(rows["work_ns"].sum())
     shown = rows[(rows["flops"] > 0) & (rows["bytes"] > 0) & (rows["work_ns"] > 0) & worth].head(
@@ -58,11 +57,12 @@ def roofline(rows: pd.DataFrame, peaks: Peaks | None) -> go.Figure:
 def add_points(
     fig: go.Figure, part: pd.DataFrame, label: str, symbol: str, category: str, whole: float
 ) -> None:
-    """Area by time. A click finds the longest call by its place: begin and end in seconds stand
-    first in `customdata`.
+    """Add a point per operator; its area is its time.
+
+    A click shows its longest call: `customdata` starts with begin and end in seconds.
     """
     share = part["work_ns"].to_numpy(float) / whole
-    told = [
+    tooltips = [
         [
             ts / 1e9,
             (ts + max(ns, 1)) / 1e9,
@@ -97,18 +97,19 @@ def add_points(
             "color": LIGHT.category[category],
             "opacity": 0.75,
         },
-        customdata=told,
+        customdata=tooltips,
         hovertemplate=(
             "<b>%{customdata[2]}</b> %{customdata[4]}<br>%{customdata[3]}<br>%{customdata[5]},"
-            " %{customdata[6]} of the time here<br>%{x:.3g} FLOP per byte, %{y:.3g}"
+            " %{customdata[6]} of the time<br>%{x:.3g} FLOP per byte, %{y:.3g}"
             " TFLOP/s%{customdata[7]}<extra></extra>"
         ),
     )
 
 
 def add_roofs(fig: go.Figure, peaks: Peaks, rows: pd.DataFrame, span: tuple[float, float]) -> float:
-    """The roof of memory, and that of arithmetic for every sort of it that takes some of the time;
-    the highest, TFLOP/s.
+    """Add the peaks of memory and of each kind of arithmetic that takes a noticeable time.
+
+    Returns the highest peak in TFLOP/s.
     """
     kinds = rows.groupby(["dtype", "matrix"], sort=False)["work_ns"].sum().reset_index()
     rates: dict[float, list[str]] = {}
@@ -117,7 +118,7 @@ def add_roofs(fig: go.Figure, peaks: Peaks, rows: pd.DataFrame, span: tuple[floa
         rate = peaks.flops_per_s(str(dtype), matrix=bool(matrix))
         if rate and of_time >= WORTH_A_ROOF * whole:
             rates.setdefault(rate, []).append(
-                f"products of {dtype}" if matrix else "outside of products"
+                f"matrix multiplication, {dtype}" if matrix else "other arithmetic"
             )
     if not rates:
         return 0.0
@@ -125,7 +126,7 @@ def add_roofs(fig: go.Figure, peaks: Peaks, rows: pd.DataFrame, span: tuple[floa
     left = [span[0], max(span[0], min(ridge, span[1]))]
     fig.add_scatter(
         x=left,
-        y=[one * peaks.bytes_per_s / 1e12 for one in left],
+        y=[intensity * peaks.bytes_per_s / 1e12 for intensity in left],
         mode="lines",
         hoverinfo="skip",
         showlegend=False,
@@ -150,15 +151,15 @@ def add_roofs(fig: go.Figure, peaks: Peaks, rows: pd.DataFrame, span: tuple[floa
         fig.add_annotation(
             x=np.log10(span[1]),
             y=np.log10(rate / 1e12),
-            text=f"{rate / 1e12:.3g} TFLOP/s: {', '.join(sorted(set(names)))}",
+            text=f"{digits(rate / 1e12)} TFLOP/s: {', '.join(sorted(set(names)))}",
             showarrow=False,
             xanchor="right",
             yanchor="bottom",
         )
-    beside = span[0] * 10 ** (DECADES / 3)
+    label_x = span[0] * 10 ** (DECADES / 3)
     fig.add_annotation(
-        x=np.log10(beside),
-        y=np.log10(beside * peaks.bytes_per_s / 1e12),
+        x=np.log10(label_x),
+        y=np.log10(label_x * peaks.bytes_per_s / 1e12),
         showarrow=False,
         xanchor="left",
         yanchor="top",
@@ -169,9 +170,11 @@ def add_roofs(fig: go.Figure, peaks: Peaks, rows: pd.DataFrame, span: tuple[floa
 
 
 def shapes(text: str) -> str:
+    """Return the shapes without spaces, shortened where they are long."""
     short = "".join(text.split())
     return short if len(short) <= LONGEST_SHAPES else short[:LONGEST_SHAPES] + "…"
 
 
 def roof(share: float) -> str:
-    return "" if share != share else f", {percent(share)} of its roof"
+    """Return the share of the roofline, nothing where it is not known."""
+    return "" if share != share else f", {percent(share)} of the roofline"

@@ -12,16 +12,15 @@ ROW_HEIGHT = 21
 SAME_SHARE = 0.97
 SHORTEST_TRUNK = 4
 FEWEST_ROWS = 6
-KINDS = {"torch": "#a9cdbd", "own": "#f3cf94", "library": "#c3cad6"}
-"""Fills that dark ink reads on in both themes; told in words beside the chart."""
+KINDS = {"torch": "#a9cdbd", "user": "#f3cf94", "library": "#c3cad6"}
+"""Fills with enough contrast for dark text in both themes; the chart's note explains them."""
 
 
 def stack_icicle(nodes: list[Node]) -> go.Figure:
-    """`nodes` of one role from the fact stack_tree; what is narrower than 0.4 % of the whole is
-    left out.
+    """Return the figure of one role; `nodes` are those of the fact `stack_tree`.
 
-    A long trunk that everything stands under (the interpreter's start, a worker's fork) is folded
-    into its last frame.
+    Frames below 0.4 % of the time are left out. Frames that all samples share (the interpreter's
+    start, a worker's fork) are folded into the last of them.
     """
     whole = sum(node.weight_s for node in nodes if not node.parent)
     trunk = trunk_of(nodes, whole)
@@ -44,7 +43,9 @@ def stack_icicle(nodes: list[Node]) -> go.Figure:
     numbers = {node.path: str(at) for at, node in enumerate(kept)}
     depth = 1 + max((node.path.count(";") - len(folded) for node in kept), default=0)
     above = f"{len(folded)} callers, " if folded else ""
-    labels = [(above if folded and node.path == top else "") + plain(node.frame) for node in kept]
+    labels = [
+        (above if folded and node.path == top else "") + escaped_frame(node.frame) for node in kept
+    ]
     tops = sum(node.parent not in numbers for node in kept)
     fig = figure(
         12 + ROW_HEIGHT * (depth + (tops > 1))
@@ -75,7 +76,7 @@ def stack_icicle(nodes: list[Node]) -> go.Figure:
 
 
 def trunk_of(nodes: list[Node], whole: float) -> list[Node]:
-    """The frames from the outermost on that (nearly) all time stands under."""
+    """Return the outermost frames that (nearly) all samples share."""
     trunk: list[Node] = []
     for node in nodes:  # callers come before callees
         if node.parent == (trunk[-1].path if trunk else "") and node.weight_s >= SAME_SHARE * whole:
@@ -83,13 +84,13 @@ def trunk_of(nodes: list[Node], whole: float) -> list[Node]:
     return trunk
 
 
-def plain(frame: str) -> str:
-    """A frame's name may hold anything; plotly reads some of HTML."""
+def escaped_frame(frame: str) -> str:
+    """Return a frame's name with HTML escaped; plotly interprets some of it."""
     return frame.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def kind(frame: str) -> str:
-    """Whose frame it is: torch's, a library's (installed or standard), or the user's own."""
+    """Return the owner of a frame: torch, a library (installed or standard), or the user."""
     if "(torch/" in frame:
         return "torch"
     library = (
@@ -101,4 +102,4 @@ def kind(frame: str) -> str:
         "(numpy/",
         "(PIL/",
     )
-    return "library" if any(mark in frame for mark in library) else "own"
+    return "library" if any(mark in frame for mark in library) else "user"

@@ -1,6 +1,4 @@
-"""How long each step took over the run, by phase, with the median and the 95th percentile of the
-steady ones.
-"""
+"""The duration of each step by phase, with median and 95th percentile of the steady steps."""
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -16,14 +14,15 @@ LABEL_SHARE = 0.1
 PHASES = {
     "train": ("training steps", "accent"),
     "inference": ("inference steps", "accent"),
-    "eval": ("evaluation", "exposed-communication"),
+    "eval": ("validation", "exposed-communication"),
     "warmup": ("warm-up, left out", "other-idle"),
 }
 
 
 def step_times(steps: pd.DataFrame, summary: StepSummary, span_s: tuple[float, float]) -> go.Figure:
-    """`steps`: rows of the fact steps of one rank. Beyond 2,500 the slowest of each group of
-    neighbours stands for it.
+    """Return the figure of the steps of one rank, rows of the fact `steps`.
+
+    Of more than 2,500 steps, only the slowest of each group of neighbors is drawn.
     """
     together = max(1, -(-len(steps) // MOST_POINTS))
     rows = steps
@@ -57,9 +56,7 @@ def step_times(steps: pd.DataFrame, summary: StepSummary, span_s: tuple[float, f
 
 
 def add_levels(fig: go.Figure, summary: StepSummary, top_ms: float) -> None:
-    """Median and 95th percentile as dotted lines, named on the right; one name where they lie
-    together.
-    """
+    """Add median and 95th percentile as dotted lines; close lines share one label."""
     levels = [
         (value, words)
         for value, words in ((summary.p95_ms, "p95"), (summary.p50_ms, "median"))

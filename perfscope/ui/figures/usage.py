@@ -1,4 +1,4 @@
-"""Counters over time: a line each for what is drawn from the fact usage_by_role."""
+"""The use of the host over time, from the fact `usage_by_role`."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,12 @@ from perfscope.ui.figures.frame import figure, key_above, time_axis
 from perfscope.ui.theme import LIGHT
 
 FAR_AWAY = 2.5
-"""A limit further above the highest reading than this factor is not drawn: it would press the lines
-flat.
-"""
+"""A limit above the highest reading times this factor is not drawn: it would flatten the lines."""
 
 
 @dataclass(frozen=True)
-class Line:
-    """What one line shows: the counter and role, its name, the category whose colour it takes."""
+class UsageLine:
+    """A line: its counter and role, its name, and the category whose color it has."""
 
     counter: str
     role: str
@@ -32,13 +30,14 @@ BY_ROLE = (
 )
 
 
-def of_each_role(counter: str) -> list[Line]:
-    return [Line(counter, role, name, category) for role, name, category in BY_ROLE]
+def of_each_role(counter: str) -> list[UsageLine]:
+    """Return a line of the counter for each role of a process."""
+    return [UsageLine(counter, role, name, category) for role, name, category in BY_ROLE]
 
 
 def usage(
     rows: pd.DataFrame,
-    lines: list[Line],
+    lines: list[UsageLine],
     unit: str,
     span_s: tuple[float, float],
     *,
@@ -46,8 +45,9 @@ def usage(
     least: float = 1.0,
     limit: float | None = None,
 ) -> go.Figure:
-    """`least`: the axis reaches at least this far; `limit` (in the counter's unit) is drawn as a
-    dotted line.
+    """Return the figure; its axis reaches at least to `least`.
+
+    `limit`, in the counter's unit, is a dotted line.
     """
     fig = figure(190, y_title=unit)
     highest = least

@@ -1,6 +1,4 @@
-"""The predicted step time for each number of loader workers, with its range, beside what was
-measured.
-"""
+"""The predicted step time for each number of loader workers, and the measured one."""
 
 import plotly.graph_objects as go
 
@@ -12,32 +10,33 @@ from perfscope.ui.theme import LIGHT
 def what_if_curve(
     predicted: dict[int, WhatIf], chosen: int, measured: tuple[int, float]
 ) -> go.Figure:
-    """`predicted`: workers -> what comes out; `measured`: workers and step time (ns) as they
-    are.
+    """Return the curve over the number of workers.
+
+    `measured` is the current number of workers and the step time in ns.
     """
-    known = {workers: one.after for workers, one in predicted.items() if one.after is not None}
-    at = list(known)
-    fig = figure(250, x_title="loader workers", y_title="ms a step")
-    low, high = [known[n].fast / 1e6 for n in at], [known[n].slow / 1e6 for n in at]
-    colour = LIGHT.category["input-wait"]
+    known = {count: answer.after for count, answer in predicted.items() if answer.after is not None}
+    counts = list(known)
+    fig = figure(250, x_title="loader workers", y_title="ms per step")
+    low, high = [known[n].fast / 1e6 for n in counts], [known[n].slow / 1e6 for n in counts]
+    color = LIGHT.category["input-wait"]
     fig.add_scatter(
-        x=[*at, *at[::-1]],
+        x=[*counts, *counts[::-1]],
         y=[*high, *low[::-1]],
         mode="lines",
         fill="toself",
         fillcolor="rgba(238,143,0,.16)",
         line={"width": 0},
         hoverinfo="skip",
-        name="from optimistic to pessimistic",
+        name="optimistic to pessimistic",
     )
     fig.add_scatter(
-        x=at,
-        y=[known[n].likely / 1e6 for n in at],
+        x=counts,
+        y=[known[n].likely / 1e6 for n in counts],
         mode="lines+markers",
         name="predicted",
         meta={"category": "input-wait"},
-        line={"width": 2, "color": colour},
-        marker={"size": [13 if n == chosen else 6 for n in at], "color": colour},
+        line={"width": 2, "color": color},
+        marker={"size": [13 if n == chosen else 6 for n in counts], "color": color},
         hovertemplate="%{x} workers: %{y:.4g} ms<extra></extra>",
     )
     fig.add_scatter(

@@ -1,4 +1,4 @@
-"""Steps and the training thread above, each worker's fetches below, on one time axis."""
+"""Steps and the training thread, and below them the fetches of each worker, on one time axis."""
 
 from dataclasses import dataclass
 
@@ -17,17 +17,15 @@ RANGES = (
         "forward, backward, optimizer",
         "compute-or-host",
     ),
-    (("sync",), "synchronising", "sync-wait"),
+    (("sync",), "synchronization", "sync-wait"),
     (("gc",), "garbage collection", "host-bound"),
     (("checkpoint",), "checkpoint", "checkpoint"),
 )
 
 
 @dataclass(frozen=True)
-class Lanes:
-    """What there is to draw, each or None: tables of one rank and its workers (columns of the
-    schema), ns.
-    """
+class WorkerTables:
+    """The tables of one rank and its workers, or None; times are in ns."""
 
     steps: pd.DataFrame | None
     loader: pd.DataFrame | None
@@ -36,12 +34,12 @@ class Lanes:
     fetches: pd.DataFrame | None
 
 
-def worker_timeline(lanes: Lanes, view_s: tuple[float, float]) -> go.Figure:
-    """Bars of everything in `lanes`, looking at `view_s` first."""
+def worker_timeline(lanes: WorkerTables, view_s: tuple[float, float]) -> go.Figure:
+    """Return bars for everything in `lanes`; the view is at `view_s`."""
     order = [*([STEPS] if rows(lanes.steps) else []), MAIN, *worker_lanes(lanes.fetches).values()]
     fig = figure(76 + LANE_HEIGHT * len(order))
     if lanes.steps is not None:
-        add_steps(fig, lanes.steps)
+        add_step_bars(fig, lanes.steps)
     add_main(fig, lanes)
     if lanes.fetches is not None:
         add_workers(fig, lanes.fetches)
@@ -55,6 +53,7 @@ def worker_timeline(lanes: Lanes, view_s: tuple[float, float]) -> go.Figure:
 
 
 def rows(table: pd.DataFrame | None) -> int:
+    """Return the number of rows."""
     return 0 if table is None else len(table)
 
 
@@ -67,14 +66,14 @@ def bars(
     category: str,
     shown: bool = True,
 ) -> None:
-    """One kind of bar; `ts` and `dur` in ns."""
+    """Add bars of one kind; `ts` and `dur` are in ns."""
     if not len(ts):
         return
     fig.add_bar(
         orientation="h",
         y=lane,
-        base=[round(one / 1e9, 6) for one in ts],
-        x=[round(one / 1e9, 6) for one in dur],
+        base=[round(value / 1e9, 6) for value in ts],
+        x=[round(value / 1e9, 6) for value in dur],
         width=0.7,
         name=name,
         showlegend=shown,
@@ -84,15 +83,15 @@ def bars(
             "line": {"width": 0},
             "pattern": hatch(category),
         },
-        customdata=[round(one / 1e6, 3) for one in dur],
+        customdata=[round(value / 1e6, 3) for value in dur],
         hovertemplate=(
             f"{name}: %{{customdata:.4g}} ms<br>from %{{base:.4f}} s<extra>%{{y}}</extra>"
         ),
     )
 
 
-def add_steps(fig: go.Figure, steps: pd.DataFrame) -> None:
-    """The steps with their numbers, every other one lighter."""
+def add_step_bars(fig: go.Figure, steps: pd.DataFrame) -> None:
+    """Add the steps with their numbers, every second one lighter."""
     for odd in (0, 1):
         part = steps[steps["index"] % 2 == odd]
         bars(
@@ -106,7 +105,7 @@ def add_steps(fig: go.Figure, steps: pd.DataFrame) -> None:
         )
         if len(part):
             fig.data[-1].update(
-                text=[str(one) for one in part["index"]],
+                text=[str(index) for index in part["index"]],
                 textposition="inside",
                 insidetextanchor="middle",
                 textangle=0,
@@ -116,8 +115,8 @@ def add_steps(fig: go.Figure, steps: pd.DataFrame) -> None:
             )
 
 
-def add_main(fig: go.Figure, lanes: Lanes) -> None:
-    """What the training thread does and what it waits for."""
+def add_main(fig: go.Figure, lanes: WorkerTables) -> None:
+    """Add what the training thread does and what it waits for."""
     if lanes.ranges is not None:
         for categories, name, category in RANGES:
             part = lanes.ranges[lanes.ranges["category"].isin(categories)]
@@ -139,8 +138,9 @@ def add_main(fig: go.Figure, lanes: Lanes) -> None:
 
 
 def worker_lanes(fetches: pd.DataFrame | None) -> dict[int, str]:
-    """Process code -> its lane, by worker number; two loaders may both have a worker 0, their
-    processes tell them apart.
+    """Return the lane of each process, by worker number.
+
+    Two loaders can both have a worker 0; then the lanes have the number of the process.
     """
     if fetches is None or not len(fetches):
         return {}
@@ -156,7 +156,7 @@ def worker_lanes(fetches: pd.DataFrame | None) -> dict[int, str]:
 
 
 def add_workers(fig: go.Figure, fetches: pd.DataFrame) -> None:
-    """Each fetch: time in the dataset, then in collate."""
+    """Add each fetch: the time in the dataset, then in collate."""
     lanes = worker_lanes(fetches)
     lane = [lanes[int(process)] for process in fetches["process"]]
     bars(fig, lane, fetches["ts"], fetches["dataset_ns"].clip(lower=0), "dataset", "input_dataset")

@@ -1,3 +1,1 @@
-"""What the HTML report and the dashboard's pages are both built of: cards, charts with their notes,
-tables.
-"""
+"""HTML of the report; the dashboard shows the same cards, charts and tables."""

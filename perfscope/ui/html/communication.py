@@ -1,6 +1,4 @@
-"""How the ranks talk: bus bandwidth against the links, who comes late, each kind of collective. For
-the page and the report.
-"""
+"""Communication of the ranks: bus bandwidth, arrival skew, and the table of collectives."""
 
 from typing import Any
 
@@ -14,122 +12,131 @@ from perfscope.analyzer.communication.overlap import overlap
 from perfscope.analyzer.number_text import ms, percent
 from perfscope.analyzer.run.matched_collectives import matched_collectives
 from perfscope.traces.trace import Trace
-from perfscope.ui.figures.arrivals import arrivals
+from perfscope.ui.figures.arrivals import arrivals_figure
 from perfscope.ui.figures.bus_bandwidth import bus_bandwidth
 from perfscope.ui.html.sections import Section
-from perfscope.ui.html.tables import Column, Table, count, known_bytes, known_time, time
+from perfscope.ui.html.tables import (
+    Table,
+    TableColumn,
+    count_text,
+    known_bytes,
+    known_time,
+    rows_of_rank_or_first,
+    time,
+)
+from perfscope.ui.phrases import capitalized
 
 MOST_BARS = 12
 COLUMNS = (
-    Column("group", "group", "process group: its name and ranks"),
-    Column("kind", "collective", "kind"),
-    Column("count", "calls", "how often", count),
-    Column("sum_ns", "in all", "sum of durations on the device", time),
-    Column("exposed_ns", "exposed", "not hidden behind computation", time),
-    Column(
-        "wait_ns", "waiting for peers", "before the last of the recorded ranks came", known_time
+    TableColumn("group", "group", "process group: name and ranks"),
+    TableColumn("kind", "collective", "kind of collective"),
+    TableColumn("count", "calls", "number of calls", count_text),
+    TableColumn("sum_ns", "total", "sum of durations on the device", time),
+    TableColumn("exposed_ns", "exposed", "time that does not overlap with computation", time),
+    TableColumn(
+        "wait_ns", "waiting for peers", "time until the last recorded rank joined", known_time
     ),
-    Column("mean_ns", "mean", "mean duration", time),
-    Column("bytes", "sent", "inputs of this rank", known_bytes),
-    Column("bandwidth", "bus bandwidth", CONVENTION),
-    Column(
+    TableColumn("mean_ns", "mean", "mean duration", time),
+    TableColumn("bytes", "sent", "bytes of this rank's inputs", known_bytes),
+    TableColumn("bandwidth", "bus bandwidth", CONVENTION),
+    TableColumn(
         "peak",
         "peak of the links",
-        "of one device, in each direction, between the members of the group",
+        "peak of one device in one direction, between members of the group",
     ),
+)
+LOWER_BOUNDS = (
+    "These are lower bounds: without the traces of all ranks the time includes waiting for peers. "
+)
+WAITING_SEPARATED = "Waiting for peers is separated, because their traces are loaded."
+WAITING_INCLUDED = "Durations include waiting for peers, because their traces are not loaded."
+ARRIVALS_NOTE = (
+    "How long after the first rank each rank joins a collective. Dot: median; line: 5th to 95th"
+    " percentile. "
 )
 
 
-def communication(trace: Trace, rank: int) -> list[Section | Table]:
-    """Collectives of a rank, group by group, and of all ranks what the links carry and who comes
-    late.
-    """
-    rows = trace.fact(communication_table)
-    if not len(rows):
+def communication_sections(trace: Trace, rank: int) -> list[Section | Table]:
+    """Return the bandwidth and the arrivals of all ranks, and the collectives of one rank."""
+    every_rank = trace.fact(communication_table)
+    if not len(every_rank):
         return []
-    own = rows[rows["rank"] == rank]
-    own = own if len(own) else rows[rows["rank"] == rows["rank"].min()]
+    rows = rows_of_rank_or_first(every_rank, rank)
     links = trace.fact(collective_links)
+    with_intervals = with_bandwidths(rows, links).assign(wide=rows["mean_ns"].to_numpy())
     table = Table(
         "communication",
         "Collectives",
-        hidden(trace, rank),
+        overlap_note(trace, rank),
         COLUMNS,
-        with_rates(own, links).assign(wide=own["mean_ns"].to_numpy()),
+        with_intervals,
         ("longest_ts", "wide"),
     )
-    return [*of_links(links), *of_arrivals(trace), table]
+    return [*bandwidth_section(links), *arrivals_section(trace), table]
 
 
-def hidden(trace: Trace, rank: int) -> str:
-    """How much of the communication computation hides."""
-    mine = trace.fact(overlap)
-    mine = mine[mine["rank"] == rank] if len(mine) else mine
-    share = float(mine["hidden_share"].iloc[0]) if len(mine) else float("nan")
-    note = (
-        "" if share != share else f"{percent(share)} of the communication runs behind computation. "
-    )
-    if (trace.fact(matched_collectives)["match"] >= 0).any():
-        return note + "The traces of its peers tell waiting for them apart."
-    return note + "Without its peers' traces a rank's collectives include waiting for them."
+def overlap_note(trace: Trace, rank: int) -> str:
+    """Return how much of the communication overlaps, and whether it includes waiting for peers."""
+    rows = trace.fact(overlap)
+    rows = rows[rows["rank"] == rank] if len(rows) else rows
+    note = ""
+    if len(rows) and not pd.isna(rows["hidden_share"].iloc[0]):
+        share = percent(float(rows["hidden_share"].iloc[0]))
+        note = f"{share} of the communication overlaps with computation. "
+    is_matched = bool((trace.fact(matched_collectives)["match"] >= 0).any())
+    return note + (WAITING_SEPARATED if is_matched else WAITING_INCLUDED)
 
 
-def of_links(links: pd.DataFrame) -> list[Section]:
-    """Bus bandwidth beside the peak."""
-    known = (
-        links[links["bus_bytes_per_s"].notna()]
-        .sort_values("busy_ns", ascending=False)
-        .head(MOST_BARS)
-    )
+def bandwidth_section(links: pd.DataFrame) -> list[Section]:
+    """Return the bus bandwidth of each collective, next to the peak of its links."""
+    known = links[links["bus_bytes_per_s"].notna()]
+    known = known.sort_values("busy_ns", ascending=False).head(MOST_BARS)
     if not len(known):
         return []
     first = known.iloc[0]
-    note = f"{CONVENTION[0].upper()}{CONVENTION[1:]}. "
+    note = f"{capitalized(CONVENTION)}. "
     if known["at_least"].any():
-        note += "Without the traces of all ranks that time includes waiting for peers: at least. "
-    if first["peak_bytes_per_s"] == first["peak_bytes_per_s"]:
-        note += f"The peak is of {first['device']}: {first['peak_source']}; {first['peak_why']}."
+        note += LOWER_BOUNDS
+    if not pd.isna(first["peak_bytes_per_s"]):
+        note += f"Peak of {first['device']}: {first['peak_source']}; {first['peak_why']}."
     elif first["peak_why"]:
         note += f"No peak: {first['peak_why']}."
-    return [Section("links", "What the links carry", note, bus_bandwidth(known))]
+    return [Section("links", "Bus bandwidth by collective", note, bus_bandwidth(known))]
 
 
-def of_arrivals(trace: Trace) -> list[Section]:
-    """Who comes late."""
+def arrivals_section(trace: Trace) -> list[Section]:
+    """Return how late each rank joins the collectives."""
     spread = trace.fact(arrival_spread)
     if not len(spread):
         return []
     ranks = trace.table("ranks")
-    left = -1 if ranks is None else int(ranks["clock_residual_ns"].max())
-    note = (
-        "How long after the first rank each came to the collectives: the dot is the middle, the"
-        " line nine of ten. "
-    )
-    note += f"The clocks of the ranks agree to {ms(left)}." if left >= 0 else ""
-    return [Section("arrivals", "Who comes late", note, arrivals(spread))]
+    note = ARRIVALS_NOTE
+    residual_ns = -1 if ranks is None else int(ranks["clock_residual_ns"].max())
+    if residual_ns >= 0:
+        note += f"The clocks of the ranks agree within {ms(residual_ns)}."
+    return [Section("arrivals", "Arrival skew by rank", note, arrivals_figure(spread))]
 
 
-def with_rates(own: pd.DataFrame, links: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a rank with the bandwidth of their kind and the peak of their group."""
-    by_name = {(str(one["group"]), str(one["kind"])): one for one in links.to_dict("records")}
-    mine = [
-        by_name.get((str(group), str(kind)))
-        for group, kind in zip(own["group"], own["kind"], strict=True)
-    ]
-    return own.assign(bandwidth=[bandwidth(one) for one in mine], peak=[peak(one) for one in mine])
+def with_bandwidths(rows: pd.DataFrame, links: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with the bandwidth of their kind and the peak of their group."""
+    by_name = {(str(link["group"]), str(link["kind"])): link for link in links.to_dict("records")}
+    names = zip(rows["group"], rows["kind"], strict=True)
+    links_of_rows = [by_name.get((str(group), str(kind))) for group, kind in names]
+    bandwidths = [bandwidth_text(link) for link in links_of_rows]
+    return rows.assign(bandwidth=bandwidths, peak=[peak_text(link) for link in links_of_rows])
 
 
-def bandwidth(row: dict[Any, Any] | None) -> str:
-    if row is None or row["bus_bytes_per_s"] != row["bus_bytes_per_s"]:
+def bandwidth_text(link: dict[Any, Any] | None) -> str:
+    """Return the bus bandwidth of a collective, as a lower bound where it is one."""
+    if link is None or pd.isna(link["bus_bytes_per_s"]):
         return "not known"
-    return ("at least " if row["at_least"] else "") + gigabytes_per_s(row["bus_bytes_per_s"])
+    bound = "at least " if link["at_least"] else ""
+    return bound + gigabytes_per_s(link["bus_bytes_per_s"])
 
 
-def peak(row: dict[Any, Any] | None) -> str:
-    if row is None or row["peak_bytes_per_s"] != row["peak_bytes_per_s"]:
+def peak_text(link: dict[Any, Any] | None) -> str:
+    """Return the peak of a group's links, and their technology."""
+    if link is None or pd.isna(link["peak_bytes_per_s"]):
         return "not known"
-    return (
-        ("at most " if row["peak_at_most"] else "")
-        + gigabytes_per_s(row["peak_bytes_per_s"])
-        + f", {row['technology']}"
-    )
+    bound = "at most " if link["peak_at_most"] else ""
+    return f"{bound}{gigabytes_per_s(link['peak_bytes_per_s'])}, {link['technology']}"

@@ -1,6 +1,4 @@
-"""The devices of a job over time: their counters with the job's steps behind them, and their links.
-For page and report.
-"""
+"""The devices of a job over time: their counters on a background of its steps, and their links."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,18 +15,19 @@ from perfscope.analyzer.devices.job_phases import JobPhases, job_phases
 from perfscope.analyzer.devices.link_map import link_maps
 from perfscope.analyzer.number_text import digits, percent
 from perfscope.traces.trace import Trace
-from perfscope.ui.figures.counter_lines import Line, counter_lines
+from perfscope.ui.figures.counter_lines import CounterLine, counter_lines
 from perfscope.ui.figures.link_map import link_map
-from perfscope.ui.html.sections import Section, span_s
-from perfscope.ui.html.tables import Column, Table
+from perfscope.ui.html.sections import Section, in_pairs, recording_span_s
+from perfscope.ui.html.tables import Table, TableColumn
 
-GB = 1e-9
+BYTES_TO_GB = 1e-9
 
 
 @dataclass(frozen=True)
 class Chart:
-    """One counter of all devices; of several names (two directions) the larger. `limit` is that of
-    the first device.
+    """A counter of all devices; of several counters (two directions) the larger value.
+
+    `limit` is that of the first device.
     """
 
     id: str
@@ -44,8 +43,8 @@ class Chart:
 CHARTS = (
     Chart(
         "kernels",
-        "A kernel ran",
-        "Share of the time in which any kernel ran, however small: not how busy the SMs were.",
+        "Kernel active",
+        "Share of the time with at least one kernel. It does not say how busy the SMs were.",
         ("kernel_time_share",),
         "%",
         100.0,
@@ -53,7 +52,7 @@ CHARTS = (
     Chart(
         "sms",
         "SMs with work",
-        "Mean share of SMs with a warp on them; waiting warps count (GPM).",
+        "Mean share of SMs with at least one warp; waiting warps count (GPM).",
         ("sm_active",),
         "%",
         100.0,
@@ -61,7 +60,7 @@ CHARTS = (
     Chart(
         "tensor",
         "Tensor cores",
-        "Share of cycles in which they were fed (GPM).",
+        "Share of cycles in which the tensor cores were active (GPM).",
         ("tensor_active",),
         "%",
         100.0,
@@ -69,141 +68,153 @@ CHARTS = (
     Chart(
         "dram",
         "Memory bandwidth",
-        "Of its theoretical peak; about 80 % is the practical ceiling (GPM).",
+        "Share of the theoretical peak; about 80 % is reached in practice (GPM).",
         ("dram_active",),
         "%",
         100.0,
-        lambda one: 80.0,
-        "practical ceiling",
+        lambda use: 80.0,
+        "practical limit",
     ),
     Chart(
         "power",
         "Power",
-        "Of the board.",
+        "Power of the board.",
         ("power_w",),
         "W",
         1.0,
-        lambda one: one.facts.power_limit_w,
+        lambda use: use.facts.power_limit_w,
         "limit",
     ),
     Chart(
         "clock",
-        "Clock of the SMs",
-        "It falls when power or temperature hold it.",
+        "SM clock",
+        "Drops under power or thermal limits.",
         ("sm_clock_mhz",),
         "MHz",
         1.0,
-        lambda one: float(one.facts.boost_clock_mhz),
-        "highest",
+        lambda use: float(use.facts.boost_clock_mhz),
+        "maximum",
     ),
-    Chart("temperature", "Temperature", "Of the chip.", ("temperature_c",), "°C"),
+    Chart("temperature", "Temperature", "Temperature of the chip.", ("temperature_c",), "°C"),
     Chart(
         "memory",
         "Memory in use",
-        "By all processes and the driver.",
+        "Used by all processes and the driver.",
         ("memory_used_bytes",),
         "GB",
-        GB,
-        lambda one: one.facts.memory_bytes * GB,
-        "all of it",
+        BYTES_TO_GB,
+        lambda use: use.facts.memory_bytes * BYTES_TO_GB,
+        "total",
     ),
     Chart(
         "nvlink",
         "NVLink",
-        "The fuller direction of all links; readings average bursts away.",
+        "The busier direction, sum of all links. Short bursts are averaged out.",
         ("nvlink_tx_bytes_per_s", "nvlink_rx_bytes_per_s"),
         "GB/s",
-        GB,
+        BYTES_TO_GB,
     ),
     Chart(
         "pcie",
         "PCIe",
-        "The fuller direction, packet headers included.",
+        "The busier direction, packet headers included.",
         ("pcie_tx_bytes_per_s", "pcie_rx_bytes_per_s"),
         "GB/s",
-        GB,
+        BYTES_TO_GB,
     ),
 )
 LINKS = ("nvlink", "pcie")
+DEVICES_NOTE = (
+    "Means over the steady steps. An active kernel does not mean a busy device: a small kernel uses"
+    " few SMs."
+)
+ENERGY_NOTE = (
+    "One point per second or more of whole steps: the driver's counter is not more precise."
+)
+TOPOLOGY_NOTE = (
+    "Links between the devices. A darker line is a busier link; a dotted line shows proximity."
+    " Hover over a link or a device for details."
+)
 SHORT_S = 0.5
-"""A gap that ends this near to the recording's end is told of as having no end."""
+"""A gap that ends this close to the end of the recording is shown without an end."""
 COLUMNS = (
-    Column("device", "device", "number on its host"),
-    Column("name", "", "as the driver says it"),
-    Column("ranks", "used by", "ranks of this job on it"),
-    Column("kernels", "a kernel ran", "share of the time, however small the kernel"),
-    Column("sms", "SMs with work", "mean share of SMs with a warp (GPM)"),
-    Column("memory", "memory", "mean in use, of all"),
-    Column("power", "power", "mean, of its limit"),
-    Column("clock", "clock", "mean, of the highest"),
-    Column(
-        "energy", "energy a step", "joules, over the steady steps; told over a second or more only"
+    TableColumn("device", "device", "number on its host"),
+    TableColumn("name", "name", "name from the driver"),
+    TableColumn("ranks", "used by", "ranks of this job on it"),
+    TableColumn("kernels", "kernel active", "share of the time with at least one kernel"),
+    TableColumn("sms", "SMs with work", "mean share of SMs with at least one warp (GPM)"),
+    TableColumn("memory", "memory", "mean memory in use, and the total"),
+    TableColumn("power", "power", "mean power, and the limit"),
+    TableColumn("clock", "clock", "mean SM clock, and the maximum"),
+    TableColumn(
+        "energy", "energy per step", "joules per steady step; needs a second or more of steps"
     ),
-    Column("per_sample", "a sample", "joules for each sample, where the size of a batch is known"),
+    TableColumn("per_sample", "per sample", "joules per sample, where the batch size is known"),
 )
 
 
 def devices(trace: Trace) -> list[Section | Table]:
-    """Everything there is to show; empty where no device was read (a profiler's trace only names
-    them).
-    """
+    """Return everything about the devices; empty where no device counters were read."""
     uses = trace.fact(all_devices)
     if not uses or not trace.has("device_counters"):
         return []
-    told = trace.fact(job_phases)
-    several = len({one.host for one in uses}) > 1
-    shown = trace.fact(device_use) or uses
-    charts = [
-        chart for one in CHARTS if (chart := drawn(trace, one, shown, told, several)) is not None
-    ]
-    charts += of_energy(trace, told, several)
-    halves = [*charts[: len(charts) - len(charts) % 2]]
-    rest = charts[len(halves) :]
+    several_hosts = len({use.host for use in uses}) > 1
+    phases = trace.fact(job_phases)
+    measured = trace.fact(device_use) or uses
+    charts = [counter_chart(trace, chart, measured, phases, several_hosts) for chart in CHARTS]
+    found = [chart for chart in charts if chart is not None]
+    found += energy_chart(trace, phases, several_hosts)
     return [
-        of_devices(trace, uses, several),
-        *of_links(trace, several),
-        *halves,
-        *(Section(one.id, one.title, one.note, one.figure) for one in rest),
+        device_table(trace, uses, several_hosts),
+        *topology(trace, several_hosts),
+        *in_pairs(found),
     ]
 
 
-def drawn(
-    trace: Trace, chart: Chart, uses: list[DeviceUse], told: JobPhases, several: bool
+def counter_chart(
+    trace: Trace, chart: Chart, uses: list[DeviceUse], phases: JobPhases, several_hosts: bool
 ) -> Section | None:
-    """One chart, None where no device has the counter."""
-    series = trace.fact(device_series)
+    """Return the chart of a counter, None where no device has it."""
     lines = []
     for use in uses:
-        own = series[
-            (series["host"] == use.host)
-            & (series["device"] == use.device)
-            & series["name"].isin(chart.names)
-        ]
-        if len(own):
-            largest = own.groupby("ts")["value"].max() * chart.scale
-            broken = pd.Series(
-                np.nan,
-                [begin for begin, _ in gaps_of_device(trace, use.host, use.device)],
-                np.float64,
-            )
-            largest = pd.concat([largest, broken]).sort_index()
-            at = largest.index.to_numpy(np.int64) / 1e9
-            lines.append(Line(called(use, several), at, largest.to_numpy(np.float64)))
+        values = values_with_gaps(trace, chart, use)
+        if len(values):
+            seconds = values.index.to_numpy(np.int64) / 1e9
+            name = device_name(use.device, use.host, several_hosts)
+            lines.append(CounterLine(name, seconds, values.to_numpy(np.float64)))
     if not lines:
         return None
-    limit = limit_of(trace, chart, uses)
     figure = counter_lines(
-        lines, chart.unit, span_s(trace), told, limit=limit, limit_name=chart.limit_name or "peak"
+        lines,
+        chart.unit,
+        recording_span_s(trace),
+        phases,
+        limit=chart_limit(trace, chart, uses),
+        limit_name=chart.limit_name or "peak",
     )
-    shaded = ", ".join(dict.fromkeys(what for _, _, what in told.stretches))
+    shaded = ", ".join(dict.fromkeys(phase for _, _, phase in phases.stretches))
     note = f"{chart.note} Shaded: {shaded}." if shaded else chart.note
     return Section(f"device-{chart.id}", chart.title, note, figure, half=True)
 
 
-def limit_of(trace: Trace, chart: Chart, uses: list[DeviceUse]) -> float | None:
-    """What the line is held against: the device's own limit, or the peak of the links in use."""
+def values_with_gaps(trace: Trace, chart: Chart, use: DeviceUse) -> pd.Series:
+    """Return the values of a device by time; NaN where its readings were interrupted."""
+    series = trace.fact(device_series)
+    is_device = (series["host"] == use.host) & (series["device"] == use.device)
+    rows = series[is_device & series["name"].isin(chart.names)]
+    if not len(rows):
+        return pd.Series(dtype=np.float64)
+    values = rows.groupby("ts")["value"].max() * chart.scale
+    gap_begins = [begin for begin, _ in gaps_of_device(trace, use.host, use.device)]
+    gaps = pd.Series(np.nan, gap_begins, np.float64)
+    with_gaps: pd.Series = pd.concat([values, gaps]).sort_index()
+    return with_gaps
+
+
+def chart_limit(trace: Trace, chart: Chart, uses: list[DeviceUse]) -> float | None:
+    """Return the limit of a chart: that of the device, or the peak of the links in use."""
     if chart.id in LINKS:
-        peaks = [one.peak_bytes_per_s for one in trace.fact(link_use) if one.kind == chart.id]
+        peaks = [link.peak_bytes_per_s for link in trace.fact(link_use) if link.kind == chart.id]
         return max(peaks) * chart.scale if peaks else None
     if chart.limit is None:
         return None
@@ -211,111 +222,112 @@ def limit_of(trace: Trace, chart: Chart, uses: list[DeviceUse]) -> float | None:
     return limit if limit > 0 else None
 
 
-def of_devices(trace: Trace, uses: list[DeviceUse], several: bool) -> Table:
-    """A row a device."""
-    joules = {(one.use.host, one.use.device): one for one in trace.fact(energy)}
-    lost = [one.use for one in trace.fact(device_losses)]
-    rows = pd.DataFrame([row(one, several, joules.get((one.host, one.device))) for one in uses])
-    rows["device"] += ["" if all(one is not use for one in lost) else ", lost" for use in uses]
-    note = (
-        "Means over the steady steps. That a kernel ran does not say that the device was busy: a"
-        " small one uses few SMs."
-    )
-    return Table(
-        "devices",
-        "The devices",
-        " ".join([note, *unread(trace, several)]),
-        COLUMNS,
-        rows,
-        wraps=True,
-    )
+def device_table(trace: Trace, uses: list[DeviceUse], several_hosts: bool) -> Table:
+    """Return the table of devices, a row each."""
+    joules = {(each.use.host, each.use.device): each for each in trace.fact(energy)}
+    lost = [loss.use for loss in trace.fact(device_losses)]
+    rows = []
+    for use in uses:
+        row = device_row(use, joules.get((use.host, use.device)))
+        is_lost = any(each is use for each in lost)
+        name = device_name(use.device, use.host, several_hosts)
+        rows.append({"device": f"{name}, lost" if is_lost else name, **row})
+    note = " ".join([DEVICES_NOTE, *reading_gaps(trace, several_hosts)])
+    return Table("devices", "Devices", note, COLUMNS, pd.DataFrame(rows), wraps=True)
 
 
-def unread(trace: Trace, several: bool) -> list[str]:
-    """`GPU 1 could not be read from 4 s on: the device fell off the bus.`"""
-    gaps, end_s = trace.table("device_gaps"), span_s(trace)[1]
+def reading_gaps(trace: Trace, several_hosts: bool) -> list[str]:
+    """Return a sentence per gap: `GPU 1 was not read from 4 s on: the device fell off the bus.`"""
+    gaps = trace.table("device_gaps")
+    end_s = recording_span_s(trace)[1]
     found = []
-    for one in [] if gaps is None else gaps.to_dict("records"):
-        who = f"GPU {one['device']}" if one["device"] >= 0 else "No device"
-        where = f" of {one['host']}" if several else ""
-        begin, end = one["ts"] / 1e9, (one["ts"] + one["dur"]) / 1e9
-        until = "on" if end >= end_s - SHORT_S else f"to {digits(end)} s"
-        cannot = "could not be read" if one["device"] >= 0 else "could be read"
-        found.append(f"{who}{where} {cannot} from {digits(begin)} s {until}: {one['reason']}.")
+    for gap in [] if gaps is None else gaps.to_dict("records"):
+        name = "No device was read"
+        if gap["device"] >= 0:
+            name = f"{device_name(gap['device'], gap['host'], several_hosts)} was not read"
+        elif several_hosts:
+            name = f"No device of {gap['host']} was read"
+        gap_begin_s = gap["ts"] / 1e9
+        gap_end_s = (gap["ts"] + gap["dur"]) / 1e9
+        until = "on" if gap_end_s >= end_s - SHORT_S else f"to {digits(gap_end_s)} s"
+        found.append(f"{name} from {digits(gap_begin_s)} s {until}: {gap['reason']}.")
     return found
 
 
-def row(use: DeviceUse, several: bool, joules: DeviceEnergy | None) -> dict[str, str]:
-    mean, facts = use.means, use.facts
-
-    def of(name: str, told: Callable[[float], str], limit: str = "") -> str:
-        if name in mean:
-            return told(mean[name]) + limit
-        return "not measurable on it" if any(name in one for one in facts.missing) else "not read"
-
-    whole = f" of {digits(facts.memory_bytes * GB)} GB" if facts.memory_bytes > 0 else ""
-    most = f" of {digits(facts.power_limit_w)} W" if facts.power_limit_w > 0 else " W"
-    clock = f" of {facts.boost_clock_mhz} MHz" if facts.boost_clock_mhz > 0 else " MHz"
+def device_row(use: DeviceUse, joules: DeviceEnergy | None) -> dict[str, str]:
+    """Return the cells of a device, but for its name."""
+    facts = use.facts
+    memory_limit = (
+        f" of {digits(facts.memory_bytes * BYTES_TO_GB)} GB" if facts.memory_bytes > 0 else ""
+    )
+    power_limit = f" of {digits(facts.power_limit_w)} W" if facts.power_limit_w > 0 else " W"
+    most_mhz = facts.boost_clock_mhz
+    clock_limit = f" of {most_mhz} MHz" if most_mhz > 0 else " MHz"
+    ranks = ", ".join(f"rank {rank}" for rank in use.ranks)
     return {
-        "device": called(use, several),
         "name": facts.name,
-        "ranks": (
-            ", ".join(f"rank {one}" for one in use.ranks)
-            or ("not told" if not use.certain else "not by this job")
-        ),
-        "kernels": of("kernel_time_share", percent),
-        "sms": of("sm_active", percent),
-        "memory": of("memory_used_bytes", lambda value: digits(value * GB), whole),
-        "power": of("power_w", digits, most),
-        "clock": of("sm_clock_mhz", digits, clock),
-        "energy": in_joules(None if joules is None else joules.joules_per_step),
-        "per_sample": in_joules(None if joules is None else joules.joules_per_sample),
+        "ranks": ranks or ("not this job" if use.certain else "not reported"),
+        "kernels": mean_text(use, "kernel_time_share", percent),
+        "sms": mean_text(use, "sm_active", percent),
+        "memory": mean_text(use, "memory_used_bytes", gigabytes_text, memory_limit),
+        "power": mean_text(use, "power_w", digits, power_limit),
+        "clock": mean_text(use, "sm_clock_mhz", digits, clock_limit),
+        "energy": joules_text(None if joules is None else joules.joules_per_step),
+        "per_sample": joules_text(None if joules is None else joules.joules_per_sample),
     }
 
 
-def in_joules(value: float | None) -> str:
+def mean_text(
+    use: DeviceUse, counter: str, format_value: Callable[[float], str], limit: str = ""
+) -> str:
+    """Return the mean of a counter, or why it is not known."""
+    if counter in use.means:
+        return format_value(use.means[counter]) + limit
+    is_missing = any(counter in text for text in use.facts.missing)
+    return "not supported" if is_missing else "not read"
+
+
+def gigabytes_text(value: float) -> str:
+    """Return bytes as a number of GB."""
+    return digits(value * BYTES_TO_GB)
+
+
+def joules_text(value: float | None) -> str:
+    """Return joules, or that they are not known."""
     return "not known" if value is None else f"{digits(value)} J"
 
 
-def of_energy(trace: Trace, told: JobPhases, several: bool) -> list[Section]:
-    """Joules a step over time, a point for each second or more of whole steps."""
+def energy_chart(trace: Trace, phases: JobPhases, several_hosts: bool) -> list[Section]:
+    """Return the energy per step over time."""
     rows = trace.fact(energy_windows)
-    rows = rows[rows["energy_j_per_step"].notna()] if len(rows) else rows
+    if not len(rows):
+        return []
+    known = rows[rows["energy_j_per_step"].notna()]
     lines = []
-    for (host, device), own in rows.groupby(["host", "device"], sort=True) if len(rows) else ():
-        at = (own["ts"] + own["dur"] // 2).to_numpy(np.float64) / 1e9
-        name = f"GPU {device}" + (f" of {host}" if several else "")
-        lines.append(Line(name, at, own["energy_j_per_step"].to_numpy(np.float64)))
+    for (host, device), windows in known.groupby(["host", "device"], sort=True):
+        seconds = (windows["ts"] + windows["dur"] // 2).to_numpy(np.float64) / 1e9
+        values = windows["energy_j_per_step"].to_numpy(np.float64)
+        name = device_name(int(str(device)), str(host), several_hosts)
+        lines.append(CounterLine(name, seconds, values))
     if not lines:
         return []
-    note = "Each point is a second or more of whole steps: the driver's counter is no finer."
-    return [
-        Section(
-            "device-energy",
-            "Energy of a step",
-            note,
-            counter_lines(lines, "J", span_s(trace), told),
-            half=True,
-        )
-    ]
+    figure = counter_lines(lines, "J", recording_span_s(trace), phases)
+    return [Section("device-energy", "Energy per step", ENERGY_NOTE, figure, half=True)]
 
 
-def called(use: DeviceUse, several: bool) -> str:
-    return f"GPU {use.device}" + (f" of {use.host}" if several else "")
+def device_name(device: int, host: str, several_hosts: bool) -> str:
+    """Return `GPU 0`, with its host where there are several."""
+    return f"GPU {device} of {host}" if several_hosts else f"GPU {device}"
 
 
-def of_links(trace: Trace, several: bool) -> list[Section]:
-    """The map of each host."""
-    note = (
-        "What joins the devices; a darker line is a fuller link, a dotted one only nearness. Hover"
-        " for what each is."
-    )
+def topology(trace: Trace, several_hosts: bool) -> list[Section]:
+    """Return the links between the devices of each host."""
     return [
         Section(
             f"link-map-{number}",
-            f"How {one.host} is wired" if several else "How they are wired",
-            note,
-            link_map(one),
+            f"Topology of {links.host}" if several_hosts else "Topology",
+            TOPOLOGY_NOTE,
+            link_map(links),
         )
-        for number, one in enumerate(trace.fact(link_maps))
+        for number, links in enumerate(trace.fact(link_maps))
     ]

@@ -5,6 +5,7 @@ from perfscope.analyzer.number_text import percent
 from perfscope.ui.html.markup import card, escape, paragraphs, prose, timeline_link
 from perfscope.ui.marks import mark_of
 from perfscope.ui.phrases import (
+    capitalized,
     claims,
     current_cost,
     finding_name,
@@ -52,7 +53,9 @@ def share_bar(finding: Finding, diagnosis: Diagnosis) -> str:
 def other_actions(finding: Finding) -> str:
     """Return the actions after the first as a list."""
     actions = finding.actions[1:]
-    items = "".join(f"<li>{prose(action.text)}{snippet(action)}</li>" for action in actions)
+    items = "".join(
+        f"<li>{prose(capitalized(action.text))}{snippet(action)}</li>" for action in actions
+    )
     return f"<ul>{items}</ul>" if items else ""
 
 

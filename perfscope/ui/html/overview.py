@@ -76,7 +76,8 @@ def subject_line(trace: Trace, diagnosis: Diagnosis) -> str:
     overhead_words = [] if overhead is None else [f"overhead {overhead}"]
     words = [*recording_text(diagnosis), *machine, *overhead_words]
     spans = "".join(f"<span>{escape(text)}</span>" for text in words)
-    depth = f'<span class="pill">{escape(trace.manifest.depth)}</span>'
+    level = escape(trace.manifest.depth)
+    depth = f'<span class="pill" title="instrumentation level (--depth)">{level}</span>'
     return f"<div><b>{escape(name)}</b>{spans}{depth}</div>"
 
 
@@ -136,7 +137,7 @@ def predicted(speedup: Speedup | None) -> str:
     knob = ""
     if speedup.likely is not None:
         knob = f'<b style="left:{position(speedup.likely):.1f}%"></b>'
-    words = interval or "upper bound"
+    words = interval or "only the upper bound is known"
     return (
         '<aside><div class="muted">Predicted speedup</div>'
         f'<div class="factor">{likely}</div>'
@@ -157,8 +158,10 @@ def budget_card(diagnosis: Diagnosis, longest: dict[str, StepInterval], chart: s
     parts.sort(key=lambda part: -part.share)
     mean_ms, p95_ms = mean_step_ms(diagnosis), diagnosis.steps.p95_ms
     title = "Time per step" if mean_ms is not None else "Time of the recording"
-    mean = f"{ms(mean_ms * NS_PER_MS)}/step" if mean_ms is not None else "shares of all time"
-    p95 = f", p95 {ms(p95_ms * NS_PER_MS)}" if p95_ms is not None else ""
+    mean = p95 = ""
+    if mean_ms is not None:
+        mean = f"{ms(mean_ms * NS_PER_MS)}/step"
+        p95 = f", p95 {ms(p95_ms * NS_PER_MS)}" if p95_ms is not None else ""
     bar = "".join(bar_part(part, mean_ms, longest.get(part.category)) for part in parts)
     legend = "".join(legend_entry(part, mean_ms) for part in parts)
     hint = ""

@@ -1,4 +1,4 @@
-"""plotly's own script, compressed, for a page that must work from a file: about 1.9 MB as text."""
+"""plotly's script, compressed, for a page that works from a file: about 1.9 MB as text."""
 
 import base64
 import gzip
@@ -15,7 +15,8 @@ def plotly_source() -> str:
 
 @cache
 def plotly_script() -> str:
-    """The installed package's plotly.min.js, gzipped and base64; the page unpacks it with
-    DecompressionStream.
+    """Return the installed package's plotly.min.js, gzipped and in base64.
+
+    The page unpacks it with DecompressionStream.
     """
     return base64.b64encode(gzip.compress(plotly_source().encode(), 9, mtime=0)).decode()

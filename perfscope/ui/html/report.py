@@ -1,6 +1,4 @@
-"""The HTML report: one self-contained file with the answer first and the evidence below; works
-offline from disk.
-"""
+"""The HTML report: one self-contained file that works offline, the diagnosis first."""
 
 import base64
 import hashlib
@@ -27,41 +25,50 @@ from perfscope.ui.html.trace_sections import evidence_of_a_trace
 from perfscope.ui.output_file import write_output
 from perfscope.ui.theme import DARK, LIGHT, Palette, ink
 from perfscope.ui.timeline.embedded import embedded_timeline
-from perfscope.ui.timeline.routes import EMBEDDED, script, stylesheet
+from perfscope.ui.timeline.routes import EMBEDDED, timeline_script, timeline_style
 
 UNDER_THE_BAR = "budget"
+"""The id of the chart that is placed under the time budget's bar."""
+DEFAULT_HEIGHT = 200
 NOSCRIPT = (
-    '<noscript><p class="card">The charts need JavaScript; the answer above does'
-    " not.</p></noscript>"
+    '<noscript><p class="card">The charts need JavaScript; the diagnosis above'
+    " does not.</p></noscript>"
 )
 
 
 def write_report(trace: Trace, diagnosis: Diagnosis, path: Path) -> None:
-    """Write the report, whole or not at all. Raises OSError."""
+    """Write the report, completely or not at all. Raises OSError."""
     write_output(path, page(trace, diagnosis))
 
 
 def page(trace: Trace, diagnosis: Diagnosis) -> str:
-    """The whole page as text."""
-    shown, packed = sections(trace, diagnosis), embedded_timeline(trace, diagnosis)
+    """Return the whole page as text."""
     rank = diagnosis.budget_rank if diagnosis.budget_rank is not None else 0
-    traced = [*roof_sections(trace, rank), *devices(trace), *evidence_of_a_trace(trace, rank)]
-    figures = {one.id: one.figure for one in [*shown, *traced] if isinstance(one, Section)}
-    under_bar = "".join(chart(one) for one in shown if one.id == UNDER_THE_BAR)
-    body = "".join(block(one) for one in shown if one.id != UNDER_THE_BAR)
-    body += "".join(table_card(one) if isinstance(one, Table) else block(one) for one in traced)
+    charts = sections(trace, diagnosis)
+    evidence = [*roof_sections(trace, rank), *devices(trace), *evidence_of_a_trace(trace, rank)]
+    packed_timeline = embedded_timeline(trace, diagnosis)
+    under_bar = "".join(chart(section) for section in charts if section.id == UNDER_THE_BAR)
+    cards = "".join(block(section) for section in charts if section.id != UNDER_THE_BAR)
+    cards += "".join(
+        table_card(part) if isinstance(part, Table) else block(part) for part in evidence
+    )
+    figures = {
+        part.id: json.loads(part.figure.to_json())
+        for part in [*charts, *evidence]
+        if isinstance(part, Section)
+    }
     return TEMPLATE.format(
         title=escape(f"perfscope: {diagnosis.verdict.headline}"),
-        css=style() + stylesheet(),
+        css=report_style() + timeline_style(),
         overview=overview(trace, diagnosis, under_bar),
         noscript=NOSCRIPT,
-        timeline=TIMELINE if packed else "",
-        packed=packed,
-        sections=body,
+        timeline=TIMELINE if packed_timeline else "",
+        packed=packed_timeline,
+        sections=cards,
         coverage=coverage_cards(trace, diagnosis),
         footer=escape(footer(trace)),
-        figures=embedded({name: json.loads(figure.to_json()) for name, figure in figures.items()}),
-        palettes=embedded({"light": colours(LIGHT), "dark": colours(DARK)}),
+        figures=embedded(figures),
+        palettes=embedded({"light": script_colors(LIGHT), "dark": script_colors(DARK)}),
         plotly=plotly_script(),
         script=report_script(),
     )
@@ -70,22 +77,19 @@ def page(trace: Trace, diagnosis: Diagnosis) -> str:
 def report_script() -> str:
     """Return the script of the page, the same for every report."""
     names = (EMBEDDED, "paint.js", "report.js", "search.js", "steps.js", "tables.js")
-    return script() + "".join(map(asset, names))
+    return timeline_script() + "".join(map(asset, names))
 
 
 @cache
 def script_hashes() -> list[str]:
-    """Return the hashes of both scripts that run in the page, as a content security policy names
-    them.
-    """
-    digests = [
-        hashlib.sha256(text.encode()).digest() for text in (report_script(), plotly_source())
-    ]
+    """Return the hashes of the page's two scripts, for a content security policy."""
+    texts = (report_script(), plotly_source())
+    digests = [hashlib.sha256(text.encode()).digest() for text in texts]
     return [f"sha256-{base64.b64encode(digest).decode()}" for digest in digests]
 
 
 def block(section: Section) -> str:
-    """A card with one chart, its title and what it shows."""
+    """Return a card with a chart, its title, and buttons to save it."""
     css = "card half" if section.half else "card"
     save = "".join(
         f'<button type="button" class="save" data-picture="{kind}"'
@@ -97,17 +101,17 @@ def block(section: Section) -> str:
 
 
 def chart(section: Section) -> str:
-    """What it shows in words, and the place the script draws it in."""
+    """Return the note of a chart, and the place that the script draws it in."""
     label = escape(f"{section.title}. {section.note}")
     return (
-        f'<p class="note">{escape(section.note)}</p>{search(section)}<div class="chart"'
+        f'<p class="note">{escape(section.note)}</p>{search_field(section)}<div class="chart"'
         f' id="{section.id}" role="img" aria-label="{label}"'
         f' style="height:{height(section.figure)}px"></div>'
     )
 
 
-def search(section: Section) -> str:
-    """A field to look for frames in, above the stacks."""
+def search_field(section: Section) -> str:
+    """Return a field to search frames, for the charts of stacks."""
     if not section.id.startswith("stacks-"):
         return ""
     words = "search functions and files"
@@ -119,67 +123,64 @@ def search(section: Section) -> str:
 
 
 def height(figure: go.Figure) -> int:
-    return int(figure.layout.height or 200)
+    """Return the height of a figure in pixels."""
+    return int(figure.layout.height or DEFAULT_HEIGHT)
 
 
-def style() -> str:
-    """The palettes and the style: light, dark where the reader's system is, unless the reader said
-    otherwise.
-    """
-    dark = (
-        "@media screen and (prefers-color-scheme:dark){" + variables("html:not(.light)", DARK) + "}"
-    )
-    dark += "@media screen{" + variables("html.dark", DARK) + "}"
-    return (
-        variables("html", LIGHT)
-        + dark
-        + asset("report.css")
-        + asset("search.css")
-        + asset("tables.css")
-    )
+def report_style() -> str:
+    """Return palettes and style: dark where the system or the reader chose it, else light."""
+    dark_system = "@media screen and (prefers-color-scheme:dark)"
+    palettes = [
+        variables("html", LIGHT),
+        f"{dark_system}{{{variables('html:not(.light)', DARK)}}}",
+        f"@media screen{{{variables('html.dark', DARK)}}}",
+    ]
+    return "".join(palettes) + "".join(map(asset, ("report.css", "search.css", "tables.css")))
 
 
 def variables(selector: str, palette: Palette) -> str:
-    """The palette as CSS variables."""
-    names = {
+    """Return a palette as CSS variables."""
+    colors = page_colors(palette)
+    for category, color in palette.category.items():
+        name = category.replace("_", "-")
+        colors |= {name: color, f"{name}-ink": ink(color)}
+    declarations = "".join(f"--{name}:{color};" for name, color in colors.items())
+    return f"{selector}{{color-scheme:{palette.scheme};{declarations}}}"
+
+
+def page_colors(palette: Palette) -> dict[str, str]:
+    """Return the colors of a palette that do not belong to a category."""
+    return {
         "bg": palette.bg,
         "surface": palette.surface,
-        "text": palette.text,
-        "muted": palette.muted,
-    }
-    names |= {"line": palette.line, "accent": palette.accent}
-    for name, colour in palette.category.items():
-        names |= {name.replace("_", "-"): colour, f"{name.replace('_', '-')}-ink": ink(colour)}
-    return f"{selector}{{{''.join(f'--{name}:{value};' for name, value in names.items())}}}"
-
-
-def colours(palette: Palette) -> dict[str, str]:
-    """What the script repaints figures with."""
-    own = {
         "text": palette.text,
         "muted": palette.muted,
         "line": palette.line,
         "accent": palette.accent,
     }
-    return own | {"bg": palette.bg, "surface": palette.surface} | palette.category
+
+
+def script_colors(palette: Palette) -> dict[str, str]:
+    """Return the colors that the script repaints figures with."""
+    return page_colors(palette) | palette.category
 
 
 def embedded(data: object) -> str:
-    """JSON inside a script element: nothing in it can end the element."""
+    """Return data as JSON inside a script element, which nothing in it can end."""
     return json.dumps(data).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def asset(name: str) -> str:
+    """Return the text of a style or a script."""
     return files("perfscope.ui.assets").joinpath(name).read_text("utf-8")
 
 
 def footer(trace: Trace) -> str:
+    """Return when, where and how the run was recorded."""
     manifest = trace.manifest
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(manifest.zero_realtime_ns / 1e9))
-    return (
-        f"recorded {when} on {manifest.host} by perfscope {__version__};"
-        f" {' '.join(manifest.command)}"
-    )
+    command = " ".join(manifest.command)
+    return f"recorded {when} on {manifest.host} by perfscope {__version__}; {command}"
 
 
 TIMELINE = (
@@ -187,12 +188,14 @@ TIMELINE = (
     ' id="timeline"></div></section>'
 )
 TEMPLATE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width,initial-scale=1">
 <title>{title}</title><style>{css}</style></head>
-<body><main>{overview}{noscript}{timeline}<div class="charts">{sections}</div>{coverage}</main><footer>{footer}</footer>
+<body><main>{overview}{noscript}{timeline}<div class="charts">{sections}</div>{coverage}</main>
+<footer>{footer}</footer>
 <script type="application/json" id="figures">{figures}</script>
 <script type="application/json" id="palettes">{palettes}</script>
 <script type="text/plain" id="packed-timeline">{packed}</script>
 <script type="text/plain" id="plotly">{plotly}</script>
 <script>{script}</script></body></html>
-"""  # noqa: E501
+"""

@@ -1,12 +1,9 @@
-"""The roofline of a rank: figure, operators against their roofs, and what has no model. For pages
-and the report.
-"""
+"""The roofline of a rank: figure, distance of operators to the peak, and work without a model."""
 
 import math
 
 import pandas as pd
 
-from perfscope.analyzer import number_text as wording
 from perfscope.analyzer.compute.device_peaks import roofs
 from perfscope.analyzer.compute.kernel_roofline import kernel_roofline
 from perfscope.analyzer.compute.range_roofline import range_roofline
@@ -14,211 +11,227 @@ from perfscope.analyzer.compute.roofline import MEMORY, roofline_table
 from perfscope.analyzer.compute.roofline_coverage import WITH_COST, covered, roof_coverage
 from perfscope.analyzer.compute.step_flops import step_flops
 from perfscope.analyzer.hardware.peaks import Peaks
-from perfscope.analyzer.number_text import digits, ms, percent
+from perfscope.analyzer.number_text import digits, ms, operations, percent
 from perfscope.traces.trace import Trace
 from perfscope.ui.figures.roofline import roofline, shapes
 from perfscope.ui.html.sections import Section
-from perfscope.ui.html.tables import Column, Table, count, known_bytes, share, time
+from perfscope.ui.html.tables import Table, TableColumn, count_text, known_bytes, share, time
 
-ENOUGH_TO_NAME = 0.02
-
-
-def known(value: float, unit: str, size: float) -> str:
-    return "not known" if math.isnan(value) else f"{digits(value / size)} {unit}"
-
-
-def rate(value: float) -> str:
-    return "not known" if math.isnan(value) else f"{wording.operations(value)}/s"
-
-
-def bandwidth(value: float) -> str:
-    return known(value, "GB/s", 1e9)
-
-
-def per_byte(value: float) -> str:
-    return known(value, "", 1.0).strip()
-
-
-def of_roof(value: float) -> str:
-    return "not known" if math.isnan(value) else percent(value)
+NOT_KNOWN = "not known"
+ENOUGH_TO_LIST = 0.02
+"""Work without a model is listed from this share of the device's time on."""
+NOTICEABLE = 0.005
+VENDOR_DATA = "from the vendor's data, without sparsity"
+PLACE = ("longest_ts", "longest_ns")
+OPERATORS_NOTE = (
+    "FLOPs and bytes are computed from shapes and types; bytes are a lower bound. An operator far"
+    " below the roofline has too little work for the device, or an inefficient kernel."
+)
+KERNELS_NOTE = "The FLOPs and bytes of an operator are divided among its kernels by their time."
+RANGES_NOTE = "Operators that ran inside a module or range, and their backward."
+FIGURE_NOTE = (
+    "One point per operator and shapes; the area is its time. Click a point to see its longest"
+    " call on the timeline. "
+)
 
 
-def operations(value: float) -> str:
-    return "not known" if math.isnan(value) else wording.operations(value)
+def flops_text(value: float) -> str:
+    """Return a number of operations, or that it is not known."""
+    return NOT_KNOWN if math.isnan(value) else operations(value)
+
+
+def flop_rate(value: float) -> str:
+    """Return operations per second, or that they are not known."""
+    return NOT_KNOWN if math.isnan(value) else f"{operations(value)}/s"
+
+
+def byte_rate(value: float) -> str:
+    """Return bytes per second in GB/s, or that they are not known."""
+    return NOT_KNOWN if math.isnan(value) else f"{digits(value / 1e9)} GB/s"
+
+
+def intensity(value: float) -> str:
+    """Return operations per byte, or that they are not known."""
+    return NOT_KNOWN if math.isnan(value) else digits(value)
+
+
+def roof_share(value: float) -> str:
+    """Return the share of the roofline, or that it is not known."""
+    return NOT_KNOWN if math.isnan(value) else percent(value)
 
 
 COLUMNS = (
-    Column("name", "operator", "as the profiler names it"),
-    Column("sizes", "inputs", "sizes of its inputs"),
-    Column("dtype", "type", "the type whose arithmetic limits it"),
-    Column("count", "calls", "how often it was called with these", count),
-    Column("work_ns", "time", "sum of its work on the device (on a CPU: its own)", time),
-    Column(
+    TableColumn("name", "operator", "name in the profiler"),
+    TableColumn("sizes", "inputs", "shapes of the inputs"),
+    TableColumn("dtype", "type", "data type of the limiting arithmetic"),
+    TableColumn("count", "calls", "number of calls with these inputs", count_text),
+    TableColumn("work_ns", "time", "total time on the device (on a CPU: self time)", time),
+    TableColumn(
         "intensity",
         "FLOP/byte",
-        "arithmetic intensity: operations for each byte that must move",
-        per_byte,
+        "arithmetic intensity: operations per byte that must be moved",
+        intensity,
     ),
-    Column("flops_per_s", "arithmetic", "operations a second", rate),
-    Column("bytes_per_s", "traffic", "bytes a second that at least moved", bandwidth),
-    Column(
+    TableColumn("flops_per_s", "arithmetic", "operations per second", flop_rate),
+    TableColumn("bytes_per_s", "traffic", "bytes per second, a lower bound", byte_rate),
+    TableColumn(
         "roof_share",
-        "of its roof",
-        "the time it would take at its roof, by the time it took",
-        of_roof,
+        "of roofline",
+        "the time it would take at the roofline, divided by the time it took",
+        roof_share,
     ),
-    Column("side", "limited by", "the roof that is nearer"),
-    Column("mark", "remark", "why it is above its roof"),
+    TableColumn("side", "limited by", "memory bandwidth or arithmetic, whichever limits it first"),
+    TableColumn("mark", "remark", "why it is above the roofline"),
 )
 RATES = COLUMNS[5:9]
 RANGE_COLUMNS = (
-    Column("name", "range", "as the program names it"),
-    Column("kind", "kind", "module, annotation or NVTX"),
-    Column("count", "calls", "how often", count),
-    Column(
+    TableColumn("name", "range", "name in the program"),
+    TableColumn("kind", "kind", "module, annotation or NVTX"),
+    TableColumn("count", "calls", "number of calls", count_text),
+    TableColumn(
         "work_ns",
         "time",
-        "work of operators with a cost that ran in it, their backward included",
+        "time of operators with known FLOPs that ran in it, backward included",
         time,
     ),
-    Column("flops", "FLOP", "operations in all", operations),
-    Column("bytes", "bytes", "that at least moved", known_bytes),
+    TableColumn("flops", "FLOP", "total operations", flops_text),
+    TableColumn("bytes", "bytes", "bytes moved, a lower bound", known_bytes),
     *RATES,
 )
 KERNEL_COLUMNS = (
-    Column("name", "kernel", "as the profiler names it"),
-    Column("operator", "operator", "that launched it"),
-    Column("count", "runs", "how often", count),
-    Column("work_ns", "time", "sum of its durations", time),
+    TableColumn("name", "kernel", "name in the profiler"),
+    TableColumn("operator", "operator", "operator that launched it"),
+    TableColumn("count", "runs", "number of runs", count_text),
+    TableColumn("work_ns", "time", "total duration", time),
     *RATES,
-    Column(
+    TableColumn(
         "alone",
         "alone",
-        "share of its time in which it was its operator's only kernel; else it shares in the cost",
+        "share of its time as the only kernel of its operator; otherwise the FLOPs are divided",
         share,
     ),
-    Column("mark", "remark", "why it is above its roof"),
+    TableColumn("mark", "remark", "why it is above the roofline"),
 )
-MISSING = (
-    Column("name", "what", "operator or kernel"),
-    Column("why", "why", "why its FLOPs and bytes are not known"),
-    Column("count", "runs", "kernels and copies", count),
-    Column("work_ns", "time", "in all", time),
-    Column("share", "share", "of all work of the device", share),
+WITHOUT_MODEL_COLUMNS = (
+    TableColumn("name", "name", "operator or kernel"),
+    TableColumn("why", "reason", "why its FLOPs and bytes are not known"),
+    TableColumn("count", "runs", "number of kernels and copies", count_text),
+    TableColumn("work_ns", "time", "total time", time),
+    TableColumn("share", "share", "share of all work on the device", share),
 )
 
 
 def roof_sections(trace: Trace, rank: int) -> list[Section | Table]:
-    """Nothing where no operator has a cost."""
-    rows = trace.fact(roofline_table)
-    rows = rows[rows["rank"] == rank] if len(rows) and (rows["rank"] == rank).any() else rows
+    """Return figure and tables; nothing where no operator has known FLOPs and bytes."""
+    rows = rows_of_rank_or_all(trace.fact(roofline_table), rank)
     if not len(rows):
         return []
     process, device = int(rows["process"].iloc[0]), int(rows["device"].iloc[0])
-    rows = rows[(rows["process"] == process) & (rows["device"] == device)]
+    rows = rows_of_device(rows, process, device)
     peaks = trace.fact(roofs).get((process, device), "")
-    table = rows.assign(
-        sizes=[shapes(text) for text in rows["shapes"]],
-        side=rows["side"].replace({MEMORY: "memory", "": "not known"}),
-    )
-    note = (
-        "FLOPs and bytes from shapes and types; bytes are the least that must move. What is far"
-        " below its roof is held up by something else: too little work for the device, or how it"
-        " goes about it."
-    )
-    drawn = roofline(rows, peaks if isinstance(peaks, Peaks) else None)
-    found: list[Section | Table] = [
-        Section("roofline", "Roofline", said(trace, peaks, process, device), drawn),
-        Table(
-            "roofs", "Operators against their roofs", note, remarked(COLUMNS, table), table, PLACE
-        ),
+    figure = roofline(rows, peaks if isinstance(peaks, Peaks) else None)
+    note = figure_note(trace, peaks, process, device)
+    return [
+        Section("roofline", "Roofline", note, figure),
+        operators_table(rows),
+        *kernel_and_range_tables(trace, process),
+        *without_model(trace, process, device),
     ]
-    for fact, name, title, words, columns in (
-        (
-            kernel_roofline,
-            "kernel-roofs",
-            "Kernels against their roofs",
-            KERNELS_NOTE,
-            KERNEL_COLUMNS,
-        ),
-        (
-            range_roofline,
-            "range-roofs",
-            "Modules and ranges against their roofs",
-            RANGES_NOTE,
-            RANGE_COLUMNS,
-        ),
+
+
+def rows_of_rank_or_all(rows: pd.DataFrame, rank: int) -> pd.DataFrame:
+    """Return the rows of a rank; all rows where it has none."""
+    of_rank = rows[rows["rank"] == rank] if len(rows) else rows
+    return of_rank if len(of_rank) else rows
+
+
+def rows_of_device(rows: pd.DataFrame, process: int, device: int) -> pd.DataFrame:
+    """Return the rows of a device of a process."""
+    if not len(rows):
+        return rows
+    return rows[(rows["process"] == process) & (rows["device"] == device)]
+
+
+def operators_table(rows: pd.DataFrame) -> Table:
+    """Return the table of operators with known FLOPs and bytes."""
+    sizes = [shapes(text) for text in rows["shapes"]]
+    sides = rows["side"].replace({MEMORY: "memory", "": NOT_KNOWN})
+    shown = rows.assign(sizes=sizes, side=sides)
+    columns = without_empty_remarks(COLUMNS, shown)
+    return Table("roofs", "Operators on the roofline", OPERATORS_NOTE, columns, shown, PLACE)
+
+
+def kernel_and_range_tables(trace: Trace, process: int) -> list[Table]:
+    """Return the tables of kernels and of ranges that have known FLOPs and bytes."""
+    kernels = ("kernel-roofs", "Kernels on the roofline", KERNELS_NOTE, KERNEL_COLUMNS)
+    ranges = ("range-roofs", "Modules and ranges on the roofline", RANGES_NOTE, RANGE_COLUMNS)
+    found = []
+    for fact, (table_id, title, note, columns) in (
+        (kernel_roofline, kernels),
+        (range_roofline, ranges),
     ):
-        more = trace.fact(fact)
-        more = more[more["process"] == process] if len(more) else more
-        if len(more):
-            found.append(Table(name, title, words, remarked(columns, more), more, PLACE))
-    return [*found, *without_model(trace, process, device)]
+        rows = trace.fact(fact)
+        rows = rows[rows["process"] == process] if len(rows) else rows
+        if len(rows):
+            shown_columns = without_empty_remarks(columns, rows)
+            found.append(Table(table_id, title, note, shown_columns, rows, PLACE))
+    return found
 
 
-def remarked(columns: tuple[Column, ...], rows: pd.DataFrame) -> tuple[Column, ...]:
-    """Without the remarks where there are none."""
-    return (
-        columns
-        if "mark" in rows and (rows["mark"] != "").any()
-        else tuple(one for one in columns if one.name != "mark")
+def without_empty_remarks(
+    columns: tuple[TableColumn, ...], rows: pd.DataFrame
+) -> tuple[TableColumn, ...]:
+    """Return the columns, without the remarks where there are none."""
+    if "mark" in rows and (rows["mark"] != "").any():
+        return columns
+    return tuple(column for column in columns if column.name != "mark")
+
+
+def figure_note(trace: Trace, peaks: Peaks | str, process: int, device: int) -> str:
+    """Return what the figure shows, how much of the time it covers, and its peaks."""
+    rows = rows_of_device(trace.fact(roof_coverage), process, device)
+    covered_share = covered(rows, reachable=False)
+    covered_of_launched = covered(rows, reachable=True)
+    coverage = f"FLOPs and bytes are known for {percent(covered_share)} of the device's time"
+    if covered_of_launched - covered_share > NOTICEABLE:
+        launched = percent(covered_of_launched)
+        coverage += f" ({launched} of the work that recorded operators launched)"
+    step = step_note(trace, process, device)
+    return f"{FIGURE_NOTE}{coverage}. {step}{peaks_note(peaks)}"
+
+
+def peaks_note(peaks: Peaks | str) -> str:
+    """Return where the peaks are from, or why none are drawn."""
+    if isinstance(peaks, str):
+        return f"No peaks are drawn: {peaks}."
+    source = "measured on this machine" if peaks.measured else VENDOR_DATA
+    return f"Peaks: {peaks.source}, {source}."
+
+
+def step_note(trace: Trace, process: int, device: int) -> str:
+    """Return the operations of a step, and their share of the peak."""
+    steps = (
+        each
+        for each in trace.fact(step_flops)
+        if (each.process, each.device) == (process, device) and each.flops > 0
     )
-
-
-PLACE = ("longest_ts", "longest_ns")
-KERNELS_NOTE = "An operator's FLOPs and bytes are shared among its kernels by their time."
-RANGES_NOTE = "Of the operators that ran while a module or range was open, and of their backward."
-
-
-def said(trace: Trace, peaks: Peaks | str, process: int, device: int) -> str:
-    """What is drawn, under which roofs, and of how much of the time."""
-    rows = of_device(trace.fact(roof_coverage), process, device)
-    whole, reach = covered(rows, reachable=False), covered(rows, reachable=True)
-    text = (
-        "Each point is an operator with its shapes, its area its time. Click one to see its longest"
-        " call on the timeline. "
-    )
-    text += f"FLOPs and bytes are known for {percent(whole)} of the device's time"
-    if reach - whole > 0.005:
-        text += f" ({percent(reach)} of what an operator of the recording launched)"
-    text += ". "
-    text += of_a_step(trace, process, device)
-    if isinstance(peaks, Peaks):
-        measured = (
-            "measured on this machine"
-            if peaks.measured
-            else "by its maker's data, without sparsity"
-        )
-        return text + f"The roofs are those of {peaks.source}, {measured}."
-    return text + f"No roofs are drawn: {peaks}."
-
-
-def of_a_step(trace: Trace, process: int, device: int) -> str:
-    """What a step computes, and the share of the peak that is."""
-    one = next(
-        (one for one in trace.fact(step_flops) if (one.process, one.device) == (process, device)),
-        None,
-    )
-    if one is None or one.flops <= 0:
+    step = next(steps, None)
+    if step is None:
         return ""
-    text = (
-        f"A step of {ms(one.step_ns)} does {operations(one.flops)} in products, convolutions and"
-        " attention"
-    )
-    return text + (
-        ". " if one.utilisation is None else f": {percent(one.utilisation)} of the peak (MFU). "
+    utilization = ""
+    if step.utilisation is not None:
+        utilization = f": {percent(step.utilisation)} of the peak (MFU)"
+    return (
+        f"A step of {ms(step.step_ns)} does {operations(step.flops)} in matrix multiplications,"
+        f" convolutions and attention{utilization}. "
     )
 
 
 def without_model(trace: Trace, process: int, device: int) -> list[Table]:
-    """The list of what has no model, by time."""
-    rows = of_device(trace.fact(roof_coverage), process, device)
+    """Return the table of work whose FLOPs and bytes are not known, by time."""
+    rows = rows_of_device(trace.fact(roof_coverage), process, device)
     rows = rows[~rows["why"].isin(WITH_COST)]
-    if not len(rows) or float(rows["share"].sum()) < ENOUGH_TO_NAME:
+    if not len(rows) or float(rows["share"].sum()) < ENOUGH_TO_LIST:
         return []
-    note = "Work whose FLOPs and bytes the recording does not tell. It is not in the roofline."
-    return [Table("no-roof", "Not in the roofline", note, MISSING, rows)]
-
-
-def of_device(rows: pd.DataFrame, process: int, device: int) -> pd.DataFrame:
-    return rows[(rows["process"] == process) & (rows["device"] == device)] if len(rows) else rows
+    note = "Work whose FLOPs and bytes are not known."
+    return [Table("no-roof", "Not on the roofline", note, WITHOUT_MODEL_COLUMNS, rows)]

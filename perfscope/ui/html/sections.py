@@ -1,6 +1,4 @@
-"""The charts of a report, in order; a chart whose facts are missing is left out, the page's end
-says why.
-"""
+"""The charts of a report, in order; a chart whose facts are missing is left out."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,19 +16,37 @@ from perfscope.traces.trace import Trace
 from perfscope.ui.figures.budget_over_steps import budget_over_steps, columns_for
 from perfscope.ui.figures.stack_icicle import stack_icicle
 from perfscope.ui.figures.step_times import step_times
-from perfscope.ui.figures.usage import Line, of_each_role, usage
-from perfscope.ui.figures.worker_timeline import Lanes, worker_timeline
+from perfscope.ui.figures.usage import UsageLine, of_each_role, usage
+from perfscope.ui.figures.worker_timeline import WorkerTables, worker_timeline
 
 STACK_TITLES = {
     "main": "Stacks of the main thread",
     "loader-worker": "Stacks of the loader workers",
 }
-EVALUATION = "eval"  # its steps are numbered by themselves
+EVALUATION = "eval"
+"""The phase whose steps are numbered separately."""
+PROFILER = "they were slowed by a window of torch's profiler"
+WARM_UP = "they belong to a warm-up"
+RECENT_NS = 3_000_000_000
+STEPS_NOTE = (
+    "One point per step. Slow steps at regular intervals point to periodic work: checkpoints,"
+    " logging, validation."
+)
+RECENT_NOTE = (
+    "Waits for batches, work of the training thread, and each worker's fetches. Refreshed every few"
+    " seconds; the axis has the time."
+)
+STACKS_NOTE = (
+    "Sampled Python stacks, callers above, width by time. Click a frame to zoom in, the top row to"
+    " zoom out. Green is torch, gray is Python's standard library, amber is all other code."
+)
+DISK_NOTE = "Block-device I/O; reads from the page cache are not counted."
+MEMORY_NOTE = "Resident memory; a page that several processes share counts in each of them."
 
 
 @dataclass(frozen=True)
 class Section:
-    """One chart of the page; `half` stands beside another."""
+    """One chart of a page; two charts with `half` are placed next to each other."""
 
     id: str
     title: str
@@ -40,152 +56,145 @@ class Section:
 
 
 def sections(trace: Trace, diagnosis: Diagnosis) -> list[Section]:
-    """All charts that this run has facts for; the one called `budget` belongs under the budget's
-    bar.
-    """
+    """Return all charts that this run has facts for; `budget` belongs under the budget's bar."""
     rank = diagnosis.budget_rank if diagnosis.budget_rank is not None else 0
     return [
-        *of_budget(trace, rank),
-        *of_steps(trace, diagnosis, rank),
-        *of_stacks(trace),
-        *of_host(trace),
+        *budget_sections(trace, rank),
+        *step_sections(trace, diagnosis, rank),
+        *stack_sections(trace),
+        *host_sections(trace),
     ]
 
 
-def span_s(trace: Trace) -> tuple[float, float]:
-    begin, end = trace.span_ns
-    return begin / 1e9, end / 1e9
+def recording_span_s(trace: Trace) -> tuple[float, float]:
+    """Return the first and the last instant of the recording, in seconds."""
+    begin_ns, end_ns = trace.span_ns
+    return begin_ns / 1e9, end_ns / 1e9
 
 
-def of_rank(trace: Trace, fact: Callable[[Trace], pd.DataFrame], rank: int) -> pd.DataFrame:
+def rows_of_rank(trace: Trace, fact: Callable[[Trace], pd.DataFrame], rank: int) -> pd.DataFrame:
+    """Return the rows of a rank in a table of facts, in order of time."""
     rows = trace.fact(fact)
     return rows[rows["rank"] == rank].sort_values("ts") if len(rows) else rows
 
 
-def of_budget(trace: Trace, rank: int) -> list[Section]:
-    everything = of_rank(trace, time_budget, rank)
-    own = steady(everything)
-    if not len(own):
+def budget_sections(trace: Trace, rank: int) -> list[Section]:
+    """Return the time budget of a rank over its steps."""
+    every_step = rows_of_rank(trace, time_budget, rank)
+    drawn = steady(every_step)
+    if not len(drawn):
         return []
-    together = columns_for(len(own))
-    column = "a step" if together == 1 else f"the mean of {together} steps"
-    note = f"Over the run: each column is {column}.{gaps(everything, own)}"
-    return [Section("budget", "Over the run", note, budget_over_steps(own))]
+    steps_per_column = columns_for(len(drawn))
+    column = "one step" if steps_per_column == 1 else f"the mean of {steps_per_column} steps"
+    note = f"Over the run: one column is {column}.{missing_steps_note(every_step, drawn)}"
+    return [Section("budget", "Over the run", note, budget_over_steps(drawn))]
 
 
-def gaps(everything: pd.DataFrame, drawn: pd.DataFrame) -> str:
-    """Why there is no column for some of the steps between the first and the last that are
-    drawn.
-    """
-    left = everything.drop(drawn.index)
-    left = left[left["ts"].between(*drawn["ts"].iloc[[0, -1]]) & (left["phase"] != EVALUATION)]
-    slowed = ["a window of torch's profiler slowed them"] if left["distorted"].any() else []
-    warm = ["they are of a warm-up"] if (~left["distorted"]).any() else []
-    return f" Where steps are missing {' or '.join(slowed + warm)}." if slowed or warm else ""
+def missing_steps_note(every_step: pd.DataFrame, drawn: pd.DataFrame) -> str:
+    """Return why some steps between the first and the last that are drawn have no column."""
+    left_out = every_step.drop(drawn.index)
+    first_ns, last_ns = drawn["ts"].iloc[[0, -1]]
+    is_between = left_out["ts"].between(first_ns, last_ns)
+    left_out = left_out[is_between & (left_out["phase"] != EVALUATION)]
+    reasons = []
+    if left_out["distorted"].any():
+        reasons.append(PROFILER)
+    if (~left_out["distorted"]).any():
+        reasons.append(WARM_UP)
+    return f" Steps are missing where {' or '.join(reasons)}." if reasons else ""
 
 
-def of_steps(trace: Trace, diagnosis: Diagnosis, rank: int) -> list[Section]:
-    own = of_rank(trace, steps, rank)
-    if not len(own):
+def step_sections(trace: Trace, diagnosis: Diagnosis, rank: int) -> list[Section]:
+    """Return the duration of each step of a rank."""
+    rows = rows_of_rank(trace, steps, rank)
+    if not len(rows):
         return []
-    note = (
-        "A point a step. Slow steps at regular distances are something that happens every so many"
-        " steps."
-    )
-    figure = step_times(own, diagnosis.steps, span_s(trace))
-    return [Section("steps", "How long each step took", note, figure)]
-
-
-RECENT_NS = 3_000_000_000
+    figure = step_times(rows, diagnosis.steps, recording_span_s(trace))
+    return [Section("steps", "Duration of each step", STEPS_NOTE, figure)]
 
 
 def recent_workers(trace: Trace) -> list[Section]:
-    """The last three seconds of the first rank and its workers, of a run that is being recorded."""
+    """Return the last three seconds of the first rank and its workers, while a run is recorded."""
     processes = trace.table("processes")
     if processes is None:
         return []
     mains = processes[processes["role"] == "main"]
     rank = int(mains["rank"].min()) if len(mains) else 0
-    own, end = set(processes[processes["rank"] == rank]["process"]), trace.span_ns[1]
+    numbers = set(processes[processes["rank"] == rank]["process"])
+    end_ns = trace.span_ns[1]
+    begin_ns = end_ns - RECENT_NS
     found: dict[str, pd.DataFrame | None] = {"steps": None, "copies": None}
     for name in ("loader", "ranges", "fetches"):
-        rows = of_processes(trace.table(name), own)
-        found[name] = None if rows is None else rows[rows["ts"] + rows["dur"] >= end - RECENT_NS]
+        rows = rows_of_processes(trace.table(name), numbers)
+        found[name] = None if rows is None else rows[rows["ts"] + rows["dur"] >= begin_ns]
     if not any(rows is not None and len(rows) for rows in found.values()):
         return []
-    figure = worker_timeline(Lanes(**found), ((end - RECENT_NS) / 1e9, end / 1e9))
-    note = (
-        "Waits for batches, work of the training thread and each worker's fetches; made anew now"
-        " and then: the axis says when."
-    )
-    of = f" of rank {rank}" if len(mains) > 1 else ""
-    return [Section("recent", f"Three seconds{of}", note, figure)]
+    figure = worker_timeline(WorkerTables(**found), (begin_ns / 1e9, end_ns / 1e9))
+    of_rank = f" of rank {rank}" if len(mains) > 1 else ""
+    return [Section("recent", f"The last three seconds{of_rank}", RECENT_NOTE, figure)]
 
 
-def of_processes(table: pd.DataFrame | None, processes: set[int]) -> pd.DataFrame | None:
+def rows_of_processes(table: pd.DataFrame | None, processes: set[int]) -> pd.DataFrame | None:
+    """Return the rows of these processes; None where there is no table."""
     return None if table is None else table[table["process"].isin(processes)]
 
 
-def of_stacks(trace: Trace) -> list[Section]:
-    note = (
-        "Sampled Python stacks, callers above, width by time. Click a frame to zoom in, the top row"
-        " to go back. Green is torch, grey is Python's own, amber is the rest."
-    )
+def stack_sections(trace: Trace) -> list[Section]:
+    """Return the sampled stacks, a chart per role."""
     trees = trace.fact(stack_tree)
     return [
-        Section(f"stacks-{role}", STACK_TITLES[role], note, stack_icicle(tree))
+        Section(f"stacks-{role}", STACK_TITLES[role], STACKS_NOTE, stack_icicle(tree))
         for role, tree in trees.items()
     ]
 
 
-def of_host(trace: Trace) -> list[Section]:
-    """What the processes used, host by host: four charts, two beside each other."""
+def host_sections(trace: Trace) -> list[Section]:
+    """Return what the processes used, host by host, in charts of half the width."""
     views = trace.fact(host_views)
     if len(views) == 1:
-        return of_one_host(trace)
+        return sections_of_host(trace)
     return [
-        replace(one, id=f"{one.id}-{number}", title=f"{view.manifest.host}: {one.title}")
+        replace(
+            section, id=f"{section.id}-{number}", title=f"{view.manifest.host}: {section.title}"
+        )
         for number, view in enumerate(views)
-        for one in of_one_host(view)
+        for section in sections_of_host(view)
     ]
 
 
-def of_one_host(trace: Trace) -> list[Section]:
+def sections_of_host(trace: Trace) -> list[Section]:
+    """Return cores, waiting threads, disk and memory of the job on one host."""
     rows = trace.fact(usage_by_role)
     if not len(rows):
         return []
     cores = trace.manifest.usable_cores
     limit = cores.cores if cores is not None else None
-    span = span_s(trace)
-    disk = [
-        Line("read_bytes_per_s", JOB, "read", "sync-wait"),
-        Line("write_bytes_per_s", JOB, "written", "checkpoint"),
+    span = recording_span_s(trace)
+    cpu = usage(rows, of_each_role("cores"), "cores", span, limit=limit)
+    waiting = usage(rows, of_each_role("waiting_cores"), "threads", span)
+    disk_lines = [
+        UsageLine("read_bytes_per_s", JOB, "read", "sync-wait"),
+        UsageLine("write_bytes_per_s", JOB, "written", "checkpoint"),
     ]
-    most = trace.manifest.memory_limit_bytes
+    disk = usage(rows, disk_lines, "MB/s", span, scale=1e-6)
+    memory_limit = trace.manifest.memory_limit_bytes
+    memory = usage(
+        rows, of_each_role("rss_bytes"), "GB", span, scale=1e-9, least=0.1, limit=memory_limit
+    )
+    usable = f"; the job can use {limit:g}" if limit is not None else ""
     charts = [
-        ("cpu", "Cores in use", usage(rows, of_each_role("cores"), "cores", span, limit=limit)),
-        (
-            "delay",
-            "Threads waiting for a core",
-            usage(rows, of_each_role("waiting_cores"), "threads", span),
+        Section("cpu", "Cores in use", f"CPU-seconds per second{usable}.", cpu, half=True),
+        Section(
+            "delay", "Threads waiting for a core", "Runnable, but not running.", waiting, half=True
         ),
-        ("disk", "Disk", usage(rows, disk, "MB/s", span, scale=1e-6)),
-        (
-            "memory",
-            "Memory",
-            usage(rows, of_each_role("rss_bytes"), "GB", span, scale=1e-9, least=0.1, limit=most),
-        ),
+        Section("disk", "Disk", DISK_NOTE, disk, half=True),
+        Section("memory", "Memory", MEMORY_NOTE, memory, half=True),
     ]
-    usable = f"; the job may use {limit:g}." if limit is not None else "."
-    notes = {
-        "cpu": "CPU-seconds per second" + usable,
-        "delay": "They could run, but no core is free.",
-        "disk": "Of the block device; what the page cache served is not in it.",
-        "memory": "Resident; pages shared between processes count in each.",
-    }
-    drawn = [
-        Section(name, title, notes[name], chart, half=True)
-        for name, title, chart in charts
-        if len(chart.data)
-    ]
-    return drawn if len(drawn) % 2 == 0 else [*drawn[:-1], replace(drawn[-1], half=False)]
+    return in_pairs([chart for chart in charts if len(chart.figure.data)])
+
+
+def in_pairs(charts: list[Section]) -> list[Section]:
+    """Return charts of half the width; where their number is odd, the last has the full width."""
+    if len(charts) % 2 == 0:
+        return charts
+    return [*charts[:-1], replace(charts[-1], half=False)]

@@ -1,6 +1,4 @@
-"""Tables of the pages and the report: each column says what it means, any can be sorted by, the
-whole saved as CSV.
-"""
+"""Tables of the pages and the report: sortable by each column, saved as CSV."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,95 +14,109 @@ LONGEST_NAME = 400
 
 
 @dataclass(frozen=True)
-class Column:
-    """`name` in the frame, the head, what it means, how a value is told (None: as text, set as
-    code).
+class TableColumn:
+    """A column: its name in the frame, its head and tooltip, and the format of its values.
+
+    Values without a format are shown as code.
     """
 
     name: str
     head: str
     meaning: str
-    told: Callable[[Any], str] | None = None
-
-
-def count(value: float) -> str:
-    return f"{int(value):,}".replace(",", " ")
-
-
-def time(value: float) -> str:
-    return ms(value) if value > 0 else "0"
-
-
-def known_time(value: float) -> str:
-    return "not known" if value < 0 else time(value)
-
-
-def known_bytes(value: float) -> str:
-    return "not known" if value < 0 else megabytes(value)
-
-
-def share(value: float) -> str:
-    return percent(float(value))
+    format_value: Callable[[Any], str] | None = None
 
 
 @dataclass(frozen=True)
 class Table:
-    """`rows` are already in order; `longest` names the column that holds the instant a row's `show
-    me` leads to, if any.
-    """
+    """Rows in their order, and the columns that hold the interval on the timeline, if any."""
 
     id: str
     title: str
     note: str
-    columns: tuple[Column, ...]
+    columns: tuple[TableColumn, ...]
     rows: pd.DataFrame
-    place: tuple[str, str] | None = None  # columns: instant (ns), and how long (ns)
-    wraps: bool = False  # many columns of a few words each: they may take several lines
+    place: tuple[str, str] | None = None
+    """The columns of the begin and the duration, in ns."""
+    wraps: bool = False
+    """Whether a cell may have several lines."""
+
+
+def count_text(value: float) -> str:
+    """Return a whole number with spaces between groups of three digits."""
+    return f"{int(value):,}".replace(",", " ")
+
+
+def time(value: float) -> str:
+    """Return nanoseconds as a time."""
+    return ms(value) if value > 0 else "0"
+
+
+def known_time(value: float) -> str:
+    """Return nanoseconds as a time; a negative value is not known."""
+    return "not known" if value < 0 else time(value)
+
+
+def known_bytes(value: float) -> str:
+    """Return bytes; a negative value is not known."""
+    return "not known" if value < 0 else megabytes(value)
+
+
+def share(value: float) -> str:
+    """Return a share of one as percent."""
+    return percent(float(value))
+
+
+def rows_of_rank_or_first(rows: pd.DataFrame, rank: int) -> pd.DataFrame:
+    """Return the rows of a rank; of the first rank where that one has none."""
+    if not len(rows):
+        return rows
+    of_rank = rows[rows["rank"] == rank]
+    return of_rank if len(of_rank) else rows[rows["rank"] == rows["rank"].min()]
 
 
 def table_card(table: Table) -> str:
-    """HTML of the card; the script sorts and saves it. Beyond 120 rows the number of those left out
-    stands below.
-    """
-    heads = "".join(
-        f'<th class="{"text" if one.told is None else "number"}" title="{escape(one.meaning)}"'
-        f' tabindex="0" data-sort="{at}">{escape(one.head)}</th>'
-        for at, one in enumerate(table.columns)
-    )
-    heads += "<th></th>" if table.place is not None else ""
+    """Return the card of a table; below 120 rows is the number of rows left out."""
     shown = table.rows.head(MOST_ROWS)
-    body = "".join(row(table, one) for one in shown.to_dict("records"))
-    wraps = ' class="wraps"' if table.wraps else ""
+    body = "".join(table_row(table, values) for values in shown.to_dict("records"))
+    css = ' class="wraps"' if table.wraps else ""
     left = len(table.rows) - len(shown)
-    more = (
-        f'<p class="muted">and {count(left)} more rows, each smaller than these.</p>'
-        if left > 0
-        else ""
-    )
+    more = f'<p class="muted">and {count_text(left)} more rows.</p>' if left > 0 else ""
+    save = f'<button type="button" class="save" data-csv="{table.id}">CSV</button>'
     return (
-        f'<section class="card table" id="section-{table.id}"><h2>{escape(table.title)}'
-        f'<button type="button" class="save" data-csv="{table.id}">CSV</button></h2><p'
-        f' class="note">{escape(table.note)}</p>'
-        f'<div class="wide"><table id="table-{table.id}"{wraps}><thead><tr>{heads}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
+        f'<section class="card table" id="section-{table.id}">'
+        f'<h2>{escape(table.title)}{save}</h2><p class="note">{escape(table.note)}</p>'
+        f'<div class="wide"><table id="table-{table.id}"{css}>'
+        f"<thead><tr>{table_heads(table)}</tr></thead><tbody>{body}</tbody></table></div>"
         f"{more}</section>"
     )
 
 
-def row(table: Table, values: dict[Any, Any]) -> str:
-    cells = "".join(cell(one, values[one.name]) for one in table.columns)
+def table_heads(table: Table) -> str:
+    """Return the heads of a table; a click on a head sorts by its column."""
+    heads = []
+    for number, column in enumerate(table.columns):
+        css = "text" if column.format_value is None else "number"
+        attributes = f'title="{escape(column.meaning)}" tabindex="0" data-sort="{number}"'
+        heads.append(f'<th class="{css}" {attributes}>{escape(column.head)}</th>')
+    return "".join(heads) + ("<th></th>" if table.place is not None else "")
+
+
+def table_row(table: Table, values: dict[Any, Any]) -> str:
+    """Return a row, with a link to its place on the timeline."""
+    cells = "".join(table_cell(column, values[column.name]) for column in table.columns)
     if table.place is not None:
-        begin, wide = int(values[table.place[0]]), max(int(values[table.place[1]]), 1)
-        cells += f"<td>{timeline_link(begin, begin + wide, 'show')}</td>"
+        begin_column, duration_column = table.place
+        begin_ns = int(values[begin_column])
+        end_ns = begin_ns + max(int(values[duration_column]), 1)
+        cells += f"<td>{timeline_link(begin_ns, end_ns, 'show')}</td>"
     return f"<tr>{cells}</tr>"
 
 
-def cell(column: Column, value: Any) -> str:
-    if column.told is None:
+def table_cell(column: TableColumn, value: Any) -> str:
+    """Return a cell; its data value is what the table is sorted by."""
+    if column.format_value is None:
         text = str(value)
-        short = text if len(text) <= LONGEST_NAME else text[:LONGEST_NAME] + "…"
-        return (
-            f'<td class="text" data-value="{escape(short)}"'
-            f' title="{escape(short)}"><code>{escape(short)}</code></td>'
-        )
-    return f'<td class="number" data-value="{float(value):.9g}">{escape(column.told(value))}</td>'
+        short = escape(text if len(text) <= LONGEST_NAME else text[:LONGEST_NAME] + "…")
+        return f'<td class="text" data-value="{short}" title="{short}"><code>{short}</code></td>'
+    text = escape(column.format_value(value))
+    return f'<td class="number" data-value="{float(value):.9g}">{text}</td>'

@@ -1,186 +1,170 @@
-"""Charts and tables of recorded traces: kernels, operators, ranges, communication, the allocator.
-For pages and the report.
-"""
-
-import pandas as pd
+"""Charts and tables of recorded traces: kernels, operators, ranges, communication, allocators."""
 
 from perfscope.analyzer.compute.kernel_table import kernel_classes, kernel_table
 from perfscope.analyzer.compute.operator_table import operator_table
 from perfscope.analyzer.host.launch_queue import launch_queue, queue_summaries
-from perfscope.analyzer.memory.allocator import allocators, memory_owners
+from perfscope.analyzer.memory.allocator import Allocator, allocators, memory_owners
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent
 from perfscope.analyzer.run.range_table import range_table
 from perfscope.traces.trace import Trace
 from perfscope.ui.figures.allocator_lines import allocator_lines
 from perfscope.ui.figures.class_bars import class_bars
 from perfscope.ui.figures.launch_queue_line import launch_queue_line
-from perfscope.ui.html.communication import communication
+from perfscope.ui.html.communication import communication_sections
 from perfscope.ui.html.sections import Section
-from perfscope.ui.html.tables import Column, Table, count, share, time
+from perfscope.ui.html.tables import (
+    Table,
+    TableColumn,
+    count_text,
+    rows_of_rank_or_first,
+    share,
+    time,
+)
 
 MOST_ALLOCATORS = 4
-NAME = "as the profiler names it"
+SHOWN_AROUND_NS = 1_000_000
+"""How much of the timeline a link to the longest call shows, in ns."""
+OPERATORS_NOTE = (
+    "Device time is attributed to the operator that launched the work. Sorted by device time."
+)
+RANGES_NOTE = "Device time of the work that was launched inside each range."
+OWNERS_NOTE = (
+    "By the operator that was running. Memory that was freed right away counts too: each"
+    " allocation costs time."
+)
+NAME = "name in the profiler"
 KERNEL_COLUMNS = (
-    Column("name", "kernel", NAME),
-    Column("kernel_class", "class", "sort of work, told from the name"),
-    Column("count", "runs", "how often it ran", count),
-    Column("sum_ns", "in all", "sum of its durations; kernels side by side each count whole", time),
-    Column("share", "share", "of everything that ran on the device", share),
-    Column("mean_ns", "mean", "mean duration", time),
-    Column("max_ns", "longest", "its longest run", time),
+    TableColumn("name", "kernel", NAME),
+    TableColumn("kernel_class", "class", "kind of work, inferred from the name"),
+    TableColumn("count", "runs", "number of runs", count_text),
+    TableColumn(
+        "sum_ns", "total", "sum of its durations; concurrent kernels each count in full", time
+    ),
+    TableColumn("share", "share", "share of all work on the device", share),
+    TableColumn("mean_ns", "mean", "mean duration", time),
+    TableColumn("max_ns", "longest", "longest run", time),
 )
 OPERATOR_COLUMNS = (
-    Column("name", "operator", NAME),
-    Column("count", "calls", "how often it was called", count),
-    Column(
+    TableColumn("name", "operator", NAME),
+    TableColumn("count", "calls", "number of calls", count_text),
+    TableColumn(
         "device_ns",
         "device",
-        "kernels and copies that it and the operators inside it launched",
+        "kernels and copies launched by it and by operators inside it",
         time,
     ),
-    Column("device_self_ns", "device, itself", "what it launched itself", time),
-    Column("backward_device_ns", "its backward", "what the backward of it launched", time),
-    Column("host_ns", "host", "time inside it on its thread", time),
-    Column("host_self_ns", "host, itself", "time outside the operators that it calls", time),
-    Column("kernels", "launches", "kernels and copies launched", count),
+    TableColumn("device_self_ns", "device, self", "kernels and copies it launched itself", time),
+    TableColumn(
+        "backward_device_ns", "backward", "kernels and copies launched by its backward", time
+    ),
+    TableColumn("host_ns", "host", "time inside it on its thread", time),
+    TableColumn(
+        "host_self_ns", "host, self", "time inside it but outside operators it calls", time
+    ),
+    TableColumn("kernels", "launches", "number of kernels and copies launched", count_text),
 )
 RANGE_COLUMNS = (
-    Column("name", "range", NAME),
-    Column("kind", "kind", "module, annotation or NVTX"),
+    TableColumn("name", "range", NAME),
+    TableColumn("kind", "kind", "module, annotation or NVTX"),
     *OPERATOR_COLUMNS[1:],
 )
 OWNER_COLUMNS = (
-    Column("name", "operator", "the operator that ran when the memory was asked for"),
-    Column("count", "allocations", "how often it asked", count),
-    Column("bytes", "asked for", "sum over all allocations, freed ones too", megabytes),
-    Column("largest_bytes", "largest", "its largest allocation", megabytes),
+    TableColumn("name", "operator", "operator that was running during the allocation"),
+    TableColumn("count", "allocations", "number of allocations", count_text),
+    TableColumn("bytes", "allocated", "sum of all allocations, freed ones included", megabytes),
+    TableColumn("largest_bytes", "largest", "largest allocation", megabytes),
 )
 
 
-def of_rank(rows: pd.DataFrame, rank: int) -> pd.DataFrame:
-    """The rows of a rank; of the first there is, where that one has none."""
-    if not len(rows):
-        return rows
-    own = rows[rows["rank"] == rank]
-    return own if len(own) else rows[rows["rank"] == rows["rank"].min()]
-
-
 def evidence_of_a_trace(trace: Trace, rank: int) -> list[Section | Table]:
-    """All of them, in the order of the pages."""
+    """Return all charts and tables, in the order of the pages."""
     return [
-        *device_work(trace, rank),
-        *host_work(trace, rank),
-        *communication(trace, rank),
-        *memory(trace),
+        *device_work_sections(trace, rank),
+        *host_work_sections(trace, rank),
+        *communication_sections(trace, rank),
+        *memory_sections(trace),
     ]
 
 
-def device_work(trace: Trace, rank: int) -> list[Section | Table]:
-    """What ran on the device."""
-    kernels = of_rank(trace.fact(kernel_table), rank)
+def device_work_sections(trace: Trace, rank: int) -> list[Section | Table]:
+    """Return charts and tables of the work on the device."""
+    kernels = rows_of_rank_or_first(trace.fact(kernel_table), rank)
     if not len(kernels):
         return []
-    classes = of_rank(trace.fact(kernel_classes), rank)
-    note = (
-        f"Everything that ran on the device of rank {int(kernels['rank'].iloc[0])}, by sort of"
-        " work."
+    classes = rows_of_rank_or_first(trace.fact(kernel_classes), rank)
+    shown_rank = int(kernels["rank"].iloc[0])
+    note = f"All work on the device of rank {shown_rank}, by class of kernel."
+    table = Table(
+        "kernels",
+        "Kernels and copies",
+        "Sorted by total time.",
+        KERNEL_COLUMNS,
+        kernels,
+        ("longest_ts", "max_ns"),
     )
-    return [
-        Section("classes", "What the device's time went to", note, class_bars(classes)),
-        *queue(trace, rank),
-        Table(
-            "kernels",
-            "Kernels and copies",
-            "Longest in sum first.",
-            KERNEL_COLUMNS,
-            kernels,
-            ("longest_ts", "max_ns"),
-        ),
-    ]
+    chart = Section("classes", "Device time by kernel class", note, class_bars(classes))
+    return [chart, *launch_queue_section(trace, rank), table]
 
 
-def queue(trace: Trace, rank: int) -> list[Section]:
-    """How far the host ran ahead of the device."""
-    depth = of_rank(trace.fact(launch_queue), rank)
-    one = next(
-        (
-            one
-            for one in trace.fact(queue_summaries)
-            if len(depth) and one.rank == depth["rank"].iloc[0]
-        ),
-        None,
-    )
-    if one is None:
+def launch_queue_section(trace: Trace, rank: int) -> list[Section]:
+    """Return the chart of kernels that are launched and have not started."""
+    depth = rows_of_rank_or_first(trace.fact(launch_queue), rank)
+    if not len(depth):
+        return []
+    shown_rank = depth["rank"].iloc[0]
+    summaries = (each for each in trace.fact(queue_summaries) if each.rank == shown_rank)
+    summary = next(summaries, None)
+    if summary is None:
         return []
     note = (
-        f"The host ran {digits(one.mean_depth)} kernels ahead on average;"
-        f" {percent(one.empty_share)} of the time none was waiting. From launch to start"
-        f" {ms(one.latency_ns)} (median), a launch call takes {ms(one.call_ns)}, a kernel"
-        f" {ms(one.kernel_ns)}."
+        f"On average {digits(summary.mean_depth)} launched kernels wait to start;"
+        f" {percent(summary.empty_share)} of the time none waits. Median time from launch to"
+        f" start: {ms(summary.latency_ns)}; of a launch call: {ms(summary.call_ns)}; of a kernel:"
+        f" {ms(summary.kernel_ns)}."
     )
-    return [
-        Section(
-            "launch-queue", "Kernels that are launched and wait", note, launch_queue_line(depth)
-        )
-    ]
+    return [Section("launch-queue", "Launch-queue depth", note, launch_queue_line(depth))]
 
 
-def host_work(trace: Trace, rank: int) -> list[Section | Table]:
-    """Operators, and modules and annotations where there are any."""
+def host_work_sections(trace: Trace, rank: int) -> list[Section | Table]:
+    """Return the tables of operators, and of modules and annotations."""
+    tables = (
+        ("operators", "Operators", OPERATORS_NOTE, OPERATOR_COLUMNS, operator_table),
+        ("ranges", "Modules and ranges", RANGES_NOTE, RANGE_COLUMNS, range_table),
+    )
     found: list[Section | Table] = []
-    operators = of_rank(trace.fact(operator_table), rank)
-    if len(operators):
-        note = "Device time belongs to the operator that launched it, most first."
-        found.append(
-            Table(
-                "operators",
-                "Operators",
-                note,
-                OPERATOR_COLUMNS,
-                operators.assign(wide=1_000_000),
-                ("longest_ts", "wide"),
-            )
-        )
-    ranges = of_rank(trace.fact(range_table), rank)
-    if len(ranges):
-        note = "Device time of what was launched while it was open."
-        found.append(
-            Table(
-                "ranges",
-                "Modules and ranges",
-                note,
-                RANGE_COLUMNS,
-                ranges.assign(wide=1_000_000),
-                ("longest_ts", "wide"),
-            )
-        )
+    for table_id, title, note, columns, fact in tables:
+        rows = rows_of_rank_or_first(trace.fact(fact), rank)
+        if len(rows):
+            rows = rows.assign(wide=SHOWN_AROUND_NS)
+            found.append(Table(table_id, title, note, columns, rows, ("longest_ts", "wide")))
     return found
 
 
-def memory(trace: Trace) -> list[Section | Table]:
-    """Each allocator over time, and who asks it."""
+def memory_sections(trace: Trace) -> list[Section | Table]:
+    """Return each allocator over time, and the allocations by operator."""
     found: list[Section | Table] = []
-    for at, one in enumerate(trace.fact(allocators)[:MOST_ALLOCATORS]):
-        where = "Host memory" if one.device < 0 else f"Device {one.device}"
-        note = f"At its peak {megabytes(one.peak_bytes)} are in use"
-        note += (
-            "." if one.unused_share is None else f" of {megabytes(one.reserved_bytes)} reserved: "
-        )
-        note += (
-            ""
-            if one.unused_share is None
-            else f"{percent(one.unused_share)} is held and not used (fragmentation and cache)."
-        )
-        found.append(
-            Section(f"allocator-{at}", f"{where}: what tensors use", note, allocator_lines(one))
-        )
+    for number, allocator in enumerate(trace.fact(allocators)[:MOST_ALLOCATORS]):
+        where = "Host memory" if allocator.device < 0 else f"Device {allocator.device}"
+        title = f"{where}: memory of tensors"
+        figure = allocator_lines(allocator)
+        found.append(Section(f"allocator-{number}", title, peak_note(allocator), figure))
     owners = trace.fact(memory_owners)
     if len(owners):
-        title = "Who asks for memory"
-        note = (
-            "By the operator that was running. Memory freed at once counts too: it still costs the"
-            " call."
+        rows = owners.assign(wide=SHOWN_AROUND_NS)
+        place = ("largest_ts", "wide")
+        found.append(
+            Table("owners", "Allocations by operator", OWNERS_NOTE, OWNER_COLUMNS, rows, place)
         )
-        rows = owners.assign(wide=1_000_000)
-        found.append(Table("owners", title, note, OWNER_COLUMNS, rows, ("largest_ts", "wide")))
     return found
+
+
+def peak_note(allocator: Allocator) -> str:
+    """Return the peak of an allocator, and how much of its memory is unused then."""
+    peak = f"Peak: {megabytes(allocator.peak_bytes)} in use"
+    if allocator.unused_share is None:
+        return f"{peak}."
+    unused = percent(allocator.unused_share)
+    return (
+        f"{peak} of {megabytes(allocator.reserved_bytes)} reserved; {unused} is reserved but unused"
+        " (fragmentation and cache)."
+    )

@@ -1,1 +1,1 @@
-"""The diagnosis, a recording and a long read, as they stand in a terminal."""
+"""The diagnosis, the progress of a recording, and that of reading a trace, in a terminal."""

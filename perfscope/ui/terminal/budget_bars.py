@@ -50,11 +50,11 @@ def budget_bars(diagnosis: Diagnosis, layout: TerminalLayout) -> list[Text]:
     step_name = "per step" if mean_ms is not None else "time"
     lines = bar_lines(step_name, step_parts, layout)
     if len(phases) > 1 or mean_ms is not None:
-        lines += bar_lines("whole run", [phase_part(phase) for phase in phases], layout)
+        lines += bar_lines("whole run", [phase_bar_part(phase) for phase in phases], layout)
     return [*lines, Text("")] if lines else []
 
 
-def phase_part(phase: RunPhase) -> BarPart:
+def phase_bar_part(phase: RunPhase) -> BarPart:
     """Return a phase of the whole run as a part of its bar."""
     name = phase.phase.replace("-", " ")
     category = phase_category(phase.phase)

@@ -35,11 +35,11 @@ def changes_table(diagnosis: Diagnosis, layout: TerminalLayout, height: int) -> 
     if not findings:
         return []
     widths = column_widths(layout.width)
-    lines = [Text(" " * MARGIN + joined(HEADS[: len(widths)], widths), style=MUTED)]
+    lines = [Text(" " * MARGIN + padded_cells(HEADS[: len(widths)], widths), style=MUTED)]
     room = height - 1  # the empty line after the table
     shown = 0
     for number, finding in enumerate(findings, 1):
-        row = table_row(number, finding, diagnosis, layout)
+        row = change_row(number, finding, diagnosis, layout)
         snippet = snippet_lines(finding, layout)
         line_for_rest = 0 if number == len(findings) else 1
         if shown == 0 or len(lines) + len(row) + len(snippet) + line_for_rest <= room:
@@ -64,7 +64,7 @@ def column_widths(width: int) -> list[int]:
     return [change, COST_CELLS, SPEEDUP_CELLS, left - GAP - change]
 
 
-def table_row(
+def change_row(
     number: int, finding: Finding, diagnosis: Diagnosis, layout: TerminalLayout
 ) -> list[Text]:
     """Return the lines of one finding, without its snippet."""
@@ -81,7 +81,7 @@ def table_row(
     lines = []
     for index, texts in enumerate(zip_longest(*cells, fillvalue="")):
         lead = f"{number} " if index == 0 else " " * number_cells
-        line = Text(" " * MARGIN + joined((lead + texts[0], *texts[1:]), widths))
+        line = Text(" " * MARGIN + padded_cells((lead + texts[0], *texts[1:]), widths))
         if index < len(cells[0]):
             line.stylize("bold", 0, MARGIN + widths[0])
         lines.append(line)
@@ -125,7 +125,7 @@ def code_lines(snippet: str | None, layout: TerminalLayout, indent: int) -> list
     return [Text(" " * indent + piece, style=SNIPPET_STYLE) for piece in pieces]
 
 
-def joined(texts: tuple[str, ...], widths: list[int]) -> str:
+def padded_cells(texts: tuple[str, ...], widths: list[int]) -> str:
     """Return the cells of a row, padded to their columns."""
     padded = [text.ljust(cells) for text, cells in zip(texts, widths, strict=True)]
     return (" " * GAP).join(padded).rstrip()

@@ -19,7 +19,7 @@ from perfscope.ui.terminal.layout import MUTED, TerminalLayout, wrapped
 if TYPE_CHECKING:
     from perfscope.traces.trace import Trace
 
-LABEL_CELLS = 21
+LABEL_CELLS = 22
 LISTS_ALL = "--verbose lists all"
 HINT_GAP = "   "
 MOST_GROUPS = 4
@@ -69,7 +69,7 @@ def not_checked_lines(diagnosis: Diagnosis, layout: TerminalLayout) -> list[str]
     lines = []
     for group in groups[:MOST_GROUPS]:
         reason = f"{group.text}: "
-        lines.append(reason + shortened(group.findings, cells - len(reason)))
+        lines.append(reason + shortened_list(group.findings, cells - len(reason)))
     left = sum(len(group.findings) for group in groups[MOST_GROUPS:])
     hint = f"{left} more, {LISTS_ALL}" if left else LISTS_ALL
     if len(lines[-1]) + len(HINT_GAP) + len(hint) <= cells:
@@ -87,10 +87,10 @@ def list_lines(items: list[str], most_lines: int, layout: TerminalLayout) -> lis
         while rest and len(line) + len(", ") + len(rest[0]) < cells:
             line += f", {rest.pop(0)}"
         lines.append(line + ("," if rest else ""))
-    return [*lines, shortened(rest, cells)] if rest else lines
+    return [*lines, shortened_list(rest, cells)] if rest else lines
 
 
-def shortened(items: list[str], cells: int) -> str:
+def shortened_list(items: list[str], cells: int) -> str:
     """Return as many items as fit into `cells` columns, and the number of the others."""
     for count in range(len(items), 0, -1):
         left = len(items) - count

@@ -34,7 +34,7 @@ def detail_lines(diagnosis: Diagnosis, layout: TerminalLayout) -> list[Text]:
     lines += section("memory", memory_texts(diagnosis), layout)
     lines += section("checked, not found", [", ".join(diagnosis.clear)], layout)
     lines += section("not checked, and why", reasons, layout)
-    return lines + section("overhead", overhead_parts(diagnosis), layout)
+    return lines + section("overhead", overhead_part_texts(diagnosis), layout)
 
 
 def finding_lines(
@@ -98,7 +98,7 @@ def memory_texts(diagnosis: Diagnosis) -> list[str]:
     return texts
 
 
-def overhead_parts(diagnosis: Diagnosis) -> list[str]:
+def overhead_part_texts(diagnosis: Diagnosis) -> list[str]:
     """Return the time that each part of the recording cost."""
     if diagnosis.overhead is None:
         return []

@@ -1,10 +1,10 @@
-"""Filters for text that is printed to the terminal. What was written by others (names, paths,
-arguments, errors) cannot move the cursor, change colors or turn the direction of the text around;
-printed with `print_line` it cannot begin a line of its own.
+"""Filters for text that is printed to the terminal.
 
-`protect_streams` puts a filter around stdout and stderr once, in `cli.main`: nothing needs to
-remember it. What draws on the terminal itself writes to `unfiltered(stream)`, and prints with
-`filtered_console`.
+Text from the recorded program (names, paths, arguments, errors) cannot move the cursor, change
+colors, or reverse the direction of the text. Printed with `print_line`, it cannot start a line.
+
+`cli.main` filters stdout and stderr with `protect_streams`, so no other code has to remember it.
+Code that draws on the terminal writes to `unfiltered(stream)` and prints with `filtered_console`.
 """
 
 import io
@@ -22,33 +22,33 @@ if TYPE_CHECKING:
 UNUSUAL = re.compile(r"[^\n\t -~]")
 
 
-def clean(text: str) -> str:
+def clean_text(text: str) -> str:
     """Return the text with a question mark for each control character but newline and tab.
 
-    Controls are those of ASCII and of Latin-1, marks that change the direction of the text, halves
-    of surrogate pairs, and whatever else Python does not call printable.
+    These are the controls of ASCII and Latin-1, marks that change the direction of the text, halves
+    of surrogate pairs, and all other characters that Python does not call printable.
     """
     return UNUSUAL.sub(lambda match: match[0] if match[0].isprintable() else "?", text)
 
 
 def one_line(text: str) -> str:
     """Return the text as `clean` does, on one line: newlines and tabs are question marks too."""
-    return clean(text).replace("\n", "?").replace("\t", "?")
+    return clean_text(text).replace("\n", "?").replace("\t", "?")
 
 
 def print_line(text: str, stream: TextIO | None = None) -> None:
-    """Print one line, whatever the text holds; on stdout unless a stream is given."""
+    """Print the text as one line; on stdout unless a stream is given."""
     print(one_line(text), file=stream if stream is not None else sys.stdout, flush=True)
 
 
 class FilteredStream(io.TextIOBase):
-    """A text stream whose texts are cleaned on their way to `stream`."""
+    """A text stream that cleans texts before it writes them to `stream`."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        self.stream.write(clean(text))
+        self.stream.write(clean_text(text))
         return len(text)
 
     def flush(self) -> None:
@@ -77,22 +77,23 @@ class FilteredStream(io.TextIOBase):
 
 
 def protect_streams() -> None:
-    """Filter what is written to stdout and stderr from here on, tracebacks included."""
+    """Filter stdout and stderr from now on, tracebacks included."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is not None:  # None where whoever started us closed it
+        if stream is not None:  # None where the parent process closed it
             setattr(sys, name, filtered(stream))
     sys.excepthook = print_traceback
 
 
 def filtered(stream: TextIO) -> TextIO:
-    """Return the stream behind a filter; one that is filtered already as it is."""
+    """Return the stream with a filter; one that has a filter is returned unchanged."""
     return stream if isinstance(stream, FilteredStream) else cast(TextIO, FilteredStream(stream))
 
 
 def unfiltered(stream: TextIO) -> TextIO:
-    """Return the stream itself, for escape sequences of our own; texts from elsewhere must be
-    cleaned first.
+    """Return the stream without its filter, for escape sequences of perfscope.
+
+    Texts from elsewhere must be cleaned first.
     """
     return stream.stream if isinstance(stream, FilteredStream) else stream
 
@@ -100,14 +101,12 @@ def unfiltered(stream: TextIO) -> TextIO:
 def print_traceback(
     kind: type[BaseException], error: BaseException, where: TracebackType | None
 ) -> None:
-    """Print it without the colors that newer Pythons add, which the filter would take for
-    somebody's escape sequences.
-    """
+    """Print a traceback without the colors of newer Pythons, which the filter would replace."""
     sys.stderr.write("".join(traceback.format_exception(kind, error, where)))
 
 
 def filtered_console(stream: TextIO, **options: Any) -> "Console":
-    """Return a console that cleans every text it renders and keeps its own styles."""
+    """Return a console that cleans every text it renders; its styles are kept."""
     made: Console = console_class()(
         file=unfiltered(stream), highlight=False, emoji=False, markup=False, **options
     )
@@ -116,17 +115,19 @@ def filtered_console(stream: TextIO, **options: Any) -> "Console":
 
 @cache
 def console_class() -> Any:
-    """Return the class, made when rich is first wanted: importing it takes a while."""
+    """Return the console class; it is created late because importing rich takes a while."""
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.segment import Segment
 
     class FilteredConsole(Console):
-        """Cleans what is rendered just before it becomes characters."""
+        """A console that cleans the rendered text before it is written."""
 
         def render(
             self, renderable: RenderableType, options: ConsoleOptions | None = None
         ) -> Iterable[Segment]:
             for segment in super().render(renderable, options):
-                yield segment if segment.control else Segment(clean(segment.text), segment.style)
+                yield (
+                    segment if segment.control else Segment(clean_text(segment.text), segment.style)
+                )
 
     return FilteredConsole

@@ -1,6 +1,4 @@
-"""How far the reading of a large trace is: a bar on a terminal, a line now and then elsewhere,
-nothing for what takes no time.
-"""
+"""The progress of reading a large trace: a bar on a terminal, else a line every few seconds."""
 
 import time
 from collections.abc import Iterator
@@ -17,7 +15,7 @@ LINE_EVERY_S = 5.0
 
 
 class ReadingBar:
-    """Called as `traces.reading_options.ProgressCallback`."""
+    """A callback that reading calls with its progress; it shows nothing during the first second."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -26,20 +24,24 @@ class ReadingBar:
         self.next_line_s = SHOWN_AFTER_S
 
     def __call__(self, done_bytes: int, file_bytes: int, text_bytes: int) -> None:
-        passed_s = time.monotonic() - self.began_s
-        if passed_s < SHOWN_AFTER_S:
+        """Show the progress: bytes of the file that were read, and the size of their text."""
+        elapsed_s = time.monotonic() - self.began_s
+        if elapsed_s < SHOWN_AFTER_S:
             return
-        rate = f"{text_bytes / 1e6 / passed_s:.0f} MB/s"
+        rate = f"{text_bytes / 1e6 / elapsed_s:.0f} MB/s"
         if self.stream.isatty():
             self.draw(done_bytes, file_bytes, rate)
-        elif passed_s >= self.next_line_s:
-            self.next_line_s = passed_s + LINE_EVERY_S
+        elif elapsed_s >= self.next_line_s:
+            self.next_line_s = elapsed_s + LINE_EVERY_S
             share = done_bytes / max(file_bytes, 1)
             print(
-                f"reading: {share:.0%} after {passed_s:.0f} s, {rate}", file=self.stream, flush=True
+                f"reading: {share:.0%} after {elapsed_s:.0f} s, {rate}",
+                file=self.stream,
+                flush=True,
             )
 
     def draw(self, done_bytes: int, file_bytes: int, rate: str) -> None:
+        """Draw the bar on a terminal."""
         if self.bar is None:
             from rich.progress import (
                 BarColumn,
@@ -63,14 +65,14 @@ class ReadingBar:
         self.bar.update(self.bar.task_ids[0], completed=done_bytes, rate=rate)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self.bar is not None:
             self.bar.stop()
 
 
 @contextmanager
 def reading_bar(stream: TextIO) -> Iterator[ReadingBar]:
-    """A bar for as long as the `with` lasts."""
+    """Provide a bar; it is removed at the end of the `with` block."""
     bar = ReadingBar(stream)
     try:
         yield bar

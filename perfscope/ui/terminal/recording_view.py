@@ -1,6 +1,4 @@
-"""How a recording goes, on stderr while it runs: one line that is rewritten, or a plain line every
-five seconds.
-"""
+"""The progress of a recording on stderr: one line, rewritten on a terminal."""
 
 import os
 import time
@@ -11,16 +9,14 @@ from perfscope.ui.terminal.output import print_line, unfiltered
 
 PLAIN_EVERY_S = 5.0
 LINES_BELOW = 4
-"""The clock above a diagnosis that is refreshed in place, the line of progress below it, and some
-room.
-"""
+"""Lines around a diagnosis that is refreshed in place: the clock, the progress, and some space."""
 
 BAR_CELLS = 30
 CLEAR_LINE, CLEAR_SCREEN = "\r\x1b[K", "\x1b[H\x1b[J"
 
 
-class Standing(Protocol):
-    """What a recorder tells of itself."""
+class RecordingProgress(Protocol):
+    """What the view reads of a recorder."""
 
     @property
     def elapsed_s(self) -> float: ...
@@ -37,13 +33,13 @@ class Standing(Protocol):
 
 
 class LiveView:
-    """A context manager; `total_s` None means until it is stopped."""
+    """A context manager; `total_s` is None where the recording lasts until it is stopped."""
 
     def __init__(self, stream: TextIO, *, total_s: float | None) -> None:
         self.stream, self.total_s = stream, total_s
         self.terminal = stream.isatty()
         self.cursor = unfiltered(stream)
-        self.told_s = -PLAIN_EVERY_S
+        self.printed_s = -PLAIN_EVERY_S
         self.entered = False
 
     def __enter__(self) -> "LiveView":
@@ -58,60 +54,63 @@ class LiveView:
         if self.terminal:
             self.control(CLEAR_LINE)
 
-    def progress(self, at: Standing) -> None:
-        """Show how far it is."""
-        if at.entered_ms is not None and not self.entered and at.depth in ("probe", "kernels"):
+    def progress(self, progress: RecordingProgress) -> None:
+        """Show how far the recording is."""
+        is_inside = progress.depth in ("probe", "kernels")
+        if progress.entered_ms is not None and is_inside and not self.entered:
             self.entered = True
-            self.line(f"entered in {at.entered_ms:.1f} ms")
+            self.line(f"entered in {progress.entered_ms:.1f} ms")
         if self.terminal:
             self.control(CLEAR_LINE)
-            self.stream.write(f"{self.words(at)}   Ctrl-C: stop and report")
+            self.stream.write(f"{self.words(progress)}   Ctrl-C: stop and report")
             self.stream.flush()
-        elif at.elapsed_s - self.told_s >= PLAIN_EVERY_S:
-            self.told_s = at.elapsed_s
-            self.line(self.words(at))
+        elif progress.elapsed_s - self.printed_s >= PLAIN_EVERY_S:
+            self.printed_s = progress.elapsed_s
+            self.line(self.words(progress))
 
-    def words(self, at: Standing) -> str:
-        steps = (
-            f"{at.steps} steps, {at.step_ms:.1f} ms each"
-            if at.step_ms is not None
-            else "no whole step yet"
-        )
-        if at.depth == "entering":
-            steps = "entering"
-        if at.depth == "observe":
-            steps = "looking from outside"
-        processes = f"{at.processes} process{'es' if at.processes != 1 else ''}"
-        return f"  {at.elapsed_s:5.1f} s  {self.bar(at.elapsed_s)}{processes}, {steps}"
+    def words(self, progress: RecordingProgress) -> str:
+        """Return the progress as a line."""
+        plural = "es" if progress.processes != 1 else ""
+        processes = f"{progress.processes} process{plural}"
+        bar = self.bar(progress.elapsed_s)
+        return f"  {progress.elapsed_s:5.1f} s  {bar}{processes}, {state_text(progress)}"
 
     def bar(self, elapsed_s: float) -> str:
+        """Return a bar that is full at the end of the recording."""
         if self.total_s is None or not self.terminal:
             return ""
         full = min(BAR_CELLS, int(BAR_CELLS * elapsed_s / self.total_s))
         return "━" * full + "─" * (BAR_CELLS - full) + "  "
 
     def line(self, text: str) -> None:
+        """Print a line that stays."""
         if self.terminal:
             self.control(CLEAR_LINE)
         print_line(text, self.stream)
 
     def control(self, sequence: str) -> None:
-        """Move the cursor or clear: the only place that writes escape sequences here."""
+        """Write an escape sequence; nothing else in this class does."""
         self.cursor.write(sequence)
         self.cursor.flush()
 
     def diagnosis(self, diagnosis: Any, trace: Any) -> None:
-        """The diagnosis so far, in place of the last one on a terminal, cut to its height; one
-        after the other elsewhere.
-        """
+        """Show the diagnosis so far; on a terminal it replaces the last one and fits the height."""
         from perfscope.ui.terminal.diagnosis_view import show
 
-        rows = (
-            os.get_terminal_size(self.stream.fileno()).lines - LINES_BELOW
-            if self.terminal
-            else None
-        )
+        most_lines = None
         if self.terminal:
+            most_lines = os.get_terminal_size(self.stream.fileno()).lines - LINES_BELOW
             self.control(CLEAR_SCREEN)
         self.line(time.strftime("%H:%M:%S"))
-        show(diagnosis, trace, self.stream, most_lines=rows)
+        show(diagnosis, trace, self.stream, most_lines=most_lines)
+
+
+def state_text(progress: RecordingProgress) -> str:
+    """Return the steps so far, or what the recorder does before there are any."""
+    if progress.depth == "observe":
+        return "observing from outside the process"
+    if progress.depth == "entering":
+        return "entering"
+    if progress.step_ms is None:
+        return "waiting for the first complete step"
+    return f"{progress.steps} steps, {progress.step_ms:.1f} ms/step"

@@ -1,6 +1,4 @@
-"""`perfscope top` as text: a line a device, a line a process, each with its word; what the words
-mean below.
-"""
+"""`perfscope top` as text: a line per device and per process, and what their verdicts mean."""
 
 from collections.abc import Callable
 
@@ -12,8 +10,9 @@ from perfscope.analyzer.live_status import DEVICE_WORDS, PROCESS_WORDS, device_w
 from perfscope.analyzer.number_text import digits, megabytes, percent
 from perfscope.traces.glance import DeviceGlance, Glances, ProcessGlance
 from perfscope.ui.terminal.diagnosis_view import without_controls
+from perfscope.ui.terminal.layout import MUTED
 
-ILL = (
+PROBLEMS = (
     "lost",
     "throttled",
     "capped",
@@ -27,121 +26,139 @@ ILL = (
     "waiting",
     "underused",
 )
+HEALTHY = ("busy", "computing")
 UNKNOWN = "-"
+MOST_STATES = 2
+LEFT_ALIGNED = ("", "verdict", "main thread")
+DEVICE_HEADS = ("gpu", "", "verdict", "kernels", "SMs", "memory", "power", "clock", "temp")
+PROCESS_HEADS = (
+    "pid",
+    "",
+    "verdict",
+    "rank",
+    "gpu",
+    "cores",
+    "no core",
+    "main thread",
+    "workers",
+    "memory",
+    "reads",
+)
+NO_PROCESS = "no Python process with torch is running; name others: perfscope top PID"
 
 
-def top_view(seen: Glances, when: str) -> Group:
-    """The whole picture."""
-    words = [
-        (word, PROCESS_WORDS[word])
-        for word in (process_word(one, seen.devices) for one in seen.processes)
-    ]
-    words += [(word, DEVICE_WORDS[word]) for word in (device_word(one) for one in seen.devices)]
-    told = [
-        Text(f"{word}: {meaning}", style="bright_black") for word, meaning in dict.fromkeys(words)
-    ]
+def top_view(glances: Glances, when: str) -> Group:
+    """Return the tables of devices and processes, and the meaning of each verdict in them."""
     parts: list[Table | Text] = [Text(f"perfscope top   {when}", style="bold")]
-    parts.append(
-        devices(seen.devices)
-        if seen.devices
-        else Text(f"no device: {seen.no_devices}", style="bright_black")
-    )
-    parts += [
-        Text(f"gpu {one.device}: {one.lost}", style="yellow")
-        for one in seen.devices
-        if one.lost is not None
-    ]
-    nothing = Text(
-        "no Python process with torch is running; name others: perfscope top PID",
-        style="bright_black",
-    )
-    parts.append(processes(seen.processes, seen.devices) if seen.processes else nothing)
-    return Group(*parts, *told)
+    if glances.devices:
+        parts.append(device_grid(glances.devices))
+    else:
+        parts.append(Text(f"no device: {glances.no_devices}", style=MUTED))
+    for device in glances.devices:
+        if device.lost is not None:
+            parts.append(Text(f"gpu {device.device}: {device.lost}", style="yellow"))
+    if glances.processes:
+        parts.append(process_grid(glances.processes, glances.devices))
+    else:
+        parts.append(Text(NO_PROCESS, style=MUTED))
+    return Group(*parts, *verdict_meanings(glances))
 
 
-def devices(rows: list[DeviceGlance]) -> Table:
-    """A line a device."""
-    table = grid("gpu", "", "verdict", "kernels", "SMs", "memory", "power", "clock", "temp")
-    for one in rows:
-        word = device_word(one)
-        of = f" of {megabytes(one.memory_bytes)}" if one.memory_bytes > 0 else ""
-        limit = f" of {digits(one.power_limit_w)}" if one.power_limit_w > 0 else ""
+def verdict_meanings(glances: Glances) -> list[Text]:
+    """Return a line per verdict that is in the tables."""
+    process_words = [process_word(process, glances.devices) for process in glances.processes]
+    device_words = [device_word(device) for device in glances.devices]
+    texts = [f"{word}: {PROCESS_WORDS[word]}" for word in process_words]
+    texts += [f"{word}: {DEVICE_WORDS[word]}" for word in device_words]
+    return [Text(text, style=MUTED) for text in dict.fromkeys(texts)]
+
+
+def device_grid(devices: list[DeviceGlance]) -> Table:
+    """Return a line per device."""
+    table = grid(DEVICE_HEADS)
+    for device in devices:
+        memory, power = "", " W"
+        if device.memory_bytes > 0:
+            memory = f" of {megabytes(device.memory_bytes)}"
+        if device.power_limit_w > 0:
+            power = f" of {digits(device.power_limit_w)} W"
         table.add_row(
-            str(one.device),
-            without_controls(Text(one.name)),
-            verdict(word),
-            known(one.kernel_time_share, percent),
-            known(one.sm_active, percent),
-            known(one.memory_used_bytes, megabytes, of),
-            known(one.power_w, digits, f"{limit} W"),
-            known(one.sm_clock_mhz, digits, " MHz"),
-            known(one.temperature_c, digits, " °C"),
+            str(device.device),
+            without_controls(Text(device.name)),
+            verdict_text(device_word(device)),
+            known_value(device.kernel_time_share, percent),
+            known_value(device.sm_active, percent),
+            known_value(device.memory_used_bytes, megabytes, memory),
+            known_value(device.power_w, digits, power),
+            known_value(device.sm_clock_mhz, digits, " MHz"),
+            known_value(device.temperature_c, digits, " °C"),
         )
     return table
 
 
-def processes(rows: list[ProcessGlance], of: list[DeviceGlance]) -> Table:
-    """A line a process."""
-    table = grid(
-        "pid",
-        "",
-        "verdict",
-        "rank",
-        "gpu",
-        "cores",
-        "no core",
-        "main thread",
-        "workers",
-        "memory",
-        "reads",
-    )
-    for one in rows:
-        most = sorted(one.states.items(), key=lambda pair: -pair[1])[:2]
-        workers = f"{one.workers} ({digits(one.worker_cores)} cores)" if one.workers else "0"
-        on_device = (
-            f" + {megabytes(one.device_memory_bytes)} gpu" if one.device_memory_bytes > 0 else ""
-        )
+def process_grid(processes: list[ProcessGlance], devices: list[DeviceGlance]) -> Table:
+    """Return a line per process."""
+    table = grid(PROCESS_HEADS)
+    for process in processes:
         table.add_row(
-            str(one.pid),
-            without_controls(Text(one.name)),
-            verdict(process_word(one, of)),
-            UNKNOWN if one.rank is None else str(one.rank),
-            ",".join(str(device) for device in one.devices) or UNKNOWN,
-            known(one.cores, digits),
-            known(one.waiting_cores, digits),
-            ", ".join(f"{name} {percent(share)}" for name, share in most) or UNKNOWN,
-            workers,
-            (megabytes(one.rss_bytes) if one.rss_bytes >= 0 else UNKNOWN) + on_device,
-            known(one.read_bytes_per_s, megabytes, "/s"),
+            str(process.pid),
+            without_controls(Text(process.name)),
+            verdict_text(process_word(process, devices)),
+            UNKNOWN if process.rank is None else str(process.rank),
+            ",".join(str(device) for device in process.devices) or UNKNOWN,
+            known_value(process.cores, digits),
+            known_value(process.waiting_cores, digits),
+            main_thread_text(process),
+            workers_text(process),
+            memory_text(process),
+            known_value(process.read_bytes_per_s, megabytes, "/s"),
         )
     return table
 
 
-def grid(*heads: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bright_black", padding=(0, 2, 0, 0))
-    for at, head in enumerate(heads):
-        table.add_column(
-            head, no_wrap=True, justify="left" if at in (1, 2) or head == "main thread" else "right"
-        )
+def main_thread_text(process: ProcessGlance) -> str:
+    """Return the states that the main thread spends most of its time in."""
+    largest_first = sorted(process.states.items(), key=lambda state: -state[1])
+    texts = [f"{name} {percent(share)}" for name, share in largest_first[:MOST_STATES]]
+    return ", ".join(texts) or UNKNOWN
+
+
+def workers_text(process: ProcessGlance) -> str:
+    """Return the number of workers, and the cores that they use."""
+    if not process.workers:
+        return "0"
+    return f"{process.workers} ({digits(process.worker_cores)} cores)"
+
+
+def memory_text(process: ProcessGlance) -> str:
+    """Return the memory of a process on the host and on its devices."""
+    host = megabytes(process.rss_bytes) if process.rss_bytes >= 0 else UNKNOWN
+    if process.device_memory_bytes <= 0:
+        return host
+    return f"{host} + {megabytes(process.device_memory_bytes)} gpu"
+
+
+def grid(heads: tuple[str, ...]) -> Table:
+    """Return an empty table without lines."""
+    table = Table(box=None, pad_edge=False, header_style=MUTED, padding=(0, 2, 0, 0))
+    for head in heads:
+        justify = "left" if head in LEFT_ALIGNED else "right"
+        table.add_column(head, no_wrap=True, justify=justify)  # type: ignore[arg-type]
     return table
 
 
-def verdict(word: str) -> Text:
-    return Text(
-        word,
-        style="bold yellow"
-        if word in ILL
-        else "bold green"
-        if word in ("busy", "computing")
-        else "bold",
-    )
+def verdict_text(word: str) -> Text:
+    """Return the verdict in the color of its kind."""
+    if word in PROBLEMS:
+        return Text(word, style="bold yellow")
+    return Text(word, style="bold green" if word in HEALTHY else "bold")
 
 
-def known(value: float, told: Callable[[float], str], unit: str = "") -> str:
-    """The value as `told` says it, with its unit; `-` where it is not known."""
-    return UNKNOWN if value != value else told(value) + unit
+def known_value(value: float, format_value: Callable[[float], str], unit: str = "") -> str:
+    """Return the value with its unit, `-` where it is not known (NaN)."""
+    return UNKNOWN if value != value else format_value(value) + unit
 
 
-def printed(seen: Glances, when: str, console: Console) -> None:
-    """One look as plain lines."""
-    console.print(top_view(seen, when))
+def printed(glances: Glances, when: str, console: Console) -> None:
+    """Print the tables once, as plain lines."""
+    console.print(top_view(glances, when))

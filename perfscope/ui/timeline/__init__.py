@@ -1,1 +1,1 @@
-"""The timeline component's side of the server, and its data inside one HTML file."""
+"""The data of the timeline: routes of the server, and data inside an HTML file."""

@@ -1,6 +1,4 @@
-"""What the timeline component is told before it asks for pixels, and answers as JSON: for routes
-and reports alike.
-"""
+"""The JSON that the timeline component reads, from routes and from reports."""
 
 import base64
 from collections.abc import Sequence
@@ -25,7 +23,7 @@ from perfscope.ui.theme import texture
 
 VERSION = 1
 NAMES_AT_ONCE = 4096
-"""Names in the first answer; the others are asked for when they are about to be read."""
+"""How many names the first answer has; the component requests the others when it needs them."""
 MOST_CODES = 20_000
 EXTRA_LABELS = {
     "input_dataset": "dataset",
@@ -37,11 +35,12 @@ TRACK = ("group", "kind", "title", "first", "rows", "events", "hidden", "shut", 
 STATED_COLUMNS = ("count", "sum_ns", "share", "exclusive_ns", "longest_ns")
 
 
-def meta(
+def timeline_header(
     lanes: Lanes, diagnosis: Diagnosis | None = None, places: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Tracks, groups, colours and the first names: everything but events; `places` are what else a
-    selection is told by.
+    """Return tracks, groups, colors and the first names: everything but events.
+
+    `places` are more ways to group the statistics of a selection.
     """
     texts = lanes.names.texts
     return {
@@ -50,64 +49,66 @@ def meta(
         "events": lanes.events,
         "colours": list(COLOURS),
         "labels": [
-            CATEGORY[one].label if one in CATEGORY else EXTRA_LABELS[one] for one in COLOURS
+            CATEGORY[name].label if name in CATEGORY else EXTRA_LABELS[name] for name in COLOURS
         ],
-        "waits": [texture(one) == "wait" for one in COLOURS],
+        "waits": [texture(name) == "wait" for name in COLOURS],
         "names": texts[:NAMES_AT_ONCE],
         "name_count": len(texts),
-        "key": key(lanes.names),
-        "name_colours": packed(lanes.names.colour_codes()),
-        "tracks": [[getattr(one, name) for name in TRACK] for one in lanes.tracks],
-        "groups": [[one.title, one.rank] for one in lanes.groups],
+        "key": legend_colors(lanes.names),
+        "name_colours": base64_bytes(lanes.names.colour_codes()),
+        "tracks": [[getattr(track, name) for name in TRACK] for track in lanes.tracks],
+        "groups": [[group.title, group.rank] for group in lanes.groups],
         "notes": lanes.notes,
         "by": [*BY, *places],
-        "marks": marks(diagnosis) if diagnosis is not None else [],
+        "marks": finding_marks(diagnosis) if diagnosis is not None else [],
     }
 
 
-def key(names: Names) -> list[int]:
-    """The colours that the key explains: those of work and waits; what levels are drawn in says
-    nothing of them.
-    """
-    return sorted({colour for code, colour in enumerate(names.colours) if code not in names.levels})
+def legend_colors(names: Names) -> list[int]:
+    """Return the colors that the legend explains: those of work and waits, not of levels."""
+    colors = {color for code, color in enumerate(names.colours) if code not in names.levels}
+    return sorted(colors)
 
 
-def packed(numbers: NDArray[np.uint8]) -> str:
+def base64_bytes(numbers: NDArray[np.uint8]) -> str:
+    """Return bytes in base64."""
     return base64.b64encode(numbers.tobytes()).decode()
 
 
-def marks(diagnosis: Diagnosis) -> list[dict[str, Any]]:
-    """The intervals that findings point at."""
+def finding_marks(diagnosis: Diagnosis) -> list[dict[str, Any]]:
+    """Return the intervals of the findings' evidence."""
     return [
         {
-            "from": one.start_ns,
-            "to": one.end_ns,
+            "from": fact.start_ns,
+            "to": fact.end_ns,
             "id": finding_name(finding),
-            "text": one.text,
+            "text": fact.text,
             "colour": mark_of(finding.id),
         }
         for finding in diagnosis.findings
-        for one in finding.evidence
-        if one.start_ns is not None and one.end_ns is not None
+        for fact in finding.evidence
+        if fact.start_ns is not None and fact.end_ns is not None
     ]
 
 
 def of_selection(frame: pd.DataFrame, most: int) -> dict[str, Any]:
-    """The first rows of a selection's statistics, and how many there are."""
+    """Return the first rows of a selection's statistics, and the number of the others."""
     rows = [
         [
-            str(one["name"]),
-            COLOURS.index(one["category"]),
-            *(float(one[name]) for name in STATED_COLUMNS),
+            str(row["name"]),
+            COLOURS.index(row["category"]),
+            *(float(row[name]) for name in STATED_COLUMNS),
         ]
-        for one in frame.head(most).to_dict("records")
+        for row in frame.head(most).to_dict("records")
     ]
     return {"rows": rows, "more": max(len(frame) - most, 0)}
 
 
 def of_hits(hits: Hits) -> dict[str, Any]:
+    """Return the hits of a search."""
     return {"codes": hits.codes[:MOST_CODES], "count": hits.count, "density": hits.density.tolist()}
 
 
 def of_event(event: Event | None) -> dict[str, Any] | None:
+    """Return the details of an event."""
     return None if event is None else asdict(event)

@@ -1,6 +1,4 @@
-"""Routes of the timeline on a Flask server: what the component in the browser asks for, checked,
-and answered from the lanes.
-"""
+"""The routes of the timeline on a Flask server: requests are checked, then answered."""
 
 import time
 from collections.abc import Callable
@@ -20,7 +18,13 @@ from perfscope.analyzer.timeline.tiles import MOST_PIXELS, tile
 from perfscope.analyzer.timeline.track import Lanes
 from perfscope.errors import PerfscopeError
 from perfscope.traces.trace import Trace
-from perfscope.ui.timeline.data import NAMES_AT_ONCE, meta, of_event, of_hits, of_selection
+from perfscope.ui.timeline.data import (
+    NAMES_AT_ONCE,
+    of_event,
+    of_hits,
+    of_selection,
+    timeline_header,
+)
 
 SCRIPTS = (
     "timeline/tile.js",
@@ -42,38 +46,38 @@ Lookup = Callable[[str], Trace]
 Diagnosed = Callable[[str], Diagnosis | None]
 
 
-def script() -> str:
-    """The whole component, in the order in which its parts build on each other."""
+def timeline_script() -> str:
+    """Return the script of the component, its parts in the order of their dependencies."""
     return "\n".join(
         files("perfscope.ui.assets").joinpath(name).read_text("utf-8") for name in SCRIPTS
     )
 
 
-def stylesheet() -> str:
+def timeline_style() -> str:
+    """Return the style of the component."""
     return files("perfscope.ui.assets").joinpath(STYLE).read_text("utf-8")
 
 
-def register(server: Flask, lookup: Lookup, diagnosed: Diagnosed | None = None) -> None:
-    """Mount the routes under `/timeline`. `lookup` gives the Trace of a run id; KeyError or
-    PerfscopeError: there is none.
+def add_timeline_routes(server: Flask, lookup: Lookup, diagnosed: Diagnosed | None = None) -> None:
+    """Add the routes under `/timeline`.
+
+    `lookup` returns the trace of a run's id; it raises KeyError or PerfscopeError without one.
     """
-    routes, answers = (
-        Blueprint("timeline", __name__, url_prefix="/timeline"),
-        Answers(lookup, diagnosed),
-    )
+    routes = Blueprint("timeline", __name__, url_prefix="/timeline")
+    answers = TimelineAnswers(lookup, diagnosed)
     for name in ("meta", "tile", "names", "strip", "select", "search", "hit", "event"):
         routes.add_url_rule(f"/<path:run>/{name}", name, getattr(answers, name))
     routes.add_url_rule(
-        "/component.js", "script", lambda: Response(script(), mimetype="text/javascript")
+        "/component.js", "script", lambda: Response(timeline_script(), mimetype="text/javascript")
     )
     routes.add_url_rule(
-        "/component.css", "style", lambda: Response(stylesheet(), mimetype="text/css")
+        "/component.css", "style", lambda: Response(timeline_style(), mimetype="text/css")
     )
     server.register_blueprint(routes)
 
 
-class Answers:
-    """One method a route; each checks what it is asked."""
+class TimelineAnswers:
+    """A method per route; each checks its request."""
 
     def __init__(self, lookup: Lookup, diagnosed: Diagnosed | None) -> None:
         self.lookup, self.diagnosed = lookup, diagnosed
@@ -91,39 +95,42 @@ class Answers:
     def meta(self, run: str) -> Response:
         lanes = self.lanes(run)
         diagnosis = self.diagnosed(run) if self.diagnosed is not None else None
-        return jsonify(meta(lanes, diagnosis, places_of(self.trace(run))))
+        return jsonify(timeline_header(lanes, diagnosis, places_of(self.trace(run))))
 
     def tile(self, run: str) -> Response:
         begun, lanes = time.perf_counter(), self.lanes(run)
-        body = tile(lanes.lanes, *window(), number("pixels", 1, MOST_PIXELS), numbers(lanes))
+        body = tile(
+            lanes.lanes,
+            *query_interval(),
+            query_number("pixels", 1, MOST_PIXELS),
+            query_lanes(lanes),
+        )
         answer = Response(body, mimetype="application/octet-stream")
         answer.headers["Server-Timing"] = f"tile;dur={(time.perf_counter() - begun) * 1e3:.2f}"
         return answer
 
     def names(self, run: str) -> Response:
-        first = number("first", 0, FAR)
+        first = query_number("first", 0, FAR)
         return jsonify(
-            self.lanes(run).names.texts[first : first + number("count", 1, NAMES_AT_ONCE)]
+            self.lanes(run).names.texts[first : first + query_number("count", 1, NAMES_AT_ONCE)]
         )
 
     def strip(self, run: str) -> Response:
-        shares = strip(self.lanes(run), number("columns", 1, 2048))
+        shares = strip(self.lanes(run), query_number("columns", 1, 2048))
         return jsonify(
-            {name: [round(float(one), 4) for one in share] for name, share in shares.items()}
+            {name: [round(float(share), 4) for share in column] for name, column in shares.items()}
         )
 
     def select(self, run: str) -> Response:
         lanes, by = self.lanes(run), request.args.get("by", "name")
         if by not in (*BY, *PLACES):
-            abort(400, f"by is one of {', '.join((*BY, *PLACES))}")
-        asked = (lanes, *window(), numbers(lanes), by)
+            abort(400, f"by must be one of {', '.join((*BY, *PLACES))}")
+        asked = (lanes, *query_interval(), query_lanes(lanes), by)
         found = selection(*asked) if by in BY else selection_by_place(self.trace(run), *asked)
-        return jsonify(of_selection(found, number("most", 1, MOST_ROWS)))
+        return jsonify(of_selection(found, query_number("most", 1, MOST_ROWS)))
 
     def hits(self, run: str) -> tuple[Lanes, Hits]:
-        """What the words of the query occur in; the last few answers are kept, the next-button asks
-        again and again.
-        """
+        """Return the hits of the query's words; the last few are kept for the next button."""
         lanes, words = self.lanes(run), request.args.get("words", "")[:MOST_WORDS]
         found = self.found.get((run, words))
         if found is None or found[0] is not lanes:
@@ -138,7 +145,7 @@ class Answers:
 
     def hit(self, run: str) -> Response:
         lanes, hits = self.hits(run)
-        place = number("at", -ALWAYS, ALWAYS), number("lane", -1, FAR)
+        place = query_number("at", -ALWAYS, ALWAYS), query_number("lane", -1, FAR)
         hit = next_hit(lanes, hits, place, forward=request.args.get("back") != "1")
         return jsonify(
             None if hit is None else {"lane": hit.lane, "ts_ns": hit.ts_ns, "dur_ns": hit.dur_ns}
@@ -146,37 +153,37 @@ class Answers:
 
     def event(self, run: str) -> Response:
         trace, lanes = self.trace(run), self.lanes(run)
-        lane = number("lane", 0, len(lanes.lanes) - 1)
-        return jsonify(of_event(event_at(trace, lanes, lane, number("at", -ALWAYS, ALWAYS))))
+        lane = query_number("lane", 0, len(lanes.lanes) - 1)
+        return jsonify(of_event(event_at(trace, lanes, lane, query_number("at", -ALWAYS, ALWAYS))))
 
 
-def number(name: str, least: int, most: int) -> int:
-    """A whole number from the query; refused outside its bounds."""
+def query_number(name: str, least: int, most: int) -> int:
+    """Return a whole number of the query; refuse it outside its bounds."""
     text: Any = request.args.get(name, "")
     try:
         value = int(text)
     except ValueError:
-        abort(400, f"{name} is a whole number")
+        abort(400, f"{name} must be a whole number")
     if not least <= value <= most:
-        abort(400, f"{name} lies between {least} and {most}")
+        abort(400, f"{name} must be between {least} and {most}")
     return value
 
 
-def window() -> tuple[int, int]:
-    """(from, to) of the query, ns."""
-    begin, end = number("from", -ALWAYS, ALWAYS), number("to", -ALWAYS, ALWAYS)
+def query_interval() -> tuple[int, int]:
+    """Return `from` and `to` of the query, in ns."""
+    begin, end = query_number("from", -ALWAYS, ALWAYS), query_number("to", -ALWAYS, ALWAYS)
     if end <= begin:
-        abort(400, "to lies behind from")
+        abort(400, "to must be after from")
     return begin, end
 
 
-def numbers(lanes: Lanes) -> list[int]:
-    """The lanes of the query, `0-40,45`; those that there are."""
+def query_lanes(lanes: Lanes) -> list[int]:
+    """Return the lanes of the query, `0-40,45`, that exist."""
     found: list[int] = []
     for part in request.args.get("lanes", "").split(","):
         first, _, last = part.partition("-")
         if len(part) > 24 or not (first.isdecimal() and (last.isdecimal() or not last)):
-            abort(400, "lanes are numbers and ranges of numbers: 0-40,45")
+            abort(400, "lanes must be numbers and ranges of numbers: 0-40,45")
         begin, end = int(first), min(int(last or first), len(lanes.lanes) - 1)
         if len(found) + end - begin >= MOST_LANES:
             abort(400, f"at most {MOST_LANES} lanes at once")

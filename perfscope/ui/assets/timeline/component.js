@@ -19,8 +19,8 @@
     element.timeline = t;
     t.first = new Promise((done) => { t.drawn = done; });
     element.replaceChildren(own.node("div", { class: "tl-say" }, "loading the timeline"));
-    try { t.meta = await source.meta(); } catch (error) { return said(element, `The timeline did not come: ${error.message}`); }
-    if (!t.meta.tracks.length) return said(element, "This recording holds no events that a timeline could show.");
+    try { t.meta = await source.meta(); } catch (error) { return said(element, `Could not load the timeline: ${error.message}`); }
+    if (!t.meta.tracks.length) return said(element, "This recording has no events for the timeline.");
     learn(t);
     for (const track of t.tracks) if (track.shut) t.shutTracks.add(track.number);
     [t.view.from, t.view.to] = t.meta.span;
@@ -69,7 +69,7 @@
     const { node } = own;
     t.canvas = node("canvas", { class: "tl-main", tabindex: 0, role: "application",
       "aria-label": "Timeline. w and s zoom, a and d move, arrow keys scroll, Enter selects what is in view, n and p go from finding to finding, slash searches." });
-    t.stripCanvas = node("canvas", { class: "tl-strip", role: "img", "aria-label": "The whole run; drag to choose the window" });
+    t.stripCanvas = node("canvas", { class: "tl-strip", role: "img", "aria-label": "The whole run; drag to select a range" });
     t.bar = node("div", { class: "tl-bar", hidden: true });
     t.tip = node("div", { class: "tl-tip", hidden: true });
     t.field = node("input", { type: "search", placeholder: "/  search operators, kernels, ranges", "aria-label": "search operators, kernels, ranges", maxlength: 200,
@@ -80,7 +80,7 @@
     t.total = node("b", {}, own.count(t.meta.events));
     const rows = t.meta.tracks.reduce((sum, one) => sum + one[4], 0);
     const count = node("span", {}, t.total, " events in ", own.count(rows), rows === 1 ? " lane" : " lanes");
-    const findings = t.meta.marks.length ? button(t.meta.marks.length === 1 ? "what the finding shows" : `next of ${t.meta.marks.length} places that findings show`, "n", () => t.finding(1)) : null;
+    const findings = t.meta.marks.length ? button(t.meta.marks.length === 1 ? "show the finding" : `next of ${t.meta.marks.length} finding locations`, "n", () => t.finding(1)) : null;
     t.element.replaceChildren(
       node("div", { class: "tl-head" }, count, button("whole run", "Home", () => own.glide(t, ...t.meta.span)), findings,
         node("div", { class: "tl-find" }, t.found, t.field, button("‹", "previous hit, ⇧ Enter", () => t.hit(true)), button("›", "next hit, Enter", () => t.hit(false)))),
@@ -199,7 +199,7 @@
       back() { t.selection = t.chosen = t.shown = null; t.panelTurn++; own.showNothing(t); t.changed(); write(t); },
       remember() { write(t); },
       selectView() { t.selection = { from: t.view.from, to: t.view.to, ...own.everything(t) }; t.chosen = null; t.changed(); own.showSelection(t); },
-      refresh() { return refresh(t).catch((error) => t.say(`The timeline did not come: ${error.message}`)); },
+      refresh() { return refresh(t).catch((error) => t.say(`Could not load the timeline: ${error.message}`)); },
       say(text) { own.say(t, text); },
       settled: () => t.asking ? new Promise((done) => t.asked.push(done)) : Promise.resolve(t),
       find(words) { return find(t, words); },
@@ -247,7 +247,7 @@
         if (t.stats.length > 400) t.stats.shift();
       }
     } catch (error) {
-      t.say(`The timeline's server does not answer: ${error.message}`);
+      t.say(`No answer from the timeline server: ${error.message}`);
     } finally { t.asking = false; t.since = 0; for (const done of t.asked.splice(0)) done(t); }
   }
 
@@ -322,7 +322,7 @@
     t.hits = new Uint8Array(t.colours.length);
     for (const code of found.codes) t.hits[code] = 1;
     t.density = found.density;
-    t.found.textContent = found.count ? `${own.count(found.count)} hits` : "no such name";
+    t.found.textContent = found.count ? `${own.count(found.count)} hits` : "no match";
     return repaint(t);
   }
 
@@ -330,7 +330,7 @@
     if (!t.words) return;
     const at = t.place || { at: Math.floor(t.view.from) - 1, lane: -1 };
     const found = await t.source.hit(t.words, at.at, at.lane, back);
-    if (!found) { t.found.textContent = t.place ? "no further hit" : "no hit from here on"; t.place = null; return; }
+    if (!found) { t.found.textContent = t.place ? "no more hits" : "no hit after this point"; t.place = null; return; }
     t.place = { at: found.ts_ns, lane: found.lane };
     await t.goTo(found);
   }

@@ -64,7 +64,7 @@
       return header;
     };
     const exact = (from, to) => header.whole || header.held.some(([begin, end]) => from >= begin && to <= end);
-    const absent = "The single events of this stretch are not in this file, to keep it small; perfscope ui shows them.";
+    const absent = "This file does not contain the single events of this range, to stay small; perfscope ui shows them.";
 
     function tile(from, to, pixels, numbers) {
       const found = new Map(), fine = exact(from, to);
@@ -204,8 +204,8 @@
     const soon = (answer) => async (...asked) => answer(...asked);
     return {
       exact, meta: load, tile: soon(tile), strip: soon(() => header.strip), select: soon(select), search: soon(search), hit: soon(hit), event: soon(event),
-      says: () => header.whole ? "" : `To keep this file small it holds single events only where the page points at: ${header.held.map(([a, b]) =>
-        `${own.time(a)} to ${own.time(b)}`).join(", ")}; elsewhere what each pixel of the whole was busy with.`,
+      says: () => header.whole ? "" : `To stay small, this file contains single events only where the page links to: ${header.held.map(([a, b]) =>
+        `${own.time(a)} to ${own.time(b)}`).join(", ")}; elsewhere it has the main activity of each pixel.`,
     };
   };
 })();

@@ -149,7 +149,7 @@
     let found = null;
     try {
       for (const off of [0, -slack, slack]) if (!found) found = await t.source.event(row.lane, Math.round(at + off));
-    } catch (error) { return own.say(t, `That event did not come: ${error.message}`); }
+    } catch (error) { return own.say(t, `Could not load the event: ${error.message}`); }
     if (turn !== t.panelTurn) return undefined;
     if (found && found.absent) { own.say(t, found.absent); t.chosen = null; return t.changed(); }
     t.chosen = found;

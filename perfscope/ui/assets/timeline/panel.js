@@ -27,7 +27,7 @@
     const legend = node("div", { class: "tl-legend" }, ...usedColours(t).map((colour) =>
       node("span", {}, node("i", { class: t.meta.waits[colour] ? "wait" : "", c: `var(--${t.meta.colours[colour].replace(/_/g, "-")})` }), t.meta.labels[colour])));
     t.panel.replaceChildren(
-      node("div", {}, node("h3", {}, "Click an event for all that is known of it, ⇧ drag over a stretch for its statistics."), legend, limits(t)),
+      node("div", {}, node("h3", {}, "Click an event for details; Shift-drag to select a range and see its statistics."), legend, limits(t)),
       node("div", {}, node("h3", {}, "Keys"), own.help()));
   };
 
@@ -47,7 +47,7 @@
     let found, sums;
     try {
       [found, sums] = await Promise.all([t.source.select(from, to, selection.lanes, by, MOST), t.source.select(from, to, selection.lanes, "category", 20)]);
-    } catch (error) { return own.say(t, `The statistics did not come: ${error.message}`); }
+    } catch (error) { return own.say(t, `Could not load the statistics: ${error.message}`); }
     if (turn !== t.panelTurn) return undefined;
     t.remember();
     const tabs = node("div", { class: "tl-tabs" }, ...t.meta.by.map((one) => node("button", { type: "button", "aria-pressed": String(one === by),
@@ -56,17 +56,17 @@
     const rows = found.absent ? node("p", {}, found.absent) : node("div", { class: "tl-scroll" }, table(t, found, by, to - from));
     t.panel.replaceChildren(
       node("div", {}, tabs, title, rows),
-      node("div", {}, node("h3", {}, "What this stretch is made of"), ...(found.absent ? roughly(t, from, to) : sentences(t, sums, to - from)), own.help()));
+      node("div", {}, node("h3", {}, "Statistics of the selected range"), ...(found.absent ? roughly(t, from, to) : sentences(t, sums, to - from)), own.help()));
     return undefined;
   };
 
   function table(t, found, by, span) {
-    const head = node("tr", {}, ...[by, "count", "sum", "exclusive", "of stretch", "longest"].map((one) => node("th", { scope: "col" }, one)));
+    const head = node("tr", {}, ...[by, "count", "sum", "exclusive", "of range", "longest"].map((one) => node("th", { scope: "col" }, one)));
     const rows = found.rows.map(([name, colour, count, sum, share, alone, longest]) => node("tr", {},
       node("td", { title: name }, chip(t, colour), by === "category" ? t.meta.labels[colour] : own.shortened(name)),
       node("td", {}, own.count(count)), node("td", {}, own.time(sum)), node("td", {}, own.time(alone)),
       node("td", {}, percent(alone / span)), node("td", {}, own.time(longest))));
-    if (!rows.length) return node("p", {}, "Nothing happened there on these lanes.");
+    if (!rows.length) return node("p", {}, "No events in this range on these lanes.");
     return node("table", {}, node("thead", {}, head), node("tbody", {}, ...rows,
       ...(found.more ? [node("tr", {}, node("td", {}, `and ${own.count(found.more)} more names`))] : [])));
   }
@@ -74,7 +74,7 @@
   function sentences(t, sums, span) {
     const rows = sums.rows.filter((row) => !t.meta.colours[row[1]].startsWith("step_")).slice(0, 4);
     return rows.map(([, colour, count, , , alone]) => node("p", {}, chip(t, colour),
-      `${t.meta.labels[colour]}: ${own.time(alone)}, ${percent(alone / span)} of the stretch, ${own.count(count)} events`));
+      `${t.meta.labels[colour]}: ${own.time(alone)}, ${percent(alone / span)} of the range, ${own.count(count)} events`));
   }
 
   // From the columns of the strip, where single events are not at hand: each says what its stretch was spent on, over all lanes.
@@ -84,13 +84,13 @@
       return [name, columns.reduce((sum, share, at) => sum + share * Math.max(Math.min(begin + (at + 1) * wide, to) - Math.max(begin + at * wide, from), 0), 0)];
     });
     return shares.filter(([, ns]) => ns > 0).sort((a, b) => b[1] - a[1]).slice(0, 4).map(([name, ns]) =>
-      node("p", {}, chip(t, t.meta.colours.indexOf(name)), `${t.meta.labels[t.meta.colours.indexOf(name)]}: about ${own.time(ns)}, ${percent(ns / (to - from))} of the stretch, all lanes together`));
+      node("p", {}, chip(t, t.meta.colours.indexOf(name)), `${t.meta.labels[t.meta.colours.indexOf(name)]}: about ${own.time(ns)}, ${percent(ns / (to - from))} of the range, all lanes together`));
   }
 
   own.showEvent = (t, event) => {
     const track = t.tracks.find((one) => event.lane >= one.first && event.lane < one.first + one.rows);
-    const facts = [["from", own.tickLabel(event.ts_ns - t.zero, Math.max(event.dur_ns / 100, 1))], ["takes", own.time(event.dur_ns)], ["on", track ? track.title : ""],
-      ["counts as", t.meta.labels[t.meta.colours.indexOf(event.category)]], ...Object.entries(event.details).map(([name, value]) => [words(name), amount(name, value)])];
+    const facts = [["from", own.tickLabel(event.ts_ns - t.zero, Math.max(event.dur_ns / 100, 1))], ["duration", own.time(event.dur_ns)], ["lane", track ? track.title : ""],
+      ["category", t.meta.labels[t.meta.colours.indexOf(event.category)]], ...Object.entries(event.details).map(([name, value]) => [words(name), amount(name, value)])];
     const list = node("dl", {}, ...facts.flatMap(([name, value]) => [node("dt", {}, name), node("dd", {}, String(value))]));
     const links = [...event.causes.map((one) => flow(t, one, `${one.role} that caused it`)), ...event.effects.slice(0, EFFECTS).map((one) => flow(t, one, one.role))];
     const more = event.effects.length - EFFECTS + event.hidden_effects;

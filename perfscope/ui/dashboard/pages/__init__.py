@@ -1,8 +1,6 @@
-"""The pages of a run, one a file: PATH, TITLE, `not_applicable(trace)` -> why there is no such
-page, or None; `layout(view)`; `register(app, library)` for what it does by itself. Their order is
-that of the navigation.
-"""
+"""The pages of a run, one per file, in the order of the navigation."""
 
+from perfscope.ui.dashboard.page import Page
 from perfscope.ui.dashboard.pages import (
     communication,
     devices,
@@ -15,14 +13,14 @@ from perfscope.ui.dashboard.pages import (
     timeline,
 )
 
-PAGES = (
-    overview,
-    timeline,
-    input_pipeline,
-    operators,
-    communication,
-    devices,
-    memory,
-    stacks,
-    host,
+PAGES: tuple[Page, ...] = (
+    overview.PAGE,
+    timeline.PAGE,
+    input_pipeline.PAGE,
+    operators.PAGE,
+    communication.PAGE,
+    devices.PAGE,
+    memory.PAGE,
+    stacks.PAGE,
+    host.PAGE,
 )

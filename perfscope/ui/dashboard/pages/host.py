@@ -2,23 +2,20 @@
 
 from typing import Any
 
-from dash import Dash
-
 from perfscope.traces.trace import Trace
-from perfscope.ui.dashboard.library import Library
+from perfscope.ui.dashboard.page import Page
 from perfscope.ui.dashboard.view import View
-from perfscope.ui.html.sections import of_host
-
-PATH, TITLE = "host", "Host"
+from perfscope.ui.html.sections import host_sections
 
 
 def not_applicable(trace: Trace) -> str | None:
+    """Return why there is no use of the machine to show."""
     return None if trace.has("counters") else trace.why_absent("counters")
 
 
 def layout(view: View) -> list[Any]:
-    return view.cards(of_host(view.trace))
+    """Return the charts of each host."""
+    return view.cards(host_sections(view.trace))
 
 
-def register(app: Dash, library: Library) -> None:
-    """Nothing moves here by itself."""
+PAGE = Page("host", "Host", not_applicable, layout)

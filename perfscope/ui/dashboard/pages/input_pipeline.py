@@ -1,4 +1,4 @@
-"""Does the training get its batches in time, and if not, what would help?"""
+"""Whether batches arrive in time, and the predicted effect of other workers or cheaper batches."""
 
 from typing import Any, TypeGuard
 
@@ -11,150 +11,149 @@ from perfscope.analyzer.input.what_if import MOST_WORKERS, WhatIf, pipeline_of, 
 from perfscope.analyzer.number_text import ms, plural
 from perfscope.analyzer.timeline.lanes import timeline_lanes
 from perfscope.traces.trace import Trace
-from perfscope.ui.dashboard.cards import graph, plain
+from perfscope.ui.dashboard.cards import figure_data, graph
 from perfscope.ui.dashboard.library import Library
+from perfscope.ui.dashboard.page import Page
 from perfscope.ui.dashboard.view import View
-from perfscope.ui.figures.batch_times import depths, queue
+from perfscope.ui.figures.batch_times import queue, queue_depths
 from perfscope.ui.figures.fetch_split import fetch_split
 from perfscope.ui.figures.what_if_curve import what_if_curve
-from perfscope.ui.html.sections import Section, span_s
+from perfscope.ui.html.sections import Section, recording_span_s
 from perfscope.ui.phrases import speedup_text
 
-PATH, TITLE = "input", "Input pipeline"
-LEAST_REACH = 8
+FEWEST_WORKERS_ON_SCALE = 8
 LEAST_COST, ALL_COST = 10, 100
 LANES = "steps thread loader"
-COSTS = {10: "10 %", 25: "", 50: "50 %", 75: "", 100: "as now"}
+COST_MARKS = {10: "10 %", 25: "", 50: "50 %", 75: "", 100: "as now"}
+WHAT_IF_NOTE = (
+    "Estimated from measured values: the slower of training loop and workers, limited by the"
+    " usable cores."
+)
+QUEUE_NOTE = "Prefetched batches each time the loop asks for one. At 0 the loop has to wait."
 
 
 def not_applicable(trace: Trace) -> str | None:
-    return None if trace.has("loader") or trace.has("fetches") else trace.why_absent("loader")
+    """Return why there is no input pipeline to show."""
+    has_loader = trace.has("loader") or trace.has("fetches")
+    return None if has_loader else trace.why_absent("loader")
 
 
 def layout(view: View) -> list[Any]:
-    line = pipeline_of(view.trace, view.rank)
-    beats = view.trace.fact(batch_times)
+    """Return the what-if card, the charts of fetches and of the queue, and the lanes."""
+    pipeline = pipeline_of(view.trace, view.rank)
+    batches = view.trace.fact(batch_times)
     sections = []
-    if line is not None and line.fetch is not None:
-        note = f"A mean over {line.fetch.count} fetches, each {ms(line.fetch.wall)} to make."
-        sections.append(
-            Section("fetch", "What one batch costs to make", note, fetch_split(line.fetch))
-        )
-    ready = depths(beats[beats["rank"] == view.rank])
-    if ready:
-        note = "When the loop asks for a batch, how many lie ready. At zero it has to wait."
-        sections.append(Section("queue", "Batches ready", note, queue(ready, span_s(view.trace))))
-    return [*asking(view, line), *view.cards(sections), lanes(view)]
+    if pipeline is not None and pipeline.fetch is not None:
+        fetch = pipeline.fetch
+        note = f"Mean of {fetch.count} fetches; a fetch takes {ms(fetch.wall)}."
+        sections.append(Section("fetch", "Time to make one batch", note, fetch_split(fetch)))
+    series = queue_depths(batches[batches["rank"] == view.rank])
+    if series:
+        figure = queue(series, recording_span_s(view.trace))
+        sections.append(Section("queue", "Prefetched batches", QUEUE_NOTE, figure))
+    return [*what_if_cards(view, pipeline), *view.cards(sections), lanes_card(view)]
 
 
-def lanes(view: View) -> Any:
-    """The timeline of the loop and of those that load for it, first where a finding points."""
-    tracks = view.trace.fact(
-        timeline_lanes
-    ).tracks  # made here, while the page says that it is being made
-    workers = any(one.kind == "loader" and one.title.startswith("worker") for one in tracks)
-    title = "The training thread and its workers" if workers else "The loop's thread"
-    note = "A gap in a worker's lane: it has nothing to do. " if workers else ""
+def lanes_card(view: View) -> Any:
+    """Return the timeline of the loop and its workers, where a finding points first."""
+    # The lanes are computed now, while the page shows that it is loading.
+    tracks = view.trace.fact(timeline_lanes).tracks
+    has_workers = any(
+        track.kind == "loader" and track.title.startswith("worker") for track in tracks
+    )
+    title = "Training thread and loader workers" if has_workers else "Training thread"
+    note = "A gap in a worker's lane means that it is idle. " if has_workers else ""
     place: dict[str, Any] = {
         "data-timeline": f"/timeline/{view.opened.found.id}",
         "data-only": LANES,
+        "data-first": "finding",
+        "data-height": "360",
     }
-    place |= {"data-first": "finding", "data-height": "360"}
-    words = [
-        html.H2(title),
-        html.P(f"{note}Everything else is on the page Timeline.", className="note"),
+    text = html.P(f"{note}The Timeline page has all other lanes.", className="note")
+    timeline = html.Div(id="timeline", **place)
+    return html.Section([html.H2(title), text, timeline], className="card lanes")
+
+
+def what_if_cards(view: View, pipeline: Pipeline | None) -> list[Any]:
+    """Return the card with the sliders, or why there is no prediction."""
+    workers_now = max(pipeline.workers, 0) if pipeline is not None else 0
+    as_now = what_if(view.trace, view.rank, workers_now, 1.0)
+    if pipeline is None or as_now.after is None:
+        words = html.P(f"No prediction: {as_now.why_not}.", className="muted")
+        return [html.Section([html.H2("What if"), words], className="card")]
+    most = min(max(FEWEST_WORKERS_ON_SCALE, 2 * workers_now), MOST_WORKERS)
+    workers = number_in_query(view.query.get("workers"), (0, most), workers_now)
+    cost = number_in_query(view.query.get("cost"), (LEAST_COST, ALL_COST), ALL_COST)
+    answer, section = what_if_answer(view.trace, view.rank, workers, cost / 100)
+    contents = [
+        html.H2("What if"),
+        html.P(WHAT_IF_NOTE, className="note"),
+        sliders(workers, most, cost),
+        html.P(answer, id="what-if"),
+        graph(section),
     ]
-    return html.Section([*words, html.Div(id="timeline", **place)], className="card lanes")
+    return [html.Section(contents, className="card what-if")]
 
 
-def asking(view: View, line: Pipeline | None) -> list[Any]:
-    """The card that answers what-if questions, or says why it cannot."""
-    first = what_if(view.trace, view.rank, line.workers if line is not None else 0, 1.0)
-    if line is None or first.after is None:
-        words = f"No prediction: {first.why_not}."
-        return [
-            html.Section([html.H2("What if"), html.P(words, className="muted")], className="card")
-        ]
-    now = max(line.workers, 0)
-    reach = min(max(LEAST_REACH, 2 * now), MOST_WORKERS)
-    workers = number(view.query.get("workers"), 0, reach, now)
-    cost = number(view.query.get("cost"), LEAST_COST, ALL_COST, ALL_COST)
-    sliders = html.Div(
-        [
-            html.Label(
-                ["Loader workers", dcc.Slider(0, reach, 1, value=workers, id="what-if-workers")]
-            ),
-            html.Label(
-                [
-                    "What a batch costs to make",
-                    dcc.Slider(LEAST_COST, ALL_COST, 5, marks=COSTS, value=cost, id="what-if-cost"),
-                ]
-            ),
-        ],
-        className="sliders",
+def sliders(workers: int, most_workers: int, cost: int) -> Any:
+    """Return the sliders for the number of workers and the cost of a batch."""
+    worker_slider = dcc.Slider(0, most_workers, 1, value=workers, id="what-if-workers")
+    cost_slider = dcc.Slider(
+        LEAST_COST, ALL_COST, 5, marks=COST_MARKS, value=cost, id="what-if-cost"
     )
-    answer, section = answered(view.trace, view.rank, workers, cost / 100)
-    note = (
-        "Closed forms over what was measured: the slower of loop and workers, bounded by the usable"
-        " cores."
-    )
-    return [
-        html.Section(
-            [
-                html.H2("What if"),
-                html.P(note, className="note"),
-                sliders,
-                html.P(answer, id="what-if"),
-                graph(section),
-            ],
-            className="card what-if",
-        )
+    labels = [
+        html.Label(["Loader workers", worker_slider]),
+        html.Label(["Time to make a batch", cost_slider]),
     ]
+    return html.Div(labels, className="sliders")
 
 
-def number(text: str | None, least: int, most: int, usual: int) -> int:
-    """What the address asks for; the usual where it is no number within bounds."""
+def number_in_query(text: str | None, bounds: tuple[int, int], default: int) -> int:
+    """Return the number that the address asks for; the default where it is not within bounds."""
+    least, most = bounds
+    if text is not None and text.isdecimal() and least <= int(text[:9]) <= most:
+        return int(text)
+    return default
+
+
+def what_if_answer(trace: Trace, rank: int, workers: int, cost: float) -> tuple[str, Section]:
+    """Return the predicted step as a sentence, and the curve over the number of workers."""
+    pipeline = pipeline_of(trace, rank)
+    assert pipeline is not None
+    most = max(FEWEST_WORKERS_ON_SCALE, 2 * pipeline.workers, workers)
+    counts = range(min(most, MOST_WORKERS) + 1)
+    predictions = {count: what_if(trace, rank, count, cost) for count in counts}
+    measured = (max(pipeline.workers, 0), pipeline.step)
+    figure = what_if_curve(predictions, workers, measured)
+    section = Section("what-if", "Predicted step time", "", figure)
+    return prediction_text(predictions[workers], workers, cost), section
+
+
+def prediction_text(prediction: WhatIf, workers: int, cost: float) -> str:
+    """Return the predicted step time, its range and the speedup as a sentence."""
+    after, step = prediction.after, prediction.step
+    if after is None:
+        return f"No prediction: {prediction.why_not}."
+    if after.fast == after.slow == step:
+        return f"As now: {ms(step)} per step, measured."
+    change = f"With {plural(workers, 'worker')}" if workers else "Without workers"
+    if cost != 1.0:
+        change += f" and batches that take {100 * cost:.0f} % of the time"
+    speedup = step / after.likely if after.likely > 0 else 1.0
+    interval = f"{ms(after.fast)} to {ms(after.slow)}"
     return (
-        int(text)
-        if text is not None and text.isdecimal() and least <= int(text[:9]) <= most
-        else usual
-    )
-
-
-def answered(trace: Trace, rank: int, workers: int, cost: float) -> tuple[str, Section]:
-    """The sentence and the curve."""
-    line = pipeline_of(trace, rank)
-    assert line is not None
-    reach = min(max(LEAST_REACH, 2 * line.workers, workers), MOST_WORKERS)
-    predicted = {number: what_if(trace, rank, number, cost) for number in range(reach + 1)}
-    figure = what_if_curve(predicted, workers, (max(line.workers, 0), line.step))
-    return told(predicted[workers], workers, cost), Section(
-        "what-if", "Predicted step time", "", figure
-    )
-
-
-def told(one: WhatIf, workers: int, cost: float) -> str:
-    if one.after is None:
-        return f"No prediction: {one.why_not}."
-    change = f"With {plural(workers, 'worker')}" if workers else "Loading in the training process"
-    change += "" if cost == 1.0 else f" and batches that cost {100 * cost:.0f} % of now"
-    gain = one.step / one.after.likely if one.after.likely > 0 else 1.0
-    span = f"{ms(one.after.fast)} to {ms(one.after.slow)}"
-    if one.after.fast == one.after.slow == one.step:
-        return f"As it is: {ms(one.step)} a step, measured."
-    return (
-        f"{change} a step takes about {ms(one.after.likely)} ({span}) in place of {ms(one.step)}:"
-        f" {speedup_text(gain)}×."
+        f"{change}: about {ms(after.likely)} per step ({interval}) instead of {ms(step)},"
+        f" {speedup_text(speedup)}×."
     )
 
 
 def is_within(value: object, least: int, most: int) -> TypeGuard[int]:
-    """Return whether what a browser sent is a whole number within bounds."""
+    """Return whether a value that a browser sent is a whole number within bounds."""
     return isinstance(value, int) and least <= value <= most
 
 
-def run_at(path: object, library: Library) -> str | None:
-    """Return the id of the run whose page is at an address, None where it is no such address."""
+def run_of_address(path: object, library: Library) -> str | None:
+    """Return the id of the run whose page is at an address, None where it has none."""
     parts = path.split("/") if isinstance(path, str) else []
     if parts[1:2] == ["run"] and len(parts) > 2:
         return parts[2]
@@ -163,33 +162,35 @@ def run_at(path: object, library: Library) -> str | None:
 
 
 def register(app: Dash, library: Library) -> None:
-    """The sliders ask; the analyzer answers."""
+    """Register the callback of the sliders: the analyzer computes the prediction."""
 
-    def ask(workers: object, cost: object, path: object) -> tuple[str, Any]:
+    def predict(workers: object, cost: object, path: object) -> tuple[str, Any]:
         if not (is_within(workers, 0, MOST_WORKERS) and is_within(cost, LEAST_COST, ALL_COST)):
             raise PreventUpdate
-        run = run_at(path, library)
+        run = run_of_address(path, library)
         if run is None:
             raise PreventUpdate
         view = View.of(library.get(run), None)
         if pipeline_of(view.trace, view.rank) is None:
             raise PreventUpdate
-        answer, section = answered(view.trace, view.rank, workers, cost / 100)
-        return answer, plain(section)
+        answer, section = what_if_answer(view.trace, view.rank, workers, cost / 100)
+        return answer, figure_data(section)
 
+    slider_values = (Input("what-if-workers", "value"), Input("what-if-cost", "value"))
     app.callback(
         Output("what-if", "children"),
         Output({"kind": "figure", "name": "what-if"}, "data"),
-        Input("what-if-workers", "value"),
-        Input("what-if-cost", "value"),
+        *slider_values,
         State("url", "pathname"),
         prevent_initial_call=True,
-    )(ask)
-    sliders = (Input("what-if-workers", "value"), Input("what-if-cost", "value"))
-    wire: Any = app.clientside_callback
-    wire(
+    )(predict)
+    register_in_browser: Any = app.clientside_callback
+    register_in_browser(
         ClientsideFunction("perfscope", "asked"),
         Output("what-if", "title"),
-        *sliders,
+        *slider_values,
         prevent_initial_call=True,
     )
+
+
+PAGE = Page("input", "Input pipeline", not_applicable, layout, register)

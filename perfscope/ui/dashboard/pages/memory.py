@@ -1,28 +1,23 @@
-"""The allocator over time, who asks it for memory, and how much of what it holds is not used."""
+"""The memory of the allocator over time, its allocations by operator, and what is unused."""
 
 from typing import Any
 
-from dash import Dash
-
 from perfscope.traces.trace import Trace
-from perfscope.ui.dashboard.library import Library
+from perfscope.ui.dashboard.page import Page
 from perfscope.ui.dashboard.view import View
-from perfscope.ui.html.trace_sections import memory
-
-PATH, TITLE = "memory", "Memory"
+from perfscope.ui.html.trace_sections import memory_sections
 
 
 def not_applicable(trace: Trace) -> str | None:
-    return (
-        None
-        if trace.has("memory")
-        else f"no allocations were recorded: {trace.why_absent('memory')}"
-    )
+    """Return why there are no allocations to show."""
+    if trace.has("memory"):
+        return None
+    return f"no allocations were recorded: {trace.why_absent('memory')}"
 
 
 def layout(view: View) -> list[Any]:
-    return view.evidence(memory(view.trace))
+    """Return the charts of the allocators and the table of allocations."""
+    return view.evidence(memory_sections(view.trace))
 
 
-def register(app: Dash, library: Library) -> None:
-    """The browser sorts and saves by itself."""
+PAGE = Page("memory", "Memory", not_applicable, layout)

@@ -1,31 +1,29 @@
-"""Which operators and kernels the time goes to."""
+"""The operators and kernels that take the time, and how close they are to the hardware's limits."""
 
 from typing import Any
 
-from dash import Dash
-
 from perfscope.traces.trace import Trace
-from perfscope.ui.dashboard.library import Library
+from perfscope.ui.dashboard.page import Page
 from perfscope.ui.dashboard.view import View
 from perfscope.ui.html.roof_sections import roof_sections
-from perfscope.ui.html.trace_sections import device_work, host_work
+from perfscope.ui.html.trace_sections import device_work_sections, host_work_sections
 
-PATH, TITLE = "operators", "Operators & kernels"
+NEEDS_A_TRACE = (
+    "no operators or kernels were recorded; traces of the PyTorch profiler and of Nsight Systems"
+    " have them"
+)
 
 
 def not_applicable(trace: Trace) -> str | None:
-    if any(trace.has(name) for name in ("ops", "kernels")):
-        return None
-    return (
-        "no operators and kernels were recorded: a trace of the PyTorch profiler or Nsight Systems"
-        " has them"
-    )
+    """Return why there are no operators to show."""
+    has_work = any(trace.has(name) for name in ("ops", "kernels"))
+    return None if has_work else NEEDS_A_TRACE
 
 
 def layout(view: View) -> list[Any]:
-    parts = [device_work, roof_sections, host_work]
-    return view.evidence([one for part in parts for one in part(view.trace, view.rank)])
+    """Return device work, rooflines, then operators and ranges."""
+    parts = [device_work_sections, roof_sections, host_work_sections]
+    return view.evidence([section for part in parts for section in part(view.trace, view.rank)])
 
 
-def register(app: Dash, library: Library) -> None:
-    """The browser sorts and saves by itself."""
+PAGE = Page("operators", "Operators & kernels", not_applicable, layout)

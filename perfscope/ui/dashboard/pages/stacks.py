@@ -1,24 +1,21 @@
-"""In which code the time was spent: sampled stacks as icicles."""
+"""The code that the time was spent in: sampled stacks as icicle charts."""
 
 from typing import Any
 
-from dash import Dash
-
 from perfscope.traces.trace import Trace
-from perfscope.ui.dashboard.library import Library
+from perfscope.ui.dashboard.page import Page
 from perfscope.ui.dashboard.view import View
-from perfscope.ui.html.sections import of_stacks
-
-PATH, TITLE = "stacks", "Stacks"
+from perfscope.ui.html.sections import stack_sections
 
 
 def not_applicable(trace: Trace) -> str | None:
+    """Return why there are no stacks to show."""
     return None if trace.has("stacks") else trace.why_absent("stacks")
 
 
 def layout(view: View) -> list[Any]:
-    return view.cards(of_stacks(view.trace))
+    """Return a chart per role of the sampled processes."""
+    return view.cards(stack_sections(view.trace))
 
 
-def register(app: Dash, library: Library) -> None:
-    """The browser zooms and searches by itself."""
+PAGE = Page("stacks", "Stacks", not_applicable, layout)
