@@ -37,7 +37,7 @@ def gain(finding: Finding) -> Speedup:
 
 
 def predicted(trace: Trace, workers: int) -> float:
-    """The factor that the question "what if" answers with for so many workers."""
+    """Return the speedup that `what_if` predicts for so many workers."""
     answer = what_if(trace, 0, workers, 1.0)
     assert answer.after is not None
     return round(answer.step / answer.after.likely, 3)
@@ -51,7 +51,6 @@ def test_too_few_workers_says_how_many() -> None:
     assert (
         gain(finding).likely == 2.222
     )  # the consumer's 10 ms are 9 when its core no longer sleeps
-    assert "5 are needed" in finding.explanation
     assert finding.actions[0].snippet == "DataLoader(..., num_workers=5, persistent_workers=True)"
     assert finding.share == 0.5
     assert finding.processes == [0]
@@ -69,7 +68,7 @@ def test_workers_that_a_fork_server_forked_are_the_ranks_own() -> None:
     }
     finding = found(pipeline(wait=10, fetch={"wall": 40, "cpu": 1}, below=fork_server))
     assert finding.cause == "too-few-workers"
-    assert "5 are needed" in finding.explanation
+    assert finding.actions[0].snippet == "DataLoader(..., num_workers=5, persistent_workers=True)"
 
 
 def test_too_few_workers_is_bounded_by_cores_for_cpu_work() -> None:
@@ -184,12 +183,12 @@ def test_waiting_for_cores_that_another_job_holds_is_no_decoding() -> None:
         pipeline(wait=90, fetch={"wall": 210, "cpu": 2, "delay": 126}, cores=0.1, busy=0.99)
     )
     assert finding.cause == "too-few-workers"
-    # decoding that has to share its cores remains decoding, and says with whom
+    # decoding that has to share its cores remains decoding, and reports the cores of other jobs
     finding = found(
         pipeline(wait=50, fetch={"wall": 120, "cpu": 55, "delay": 60}, cores=1.9, busy=0.99)
     )
     assert finding.cause == "decode-bound"
-    assert "99 % busy, 2.06 of them by other jobs" in (finding.caveat or "")
+    assert "99 %" in (finding.caveat or "") and "2.06" in (finding.caveat or "")
 
 
 def test_storage_needs_evidence_of_io() -> None:
@@ -244,10 +243,10 @@ def test_worker_restart() -> None:
     assert finding.cause == "worker-restart"
     assert "persistent_workers=True" in (finding.actions[0].snippet or "")
     assert finding.speedup is not None
-    assert "longer" in (finding.caveat or "")
+    assert " ms" not in (finding.caveat or "")
 
 
-def test_worker_restart_with_waits_in_between_does_not_say_that_batches_are_there_in_time() -> None:
+def test_worker_restart_reports_the_waits_between_restarts() -> None:
     loop = Loop()
     for epoch in range(8):
         loop.start(30, iterator=epoch).next(20, iterator=epoch, queue_depth=0).work()
@@ -256,7 +255,7 @@ def test_worker_restart_with_waits_in_between_does_not_say_that_batches_are_ther
         loop.end(0.1, iterator=epoch)
     finding = found(loop.trace())
     assert finding.cause == "worker-restart"
-    assert "profile again" in (finding.caveat or "")
+    assert "5 ms" in (finding.caveat or "")
 
 
 def test_unknown_loader() -> None:
@@ -284,8 +283,8 @@ def test_silent_when_batches_are_ready() -> None:
 
 def test_not_applicable_without_steps() -> None:
     loop = Loop().next().work()
-    result = {item.id: item.reason for item in diagnose(loop.trace()).not_checked}
-    assert result["input-bound"] == "needs 5 whole steps, 0 seen"
+    groups = {item.id: item.group for item in diagnose(loop.trace()).not_checked}
+    assert groups["input-bound"] == "too-short"
 
 
 def test_waits_on_a_gpu_without_device_timing_carry_no_verdict() -> None:

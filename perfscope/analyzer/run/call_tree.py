@@ -11,21 +11,21 @@ COLUMNS = ("process", "name", "parent", "count", *SUMS, "longest_ts")
 
 
 def sums_by_name(
-    calls: pd.DataFrame, parent: Ints, work: Ints, behind: Ints, work_ns: Ints
+    calls: pd.DataFrame, parent: Ints, work: Ints, backward_of: Ints, work_ns: Ints
 ) -> pd.DataFrame:
     """Return one row for each process and name, with COLUMNS.
 
     `calls` has process, ts, dur and a categorical name; `parent` is the position of the call around
     each, -1 for none. Of each piece of device work, `work_ns` long, `work` is the position of the
-    innermost call that launched it and `behind` of the call whose backward it is (-1: none). A call
-    inside another of its name adds to `count` and the self times only.
+    innermost call that launched it and `backward_of` that of the call whose backward it is (-1:
+    none). A call inside another of its name adds to `count` and the self times only.
     """
     dur, ts = calls["dur"].to_numpy(np.int64), calls["ts"].to_numpy(np.int64)
     code = np.asarray(calls["name"].cat.codes, np.int64)
     names = calls["name"].cat.categories
     outer = ~inside_same_name(code, parent)
     in_self, in_all, kernels = sum_up_the_tree(work, parent, work_ns)
-    _, backward, _ = sum_up_the_tree(behind, parent, work_ns)
+    _, backward, _ = sum_up_the_tree(backward_of, parent, work_ns)
     has_parent = parent >= 0
     inner = np.bincount(parent[has_parent], weights=dur[has_parent], minlength=len(dur))
     inner = inner.astype(np.int64)

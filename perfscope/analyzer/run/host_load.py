@@ -1,4 +1,4 @@
-"""How full the machine is: what the job may use, what it uses, and what waits for a core."""
+"""The load of the machine: cores that the job may use and uses, and waits for a core."""
 
 from dataclasses import dataclass
 
@@ -8,60 +8,66 @@ from perfscope.analyzer.run.table_access import column, manifest, table
 from perfscope.traces.trace import Trace
 
 SECOND_NS = 1_000_000_000
+SAMPLED_TABLES = ("counters", "thread_states", "stacks", "device_counters", "network_counters")
 
 
 @dataclass(frozen=True)
 class HostLoad:
-    """Over the steady steps, or the whole recording where there are none; None where nothing
-    tells.
-    """
+    """Means over the steady steps, or the whole recording without any; None where unknown."""
 
     begin_ns: int
     end_ns: int
     usable_cores: float | None
-    cpu_quota: float | None  # cores, by the cgroup
-    tree_cores: float | None  # cores the job's processes keep busy
-    host_busy: float | None  # 0..1, everyone on the machine
-    host_cores: float | None  # cores of the machine
-    kernel_cores: (
-        float  # cores the kernel keeps busy, whoever it works for; 0 where that was not read
-    )
-    idle_cores: float | None  # cores the job could still use
-    delay: dict[
-        int, float
-    ]  # process -> seconds per second its threads were runnable without a core, summed over threads
-    thread_delay: dict[tuple[int, int], float]  # (process, tid) -> the same for one thread
-    process_cores: dict[int, float]  # process -> cores kept busy
-    throttled_share: (
-        float | None
-    )  # of the time, in which the cgroup was held back; over 1 where several cores were
+    cpu_quota: float | None
+    """The quota of the cgroup, in cores."""
+    tree_cores: float | None
+    """The cores that the job's processes keep busy."""
+    host_busy: float | None
+    """The busy share of the machine, 0..1, by all jobs."""
+    host_cores: float | None
+    """The cores of the machine."""
+    kernel_cores: float
+    """The cores that the kernel keeps busy, for all jobs; 0 where that was not read."""
+    idle_cores: float | None
+    """The cores that the job could use in addition."""
+    delay: dict[int, float]
+    """Seconds per second that a process's threads were runnable without a core, summed."""
+    thread_delay: dict[tuple[int, int], float]
+    """The delay of one thread, by process and tid."""
+    process_cores: dict[int, float]
+    """The cores that a process keeps busy."""
+    throttled_share: float | None
+    """The share of time in which the cgroup was throttled, summed over cores: it may exceed 1."""
     throttled_events: float | None
 
     def wanted_by_others(self, process: int) -> float:
-        """Cores that the job's other processes (its loader workers first of all) use or would use
-        if they could.
+        """Return the cores that the job's other processes use, or wait for.
+
+        They are mostly its loader workers.
         """
         return sum(
-            c + self.delay.get(code, 0.0)
-            for code, c in self.process_cores.items()
+            cores + self.delay.get(code, 0.0)
+            for code, cores in self.process_cores.items()
             if code != process
         )
 
     def used_elsewhere(self) -> float:
-        """Cores that other jobs on this machine use."""
+        """Return the cores that other jobs on this machine use."""
         if self.host_busy is None or self.host_cores is None or self.tree_cores is None:
             return 0.0
         return max(self.host_busy * self.host_cores - self.tree_cores, 0.0)
 
     def used_by_kernel(self) -> float:
-        """Cores that the kernel's own threads use at most: its time, as far as it is not the job's
-        processes'.
+        """Return the most cores that the kernel's own threads can use.
+
+        That is its time without that of the job's processes.
         """
         return min(self.kernel_cores, self.used_elsewhere())
 
     def full(self, idle_share: float) -> bool:
-        """Is at most this share (or a quarter of a core) of the cores that the job may use idle?
-        Not where that is not known.
+        """Return whether at most this share of the usable cores, or a quarter of a core, is idle.
+
+        False where that is unknown.
         """
         if self.idle_cores is None or not self.usable_cores:
             return False
@@ -69,28 +75,24 @@ class HostLoad:
 
     @property
     def span_s(self) -> float:
-        """Length of the window, seconds."""
+        """The length of the window, in seconds."""
         return (self.end_ns - self.begin_ns) / SECOND_NS
 
 
 def window(trace: Trace) -> tuple[int, int]:
-    """(begin, end) in ns of the steady steps, else of everything that was recorded."""
+    """Return begin and end in ns of the steady steps, else of everything that was recorded."""
     rows = trace.fact(steady_steps)
     if len(rows):
         return int(rows["ts"].min()), int((rows["ts"] + rows["dur"] + rows["cut"]).max())
-    ends = [
-        column(frame, "ts")
-        for name in ("counters", "thread_states", "stacks", "device_counters", "network_counters")
-        if (frame := table(trace, name)) is not None
-    ]
-    ends = [ts for ts in ends if len(ts)]
-    return (
-        (int(min(ts.min() for ts in ends)), int(max(ts.max() for ts in ends))) if ends else (0, 0)
-    )
+    times = [column(table(trace, name), "ts") for name in SAMPLED_TABLES]
+    times = [ts for ts in times if len(ts)]
+    if not times:
+        return 0, 0
+    return int(min(ts.min() for ts in times)), int(max(ts.max() for ts in times))
 
 
 def host_load(trace: Trace) -> HostLoad:
-    """How full the machine was while the job ran; cores are CPU-seconds per second."""
+    """Return the load of the machine while the job ran; cores are CPU-seconds per second."""
     begin, end = window(trace)
     span = max(end - begin, 1)
     cores = manifest(trace).usable_cores
@@ -125,7 +127,7 @@ def host_load(trace: Trace) -> HostLoad:
 
 
 def host_cores(trace: Trace) -> float | None:
-    """Cores of the machine, idle ones counted."""
+    """Return the number of cores of the machine."""
     frame = readings(trace, "host_cpu_count")
     return float(frame["value"].iloc[-1]) if frame is not None and len(frame) else None
 
@@ -133,7 +135,7 @@ def host_cores(trace: Trace) -> float | None:
 def _idle(
     usable: float | None, tree: float | None, host_busy: float | None, count: float | None
 ) -> float | None:
-    """Cores that are free for the job: within its limit, and not taken by others on the machine."""
+    """Return the cores that are free for the job: within its limit, and not used by other jobs."""
     if usable is None or tree is None:
         return None
     free = usable - tree
@@ -143,15 +145,16 @@ def _idle(
 
 
 def cgroup_growth(trace: Trace, name: str, begin: int, end: int) -> float | None:
-    """Growth of a cgroup counter: the processes of one job share the group, so the largest reading
-    stands for it.
+    """Return the growth of a cgroup counter.
+
+    The processes of one job share the group, so the largest reading is that of the group.
     """
     grown = list(used(trace, name, begin, end).values())
     return max(grown) if grown else None
 
 
 def cpu_per_step_ns(trace: Trace) -> float | None:
-    """CPU nanoseconds of the whole job per step of one rank (ranks step together)."""
+    """Return the CPU nanoseconds of the whole job per step (ranks step together)."""
     load = trace.fact(host_load)
     rows = trace.fact(steady_steps)
     if load.tree_cores is None or not len(rows):

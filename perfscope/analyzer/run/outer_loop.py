@@ -75,25 +75,27 @@ def trained(batches: Batches, marks: Ints) -> NDArray[np.bool_]:
     high = np.full(len(rows), -1)
     np.minimum.at(low, which, marks_before)
     np.maximum.at(high, which, marks_before)
-    answer = high > low
+    feeds = high > low
     followed = np.append(marks_before[1:] > marks_before[:-1], len(marks) > marks_before[-1])
-    unsure = (rows == 1) | (~answer & (np.arange(len(rows)) == which[-1]))
-    if unsure.any():
-        train_loaders = np.unique(batches.loader[answer[which] & ~unsure[which]])
-        known = np.unique(batches.loader[~unsure[which]])
-        for row in np.flatnonzero(unsure[which]):
+    unclear = (rows == 1) | (~feeds & (np.arange(len(rows)) == which[-1]))
+    if unclear.any():
+        train_loaders = np.unique(batches.loader[feeds[which] & ~unclear[which]])
+        clear_loaders = np.unique(batches.loader[~unclear[which]])
+        for row in np.flatnonzero(unclear[which]):
             loader = batches.loader[row]
-            answer[which[row]] = loader in train_loaders if loader in known else followed[row]
-    return np.asarray(answer[which])
+            feeds[which[row]] = (
+                loader in train_loaders if loader in clear_loaders else followed[row]
+            )
+    return np.asarray(feeds[which])
 
 
 def evaluations(batches: Batches, others: Ints, quiet_until: Ints) -> tuple[Spans, Spans]:
-    """Runs of evaluation batches, uninterrupted by `others` (times of training rows).
+    """Return runs of evaluation batches without `others` (times of training rows) in between.
 
-    Returns (the runs, the single batches in them) as (starts, ends) in ns. A batch lasts until the
-    next row of its run, or until the iterator said it was exhausted, or, when the loop was left
-    early, until the last of `quiet_until` (ends of module calls in evaluation mode) before training
-    goes on.
+    Returns the runs and the single batches in them as (starts, ends) in ns. A batch lasts until the
+    next row of its run, or until the iterator was exhausted, or, when the loop was left early,
+    until the last of `quiet_until` (ends of module calls in evaluation mode) before training
+    continues.
     """
     if not len(batches):
         return EMPTY, EMPTY
@@ -101,22 +103,21 @@ def evaluations(batches: Batches, others: Ints, quiet_until: Ints) -> tuple[Span
     first = np.concatenate(([True], group[1:] != group[:-1]))
     final = np.concatenate((first[1:], [True]))
     resumes = np.append(others, np.iinfo(np.int64).max)[group]
-    at = np.searchsorted(quiet_until, resumes, side="right") - 1
-    worked = (
-        quiet_until[np.maximum(at, 0)] if len(quiet_until) else np.zeros(len(batches), np.int64)
-    )
-    left = np.where(
-        (at >= 0) & ~batches.last & ~batches.start, np.maximum(worked, batches.end), batches.end
-    )
+    is_batch = ~batches.start & ~batches.last
+    last_call = np.searchsorted(quiet_until, resumes, side="right") - 1
+    evaluated_until = np.zeros(len(batches), np.int64)
+    if len(quiet_until):
+        evaluated_until = quiet_until[np.maximum(last_call, 0)]
+    left_early = np.maximum(evaluated_until, batches.end)
+    left = np.where((last_call >= 0) & is_batch, left_early, batches.end)
     until = np.where(final, left, np.append(batches.ts[1:], 0))
-    real = ~batches.start & ~batches.last
     # A batch begins with the start of its iterator and ends with the iterator's end, so that the
     # batches tile the run.
     after_start = np.concatenate(([False], batches.start[:-1])) & ~first
     begin = np.where(after_start, np.concatenate(([0], batches.ts[:-1])), batches.ts)
     before_last = np.append(batches.last[1:], False) & ~final
     until_batch = np.where(before_last, np.append(batches.end[1:], 0), until)
-    return (batches.ts[first], until[final]), (begin[real], until_batch[real])
+    return (batches.ts[first], until[final]), (begin[is_batch], until_batch[is_batch])
 
 
 def by_loader(batches: Batches, marks: Ints, evals: Spans, work: Ints) -> Loop:

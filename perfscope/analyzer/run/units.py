@@ -36,7 +36,7 @@ def units(trace: Trace) -> list[Unit]:
 
 
 def find_units(trace: Trace) -> list[Unit]:
-    """Return the `units` of a trace, computed anew."""
+    """Return the `units` of a trace, without the cache."""
     if not trace.has_profiled_work:
         return []
     pairs, rank_by_code = device_pairs(trace), process_ranks(trace)
