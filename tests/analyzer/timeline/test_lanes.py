@@ -12,7 +12,7 @@ import pytest
 from perfscope.analyzer.timeline.event import event_at
 from perfscope.analyzer.timeline.lane import COLOURS
 from perfscope.analyzer.timeline.lanes import timeline_lanes
-from perfscope.analyzer.timeline.nest import nesting_depths, free_rows
+from perfscope.analyzer.timeline.nest import free_rows, nesting_depths
 from perfscope.analyzer.timeline.places import places_of, selection_by_place
 from perfscope.analyzer.timeline.search import next_hit, search
 from perfscope.analyzer.timeline.selection import selection
