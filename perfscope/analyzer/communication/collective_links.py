@@ -54,7 +54,7 @@ def collective_links(trace: Trace) -> pd.DataFrame:
     sums = kinds[["near_ns", "carried_bytes"]].sum(min_count=1).reset_index(drop=True)
     rows = rates.reset_index(drop=True)
     paths = [
-        path_of(trace, group, int(size))
+        path_of_group(trace, group, int(size))
         for group, size in zip(rows["group"], rows["group_size"], strict=True)
     ]
     busy = rows["busy_ns"].to_numpy(np.float64)
@@ -107,6 +107,6 @@ def near_peak(trace: Trace) -> pd.DataFrame:
     return each.assign(carried_bytes=carried, path=kinds, near_ns=near)
 
 
-def path_of(trace: Trace, group: object, size: int) -> GroupPath:
+def path_of_group(trace: Trace, group: object, size: int) -> GroupPath:
     """Return the path of a group; unknown where the group has no name."""
     return group_path(trace, group if isinstance(group, str) else "", size)

@@ -58,7 +58,7 @@ from perfscope.traces.trace import Trace
 ID = "nvlink-saturated"
 TITLE = "NVLink saturated"
 SYNCHRONIZE_LESS_OFTEN = Advice(
-    id="synchronize-less-often",
+    id="exchange-gradients-less-often",
     text="exchange gradients once for several micro-batches",
     precondition="process-trains",
     holds_when="Backward passes or optimizer steps of a process on the device were recorded.",

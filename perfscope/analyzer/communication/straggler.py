@@ -103,7 +103,7 @@ def straggler_in_traces(trace: Trace, limits: Limits) -> Finding | None:
         headline=f"Straggler: the other ranks wait {percent(share)} of the time for rank {rank}",
         explanation=f"It is the last to arrive at {arrivals}: {compared}.",
         evidence=[
-            *wait_evidence(longest_wait(trace, rank), last, lost_ns),
+            *rank_wait_evidence(longest_wait(trace, rank), last, lost_ns),
             *slower_kernel_evidence(trace, last, category),
         ],
         actions=actions_in_traces(category, more_ns, rank, excess),
@@ -127,7 +127,7 @@ def excess_text(category: str, more_ns: float, others: pd.DataFrame) -> str:
     return CATEGORY[category].longer.format(amount)
 
 
-def wait_evidence(
+def rank_wait_evidence(
     worst: LongestWait | None, last: "pd.Series[int]", lost_ns: float
 ) -> list[Evidence]:
     """Return the longest single wait for the rank, and the mean wait of the others."""

@@ -50,7 +50,7 @@ COMPARE_COPIES: Final = Advice(
     holds_when="The copies of the straggler take longer than those of the other ranks.",
 )
 CHECKPOINT_ELSEWHERE: Final = Advice(
-    id="write-checkpoints-in-background",
+    id="write-straggler-checkpoints-elsewhere",
     text=(
         "write checkpoints in the background, less often, or from another rank in turn: the other"
         " ranks wait for the one that writes"

@@ -122,7 +122,7 @@ def straggler_of_live_job(trace: Trace, id: str, limits: Limits) -> Finding | No
         evidence=[
             *peer_wait_evidence(ranks, budget),
             *shared_core_evidence(core_wait_ns),
-            *core_evidence(trace, ranks.rows),
+            *rank_core_evidence(trace, ranks.rows),
         ],
         actions=actions_in_live_jobs(
             category, subject, excess, f"the others wait {waited} of each step"
@@ -222,7 +222,7 @@ def shared_core_evidence(waited_ns: float) -> list[Evidence]:
     return [Evidence(text, round(waited_ns / 1e6, 3), "ms")]
 
 
-def core_evidence(trace: Trace, rows: pd.DataFrame) -> list[Evidence]:
+def rank_core_evidence(trace: Trace, rows: pd.DataFrame) -> list[Evidence]:
     """Return ranks whose threads wait for a core, and usable cores where hosts differ."""
     begin_ns, end_ns = window(trace)
     delays = used(trace, "run_delay_ns", begin_ns, end_ns).items()

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.compute.call_costs import communicates, device_work, over_a_link
-from perfscope.analyzer.compute.roofline import marks, roofed_calls, with_rates
+from perfscope.analyzer.compute.roofline import roof_marks, roofed_calls, with_rates
 from perfscope.analyzer.compute.work_units import rank_of_work
 from perfscope.analyzer.run.table_access import table
 from perfscope.traces.trace import Trace
@@ -81,7 +81,7 @@ def kernel_roofline(trace: Trace) -> pd.DataFrame:
     longest = pieces.loc[groups["dur"].idxmax()]
     found = with_rates(sums.rename(columns={"work": "work_ns"}).reset_index())
     found = found.assign(
-        alone=found["alone_ns"] / found["work_ns"].clip(lower=1), mark=marks(found)
+        alone=found["alone_ns"] / found["work_ns"].clip(lower=1), mark=roof_marks(found)
     )
     found = found.assign(longest_ts=longest["ts"].to_numpy(), longest_ns=longest["dur"].to_numpy())
     ranks = rank_of_work(trace)

@@ -50,7 +50,7 @@ def operators_by_phase(trace: Trace) -> pd.DataFrame:
             "shapes": ops["shapes"].astype(object).where(ops["shapes"].notna(), "").astype(str),
             "host_ns": dur,
             "host_self_ns": np.maximum(dur - called, 0),
-            "device_ns": launched(trace, len(ops)),
+            "device_ns": launched_device_time(trace, len(ops)),
         }
     )
     keys = ["process", "phase", "name", "shapes"]
@@ -109,7 +109,7 @@ def called_by(these: NDArray[np.bool_], parent: Ints) -> NDArray[np.bool_]:
     return found
 
 
-def launched(trace: Trace, count: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+def launched_device_time(trace: Trace, count: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
     """Return the device time of the work that each operator itself launched, ns."""
     if not trace.has("kernels") and not trace.has("copies"):
         return np.zeros(count, np.int64)

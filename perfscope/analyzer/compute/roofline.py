@@ -128,7 +128,7 @@ def roofline_table(trace: Trace) -> pd.DataFrame:
     found = with_rates(found)
     ranks = rank_of_work(trace)
     found.insert(0, "rank", [ranks.get(int(process), 0) for process in found["process"]])
-    found["mark"] = marks(found)
+    found["mark"] = roof_marks(found)
     return found.sort_values(["rank", "work_ns"], ascending=[True, False], ignore_index=True)[names]
 
 
@@ -143,7 +143,7 @@ def with_rates(sums: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def marks(rows: pd.DataFrame) -> list[str]:
+def roof_marks(rows: pd.DataFrame) -> list[str]:
     """Return why each row is above its roof, "" for a row that is not."""
     above = rows["roof_share"] > LIMITS.above_roof
     short = rows["work_ns"] / rows["count"] < SHORTEST_NS

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.counters.series import device_series, rows_within, time_mean
+from perfscope.analyzer.counters.series import device_series, readings_within, time_mean
 from perfscope.analyzer.run.host_load import window
 from perfscope.analyzer.run.steps import steady_steps
 from perfscope.analyzer.run.table_access import column, table
@@ -52,7 +52,7 @@ class DeviceUse:
     def readings(self, trace: Trace, name: str) -> pd.DataFrame:
         """Return the rows of `device_series` of one of its counters in its window."""
         series = trace.fact(device_series)
-        return rows_within(series, self.host, self.device, name, self.window_ns)
+        return readings_within(series, self.host, self.device, name, self.window_ns)
 
     def why_missing(self, *names: str) -> str:
         """Return why none of these counters was read."""
@@ -78,7 +78,7 @@ def use_of_device(trace: Trace, host: str, facts: DeviceFacts, devices: int) -> 
     of_device = series[(series["host"] == host) & (series["device"] == facts.device)]
     means = {}
     for name in of_device["name"].unique().tolist():
-        rows = rows_within(of_device, host, facts.device, name, (begin_ns, end_ns))
+        rows = readings_within(of_device, host, facts.device, name, (begin_ns, end_ns))
         mean = time_mean(rows)
         if mean is not None:
             means[name] = mean

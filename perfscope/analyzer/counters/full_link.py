@@ -123,15 +123,15 @@ def rates_of_link(trace: Trace, link: LinkUse) -> list[Evidence]:
     full_ns = link.full if link.full is not None else trace.span_ns
     peak = f"peak in each direction ({link.source}; {link.path})"
     return [
-        link_rate(link, "while near the peak", link.near_bytes_per_s, full_ns),
-        link_rate(link, "out, over the whole time", link.tx_bytes_per_s, window_ns),
-        link_rate(link, "in, over the whole time", link.rx_bytes_per_s, window_ns),
-        link_rate(link, "the most in one reading", link.most_bytes_per_s, full_ns),
-        link_rate(link, peak, link.peak_bytes_per_s, full_ns),
+        link_rate_evidence(link, "while near the peak", link.near_bytes_per_s, full_ns),
+        link_rate_evidence(link, "out, over the whole time", link.tx_bytes_per_s, window_ns),
+        link_rate_evidence(link, "in, over the whole time", link.rx_bytes_per_s, window_ns),
+        link_rate_evidence(link, "the most in one reading", link.most_bytes_per_s, full_ns),
+        link_rate_evidence(link, peak, link.peak_bytes_per_s, full_ns),
     ]
 
 
-def link_rate(
+def link_rate_evidence(
     link: LinkUse, text: str, bytes_per_s: float, interval_ns: tuple[int, int]
 ) -> Evidence:
     """Return one rate of a link as evidence."""

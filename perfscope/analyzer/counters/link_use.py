@@ -18,7 +18,7 @@ from perfscope.analyzer.counters.pcie_links import (
     pcie_links,
     peak_at_readings,
 )
-from perfscope.analyzer.counters.series import longest_stretch, share_of_time, time_mean
+from perfscope.analyzer.counters.series import longest_run_of_readings, share_of_time, time_mean
 from perfscope.analyzer.hardware.link_generations import PCIE_SOURCE, nvlink_bytes_per_s
 from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.run.table_access import column, table
@@ -216,7 +216,7 @@ def use_by_rates(
         near_bytes_per_s=time_mean(directions[fuller][is_near]) or 0.0,
         near_share=near_share,
         believed=believed,
-        full=longest_stretch(shares[fuller], LIMITS.near_link_peak),
+        full=longest_run_of_readings(shares[fuller], LIMITS.near_link_peak),
         readings_per_s=len(shares[fuller]) / span_s if span_s > 0 else 0.0,
     )
 

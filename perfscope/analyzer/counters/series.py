@@ -89,7 +89,7 @@ def overlaps_gap(gaps: list[tuple[int, int]], begin: Ints, end: Ints) -> NDArray
     return overlaps
 
 
-def rows_within(
+def readings_within(
     series: pd.DataFrame, host: str, device: int, name: str, window_ns: tuple[int, int]
 ) -> pd.DataFrame:
     """Return the rows of one counter whose span overlaps a window (begin, end)."""
@@ -114,7 +114,7 @@ def share_of_time(rows: pd.DataFrame, at_least: float) -> float:
     return float(span[is_high].sum() / span.sum()) if span.sum() > 0 else 0.0
 
 
-def longest_stretch(rows: pd.DataFrame, at_least: float) -> tuple[int, int] | None:
+def longest_run_of_readings(rows: pd.DataFrame, at_least: float) -> tuple[int, int] | None:
     """Return the longest run of readings of at least `at_least`, (begin, end) in ns."""
     best: tuple[int, int] | None = None
     begin: int | None = None

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from perfscope.analyzer.counters.device_use import DeviceUse, all_devices, device_use
 from perfscope.analyzer.counters.pcie_links import nearest_reading
-from perfscope.analyzer.counters.series import longest_stretch, time_mean
+from perfscope.analyzer.counters.series import longest_run_of_readings, time_mean
 from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.rule import Unmet
 from perfscope.analyzer.run.table_access import column
@@ -134,7 +134,7 @@ def hold_of(trace: Trace, use: DeviceUse, reason: ClockReason) -> ClockHold | No
         counted=counted is not None,
         clock_mhz=clock_mhz,
         free_mhz=free_mhz,
-        at=longest_stretch(flags, MOSTLY) if bits.any() else None,
+        at=longest_run_of_readings(flags, MOSTLY) if bits.any() else None,
     )
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from perfscope.analyzer.budget.time_budget import time_budget
 from perfscope.analyzer.counters.device_use import DeviceUse, device_use
-from perfscope.analyzer.counters.series import device_series, rows_within
+from perfscope.analyzer.counters.series import device_series, readings_within
 from perfscope.analyzer.run.table_access import column
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
@@ -68,7 +68,7 @@ def mean_over_steps(
     begin, duration = column(steps, "ts"), column(steps, "dur")
     end = begin + duration + column(steps, "cut")
     window_ns = int(begin.min()), int(end.max())
-    rows = rows_within(trace.fact(device_series), use.host, use.device, name, window_ns)
+    rows = readings_within(trace.fact(device_series), use.host, use.device, name, window_ns)
     rows = rows[rows["span"] > 0]
     if not len(rows):
         return None

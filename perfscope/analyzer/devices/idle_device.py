@@ -42,7 +42,7 @@ STEPS_ARE_TIMED = Unmet(
     "other", "steps were timed: the time budget shows what the host does while the device waits"
 )
 ATTACH_PROBE = Advice(
-    id="attach-with-probe",
+    id="measure-host-with-probe",
     text="measure what the host does",
     precondition="observed-from-outside",
     holds_when="The recording has no timed steps.",

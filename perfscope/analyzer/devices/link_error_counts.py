@@ -83,7 +83,7 @@ def device_link_errors(trace: Trace) -> list[LinkErrors]:
             host, device = host_and_number(keys)
             link = LinkErrors(
                 host=host,
-                where=device_text(trace, host, device),
+                where=device_with_name(trace, host, device),
                 kind=kind,
                 what="errors corrected or sent again",
                 count=0.0,
@@ -110,7 +110,7 @@ def critical_errors(trace: Trace) -> list[LinkErrors]:
         found.append(
             LinkErrors(
                 host=host,
-                where=device_text(trace, host, device),
+                where=device_with_name(trace, host, device),
                 kind="driver",
                 what="critical error",
                 count=1.0,
@@ -124,7 +124,7 @@ def critical_errors(trace: Trace) -> list[LinkErrors]:
     return found
 
 
-def device_text(trace: Trace, host: str, device: int) -> str:
+def device_with_name(trace: Trace, host: str, device: int) -> str:
     """Return `device 3 (NVIDIA H100)`."""
     names = {(use.host, use.device): use.facts.name for use in trace.fact(all_devices)}
     return f"device {device} ({names.get((host, device), 'unknown')})"

@@ -120,7 +120,7 @@ def nvlink_edges(use: DeviceUse, whole: list[DeviceUse], full: list[LinkUse]) ->
     found = []
     for other, links in counted.items():
         if other and (other == SWITCH or gpu_name(use) < other):
-            share = share_of(use, "nvlink", full)
+            share = link_share(use, "nvlink", full)
             rate = next(
                 (link.bytes_per_s for link in use.facts.links if link.bytes_per_s > 0), -1.0
             )
@@ -132,7 +132,7 @@ def nvlink_edges(use: DeviceUse, whole: list[DeviceUse], full: list[LinkUse]) ->
 
 def pcie_edges(use: DeviceUse, full: list[LinkUse]) -> list[Edge]:
     """Return the link of a device to its processor."""
-    facts, share = use.facts, share_of(use, "pcie", full)
+    facts, share = use.facts, link_share(use, "pcie", full)
     link = (
         pcie_name(facts.pcie_generation, facts.pcie_width) if facts.pcie_generation > 0 else "PCIe"
     )
@@ -143,7 +143,7 @@ def pcie_edges(use: DeviceUse, full: list[LinkUse]) -> list[Edge]:
     ]
 
 
-def share_of(use: DeviceUse, kind: str, full: list[LinkUse]) -> float | None:
+def link_share(use: DeviceUse, kind: str, full: list[LinkUse]) -> float | None:
     """Return the mean share of the peak of a device's links of a kind, None unknown."""
     shares = (link.share_of_peak for link in full if link.kind == kind and link.use is use)
     return next(shares, None)

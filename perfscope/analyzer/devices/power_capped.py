@@ -28,7 +28,7 @@ from perfscope.analyzer.counters.device_finding import (
     device_label,
     no_devices,
 )
-from perfscope.analyzer.counters.series import device_series, rows_within, time_mean
+from perfscope.analyzer.counters.series import device_series, readings_within, time_mean
 from perfscope.analyzer.devices.clock_limits import POWER, ClockHold, clock_holds, no_clock_reasons
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
@@ -139,7 +139,7 @@ def readings_meanwhile(trace: Trace, hold: ClockHold, name: str) -> pd.DataFrame
     use = hold.use
     begin_ns, end_ns = hold.at if hold.at is not None else use.window_ns
     series = trace.fact(device_series)
-    rows = rows_within(series, use.host, use.device, name, (begin_ns, end_ns))
+    rows = readings_within(series, use.host, use.device, name, (begin_ns, end_ns))
     inside = rows[rows["ts"] <= end_ns]
     return inside if len(inside) else rows
 

@@ -60,7 +60,9 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     others = trace.fact(foreign_processes)
     if not others:
         return None
-    worst = max(others, key=lambda other: (busy_share_of_others(other, others), share_of(other)))
+    worst = max(
+        others, key=lambda other: (busy_share_of_others(other, others), kernel_share(other))
+    )
     share = busy_share_of_others(worst, others)
     computes = share >= limits.worth_share
     return device_finding(
@@ -78,14 +80,14 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     )
 
 
-def share_of(other: ForeignProcess) -> float:
+def kernel_share(other: ForeignProcess) -> float:
     """Return the share of the time with kernels of a process, 0 where it is unknown."""
     return other.sm_share or 0.0
 
 
 def busy_share_of_others(process: ForeignProcess, others: list[ForeignProcess]) -> float:
     """Return the largest share of the time with kernels of any other job on the same device."""
-    return min(sum(share_of(other) for other in others if other.use is process.use), 1.0)
+    return min(sum(kernel_share(other) for other in others if other.use is process.use), 1.0)
 
 
 def sharing_text(
@@ -95,7 +97,7 @@ def sharing_text(
     memory = megabytes(max(worst.memory_bytes, 0))
     doing = "it computes almost nothing"
     if computes:
-        doing = f"its kernels ran {percent(share_of(worst))} of the time"
+        doing = f"its kernels ran {percent(kernel_share(worst))} of the time"
     text = f"It is {process_label(worst)}: {doing}, and it holds {memory} of the memory."
     more = sum(other.use is worst.use for other in others) - 1
     if more and computes:

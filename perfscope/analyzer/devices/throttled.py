@@ -88,12 +88,12 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
             f"Throttled: {label} runs at reduced clocks {percent(worst.share)} of the time",
             explanation,
         ),
-        evidence=throttling_evidence(worst),
+        evidence=clock_hold_evidence(worst),
         actions=cooler_device(worst),
     )
 
 
-def throttling_evidence(hold: ClockHold) -> list[Evidence]:
+def clock_hold_evidence(hold: ClockHold) -> list[Evidence]:
     """Return how long the clocks were held, the clocks, and the temperature where it was read."""
     use = hold.use
     held = f"held by {hold.reason.text} ({hold.source})"

@@ -71,7 +71,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         return None
     between = copies["direction"].isin(BETWEEN_HOST_AND_DEVICE).to_numpy(bool)
     pageable = copies[(column(copies, "pinned") == 0) & between]
-    running = merged(spans_of(pageable), blocking_calls(trace, pageable))
+    running = merged(spans_of(pageable), blocking_copy_calls(trace, pageable))
     begin, end = intersected(running, spans_of(case.of(*NOT_BUSY)))
     lost_ns = int((end - begin).sum())
     share = lost_ns / case.span_ns
@@ -96,7 +96,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     )
 
 
-def blocking_calls(trace: Trace, pageable: pd.DataFrame) -> Spans:
+def blocking_copy_calls(trace: Trace, pageable: pd.DataFrame) -> Spans:
     """Return the host's calls that started copies to the device, and block until they end."""
     to_device = pageable[(pageable["direction"] == "h2d") & (pageable["launch"] >= 0)]
     calls = table(trace, "launches")

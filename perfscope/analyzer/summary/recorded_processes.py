@@ -20,10 +20,10 @@ def recorded_processes(trace: Trace) -> list[Process]:
         Process(
             process=int(row["process"]),
             pid=int(row["pid"]),
-            host=text_of(row["host"]) or "",
-            role=text_of(row["role"]) or "other",
+            host=text_of_cell(row["host"]) or "",
+            role=text_of_cell(row["role"]) or "other",
             rank=int(row["rank"]) if row["role"] in WORKING_ROLES and row["rank"] >= 0 else None,
-            command=text_of(row["name"]) or "",
+            command=text_of_cell(row["name"]) or "",
         )
         for row in rows
     ]
@@ -55,14 +55,14 @@ def devices_in_trace(trace: Trace) -> list[Device]:
     host_by_process: dict[int, str] = {}
     if processes is not None:
         pairs = zip(processes["process"], processes["host"], strict=True)
-        host_by_process = {int(process): text_of(host) or "" for process, host in pairs}
+        host_by_process = {int(process): text_of_cell(host) or "" for process, host in pairs}
     names: dict[tuple[str, int], str | None] = {}
     users: dict[tuple[str, int], set[int]] = {}
     if described is not None:
         columns = (described[name] for name in ("process", "device", "name"))
         for process, device, name in zip(*columns, strict=True):
             key = (host_by_process.get(int(process), ""), int(device))
-            names[key] = text_of(name)
+            names[key] = text_of_cell(name)
     for unit in units(trace):
         if unit.device != NO_DEVICE:
             key = (host_by_process.get(unit.process, ""), unit.device)
@@ -73,6 +73,6 @@ def devices_in_trace(trace: Trace) -> list[Device]:
     ]
 
 
-def text_of(value: object) -> str | None:
+def text_of_cell(value: object) -> str | None:
     """Return the text of a cell, None where it is missing."""
     return None if pd.isna(value) else str(value)  # type: ignore[call-overload]

@@ -83,7 +83,7 @@ def device_tracks(trace: Trace, names: Names) -> Iterator[Draft]:
                 continue
             largest = rows.groupby("ts").agg(value=("value", "max"), span=("span", "max"))
             end = largest.index.to_numpy(np.int64)
-            limit = limit_of(trace, use, counter)
+            limit = track_limit(trace, use, counter)
             # A reading describes the time before it.
             begin = np.maximum(
                 end - largest["span"].to_numpy(np.int64), np.concatenate(([end[0] - 1], end[:-1]))
@@ -96,7 +96,7 @@ def device_tracks(trace: Trace, names: Names) -> Iterator[Draft]:
                 largest["value"].to_numpy(np.float64),
                 limit=limit,
             )
-            title = f"GPU {use.device} {counter.title}{limit_text(limit, counter.unit)}"
+            title = f"GPU {use.device} {counter.title}{limit_suffix(limit, counter.unit)}"
             yield Draft(
                 process, (4, use.device, order), COUNTER, title, [events], device=use.device
             )
@@ -142,7 +142,7 @@ def allocator_tracks(trace: Trace, names: Names) -> Iterator[Draft]:
         dur = np.diff(np.append(ts, max(trace.span_ns[1], int(ts[-1]) + 1)))
         limit = float(max(known["reserved_bytes"].max(), held.max()))
         where = "host" if int(str(device)) < 0 else f"GPU {device}"
-        title = f"{where} memory of tensors{limit_text(limit, 'bytes')}"
+        title = f"{where} memory of tensors{limit_suffix(limit, 'bytes')}"
         yield Draft(
             int(str(process)),
             (5, int(str(device))),
@@ -186,12 +186,12 @@ def value_text(value: float, unit: str) -> str:
     return f"{digits(value)} {unit}"
 
 
-def limit_text(limit: float, unit: str) -> str:
+def limit_suffix(limit: float, unit: str) -> str:
     """Return the limit as the end of a title, "" without one."""
     return f", up to {value_text(limit, unit)}" if limit > 0 and unit != "%" else ""
 
 
-def limit_of(trace: Trace, use: DeviceUse, counter: TrackedCounter) -> float:
+def track_limit(trace: Trace, use: DeviceUse, counter: TrackedCounter) -> float:
     """Return the value of a full track; -1 where it is that of the largest reading."""
     if counter.unit == "%":
         return 1.0

@@ -18,7 +18,7 @@ from perfscope.analyzer.categories import (
 from perfscope.analyzer.run.steps import steps
 from perfscope.analyzer.timeline.lane import Events, concatenated, joined
 from perfscope.analyzer.timeline.names import Names
-from perfscope.analyzer.timeline.nest import depths
+from perfscope.analyzer.timeline.nest import nesting_depths
 from perfscope.analyzer.timeline.track import (
     MOST_ROWS,
     SOURCES,
@@ -58,7 +58,7 @@ def step_tracks(trace: Trace, names: Names) -> Iterator[Draft]:
     """Yield the steps of each process, every other step lighter."""
     frame = trace.fact(steps)
     if not len(frame):
-        yield from marked_steps(trace, names)
+        yield from profiler_step_tracks(trace, names)
         return
     whole = frame.assign(dur=frame["dur"] + frame["cut"])
     for process in whole["process"].unique():
@@ -79,7 +79,7 @@ def step_tracks(trace: Trace, names: Names) -> Iterator[Draft]:
         )
 
 
-def marked_steps(trace: Trace, names: Names) -> Iterator[Draft]:
+def profiler_step_tracks(trace: Trace, names: Names) -> Iterator[Draft]:
     """Yield the steps that the profiler marked, where none were derived."""
     ranges = trace.table("ranges")
     if ranges is None:
@@ -203,7 +203,7 @@ def thread_tracks(trace: Trace, names: Names, parents: dict[int, int]) -> Iterat
 
 def split(events: Events, track: Ints) -> Iterator[tuple[int, int, list[Events], int]]:
     """Yield thread number, layer, rows by depth, and the count of too deep events, per track."""
-    depth = depths(track, events.ts, events.dur)
+    depth = nesting_depths(track, events.ts, events.dur)
     order = np.lexsort((-events.dur, events.ts, depth, track))
     events, track, depth = events.where(order), track[order], depth[order]
     begins = np.flatnonzero(

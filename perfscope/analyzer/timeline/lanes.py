@@ -50,7 +50,7 @@ def numbered(trace: Trace, names: Names, drafts: list[Draft], processes: pd.Data
     tracks: list[Track] = []
     groups: dict[int, Group] = {}
     for draft in drafts:
-        groups.setdefault(draft.process, group_of(draft.process, processes))
+        groups.setdefault(draft.process, group_of_process(draft.process, processes))
         rows = [lane(events) for events in draft.rows]
         number = list(groups).index(draft.process)
         events = sum(map(len, rows))
@@ -61,10 +61,10 @@ def numbered(trace: Trace, names: Names, drafts: list[Draft], processes: pd.Data
     notes = [f"Not drawn: {draft.cut}." for draft in drafts if draft.cut]
     deep = sum(draft.hidden for draft in drafts)
     notes += [f"Not drawn: {deep} events that are nested too deep."] if deep else []
-    return Lanes(span_of(trace, lanes), names, lanes, tracks, list(groups.values()), notes)
+    return Lanes(span_of_lanes(trace, lanes), names, lanes, tracks, list(groups.values()), notes)
 
 
-def span_of(trace: Trace, lanes: list[Lane]) -> tuple[int, int]:
+def span_of_lanes(trace: Trace, lanes: list[Lane]) -> tuple[int, int]:
     """Return the span from the first to the last event; never empty."""
     begins = [int(lane.ts[0]) for lane in lanes if len(lane)]
     ends = [int(lane.ts[-1]) + int(lane.key[-1] >> lane.bits) for lane in lanes if len(lane)]
@@ -73,7 +73,7 @@ def span_of(trace: Trace, lanes: list[Lane]) -> tuple[int, int]:
     return min(begins), max(max(ends), min(begins) + 1)
 
 
-def group_of(process: int, processes: pd.DataFrame) -> Group:
+def group_of_process(process: int, processes: pd.DataFrame) -> Group:
     """Return the group of a process, titled `rank 1, python3 (pid 25286)`."""
     rows = processes[processes["process"] == process]
     if not len(rows):

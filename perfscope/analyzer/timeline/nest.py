@@ -17,7 +17,7 @@ from perfscope.traces.nesting import enclosing
 ROUNDING_NS = 1_000
 
 
-def depths(thread: Ints, ts: Ints, dur: Ints) -> Ints:
+def nesting_depths(thread: Ints, ts: Ints, dur: Ints) -> Ints:
     """Return how many events of its thread enclose each event; those of one depth never overlap."""
     jump = enclosing(thread, ts, ts + dur)
     depth = (jump >= 0).astype(np.int64)

@@ -35,7 +35,7 @@ def selection(
         total += sums(code, stretch.inside, names)
         alone += sums(code, stretch.alone, names)
         np.maximum.at(longest, code, stretch.lane.dur(stretch.part))
-    return framed(
+    return statistics_table(
         lanes, by, (count, total, alone, longest), whole_ns(lanes, begin_ns, end_ns, chosen)
     )
 
@@ -117,7 +117,7 @@ def sums(code: np.ndarray, amount: Ints, names: int) -> Ints:
     return np.rint(np.bincount(code, weights=amount, minlength=names)).astype(np.int64)
 
 
-def framed(
+def statistics_table(
     lanes: Lanes, by: str, amounts: tuple[Ints, Ints, Ints, Ints], of_ns: int
 ) -> pd.DataFrame:
     """Return the statistics as a table; shares are of `of_ns`."""

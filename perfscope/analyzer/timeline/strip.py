@@ -33,7 +33,7 @@ def strip(lanes: Lanes, columns: int) -> dict[str, NDArray[np.float64]]:
     found = [lanes.lanes[number] for number in rows]
     if sum(map(len, found)) > EXACT_EVENTS:
         return by_busiest(found, colour, edges)
-    spans = [spans_of(found, colour, COLOURS.index(name)) for name in PRECEDENCE]
+    spans = [spans_in_color(found, colour, COLOURS.index(name)) for name in PRECEDENCE]
     shares = exclusive(spans, edges[:-1], edges[1:])
     wide = np.maximum(np.diff(edges), 1)
     return {
@@ -41,7 +41,7 @@ def strip(lanes: Lanes, columns: int) -> dict[str, NDArray[np.float64]]:
     }
 
 
-def spans_of(rows: list[Lane], colour: NDArray[np.uint8], wanted: int) -> Spans:
+def spans_in_color(rows: list[Lane], colour: NDArray[np.uint8], wanted: int) -> Spans:
     """Return the union of all events in one color."""
     parts = []
     for lane in rows:

@@ -64,7 +64,7 @@ def lane_part(number: int, lane: Lane, begin_ns: int, end_ns: int, edges: Ints) 
         return level_part(number, lane, lane.level, part, edges)
     if events <= pixels // 2:
         return rectangles(number, lane, part, begin_ns, end_ns, pixels)
-    busy, local = columns(lane, part, edges)
+    busy, local = pixel_columns(lane, part, edges)
     return pixel_part(number, lane, busy, local)
 
 
@@ -81,7 +81,7 @@ def level_part(number: int, lane: Lane, level: Bytes, part: slice, edges: Ints) 
     highest = np.maximum.reduceat(padded, bounds)[::2]
     shown = np.where(until > first, np.maximum(highest, 1), 0).astype(np.uint8)
     palette = lane.codes[:1].astype("<u4")
-    return assembled(number, LEVELS, len(shown), palette, np.zeros(0, np.uint8), shown.tobytes())
+    return lane_bytes(number, LEVELS, len(shown), palette, np.zeros(0, np.uint8), shown.tobytes())
 
 
 def rectangles(
@@ -95,10 +95,10 @@ def rectangles(
     wide = np.clip(np.rint(stop), 0, last) - left
     palette, index = compacted(lane, lane.key[part] & lane.mask)
     body = left.astype("<u2").tobytes() + wide.astype("<u2").tobytes() + index.tobytes()
-    return assembled(number, RECTANGLES, len(left), palette, index, body)
+    return lane_bytes(number, RECTANGLES, len(left), palette, index, body)
 
 
-def columns(lane: Lane, part: slice, edges: Ints) -> tuple[Bytes, Ints]:
+def pixel_columns(lane: Lane, part: slice, edges: Ints) -> tuple[Bytes, Ints]:
     """Return, per pixel, its busy share in 255ths and the name number of its longest event."""
     ts, key = lane.ts[: part.stop], lane.key[: part.stop]
     at = np.searchsorted(ts[part], edges) + part.start
@@ -151,11 +151,11 @@ def pixel_part(number: int, lane: Lane, busy: Bytes, local: Ints) -> bytes:
     if len(first) * (3 + index.itemsize) < len(busy) * (1 + index.itemsize):
         length = np.diff(np.append(first, len(busy))).astype("<u2")
         body = length.tobytes() + index[first].tobytes() + busy[first].tobytes()
-        return assembled(number, RUNS, len(first), palette, index, body)
-    return assembled(number, PIXELS, len(busy), palette, index, index.tobytes() + busy.tobytes())
+        return lane_bytes(number, RUNS, len(first), palette, index, body)
+    return lane_bytes(number, PIXELS, len(busy), palette, index, index.tobytes() + busy.tobytes())
 
 
-def assembled(
+def lane_bytes(
     number: int,
     kind: int,
     n: int,

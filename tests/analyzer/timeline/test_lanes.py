@@ -12,7 +12,7 @@ import pytest
 from perfscope.analyzer.timeline.event import event_at
 from perfscope.analyzer.timeline.lane import COLOURS
 from perfscope.analyzer.timeline.lanes import timeline_lanes
-from perfscope.analyzer.timeline.nest import depths, free_rows
+from perfscope.analyzer.timeline.nest import free_rows, nesting_depths
 from perfscope.analyzer.timeline.places import places_of, selection_by_place
 from perfscope.analyzer.timeline.search import next_hit, search
 from perfscope.analyzer.timeline.selection import selection
@@ -276,7 +276,7 @@ def test_too_many_threads_are_counted_and_the_busiest_shown() -> None:
 def test_events_of_one_depth_never_overlap_however_they_cross() -> None:
     rng = np.random.default_rng(3)
     ts, dur = np.sort(rng.integers(0, 3000, 800)), rng.integers(0, 200, 800)
-    depth = depths(np.zeros(800, np.int64), ts, dur)
+    depth = nesting_depths(np.zeros(800, np.int64), ts, dur)
     rows = free_rows(ts, ts + dur)
     for row in (depth, rows):
         for one in range(int(row.max()) + 1):
