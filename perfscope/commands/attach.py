@@ -121,7 +121,6 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     add_verbose_option(parser)
     add_ignore(parser)
     add_redact(parser)
-    add_verbose_option(parser)
     parser.add_argument(
         "--ui",
         action="store_true",
