@@ -68,8 +68,12 @@ class TopLevelModules:
             self.next_ns = now_ns + WATCH_EVERY_NS
 
     def watch_all(self) -> None:
-        watched = self.probe.wrap(vars(self.module)["__call__"], self.begin_any, self.end)
-        self.watch_patch = self.probe.compilation.put(self.module, "__call__", watched)
+        original = vars(self.module)["__call__"]
+        watched = self.probe.wrap(original, self.begin_any, self.end)
+        # torch's profiler with stacks reads `Module.__call__.__code__` once, keeps it, and expects a
+        # local variable `self` in every frame of that code.
+        wrapper = MODULES["patches"].PicklableWrapper(watched, original)
+        self.watch_patch = self.probe.compilation.put(self.module, "__call__", wrapper)
 
     def stop_watching(self) -> None:
         patch, self.watch_patch = self.watch_patch, None
