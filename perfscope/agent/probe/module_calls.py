@@ -70,7 +70,7 @@ class TopLevelModules:
     def watch_all(self) -> None:
         original = vars(self.module)["__call__"]
         watched = self.probe.wrap(original, self.begin_any, self.end)
-        # torch's profiler with stacks reads `Module.__call__.__code__` once, keeps it, and expects a
+        # torch's profiler with stacks keeps `Module.__call__.__code__` for good, and expects a
         # local variable `self` in every frame of that code.
         wrapper = MODULES["patches"].PicklableWrapper(watched, original)
         self.watch_patch = self.probe.compilation.put(self.module, "__call__", wrapper)
