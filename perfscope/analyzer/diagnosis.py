@@ -196,7 +196,6 @@ class Evidence(msgspec.Struct, frozen=True):
     unit: str | None = None
     start_ns: int | None = None
     end_ns: int | None = None
-    rank: int | None = None
     process: int | None = None
     lane: str | None = None
     device: int | None = None
@@ -222,10 +221,10 @@ class Prediction(msgspec.Struct, frozen=True):
 class Action(msgspec.Struct, frozen=True):
     """A change to make, with a line of code where one helps, and why it applies here."""
 
+    id: str
     text: str
+    precondition: Precondition
     snippet: str | None = None
-    id: str = ""
-    precondition: Precondition | None = None
     predictions: list[Prediction] = []
 
 
@@ -253,7 +252,6 @@ class Finding(msgspec.Struct, frozen=True):
     share_of_run: float = 0.0
     key: str = ""
     where: CodeLocation | None = None
-    rank: int | None = None
 
 
 class Message(msgspec.Struct, frozen=True):

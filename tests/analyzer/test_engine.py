@@ -265,7 +265,7 @@ def test_the_same_trace_gives_the_same_answer() -> None:
 
 def test_what_other_types_could_save_at_most_stands_behind_large_losses() -> None:
     def one(id: str, share: float) -> Finding:
-        return Finding(id, None, "critical", 0, share, share, None, "", [], [])
+        return Finding(id, None, "critical", share, share, None, "", [], [])
 
     chance = one("reduced-precision-unused", 0.5)
     large, small = one("input-bound", 0.3), one("input-bound", 0.1)

@@ -12,6 +12,7 @@ from perfscope.analyzer.diagnosis import (
     NotChecked,
     Overhead,
     OverheadPart,
+    Precondition,
     Process,
     Rate,
     RunPhase,
@@ -26,11 +27,12 @@ from perfscope.analyzer.diagnosis import (
 SENTENCE = "Input-bound: training waits for data 61 % of each step"
 EXPLANATION = "Both cores are 97 % busy decoding."
 CAVEAT = "More workers would not help."
+DECODING_IS_SLOW = Precondition("decoding-fills-cores", "decoding takes 97 % of both cores")
+WRITES = Precondition("checkpoints-are-written", "4 checkpoints were written")
 DECODING = Finding(
     id="input-bound",
     cause="decode-bound",
     severity="critical",
-    rank=0,
     lost_s=12.2,
     share=0.61,
     speedup=Speedup(2.6, 3.1, 3.4),
@@ -40,8 +42,13 @@ DECODING = Finding(
         Evidence("a batch takes 47 ms to make: 41 ms on a core"),
     ],
     actions=[
-        Action("decode smaller images", "image.draft('RGB', (256, 256))"),
-        Action("keep decoded samples in a cache"),
+        Action(
+            "decode-less",
+            "decode smaller images",
+            DECODING_IS_SLOW,
+            "image.draft('RGB', (256, 256))",
+        ),
+        Action("cache-samples", "keep decoded samples in a cache", DECODING_IS_SLOW),
     ],
     explanation=EXPLANATION,
     caveat=CAVEAT,
@@ -52,20 +59,18 @@ STALL = Finding(
     id="checkpoint-stall",
     cause=None,
     severity="warning",
-    rank=0,
     lost_s=0.6,
     share=0.03,
     speedup=Speedup(None, None, 1.03),
     headline="Checkpoint stall: training waits 3 % of the time for checkpoints",
     evidence=[],
-    actions=[Action("write checkpoints in the background")],
+    actions=[Action("write-in-background", "write checkpoints in the background", WRITES)],
     key="checkpoint-stall#1",
 )
 GROWTH = Finding(
     id="memory-growth",
     cause=None,
     severity="warning",
-    rank=0,
     lost_s=0.0,
     share=0.0,
     speedup=None,

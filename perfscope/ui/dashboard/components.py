@@ -1,6 +1,6 @@
 """The report's HTML as components of the dashboard: one markup, two ways to show it.
 
-docs/decisions/0022 says why. The result is a tree of React elements: names of the recorded program
+docs/decisions/0023 says why. The result is a tree of React elements: names of the recorded program
 reach the page as text, never as markup.
 """
 
