@@ -142,11 +142,11 @@ def test_a_reader(package: Path) -> None:
 
         from perfscope.traces.readers import kineto
 
-        rows = [line.split() for line in path.read_text().splitlines()]
-        events = [
-            {"ph": "X", "cat": "cpu_op", "name": name, "pid": 1, "tid": 1, "ts": int(ts), "dur": int(dur)}
-            for name, ts, dur in rows
-        ]
+        thread = {"ph": "X", "cat": "cpu_op", "pid": 1, "tid": 1}
+        events = []
+        for line in path.read_text().splitlines():
+            name, ts, dur = line.split()
+            events.append({**thread, "name": name, "ts": int(ts), "dur": int(dur)})
         copy = path.with_suffix(".json")
         copy.write_text(json.dumps({"traceEvents": events}))
         return kineto.READER.read(copy)
@@ -196,7 +196,7 @@ def test_a_collector(package: Path) -> None:
     sleeps = [sys.executable, "-c", "import time; time.sleep(3)"]
     perfscope(package, "run", "--depth", "observe", "--json=answer.json", "--", *sleeps)
     answer = json.loads((package / "answer.json").read_text())
-    source = next(one for one in answer["sources"] if one["name"] == "polls")
+    source = next(each for each in answer["sources"] if each["name"] == "polls")
     assert source["status"] == "partial" and int(source["reason"].split()[1]) > 2
 
 
