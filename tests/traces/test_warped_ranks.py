@@ -32,7 +32,7 @@ def test_eight_ranks_made_from_a_recorded_one(tmp_path: Path) -> None:
     diagnosis = diagnose(trace)
     assert not diagnosis.failed
     found = {one.id: one for one in diagnosis.findings}["straggler"]
-    slow_process = next(one.process for one in diagnosis.per_process if one.rank == SLOW)
+    slow_process = next(rank.process for rank in diagnosis.per_process if rank.rank == SLOW)
     assert found.processes == [slow_process]
     waits = {
         one.rank: next(
