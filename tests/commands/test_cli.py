@@ -21,7 +21,7 @@ def run(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (("attach", "4194303"), 2, "no process 4194303. `perfscope ps` lists"),
+        (("attach", "4194303"), 2, "no process with pid 4194303. Run `perfscope ps`"),
         (("analyze", "/nowhere"), 2, "/nowhere does not exist"),
         (("report", "/usr", "-o", "x.html"), 2, "/usr is not a run folder"),
         (("explain", "gpu-slow"), 2, "no finding 'gpu-slow'; there are: input-bound"),

@@ -42,7 +42,7 @@ def test_a_window_with_stacks_does_not_crash_a_program_that_loads_in_process(
     tmp_path: Path,
 ) -> None:
     command = (sys.executable, "-m", "perfscope", "run", "--window-stacks", "--json=a.json", "--")
-    done = run_program(tmp_path, "train(150)\nprint('end')", *command)
+    done = run_program(tmp_path, "train(500)\nprint('end')", *command)
     assert done.returncode == 0 and done.stdout.split() == ["end"], done.stderr
     answer = json.loads((tmp_path / "a.json").read_text())
     sources = {source["name"]: source["status"] for source in answer["sources"]}

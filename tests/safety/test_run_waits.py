@@ -194,7 +194,7 @@ def test_ctrl_c_during_the_diagnosis_ends_it_with_the_exit_code_of_the_command(
     tmp_path: Path,
 ) -> None:
     slow = "import perfscope.analyzer.diagnose as at, time, os\n"
-    slow += "at.diagnose = lambda trace: (os.write(1, b'now\\n'), time.sleep(60))"
+    slow += "at.diagnose = lambda trace, **options: (os.write(1, b'now\\n'), time.sleep(60))"
     text = PATCHED.format(patch=slow, error="ValueError")
     for signo in (signal.SIGINT, signal.SIGTERM):
         out = str(tmp_path / signo.name)

@@ -32,7 +32,7 @@ def test_a_frame_is_found_and_its_share_told(page: Any) -> None:
     assert look_for(page, "EVIL.py") == "1 frame, 100 % of the time"
     lit = page.execute_script(COLOURS)
     assert [old == new for old, new in zip(before, lit, strict=True)].count(False) == 1
-    assert look_for(page, "no such function") == "no such frame"
+    assert look_for(page, "no such function") == "no match"
     assert look_for(page, "") == "" and page.execute_script(COLOURS) == before
 
 
@@ -77,5 +77,5 @@ def test_every_rank_has_its_row(tmp_path: Path) -> None:
     )
     assert rank_rows(alone) == ""
     rows = rank_rows(both)
-    assert rows.count("<tr>") == 2 and "rank 0, the subject of the verdict" in rows
+    assert rows.count("<tr>") == 2 and "rank 0 (verdict)" in rows
     assert "input wait 50 %, compute or host 50 %" in rows and "nothing was measured" in rows

@@ -218,7 +218,7 @@ def test_a_hostile_name_is_text_and_an_empty_run_says_so(browser: Any, served: s
         browser.execute_script("return document.querySelectorAll('#timeline script').length") == 0
     )
     browser.get(f"{served}/empty")
-    until(lambda: "holds no events" in shown_text(browser, "#timeline"))
+    until(lambda: "no events" in shown_text(browser, "#timeline"))
 
 
 @pytest.mark.shared_traces
