@@ -85,7 +85,8 @@ def test_importing_perfscope_loads_no_large_package() -> None:
 
 
 def test_the_command_line_starts_without_packages_of_single_commands() -> None:
-    assert loaded("import perfscope.cli", "pandas", "plotly", "dash", "torch") == []
+    heavy = ("pandas", "numpy", "pyarrow", "msgspec", "rich", "plotly", "dash", "torch")
+    assert loaded("import perfscope.cli", *heavy) == []
 
 
 def test_reading_a_trace_starts_before_pandas_is_imported() -> None:

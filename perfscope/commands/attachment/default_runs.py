@@ -9,7 +9,6 @@ from pathlib import Path
 
 from perfscope.agent.leftovers import open_folder, remove_owned_folder
 from perfscope.errors import UnreadableRun
-from perfscope.traces.run.stored import read_manifest
 
 NAME = re.compile(r"perfscope-\d+-\d{6}\.perfscope")
 GROWING_S = 60.0
@@ -47,6 +46,8 @@ def remove_older_runs(folder: Path, keep: int) -> list[str]:
 
 def default_runs(folder: Path) -> list[DefaultRun]:
     """Return the finished runs in the folder that `attach` named and this user owns."""
+    from perfscope.traces.run.stored import read_manifest
+
     found = []
     for path in folder.iterdir():
         if NAME.fullmatch(path.name) is None or path.is_symlink():
