@@ -26,7 +26,8 @@ def diagnose(trace: Trace, limits: Limits = LIMITS, *, ignored: Collection[str] 
     run = summarize(trace, limits)
     checked = check_findings(run, limits)
     considered = [finding for finding in checked.findings if finding.id not in ignored]
-    judgement = judge(run, considered, limits)
+    left_out = [finding for finding in checked.findings if finding.id in ignored]
+    judgement = judge(run, considered, limits, ignored=left_out)
     return assemble(run, checked, judgement, ignored, overhead(trace, limits))
 
 

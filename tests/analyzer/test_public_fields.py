@@ -113,3 +113,12 @@ def test_a_diagnosis_survives_json_and_its_parts_agree() -> None:
     known = {process.process for process in answer.processes}
     assert {answer.budget_process} <= known
     assert {process for finding in answer.findings for process in finding.processes} <= known
+
+
+def test_an_ignored_finding_has_no_influence_and_is_named() -> None:
+    trace = pipeline(wait=20, fetch={"wall": 25, "cpu": 24}, workers=1)
+    whole, answer = diagnose(trace), diagnose(trace, ignored=("input-bound",))
+    assert whole.verdict.id == "input-bound"
+    assert [finding.id for finding in answer.ignored] == ["input-bound"]
+    assert "input-bound" not in {finding.id for finding in answer.findings}
+    assert answer.verdict.id == "healthy" and "input-bound (" in answer.verdict.headline

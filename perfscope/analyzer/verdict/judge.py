@@ -37,6 +37,7 @@ from perfscope.analyzer.verdict.verdicts import (
     finding_verdict,
     share_between_calls,
     unknown_verdict,
+    verdict_with_ignored,
     verdict_without_losses,
 )
 
@@ -49,9 +50,9 @@ class Judgement:
     bound_by: BoundBy
 
 
-def judge(run: Run, found: list[Finding], limits: Limits) -> Judgement:
-    """Return the verdict on a run with these findings."""
-    verdict = verdict_of_run(run, found, limits)
+def judge(run: Run, found: list[Finding], limits: Limits, *, ignored: list[Finding]) -> Judgement:
+    """Return the verdict on a run with these findings; the `ignored` ones are only mentioned."""
+    verdict = verdict_with_ignored(verdict_of_run(run, found, limits), ignored, limits)
     finding = next((finding for finding in found if finding.id == verdict.id), None)
     kinds: dict[str, VerdictKind] = {"healthy": "healthy", "unknown": "unknown"}
     verdict = msgspec.structs.replace(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import msgspec
 import pandas as pd
 
 from perfscope.analyzer.budget.critical_rank import most_steps
@@ -115,6 +116,24 @@ def verdict_without_losses(
     if waits and not computes_on_device(trace, trace.fact(device_use)):
         return untimed_wait_verdict(trace, shares)
     return healthy_verdict(shares, limits, confidence)
+
+
+def verdict_with_ignored(verdict: Verdict, ignored: list[Finding], limits: Limits) -> Verdict:
+    """Return the verdict; a healthy one names the costly findings that it does not cover."""
+    costly = [
+        finding
+        for finding in ignored
+        if finding.severity != "info" and finding.share >= limits.worth_share
+    ]
+    if verdict.id != "healthy" or not costly:
+        return verdict
+    least = percent(limits.input_share)
+    names = ", ".join(f"{finding.id} ({percent(finding.share)})" for finding in costly)
+    return msgspec.structs.replace(
+        verdict,
+        headline=f"Nothing else costs {least} of a step or more; ignored: {names}",
+        caveat=None,
+    )
 
 
 def step_shares(rows: pd.DataFrame) -> StepShares:
