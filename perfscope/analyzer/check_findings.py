@@ -1,5 +1,6 @@
 """The findings stage: runs every rule on a recording and sorts what they return."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import msgspec
@@ -20,21 +21,30 @@ KERNEL_TABLES = ("kernels", "launches", "ops", "copies", "collectives", "memory"
 
 @dataclass(frozen=True)
 class Checked:
-    """What the rules returned; `findings` by what they cost, most first."""
+    """What the rules returned; `findings` by what they cost, most first.
+
+    `ignored` are the findings that the user does not want to influence the verdict.
+    """
 
     findings: list[Finding]
+    ignored: list[Finding]
     clear: list[str]
     not_checked: list[NotChecked]
     failed: list[Failed]
 
 
-def check_findings(run: Run, limits: Limits) -> Checked:
-    """Run every rule; one that cannot be applied or fails does not prevent the others."""
+def check_findings(run: Run, limits: Limits, ignored: Collection[str]) -> Checked:
+    """Run every rule, also those whose ids are in `ignored`.
+
+    A rule that cannot be applied or that fails does not prevent the others.
+    """
     outcomes = [check_rule(rule, run.trace, limits) for rule in FINDINGS]
     found = [outcome for outcome in outcomes if isinstance(outcome, Finding)]
     found.sort(key=lambda finding: -finding.lost_s)
+    found = [completed(finding, number, run) for number, finding in enumerate(found)]
     return Checked(
-        findings=[completed(finding, number, run) for number, finding in enumerate(found)],
+        findings=[finding for finding in found if finding.id not in ignored],
+        ignored=[finding for finding in found if finding.id in ignored],
         clear=[outcome.id for outcome in outcomes if isinstance(outcome, Clear)],
         not_checked=[outcome for outcome in outcomes if isinstance(outcome, NotChecked)],
         failed=[outcome for outcome in outcomes if isinstance(outcome, Failed)],

@@ -24,19 +24,13 @@ def diagnose(trace: Trace, limits: Limits = LIMITS, *, ignored: Collection[str] 
     to do about it.
     """
     run = summarize(trace, limits)
-    checked = check_findings(run, limits)
-    considered = [finding for finding in checked.findings if finding.id not in ignored]
-    left_out = [finding for finding in checked.findings if finding.id in ignored]
-    judgement = judge(run, considered, limits, ignored=left_out)
-    return assemble(run, checked, judgement, ignored, overhead(trace, limits))
+    checked = check_findings(run, limits, ignored)
+    judgement = judge(run, checked.findings, limits, ignored=checked.ignored)
+    return assemble(run, checked, judgement, overhead(trace, limits))
 
 
 def assemble(
-    run: Run,
-    checked: Checked,
-    judgement: Judgement,
-    ignored: Collection[str],
-    measured_overhead: Overhead | None,
+    run: Run, checked: Checked, judgement: Judgement, measured_overhead: Overhead | None
 ) -> Diagnosis:
     """Return the answer, from what the stages returned."""
     trace = run.trace
@@ -58,10 +52,10 @@ def assemble(
         budget_over=run.budget_over,
         per_process=run.per_process,
         sequential_processes=run.sequential_processes,
-        findings=[finding for finding in checked.findings if finding.id not in ignored],
+        findings=checked.findings,
         memory=run.memory,
         clear=checked.clear,
-        ignored=[finding for finding in checked.findings if finding.id in ignored],
+        ignored=checked.ignored,
         not_checked=checked.not_checked,
         failed=checked.failed,
         sources=[

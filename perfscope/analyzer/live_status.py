@@ -15,7 +15,6 @@ from perfscope.traces.glance import DeviceGlance, Glances, ProcessGlance
 THERMAL: Final = 0x20 | 0x40 | 0x8
 POWER: Final = 0x4 | 0x80
 WAITS: Final = ("poll", "lock", "network", "pipe", "sleep")
-FEEDING: Final = ("poll", "pipe", "lock", "network")
 
 DEVICE_WORDS: Final = {
     "lost": "it does not answer",

@@ -136,6 +136,36 @@ def test_host_memory_is_the_sum_of_the_processes_against_the_limit() -> None:
     assert (memory.limit_bytes, memory.headroom_bytes) == (4_000_000_000, 2_000_000_000)
 
 
+def test_a_worker_that_ended_no_longer_counts_and_noise_is_not_growth() -> None:
+    """Two workers, one after the other: at no time is their memory used by both."""
+    loop = training()
+    both = [row for worker in (1, 2) for row in resident(loop, worker, 0.0)]
+    middle = loop.at // 2
+    apart = [row for row in both if (row["ts"] < middle) == (row["process"] == 1)]
+    counters = [*resident(loop, 0, 0.0), *apart]
+    workers = [
+        {"process": code, "pid": 100 + code, "parent": 0, "role": "loader-worker"}
+        for code in (1, 2)
+    ]
+    memory = summary(loop, counters=counters, processes=[build.MAIN, *workers]).memory[0]
+    assert {row["process"] for row in apart} == {1, 2}
+    assert memory.peak_bytes == pytest.approx(2e9)
+    assert memory.growth_bytes_per_step is None
+
+
+def test_samples_and_tokens_that_the_program_reports_are_the_rates() -> None:
+    loop = training()
+    marks = [
+        {"ts": number * 10 * MS, "dur": 0, "category": "step", "value": 32, "payload": 4096.0}
+        for number in range(20)
+    ]
+    ranges = [*loop.tables["ranges"], *({"process": 0, "tid": 100, **mark} for mark in marks)]
+    run = summarize(build.trace(**{**loop.tables, "ranges": ranges}), LIMITS)
+    assert run.throughput.samples_per_s.value == pytest.approx(3200.0)
+    assert run.throughput.tokens_per_s.value == pytest.approx(409_600.0)
+    assert run.throughput.tokens_per_s.source == "code"
+
+
 def test_device_memory_is_the_peak_of_the_allocator_in_a_trace() -> None:
     gpu = Gpu()
     for step in range(10):

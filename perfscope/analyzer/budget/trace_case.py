@@ -108,12 +108,6 @@ def missing_device(trace: Trace) -> Unmet | None:
     return Unmet("no-device", NO_ACCELERATOR)
 
 
-def no_device(trace: Trace) -> str | None:
-    """Return the reason of `missing_device`."""
-    missing = missing_device(trace)
-    return None if missing is None else missing.reason
-
-
 def case_of(trace: Trace, limits: Limits) -> Case:
     """Return the case of the rank whose budget is shown; a profiler's trace has one."""
     rank = rank_of_process(trace, critical_rank(trace, limits))

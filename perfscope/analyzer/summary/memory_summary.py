@@ -5,32 +5,45 @@ import numpy as np
 from perfscope.analyzer.counters.device_use import device_use
 from perfscope.analyzer.diagnosis import MemoryUse
 from perfscope.analyzer.host.memory_trend import memory_trend
+from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.memory.memory_use import memory_peaks
 from perfscope.analyzer.run.cumulative_counters import HOST, WHOLE, readings
 from perfscope.analyzer.run.table_access import manifest
 from perfscope.traces.trace import Trace
 
 
-def memory_summary(trace: Trace, step_s: float | None) -> list[MemoryUse]:
+def memory_summary(trace: Trace, step_s: float | None, limits: Limits) -> list[MemoryUse]:
     """Return the host's peak, then each device's; growth is per step of `step_s` seconds."""
-    return [*host_memory(trace, step_s), *device_memory_peaks(trace)]
+    return [*host_memory(trace, step_s, limits), *device_memory_peaks(trace)]
 
 
-def host_memory(trace: Trace, step_s: float | None) -> list[MemoryUse]:
-    """Return the largest sum of resident memory of the recorded processes, in bytes."""
+def host_memory(trace: Trace, step_s: float | None, limits: Limits) -> list[MemoryUse]:
+    """Return the largest sum of resident memory of the recorded processes, in bytes.
+
+    Nothing for a job on several hosts, whose memory does not add up.
+    """
     frame = readings(trace, "rss_bytes")
-    if frame is None:
+    if frame is None or len(trace.manifests) > 1:
         return []
     per_process = frame[(frame["process"] != HOST) & (frame["tid"] == WHOLE)]
     if not len(per_process):
         return []
-    by_time = per_process.pivot_table(index="ts", columns="process", values="value").ffill()
-    peak_bytes = int(by_time.sum(axis=1).max())
+    by_time = per_process.pivot_table(index="ts", columns="process", values="value")
+    # Between two readings of a process, not after its last one: it may have ended.
+    filled = by_time.ffill().where(by_time.bfill().notna())
+    peak_bytes = int(filled.sum(axis=1).max())
     limit_bytes = manifest(trace).memory_limit_bytes
-    trend = memory_trend(trace)
-    growth = trend.slope * step_s if trend is not None and step_s is not None else None
     headroom_bytes = None if limit_bytes is None else limit_bytes - peak_bytes
+    growth = growth_bytes_per_step(trace, step_s, limits)
     return [MemoryUse(None, None, peak_bytes, limit_bytes, headroom_bytes, growth)]
+
+
+def growth_bytes_per_step(trace: Trace, step_s: float | None, limits: Limits) -> float | None:
+    """Return the growth of resident memory; None where it is not clearly above zero."""
+    trend = memory_trend(trace)
+    if trend is None or step_s is None or trend.span_s < limits.growth_span_s or trend.low <= 0.0:
+        return None
+    return trend.slope * step_s
 
 
 def device_memory_peaks(trace: Trace) -> list[MemoryUse]:

@@ -86,7 +86,7 @@ def summarize(trace: Trace, limits: Limits) -> Run:
         span_s=span_s(trace),
         run_budget=run_budget(trace, process),
         throughput=throughput(trace, summary, process),
-        memory=memory_summary(trace, step_s),
+        memory=memory_summary(trace, step_s, limits),
     )
 
 

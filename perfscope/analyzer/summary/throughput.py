@@ -7,14 +7,14 @@ from perfscope.analyzer.diagnosis import Rate, StepSummary, Throughput
 from perfscope.analyzer.input.input_pipeline import Pipeline, fetches_of, input_pipelines
 from perfscope.analyzer.run.local_ranks import mates
 from perfscope.analyzer.run.steps import steady_steps
-from perfscope.analyzer.run.table_access import column
+from perfscope.analyzer.run.table_access import column, of_category, rows_of
 from perfscope.traces.intervals import EMPTY
 from perfscope.traces.trace import Trace
 
 JOB = "job"
 NO_STEPS = "no steady steps were recorded"
 NO_BATCH_SIZES = "no fetch of a batch was recorded that says how many samples it holds"
-NO_TOKENS = "tokens are not recorded"
+NO_TOKENS = "the program does not report tokens: `perfscope.step(tokens=...)`"
 NO_COSTS = "the floating-point operations of a whole step, or the device's peak, are not known"
 
 
@@ -24,10 +24,36 @@ def throughput(trace: Trace, steps: StepSummary, process: int | None) -> Through
         return Throughput(*(Rate(None, reason=NO_STEPS) for _ in range(4)))
     return Throughput(
         steps_per_s=Rate(1000.0 / steps.mean_ms, JOB, "steps"),
-        samples_per_s=samples_per_s(trace, process),
-        tokens_per_s=Rate(None, reason=NO_TOKENS),
+        samples_per_s=marked_rate(trace, process, "value") or samples_per_s(trace, process),
+        tokens_per_s=marked_rate(trace, process, "payload") or Rate(None, reason=NO_TOKENS),
         mfu=model_flops_utilization(trace, process),
     )
+
+
+def marked_rate(trace: Trace, process: int, column_name: str) -> Rate | None:
+    """Return what the program reports per second with `perfscope.step`, None where it does not.
+
+    `column_name`: `value` of table `ranges` holds the samples of a step, `payload` its tokens.
+    Summed over the ranks that work at the same time as `process`, if each of them reports it.
+    """
+    ranks = mates(trace, process)
+    rates = [marked_rate_of_process(trace, rank, column_name) for rank in ranks]
+    known = [rate for rate in rates if rate is not None]
+    if not known or len(known) < len(rates):
+        return None
+    return Rate(sum(known), JOB if len(known) == 1 else f"sum of {len(known)} ranks", "code")
+
+
+def marked_rate_of_process(trace: Trace, process: int, column_name: str) -> float | None:
+    """Return the sum of what the marks of a process report, over the time between them."""
+    marks = of_category(rows_of(trace, "ranges", process), "step")
+    if marks is None or trace.is_profiler_trace:
+        return None
+    amounts = marks[column_name].to_numpy(np.float64)[1:]  # each mark ends the step that it reports
+    ends_ns = column(marks, "ts")
+    if not len(amounts) or not (amounts >= 0.0).all() or ends_ns[-1] <= ends_ns[0]:
+        return None
+    return float(amounts.sum() / ((ends_ns[-1] - ends_ns[0]) / 1e9))
 
 
 def samples_per_s(trace: Trace, process: int) -> Rate:
