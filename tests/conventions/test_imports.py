@@ -89,6 +89,11 @@ def test_the_command_line_starts_without_packages_of_single_commands() -> None:
     assert loaded("import perfscope.cli", *heavy) == []
 
 
+def test_a_recording_starts_without_the_analyzer_where_nothing_is_ignored() -> None:
+    code = "from perfscope.commands.options.ignored_findings import ignored_findings as of; of([])"
+    assert loaded(code, "pandas", "perfscope.analyzer.findings") == []
+
+
 def test_reading_a_trace_starts_before_pandas_is_imported() -> None:
     assert loaded("import perfscope.traces.load", "pandas", "pyarrow", "rich", "torch") == []
 

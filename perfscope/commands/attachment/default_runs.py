@@ -55,9 +55,10 @@ def default_runs(folder: Path) -> list[DefaultRun]:
         try:
             owned = path.stat().st_uid == os.geteuid()
             manifest = read_manifest(path)
+            is_over = manifest.finished or not is_growing(path)
         except (OSError, UnreadableRun):
             continue
-        if owned and (manifest.finished or not is_growing(path)):
+        if owned and is_over:
             found.append(DefaultRun(path.name, manifest.zero_realtime_ns))
     return found
 

@@ -38,14 +38,18 @@ def ignored_findings(options: Iterable[str]) -> tuple[str, ...]:
     Raises UsageError for an id that no finding has, and for a pyproject.toml that cannot be read.
     """
     given = [part.strip() for option in options for part in option.split(",") if part.strip()]
-    refuse_unknown_findings(given, "--ignore")
+    if given:
+        refuse_unknown_findings(given, "--ignore")
     path = nearest_pyproject(Path.cwd())
     configured = [] if path is None else configured_findings(path)
     return tuple(dict.fromkeys([*given, *configured]))
 
 
 def refuse_unknown_findings(ids: Iterable[str], place: str) -> None:
-    """Raise UsageError for the first id that no finding has, with the most similar one."""
+    """Raise UsageError for the first id that no finding has, with the most similar one.
+
+    It imports the analyzer and pandas, so it is not called where nothing is ignored.
+    """
     from perfscope.analyzer.findings import RULES
 
     for finding_id in ids:
@@ -78,7 +82,8 @@ def configured_findings(path: Path) -> list[str]:
             f"{path}: `ignore` in {TABLE} must be a list of ids, such as"
             ' ignore = ["checkpoint-stall"].'
         )
-    refuse_unknown_findings(ids, f"{path}, {TABLE}")
+    if ids:
+        refuse_unknown_findings(ids, f"{path}, {TABLE}")
     return ids
 
 

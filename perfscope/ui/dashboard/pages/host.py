@@ -9,7 +9,7 @@ from perfscope.ui.html.sections import host_sections
 
 
 def not_applicable(trace: Trace) -> str | None:
-    """Return why there is no use of the machine to show."""
+    """Return why the use of the machine is not known; None where it is."""
     return None if trace.has("counters") else trace.why_absent("counters")
 
 
