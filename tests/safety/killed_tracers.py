@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from perfscope.agent.delivery.from_child import EntryReport, enter_from_child
@@ -38,7 +39,7 @@ COUNTING = """
 import select
 def work():
     total = 0.0
-    for number in range(1, 30_000):
+    for number in range(1, 100_000):
         total += number ** 0.5 / (1.0 + total * 1e-9)
     return total
 alone = work()
@@ -209,12 +210,12 @@ def mapped_code_pages(pid: int) -> int:
 
 
 class Saboteur:
-    """Has a tracer of this process's children send itself a signal before one of its ptrace
-    requests, once.
+    """Has a tracer among this process's children call `strike` before one of its ptrace requests,
+    once.
     """
 
-    def __init__(self, number: int, moment: int) -> None:
-        self.number, self.moment = number, moment
+    def __init__(self, strike: Callable[[], None], moment: int) -> None:
+        self.strike, self.moment = strike, moment
         self.made = mmap.mmap(-1, mmap.PAGESIZE)
 
     @property
@@ -229,7 +230,7 @@ class Saboteur:
             nonlocal made
             if made == self.moment and not self.struck:
                 self.made[0] = 1
-                os.kill(os.getpid(), self.number)
+                self.strike()
             made += 1
             return self.request(code, tid, address, data)
 
@@ -240,13 +241,30 @@ class Saboteur:
         ptrace.request = self.request
 
 
-def enter_sabotaged(pid: int, source: str, number: int, moment: int) -> tuple[EntryReport, bool]:
-    """Enter as the agent does, with a tracer that sends itself signal `number` before its request
+def kill_itself() -> None:
+    """Kill this process."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stop_itself() -> None:
+    """Stop this process until it is sent SIGCONT."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def wait_idly() -> None:
+    """Do nothing for longer than any entry lasts."""
+    time.sleep(3600)
+
+
+def enter_sabotaged(
+    pid: int, source: str, strike: Callable[[], None], moment: int
+) -> tuple[EntryReport, bool]:
+    """Enter as the agent does, with a tracer that calls `strike` before its ptrace request
     `moment`.
 
     Returns the report and whether the tracer got that far.
     """
-    with Saboteur(number, moment) as saboteur:
+    with Saboteur(strike, moment) as saboteur:
         entering = enter_from_child(pid, source, 60.0)
         while (report := entering.report()) is None:
             time.sleep(0.001)

@@ -9,7 +9,6 @@ wrong result, or cannot be entered afterwards.
 import argparse
 import itertools
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -38,6 +37,7 @@ from tests.safety.killed_tracers import (
     entry_killed_at,
     last_line,
     mapped_code_pages,
+    stop_itself,
 )
 
 SLEEP_S = 25
@@ -156,7 +156,7 @@ def freeze(pid: int, moment: int, tally: Tally) -> None:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    report, struck = enter_sabotaged(pid, "pass", signal.SIGSTOP, moment)
+    report, struck = enter_sabotaged(pid, "pass", stop_itself, moment)
     ended.set()
     watcher.join()
     if struck and report.error is None:

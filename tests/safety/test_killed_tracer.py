@@ -3,7 +3,6 @@ entered after all.
 """
 
 import contextlib
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +26,10 @@ from tests.safety.killed_tracers import (
     enter_sabotaged,
     entry_killed_after,
     entry_killed_at,
+    kill_itself,
     last_line,
+    stop_itself,
+    wait_idly,
 )
 
 FEWEST_REQUESTS = 14
@@ -52,7 +54,7 @@ def test_a_tracer_killed_at_each_of_its_requests_is_replaced(start: Start, tmp_p
     target, out = start(COUNTING), tmp_path / "out"
     moment, struck = 0, True
     while struck:
-        report, struck = enter_sabotaged(target.pid, writing(out), signal.SIGKILL, moment)
+        report, struck = enter_sabotaged(target.pid, writing(out), kill_itself, moment)
         assert report.error is None
         moment += 1
         eventually(lambda: said(out) == "x" * moment, "the source, once each")  # noqa: B023
@@ -90,10 +92,14 @@ def test_no_signal_is_lost_with_a_killed_tracer(start: Start) -> None:
     assert answer(target) == str(sent)
 
 
-def test_a_frozen_tracer_is_killed_and_replaced(start: Start, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("hang", "moments"), [(stop_itself, (0, 2, 9)), (wait_idly, (6, 12))])
+def test_a_tracer_that_hangs_is_killed_and_replaced(
+    start: Start, tmp_path: Path, hang: Callable[[], None], moments: tuple[int, ...]
+) -> None:
+    """At moment 0 the target is not stopped yet, later it is."""
     target, out = start(COUNTING), tmp_path / "out"
-    for count, moment in enumerate(range(2, FEWEST_REQUESTS, 4), 1):
-        report, struck = enter_sabotaged(target.pid, writing(out), signal.SIGSTOP, moment)
+    for count, moment in enumerate(moments, 1):
+        report, struck = enter_sabotaged(target.pid, writing(out), hang, moment)
         assert (report.error, struck) == (None, True)
         eventually(lambda: said(out) == "x" * count, "the source, once each")  # noqa: B023
     assert answer(target) == "rounds True wrong 0"
@@ -112,7 +118,7 @@ def test_calls_that_are_left_to_themselves(start: Start, monkeypatch: pytest.Mon
 def test_neither_tracer_nor_watcher_outlives_an_entry(start: Start) -> None:
     target = start(COUNTING)
     before = set(psutil.pids())
-    report, struck = enter_sabotaged(target.pid, "pass", signal.SIGSTOP, 5)
+    report, struck = enter_sabotaged(target.pid, "pass", stop_itself, 5)
     assert (report.error, struck) == (None, True)
     ours = [
         process

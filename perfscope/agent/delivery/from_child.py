@@ -1,9 +1,9 @@
 """Enters a process from two child processes: a tracer, and a watcher that can replace it.
 
 Killing or freezing the agent does not affect them: each has a session of its own, lives for a
-fraction of a second, and ends with the other. The watcher kills a tracer that keeps the target
-stopped for MOST_STOPPED_NS, and starts another one if a tracer was killed. The target has restored
-itself by then (`agent.entry.remote_call`).
+fraction of a second, and ends with the other. The watcher kills a tracer that hangs for
+MOST_STOPPED_NS, and starts another one if a tracer was killed. The target has restored itself by
+then (`agent.entry.remote_call`).
 """
 
 import contextlib
@@ -27,7 +27,8 @@ MOST_TRACERS = 8
 SHORTEST_S = 0.5
 # How long after the deadline a tracer that still runs is killed.
 LATEST_NS = 5_000_000_000
-TRACING_STOP = "t"
+TRACING_STOP, SIGNAL_STOP = "t", "T"
+NO_HANG, TRACER_STOPPED = 0, 1
 STANDARD_STREAMS = (0, 1, 2)
 MOST_FILES_TO_CLOSE = 65536
 PR_SET_PDEATHSIG = 1
@@ -119,32 +120,40 @@ def run_tracers(task: EntryTask) -> bytes:
 
 
 def watch_tracer(tracer: int, task: EntryTask) -> int:
-    """Wait for the tracer's end, and kill it if it keeps the target stopped.
+    """Wait for the tracer's end, and kill it if it hangs for MOST_STOPPED_NS.
 
     Returns its wait status.
     """
-    stop_began_ns = seen_ns = 0
+    hang = seen_ns = 0
     while True:
         signal.sigtimedwait({signal.SIGCHLD}, CHECK_S)
         found, status = os.waitpid(tracer, os.WNOHANG)
         if found:
             task.progress.stop_began_ns = 0
             return status
-        now_ns, current = time.monotonic_ns(), task.progress.stop_began_ns
-        if not current or not is_stopped(task.pid):
-            stop_began_ns = 0
-        elif stop_began_ns != current:
-            stop_began_ns, seen_ns = current, now_ns
-        elif now_ns - seen_ns >= MOST_STOPPED_NS:
-            os.kill(tracer, signal.SIGKILL)
-        if now_ns >= task.until_ns + LATEST_NS:
+        now_ns, current = time.monotonic_ns(), current_hang(tracer, task)
+        if current != hang:
+            hang, seen_ns = current, now_ns
+        hangs = hang != NO_HANG and now_ns - seen_ns >= MOST_STOPPED_NS
+        if hangs or now_ns >= task.until_ns + LATEST_NS:
             os.kill(tracer, signal.SIGKILL)
 
 
-def is_stopped(pid: int) -> bool:
-    """Return whether a tracer has stopped the main thread."""
+def current_hang(tracer: int, task: EntryTask) -> int:
+    """Return a number that stays the same while one hang lasts, NO_HANG if the tracer works.
+
+    It hangs while it keeps the target stopped, and while it is itself stopped by a signal.
+    """
+    began_ns = task.progress.stop_began_ns
+    if began_ns and has_state(task.pid, TRACING_STOP):
+        return began_ns
+    return TRACER_STOPPED if has_state(tracer, SIGNAL_STOP) else NO_HANG
+
+
+def has_state(pid: int, state: str) -> bool:
+    """Return whether the main thread of the process is in `state`."""
     stat = proc.stat(pid)
-    return stat is not None and stat.state == TRACING_STOP
+    return stat is not None and stat.state == state
 
 
 def run_entry(task: EntryTask, watcher: int) -> None:
