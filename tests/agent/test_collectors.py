@@ -9,7 +9,16 @@ from perfscope.agent.collectors import COLLECTORS
 from perfscope.agent.recorder import Plan, Recorder
 from perfscope.traces.run.manifest import SourceStatus
 from perfscope.traces.run.stored import StoredRun
+from tests.safety.killed_tracers import begin, end
 from tests.safety.strangers import waiting_process
+
+HOLDS_THE_GIL = """
+import sys, torch
+sys.setswitchinterval(1000)
+print("ready", flush=True)
+while True:
+    sum(range(1000))
+"""
 
 
 class CountingCollector(Collector):
@@ -61,3 +70,14 @@ def test_a_source_that_the_depth_turns_off_is_reported_as_off(tmp_path: Path) ->
         recorder.record(lambda progress: None)
     (probe,) = StoredRun.open(out).manifest.sources
     assert (probe.name, probe.status) == ("probe", "off")
+
+
+def test_a_probe_without_a_turn_at_the_gil_is_told(tmp_path: Path) -> None:
+    target = begin(HOLDS_THE_GIL)
+    recorder = Recorder(Plan(target.pid, tmp_path / "run", duration_s=1.5))
+    recorder.record(lambda progress: None)
+    end(target)
+    manifest = StoredRun.open(tmp_path / "run").manifest
+    probe = next(source for source in manifest.sources if source.name == "probe")
+    assert (manifest.depth, probe.status) == ("observe", "unavailable")
+    assert manifest.depth_reason == probe.reason and str(target.pid) in (probe.reason or "")

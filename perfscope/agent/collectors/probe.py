@@ -340,8 +340,11 @@ class Probes(Collector):
             line.close()
         self.socket.listening.close()
         close_discarded()
-        self.job.run.manifest.costs = self.costs()
-        return self.status()
+        manifest, status = self.job.run.manifest, self.status()
+        manifest.costs = self.costs()
+        if not self.sessions and manifest.depth_reason is None:
+            manifest.depth_reason = status.reason
+        return status
 
     def all_connections(self) -> list[ProbeLine]:
         """Return all open connections."""
@@ -417,6 +420,6 @@ class Probes(Collector):
         if not entered:
             return "no process of the job has torch loaded"
         return (
-            f"the probe in pid {', '.join(entered)} did not connect; check that the user it runs as"
-            " can read its Python files"
+            f"the probe in pid {', '.join(entered)} was started but did not connect: the program"
+            " left it no time with the GIL, or its user cannot read Python's own files"
         )
