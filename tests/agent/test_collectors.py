@@ -72,7 +72,7 @@ def test_a_source_that_the_depth_turns_off_is_reported_as_off(tmp_path: Path) ->
     assert (probe.name, probe.status) == ("probe", "off")
 
 
-def test_a_probe_without_a_turn_at_the_gil_is_told(tmp_path: Path) -> None:
+def test_a_probe_that_never_gets_the_gil_is_reported_as_the_reason(tmp_path: Path) -> None:
     target = begin(HOLDS_THE_GIL)
     recorder = Recorder(Plan(target.pid, tmp_path / "run", duration_s=1.5))
     recorder.record(lambda progress: None)
