@@ -14,8 +14,9 @@ How it is detected
     worker's fetch is divided into time on a core, waiting for a core, waiting for storage and the
     rest; the cause is the most specific one with evidence. The predicted step time is the slower of
     consumer and workers after the change, never less than the remaining CPU time on the usable
-    cores. From outside (depth observe) the share comes from stack samples, and only a ceiling is
-    given.
+    cores. On a CPU, the computation of a step is predicted to take 10 % less time without the
+    waits, because its core no longer sleeps between steps. From outside (depth observe) the share
+    comes from stack samples, and only a ceiling is given.
 
 What to do
     Follow the cause: more workers only where cores are idle or fetches wait; cheaper decoding where

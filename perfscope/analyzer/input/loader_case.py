@@ -342,10 +342,10 @@ def fetch_evidence(case: LoaderCase) -> list[Evidence]:
     """Return the time that a batch takes to load, and its parts."""
     fetch, process = case.fetch, case.pipeline.process
     parts = [
-        (fetch.cpu, "on a core"),
+        (fetch.cpu, "of CPU time"),
         (fetch.run_delay, "waiting for a core"),
         (fetch.io, "waiting for storage"),
-        (fetch.waiting, "waiting otherwise (network, locks, sleep)"),
+        (fetch.waiting, "waiting (network, locks, sleep)"),
     ]
     shown = [f"{ms(value)} {name}" for value, name in parts if value >= SHOWN_PART * fetch.wall]
     return [
@@ -357,7 +357,7 @@ def fetch_evidence(case: LoaderCase) -> list[Evidence]:
             lane="workers",
         ),
         Evidence(
-            text=f"dataset {ms(fetch.dataset)}, collate {ms(fetch.collate)} of it",
+            text=f"of that: reading samples {ms(fetch.dataset)}, collating {ms(fetch.collate)}",
             value=round(fetch.collate / 1e6, 3),
             unit="ms/batch",
             process=process,
@@ -371,7 +371,6 @@ def core_evidence(case: LoaderCase) -> list[Evidence]:
     load = case.load
     if load.tree_cores is None or load.usable_cores is None:
         return []
-    busy = plural(load.tree_cores, "core")
     usable = plural(load.usable_cores, "usable core")
-    text = f"the job keeps {busy} of {usable} busy"
+    text = f"the job uses {digits(load.tree_cores)} of {usable}"
     return [Evidence(text=text, value=round(load.tree_cores, 2), unit="cores")]

@@ -34,14 +34,14 @@ def remedy(case: LoaderCase) -> Remedy:
     """Return the prediction for as many workers as the consumer needs and the cores allow."""
     pipeline, fetch = case.pipeline, case.fetch
     wanted = recommended_workers(case)
-    workers = plural(max(pipeline.workers, 1), "worker")
-    verb = "needs" if pipeline.workers <= 1 else "need"
+    each = "The worker" if pipeline.workers <= 1 else f"Each of the {pipeline.workers} workers"
     period = ms(pipeline.consumer / max(pipeline.batches, 1e-9))
     return Remedy(
         after=predict_with_workers(case, wanted),
         text=(
-            f"{workers} {verb} {ms(fetch.wall)} per batch; training could use one every {period}."
-            f" {wanted} are needed to keep up.{room_text(case)}"
+            f"{each} needs {ms(fetch.wall)} per batch; without waiting, training would use one"
+            f" every {period}. It takes {plural(wanted, 'worker')} to keep up."
+            f"{room_text(case, wanted)}"
         ),
         actions=ADD_WORKERS.given(
             *workers_help(case),
@@ -52,15 +52,17 @@ def remedy(case: LoaderCase) -> Remedy:
     )
 
 
-def room_text(case: LoaderCase) -> str:
-    """Return why more workers can run: idle cores, or fetches that wait; "" where neither shows."""
+def room_text(case: LoaderCase, wanted: int) -> str:
+    """Return why `wanted` workers can run: idle cores, or fetches that wait; "" where neither
+    shows.
+    """
     fetch, load = case.fetch, case.load
     if is_cpu_work(case) and load.idle_cores is not None and load.usable_cores is not None:
         usable = plural(load.usable_cores, "usable core")
         return f" {digits(load.idle_cores)} of the {usable} are idle."
     if fetch.waiting >= 0.5 * fetch.wall:
-        return (
-            " Fetching mostly waits (network, locks, sleep) and uses little CPU, so more workers"
-            " than cores will help."
-        )
+        waits = " Fetching mostly waits (network, locks, sleep) and uses little CPU"
+        if load.usable_cores is None or wanted <= load.usable_cores:
+            return f"{waits}."
+        return f"{waits}, so {wanted} workers can run on {plural(load.usable_cores, 'core')}."
     return ""
