@@ -1,0 +1,136 @@
+"""Diagnoses programs and recordings whose answer is known, and scores the diagnoses.
+
+The cases are those in `benchmarks/accuracy/cases` and in each FOLDER: a case is a folder with
+`expect.json` (`case.py`) and its input. A program runs as `python program.py SECONDS` in the folder
+of its case; perfscope attaches to it. Results are appended to `--out`, one JSON line per input.
+
+Usage: `python -m benchmarks.accuracy [FOLDER ...] [--only WORD] [--kind program] [--out FILE]`.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from benchmarks.accuracy.case import PROGRAM, Case, read_cases
+from benchmarks.accuracy.score import UNKNOWN, points
+
+CASES = Path(__file__).parent / "cases"
+LONGEST_COMMAND_S = 180.0
+LONGEST_EXIT_S = 10.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER")
+    parser.add_argument("--only", default="", metavar="WORD", help="cases whose name contains WORD")
+    parser.add_argument("--kind", choices=("program", "recording"))
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    cases = [case for folder in (CASES, *args.folders) for case in read_cases(folder)]
+    rows = [
+        row
+        for case in cases
+        if args.only in case.name and args.kind in (None, case.kind)
+        for row in run_case(case)
+    ]
+    if args.out is not None:
+        with open(args.out, "a") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+    print_summary(rows)
+
+
+def run_case(case: Case) -> list[dict[str, Any]]:
+    """Diagnose each input of a case; return a row for each."""
+    rows = []
+    for name in case.inputs:
+        diagnose = diagnose_program if case.kind == PROGRAM else diagnose_recording
+        answer, error = diagnose(case, name)
+        score, reason = (UNKNOWN, error) if answer is None else points(case, answer)
+        row = {
+            "case": case.name,
+            "input": name,
+            "kind": case.kind,
+            "new_kind": case.new_kind,
+            "points": score,
+            "reason": reason,
+            "verdict": answer and answer["verdict"]["headline"],
+        }
+        print(f"{score:3}  {case.name}/{name}: {reason}\n     {row['verdict']}", flush=True)
+        rows.append(row)
+    return rows
+
+
+def diagnose_program(case: Case, name: str) -> tuple[dict[str, Any] | None, str]:
+    """Run a program and attach to it; return the diagnosis and the error, one of them empty."""
+    lasts_s = case.attach_after_s + case.duration_s + LONGEST_COMMAND_S
+    command = [sys.executable, name, str(lasts_s)]
+    if case.ranks:
+        launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={case.ranks}"]
+        command[1:1] = [*launcher, "--master-port=29531"]
+    with tempfile.TemporaryFile() as log:
+        program = subprocess.Popen(
+            command, cwd=case.folder, stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            time.sleep(case.attach_after_s)
+            options = ["--duration", str(case.duration_s)]
+            options += ["--all-ranks"] if case.ranks else []
+            return run_perfscope("attach", str(program.pid), *options)
+        finally:
+            end(program)
+
+
+def end(program: subprocess.Popen[bytes]) -> None:
+    """End a program with everything it started."""
+    program.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        program.wait(LONGEST_EXIT_S)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(program.pid, signal.SIGKILL)
+    program.wait()
+
+
+def diagnose_recording(case: Case, name: str) -> tuple[dict[str, Any] | None, str]:
+    """Analyze a recording; return the diagnosis and the error, one of them empty."""
+    return run_perfscope("analyze", str(case.folder / name))
+
+
+def run_perfscope(command: str, *arguments: str) -> tuple[dict[str, Any] | None, str]:
+    """Run a command of perfscope; return the diagnosis and the error, one of them empty."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = ["--out", f"{folder}/run.perfscope"] if command == "attach" else []
+        words = [sys.executable, "-m", "perfscope", command, *arguments, "--json", *out]
+        try:
+            done = subprocess.run(words, capture_output=True, text=True, timeout=LONGEST_COMMAND_S)
+        except subprocess.TimeoutExpired:
+            return None, f"no answer within {LONGEST_COMMAND_S:.0f} s"
+    if done.returncode:
+        return None, done.stderr.strip()
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer, ""
+
+
+def print_summary(rows: list[dict[str, Any]]) -> None:
+    """Print the mean score of all inputs, and of each kind."""
+    by_kind: dict[str, list[int]] = defaultdict(list)
+    for row in rows:
+        planned = "kinds without a finding" if row["new_kind"] else "kinds with a finding"
+        by_kind[f"{row['kind']}s"].append(row["points"])
+        by_kind[planned].append(row["points"])
+        by_kind["all"].append(row["points"])
+    for name, scores in by_kind.items():
+        print(f"{name}: mean {mean(scores):.2f} of 2, {len(scores)} inputs")
+
+
+if __name__ == "__main__":
+    main()
