@@ -19,7 +19,7 @@ from pathlib import Path
 
 from perfscope.agent.entry import enter
 from perfscope.agent.host import proc
-from tests.agent.entry.target import said, writing
+from tests.agent.entry.target import read_output, writing
 from tests.safety.killed_tracers import (
     COUNTING,
     EPOLL,
@@ -170,9 +170,9 @@ def is_entered(target: subprocess.Popen[str]) -> bool:
         out = Path(folder, "out")
         enter(target.pid, writing(out), deadline_s=30)
         until = time.monotonic() + 30
-        while not said(out) and time.monotonic() < until:
+        while not read_output(out) and time.monotonic() < until:
             time.sleep(0.01)
-        return said(out) == "x"
+        return read_output(out) == "x"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pytest
 
 from perfscope.agent.entry import enter, injection
 from perfscope.errors import CannotEnter
-from tests.agent.entry.target import eventually, said, writing
+from tests.agent.entry.target import wait_for_output, writing
 from tests.safety.killed_tracers import (
     COUNTING,
     NANOSLEEP,
@@ -57,7 +57,7 @@ def test_a_tracer_killed_at_each_of_its_requests_is_replaced(start: Start, tmp_p
         report, struck = enter_sabotaged(target.pid, writing(out), kill_itself, moment)
         assert report.error is None
         moment += 1
-        eventually(lambda: said(out) == "x" * moment, "the source, once each")  # noqa: B023
+        wait_for_output(out, "x" * moment)
     assert moment > FEWEST_REQUESTS
     assert answer(target) == "rounds True wrong 0"
 
@@ -101,7 +101,7 @@ def test_a_tracer_that_hangs_is_killed_and_replaced(
     for count, moment in enumerate(moments, 1):
         report, struck = enter_sabotaged(target.pid, writing(out), hang, moment)
         assert (report.error, struck) == (None, True)
-        eventually(lambda: said(out) == "x" * count, "the source, once each")  # noqa: B023
+        wait_for_output(out, "x" * count)
     assert answer(target) == "rounds True wrong 0"
 
 

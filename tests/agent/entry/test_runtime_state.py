@@ -21,7 +21,7 @@ from perfscope.agent.entry.process_identity import Target, read_identity
 from perfscope.agent.entry.runtime_state import SEARCHED_BYTES, RuntimeState, read_runtime_state
 from perfscope.agent.entry.symbols import python_version
 from perfscope.errors import CannotEnter
-from tests.agent.entry.target import BUSY, SLEEP, Start, eventually, said, writing
+from tests.agent.entry.target import BUSY, SLEEP, Start, wait_for_output, writing
 
 PYTHONS = ("python3.10", "python3.11", "python3.12", "python3.13")
 HOST = """
@@ -174,6 +174,6 @@ time.sleep(1000)
     child = int(target.stdout.readline())
     try:
         enter(child, writing(tmp_path / "out"))
-        eventually(lambda: said(tmp_path / "out") == "x", "the source")
+        wait_for_output(tmp_path / "out", "x")
     finally:
         os.kill(child, 9)
