@@ -81,9 +81,8 @@ def check_recorded_threads(kind: str, pause_s: float, folder: Path) -> None:
     assert served and served <= seen <= {thread for _, _, thread in clients.answers}
 
 
-def test_operators_of_every_serving_thread_are_recorded_when_idle_and_under_load(
-    tmp_path: Path,
-) -> None:
+def test_operators_of_every_serving_thread_are_recorded(tmp_path: Path) -> None:
+    """Servers with a thread per connection and with an event loop, under load and mostly idle."""
     cases = [(kind, pause_s) for kind in ("threads", "asyncio") for pause_s in (0.01, 0.2)]
     with ThreadPoolExecutor(len(cases)) as pool:
         checks = [
