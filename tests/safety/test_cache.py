@@ -133,11 +133,11 @@ def test_thinning_out_removes_only_what_was_kept(tmp_path: Path, archive: Path) 
     outside = tmp_path / "outside"
     (outside).mkdir()
     (outside / "about.json").write_text("{}")
-    ours = archive / ("a" * 32)
-    ours.mkdir()
-    (ours / "about.json").write_bytes(bytes(1000))
+    entry = archive / ("a" * 32)
+    entry.mkdir()
+    (entry / "about.json").write_bytes(bytes(1000))
     (archive / ("b" * 32)).symlink_to(outside)
-    os.utime(ours, (1, 1))
+    os.utime(entry, (1, 1))
     remove_oldest_folders(archive, most_bytes=10)
     assert {path.name for path in archive.iterdir()} == {"thesis", ".ssh", "0" * 32, "b" * 32}
     assert (outside / "about.json").exists()
@@ -148,8 +148,8 @@ def test_a_run_folder_of_another_user_is_read_and_stays_as_it_is(
     tmp_path: Path, cache: Path, large: Path
 ) -> None:
     window = run_with_window(tmp_path / "r.perfscope", large)
-    for one in (tmp_path / "r.perfscope", *(tmp_path / "r.perfscope").rglob("*")):
-        os.chown(one, NOBODY, NOBODY)
+    for path in (tmp_path / "r.perfscope", *(tmp_path / "r.perfscope").rglob("*")):
+        os.chown(path, NOBODY, NOBODY)
     before = files_below(tmp_path / "r.perfscope")
     assert analyzed(window) == analyzed(window)
     analyzed(tmp_path / "r.perfscope")
@@ -164,8 +164,8 @@ def test_a_home_of_another_user_that_sudo_kept_is_not_used(
 ) -> None:
     home = tmp_path / "home"
     (home / ".cache" / "perfscope" / "traces").mkdir(parents=True)
-    for one in (home, *home.rglob("*")):
-        os.chown(one, NOBODY, NOBODY)
+    for path in (home, *home.rglob("*")):
+        os.chown(path, NOBODY, NOBODY)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv(variable, str(home if variable == "HOME" else home / ".cache"))
     assert analyzed(large) == analyzed(large)

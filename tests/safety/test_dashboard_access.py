@@ -373,14 +373,14 @@ def test_another_user_of_this_machine_gets_nothing_and_finds_the_token_nowhere(
                 "_dash-layout",
             ]
             asking = [sys.executable, "-c", ASKING, address, *paths]
-            said = subprocess.run(
+            printed = subprocess.run(
                 asking, capture_output=True, text=True, timeout=60, check=True, cwd="/"
             ).stdout
         finally:
             server.send_signal(signal.SIGINT)
         assert server.wait(30) == 0 and server.stderr.read() == ""
-    assert said.splitlines()[: len(paths)] == ["401 False"] * len(paths)
-    assert token not in said and "perfscope\0ui\0" in said
+    assert printed.splitlines()[: len(paths)] == ["401 False"] * len(paths)
+    assert token not in printed and "perfscope\0ui\0" in printed
 
 
 def test_no_token_is_an_option_of_this_machine_only(tmp_path: Path) -> None:

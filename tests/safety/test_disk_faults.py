@@ -64,9 +64,9 @@ def attached(pid: int, out: Path, act: Callable[[], object]) -> "subprocess.Comp
     with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as process:
         until(lambda: (out / "manifest.json").exists())
         act()
-        said, err = process.communicate(timeout=60)
+        out_text, err = process.communicate(timeout=60)
     assert "Traceback" not in err
-    return subprocess.CompletedProcess(command, process.returncode, said, err)
+    return subprocess.CompletedProcess(command, process.returncode, out_text, err)
 
 
 def problems(done: "subprocess.CompletedProcess[str]") -> list[str]:
@@ -175,10 +175,10 @@ def test_a_limit_on_the_size_of_files_ends_the_recording_and_what_is_there_is_re
     tmp_path: Path,
 ) -> None:
     limit = 128 << 10
-    said = written_under(
+    printed = written_under(
         lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)), tmp_path / "run"
     )
-    assert "ulimit -f" in said
+    assert "ulimit -f" in printed
     trace = load(tmp_path / "run")
     ranges = trace.table("ranges")
     assert trace.manifest.finished and ranges is not None and len(ranges) > 500
@@ -196,8 +196,8 @@ def test_a_quota_that_is_used_up_ends_the_recording_and_what_is_there_is_read(
     ).returncode:
         pytest.skip("this kernel has no quotas on tmpfs")
     try:
-        said = written_under(lambda: os.setresuid(NOBODY, NOBODY, NOBODY), place / "run")
-        assert "quota" in said
+        printed = written_under(lambda: os.setresuid(NOBODY, NOBODY, NOBODY), place / "run")
+        assert "quota" in printed
         trace = load(place / "run")
         assert trace.manifest.finished and trace.table("ranges") is not None
     finally:

@@ -127,9 +127,9 @@ def attached(
     ) as process:
         until(lambda: (out / "manifest.json").exists())
         act()
-        said, err = process.communicate(timeout=60)
+        printed, err = process.communicate(timeout=60)
     assert "Traceback" not in err
-    return subprocess.CompletedProcess(command, process.returncode, said, err)
+    return subprocess.CompletedProcess(command, process.returncode, printed, err)
 
 
 @pytest.mark.parametrize("kind", ["nothing", "a link", "a folder of links"])

@@ -119,7 +119,7 @@ def test_a_collector_that_raises_ends_alone(recordings: Path, collector: str, st
     assert {statuses[other] for other in others} <= {"ok", "partial"}
     if collector in ENTERED and not (collector == "Probes" and step in ("start", "poll")):
         assert manifest.depth in ("probe", "kernels")
-    assert len(manifest.sources) == len({one.name for one in manifest.sources})
+    assert len(manifest.sources) == len({source.name for source in manifest.sources})
     assert main(["analyze", str(run), "--json"]) == 0
 
 
@@ -204,10 +204,10 @@ def test_a_terminal_that_is_closed_ends_the_recording_in_good_order(tmp_path: Pa
         ) as agent:
             until(lambda: any((out / "streams").glob("host.counters@*/*")))
             agent.send_signal(signal.SIGHUP)
-            said, _ = agent.communicate(timeout=60)
+            printed, _ = agent.communicate(timeout=60)
     assert (
         agent.returncode == 0
-        and json.loads(said)["sources"]
+        and json.loads(printed)["sources"]
         and StoredRun.open(out).manifest.finished
     )
 

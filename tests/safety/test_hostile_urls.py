@@ -79,11 +79,11 @@ def test_what_a_link_leads_to_is_not_opened(board: Board) -> None:
 def test_a_run_that_becomes_a_link_while_the_dashboard_is_open_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     small_trace(tmp_path / "secret.json", renamed(OUTSIDE))
-    mine = small_trace(tmp_path / "runs" / "a.json", renamed(INSIDE))
+    path = small_trace(tmp_path / "runs" / "a.json", renamed(INSIDE))
     library = Library(tmp_path / "runs")
     assert [run.id for run in library.runs()] == ["a.json"]
-    mine.unlink()
-    mine.symlink_to(tmp_path / "secret.json")
+    path.unlink()
+    path.symlink_to(tmp_path / "secret.json")
     with pytest.raises(UsageError, match="leads out"):
         library.get("a.json")
 
@@ -99,7 +99,7 @@ def test_links_out_of_the_folder_are_known(tmp_path: Path, kind: str) -> None:
         for name in ("rank0.json", "rank1.json"):
             small_trace(root / "job" / name)
         (root / "job" / "rank2.json").symlink_to(outside / "x.json")
-        found = {one.name: one.leads_out for one in contents(root)}
+        found = {entry.name: entry.leads_out for entry in contents(root)}
         assert found == {"job/ (2 ranks)": True, "job/rank0.json": False, "job/rank1.json": False}
         return
     recorded_run(root / "a.perfscope")
@@ -109,7 +109,7 @@ def test_links_out_of_the_folder_are_known(tmp_path: Path, kind: str) -> None:
         assert contents(root) == [], "without a manifest of its own it is not a run folder"
         return
     (root / "a.perfscope" / "ring").symlink_to(root / "a.perfscope" / "ring")
-    assert [one.leads_out for one in contents(root)] == [True]
+    assert [entry.leads_out for entry in contents(root)] == [True]
 
 
 def test_two_names_of_a_job_cannot_make_an_address_of_their_own(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_two_names_of_a_job_cannot_make_an_address_of_their_own(tmp_path: Path) 
         text = manifest.read_text()
         whole = {**json.loads(text), "job_id": "../../x?y", "host": host}
         manifest.write_text(json.dumps(whole))
-    jobs = [one.id for one in contents(tmp_path) if len(one.parts) == 2]
+    jobs = [entry.id for entry in contents(tmp_path) if len(entry.parts) == 2]
     assert len(jobs) == 1 and not set(jobs[0]) & set("/?#%\\")
 
 

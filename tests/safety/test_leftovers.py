@@ -122,9 +122,9 @@ def test_another_users_folder_of_such_a_name_is_left_alone_by_root(tmp_path: Pat
 @needs_root
 def test_another_users_folder_inside_ours_is_left_alone_by_root(tmp_path: Path) -> None:
     name = left_by_a_killed_process(tmp_path)
-    theirs = tmp_path / name / "theirs"
-    theirs.mkdir()
-    theirs.joinpath("file").write_text("")
-    os.chown(theirs, NOBODY, NOBODY)
+    foreign = tmp_path / name / "theirs"
+    foreign.mkdir()
+    foreign.joinpath("file").write_text("")
+    os.chown(foreign, NOBODY, NOBODY)
     remove_dead(tmp_path, PREFIX)
-    assert theirs.joinpath("file").exists()
+    assert foreign.joinpath("file").exists()

@@ -242,10 +242,10 @@ def test_only_a_memory_file_is_taken_for_one(tmp_path: Path) -> None:
     plain = os.open(tmp_path / "file", os.O_RDONLY)
     reading, writing = os.pipe()
     try:
-        assert [is_memory_file(one) for one in (memory, plain, reading)] == [True, False, False]
+        assert [is_memory_file(descriptor) for descriptor in (memory, plain, reading)] == [True, False, False]
     finally:
-        for one in (memory, plain, reading, writing):
-            os.close(one)
+        for descriptor in (memory, plain, reading, writing):
+            os.close(descriptor)
 
 
 def test_a_later_process_with_the_same_pid_is_another_one() -> None:
@@ -283,9 +283,9 @@ while True: time.sleep(1)
 
 def test_a_probe_accepts_its_agent_and_not_a_later_process_with_its_pid() -> None:
     listening, address = listen(os.getpid())
-    own = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    begun_ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
     with listening:
-        for start_ticks, known in ((own, True), (own + 1, False)):
+        for start_ticks, known in ((begun_ticks, True), (begun_ticks + 1, False)):
             listener = {"pid": os.getpid(), "start": start_ticks, "uid": os.geteuid()}
             if known:
                 connection.connect({"address": address, "listener": listener}).close()
@@ -359,7 +359,7 @@ def test_datagrams_without_an_address_are_left_alone() -> None:
         listening = dynolog.listen_as_daemon(os.getpid())
     except CollectorUnavailable as taken:
         pytest.skip(str(taken))
-    with listening as here, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as unnamed:
+    with listening as daemon, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as unnamed:
         unnamed.connect(dynolog.NAME)
         for text in (
             b"",
@@ -368,9 +368,9 @@ def test_datagrams_without_an_address_are_left_alone() -> None:
             dynolog.HEAD.pack(1 << 60, b"ctxt") + b"y" * 100,
         ):
             unnamed.send(text)
-        assert dynolog.receive_messages(here) == []
+        assert dynolog.receive_messages(daemon) == []
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as named:
             named.bind(f"\0perfscope-test-{os.getpid()}")
             named.sendto(dynolog.HEAD.pack(0, b"req"), dynolog.NAME)
-            (message,) = dynolog.receive_messages(here)
+            (message,) = dynolog.receive_messages(daemon)
             assert (message.kind, message.pid, message.uid) == ("req", os.getpid(), os.geteuid())

@@ -460,5 +460,5 @@ def test_tables_of_an_image_in_memory_are_bounded(monkeypatch: pytest.MonkeyPatc
 
 def test_files_are_ours_only_where_user_and_root_are(nobody: TargetUser) -> None:
     assert nobody.foreign
-    with target_user(os.getpid()) as own:
-        assert not own.foreign
+    with target_user(os.getpid()) as user:
+        assert not user.foreign

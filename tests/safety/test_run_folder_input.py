@@ -209,13 +209,13 @@ def replace(path: Path, kind: str, other: Path) -> None:
     else:
         import socket
 
-        with socket.socket(socket.AF_UNIX) as one:
-            here = os.getcwd()
+        with socket.socket(socket.AF_UNIX) as unbound:
+            working_directory = os.getcwd()
             os.chdir(path.parent)
             try:
-                one.bind(path.name)
+                unbound.bind(path.name)
             finally:
-                os.chdir(here)
+                os.chdir(working_directory)
 
 
 @pytest.mark.parametrize("kind", ["fifo", "link", "folder", "device", "socket", "loop"])
@@ -265,7 +265,7 @@ MANIFESTS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("facts", MANIFESTS, ids=lambda one: next(iter(one)))
+@pytest.mark.parametrize("facts", MANIFESTS, ids=lambda facts: next(iter(facts)))
 def test_numbers_out_of_range_and_odd_texts_in_a_manifest(
     tmp_path: Path, facts: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:

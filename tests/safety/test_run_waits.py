@@ -70,8 +70,8 @@ def broken(
 ) -> list[str]:
     """The command line of `perfscope run` in which a part of ours raises."""
     text = PATCHED.format(patch=BREAKS[name], error=error)
-    ours = [sys.executable, "-c", text, "run", "--depth", "observe", "--out", str(out)]
-    return [*ours, "--", sys.executable, "-c", COMMAND, str(lasts)]
+    command = [sys.executable, "-c", text, "run", "--depth", "observe", "--out", str(out)]
+    return [*command, "--", sys.executable, "-c", COMMAND, str(lasts)]
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def test_ctrl_c_during_the_diagnosis_ends_it_with_the_exit_code_of_the_command(
     text = PATCHED.format(patch=slow, error="ValueError")
     for signo in (signal.SIGINT, signal.SIGTERM):
         out = str(tmp_path / signo.name)
-        ours = [
+        command = [
             sys.executable,
             "-c",
             text,
@@ -213,7 +213,7 @@ def test_ctrl_c_during_the_diagnosis_ends_it_with_the_exit_code_of_the_command(
             "exit 5",
         ]
         with subprocess.Popen(
-            ours, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
             assert process.stdout is not None and process.stdout.readline() == "now\n"
             process.send_signal(signo)
@@ -236,9 +236,9 @@ def test_a_closed_or_full_output_of_ours_changes_no_exit_code(tmp_path: Path) ->
         running.append(
             subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         )
-    said = [process.communicate(timeout=60)[1] for process in running]
+    errors = [process.communicate(timeout=60)[1] for process in running]
     assert [process.returncode for process in running] == [5] * 4 and b"Traceback" not in b"".join(
-        said
+        errors
     )
 
 

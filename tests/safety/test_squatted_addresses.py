@@ -227,8 +227,8 @@ def test_a_probe_that_calls_during_a_flood_waits_for_its_turn() -> None:
         for _ in range(len(flood) + 1):
             listening.accept()[0].close()
         thread.join(30)
-    for one in (*flood, *lines):
-        one.close()
+    for connected in (*flood, *lines):
+        connected.close()
     assert len(lines) == 1 and len(flood) > 0
 
 
@@ -244,8 +244,8 @@ def test_a_probe_does_not_wait_for_ever_where_nobody_accepts(
         flood = full_backlog(listening)
         with pytest.raises(OSError):
             connection.connect(own_address(name))
-        for one in flood:
-            one.close()
+        for connected in flood:
+            connected.close()
 
 
 REPLAYS = r"""

@@ -57,4 +57,4 @@ def test_a_profile_of_the_program_and_its_end_do_not_wait_for_a_window_that_cann
 ) -> None:
     with ThreadPoolExecutor(2) as pool:
         both = [pool.submit(run, mode, tmp_path / mode) for mode in ("profile", "end")]
-    assert [one.result() for one in both] == [("40", "unavailable"), ("step", "unavailable")]
+    assert [result.result() for result in both] == [("40", "unavailable"), ("step", "unavailable")]

@@ -42,7 +42,7 @@ def harmful(text: str) -> set[str]:
 
 def run(*arguments: str | bytes | Path, code: int | None = None) -> str:
     """What a command prints, stdout and stderr together."""
-    words = [os.fsencode(one) for one in [*perfscope(), *arguments]]
+    words = [os.fsencode(word) for word in [*perfscope(), *arguments]]
     done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=90)
     text = done.stdout.decode()
     assert code is None or done.returncode == code, text
@@ -52,16 +52,16 @@ def run(*arguments: str | bytes | Path, code: int | None = None) -> str:
 
 def on_terminal(*arguments: str | bytes | Path) -> str:
     """What a command prints on a terminal, without its colors."""
-    ours, theirs = pty.openpty()
-    words = [os.fsencode(one) for one in [*perfscope(), *arguments]]
+    master, terminal = pty.openpty()
+    words = [os.fsencode(word) for word in [*perfscope(), *arguments]]
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "200"}
-    process = subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
-    os.close(theirs)
+    process = subprocess.Popen(words, stdin=terminal, stdout=terminal, stderr=terminal, env=environment)
+    os.close(terminal)
     shown = b""
     with contextlib.suppress(OSError):  # the end of a terminal
-        while piece := os.read(ours, 1 << 16):
+        while piece := os.read(master, 1 << 16):
             shown += piece
-    os.close(ours)
+    os.close(master)
     assert process.wait(90) == 0
     return COLOURS.sub("", shown.decode()).replace("\r\n", "\n")
 
@@ -95,14 +95,14 @@ def test_ps_and_top_show_the_name_of_a_hostile_program_on_one_line(hostile: int)
         assert harmful(text) == set() and not [
             line for line in text.splitlines() if line.startswith("perfscope: forged")
         ]
-    told = run("top", str(hostile), "--count", "1", "--interval", "0.2", "--json", code=0)
-    assert harmful(told) == set() and json.loads(told)["processes"][0]["pid"] == hostile
+    printed = run("top", str(hostile), "--count", "1", "--interval", "0.2", "--json", code=0)
+    assert harmful(printed) == set() and json.loads(printed)["processes"][0]["pid"] == hostile
 
 
 def test_top_on_a_terminal_moves_the_cursor_for_nobody_else(hostile: int) -> None:
     text = on_terminal("top", str(hostile), "--count", "2", "--interval", "0.2")
-    own = re.compile(r"\x1b\[(\?25[lh]|\d*A|1?2?K)|\r")
-    assert str(hostile) in text and "owned" in text and harmful(own.sub("", text)) == set()
+    cursor_codes = re.compile(r"\x1b\[(\?25[lh]|\d*A|1?2?K)|\r")
+    assert str(hostile) in text and "owned" in text and harmful(cursor_codes.sub("", text)) == set()
 
 
 def test_an_error_about_a_hostile_program_is_one_harmless_line(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_an_error_about_a_hostile_program_is_one_harmless_line(tmp_path: Path) -
 )
 def test_what_is_typed_comes_back_harmless(arguments: tuple[str | bytes, ...]) -> None:
     debugged = arguments[0] == "--debug"
-    words = [os.fsencode(one) for one in [*perfscope(), *arguments]]
+    words = [os.fsencode(word) for word in [*perfscope(), *arguments]]
     done = subprocess.run(words, capture_output=True, timeout=90)
     text = (done.stdout + done.stderr).decode()
     assert done.returncode == (1 if debugged else 2) and harmful(text) == set()
@@ -164,8 +164,8 @@ def test_a_trace_of_hostile_names_is_answered_harmlessly(evil_trace: Path, tmp_p
     for text in (run("analyze", evil_trace, code=0), on_terminal("analyze", evil_trace)):
         assert harmful(text) == set() and "bound by" in text
         assert not [line for line in text.splitlines() if line.startswith("perfscope: forged")]
-    told = run("analyze", evil_trace, "--json", code=0)
-    assert harmful(told) == set() and json.loads(told)["run"] == str(evil_trace)
+    printed = run("analyze", evil_trace, "--json", code=0)
+    assert harmful(printed) == set() and json.loads(printed)["run"] == str(evil_trace)
     wrote = run(
         "export", evil_trace, "--to", "perfetto", "-o", tmp_path / f"{NAME}.pftrace", code=0
     )
@@ -177,8 +177,8 @@ def test_a_run_folder_whose_name_is_not_text_is_analyzed(tmp_path: Path) -> None
     recorded_run(folder)
     for words in (("analyze", folder), ("report", folder, "-o", tmp_path / "r.html")):
         assert harmful(run(*words, code=0)) == set()
-    told = run("analyze", folder, "--json", code=0)
-    assert harmful(told) == set() and "\\xff\\xfe\x1b[2J" in json.loads(told)["run"]
+    printed = run("analyze", folder, "--json", code=0)
+    assert harmful(printed) == set() and "\\xff\\xfe\x1b[2J" in json.loads(printed)["run"]
 
 
 def test_every_kind_of_control_character_is_a_question_mark() -> None:

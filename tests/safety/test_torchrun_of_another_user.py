@@ -44,7 +44,7 @@ def as_nobody_with_our_python(folder: Path, *words: str | Path) -> list[str | Pa
     """Return a command line that runs our Python as `nobody`."""
     prefix = Path(sys.base_prefix).resolve()
     closed = next(
-        (one for one in reversed(prefix.parents) if not one.stat().st_mode & stat.S_IXOTH), None
+        (folder for folder in reversed(prefix.parents) if not folder.stat().st_mode & stat.S_IXOTH), None
     )
     if closed is None:
         return [

@@ -166,7 +166,7 @@ def hashed_alike(count: int) -> list[bytes]:
         word = ((last ^ (last >> half)) * inverse) ^ start
         letters = word.view(np.uint8).reshape(-1, 8)
         plain = ((letters >= 0x23) & (letters < 0x7F) & (letters != 0x5C)).all(axis=1)
-        found += [bytes(one) for one in letters[plain]]
+        found += [bytes(row) for row in letters[plain]]
         if len(found) >= count:
             break
     return found[:count]
@@ -215,11 +215,11 @@ def comma_locale(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         if shutil.which("locale")
         else []
     )
-    here = next(
+    installed = next(
         (item for item in listed if item.startswith("de_DE") and "utf" in item.lower()), None
     )
-    if here is not None:
-        return {**os.environ, "LC_ALL": here}
+    if installed is not None:
+        return {**os.environ, "LC_ALL": installed}
     folder = tmp_path_factory.mktemp("locales")
     make = ["localedef", "-i", "de_DE", "-f", "UTF-8", str(folder / "de_DE.UTF-8")]
     if (

@@ -170,10 +170,10 @@ def environment(folder: Path, shared: Path) -> dict[str, str]:
 def start(
     python: Path, program: str, folder: Path, shared: Path, steps: int | None = None
 ) -> Started:
-    """Start one program in a new folder and wait until it has made a whole period of steps. Raises
-    TargetEnded.
+    """Start one program in a new folder and wait until it has made a whole period of steps, after
+    which it has loaded everything. Raises TargetEnded.
 
-    What it loads late is loaded then. With `steps` it ends by itself and is not waited for.
+    With `steps` the program ends after so many steps, and this does not wait.
     """
     folder.mkdir(parents=True)
     home = folder / "home"

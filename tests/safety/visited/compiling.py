@@ -62,14 +62,14 @@ def counted() -> dict[str, int]:
 def case(name: str, function: Callable[[], Any]) -> None:
     before = counted()
     raised = None
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             function()
         except (RuntimeError, TypeError, ValueError, AttributeError) as error:
             raised = type(error).__name__
     more = {key: count - before.get(key, 0) for key, count in counted().items()}
-    RESULT[name] = [raised, more, sorted(str(one.message)[:60] for one in said)]
+    RESULT[name] = [raised, more, sorted(str(warning.message)[:60] for warning in caught)]
 
 
 def compile_early() -> None:

@@ -38,14 +38,14 @@ def state() -> list[Any]:
         for number in os.listdir("/proc/self/fd")
         if opened(number)
     ]
-    ours = sorted(link.partition(":")[0] for link in links if link.startswith(("socket", "/proc/")))
+    opened_by_probe = sorted(link.partition(":")[0] for link in links if link.startswith(("socket", "/proc/")))
     table = type(vars(OPTIMIZER)["_global_optimizer_post_hooks"]).__name__
     return [
-        [repr(one) for one in patched],
+        [repr(function) for function in patched],
         table,
         len(gc.callbacks),
         len(os.listdir("/proc/self/task")),
-        ours,
+        opened_by_probe,
     ]
 
 

@@ -30,9 +30,9 @@ def child(in_parent: int, out: str) -> None:
     before = RECORDED.value
     additions(20_000)
     recorded = RECORDED.value - before
-    with profile(activities=[ProfilerActivity.CPU]) as own:
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
         additions(40)
-    seen = sum(event.name == "aten::add" for event in own.events())
+    seen = sum(event.name == "aten::add" for event in profiler.events())
     with open(out, "a") as lines:
         lines.write(f"{in_parent} {recorded} {seen}\n")
 

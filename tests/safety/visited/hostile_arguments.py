@@ -133,7 +133,7 @@ def without_a_frame() -> int:
 def transformed() -> list[Any]:
     """Modules and losses under vmap and grad."""
     layer, rows = torch.nn.Linear(2, 2), torch.ones(3, 2)
-    square = torch.func.grad(lambda one: (one * one).sum())
+    square = torch.func.grad(lambda value: (value * value).sum())
     return [torch.func.vmap(layer)(rows).shape[0], torch.func.vmap(square)(rows).tolist()]
 
 

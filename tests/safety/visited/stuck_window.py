@@ -21,11 +21,11 @@ RECORDED = ctypes.c_uint64.in_dll(LIBRARY, BLOCKS)
 
 
 def profiled_additions() -> int:
-    with profile(activities=[ProfilerActivity.CPU]) as own:
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
         value = torch.ones(4)
         for _ in range(40):
             value = value + 0
-    return sum(event.name == "aten::add" for event in own.events())
+    return sum(event.name == "aten::add" for event in profiler.events())
 
 
 def main() -> None:
