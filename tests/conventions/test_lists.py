@@ -45,7 +45,7 @@ def test_every_file_of_a_folder_is_in_its_tuple_once(
 def test_every_reader_and_writer_is_in_its_tuple_under_the_name_of_its_file(
     folder: str, declared: tuple[Reader | Writer, ...]
 ) -> None:
-    assert sorted(modules(folder)) == sorted(one.name for one in declared)
+    assert sorted(modules(folder)) == sorted(item.name for item in declared)
 
 
 def test_every_finding_of_a_subject_is_listed_once() -> None:

@@ -1,5 +1,5 @@
-"""`perfscope.profile()` in real programs: around a region, nested, in threads, as a decorator, and in
-the ranks of a job.
+"""`perfscope.profile()` in real programs: around a region, nested, in threads, as a decorator, and
+in the ranks of a job.
 """
 
 import json

@@ -53,7 +53,7 @@ import select
 e = select.epoll()
 e.register(0, 1)
 print("ready", flush=True)
-print([(file, event & 1) for file, event in e.poll()], flush=True)  # its end may be reported with it
+print([(file, event & 1) for file, event in e.poll()], flush=True)  # and perhaps its end
 """
 NANOSLEEP = """
 import ctypes, time
@@ -157,8 +157,8 @@ def entry_killed_at(pid: int, number: int) -> bool:
 
 
 def entry_killed_after(pid: int, delay_s: float) -> bool:
-    """Enter `pid` in a child process that is killed `delay_s` after it has become the tracer; return
-    False if it had ended.
+    """Enter `pid` in a child process that is killed `delay_s` after it has become the tracer;
+    return False if it had ended.
     """
     child = os.fork()
     if child == 0:

@@ -14,8 +14,8 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from tests.running import end, perfscope, start, until
-from tests.safety.strangers import FLOOD, addresses_of, resident_bytes, run_as_nobody, sources
+from tests.running import end, perfscope, source_statuses, start, until
+from tests.safety.strangers import FLOOD, addresses_of, resident_bytes, run_as_nobody
 
 MB = 1 << 20
 LATE_S = 1.0
@@ -73,9 +73,9 @@ def flooded(pid: int, folder: Path, args: argparse.Namespace) -> int:
     print(f"agent's memory: {before / MB:.1f} MB before, at most {most / MB:.1f} MB")
     print(f"longest gap between two rounds: {late_s:.2f} s; steps: {answer['steps']['count']}")
     print(
-        f"probe: {sources(answer)['probe']}; dropped: {answer['dropped']}; {err.splitlines()[-1:]}"
+        f"probe: {source_statuses(answer)['probe']}; dropped: {answer['dropped']}; {err.splitlines()[-1:]}"
     )
-    kept = sources(answer)["probe"] == "ok" and answer["dropped"] == []
+    kept = source_statuses(answer)["probe"] == "ok" and answer["dropped"] == []
     return 0 if kept and most - before < 10 * MB and late_s < LATE_S else 1
 
 

@@ -350,9 +350,7 @@ def import_what_commands_import(commands: Commands, outputs: Path) -> None:
                 importlib.import_module(name)
 
 
-def run_command(
-    commands: Commands, outputs: Path, number: int, seed: int, counts: Counts
-) -> Done:
+def run_command(commands: Commands, outputs: Path, number: int, seed: int, counts: Counts) -> Done:
     """Make one input, run one command with it, and count how it ended."""
     words, run = commands.command(random.Random(f"{seed} {number}"))
     try:

@@ -114,7 +114,13 @@ def step(at: int, text: str) -> list[dict[str, Any]]:
     }
     return [
         {**host, "cat": "user_annotation", "name": f"ProfilerStep#{at}", "ts": ts, "dur": 990.0},
-        {**host, "cat": "user_annotation", "name": plant("range", text), "ts": ts + 1, "dur": 900.0},
+        {
+            **host,
+            "cat": "user_annotation",
+            "name": plant("range", text),
+            "ts": ts + 1,
+            "dur": 900.0,
+        },
         {
             **host,
             "cat": "python_function",

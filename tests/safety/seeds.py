@@ -67,8 +67,8 @@ def kineto_events() -> list[dict[str, Any]]:
                 dur=200,
             ),
         ]
-    for event in work:
-        event.setdefault("args", {})
+    for row in work:
+        row.setdefault("args", {})
     return [
         {"ph": "M", "name": "process_name", "pid": 1, "tid": 0, "args": {"name": "python"}},
         {"ph": "M", "name": "thread_name", "pid": 1, "tid": 1, "args": {"name": "thread 1"}},

@@ -334,19 +334,22 @@ def test_names_of_this_machine_are_answered_where_others_may_ask(folder: Path) -
 
 ASKING = """
 import encodings.idna, http.client, os, pathlib, sys, urllib.error, urllib.request
-os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
+os.setgroups([])
+os.setresgid(65534, 65534, 65534)
+os.setresuid(65534, 65534, 65534)
 for path in sys.argv[2:]:
     try:
         answer = urllib.request.urlopen(sys.argv[1] + path, timeout=20)
     except urllib.error.HTTPError as error:
         answer = error
-    print(answer.status, "name-of-the-run" in answer.read().decode("utf-8", "replace").replace(path, ""))
+    text = answer.read().decode("utf-8", "replace")
+    print(answer.status, "name-of-the-run" in text.replace(path, ""))
 for process in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
     try:
         sys.stdout.buffer.write(process.read_bytes())
     except OSError:
         pass
-"""  # noqa: E501
+"""
 
 
 @needs_root

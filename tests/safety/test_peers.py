@@ -29,7 +29,16 @@ from perfscope.agent.host import proc
 from perfscope.agent.probe import connection
 from perfscope.agent.profiler_windows import dynolog
 from perfscope.errors import CollectorUnavailable
-from tests.running import TARGETS, Run, attach, end, perfscope, start, until
+from tests.running import (
+    TARGETS,
+    Run,
+    attach,
+    end,
+    perfscope,
+    source_statuses,
+    start,
+    until,
+)
 from tests.safety.strangers import (
     FLOOD,
     NOBODY,
@@ -37,7 +46,6 @@ from tests.safety.strangers import (
     needs_root,
     resident_bytes,
     run_as_nobody,
-    sources,
 )
 
 MB = 1 << 20
@@ -103,7 +111,7 @@ def test_a_flood_from_another_user_costs_no_data_and_no_memory(
     answer = json.loads(out)
     assert made > 100 and sent > 0
     assert most - before < 10 * MB
-    assert sources(answer)["probe"] == "ok" and answer["dropped"] == []
+    assert source_statuses(answer)["probe"] == "ok" and answer["dropped"] == []
     assert answer["steps"]["count"] > 20
 
 
@@ -191,19 +199,26 @@ def test_descriptors_that_nobody_asked_for_are_bounded_and_closed() -> None:
 
 LINGER = """
 import array, os, socket, struct, sys, time
-server = socket.create_server(("127.0.0.1", 0)); server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-tcp = socket.create_connection(server.getsockname()); held, _ = server.accept()
+server = socket.create_server(("127.0.0.1", 0))
+server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+tcp = socket.create_connection(server.getsockname())
+held, _ = server.accept()
 tcp.setblocking(False)
 try:
-    while True: tcp.send(b"x" * 65536)
-except BlockingIOError: pass
+    while True:
+        tcp.send(b"x" * 65536)
+except BlockingIOError:
+    pass
 tcp.setblocking(True)
 tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 30))
-s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM); s.connect("\\0" + sys.argv[1])
-s.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [tcp.fileno()]))])
+agent = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+agent.connect("\\0" + sys.argv[1])
+rights = array.array("i", [tcp.fileno()])
+agent.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
 tcp.close()
-print("sent", flush=True); time.sleep(60)
-"""  # noqa: E501
+print("sent", flush=True)
+time.sleep(60)
+"""
 
 
 @needs_root
@@ -242,7 +257,11 @@ def test_only_a_memory_file_is_taken_for_one(tmp_path: Path) -> None:
     plain = os.open(tmp_path / "file", os.O_RDONLY)
     reading, writing = os.pipe()
     try:
-        assert [is_memory_file(descriptor) for descriptor in (memory, plain, reading)] == [True, False, False]
+        assert [is_memory_file(descriptor) for descriptor in (memory, plain, reading)] == [
+            True,
+            False,
+            False,
+        ]
     finally:
         for descriptor in (memory, plain, reading, writing):
             os.close(descriptor)
@@ -315,7 +334,7 @@ def test_agent_and_probe_know_each_other_across_user_pid_and_network_namespaces(
         pid = max(proc.children(process.pid))
         assert listener_seen_by(pid, os.getpid()) == {"pid": 0, "start": 0, "uid": 0}
         answer = attach(pid, tmp_path / "run", "--depth", "probe")
-        assert sources(answer)["probe"] == "ok" and answer["steps"]["count"] > 20
+        assert source_statuses(answer)["probe"] == "ok" and answer["steps"]["count"] > 20
     finally:
         end(run)
 
@@ -351,7 +370,7 @@ def test_a_script_in_a_folder_whose_name_is_not_unicode_is_recorded(tmp_path: Pa
     done = subprocess.run(command + words, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     answer = json.loads((tmp_path / "answer.json").read_text())
-    assert sources(answer)["probe"] == "ok" and answer["steps"]["count"] > 20
+    assert source_statuses(answer)["probe"] == "ok" and answer["steps"]["count"] > 20
 
 
 def test_datagrams_without_an_address_are_left_alone() -> None:

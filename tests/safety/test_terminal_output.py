@@ -55,7 +55,9 @@ def on_terminal(*arguments: str | bytes | Path) -> str:
     master, terminal = pty.openpty()
     words = [os.fsencode(word) for word in [*perfscope(), *arguments]]
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "200"}
-    process = subprocess.Popen(words, stdin=terminal, stdout=terminal, stderr=terminal, env=environment)
+    process = subprocess.Popen(
+        words, stdin=terminal, stdout=terminal, stderr=terminal, env=environment
+    )
     os.close(terminal)
     shown = b""
     with contextlib.suppress(OSError):  # the end of a terminal

@@ -14,6 +14,7 @@ import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -182,7 +183,8 @@ def test_names_that_are_chosen_to_have_one_hash_are_left_to_python() -> None:
     )
     assert parse_compiled(few) is not None
     assert parse_compiled(many) is None
-    assert len(parse_in_python(many).groups["ops"]["name"].names) == 1500  # type: ignore[union-attr]
+    in_python: Any = parse_in_python(many).groups["ops"]["name"]
+    assert len(in_python.names) == 1500
 
 
 def test_many_groups_of_ranks_are_named_in_one_pass(tmp_path: Path) -> None:
@@ -203,13 +205,14 @@ from pathlib import Path
 locale.setlocale(locale.LC_ALL, "")
 assert locale.localeconv()["decimal_point"] == ",", "the locale is not set"
 ops = load(Path(sys.argv[1])).table("ops")
-print(json.dumps([parse_compiled(sys.argv[2].encode()) is not None, ops["ts"].tolist(), ops["dur"].tolist()]))
-"""  # noqa: E501
+is_compiled = parse_compiled(sys.argv[2].encode()) is not None
+print(json.dumps([is_compiled, ops["ts"].tolist(), ops["dur"].tolist()]))
+"""
 
 
 @pytest.fixture(scope="module")
 def comma_locale(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a program whose numbers have a comma."""
+    """Return the environment of a program whose numbers have a decimal comma."""
     listed = (
         subprocess.run(["locale", "-a"], capture_output=True, text=True).stdout.split()
         if shutil.which("locale")

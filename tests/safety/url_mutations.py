@@ -290,7 +290,9 @@ def outputs_of(outputs: Any) -> Any:
         return [outputs_of(entry) for entry in outputs]
     place, name = outputs.component_id, outputs.component_property
     if isinstance(place, dict) and not isinstance(place["name"], str):
-        return [{"id": {**place, "name": chart}, "property": name} for chart in ("beat", "queue", "no")]
+        return [
+            {"id": {**place, "name": chart}, "property": name} for chart in ("beat", "queue", "no")
+        ]
     return {"id": place, "property": name}
 
 

@@ -108,8 +108,8 @@ def report(rows: list[dict[str, Any]]) -> int:
 
 
 def slope_interval(values: list[int]) -> tuple[float, float, float]:
-    """Return (slope, low, high) per attach: the least-squares line, and its 95 % interval by a block
-    bootstrap of the residuals.
+    """Return (slope, low, high) per attach: the least-squares line, and its 95 % interval by a
+    block bootstrap of the residuals.
     """
     at = np.arange(len(values), dtype=float)
     slope, offset = np.polyfit(at, values, 1)

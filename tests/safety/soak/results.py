@@ -65,7 +65,7 @@ def percentiles(values: Sequence[float], unit: str = "ms") -> str:
 def interval(
     values: Sequence[float], statistic: Callable[[Any], float], block: int = BLOCK
 ) -> tuple[float, float, float]:
-    """Return (statistic, low, high), the 95 % interval by a block bootstrap over cycles in order."""
+    """Return (statistic, low, high): 95 % by a block bootstrap over cycles in order."""
     data = np.asarray(values, dtype=float)
     random = np.random.default_rng(1)
     count = max(len(data) // block, 1)

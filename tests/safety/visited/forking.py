@@ -38,7 +38,9 @@ def state() -> list[Any]:
         for number in os.listdir("/proc/self/fd")
         if opened(number)
     ]
-    opened_by_probe = sorted(link.partition(":")[0] for link in links if link.startswith(("socket", "/proc/")))
+    opened_by_probe = sorted(
+        link.partition(":")[0] for link in links if link.startswith(("socket", "/proc/"))
+    )
     table = type(vars(OPTIMIZER)["_global_optimizer_post_hooks"]).__name__
     return [
         [repr(function) for function in patched],
