@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-TARGETS = Path(__file__).parent / "agent" / "targets"
+ROOT = Path(__file__).parents[1]
+TARGETS = ROOT / "tests" / "agent" / "targets"
 
 
 @dataclass
@@ -92,6 +93,22 @@ def attach(
     assert done.returncode == 0, done.stderr
     diagnosis: dict[str, Any] = json.loads(done.stdout)
     return diagnosis
+
+
+def attach_and_act(
+    pid: int, out: Path, act: Callable[[], object], **variables: str
+) -> "subprocess.CompletedProcess[str]":
+    """Observe a process for two seconds, and call `act` as soon as the run folder exists."""
+    options = ["--depth", "observe", "--duration", "2", "--json", "--out", out]
+    command = perfscope("attach", str(pid), *options)
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    environment = {**os.environ, **variables}
+    with subprocess.Popen(command, cwd=ROOT, text=True, env=environment, **pipes) as agent:
+        until(lambda: (out / "manifest.json").exists())
+        act()
+        printed, errors = agent.communicate(timeout=60)
+    assert "Traceback" not in errors
+    return subprocess.CompletedProcess(command, agent.returncode, printed, errors)
 
 
 def source_statuses(diagnosis: dict[str, Any]) -> dict[str, str]:

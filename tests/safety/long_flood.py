@@ -72,10 +72,9 @@ def flooded(pid: int, folder: Path, args: argparse.Namespace) -> int:
     print(f"{made} connections, {sent} frames in {took_s:.0f} s")
     print(f"agent's memory: {before / MB:.1f} MB before, at most {most / MB:.1f} MB")
     print(f"longest gap between two rounds: {late_s:.2f} s; steps: {answer['steps']['count']}")
-    print(
-        f"probe: {source_statuses(answer)['probe']}; dropped: {answer['dropped']}; {err.splitlines()[-1:]}"
-    )
-    kept = source_statuses(answer)["probe"] == "ok" and answer["dropped"] == []
+    status = source_statuses(answer)["probe"]
+    print(f"probe: {status}; dropped: {answer['dropped']}; {err.splitlines()[-1:]}")
+    kept = status == "ok" and answer["dropped"] == []
     return 0 if kept and most - before < 10 * MB and late_s < LATE_S else 1
 
 

@@ -7,12 +7,11 @@ import json
 import os
 import shutil
 import stat
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import msgspec
 import pandas as pd
@@ -27,7 +26,7 @@ from perfscope.traces.run.stored import StoredRun
 from perfscope.traces.written_tables import write_tables
 from perfscope.ui.output_file import write_output
 from tests.build import FACTS
-from tests.running import perfscope, source_statuses, until
+from tests.running import attach_and_act, source_statuses, until
 from tests.safety.strangers import NOBODY, TARGET, needs_root, waiting_process
 from tests.ui.runs import input_bound
 
@@ -112,23 +111,6 @@ def exchange(out: Path, kept: Kept, kind: str) -> None:
     elif kind == "a folder of links":
         out.mkdir()
         put_links(out, kept.file)
-
-
-def attach_and_act(
-    pid: int, out: Path, act: Callable[[], object], **env: str
-) -> "subprocess.CompletedProcess[str]":
-    """Attach as root for 1.5 seconds, and call `act` as soon as the run folder exists."""
-    options = ["--depth", "observe", "--duration", "1.5", "--json", "--out", out]
-    command = perfscope("attach", str(pid), *options)
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(
-        command, cwd=ROOT, text=True, env={**os.environ, **env}, **pipes
-    ) as process:
-        until(lambda: (out / "manifest.json").exists())
-        act()
-        printed, err = process.communicate(timeout=60)
-    assert "Traceback" not in err
-    return subprocess.CompletedProcess(command, process.returncode, printed, err)
 
 
 @pytest.mark.parametrize("kind", ["nothing", "a link", "a folder of links"])

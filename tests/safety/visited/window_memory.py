@@ -5,8 +5,8 @@ a range that it closes in the next session. At its end it writes how many freed 
 how many of those were written to.
 
 `window_memory.py FIRST SECOND` runs two sessions in a row, with a range that begins in the first
-and ends in the second: `probe` as perfscope's probe, `program` as a program, `all` as a program that
-profiles all threads.
+and ends in the second: `probe` as perfscope's probe, `program` as a program, `all` as a program
+that profiles all threads.
 """
 
 import ctypes
