@@ -8,6 +8,7 @@ import pwd
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,6 +83,16 @@ def addresses_of(agent_pid: int, seconds: float = 30.0) -> list[str]:
 def resident_bytes(pid: int) -> int:
     """Return the resident memory of a process."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@contextmanager
+def folder_of_nobody() -> Iterator[Path]:
+    """Yield a folder of `nobody`, who could not open a folder of pytest."""
+    place = Path(tempfile.mkdtemp(prefix="perfscope-test-", dir="/var/tmp"))
+    os.chown(place, NOBODY, NOBODY)
+    place.chmod(0o755)
+    yield place
+    shutil.rmtree(place)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,7 +26,7 @@ from perfscope.traces.written_tables import write_tables
 from perfscope.ui.output_file import write_output
 from tests.build import FACTS
 from tests.running import attach_and_act, source_statuses, until
-from tests.safety.strangers import NOBODY, TARGET, needs_root, waiting_process
+from tests.safety.strangers import NOBODY, TARGET, folder_of_nobody, needs_root, waiting_process
 from tests.ui.runs import input_bound
 
 pytestmark = needs_root
@@ -67,11 +66,8 @@ def kept(tmp_path: Path) -> Kept:
 @pytest.fixture
 def foreign() -> Iterator[Path]:
     """Return a directory of another user, in which root records."""
-    place = Path(tempfile.mkdtemp(dir="/tmp"))
-    os.chown(place, NOBODY, NOBODY)
-    place.chmod(0o755)
-    yield place
-    shutil.rmtree(place)
+    with folder_of_nobody() as place:
+        yield place
 
 
 @pytest.fixture(scope="module")

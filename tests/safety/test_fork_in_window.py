@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.running import attach, source_reasons, source_statuses, until
 
 
-def test_a_child_forked_in_a_window_records_nothing_and_its_own_profile_is_whole(
+def test_a_child_forked_in_a_window_records_nothing_and_its_profile_is_complete(
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "children"

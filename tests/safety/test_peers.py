@@ -1,5 +1,5 @@
-"""Who may speak to an agent and to a probe: strangers are turned away unread, and a squatted
-address gets nothing.
+"""Callers of an agent and of a probe: an agent reads nothing from other users, and a process that
+took an agent's address receives nothing.
 """
 
 import json
@@ -20,7 +20,6 @@ from perfscope.agent.delivery.peers import Peer, is_memory_file, listener_seen_b
 from perfscope.agent.delivery.probe_line import (
     FIRST_BYTES,
     LONGEST_FRAME_BYTES,
-    ProbeLine,
     accept,
     listen,
 )
@@ -29,6 +28,7 @@ from perfscope.agent.host import proc
 from perfscope.agent.probe import connection
 from perfscope.agent.profiler_windows import dynolog
 from perfscope.errors import CollectorUnavailable
+from tests.agent.test_probe_line import connected_pair
 from tests.running import (
     TARGETS,
     Run,
@@ -72,23 +72,12 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     end(run)
 
 
-def line_pair() -> tuple[socket.socket, ProbeLine]:
-    """A caller's end and the agent's end of one connection."""
-    listening, address = listen(os.getpid())
-    with listening:
-        caller = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        caller.connect("\0" + address)
-        lines: list[ProbeLine] = []
-        until(lambda: lines.extend(accept(listening, {os.geteuid()})) or lines)
-        return caller, lines[0]
-
-
 def frame(kind: bytes, payload: bytes) -> bytes:
     return struct.pack("<cI", kind, len(payload)) + payload
 
 
 @needs_root
-def test_a_flood_from_another_user_costs_no_data_and_no_memory(
+def test_a_flood_from_another_user_loses_no_data_and_uses_no_memory(
     training: Run, tmp_path: Path
 ) -> None:
     command = perfscope(
@@ -126,8 +115,8 @@ def test_frames_of_another_user_are_not_read() -> None:
         assert accept(listening, {0, os.geteuid()}) == []
 
 
-def test_a_caller_without_a_token_is_read_to_a_bound_and_no_further() -> None:
-    caller, line = line_pair()
+def test_only_a_few_bytes_of_a_caller_without_a_token_are_read() -> None:
+    caller, line = connected_pair()
     caller.setblocking(False)
     with caller:
         sent = 0
@@ -170,7 +159,7 @@ def test_a_caller_without_a_token_is_read_to_a_bound_and_no_further() -> None:
     ],
 )
 def test_a_frame_that_cannot_be_read_ends_that_connection(sent: bytes) -> None:
-    caller, line = line_pair()
+    caller, line = connected_pair()
     with caller:
         line.trusted = True
         caller.sendall(frame(b"J", b'[{"note": "updates", "count": 1, "ended_ns": 2}]'))
@@ -181,8 +170,8 @@ def test_a_frame_that_cannot_be_read_ends_that_connection(sent: bytes) -> None:
     line.close()
 
 
-def test_descriptors_that_nobody_asked_for_are_bounded_and_closed() -> None:
-    caller, line = line_pair()
+def test_unrequested_descriptors_are_bounded_and_closed() -> None:
+    caller, line = connected_pair()
     before = len(os.listdir("/proc/self/fd"))
     with caller:
         line.trusted = True
@@ -223,11 +212,11 @@ time.sleep(60)
 
 @needs_root
 @pytest.mark.parametrize("trusted", [False, True])
-def test_a_descriptor_whose_last_close_would_sleep_is_left_to_a_process_that_ends(
+def test_a_descriptor_whose_last_close_would_sleep_is_closed_by_a_process_that_ends(
     trusted: bool,
 ) -> None:
-    """Another user, or a process of the target's user: a socket with SO_LINGER and unsent data
-    comes along.
+    """Another user, or a process of the target's user, sends a socket with SO_LINGER and unsent
+    data.
     """
     listening, address = listen(os.getpid())
     stranger = run_as_nobody(LINGER, address)
@@ -248,9 +237,9 @@ def test_a_descriptor_whose_last_close_would_sleep_is_left_to_a_process_that_end
         stranger.communicate()
 
 
-def test_only_a_memory_file_is_taken_for_one(tmp_path: Path) -> None:
-    """Reading a FIFO would wait for its writer, a file on a user's own file system for that
-    user.
+def test_only_memory_files_are_accepted(tmp_path: Path) -> None:
+    """Reading a FIFO would wait for its writer, and reading a file on a file system of the user for
+    that user.
     """
     memory = os.memfd_create("test")
     (tmp_path / "file").write_bytes(b"x")
@@ -267,15 +256,15 @@ def test_only_a_memory_file_is_taken_for_one(tmp_path: Path) -> None:
             os.close(descriptor)
 
 
-def test_a_later_process_with_the_same_pid_is_another_one() -> None:
+def test_a_later_process_with_the_same_pid_is_another_peer() -> None:
     assert Peer(7, 0, 100).is_process(7, 100)
     assert not Peer(7, 0, 100).is_process(7, 101)
     assert Peer(7, 0, 0).is_process(7, 101), "one that has ended by now is known by its pid only"
 
 
 @needs_root
-def test_a_probe_hangs_up_on_another_users_socket_and_other_processes_of_its_own() -> None:
-    """The address of an agent that is gone can be taken by anybody."""
+def test_a_probe_closes_its_connection_to_any_process_but_its_agent() -> None:
+    """Any user can take the address of an agent that has ended."""
     squatter = """
 import socket, sys, time
 s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM); s.bind("\\0" + sys.argv[1]); s.listen()
@@ -314,10 +303,10 @@ def test_a_probe_accepts_its_agent_and_not_a_later_process_with_its_pid() -> Non
 
 
 @pytest.mark.skipif(not UNSHARED, reason="needs leave to make namespaces")
-def test_agent_and_probe_know_each_other_across_user_pid_and_network_namespaces(
+def test_agent_and_probe_recognize_each_other_across_namespaces(
     tmp_path: Path,
 ) -> None:
-    """In there the agent has no pid, and its user may have another number."""
+    """Inside the namespaces the agent has no pid, and its user may have another number."""
     inside = [
         "unshare",
         *NAMESPACES,
@@ -373,7 +362,7 @@ def test_a_script_in_a_folder_whose_name_is_not_unicode_is_recorded(tmp_path: Pa
     assert source_statuses(answer)["probe"] == "ok" and answer["steps"]["count"] > 20
 
 
-def test_datagrams_without_an_address_are_left_alone() -> None:
+def test_datagrams_without_an_address_are_ignored() -> None:
     try:
         listening = dynolog.listen_as_daemon(os.getpid())
     except CollectorUnavailable as taken:

@@ -206,7 +206,7 @@ def test_every_kind_of_control_character_is_printed_as_a_question_mark() -> None
     assert one_line(plain) == plain
 
 
-def test_a_stream_cleans_whatever_way_is_taken_to_it() -> None:
+def test_every_method_of_a_stream_removes_control_characters() -> None:
     under = io.StringIO()
     stream = FilteredStream(under)  # type: ignore[arg-type]
     print(EVIL, file=stream)
@@ -217,7 +217,7 @@ def test_a_stream_cleans_whatever_way_is_taken_to_it() -> None:
     assert "\x1b[2K" in under.getvalue()
 
 
-def test_a_console_keeps_its_styles_and_cleans_its_texts() -> None:
+def test_a_console_keeps_its_styles_and_removes_control_characters_from_texts() -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -231,7 +231,7 @@ def test_a_console_keeps_its_styles_and_cleans_its_texts() -> None:
     assert "\x1b[31m" in shown and harmful(COLOURS.sub("", shown)) == set() and "[red]" in shown
 
 
-def test_json_stays_valid_and_holds_the_very_text() -> None:
+def test_json_is_valid_and_contains_the_original_text() -> None:
     text = json_text(
         {"name": NAME, "half": "\ud800x", "far": "\U000e0001", "list": [("\udcff", 1)]}
     )

@@ -15,19 +15,15 @@ import pytest
 from perfscope.agent.host import proc
 from perfscope.traces.load import load
 from tests.running import TARGETS, attach, until
-from tests.safety.strangers import NOBODY, needs_root
+from tests.safety.strangers import NOBODY, folder_of_nobody, needs_root
 
 pytestmark = needs_root
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Return a folder of `nobody`, who could not open a folder of pytest."""
-    made = Path("/var/tmp") / f"perfscope-torchrun-{os.getpid()}"
-    made.mkdir()
-    os.chown(made, NOBODY, NOBODY)
-    yield made
-    shutil.rmtree(made)
+    with folder_of_nobody() as place:
+        yield place
 
 
 AS_NOBODY = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
