@@ -115,5 +115,5 @@ def test_a_command_is_complete(command: ModuleType) -> None:
     assert inspect.get_annotations(command.run, eval_str=True)["args"] is command.ARGUMENTS
 
 
-def test_no_format_is_offered_that_nobody_writes() -> None:
+def test_every_offered_format_has_a_writer() -> None:
     assert [writer.name for writer in WRITERS] == list(FORMATS)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.running import source_statuses
+
 PROGRAM = """
 import sys, time
 import torch
@@ -45,8 +47,7 @@ def test_a_window_with_stacks_does_not_crash_a_program_that_loads_in_process(
     done = run_program(tmp_path, "train(500)\nprint('end')", *command)
     assert done.returncode == 0 and done.stdout.split() == ["end"], done.stderr
     answer = json.loads((tmp_path / "a.json").read_text())
-    sources = {source["name"]: source["status"] for source in answer["sources"]}
-    assert sources["kernels"] == "ok"
+    assert source_statuses(answer)["kernels"] == "ok"
 
 
 @pytest.mark.parametrize("depth", ["probe", "kernels"])

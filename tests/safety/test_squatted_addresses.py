@@ -1,5 +1,5 @@
-"""Addresses in the abstract namespace, which any user may take, call and flood, before and after the
-agent was killed.
+"""Addresses in the abstract namespace, which any user may take, call and flood, before and after
+the agent was killed.
 
 Probes send nothing to a process of another user, and an agent reads nothing from a caller with the
 token of another recording.
