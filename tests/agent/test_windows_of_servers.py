@@ -18,7 +18,7 @@ MARGIN_NS = 50_000_000
 
 
 class Load:
-    """Clients that send requests one after the other, each over its own connection."""
+    """Clients that send requests one after the other, each over a separate connection."""
 
     def __init__(self, port: int, pause_s: float) -> None:
         self.over = threading.Event()

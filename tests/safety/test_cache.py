@@ -176,11 +176,11 @@ def test_a_cache_in_a_shared_folder_is_used_only_if_the_reader_created_it(
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o1777)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(shared / "mine"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(shared / "cache"))
     assert safe_cache_folder("traces") is None, "other users may create it first"
-    (shared / "mine").mkdir(mode=0o700)
+    (shared / "cache").mkdir(mode=0o700)
     assert safe_cache_folder("traces") is not None, "the sticky bit protects the existing folder"
-    os.chown(shared / "mine", NOBODY, NOBODY)
+    os.chown(shared / "cache", NOBODY, NOBODY)
     assert safe_cache_folder("traces") is None
 
 

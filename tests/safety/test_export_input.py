@@ -42,7 +42,7 @@ def amplified(path: Path, levels: int) -> Path:
         root = int(connection.execute("SELECT rootpage FROM sqlite_master").fetchone()[0])
     data = bytearray(path.read_bytes())
     count = len(data) // PAGE
-    data += data[(root - 1) * PAGE : root * PAGE]  # the rows, in a page of their own
+    data += data[(root - 1) * PAGE : root * PAGE]  # the rows, in a separate page
     child = count + 1
     for _ in range(levels - 1):
         data += interior_page(child)

@@ -106,7 +106,7 @@ def test_links_out_of_the_folder_are_detected(tmp_path: Path, kind: str) -> None
     if kind == "manifest":
         os.rename(root / "a.perfscope" / "manifest.json", outside / "manifest.json")
         (root / "a.perfscope" / "manifest.json").symlink_to(outside / "manifest.json")
-        assert contents(root) == [], "without a manifest of its own it is not a run folder"
+        assert contents(root) == [], "a folder without a manifest is not a run folder"
         return
     (root / "a.perfscope" / "ring").symlink_to(root / "a.perfscope" / "ring")
     assert [entry.leads_out for entry in contents(root)] == [True]

@@ -124,7 +124,7 @@ def test_root_keeps_a_folder_of_another_user_inside_that_of_a_killed_process(
     tmp_path: Path,
 ) -> None:
     name = left_by_a_killed_process(tmp_path)
-    foreign = tmp_path / name / "theirs"
+    foreign = tmp_path / name / "foreign"
     foreign.mkdir()
     foreign.joinpath("file").write_text("")
     os.chown(foreign, NOBODY, NOBODY)

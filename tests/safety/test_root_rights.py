@@ -171,14 +171,15 @@ def test_links_and_parent_folders_do_not_lead_out_of_the_root(
     nobody: TargetUser, folder: Path
 ) -> None:
     (folder / "etc").mkdir()
-    (folder / "etc" / "passwd").write_text("theirs")
+    (folder / "etc" / "passwd").write_text("of the user")
     (folder / "absolute").symlink_to("/etc/passwd")
     (folder / "relative").symlink_to("../../../../../etc/passwd")
     root = os.open(folder, os.O_PATH)
     try:
         for path in ("/etc/passwd", "/absolute", "/relative", "../../../etc/passwd"):
             assert (
-                call_as(nobody, files.read_file, root, path, 100, files=(root,)).value == "theirs"
+                call_as(nobody, files.read_file, root, path, 100, files=(root,)).value
+                == "of the user"
             )
     finally:
         os.close(root)
@@ -186,7 +187,7 @@ def test_links_and_parent_folders_do_not_lead_out_of_the_root(
 
 def test_without_openat2_a_path_with_a_link_is_refused(nobody: TargetUser, folder: Path) -> None:
     (folder / "etc").mkdir()
-    (folder / "etc" / "passwd").write_text("theirs")
+    (folder / "etc" / "passwd").write_text("of the user")
     (folder / "link").symlink_to("/etc")
     root = os.open(folder, os.O_PATH)
     try:
@@ -194,7 +195,7 @@ def test_without_openat2_a_path_with_a_link_is_refused(nobody: TargetUser, folde
             patch.setattr(files, "OPENAT2", 100_000)  # a call that no kernel has
             assert (
                 call_as(nobody, files.read_file, root, "/etc/passwd", 100, files=(root,)).value
-                == "theirs"
+                == "of the user"
             )
             for path in ("/link/passwd", "/link", "../etc/passwd", "/etc/../link/passwd"):
                 with pytest.raises(OSError):
@@ -259,10 +260,10 @@ def test_a_trace_of_another_user_in_the_folder_is_not_read(
             call_as(nobody, files.copy_first, opened, "trace_", ".json", 100, files=(opened,)).files
             == []
         )
-        (folder / "trace_4.json").write_text("theirs")
+        (folder / "trace_4.json").write_text("of the user")
         os.chown(folder / "trace_4.json", NOBODY, NOBODY)
         reply = call_as(nobody, files.copy_first, opened, "trace_", ".json", 100, files=(opened,))
-        assert os.pread(reply.files[0], 100, 0) == b"theirs" and reply.value == 6
+        assert os.pread(reply.files[0], 100, 0) == b"of the user" and reply.value == 11
         os.close(reply.files[0])
     finally:
         os.close(opened)
@@ -291,7 +292,7 @@ def test_a_program_of_another_user_is_never_run_by_root(folder: Path) -> None:
     finally:
         process.kill()
         process.wait()
-    assert proof.read_text().split() == [str(NOBODY)], "run once, by its own user"
+    assert proof.read_text().split() == [str(NOBODY)], "run once, by that user"
 
 
 def test_the_files_of_another_users_python_are_read_as_that_user() -> None:

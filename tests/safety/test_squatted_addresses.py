@@ -42,19 +42,19 @@ for name in sys.argv[1:]:
             time.sleep(0.001)
 print("taken", len(listening), flush=True)
 while select.select(listening, [], [], 60)[0]:
-    for one in select.select(listening, [], [], 0)[0]:
-        caller, said, files = one.accept()[0], 0, 0
+    for called in select.select(listening, [], [], 0)[0]:
+        caller, received, files = called.accept()[0], 0, 0
         caller.settimeout(20)
         try:
             while True:
                 data, rights, _, _ = caller.recvmsg(65536, 4096)
                 files += sum(len(right[2]) // 4 for right in rights)
-                said += len(data)
+                received += len(data)
                 if not data:
                     break
         except OSError:
-            said = said or "it stays and says nothing"
-        print("called", said, files, flush=True)
+            received = received or "the caller stays connected and sends nothing"
+        print("called", received, files, flush=True)
 """
 """A program that takes the addresses as soon as they are free, and prints how many bytes and
 descriptors each caller sent before it closed the connection.

@@ -1,4 +1,4 @@
-"""The target's own code does not notice an entry."""
+"""Entries of programs whose behavior must not change."""
 
 import ctypes
 import errno

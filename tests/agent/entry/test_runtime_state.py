@@ -118,8 +118,8 @@ def test_a_semaphore(version: int, value: int, locked: bool | None) -> None:
 
 
 def test_a_python_without_the_gil_is_refused(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The flag of `_Py_DebugOffsets` says so; the process here has a GIL, since such builds are
-    rare.
+    """The flag of `_Py_DebugOffsets` marks such a build; the process in this test has a GIL, since
+    builds without it are rare.
     """
     assert RuntimeState(
         -1, content(0, b"xdebugpy" + struct.pack("<QQ", 0x030D00F0, 1)), 0x030D00F0

@@ -1,9 +1,5 @@
-"""What every soak program does: log each step, repeat after PERIOD steps, and describe its own
-state when it is asked to.
-
-A step's loss depends only on its number modulo PERIOD. A short run without perfscope is therefore
-the reference for a run of any length. The state is written when a file `OUT.ask` appears, from the
-program's loop or from a thread (`answer_always`).
+"""What every soak program does: it logs each step, repeats after PERIOD steps, and describes its
+state on request.
 """
 
 import atexit
@@ -95,7 +91,7 @@ class Observed:
         write_whole(f"{self.out}.state.{os.getpid()}", json.dumps(state(self.out)))
 
     def answer_always(self):
-        """Answer from a thread: for a process whose main thread is not in a loop of its own."""
+        """Answer from a thread, for a program whose main thread is not in a training loop."""
 
         def wait():
             while True:
