@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.agent.nvtx.building import compiled
+from tests.agent.nvtx.building import compile_program
 from tests.running import perfscope
 
 COUNT = 20_000
@@ -46,7 +46,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         programs = {
-            "C": [str(compiled(folder)), str(COUNT)],
+            "C": [str(compile_program(folder)), str(COUNT)],
             "nvtx package": [sys.executable, "-c", IN_PYTHON],
         }
         for language, command in programs.items():

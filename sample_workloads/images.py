@@ -97,7 +97,7 @@ def serve_images(port: Connection, side: int, latency_s: float) -> None:
 
 
 def open_store(side: int, latency_s: float) -> int:
-    """Start an image store in a process of its own; return its port."""
+    """Start an image store in a separate process; return its port."""
     receiver, sender = multiprocessing.Pipe()
     context = multiprocessing.get_context("spawn")
     context.Process(target=serve_images, args=(sender, side, latency_s), daemon=True).start()
@@ -106,7 +106,7 @@ def open_store(side: int, latency_s: float) -> int:
 
 
 class RemoteImages(Dataset[Any]):
-    """Images of the store, decoded; each process and thread has a connection of its own."""
+    """Images of the store, decoded; each process and thread has a separate connection."""
 
     def __init__(self, port: int, side: int) -> None:
         self.port, self.side = port, side

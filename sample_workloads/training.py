@@ -87,7 +87,7 @@ def rank_sampler(data: Dataset[Any]) -> DistributedSampler[Any] | None:
 
 
 class Meter:
-    """Prints the program's own measurements once per second as JSON, and decides when to stop.
+    """Prints the measurements of the program once per second as JSON, and decides when to stop.
 
     SIGTERM and SIGINT let the current step end, so that loaders close as after the last epoch.
     """

@@ -1,5 +1,5 @@
-"""Signals as an interactive shell leaves them: `nohup` and background jobs ignore some, and child
-processes inherit that.
+"""Default signal handlers for the tests and their child processes; `nohup` and background jobs
+ignore some signals, and child processes inherit that.
 """
 
 import signal

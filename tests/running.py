@@ -1,4 +1,4 @@
-"""Starts real target processes and attaches to them as a user would."""
+"""Real target processes, and recordings of them made as a user would make them."""
 
 import contextlib
 import json
@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-TARGETS = Path(__file__).parent / "agent" / "targets"
+ROOT = Path(__file__).parents[1]
+TARGETS = ROOT / "tests" / "agent" / "targets"
 
 
 @dataclass
 class Run:
-    """A target that writes one line a step to `out`."""
+    """A target that writes one line per step to `out`."""
 
     process: subprocess.Popen[str]
     out: Path
@@ -28,12 +29,12 @@ class Run:
         return self.process.pid
 
     def lines(self) -> list[list[str]]:
-        """Whole lines written so far, split."""
+        """Return the words of each whole line that the target has written so far."""
         text = self.out.read_text() if self.out.exists() else ""
         return [line.split() for line in text.split("\n")[:-1]]
 
     def state(self) -> dict[str, Any]:
-        """What is patched, open and running in the target now."""
+        """Return what is patched, open and running in the target now."""
         path = self.out.with_name(self.out.name + ".state")
         before = path.read_text().count("\n") if path.exists() else 0
         self.process.send_signal(signal.SIGUSR1)
@@ -43,10 +44,10 @@ class Run:
 
 
 def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
-    """Wait for a condition of another process; fails loudly when it never comes."""
-    end = time.monotonic() + seconds
+    """Wait until a condition of another process holds; fail if it does not."""
+    deadline_s = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < deadline_s, f"the condition did not hold within {seconds:g} s"
         time.sleep(0.02)
 
 
@@ -75,16 +76,14 @@ def end(run: Run) -> None:
 
 
 def perfscope(*arguments: str | Path) -> list[str]:
-    """The command line of our own command."""
+    """Return the command line that runs perfscope with these arguments."""
     return [sys.executable, "-m", "perfscope", *map(str, arguments)]
 
 
 def attach(
     pid: int, folder: Path, *arguments: str, seconds: float = 3.0, before: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Attach from outside for a while; the diagnosis as JSON. `before`: a command that runs
-    ours.
-    """
+    """Attach for some seconds and return the diagnosis; the command `before` runs perfscope."""
     command = perfscope(
         "attach", str(pid), "--duration", str(seconds), "--json", "--out", folder, *arguments
     )
@@ -92,5 +91,31 @@ def attach(
         [*before, *command], capture_output=True, text=True, timeout=seconds + 120
     )
     assert done.returncode == 0, done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+    diagnosis: dict[str, Any] = json.loads(done.stdout)
+    return diagnosis
+
+
+def attach_and_act(
+    pid: int, out: Path, act: Callable[[], object], **variables: str
+) -> "subprocess.CompletedProcess[str]":
+    """Observe a process for two seconds, and call `act` as soon as the run folder exists."""
+    options = ["--depth", "observe", "--duration", "2", "--json", "--out", out]
+    command = perfscope("attach", str(pid), *options)
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    environment = {**os.environ, **variables}
+    with subprocess.Popen(command, cwd=ROOT, text=True, env=environment, **pipes) as agent:
+        until(lambda: (out / "manifest.json").exists())
+        act()
+        printed, errors = agent.communicate(timeout=60)
+    assert "Traceback" not in errors
+    return subprocess.CompletedProcess(command, agent.returncode, printed, errors)
+
+
+def source_statuses(diagnosis: dict[str, Any]) -> dict[str, str]:
+    """Return name -> status of each source of a diagnosis."""
+    return {source["name"]: source["status"] for source in diagnosis["sources"]}
+
+
+def source_reasons(diagnosis: dict[str, Any]) -> dict[str, str]:
+    """Return name -> reason of each source of a diagnosis."""
+    return {source["name"]: source["reason"] for source in diagnosis["sources"]}

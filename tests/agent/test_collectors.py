@@ -39,7 +39,7 @@ class CountingCollector(Collector):
 
 
 class UnneededCollector(CountingCollector):
-    """A collector whose need never holds here."""
+    """A collector whose need is never met."""
 
     NAME = "unneeded"
     NEEDS = frozenset({Need.NVTX_SOCKET})

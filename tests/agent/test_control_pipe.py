@@ -1,4 +1,4 @@
-"""Commands on a pipe control a recording; the end of the pipe ends it."""
+"""Commands on a pipe that control a recording; the end of the pipe ends it."""
 
 import os
 
@@ -7,8 +7,8 @@ import pytest
 from perfscope.agent.control_pipe import obey_commands
 
 
-class Heard:
-    """Counts how often it was asked to stop, and for a window."""
+class CountingRecorder:
+    """A recorder that counts the requests to stop and the requests for a window."""
 
     def __init__(self) -> None:
         self.stops = self.windows = 0
@@ -20,27 +20,27 @@ class Heard:
         self.stops += 1
 
 
-@pytest.mark.parametrize("said", [b"stop\n", b"", b"dance\n" * 3, b"x" * 5000 + b"\nstop\n"])
-def test_stop_and_the_end_of_the_pipe_end_it_and_nothing_else_does(said: bytes) -> None:
+@pytest.mark.parametrize("text", [b"stop\n", b"", b"dance\n" * 3, b"x" * 5000 + b"\nstop\n"])
+def test_a_recording_ends_only_at_stop_and_at_the_end_of_the_pipe(text: bytes) -> None:
     reader, writer = os.pipe()
-    heard = Heard()
-    with os.fdopen(reader, "rb", buffering=0) as commands, os.fdopen(writer, "wb") as hand:
-        thread = obey_commands(heard, commands)
-        hand.write(said.removesuffix(b"stop\n"))
-        hand.flush()
-        assert heard.stops == 0
-        hand.write(b"stop\n" if said.endswith(b"stop\n") else b"")
-        hand.close()
+    recorder = CountingRecorder()
+    with os.fdopen(reader, "rb", buffering=0) as commands, os.fdopen(writer, "wb") as pipe:
+        thread = obey_commands(recorder, commands)
+        pipe.write(text.removesuffix(b"stop\n"))
+        pipe.flush()
+        assert recorder.stops == 0
+        pipe.write(b"stop\n" if text.endswith(b"stop\n") else b"")
+        pipe.close()
         thread.join(10)
-    assert heard.stops == 1
+    assert recorder.stops == 1
 
 
 def test_each_window_command_requests_one_window() -> None:
     reader, writer = os.pipe()
-    heard = Heard()
-    with os.fdopen(reader, "rb", buffering=0) as commands, os.fdopen(writer, "wb") as hand:
-        thread = obey_commands(heard, commands)
-        hand.write(b"window\nwindow\nstop\nwindow\n")
-        hand.close()
+    recorder = CountingRecorder()
+    with os.fdopen(reader, "rb", buffering=0) as commands, os.fdopen(writer, "wb") as pipe:
+        thread = obey_commands(recorder, commands)
+        pipe.write(b"window\nwindow\nstop\nwindow\n")
+        pipe.close()
         thread.join(10)
-    assert (heard.windows, heard.stops) == (2, 1)
+    assert (recorder.windows, recorder.stops) == (2, 1)

@@ -1,5 +1,5 @@
-"""Windows of torch's profiler in running processes: what they show, and that nobody notices
-them.
+"""Windows of torch's profiler in running processes: what they record, and that they change nothing
+in the process.
 """
 
 import os
@@ -13,18 +13,9 @@ import pytest
 from perfscope.agent.probe.user_profiler import ON_OR_PREPARED
 from perfscope.traces.load import load
 from perfscope.traces.run.stored import read_manifest
-from tests.running import attach, end, perfscope, start, until
+from tests.running import attach, end, perfscope, source_reasons, source_statuses, start, until
 
 PHASES = ("forward", "backward", "optimizer")
-
-
-def kernels(answer: dict) -> dict:  # type: ignore[type-arg]
-    return {source["name"]: source for source in answer["sources"]}["kernels"]
-
-
-def unharmed(before: dict, after: dict) -> bool:  # type: ignore[type-arg]
-    """Return whether the state is as before, without the thread that torch's profiler starts."""
-    return before == after
 
 
 def test_a_window_shows_operators_with_shapes_and_changes_nothing(tmp_path: Path) -> None:
@@ -42,21 +33,20 @@ def test_a_window_shows_operators_with_shapes_and_changes_nothing(tmp_path: Path
         assert run.process.stderr is not None and run.process.stderr.read() == ""
     finally:
         end(run)
-    assert unharmed(before, after)
+    assert before == after
     assert [line[0] for line in run.lines()[:600]] == [line[0] for line in alone.lines()[:600]]
-    assert kernels(answer)["status"] == "ok" and "5 whole steps" in kernels(answer)["reason"]
+    assert source_statuses(answer)["kernels"] == "ok"
+    assert "5 whole steps" in source_reasons(answer)["kernels"]
     budget = {entry["category"] for entry in answer["time_budget"]}
     assert "device-compute" in budget and "compute-or-host" not in budget
     assert answer["steps"]["distorted"] >= 5 and answer["budget_over"] == "steps"
-    told = {
-        phase: [one for one in answer["operators"] if one["phase"] == phase] for phase in PHASES
-    }
-    assert "[32, 64]" in " ".join(
-        one["shapes"] for one in told["forward"] if one["name"] == "aten::addmm"
-    )
-    assert any("Backward" in one["name"] for one in told["backward"])
-    assert any("add_" in one["name"] for one in told["optimizer"])
-    assert 0.8 < sum(one["share"] for one in answer["operators"]) <= 1.001
+    operators = answer["operators"]
+    names = {phase: {row["name"] for row in operators if row["phase"] == phase} for phase in PHASES}
+    products = [row for row in operators if row["name"] == "aten::addmm"]
+    assert any("[32, 64]" in row["shapes"] for row in products if row["phase"] == "forward")
+    assert any("Backward" in name for name in names["backward"])
+    assert any("add_" in name for name in names["optimizer"])
+    assert 0.8 < sum(row["share"] for row in operators) <= 1.001
     trace = load(tmp_path / "run")
     ops, windows = trace.table("ops"), trace.table("windows")
     assert ops is not None and windows is not None
@@ -75,17 +65,13 @@ def test_a_window_shows_operators_with_shapes_and_changes_nothing(tmp_path: Path
         & (ranges["ts"] > window["begin"])
         & (ranges["ts"] < window["end"])
     ]
-    products = ops[ops["name"] == "aten::addmm"]
-    assert all(
-        ((products["ts"] > row.ts) & (products["ts"] < row.ts + row.dur)).any()
-        for row in forward[1:-1].itertuples()
-    )
+    product_ts = ops[ops["name"] == "aten::addmm"]["ts"]
+    for row in forward[1:-1].itertuples():
+        assert product_ts.between(row.ts, row.ts + row.dur, inclusive="neither").any()
 
 
-def followed(pid: int, out: Path, count: int, *options: str) -> None:
-    """Take windows until there are `count`; then Ctrl-C. Steered as by a dashboard: it
-    records and no more.
-    """
+def record_windows(pid: int, out: Path, count: int, *options: str) -> None:
+    """Record, as a dashboard has it done, until there are `count` windows; then press Ctrl-C."""
     command = perfscope("attach", str(pid), "--follow", "--steered", "--out", out, *options)
     null = subprocess.DEVNULL
     agent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=null, stderr=null)
@@ -101,7 +87,7 @@ def followed(pid: int, out: Path, count: int, *options: str) -> None:
 def test_repeated_windows_are_stored_separately(tmp_path: Path) -> None:
     run = start("looping.py", tmp_path)
     try:
-        followed(run.pid, tmp_path / "run", 2, "--every", "0.2", "--window", "steps=2")
+        record_windows(run.pid, tmp_path / "run", 2, "--every", "0.2", "--window", "steps=2")
     finally:
         end(run)
     windows, ops = load(tmp_path / "run").table("windows"), load(tmp_path / "run").table("ops")
@@ -113,12 +99,13 @@ def test_repeated_windows_are_stored_separately(tmp_path: Path) -> None:
 
 
 def test_windows_are_ended_while_no_thread_records(tmp_path: Path) -> None:
-    """Four threads on two cores that record all the time: ended in the midst of that, torch
-    complains or the process ends.
+    """Four threads record all the time: a profile that ended meanwhile would print an error or
+    crash the process.
     """
     run = start("crowded.py", tmp_path, steps=2)
     try:
-        followed(run.pid, tmp_path / "run", 5, "--every", "0.05", "--window", "seconds=0.03")
+        options = ("--every", "0.05", "--window", "seconds=0.03")
+        record_windows(run.pid, tmp_path / "run", 5, *options)
         seen = len(run.lines())
         until(lambda: len(run.lines()) > seen)
         os.killpg(run.pid, signal.SIGKILL)
@@ -142,8 +129,8 @@ def test_a_window_that_is_ended_with_the_gil_is_short_and_changes_nothing(
         assert run.process.stderr is not None and run.process.stderr.read() == ""
     finally:
         end(run)
-    told = kernels(answer)
-    assert told["status"] in ("ok", "partial") and "ended with the GIL" in told["reason"]
+    assert source_statuses(answer)["kernels"] in ("ok", "partial")
+    assert "ended with the GIL" in source_reasons(answer)["kernels"]
     trace = load(tmp_path / "run")
     ops, windows = trace.table("ops"), trace.table("windows")
     assert ops is not None and windows is not None
@@ -152,7 +139,7 @@ def test_a_window_that_is_ended_with_the_gil_is_short_and_changes_nothing(
 
 
 @pytest.mark.parametrize(("mode", "products"), [("schedule", "10"), ("thread", "40")])
-def test_a_profiler_of_the_programs_own_loses_nothing(
+def test_a_profiler_that_the_program_uses_loses_nothing(
     mode: str, products: str, tmp_path: Path
 ) -> None:
     run = start("profiled.py", tmp_path, mode)
@@ -164,23 +151,21 @@ def test_a_profiler_of_the_programs_own_loses_nothing(
     finally:
         end(run)
     assert len(traces) > 5 and set(traces) == {products}
-    assert {source["name"]: source["status"] for source in answer["sources"]}["probe"] == "ok"
+    assert source_statuses(answer)["probe"] == "ok"
 
 
-def test_no_window_is_taken_while_another_profiler_is_on(
-    tmp_path: Path,
-) -> None:
+def test_no_window_is_taken_while_another_profiler_is_on(tmp_path: Path) -> None:
     run = start("profiled.py", tmp_path, "always")
     try:
         answer = attach(run.pid, tmp_path / "run", seconds=4)
-        told = kernels(answer)
         (tmp_path / "steps.stop").touch()
         until(lambda: any(line[0] == "trace" for line in run.lines()), 60)
         words = [line[0] for line in run.lines()]
         traces = [line[1] for line in run.lines() if line[0] == "trace"]
     finally:
         end(run)
-    assert told["status"] == "unavailable" and ON_OR_PREPARED in told["reason"]
+    assert source_statuses(answer)["kernels"] == "unavailable"
+    assert ON_OR_PREPARED in source_reasons(answer)["kernels"]
     manifest = read_manifest(tmp_path / "run")
     assert manifest.depth == "probe" and ON_OR_PREPARED in (manifest.depth_reason or "")
     assert traces == [str(2 * words.index("trace"))]
@@ -193,18 +178,18 @@ def test_an_agent_killed_within_a_window_leaves_the_target_clean(tmp_path: Path)
         before = run.state()
         where = ("--window", "seconds=20", "--duration", "40", "--out", tmp_path / "run")
         agent = subprocess.Popen(perfscope("attach", str(run.pid), *where))
-        until(
-            lambda: run.state()["threads"] >= before["threads"] + 2, 60
-        )  # the probe's thread and the window's
+        with_both_threads = before["threads"] + 2  # one of the probe, one of the window
+        until(lambda: run.state()["threads"] >= with_both_threads, 60)
         agent.kill()
         agent.wait()
-        until(lambda: unharmed(before, run.state()), 40)
+        until(lambda: run.state() == before, 40)
         load(tmp_path / "run")
         again = attach(run.pid, tmp_path / "again", seconds=5)
     finally:
         end(run)
-    told = {source["name"]: source["status"] for source in again["sources"]}
-    assert (told["probe"], told["kernels"]) == ("ok", "unavailable")  # a process gets one window
+    statuses = source_statuses(again)
+    assert statuses["probe"] == "ok"
+    assert statuses["kernels"] == "unavailable"  # a process gets one window
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
-"""A process that cannot be entered, but was started with KINETO_USE_DAEMON=1, is profiled by
-Kineto.
+"""Processes that cannot be entered but were started with KINETO_USE_DAEMON=1; Kineto profiles
+them.
 """
 
 import os
@@ -19,29 +19,29 @@ from perfscope.agent.entry import ptrace
 from perfscope.agent.profiler_windows import dynolog
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.load import load
-from tests.running import TARGETS, Run, attach, end, until
+from tests.running import TARGETS, Run, attach, end, source_reasons, source_statuses, until
 
 WITHOUT_PTRACE = ["setpriv", "--bounding-set", "-sys_ptrace"]
-ELSEWHERE = ["unshare", "-n", "-m", "sh", "-c", 'mount -t tmpfs tmpfs "$0" && exec "$@"']
+IN_NAMESPACES = ["unshare", "-n", "-m", "sh", "-c", 'mount -t tmpfs tmpfs "$0" && exec "$@"']
 ALLOWED = (
     os.geteuid() == 0
     and shutil.which("setpriv")
-    and not subprocess.run([*ELSEWHERE, "/mnt", "true"]).returncode
+    and not subprocess.run([*IN_NAMESPACES, "/mnt", "true"]).returncode
 )
 
 
 @contextmanager
-def listening(folder: Path, *, elsewhere: bool) -> Iterator[Run]:
-    """A training loop that asks for orders; `elsewhere`: in network and mount namespaces of its
-    own.
+def polling_loop(folder: Path, *, in_namespaces: bool) -> Iterator[Run]:
+    """Run a training loop whose Kineto polls for requests, on demand in separate network and mount
+    namespaces.
     """
     folder.mkdir()
-    hidden = folder / "hidden"  # what is written there is seen in its own mount namespace only
+    hidden = folder / "hidden"  # files in it are visible in the loop's mount namespace only
     hidden.mkdir()
-    out = str((hidden if elsewhere else folder) / "steps")
+    out = str((hidden if in_namespaces else folder) / "steps")
     command = [sys.executable, str(TARGETS / "looping.py"), out, "--workers", "0"]
     process = subprocess.Popen(
-        [*([*ELSEWHERE, str(hidden)] if elsewhere else []), *command],
+        [*([*IN_NAMESPACES, str(hidden)] if in_namespaces else []), *command],
         cwd=folder,
         env=os.environ | {"KINETO_USE_DAEMON": "1"},
         text=True,
@@ -58,13 +58,13 @@ def listening(folder: Path, *, elsewhere: bool) -> Iterator[Run]:
 
 @contextmanager
 def traced(pid: int) -> Iterator[None]:
-    """Somebody else's debugger is at it: a process has one tracer."""
+    """Trace the process as a debugger does: a process has at most one tracer."""
     ready, over = threading.Event(), threading.Event()
 
     def hold() -> None:
         ptrace.seize(pid)
         ready.set()
-        over.wait(120)  # a tracer that ends lets go
+        over.wait(120)  # a tracer detaches when its thread ends
 
     thread = threading.Thread(target=hold)
     thread.start()
@@ -76,34 +76,36 @@ def traced(pid: int) -> Iterator[None]:
         thread.join()
 
 
-def looked_into(folder: Path, *, elsewhere: bool) -> None:
-    with listening(folder, elsewhere=elsewhere) as run:
-        if elsewhere:
+def check_window_of_kineto(folder: Path, *, in_namespaces: bool) -> None:
+    """Record a loop that cannot be entered, and check that Kineto has recorded its operators."""
+    with polling_loop(folder, in_namespaces=in_namespaces) as run:
+        if in_namespaces:
             with traced(run.pid):
                 answer = attach(run.pid, folder / "run", seconds=13)
         else:
             answer = attach(run.pid, folder / "run", seconds=13, before=WITHOUT_PTRACE)
         steps = len(run.lines())
         until(lambda: len(run.lines()) > steps + 20)
-    told = {source["name"]: source for source in answer["sources"]}
-    assert told["probe"]["status"] == "unavailable"
-    assert told["kernels"]["status"] == "ok", told["kernels"]
+    statuses = source_statuses(answer)
+    assert statuses["probe"] == "unavailable"
+    assert statuses["kernels"] == "ok", source_reasons(answer)["kernels"]
     ops = load(folder / "run").table("ops")
     assert ops is not None
     assert {"aten::addmm", "aten::threshold_backward"} <= set(ops["name"])
     assert "[64, 32]" in " ".join(ops["shapes"].dropna().astype(str).unique())
 
 
-@pytest.mark.skipif(not ALLOWED, reason="needs root, setpriv, and leave to make namespaces")
+@pytest.mark.skipif(not ALLOWED, reason="needs root, setpriv, and permission to make namespaces")
 def test_kineto_takes_the_window_where_ptrace_is_forbidden_and_in_other_namespaces(
     tmp_path: Path,
 ) -> None:
     with ThreadPoolExecutor(2) as pool:
-        both = [
-            pool.submit(looked_into, tmp_path / str(one), elsewhere=one) for one in (False, True)
+        checks = [
+            pool.submit(check_window_of_kineto, tmp_path / "ptrace", in_namespaces=False),
+            pool.submit(check_window_of_kineto, tmp_path / "namespaces", in_namespaces=True),
         ]
-        for done in both:
-            done.result()
+        for check in checks:
+            check.result()
 
 
 def test_another_daemon_with_the_same_name_is_reported() -> None:

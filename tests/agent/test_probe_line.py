@@ -1,4 +1,4 @@
-"""The agent's end of a probe's connection: it reads all that a probe has sent, however it ends."""
+"""The agent's end of a probe's connection: it reads all that a probe sent before its end."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Signals that arrive while somebody is attached reach the user's code, every one."""
+"""Every signal that arrives while perfscope is attached reaches the user's code."""
 
 import os
 import select
@@ -10,12 +10,13 @@ from pathlib import Path
 from tests.running import Run, end, perfscope, start, until
 
 
-def caught(run: Run) -> int:
+def count_caught(run: Run) -> int:
+    """Return how many signals the target's loop has caught."""
     return sum(line[0] == "caught" for line in run.lines())
 
 
-def newly_said(run: Run) -> str:
-    """What came on the target's stderr since the last look."""
+def read_new_errors(run: Run) -> str:
+    """Return what the target has written to stderr since the last call."""
     assert run.process.stderr is not None
     file = run.process.stderr.fileno()
     return os.read(file, 1 << 16).decode() if select.select([file], [], [], 0)[0] else ""
@@ -27,22 +28,22 @@ def test_interrupts_and_raising_handlers_reach_the_users_code(tmp_path: Path) ->
         "attach", str(run.pid), "--duration", "5", "--json", "--out", tmp_path / "run"
     )
     agent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    sent, said = 0, ""
+    sent, errors = 0, ""
 
-    def arrived() -> bool:
-        """Python itself drops what is raised within a destructor, and says so; that must not be in
-        code of ours.
+    def all_arrived() -> bool:
+        """Return whether each signal was caught, or raised in a destructor: Python prints that and
+        drops it, which must not happen in perfscope's code.
         """
-        nonlocal said
-        said += newly_said(run)
-        return caught(run) + said.count("Exception ignored in") == sent
+        nonlocal errors
+        errors += read_new_errors(run)
+        return count_caught(run) + errors.count("Exception ignored in") == sent
 
     try:
         while agent.poll() is None:
             number = (signal.SIGTERM, signal.SIGINT)[sent % 2]
             run.process.send_signal(number)
             sent += 1
-            until(arrived, 60)
+            until(all_arrived, 60)
             time.sleep(0.01)
         _, err = agent.communicate()
         assert agent.returncode == 0, err
@@ -50,6 +51,6 @@ def test_interrupts_and_raising_handlers_reach_the_users_code(tmp_path: Path) ->
     finally:
         end(run)
     names = [line[1] for line in run.lines() if line[0] == "caught"]
-    ignored = said.count("Exception ignored in")
-    assert sent > 50 and ignored < 3 and "<perfscope" not in said
+    ignored = errors.count("Exception ignored in")
+    assert sent > 50 and ignored < 3 and "<perfscope" not in errors
     assert abs(names.count("Preempted") - names.count("KeyboardInterrupt")) <= 1 + ignored

@@ -1,5 +1,5 @@
-"""What the sampler of Python stacks keeps in the target, and how much of its time it takes, is
-bounded.
+"""The bounds of the memory that the sampler of Python stacks uses in the target, and of the time
+that it takes.
 """
 
 import sys
@@ -40,17 +40,19 @@ def probe_of_queues() -> Any:
 
 
 @contextmanager
-def sampler() -> Iterator[Sampler]:
+def sampler_of_another_thread() -> Iterator[Sampler]:
     """Yield a sampler that was created in another thread, which it does not sample."""
-    made: list[Sampler] = []
-    thread = threading.Thread(target=lambda: made.append(Sampler(probe_of_queues())))
+    created: list[Sampler] = []
+    thread = threading.Thread(target=lambda: created.append(Sampler(probe_of_queues())))
     thread.start()
     thread.join()
-    yield made[0]
+    yield created[0]
 
 
-def notes_of(one: Sampler) -> list[dict[str, Any]]:
-    return [one.probe.notes.get_nowait() for _ in range(one.probe.notes.qsize())]
+def take_notes(sampler: Sampler) -> list[dict[str, Any]]:
+    """Return the notes of the sampler since the last call."""
+    notes = sampler.probe.notes
+    return [notes.get_nowait() for _ in range(notes.qsize())]
 
 
 @contextmanager
@@ -69,22 +71,22 @@ def waiting_threads(count: int) -> Iterator[list[threading.Thread]]:
 
 def test_the_number_of_known_stacks_is_bounded_in_target_and_agent() -> None:
     held = set()
-    with sampler() as one:
+    with sampler_of_another_thread() as sampler:
         for number in range(MOST_STACKS + 500):
-            one.report(f"f{number} (a.py:{number})", 1, number, 1)
-            for note in notes_of(one):
+            sampler.report(f"f{number} (a.py:{number})", 1, number, 1)
+            for note in take_notes(sampler):
                 held |= {note["number"]} if note["note"] == "stack-text" else set()
                 held -= set(note.get("numbers", ()))
-        assert len(one.known) == MOST_STACKS == len(held)
-        assert all(isinstance(key, int) for key in one.known)
+        assert len(sampler.known) == MOST_STACKS == len(held)
+        assert all(isinstance(key, int) for key in sampler.known)
 
 
 def test_a_stack_that_was_forgotten_is_sent_again_under_a_new_number() -> None:
-    with sampler() as one:
-        one.report("f (a.py:1)", 1, 0, 1)
-        one.sweep(FORGOTTEN_NS + 1, {})
-        one.report("f (a.py:1)", 1, FORGOTTEN_NS + 2, 1)
-        notes = notes_of(one)
+    with sampler_of_another_thread() as sampler:
+        sampler.report("f (a.py:1)", 1, 0, 1)
+        sampler.sweep(FORGOTTEN_NS + 1, {})
+        sampler.report("f (a.py:1)", 1, FORGOTTEN_NS + 2, 1)
+        notes = take_notes(sampler)
     assert [note["number"] for note in notes if note["note"] == "stack-text"] == [0, 1]
     assert [note["numbers"] for note in notes if note["note"] == "forgotten-stacks"] == [[0]]
     assert [note["stack"] for note in notes if "stack" in note] == [0, 1]
@@ -94,11 +96,11 @@ def test_code_that_the_program_has_dropped_is_freed() -> None:
     space: dict[str, Any] = {}
     exec("import sys\ndef made(): return sys._getframe()", space)
     code = weakref.ref(space["made"].__code__)
-    with sampler() as one:
-        assert "made" in one.folded_stack(space["made"]())
+    with sampler_of_another_thread() as sampler:
+        assert "made" in sampler.folded_stack(space["made"]())
         space.clear()
         assert code() is not None
-        one.sweep(one.swept_ns, {})
+        sampler.sweep(sampler.swept_ns, {})
     assert code() is None
 
 
@@ -109,20 +111,20 @@ def test_a_label_is_short_however_long_a_name_is() -> None:
         compile(f"import sys\ndef {name}(): return sys._getframe()", "/tmp/" + "p" * 5000, "exec"),
         space,
     )
-    with sampler() as one:
-        label = one.make_label(space[name].__code__, 0)
+    with sampler_of_another_thread() as sampler:
+        label = sampler.make_label(space[name].__code__, 0)
     assert 0 < len(label) < 2 * LONGEST_LABEL + 50
 
 
-def test_of_many_threads_each_has_its_turn_and_weights_are_the_time_that_passed() -> None:
+def test_many_threads_take_turns_and_their_weights_are_the_elapsed_time() -> None:
     weights: dict[int, int] = {}
-    with waiting_threads(3 * MOST_THREADS) as threads, sampler() as one:
-        begin = one.last_ns
+    with waiting_threads(3 * MOST_THREADS) as threads, sampler_of_another_thread() as sampler:
+        begin = sampler.last_ns
         most = 0
         for number in range(1, 9):
-            one.schedule.due_ns = 0
-            one.tick(begin + number * S)
-            samples = [note for note in notes_of(one) if "stack" in note]
+            sampler.schedule.due_ns = 0
+            sampler.tick(begin + number * S)
+            samples = [note for note in take_notes(sampler) if "stack" in note]
             most = max(most, len(samples))
             for note in samples:
                 weights[note["tid"]] = weights.get(note["tid"], 0) + note["weight_ns"]

@@ -1,4 +1,4 @@
-"""Suggestions for what to attach to instead of a shell, on real processes."""
+"""Suggestions of processes to attach to in place of a shell, for real processes."""
 
 import contextlib
 import os
@@ -20,8 +20,8 @@ Shell = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def shell() -> Iterator[Shell]:
-    """shell(script, *arguments, ready=N) runs it in a session of its own, and awaits N lines of
-    it.
+    """Return shell(script, *arguments, ready=N), which runs a script in a new session and waits
+    until it has printed N lines.
     """
     started: list[subprocess.Popen[str]] = []
 
@@ -32,9 +32,8 @@ def shell() -> Iterator[Shell]:
         )
         started.append(process)
         assert process.stdout is not None
-        lines = [
-            process.stdout.readline() for _ in range(ready)
-        ]  # they may write into each other's
+        # Two programs may print their words into one line, and then two line ends.
+        lines = [process.stdout.readline() for _ in range(ready)]
         assert all(line.endswith("\n") for line in lines)
         return process
 
@@ -53,19 +52,20 @@ def test_the_only_process_with_torch_is_named_with_its_command(shell: Shell) -> 
     wrapped = "import subprocess, sys; subprocess.run(sys.argv[1:])"  # as `conda run` does
     script = '"$0" -c "$3" "$0" "$1" single 0 none & "$0" -c "$2" & wait'
     above = shell(script, FAMILY, SLEEP, wrapped, ready=2)
-    (wrapper,) = [one for one in python_below(above.pid) if FAMILY in proc.command_line(one)]
+    pythons = python_below(above.pid)
+    (wrapper,) = [pid for pid in pythons if FAMILY in proc.command_line(pid)]
     (training,) = python_below(wrapper)
     name = os.path.basename(sys.executable)
     suggestion = suggest_instead(above.pid, "sh")
     assert f"process {above.pid} (sh)" in suggestion
     assert f"{training} ({name} family.py single 0 none)" in suggestion
-    meant = ranks_below(above.pid)
-    assert meant is not None and meant.pid == training and ranks_below(training) is None
+    rank = ranks_below(above.pid)
+    assert rank is not None and rank.pid == training and ranks_below(training) is None
 
 
 def test_several_programs_are_listed_and_the_ranks_of_a_job_count_as_one(shell: Shell) -> None:
     apart = shell('"$0" -c "$1" & "$0" -c "$1" & wait', SLEEP, ready=2)
-    assert ranks_below(apart.pid) is None, "which of them is meant is not told"
+    assert ranks_below(apart.pid) is None, "the user may mean either"
     first, second = python_below(apart.pid)
     suggestion = suggest_instead(apart.pid, "sh")
     assert f"{first} (" in suggestion and f", {second} (" in suggestion

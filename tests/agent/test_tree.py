@@ -1,4 +1,4 @@
-"""The processes of a job and their roles, on real processes of every kind."""
+"""The processes of a job and their roles, for real processes of every kind."""
 
 import contextlib
 import os
@@ -27,8 +27,8 @@ SLEEP = "import time; print('ready', flush=True); time.sleep(1000)"
 
 @pytest.fixture
 def begin() -> Iterator[Begin]:
-    """begin(*command) starts a program in a session of its own, which ends with the test, and
-    awaits its first line.
+    """Return begin(*command), which starts a program in a new session and waits until it is
+    ready; the processes are killed after the test.
     """
     started: list[subprocess.Popen[bytes]] = []
 
@@ -44,24 +44,29 @@ def begin() -> Iterator[Begin]:
 
     yield start
     for process in started:
-        for pid in [process.pid, *below(process.pid)]:
+        for pid in [process.pid, *descendants(process.pid)]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         process.communicate()
 
 
-def below(pid: int) -> list[int]:
-    return [one for child in proc.children(pid) for one in (child, *below(child))]
+def descendants(pid: int) -> list[int]:
+    """Return the pids of all processes below `pid`."""
+    found = []
+    for child in proc.children(pid):
+        found += [child, *descendants(child)]
+    return found
 
 
 def roles(found: list[TargetProcess] | dict[int, TargetProcess]) -> list[tuple[str, int]]:
-    """Sorted (role, rank) of every process."""
-    ones = found.values() if isinstance(found, dict) else found
-    return sorted((one.role, one.rank) for one in ones)
+    """Return (role, rank) of every process, sorted."""
+    processes = found.values() if isinstance(found, dict) else found
+    return sorted((process.role, process.rank) for process in processes)
 
 
 def workers(found: dict[int, TargetProcess]) -> list[int]:
-    return [pid for pid, one in found.items() if one.role == "loader-worker"]
+    """Return the pids of the loader workers."""
+    return [pid for pid, process in found.items() if process.role == "loader-worker"]
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
@@ -78,16 +83,17 @@ def test_loader_workers_are_distinguished_from_helpers(begin: Begin, method: str
     assert tree.status().status == "ok"
 
 
-def test_numbers_stay_and_a_new_process_gets_a_new_one(begin: Begin) -> None:
+def test_process_numbers_remain_the_same_and_processes_that_end_disappear(begin: Begin) -> None:
     target = begin(sys.executable, FAMILY, "single", "1", "fork")
     tree = JobTree(target.pid)
     before = tree.refresh()
     again = tree.refresh()
     assert before == again
-    helper = next(one for one in before.values() if one.role == "other")
+    helper = next(process for process in before.values() if process.role == "other")
     os.kill(helper.pid, signal.SIGKILL)
     until(lambda: helper.pid not in tree.refresh())
-    assert all(one.process == before[pid].process for pid, one in tree.refresh().items())
+    after = tree.refresh()
+    assert all(process.process == before[pid].process for pid, process in after.items())
     assert tree.alive()
     target.kill()
     until(lambda: not tree.alive())
@@ -98,22 +104,22 @@ def test_numbers_stay_and_a_new_process_gets_a_new_one(begin: Begin) -> None:
 def test_ranks_of_mp_spawn_are_distinguished_from_loader_workers(
     begin: Begin, loader_workers: int
 ) -> None:
-    target = begin(
-        sys.executable, FAMILY, "spawn", str(loader_workers), "fork" if loader_workers else "none"
-    )
+    method = "fork" if loader_workers else "none"
+    target = begin(sys.executable, FAMILY, "spawn", str(loader_workers), method)
     tree = JobTree(target.pid)
     expected = [("launcher", -1), ("main", 0), ("main", 1), ("other", -1)]
-    expected = sorted(
-        [*expected, *[("loader-worker", rank) for rank in range(2)][: 2 * loader_workers]]
-    )
+    if loader_workers:
+        expected = sorted([*expected, ("loader-worker", 0), ("loader-worker", 1)])
     until(lambda: roles(tree.refresh()) == expected)
     assert tree.status().status == "partial"
-    second = max(
-        (each for each in tree.refresh().values() if each.role == "main"), key=lambda one: one.rank
-    )
+    (second,) = [
+        process
+        for process in tree.refresh().values()
+        if (process.role, process.rank) == ("main", 1)
+    ]
     assert second.name == "family.py"
     alone = find_job_processes(second.pid)
-    assert [one.rank for one in alone if one.role == "main"] == [1]
+    assert [process.rank for process in alone if process.role == "main"] == [1]
     assert roles(find_job_processes(second.pid, all_ranks=True)) == expected
 
 
@@ -151,20 +157,14 @@ def test_ranks_that_a_shell_started_are_siblings_by_their_world(begin: Begin) ->
     WORLD_SIZE=3 RANK=2 "$0" -c "$1" > /dev/null & "$0" -c "$1" > /dev/null & wait
     """
     shell = begin("sh", "-c", script, sys.executable, SLEEP)
-    until(
-        lambda: (
-            len(proc.children(shell.pid)) == 4
-            and all(proc.executable(one) != "sh" for one in below(shell.pid))
-        )
-    )
-    one = next(
-        pid for pid in proc.children(shell.pid) if ranked(pid) == {"WORLD_SIZE": "2", "RANK": "1"}
-    )
-    assert [found.rank for found in find_job_processes(one)] == [1]
-    assert sorted(found.rank for found in find_job_processes(one, all_ranks=True)) == [0, 1]
+    until(lambda: len(python_below(shell.pid)) == 4)
+    second = {"WORLD_SIZE": "2", "RANK": "1"}
+    (rank,) = [pid for pid in proc.children(shell.pid) if ranks_in_environment(pid) == second]
+    assert [found.rank for found in find_job_processes(rank)] == [1]
+    assert sorted(found.rank for found in find_job_processes(rank, all_ranks=True)) == [0, 1]
 
 
-def test_tasks_of_slurm_are_ranks_also_below_shells_of_their_own(
+def test_tasks_of_slurm_are_ranks_also_if_each_is_below_a_shell(
     begin: Begin, tmp_path: Path
 ) -> None:
     step = tmp_path / "slurmstepd"
@@ -172,10 +172,11 @@ def test_tasks_of_slurm_are_ranks_also_below_shells_of_their_own(
     script = """
     export SLURM_STEP_NUM_TASKS=2
     for rank in 4 5; do
-        SLURM_PROCID=$rank SLURM_LOCALID=$((rank - 4)) sh -c '"$0" -c "$1"; true' "$0" "$1" > /dev/null &
+        export SLURM_PROCID=$rank SLURM_LOCALID=$((rank - 4))
+        sh -c '"$0" -c "$1"; true' "$0" "$1" > /dev/null &
     done
     echo ready; wait
-    """  # noqa: E501
+    """
     above = begin(str(step), "-c", script, sys.executable, SLEEP)
     until(lambda: len(python_below(above.pid)) == 2)
     tasks = python_below(above.pid)
@@ -187,20 +188,20 @@ def test_tasks_of_slurm_are_ranks_also_below_shells_of_their_own(
     assert sorted((found.rank, found.local_rank) for found in both) == [(4, 0), (5, 1)]
     facts = find_facts(both[0].pid)
     assert facts is not None and len(ranks_of_tasks([facts])) == 1
-    assert not ranks_of_tasks([facts, replace(facts, pid=1)]), (
-        "a task that starts several: none has its number"
-    )
+    several = [facts, replace(facts, pid=1)]
+    assert not ranks_of_tasks(several), "the number of a task is the rank of one process only"
 
 
 def python_below(pid: int) -> list[int]:
-    return [one for one in below(pid) if proc.executable(one).startswith("python")]
+    """Return the pids of all Python processes below `pid`."""
+    return [found for found in descendants(pid) if proc.executable(found).startswith("python")]
 
 
-def ranked(pid: int) -> dict[str, str]:
+def ranks_in_environment(pid: int) -> dict[str, str]:
     return proc.environment(pid, ("RANK", "WORLD_SIZE"))
 
 
-def test_another_program_in_the_same_process_is_seen_and_keeps_the_code(begin: Begin) -> None:
+def test_a_process_that_executes_another_program_keeps_its_number(begin: Begin) -> None:
     then = (
         "import os, sys; os.environ['NEXT'] = '1'; os.execv(sys.executable, [sys.executable, '-c',"
         f" {SLEEP!r}, 'then'])"
@@ -231,25 +232,24 @@ def test_a_later_process_with_the_same_pid_is_not_the_target(begin: Begin) -> No
     tree = JobTree(target.pid)
     target.kill()
     target.wait()
-    again = reborn(target.pid)
+    successor = fork_with_pid(target.pid)
     try:
         assert proc.stat(target.pid) is not None
         assert not tree.alive()
     finally:
-        os.kill(again, signal.SIGKILL)
-        os.waitpid(again, 0)
+        os.kill(successor, signal.SIGKILL)
+        os.waitpid(successor, 0)
 
 
-def reborn(pid: int) -> int:
-    """A child of ours with the pid wanted: the kernel gives out the number after ns_last_pid."""
-    time.sleep(
-        2 / os.sysconf("SC_CLK_TCK")
-    )  # start times are in clock ticks: the same one is the same process
+def fork_with_pid(pid: int) -> int:
+    """Fork a child with this pid: the kernel assigns the number after ns_last_pid."""
+    # Start times are in clock ticks; in the same tick it would count as the same process.
+    time.sleep(2 / os.sysconf("SC_CLK_TCK"))
     for _ in range(200):
         try:
             Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
         except OSError as error:
-            pytest.skip(f"cannot choose a pid here: {error}")
+            pytest.skip(f"cannot choose a pid on this machine: {error}")
         child = os.fork()
         if not child:
             signal.pause()
@@ -258,14 +258,14 @@ def reborn(pid: int) -> int:
             return child
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-    pytest.skip("others took the pid every time")
+    pytest.skip("other processes took the pid every time")
 
 
-def test_the_pid_in_its_own_namespace_is_known(begin: Begin) -> None:
+def test_the_pid_inside_a_pid_namespace_is_known(begin: Begin) -> None:
     try:
         target = begin("unshare", "--pid", "--fork", "--kill-child", sys.executable, "-c", SLEEP)
     except (AssertionError, FileNotFoundError):
-        pytest.skip("no pid namespace can be made here")
+        pytest.skip("no pid namespace can be made on this machine")
     (child,) = proc.children(target.pid)
     (found,) = find_job_processes(child)
     assert (found.pid, found.ns_pid, found.is_python, found.has_torch) == (child, 1, True, False)
@@ -273,7 +273,7 @@ def test_the_pid_in_its_own_namespace_is_known(begin: Begin) -> None:
         find_job_processes(target.pid)
 
 
-def test_refusals_name_the_process_and_what_to_do(begin: Begin) -> None:
+def test_refusals_name_the_process_and_the_command_to_use(begin: Begin) -> None:
     with pytest.raises(UsageError, match=r"4194305.*`perfscope ps`"):
         JobTree(4194305)
     ended = threading.Event()
@@ -299,14 +299,14 @@ def test_a_loader_worker_is_refused(begin: Begin) -> None:
         JobTree(worker)
 
 
-def test_a_process_that_is_ending_is_still_what_it_was() -> None:
+def test_a_process_that_is_ending_is_recognized() -> None:
     found = proc.stat(os.getpid())
     assert found is not None
-    facts, ended = read_facts(os.getpid(), found), replace(found, image=(0, 0))
-    assert is_ending(facts, ended) and not is_ending(facts, found)
-    assert not is_ending(replace(facts, image=(0, 0)), ended), (
-        "where the kernel hides it nothing is known"
-    )
+    facts = read_facts(os.getpid(), found)
+    without_image = replace(found, image=(0, 0))
+    assert is_ending(facts, without_image) and not is_ending(facts, found)
+    hidden_image = replace(facts, image=(0, 0))  # the kernel shows the image to privileged readers
+    assert not is_ending(hidden_image, without_image)
 
 
 def test_a_stopped_process_is_refused_with_the_command_to_continue_it(begin: Begin) -> None:

@@ -1,7 +1,7 @@
-"""The safety contract: what is attached to goes on as if nobody had been there.
+"""The safety contract: a process that perfscope attaches to runs as it would without perfscope.
 
-No test depends on a quiet machine: each waits for what it assumes, and times are compared step by
-step.
+No test depends on a quiet machine: each waits for the state that it needs, and times are compared
+per step.
 """
 
 import bisect
@@ -25,7 +25,16 @@ from perfscope.analyzer.budget.time_budget import steady_budget
 from perfscope.errors import UnreadableRun
 from perfscope.traces.load import load
 from perfscope.traces.trace import Trace
-from tests.running import Run, attach, end, perfscope, start, until
+from tests.running import (
+    Run,
+    attach,
+    end,
+    perfscope,
+    source_reasons,
+    source_statuses,
+    start,
+    until,
+)
 
 PATIENCE_S = 90.0
 ROUNDING_S = 2e-6
@@ -40,7 +49,7 @@ def looping(tmp_path: Path) -> Iterator[Run]:
 
 
 def test_repeated_attaching_leaves_nothing_and_changes_no_loss(tmp_path: Path) -> None:
-    alone = start("looping.py", tmp_path / mkdir(tmp_path, "alone"), "--steps", "500", steps=500)
+    alone = start("looping.py", mkdir(tmp_path, "alone"), "--steps", "500", steps=500)
     alone.process.wait(30)
     run = start("looping.py", mkdir(tmp_path, "attached"))
     try:
@@ -48,14 +57,12 @@ def test_repeated_attaching_leaves_nothing_and_changes_no_loss(tmp_path: Path) -
         for number in range(3):
             answer = attach(run.pid, tmp_path / f"run{number}")
             assert answer["steps"]["count"] > 20
-            assert {source["name"]: source["status"] for source in answer["sources"]}[
-                "probe"
-            ] == "ok"
+            assert source_statuses(answer)["probe"] == "ok"
         until(lambda: len(run.lines()) > 500)
         after = run.state()
         workers = proc.children(run.pid)
         assert workers
-        until(lambda: not any(meters_of(pid) for pid in workers))
+        until(lambda: not any(open_proc_files(pid) for pid in workers))
     finally:
         end(run)
     assert after == before
@@ -67,8 +74,8 @@ def until_entered(run: Run, before: dict[str, Any]) -> None:
     until(lambda: run.state()["hooks"] != before["hooks"], PATIENCE_S)
 
 
-def records_in(folder: Path) -> int:
-    """Rows of the loader in a run folder that is being written."""
+def count_records(folder: Path) -> int:
+    """Return how many rows of the loader a run folder that is being written has."""
     try:
         trace = load(folder)
     except UnreadableRun:
@@ -76,13 +83,12 @@ def records_in(folder: Path) -> int:
     return len(trace.table("loader")) if trace.has("loader") else 0
 
 
-def meters_of(pid: int) -> list[str]:
-    """What the probe reads of a loader worker that it can open."""
+def open_proc_files(pid: int) -> list[str]:
+    """Return the files of /proc that a loader worker has open: the probe opens them."""
     found = []
     for path in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(
-            FileNotFoundError
-        ):  # batches are handed over in files that come and go
+        # Workers pass batches on in files that they close meanwhile.
+        with contextlib.suppress(FileNotFoundError):
             found.append(os.readlink(path))
     return [link for link in found if link.startswith("/proc/")]
 
@@ -110,7 +116,9 @@ def test_a_killed_agent_leaves_a_readable_run_and_a_clean_target(
     until(lambda: looping.state() == before, PATIENCE_S)
 
 
-def test_a_stopped_agent_stalls_nobody_and_its_probe_leaves(looping: Run, tmp_path: Path) -> None:
+def test_a_stopped_agent_delays_no_process_and_its_probe_leaves(
+    looping: Run, tmp_path: Path
+) -> None:
     before = looping.state()
     command = perfscope("attach", str(looping.pid), "--duration", "20", "--out", tmp_path / "run")
     agent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -123,9 +131,7 @@ def test_a_stopped_agent_stalls_nobody_and_its_probe_leaves(looping: Run, tmp_pa
     agent.wait()
 
 
-def test_a_second_agent_is_refused_politely_and_the_first_goes_on(
-    looping: Run, tmp_path: Path
-) -> None:
+def test_a_second_agent_is_refused_and_the_first_continues(looping: Run, tmp_path: Path) -> None:
     before = looping.state()
     command = perfscope(
         "attach", str(looping.pid), "--duration", "600", "--json", "--out", tmp_path / "first"
@@ -133,12 +139,11 @@ def test_a_second_agent_is_refused_politely_and_the_first_goes_on(
     first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     until_entered(looping, before)
     second = attach(looping.pid, tmp_path / "second", seconds=2)
-    reasons = {source["name"]: source["reason"] for source in second["sources"]}
-    assert f"agent pid {first.pid}" in reasons["probe"]
+    assert f"agent pid {first.pid}" in source_reasons(second)["probe"]
     first.send_signal(signal.SIGINT)
     answer = json.loads(first.communicate(timeout=PATIENCE_S)[0])
     assert first.returncode == 0
-    assert {each["name"]: each["status"] for each in answer["sources"]}["probe"] == "ok"
+    assert source_statuses(answer)["probe"] == "ok"
     until(lambda: looping.state() == before, PATIENCE_S)
 
 
@@ -149,7 +154,7 @@ def test_a_target_that_is_killed_leaves_a_valid_run(looping: Run, tmp_path: Path
     )
     agent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until_entered(looping, before)
-    until(lambda: records_in(tmp_path / "run") > 300, PATIENCE_S)
+    until(lambda: count_records(tmp_path / "run") > 300, PATIENCE_S)
     os.kill(looping.pid, signal.SIGKILL)
     _, err = agent.communicate(timeout=PATIENCE_S)
     assert agent.returncode == 0, err
@@ -172,45 +177,46 @@ def test_every_kind_of_loader_is_timed_as_the_program_times_itself(
     assert fetching_processes(trace) >= 2
     pairs = matched_steps(lines, trace)
     assert len(pairs) > 20
-    assert all(ours.wait_s <= theirs.wait_s + ROUNDING_S for ours, theirs in pairs)
-    assert statistics.median(abs(ours.wait_s - theirs.wait_s) for ours, theirs in pairs) < 0.001
-    assert statistics.median(abs(ours.whole_s - theirs.whole_s) for ours, theirs in pairs) < 0.001
+    assert all(recorded.wait_s <= logged.wait_s + ROUNDING_S for recorded, logged in pairs)
+    wait_errors_s = [abs(recorded.wait_s - logged.wait_s) for recorded, logged in pairs]
+    step_errors_s = [abs(recorded.whole_s - logged.whole_s) for recorded, logged in pairs]
+    assert statistics.median(wait_errors_s) < 0.001
+    assert statistics.median(step_errors_s) < 0.001
     budget = {entry["category"]: entry["share"] for entry in answer["time_budget"]}
-    waited, whole = (
-        sum(getattr(ours, name) for ours, _ in pairs) for name in ("wait_s", "whole_s")
-    )
-    assert budget["input-wait"] == pytest.approx(waited / whole, abs=0.02)
-    assert answer["steps"]["mean_ms"] == pytest.approx(1000 * whole / len(pairs), rel=0.02)
+    waited_s = sum(recorded.wait_s for recorded, _ in pairs)
+    whole_s = sum(recorded.whole_s for recorded, _ in pairs)
+    assert budget["input-wait"] == pytest.approx(waited_s / whole_s, abs=0.02)
+    assert answer["steps"]["mean_ms"] == pytest.approx(1000 * whole_s / len(pairs), rel=0.02)
 
 
 @dataclass(frozen=True)
 class TimedStep:
-    """A step from one request for a batch to the next: how long it waited, and how long it was;
-    seconds.
-    """
+    """The durations of one step, from one request for a batch to the next, in seconds."""
 
     wait_s: float
     whole_s: float
 
 
 def matched_steps(lines: list[list[str]], trace: Trace) -> list[tuple[TimedStep, TimedStep]]:
-    """Return (ours, the program's own) of each step that the diagnosis is about.
+    """Return (recorded, logged by the program) of each step that the diagnosis is about.
 
-    The program reads its clock right before it asks for a batch and right after it has it: it
-    encloses what we time.
+    The program reads its clock right before it requests a batch and right after it has the batch:
+    the logged wait includes the recorded wait.
     """
     ended = [float(line[3]) for line in lines]
     began = [end_s - float(line[2]) for end_s, line in zip(ended, lines, strict=True)]
     zero_s = trace.manifests[0].zero_monotonic_ns / 1e9
     loader = trace.table("loader")
-    asked, waits = loader["ts"].to_numpy(), loader["dur"].to_numpy()
+    requested, waits = loader["ts"].to_numpy(), loader["dur"].to_numpy()
     rows = trace.fact(steady_budget)
     pairs: dict[int, tuple[TimedStep, TimedStep]] = {}
     for begin, dur in zip(rows["ts"].tolist(), rows["dur"].tolist(), strict=True):
         step = bisect.bisect_right(began, begin / 1e9 + zero_s + ROUNDING_S) - 1
         if 0 <= step < len(lines) - 1 and step not in pairs:
-            ours = TimedStep(waits[(asked >= begin) & (asked < begin + dur)].sum() / 1e9, dur / 1e9)
-            pairs[step] = ours, TimedStep(float(lines[step][1]), began[step + 1] - began[step])
+            waited_ns = waits[(requested >= begin) & (requested < begin + dur)].sum()
+            recorded = TimedStep(waited_ns / 1e9, dur / 1e9)
+            logged = TimedStep(float(lines[step][1]), began[step + 1] - began[step])
+            pairs[step] = recorded, logged
     return list(pairs.values())
 
 

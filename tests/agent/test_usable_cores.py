@@ -1,4 +1,4 @@
-"""Limits by control groups, with real groups where this machine lets us make them."""
+"""Limits by control groups, with real groups if they can be made on this machine."""
 
 import os
 import signal
@@ -20,15 +20,15 @@ BUSY = "while True: sum(range(10000))"
 
 @pytest.fixture
 def make() -> Iterator[Make]:
-    """make(controller, *names, **files) makes nested v1 groups and writes `files` into the
-    innermost; removed afterwards.
+    """Return make(controller, *names, **files), which makes nested v1 groups and writes `files`
+    into the innermost; they are removed after the test.
     """
     made: list[Path] = []
 
     def nested(controller: str, *names: str, **files: str) -> Path:
         place = cgroup.find_mounts().get(controller)
         if place is None:
-            pytest.skip(f"no cgroup v1 controller {controller} is mounted here")
+            pytest.skip(f"no cgroup v1 controller {controller} is mounted on this machine")
         folder = Path(place[0])
         for name in names:
             folder = folder / f"perfscope-{os.getpid()}-{name}"
@@ -36,7 +36,7 @@ def make() -> Iterator[Make]:
                 try:
                     folder.mkdir()
                 except OSError as error:
-                    pytest.skip(f"no {controller} group can be made here: {error.strerror}")
+                    pytest.skip(f"cannot make a {controller} group: {error.strerror}")
                 made.append(folder)
         for name, value in files.items():
             (folder / name.replace("__", ".")).write_text(value)
@@ -81,14 +81,11 @@ def test_without_limits_all_cores_of_the_affinity_are_usable(child) -> None:
     pid = child()
     cores = len(os.sched_getaffinity(0))
     found = usable_cores(pid)
-    assert (
-        found.affinity == cores
-        and found.cpuset in (None, cores)
-        and found.slurm_cpus_per_task is None
-    )
+    assert found.affinity == cores
+    assert found.cpuset in (None, cores)
+    assert found.slurm_cpus_per_task is None
     assert found.cores <= cores
-    one = min(os.sched_getaffinity(0))
-    os.sched_setaffinity(pid, {one})
+    os.sched_setaffinity(pid, {min(os.sched_getaffinity(0))})
     assert usable_cores(pid).affinity == 1 and usable_cores(pid).cores <= 1
 
 
@@ -101,13 +98,12 @@ def test_half_a_core_is_the_quota_and_throttling_is_counted(make: Make, child) -
     until(lambda: (now := cgroup.throttled(pid)) is not None and now[0] >= before[0] + 3)
     after = cgroup.throttled(pid)
     assert after is not None
-    held_ns, times = after[1] - before[1], after[0] - before[0]
-    assert (
-        0 < held_ns <= times * 100_000_000 * 2
-    )  # a period long at most, give or take the one under way
+    throttled_ns, times = after[1] - before[1], after[0] - before[0]
+    # Each time lasts at most one period; a period that is not over may be counted in part.
+    assert 0 < throttled_ns <= times * 100_000_000 * 2
 
 
-def test_the_tightest_level_on_the_way_up_counts(make: Make, child) -> None:
+def test_the_lowest_quota_of_a_group_and_its_parents_applies(make: Make, child) -> None:
     make("cpu", "outer", cpu__cfs_quota_us="150000")
     inner = make("cpu", "outer", "inner")
     pid = child(inner)
@@ -128,7 +124,7 @@ def test_a_cpuset_limits_the_cores(make: Make, child) -> None:
     assert found.cpuset == 1 and found.cores <= 1
 
 
-def test_a_memory_limit_and_what_it_leaves(make: Make, child) -> None:
+def test_a_memory_limit_and_the_memory_that_is_left_are_read(make: Make, child) -> None:
     group = make("memory", "capped", memory__limit_in_bytes=str(200 << 20))
     pid = child(group)
     assert cgroup.memory_limit_bytes(pid) == 200 << 20
@@ -151,7 +147,7 @@ def test_the_number_of_slurm_is_reported_when_it_differs(child) -> None:
     )
 
 
-def test_ranks_that_are_bound_to_cores_of_their_own_have_them_together(child) -> None:
+def test_the_cores_of_ranks_that_are_bound_to_different_cores_are_added(child) -> None:
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         pytest.skip("one core only")
@@ -161,10 +157,10 @@ def test_ranks_that_are_bound_to_cores_of_their_own_have_them_together(child) ->
     assert (usable_cores(bound[0]).affinity, usable_cores(*bound).affinity) == (1, 2)
 
 
-def test_a_unified_hierarchy_limits_alike(child) -> None:
+def test_the_quota_of_a_unified_hierarchy_is_read(child) -> None:
     place = cgroup.find_mounts().get("")
     if place is None or "cpu" not in (Path(place[0]) / "cgroup.controllers").read_text().split():
-        pytest.skip("the cpu controller is not in the unified hierarchy here")
+        pytest.skip("the cpu controller is not in the unified hierarchy of this machine")
     outer = Path(place[0]) / f"perfscope-{os.getpid()}"
     outer.mkdir()
     try:
@@ -179,9 +175,9 @@ def test_a_unified_hierarchy_limits_alike(child) -> None:
         until(lambda: removed(outer))
 
 
-def test_files_of_a_unified_hierarchy_are_understood(tmp_path: Path) -> None:
-    """As the kernel writes them (cgroup-v2.rst): pod and container of a Kubernetes node, on a
-    machine that has v1 only.
+def test_files_of_a_unified_hierarchy_are_read(tmp_path: Path) -> None:
+    """The files of the pod and the container on a Kubernetes node, as the kernel writes them
+    (cgroup-v2.rst); this machine may have v1 only.
     """
     inner = tmp_path / "pod" / "container"
     inner.mkdir(parents=True)
@@ -222,7 +218,9 @@ def test_files_of_a_unified_hierarchy_are_understood(tmp_path: Path) -> None:
     ],
     ids=["root", "container", "below", "another container", "outside our namespace"],
 )
-def test_the_way_up_from_a_group(mount: tuple[str, str], path: str, expected: list[str]) -> None:
+def test_the_folders_of_a_group_and_its_parents_are_found(
+    mount: tuple[str, str], path: str, expected: list[str]
+) -> None:
     assert [str(folder) for folder in cgroup.folders_up(mount, path)] == expected
 
 

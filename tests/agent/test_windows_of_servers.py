@@ -1,5 +1,5 @@
-"""Windows of torch's profiler in inference servers: operators of every thread that serves, and
-every request answered.
+"""Windows of torch's profiler in inference servers: operators of every serving thread are recorded,
+and every request is answered.
 """
 
 import socket
@@ -10,15 +10,15 @@ from pathlib import Path
 from types import TracebackType
 
 from perfscope.traces.load import load
-from tests.running import attach, end, start
+from tests.running import attach, end, source_reasons, source_statuses, start
 
 CLIENTS = 3
 MARGIN_NS = 50_000_000
-"""An answer this soon after the window's beginning may have been worked out before it."""
+"""An answer that comes this soon after the beginning of the window may be computed before it."""
 
 
 class Load:
-    """Clients that send requests one after the other, each over its own connection."""
+    """Clients that send requests one after the other, each over a separate connection."""
 
     def __init__(self, port: int, pause_s: float) -> None:
         self.over = threading.Event()
@@ -57,8 +57,8 @@ class Load:
                 self.answers.append((time.monotonic_ns(), float(words[0]), int(words[1])))
 
 
-def looked_into(kind: str, pause_s: float, folder: Path) -> None:
-    """One server, attached to while its clients ask."""
+def check_recorded_threads(kind: str, pause_s: float, folder: Path) -> None:
+    """Record a server under load, and check that operators of each serving thread are recorded."""
     folder.mkdir()
     run = start("serving.py", folder, kind, steps=1)
     try:
@@ -66,26 +66,28 @@ def looked_into(kind: str, pause_s: float, folder: Path) -> None:
             answer = attach(run.pid, folder / "run", "--window", "seconds=1", seconds=4)
     finally:
         end(run)
-    told = {source["name"]: source for source in answer["sources"]}["kernels"]
-    assert told["status"] == "ok" and not clients.broken, told
+    assert source_statuses(answer)["kernels"] == "ok", source_reasons(answer)["kernels"]
+    assert not clients.broken
     assert len({value for _, value, _ in clients.answers}) == 1
     trace = load(folder / "run")
     ops, windows = trace.table("ops"), trace.table("windows")
     assert ops is not None and windows is not None
     kept = windows[windows["kept"]]
-    begin, end_ = (
-        int(kept[name].iloc[0]) + trace.manifest.zero_monotonic_ns for name in ("begin", "end")
-    )
-    served = {thread for at, _, thread in clients.answers if begin + MARGIN_NS < at < end_}
+    zero_ns = trace.manifest.zero_monotonic_ns
+    begin_ns, end_ns = int(kept["begin"].iloc[0]) + zero_ns, int(kept["end"].iloc[0]) + zero_ns
+    first_ns = begin_ns + MARGIN_NS
+    served = {thread for time_ns, _, thread in clients.answers if first_ns < time_ns < end_ns}
     seen = set(ops[ops["name"] == "aten::addmm"]["tid"])
     assert served and served <= seen <= {thread for _, _, thread in clients.answers}
 
 
-def test_operators_of_every_thread_that_serves_idle_and_under_load(tmp_path: Path) -> None:
+def test_operators_of_every_serving_thread_are_recorded(tmp_path: Path) -> None:
+    """Servers with a thread per connection and with an event loop, under load and mostly idle."""
     cases = [(kind, pause_s) for kind in ("threads", "asyncio") for pause_s in (0.01, 0.2)]
     with ThreadPoolExecutor(len(cases)) as pool:
-        for done in [
-            pool.submit(looked_into, *case, tmp_path / str(number))
+        checks = [
+            pool.submit(check_recorded_threads, *case, tmp_path / str(number))
             for number, case in enumerate(cases)
-        ]:
-            done.result()
+        ]
+        for check in checks:
+            check.result()

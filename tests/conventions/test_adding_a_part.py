@@ -67,7 +67,7 @@ def perfscope(package: Path, *words: str) -> str:
     return done.stdout
 
 
-def test_a_finding(package: Path) -> None:
+def test_a_finding_is_one_file_and_one_line(package: Path) -> None:
     text = '''
     """Odd number of operators.
 
@@ -120,7 +120,7 @@ def test_a_finding(package: Path) -> None:
     assert "By counting" in perfscope(package, "explain", "operator-count")
 
 
-def test_a_reader(package: Path) -> None:
+def test_a_reader_is_one_file_and_one_line(package: Path) -> None:
     text = '''
     """Text files with one operator per line: its name, begin and duration in microseconds."""
 
@@ -164,7 +164,7 @@ def test_a_reader(package: Path) -> None:
     assert answer["span_s"] == pytest.approx(499e-6)
 
 
-def test_a_collector(package: Path) -> None:
+def test_a_collector_is_one_file_and_one_line(package: Path) -> None:
     text = '''
     """How often it was polled."""
 
@@ -200,7 +200,7 @@ def test_a_collector(package: Path) -> None:
     assert source["status"] == "partial" and int(source["reason"].split()[1]) > 2
 
 
-def test_a_command(package: Path) -> None:
+def test_a_command_is_one_file_and_one_line(package: Path) -> None:
     text = '''
     """Print a word in reverse."""
 
@@ -234,7 +234,7 @@ def test_a_command(package: Path) -> None:
     assert "reverse" in perfscope(package, "--help")
 
 
-def test_a_page(package: Path) -> None:
+def test_a_page_is_one_file_and_one_line(package: Path) -> None:
     text = '''
     """How many tables a run has."""
 

@@ -89,7 +89,7 @@ def test_the_command_line_starts_without_packages_of_single_commands() -> None:
     assert loaded("import perfscope.cli", *heavy) == []
 
 
-def test_a_recording_starts_without_the_analyzer_where_nothing_is_ignored() -> None:
+def test_a_recording_without_ignored_findings_starts_without_the_analyzer() -> None:
     code = "from perfscope.commands.options.ignored_findings import ignored_findings as of; of([])"
     assert loaded(code, "pandas", "perfscope.analyzer.findings") == []
 

@@ -57,7 +57,7 @@ def test_banned_words_are_found(text: str) -> None:
         "color, optimizer, synchronization",
     ],
 )
-def test_plain_english_is_not(text: str) -> None:
+def test_plain_english_is_not_banned(text: str) -> None:
     assert list(banned_in("a.md", 1, text)) == []
 
 

@@ -45,7 +45,7 @@ def test_every_file_of_a_folder_is_in_its_tuple_once(
 def test_every_reader_and_writer_is_in_its_tuple_under_the_name_of_its_file(
     folder: str, declared: tuple[Reader | Writer, ...]
 ) -> None:
-    assert sorted(modules(folder)) == sorted(one.name for one in declared)
+    assert sorted(modules(folder)) == sorted(item.name for item in declared)
 
 
 def test_every_finding_of_a_subject_is_listed_once() -> None:
@@ -115,5 +115,5 @@ def test_a_command_is_complete(command: ModuleType) -> None:
     assert inspect.get_annotations(command.run, eval_str=True)["args"] is command.ARGUMENTS
 
 
-def test_no_format_is_offered_that_nobody_writes() -> None:
+def test_every_offered_format_has_a_writer() -> None:
     assert [writer.name for writer in WRITERS] == list(FORMATS)

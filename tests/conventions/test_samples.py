@@ -33,7 +33,7 @@ def declared(name: str) -> tuple[str, str | None, str | None]:
     return verdict, cause, second
 
 
-def test_there_are_at_least_ten() -> None:
+def test_there_are_at_least_ten_sample_workloads() -> None:
     assert len(SAMPLES) >= 10
 
 

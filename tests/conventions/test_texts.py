@@ -27,7 +27,7 @@ def texts() -> dict[str, str]:
     ],
     ids=["the other project's name", "a path of one machine"],
 )
-def test_no_file_contains(forbidden: re.Pattern[str], why: str) -> None:
+def test_no_file_contains_a_forbidden_string(forbidden: re.Pattern[str], why: str) -> None:
     found_in = {
         name: found[0]
         for name, text in texts().items()

@@ -42,7 +42,7 @@ def text(wheel: zipfile.ZipFile, name: str) -> str:
     return wheel.read(path).decode()
 
 
-def test_it_contains_every_file_of_the_package_and_no_other(wheel: zipfile.ZipFile) -> None:
+def test_the_wheel_contains_every_file_of_the_package_and_no_other(wheel: zipfile.ZipFile) -> None:
     packed = {
         name for name in wheel.namelist() if ".dist-info/" not in name and not name.endswith(".so")
     }
@@ -60,7 +60,7 @@ def test_it_contains_every_file_of_the_package_and_no_other(wheel: zipfile.ZipFi
     } <= packed
 
 
-def test_it_is_named_and_licensed_and_has_its_command(wheel: zipfile.ZipFile) -> None:
+def test_the_wheel_has_a_name_a_license_and_the_command(wheel: zipfile.ZipFile) -> None:
     metadata = text(wheel, "METADATA")
     assert "\nName: perfscope-ml\n" in metadata and "\nLicense-Expression: Apache-2.0\n" in metadata
     assert "perfscope = perfscope.cli:main" in text(wheel, "entry_points.txt")
@@ -82,7 +82,7 @@ def test_versions_have_lower_bounds_only(wheel: zipfile.ZipFile) -> None:
     assert [line for line in needed if "<" in line or "==" in line.split(";")[0]] == []
 
 
-def test_its_version_is_the_version_of_the_package(wheel: zipfile.ZipFile) -> None:
+def test_the_version_of_the_wheel_is_that_of_the_package(wheel: zipfile.ZipFile) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "perfscope", "--version"], capture_output=True, text=True, cwd=ROOT
     )

@@ -1,8 +1,7 @@
-"""Windows with the CUDA build of torch, on a machine without a GPU: `make test-cuda-wheel`, which
-makes .venv-cuda.
+"""Windows with the CUDA build of torch on a machine without a GPU (`make test-cuda-wheel`).
 
-Kineto of this build requests CUPTI, which fails without a driver: what the target's stderr shows,
-and when a window comes, can be tested without a device.
+Kineto of this build requests CUPTI, which fails without a driver. What the target's stderr contains
+then, and when a window is taken, can be tested without a device.
 """
 
 import json
@@ -15,8 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.agent.test_kernel_windows import kernels
-from tests.running import attach, until
+from tests.running import attach, source_reasons, source_statuses, until
 
 PYTHON = Path(
     os.environ.get(
@@ -25,15 +23,16 @@ PYTHON = Path(
 )
 PROGRAM = Path(__file__).with_name("looping.py")
 DEVICE_NODES = """
-mkdir {0} && cp -a /dev/null /dev/zero /dev/urandom /dev/random {0} && mkdir {0}/shm && touch {0}/nvidiactl
+mkdir {0} && cp -a /dev/null /dev/zero /dev/urandom /dev/random {0}
+mkdir {0}/shm && touch {0}/nvidiactl
 mount --rbind {0} /dev && exec "$@"
-"""  # noqa: E501
-"""A /dev of the program's own, in which the driver seems to be there."""
+"""
+"""A script that gives a program a /dev in which there seems to be a driver."""
 
 
 @contextmanager
 def program(folder: Path, seconds: float, *before: str) -> Iterator[tuple[int, Path]]:
-    """The looping program: its pid, and the file that its stderr goes to."""
+    """Run the looping program; yield its pid, and the file of its stderr."""
     out, errors = folder / "steps", folder / "errors"
     with errors.open("w") as file:
         process = subprocess.Popen(
@@ -48,7 +47,7 @@ def program(folder: Path, seconds: float, *before: str) -> Iterator[tuple[int, P
 
 
 def windows(run: Path) -> list[dict[str, Any]]:
-    """What the run folder says of its windows."""
+    """Return the rows of the windows in a run folder."""
     rows = [
         json.loads(line)
         for path in run.glob("streams/kernels@*/*")
@@ -57,29 +56,29 @@ def windows(run: Path) -> list[dict[str, Any]]:
     return [row for row in rows if "begin" in row]
 
 
-def test_where_cupti_is_not_available_stderr_stays_empty_and_the_missing_kernels_are_named(
+def test_without_cupti_stderr_remains_empty_and_the_missing_kernels_are_reported(
     tmp_path: Path,
 ) -> None:
     with program(tmp_path, 0) as (pid, errors):
         answer = attach(pid, tmp_path / "run", seconds=6)
         assert errors.read_text() == ""
-    assert kernels(answer)["status"] == "partial" and "no kernels" in kernels(answer)["reason"]
+    assert source_statuses(answer)["kernels"] == "partial"
+    assert "no kernels" in source_reasons(answer)["kernels"]
     assert [row["device"] for row in windows(tmp_path / "run")] == [True]
 
 
-def test_no_window_without_kernels_is_the_first_one_where_a_device_is_visible(
+def test_with_a_visible_device_no_window_is_taken_before_cuda_is_initialized(
     tmp_path: Path,
 ) -> None:
     if os.geteuid() != 0:
-        pytest.skip("needs root: gives the program a /dev of its own")
+        pytest.skip("needs root: mounts another /dev for the program")
     script = DEVICE_NODES.format(tmp_path / "dev")
     with program(tmp_path, 25, "unshare", "--mount", "sh", "-ec", script, "sh") as (pid, errors):
         early = attach(pid, tmp_path / "early", seconds=4)
         answer = attach(pid, tmp_path / "run", seconds=30)
         assert errors.read_text() == ""
-    assert (
-        kernels(early)["status"] == "unavailable" and "not initialized" in kernels(early)["reason"]
-    )
+    assert source_statuses(early)["kernels"] == "unavailable"
+    assert "not initialized" in source_reasons(early)["kernels"]
     assert windows(tmp_path / "early") == []
-    assert kernels(answer)["status"] == "partial"
+    assert source_statuses(answer)["kernels"] == "partial"
     assert [row["device"] for row in windows(tmp_path / "run")] == [True]

@@ -1,4 +1,4 @@
-"""One recording of each scenario for all tests of devices."""
+"""The recordings of the scenarios, which all tests of devices share."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,17 +7,18 @@ import pytest
 
 from perfscope.traces.load import load
 from perfscope.traces.trace import Trace
-from tests.devices.recordings import SCENARIOS, recorded
+from tests.devices.recordings import record_scenarios
 
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return recorded(tmp_path_factory.mktemp("devices"), tuple(SCENARIOS))
+    """Return the run folder of each scenario."""
+    return record_scenarios(tmp_path_factory.mktemp("devices"))
 
 
 @pytest.fixture(scope="session")
 def trace_of(runs: dict[str, Path]) -> Callable[[str], Trace]:
-    """The Trace of a scenario's recording."""
+    """Return trace_of(scenario), which loads the recording of a scenario once."""
     traces: dict[str, Trace] = {}
 
     def get(name: str) -> Trace:

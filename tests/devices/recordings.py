@@ -1,6 +1,4 @@
-"""Scenarios recorded with the stand-in driver: all of them at once, each from a process of its own,
-of one real target.
-"""
+"""Recordings of scenarios made with the substitute driver: several at once, of real targets."""
 
 import json
 import subprocess
@@ -8,30 +6,31 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from perfscope.agent.host import proc
 from tests.driver import built, environment, written
 from tests.running import until
 
 ROOT = Path(__file__).parent.parent.parent
 SECONDS = 3.0
 AT_ONCE = 14
-PROGRAMS = {
-    # a busy machine then makes no findings of its own
-    "waiting": "import time\nwhile True: time.sleep(0.01)",
-    "computing": "while True: sum(range(1000))",
-}
+"""How many recordings run at once: two cores can do that."""
+# A program that waits has no findings of its own on a busy machine.
+WAITING = [sys.executable, "-c", "import time\nwhile True: time.sleep(0.01)"]
+COMPUTING = [sys.executable, "-c", "while True: sum(range(1000))"]
+NAMESPACE = ["unshare", "--pid", "--fork", "--kill-child"]
 TARGETS = {
-    "waiting": ([], "waiting"),
-    "computing": ([], "computing"),
-    "in a pid namespace": (["unshare", "--pid", "--fork", "--kill-child"], "waiting"),
+    "waiting": WAITING,
+    "computing": COMPUTING,
+    "in a pid namespace": [*NAMESPACE, *WAITING],
 }
 GPM_IDLE = ("tensor_active 0.02", "dram_active 0.05", "fp32_active 0.02")
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A file of tests/driver/scenarios, how many devices of it, and what is changed.
+    """A file of tests/driver/scenarios, the number of its devices, and lines that change it.
 
-    PID stands for the target, OTHER for a process that is not of the job.
+    PID stands for the target, OTHER for a process that is not part of the job.
     """
 
     base: str
@@ -39,16 +38,16 @@ class Scenario:
     devices: int = 1
     links: str = "switch"
     old: bool = False
-    mine: str = "process PID 50e9 90"
+    target_line: str = "process PID 50e9 90"
     target: str = "waiting"
 
 
 SCENARIOS = {
-    "healthy-v100": Scenario("v100", mine="process PID 15e9 90"),
+    "healthy-v100": Scenario("v100", target_line="process PID 15e9 90"),
     "healthy-a100": Scenario("a100"),
     "healthy-h100": Scenario("h100"),
     "healthy-b200": Scenario("b200"),
-    "healthy-geforce": Scenario("geforce", mine="process PID 15e9 90"),
+    "healthy-geforce": Scenario("geforce", target_line="process PID 15e9 90"),
     "healthy-eight": Scenario("h100", devices=8),
     "nvlink-full": Scenario("h100", ("nvlink_tx 390e9", "nvlink_rx 385e9"), devices=2),
     "nvlink-mesh-full": Scenario(
@@ -56,7 +55,7 @@ SCENARIOS = {
         ("nvlink_tx 135e9", "nvlink_rx 135e9", "@0 process PID 15e9 90", "@1 process PID 15e9 90"),
         devices=3,
         links="mesh",
-        mine="",
+        target_line="",
     ),
     "pcie-full": Scenario("h100", ("pcie_rx 56e9",)),
     "pcie-downtrained": Scenario(
@@ -98,83 +97,85 @@ SCENARIOS = {
     "mig": Scenario(
         "h100",
         (
-            *("mig_mode 1", "lacks utilization"),
-            *(
-                "mig 3",
-                "memory 20e9",
-                "memory_used 8e9",
-                "multiprocessors 32",
-                "sm_active 0.8",
-                "sm_occupancy 0.3",
-            ),
-            *("tensor_active 0.55", "dram_active 0.2", "graphics_active 0.95", "process PID 8e9 0"),
+            "mig_mode 1",
+            "lacks utilization",
+            "mig 3",
+            "memory 20e9",
+            "memory_used 8e9",
+            "multiprocessors 32",
+            "sm_active 0.8",
+            "sm_occupancy 0.3",
+            "tensor_active 0.55",
+            "dram_active 0.2",
+            "graphics_active 0.95",
+            "process PID 8e9 0",
         ),
-        mine="",
+        target_line="",
     ),
-    "old-driver": Scenario("v100", old=True, mine="process PID 15e9 90"),
+    "old-driver": Scenario("v100", old=True, target_line="process PID 15e9 90"),
     "another-container": Scenario("h100", target="in a pid namespace"),
     "driver-not-loaded": Scenario("h100", ("init DRIVER_NOT_LOADED",)),
 }
 
 
-def program_of(kind: str, pid: int) -> int:
-    """The target itself: where a namespace is made first, the child of the process that makes
-    it.
-    """
-    if not TARGETS[kind][0]:
-        return pid
-    until(lambda: children(pid))
-    return children(pid)[0]
+class Targets:
+    """The running targets, and a process that is not part of the job."""
+
+    def __init__(self) -> None:
+        self.processes = {kind: subprocess.Popen(command) for kind, command in TARGETS.items()}
+        self.other = subprocess.Popen(["sleep", "600"])
+
+    def pid_of(self, kind: str) -> int:
+        """Return the pid of a target; if it is in a namespace, of the program inside."""
+        pid = self.processes[kind].pid
+        if TARGETS[kind][: len(NAMESPACE)] != NAMESPACE:
+            return pid
+        until(lambda: proc.children(pid))
+        return proc.children(pid)[0]
+
+    def kill(self) -> None:
+        """Kill all processes."""
+        for process in (*self.processes.values(), self.other):
+            process.kill()
+            process.wait()
 
 
-def children(pid: int) -> list[int]:
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def recorded(place: Path, names: tuple[str, ...] = tuple(SCENARIOS)) -> dict[str, Path]:
-    """The run folder of each scenario."""
-    drivers = {old: built(place, old=old) for old in (False, True)}
-    targets = {
-        kind: subprocess.Popen([*command, sys.executable, "-c", PROGRAMS[which]])
-        for kind, (command, which) in TARGETS.items()
-    }
-    other = subprocess.Popen(["sleep", "600"])
-    batches = [
-        (old, some)
-        for old in drivers
-        for some in batched([name for name in names if SCENARIOS[name].old == old])
-    ]
+def record_scenarios(place: Path, names: tuple[str, ...] = tuple(SCENARIOS)) -> dict[str, Path]:
+    """Record the scenarios, and return the run folder of each."""
+    targets = Targets()
     try:
-        for old, some in batches:
-            jobs = [prepared(place / name, SCENARIOS[name], targets, other.pid) for name in some]
-            command = [sys.executable, "-m", "tests.driver.record"]
-            env = environment(drivers[old], place)
-            done = subprocess.run(
-                command, env=env, cwd=ROOT, input=json.dumps(jobs), text=True, timeout=120
-            )
-            assert done.returncode == 0
+        for old in (False, True):
+            driver = built(place, old=old)
+            chosen = [name for name in names if SCENARIOS[name].old == old]
+            for first in range(0, len(chosen), AT_ONCE):
+                record_batch(place, chosen[first : first + AT_ONCE], driver, targets)
     finally:
-        for one in (*targets.values(), other):
-            one.kill()
-            one.wait()
+        targets.kill()
     return {name: place / name / "run" for name in names}
 
 
-def batched(names: list[str]) -> list[list[str]]:
-    """A few recordings at once: so many that two cores bear them."""
-    return [names[first : first + AT_ONCE] for first in range(0, len(names), AT_ONCE)]
+def record_batch(place: Path, names: list[str], driver: Path, targets: Targets) -> None:
+    """Record several scenarios at once, each in a process of `tests.driver.record`."""
+    jobs = [prepare_recording(place / name, SCENARIOS[name], targets) for name in names]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.driver.record"],
+        env=environment(driver, place),
+        cwd=ROOT,
+        input=json.dumps(jobs),
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0
 
 
-def prepared(
-    folder: Path, scenario: Scenario, targets: dict[str, "subprocess.Popen[bytes]"], other: int
-) -> list[object]:
-    """The scenario's file written: what `tests.driver.record` wants to know of one recording."""
+def prepare_recording(folder: Path, scenario: Scenario, targets: Targets) -> list[object]:
+    """Write the scenario's file, and return what `tests.driver.record` needs for one recording."""
     folder.mkdir()
-    pid = program_of(scenario.target, targets[scenario.target].pid)
-    lines = [
-        one.replace("PID", str(pid)).replace("OTHER", str(other))
-        for one in ("hurry 10", scenario.mine, *scenario.changes)
-        if one
-    ]
+    pid = targets.pid_of(scenario.target)
+    lines = []
+    for line in ("hurry 10", scenario.target_line, *scenario.changes):
+        if line:
+            named = line.replace("PID", str(pid))
+            lines.append(named.replace("OTHER", str(targets.other.pid)))
     file = written(folder, scenario.base, *lines, devices=scenario.devices, links=scenario.links)
     return [pid, str(folder / "run"), SECONDS, str(file)]

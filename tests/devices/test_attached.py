@@ -1,5 +1,5 @@
-"""A training run with the stand-in's device, attached to as a user would: steps and counters
-joined.
+"""A training run with a device of the substitute driver, recorded as a user would: steps and
+counters are joined.
 """
 
 import json
@@ -12,7 +12,7 @@ from perfscope.analyzer.devices.counters_per_step import device_per_step
 from perfscope.analyzer.devices.energy import energy
 from perfscope.traces.load import load
 from tests.driver import built, environment, written
-from tests.running import end, perfscope, start
+from tests.running import end, perfscope, source_statuses, start
 
 
 def test_counters_are_joined_to_steps(tmp_path: Path) -> None:
@@ -32,14 +32,14 @@ def test_counters_are_joined_to_steps(tmp_path: Path) -> None:
     finally:
         end(run)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert next(source["status"] for source in told["sources"] if source["name"] == "nvml") == "ok"
-    assert told["bound_by"]["id"] == "compute", "the device works all the time"
+    diagnosis = json.loads(done.stdout)
+    assert source_statuses(diagnosis)["nvml"] == "ok"
+    assert diagnosis["bound_by"]["id"] == "compute", "the device works all the time"
     trace = load(tmp_path / "run")
     steps = trace.fact(device_per_step)
     power = steps[steps["name"] == "power_w"]
     assert len(power) > 10 and power["value"].to_numpy() == pytest.approx(560)
     used = trace.fact(energy)[0]
-    step_s = told["steps"]["mean_ms"] / 1e3
+    step_s = diagnosis["steps"]["mean_ms"] / 1e3
     assert used.joules_per_step == pytest.approx(560 * step_s, rel=0.1)
     assert used.joules_per_sample is not None and used.joules_per_sample < used.joules_per_step

@@ -1,4 +1,4 @@
-"""The stand-in has every call that the agent makes, with the real binding's own names."""
+"""The calls of the agent in the substitute driver, by the names of the real binding."""
 
 import ast
 import ctypes

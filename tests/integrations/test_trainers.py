@@ -1,6 +1,4 @@
-"""Trainers of other libraries, for real, with tiny random models: one added argument gives the
-diagnosis.
-"""
+"""Trainers of other libraries with tiny random models: one added argument gives the diagnosis."""
 
 import json
 import subprocess
@@ -8,7 +6,6 @@ import sys
 import textwrap
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,23 +18,38 @@ from torch.utils.data import DataLoader, Dataset
 class Slow(Dataset):
     def __len__(self):
         return 400
-    def __getitem__(self, at):
+    def __getitem__(self, index):
         time.sleep(0.004)
-        return {"input_ids": torch.arange(8) + at % 4, "labels": torch.tensor(at % 2)}
+        return {"input_ids": torch.arange(8) + index % 4, "labels": torch.tensor(index % 2)}
 """
 
 TRANSFORMERS = """
 from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
 from perfscope.integrations.transformers import PerfscopeCallback
 
-sizes = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=16)
-told = PerfscopeCallback(depth="probe")
-arguments = TrainingArguments(
-    output_dir="out", max_steps=40, per_device_train_batch_size=8, use_cpu=True, report_to=[], disable_tqdm=True,
-    save_strategy="no", logging_strategy="no", gradient_accumulation_steps=1,
+config = BertConfig(
+    hidden_size=16,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    intermediate_size=16,
+    vocab_size=16,
 )
-Trainer(BertForSequenceClassification(BertConfig(**sizes)), arguments, train_dataset=Slow(), callbacks=[told]).train()
-"""  # noqa: E501
+arguments = TrainingArguments(
+    output_dir="out",
+    max_steps=40,
+    per_device_train_batch_size=8,
+    use_cpu=True,
+    report_to=[],
+    disable_tqdm=True,
+    save_strategy="no",
+    logging_strategy="no",
+    gradient_accumulation_steps=1,
+)
+callback = PerfscopeCallback(depth="probe")
+model = BertForSequenceClassification(config)
+Trainer(model, arguments, train_dataset=Slow(), callbacks=[callback]).train()
+scope = callback.scope
+"""
 
 LIGHTNING = """
 import logging
@@ -49,18 +61,25 @@ class Tiny(LightningModule):
     def __init__(self):
         super().__init__()
         self.layer = torch.nn.Linear(8, 2)
-    def training_step(self, batch, at):
-        return torch.nn.functional.cross_entropy(self.layer(batch["input_ids"].float()), batch["labels"])
+    def training_step(self, batch, index):
+        output = self.layer(batch["input_ids"].float())
+        return torch.nn.functional.cross_entropy(output, batch["labels"])
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
-told = PerfscopeCallback(depth="probe")
+callback = PerfscopeCallback(depth="probe")
 trainer = Trainer(
-    max_steps=40, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-    enable_model_summary=False, callbacks=[told],
+    max_steps=40,
+    accelerator="cpu",
+    logger=False,
+    enable_checkpointing=False,
+    enable_progress_bar=False,
+    enable_model_summary=False,
+    callbacks=[callback],
 )
 trainer.fit(Tiny(), DataLoader(Slow(), batch_size=8))
-"""  # noqa: E501
+scope = callback.scope
+"""
 
 ACCELERATE = """
 from accelerate import Accelerator
@@ -72,16 +91,15 @@ optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 model, optimizer, loader = accelerator.prepare(model, optimizer, DataLoader(Slow(), batch_size=8))
 with perfscope.profile(depth="probe") as scope:
     for batch in loader:
-        loss = torch.nn.functional.cross_entropy(model(batch["input_ids"].float()), batch["labels"])
+        output = model(batch["input_ids"].float())
+        loss = torch.nn.functional.cross_entropy(output, batch["labels"])
         accelerator.backward(loss)
         optimizer.step()
         optimizer.zero_grad()
-class told:
-    scope = scope
 """
 
-SAID = """
-verdict, steps = told.scope.diagnosis.verdict, told.scope.diagnosis.steps
+PRINT = """
+verdict, steps = scope.diagnosis.verdict, scope.diagnosis.steps
 print(json.dumps([verdict.id, verdict.cause, steps.count]))
 """
 
@@ -90,15 +108,15 @@ PROGRAMS = {"transformers": TRANSFORMERS, "lightning": LIGHTNING, "accelerate": 
 
 @pytest.mark.parametrize("library", PROGRAMS)
 def test_a_trainer_is_diagnosed_with_one_added_line(library: str, tmp_path: Path) -> None:
-    if find_spec(library) is None or (
-        library == "transformers" and find_spec("accelerate") is None
-    ):
+    needed = (library, "accelerate") if library == "transformers" else (library,)
+    if any(find_spec(name) is None for name in needed):
         pytest.skip(f"{library} is not installed: pip install -e '.[integrations]'")
     path = tmp_path / "program.py"
-    path.write_text(textwrap.dedent(DATA + PROGRAMS[library] + SAID))
+    path.write_text(textwrap.dedent(DATA + PROGRAMS[library] + PRINT))
     command = [sys.executable, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    answer: Any = json.loads(done.stdout.splitlines()[-1])
-    assert answer[:2] == ["input-bound", "in-process-loading"] and 30 <= answer[2] <= 50
-    assert "Input-bound" in done.stderr
+    id, cause, steps = json.loads(done.stdout.splitlines()[-1])
+    assert (id, cause) == ("input-bound", "in-process-loading")
+    assert 30 <= steps <= 50
+    assert f"{steps} steps" in done.stderr

@@ -83,8 +83,8 @@ def test_attach_records_the_steps(tmp_path: Path) -> None:
 def test_without_a_recording_nothing_is_made() -> None:
     """The same object each time: neither memory nor time is spent on it."""
     assert perfscope.step() is perfscope.step(samples=3)
-    with pytest.raises(ValueError, match="own"), perfscope.step(tokens=1):
-        raise ValueError("own")
+    with pytest.raises(ValueError, match="of the program"), perfscope.step(tokens=1):
+        raise ValueError("of the program")
 
 
 def test_a_request_is_a_context_manager_of_both_kinds() -> None:

@@ -1,6 +1,8 @@
-/* Preloaded into a program: keeps what is freed, filled with a pattern, and counts what is written to afterwards.
+/* Preloaded into a program: keeps freed blocks, filled with a pattern, and counts those that are
+ * written to afterwards.
  *
- * Blocks of the size of the profiler's (512 operators, about 78 KB) are kept; everything else is freed as usual.
+ * Only blocks of the size of the profiler's (512 operators, about 78 KB) are kept; all others are
+ * freed as usual.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

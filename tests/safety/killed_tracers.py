@@ -1,6 +1,4 @@
-"""Entries whose tracer is killed, and programs that notice when anything of theirs was changed by
-one.
-"""
+"""Entries whose tracer is killed, and programs that detect any change of their state."""
 
 import mmap
 import os
@@ -55,7 +53,7 @@ import select
 e = select.epoll()
 e.register(0, 1)
 print("ready", flush=True)
-print([(file, event & 1) for file, event in e.poll()], flush=True)  # its end may come with it
+print([(file, event & 1) for file, event in e.poll()], flush=True)  # and perhaps its end
 """
 NANOSLEEP = """
 import ctypes, time
@@ -72,8 +70,9 @@ c = ctypes.CDLL(None, use_errno=True)
 print("ready", flush=True)
 ctypes.set_errno(0)
 began = time.monotonic()
-print(c.poll(None, 0, SECONDS * 1000), ctypes.get_errno(), round(time.monotonic() - began), flush=True)
-"""  # noqa: E501
+result, error = c.poll(None, 0, SECONDS * 1000), ctypes.get_errno()
+print(result, error, round(time.monotonic() - began), flush=True)
+"""
 SELECT = """
 import select, time
 print("ready", flush=True)
@@ -89,16 +88,17 @@ signal.set_wakeup_fd(writing, warn_on_full_buffer=True)
 for number in range(34, 38):
     signal.signal(number, lambda *_: None)
 print("ready", flush=True)
-came = 0
+received = 0
 ended = False
 while not ended:
+    sum(range(300_000))  # more than 10 ms without releasing the GIL, so that entries get it
     ended = bool(select.select([0], [], [], 0)[0])
     try:
         while piece := os.read(reading, 65536):
-            came += len(piece)
+            received += len(piece)
     except BlockingIOError:
         pass
-print(came, flush=True)
+print(received, flush=True)
 """
 
 
@@ -120,7 +120,7 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 def answer(process: subprocess.Popen[str]) -> str:
-    """Have the program end, and return its last line."""
+    """Tell the program to end, and return its last line."""
     assert process.stdin is not None
     process.stdin.write("end\n")
     process.stdin.flush()
@@ -128,16 +128,14 @@ def answer(process: subprocess.Popen[str]) -> str:
 
 
 def last_line(process: subprocess.Popen[str]) -> str:
-    """Wait for the program's end and return its last line; the exit code where it did not end
-    well.
-    """
+    """Wait for the program's end and return its last line, or its exit code if it failed."""
     out = process.communicate(timeout=120)[0]
     return out.strip() if process.returncode == 0 else f"exit code {process.returncode}"
 
 
 def entry_killed_at(pid: int, number: int) -> bool:
-    """Enter `pid` in a child process that kills itself before its ptrace request `number`; False
-    when it needed fewer.
+    """Enter `pid` in a child process that kills itself before its ptrace request `number`; return
+    False if it needed fewer.
     """
     child = os.fork()
     if child == 0:
@@ -159,8 +157,8 @@ def entry_killed_at(pid: int, number: int) -> bool:
 
 
 def entry_killed_after(pid: int, delay_s: float) -> bool:
-    """Enter `pid` in a child process, which is killed `delay_s` after it has become the tracer;
-    False when it was quicker.
+    """Enter `pid` in a child process that is killed `delay_s` after it has become the tracer;
+    return False if it had ended.
     """
     child = os.fork()
     if child == 0:
@@ -179,7 +177,7 @@ def entry_killed_after(pid: int, delay_s: float) -> bool:
 
 
 class SignalSender:
-    """Sends queued signals to a process, each of which must arrive."""
+    """A thread that sends queued signals to a process, each of which must arrive."""
 
     def __init__(self, pid: int, interval_s: float = 0.0003) -> None:
         self.pid, self.interval_s = pid, interval_s
@@ -210,8 +208,8 @@ def mapped_code_pages(pid: int) -> int:
 
 
 class Saboteur:
-    """Has a tracer among this process's children call `strike` before one of its ptrace requests,
-    once.
+    """A context in which a tracer that this process forks calls `strike` before one of its ptrace
+    requests.
     """
 
     def __init__(self, strike: Callable[[], None], moment: int) -> None:
@@ -220,7 +218,7 @@ class Saboteur:
 
     @property
     def struck(self) -> bool:
-        """Whether the signal has been sent."""
+        """Return whether `strike` was called."""
         return bool(self.made[0])
 
     def __enter__(self) -> "Saboteur":

@@ -14,8 +14,8 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from tests.running import end, perfscope, start, until
-from tests.safety.strangers import FLOOD, addresses_of, resident_bytes, run_as_nobody, sources
+from tests.running import end, perfscope, source_statuses, start, until
+from tests.safety.strangers import FLOOD, addresses_of, resident_bytes, run_as_nobody
 
 MB = 1 << 20
 LATE_S = 1.0
@@ -72,10 +72,9 @@ def flooded(pid: int, folder: Path, args: argparse.Namespace) -> int:
     print(f"{made} connections, {sent} frames in {took_s:.0f} s")
     print(f"agent's memory: {before / MB:.1f} MB before, at most {most / MB:.1f} MB")
     print(f"longest gap between two rounds: {late_s:.2f} s; steps: {answer['steps']['count']}")
-    print(
-        f"probe: {sources(answer)['probe']}; dropped: {answer['dropped']}; {err.splitlines()[-1:]}"
-    )
-    kept = sources(answer)["probe"] == "ok" and answer["dropped"] == []
+    status = source_statuses(answer)["probe"]
+    print(f"probe: {status}; dropped: {answer['dropped']}; {err.splitlines()[-1:]}")
+    kept = status == "ok" and answer["dropped"] == []
     return 0 if kept and most - before < 10 * MB and late_s < LATE_S else 1
 
 

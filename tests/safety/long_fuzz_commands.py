@@ -234,9 +234,9 @@ def dashboard(path: Path, chance: random.Random) -> int:
             print(f"perfscope: {error}", file=sys.stderr)
             return error.exit_code
         search = f"?{chance.choice(('rank', 'by', 'rows', 'at', 'x'))}={chance.choice(ODD_QUERY)}"
-        for one in PAGES:
-            if one.not_applicable(opened.trace) is None:
-                one.layout(View.of(opened, search))
+        for dashboard_page in PAGES:
+            if dashboard_page.not_applicable(opened.trace) is None:
+                dashboard_page.layout(View.of(opened, search))
         page(opened.trace, opened.diagnosis)
         addresses(found.id, opened.trace, chance)
     return 0
@@ -331,27 +331,27 @@ def import_what_commands_import(commands: Commands, outputs: Path) -> None:
         ["explain"],
     ]
     lines += [
-        ["export", seed, "--to", one, "-o", str(outputs / one)]
-        for one in perfscope.commands.export.FORMATS
+        ["export", seed, "--to", format, "-o", str(outputs / format)]
+        for format in perfscope.commands.export.FORMATS
     ]
     lines += [["analyze", str(commands.folder / "seed1.sqlite")]]
 
-    def tell() -> int:
+    def run_all() -> int:
         for line in lines:
             perfscope_main(line)
         dashboard(commands.fuzzer.run_seed, random.Random(1))
         (outputs / "modules").write_text("\n".join(sys.modules))
         return 0
 
-    run_forked(tell, outputs, 300)
+    run_forked(run_all, outputs, 300)
     for name in (outputs / "modules").read_text().split("\n"):
         if name.split(".")[0] != "__main__":
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
 
 
-def one(commands: Commands, outputs: Path, number: int, seed: int, counts: Counts) -> Done:
-    """Make one input, run one command over it, note how it ended."""
+def run_command(commands: Commands, outputs: Path, number: int, seed: int, counts: Counts) -> Done:
+    """Make one input, run one command with it, and count how it ended."""
     words, run = commands.command(random.Random(f"{seed} {number}"))
     try:
         done = run_forked(run, outputs)
@@ -373,8 +373,8 @@ def one(commands: Commands, outputs: Path, number: int, seed: int, counts: Count
 
 
 def fuzz(total: int, seed: int, first: int = 0, say: Callable[[str], None] = print) -> Counts:
-    """Run so many commands; returns what became of them."""
-    counts, said = Counts(), time.monotonic()
+    """Run `total` commands, and return how they ended."""
+    counts, printed_s = Counts(), time.monotonic()
     room = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with (
         tempfile.TemporaryDirectory(dir=room) as folder,
@@ -385,19 +385,19 @@ def fuzz(total: int, seed: int, first: int = 0, say: Callable[[str], None] = pri
         import_what_commands_import(commands, Path(outputs))
         for number in range(first, first + total):
             before = len(counts.failures)
-            one(commands, Path(outputs), number, seed, counts)
+            run_command(commands, Path(outputs), number, seed, counts)
             for line in counts.failures[before:]:
                 say(f"FAILED {line}")
-            if time.monotonic() - said > 60:
-                said = time.monotonic()
+            if time.monotonic() - printed_s > 60:
+                printed_s = time.monotonic()
                 say(f"{number + 1 - first:,} commands, failures: {len(counts.failures)}")
             if len(counts.failures) >= MOST_FAILURES:
                 break
     return counts
 
 
-def told(counts: Counts) -> bool:
-    """Print what became of the commands; returns whether all is well."""
+def print_counts(counts: Counts) -> bool:
+    """Print how the commands ended; return whether none failed."""
     print(
         f"{sum(counts.commands.values()):,} commands: {dict(counts.commands)}, exit codes"
         f" {dict(counts.codes)}, slowest {counts.slowest_s:.1f} s, {counts.most_bytes >> 20} MB at"
@@ -416,12 +416,11 @@ def main() -> int:
     parser.add_argument("--only", type=int, metavar="NUMBER", help="run this command alone")
     args = parser.parse_args()
     if args.only is None:
-        return (
-            0 if told(fuzz(args.count, args.seed, say=lambda line: print(line, flush=True))) else 1
-        )
+        counts = fuzz(args.count, args.seed, say=lambda line: print(line, flush=True))
+        return 0 if print_counts(counts) else 1
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as outputs:
         os.environ["XDG_CACHE_HOME"] = outputs
-        done = one(Commands(Path(folder)), Path(outputs), args.only, args.seed, Counts())
+        done = run_command(Commands(Path(folder)), Path(outputs), args.only, args.seed, Counts())
     print(done.stdout, done.stderr, done.code, done.seconds, done.fault(), sep="\n")
     return 0
 

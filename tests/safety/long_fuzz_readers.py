@@ -76,11 +76,11 @@ def alike(part: ParsedPiece) -> Any:
     columns = {
         group: {
             name: (
-                [one.names[code] if code >= 0 else None for code in one.codes]
-                if isinstance(one, Coded)
-                else (str(one.dtype), one.tolist())
+                [column.names[code] if code >= 0 else None for code in column.codes]
+                if isinstance(column, Coded)
+                else (str(column.dtype), column.tolist())
             )
-            for name, one in columns.items()
+            for name, column in columns.items()
         }
         for group, columns in part.groups.items()
     }
@@ -335,8 +335,8 @@ def out_of_time(number: int, frame: Any) -> None:
 def fuzz(
     total: int, seed: int, say: Callable[[str], None] = print, most_failures: int = 20
 ) -> dict[str, Count]:
-    """Read so many inputs; returns what became of them, by kind. Memory that grows is a failure of
-    its own kind.
+    """Read `total` inputs, and return how that ended, by kind; growing memory is another kind of
+    failure.
     """
     counts = {kind: Count() for kind in KINDS}
     memory = counts["memory"] = Count()
@@ -344,7 +344,7 @@ def fuzz(
     signal.signal(signal.SIGPROF, out_of_time)
     room = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=room, prefix="perfscope-fuzz-") as folder:
-        fuzzer, said = Fuzzer(Path(folder)), time.monotonic()
+        fuzzer, printed_s = Fuzzer(Path(folder)), time.monotonic()
         kinds, weights = list(KINDS), [share for _, share in KINDS.values()]
         chance, baseline = random.Random(seed), 0
         for number in range(total):
@@ -366,8 +366,8 @@ def fuzz(
                     f" {seed}"
                 )
                 break
-            if time.monotonic() - said > 60:
-                said = time.monotonic()
+            if time.monotonic() - printed_s > 60:
+                printed_s = time.monotonic()
                 say(
                     f"{number + 1:,} inputs, {memory_bytes() >> 20} MB, failures:"
                     f" {failures(counts)}"
@@ -381,8 +381,8 @@ def failures(counts: dict[str, Count]) -> int:
     return sum(len(count.failures) for count in counts.values())
 
 
-def told(counts: dict[str, Count]) -> bool:
-    """Print what became of the inputs; returns whether all is well."""
+def print_counts(counts: dict[str, Count]) -> bool:
+    """Print how reading the inputs ended; return whether none failed."""
     for kind, count in counts.items():
         if count.inputs:
             rate = (
@@ -410,7 +410,8 @@ def main() -> int:
     parser.add_argument("--only", metavar="KIND:NUMBER", help="read this input alone")
     args = parser.parse_args()
     if args.only is None:
-        return 0 if told(fuzz(args.count, args.seed, lambda line: print(line, flush=True))) else 1
+        counts = fuzz(args.count, args.seed, lambda line: print(line, flush=True))
+        return 0 if print_counts(counts) else 1
     kind, _, number = args.only.partition(":")
     with tempfile.TemporaryDirectory() as folder:
         read, _ = KINDS[kind]

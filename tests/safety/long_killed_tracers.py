@@ -1,9 +1,9 @@
-"""Hundreds of entries whose tracer is killed, into programs that notice any change of theirs.
+"""Hundreds of entries whose tracer is killed, into programs that detect any change of their state.
 
 `python -m tests.safety.long_killed_tracers --kills 600` kills at every ptrace request and at random
-moments, freezes every twentieth tracer, and prints per program how many kills and freezes met a
-tracer and what the program reports in the end. It ends with an error when a program died, reports a
-wrong result, or cannot be entered afterwards.
+moments, freezes every twentieth tracer, and prints for each program how many kills and freezes hit
+a tracer and the last line of the program. It fails if a program died, reports a wrong result, or
+cannot be entered afterwards.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from perfscope.agent.entry import enter
 from perfscope.agent.host import proc
-from tests.agent.entry.target import said, writing
+from tests.agent.entry.target import read_output, writing
 from tests.safety.killed_tracers import (
     COUNTING,
     EPOLL,
@@ -64,11 +64,11 @@ LONGEST_DELAY_S = 0.003
 
 @dataclass
 class Tally:
-    """What was done to one program. Times are in seconds."""
+    """How many tracers of one program were killed and frozen, and how long it was stopped."""
 
     killed: int = 0
     frozen: int = 0
-    stood_s: list[float] = field(default_factory=list)
+    stopped_s: list[float] = field(default_factory=list)
 
 
 def main() -> int:
@@ -80,15 +80,15 @@ def main() -> int:
     choice = random.Random(args.seed)
     results = [run(program, each, choice) for program in NAMES]
     killed = sum(tally.killed for tally, _ in results)
-    stood = sorted(time_s for tally, _ in results for time_s in tally.stood_s)
-    print(f"{killed} kills; {len(stood)} freezes; the target stood")
-    print(f"{stood[len(stood) // 2]:.3f} s (median), {stood[-1]:.3f} s (most)")
+    stopped = sorted(time_s for tally, _ in results for time_s in tally.stopped_s)
+    print(f"{killed} kills; {len(stopped)} freezes; the target was stopped for")
+    print(f"{stopped[len(stopped) // 2]:.3f} s (median), {stopped[-1]:.3f} s (most)")
     return 0 if all(fine for _, fine in results) and killed >= args.kills else 1
 
 
 def run(program: str, kills: int, choice: random.Random) -> tuple[Tally, bool]:
-    """Kill tracers of one kind of program until `kills` have met one; return the tally and whether
-    all was well.
+    """Kill tracers of one kind of program until `kills` have hit one; return the tally and whether
+    the program was unharmed.
     """
     tally, fine, started, answers = Tally(), True, 0, set[str]()
     while fine and tally.killed < kills:
@@ -141,10 +141,10 @@ def harass(
 
 
 def freeze(pid: int, moment: int, tally: Tally) -> None:
-    """Enter with a tracer that is frozen before its request `moment`; note how long the target
-    stood.
+    """Enter with a tracer that is frozen before its request `moment`; record how long the target
+    was stopped.
     """
-    ended, stood = threading.Event(), [0.0]
+    ended, longest_s = threading.Event(), [0.0]
 
     def watch() -> None:
         began = 0.0
@@ -152,7 +152,8 @@ def freeze(pid: int, moment: int, tally: Tally) -> None:
             stat = proc.stat(pid)
             stopped = stat is not None and stat.state == "t"
             began = (began or time.monotonic()) if stopped else 0.0
-            stood[0] = max(stood[0], time.monotonic() - began) if stopped else stood[0]
+            if stopped:
+                longest_s[0] = max(longest_s[0], time.monotonic() - began)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -161,7 +162,7 @@ def freeze(pid: int, moment: int, tally: Tally) -> None:
     watcher.join()
     if struck and report.error is None:
         tally.frozen += 1
-        tally.stood_s.append(stood[0])
+        tally.stopped_s.append(longest_s[0])
 
 
 def is_entered(target: subprocess.Popen[str]) -> bool:
@@ -170,9 +171,9 @@ def is_entered(target: subprocess.Popen[str]) -> bool:
         out = Path(folder, "out")
         enter(target.pid, writing(out), deadline_s=30)
         until = time.monotonic() + 30
-        while not said(out) and time.monotonic() < until:
+        while not read_output(out) and time.monotonic() < until:
             time.sleep(0.01)
-        return said(out) == "x"
+        return read_output(out) == "x"
 
 
 if __name__ == "__main__":

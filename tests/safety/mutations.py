@@ -196,7 +196,7 @@ class Mutator:
         if isinstance(value, dict) and value and chance < 0.93:
             key = self.random.choice(list(value))
             if chance < 0.05:
-                return {name: one for name, one in value.items() if name != key}
+                return {name: item for name, item in value.items() if name != key}
             if chance < 0.10:
                 other = self.random.choice(list(value))
                 return {**value, other: value[key]}

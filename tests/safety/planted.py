@@ -37,7 +37,8 @@ ENVIRONMENT = {f"VARIABLE_{at}": text for at, text in enumerate(PLANTED)} | {
 STEP_NS = 1_000_000
 
 
-def said(where: str, text: str) -> str:
+def plant(where: str, text: str) -> str:
+    """Return a text with a secret in it, which names the field that it is for."""
     return f"{SHOWN} {where} {text}"
 
 
@@ -57,7 +58,7 @@ def kineto(path: Path) -> Path:
                     "tid": tid,
                     "ts": 0,
                     "name": what,
-                    "args": {"name": said(what, text)},
+                    "args": {"name": plant(what, text)},
                 }
             )
     text = PLANTED[0]
@@ -65,18 +66,18 @@ def kineto(path: Path) -> Path:
         "schemaVersion": 1,
         "env": ENVIRONMENT,
         "environment": json.dumps(ENVIRONMENT),
-        "host_name": said("host", text),
+        "host_name": plant("host", text),
         "hostname": text,
         "traceName": text,
         "command": [f"--password={text}"],
         "distributedInfo": {
-            "backend": said("backend", text),
+            "backend": plant("backend", text),
             "rank": 0,
             "world_size": 2,
             "pg_config": [{"pg_desc": text}],
         },
         "deviceProperties": [
-            {"id": 0, "name": said("device", text), "totalGlobalMem": 1 << 30, "numSms": 108}
+            {"id": 0, "name": plant("device", text), "totalGlobalMem": 1 << 30, "numSms": 108}
         ],
         "traceEvents": events,
     }
@@ -91,14 +92,14 @@ def step(at: int, text: str) -> list[dict[str, Any]]:
     op = {
         **launch,
         "Input Dims": [text],
-        "Input type": [text, said("type", text)],
-        "Concrete Inputs": [text, said("concrete", text)],
+        "Input type": [text, plant("type", text)],
+        "Concrete Inputs": [text, plant("concrete", text)],
         "Input Strides": [text],
         "Call stack": text,
         "kwargs": {"token": text},
     }
     pg = {
-        "Process Group Name": said("group", text),
+        "Process Group Name": plant("group", text),
         "Process Group Ranks": f"[{text}]",
         "Collective name": "allreduce",
     }
@@ -113,11 +114,17 @@ def step(at: int, text: str) -> list[dict[str, Any]]:
     }
     return [
         {**host, "cat": "user_annotation", "name": f"ProfilerStep#{at}", "ts": ts, "dur": 990.0},
-        {**host, "cat": "user_annotation", "name": said("range", text), "ts": ts + 1, "dur": 900.0},
+        {
+            **host,
+            "cat": "user_annotation",
+            "name": plant("range", text),
+            "ts": ts + 1,
+            "dur": 900.0,
+        },
         {
             **host,
             "cat": "python_function",
-            "name": said("python", text),
+            "name": plant("python", text),
             "ts": ts + 2,
             "dur": 800.0,
             "args": {"x": text},
@@ -125,16 +132,16 @@ def step(at: int, text: str) -> list[dict[str, Any]]:
         {
             **host,
             "cat": "cpu_op",
-            "name": said("op", text),
+            "name": plant("op", text),
             "ts": ts + 10,
             "dur": 200.0,
             "args": op,
         },
-        {**host, "cat": "overhead", "name": said("overhead", text), "ts": ts + 300, "dur": 5.0},
+        {**host, "cat": "overhead", "name": plant("overhead", text), "ts": ts + 300, "dur": 5.0},
         {
             **host,
             "cat": "cuda_runtime",
-            "name": said("runtime", text),
+            "name": plant("runtime", text),
             "ts": ts + 20,
             "dur": 9.0,
             "args": launch,
@@ -144,7 +151,7 @@ def step(at: int, text: str) -> list[dict[str, Any]]:
             "cat": "kernel",
             "pid": 0,
             "tid": 7,
-            "name": said("kernel", text),
+            "name": plant("kernel", text),
             "ts": ts + 40,
             "dur": 90.0,
             "args": ran,
@@ -174,7 +181,7 @@ def step(at: int, text: str) -> list[dict[str, Any]]:
             "cat": "user_annotation",
             "pid": 7,
             "tid": 7,
-            "name": said("instant", text),
+            "name": plant("instant", text),
             "ts": ts + 400,
             "s": "t",
         },
@@ -182,7 +189,7 @@ def step(at: int, text: str) -> list[dict[str, Any]]:
             "ph": "C",
             "pid": 7,
             "tid": 7,
-            "name": said("counter", text),
+            "name": plant("counter", text),
             "ts": ts + 500,
             "args": {text: 1},
         },
@@ -201,11 +208,11 @@ def nsys(path: Path) -> Path:
                 "start": begin,
                 "end": begin + 90,
                 "correlationId": at,
-                "nameId": said("call", text),
+                "nameId": plant("call", text),
                 **thread,
             }
         )
-        names = {"shortName": text, "demangledName": said("kernel", text), "mangledName": text}
+        names = {"shortName": text, "demangledName": plant("kernel", text), "mangledName": text}
         kernels.append(
             {"start": begin + 100, "end": begin + 900, "correlationId": at, **names, **on_device}
         )
@@ -220,14 +227,14 @@ def nsys(path: Path) -> Path:
             }
         )
         pushed = {"start": begin, "end": begin + 950, "eventType": 59, **thread}
-        ranges.append({**pushed, "text": said("nvtx", text)})
+        ranges.append({**pushed, "text": plant("nvtx", text)})
         ranges.append(
-            {**pushed, "textId": said("nvtx-id", text), "jsonText": json.dumps({"token": text})}
+            {**pushed, "textId": plant("nvtx-id", text), "jsonText": json.dumps({"token": text})}
         )
-        system.append({"start": begin, "end": begin + 50, "nameId": said("os", text), **thread})
+        system.append({"start": begin, "end": begin + 50, "nameId": plant("os", text), **thread})
     text = PLANTED[0]
     setting = [
-        {"name": f"PROCESS_0:{name}", "value": said("setting", text)}
+        {"name": f"PROCESS_0:{name}", "value": plant("setting", text)}
         for name in ("COMMAND", "ARGUMENT_0", "USER_NAME")
     ]
     setting += [
@@ -246,13 +253,13 @@ def nsys(path: Path) -> Path:
         CUPTI_ACTIVITY_KIND_MEMCPY=copies,
         NVTX_EVENTS=ranges,
         OSRT_API=system,
-        ThreadNames=[{"nameId": said("thread", text), "globalTid": tid_of(70, 70)}],
-        PROCESSES=[{"globalPid": pid_of(70), "pid": 70, "name": said("process", text)}],
-        TARGET_INFO_SYSTEM_ENV=[device, {"name": "Hostname", "value": said("host", text)}],
+        ThreadNames=[{"nameId": plant("thread", text), "globalTid": tid_of(70, 70)}],
+        PROCESSES=[{"globalPid": pid_of(70), "pid": 70, "name": plant("process", text)}],
+        TARGET_INFO_SYSTEM_ENV=[device, {"name": "Hostname", "value": plant("host", text)}],
         TARGET_INFO_GPU=[
             {
                 "id": 0,
-                "name": said("gpu", text),
+                "name": plant("gpu", text),
                 "busLocation": text,
                 "totalMemory": 1,
                 "smCount": 1,
@@ -277,11 +284,11 @@ def run(path: Path) -> Path:
         *PLANTED,
     ]
     facts["job_id"] = path.stem
-    writer = RunWriter.create(path, Manifest(**facts, command=command, host=said("host", text)))
+    writer = RunWriter.create(path, Manifest(**facts, command=command, host=plant("host", text)))
     manifest = writer.manifest
-    manifest.sources = [SourceStatus("probe", "partial", said("reason", text))]
-    manifest.depth_reason, manifest.end_reason = said("depth", text), said("end", text)
-    manifest.dropped = [said("dropped", text)]
+    manifest.sources = [SourceStatus("probe", "partial", plant("reason", text))]
+    manifest.depth_reason, manifest.end_reason = plant("depth", text), plant("end", text)
+    manifest.dropped = [plant("dropped", text)]
     writer.jsonl("clock", -1).append({"mono": 0, "real": 0})
     who = {
         "process": 0,
@@ -294,13 +301,13 @@ def run(path: Path) -> Path:
         "role": "main",
     }
     writer.jsonl("processes", -1).append(
-        who | {"rank": 0, "local_rank": 0, "worker": -1, "name": said("process", text)}
+        who | {"rank": 0, "local_rank": 0, "worker": -1, "name": plant("process", text)}
     )
     held = {
         "device": -1,
         "process": -1,
         "pid": 9,
-        "name": said("holder", text),
+        "name": plant("holder", text),
         "user": text,
         "ts": 5,
     }
@@ -308,17 +315,17 @@ def run(path: Path) -> Path:
         held | {"memory_bytes": 1, "sm_share": 0.5, "cpu_node": 0}
     )
     writer.jsonl("device.gaps", -1).append(
-        {"ts": 1, "dur": 5, "device": 0, "reason": said("gap", text)}
+        {"ts": 1, "dur": 5, "device": 0, "reason": plant("gap", text)}
     )
     records: array.array[int] = array.array("q")
     for at, planted in enumerate(PLANTED):
-        writer.jsonl("probe.names", 0).append({"code": at, "name": said("range", planted)})
-        writer.jsonl("nvtx.names", 0).append({"code": at, "name": said("nvtx", planted)})
+        writer.jsonl("probe.names", 0).append({"code": at, "name": plant("range", planted)})
+        writer.jsonl("nvtx.names", 0).append({"code": at, "name": plant("nvtx", planted)})
         stack = {
             "ts": at * STEP_NS,
             "tid": 1,
             "weight_ns": STEP_NS,
-            "stack": f"main (a.py:1);{said('frame', planted)} (b.py:2)",
+            "stack": f"main (a.py:1);{plant('frame', planted)} (b.py:2)",
         }
         writer.jsonl("probe.stacks", 0).append(stack)
         for kind, where in ((FORWARD, 0), (OPTIMIZER, STEP_NS // 2), (NVTX, STEP_NS // 4)):

@@ -67,8 +67,8 @@ def kineto_events() -> list[dict[str, Any]]:
                 dur=200,
             ),
         ]
-    for one in work:
-        one.setdefault("args", {})
+    for row in work:
+        row.setdefault("args", {})
     return [
         {"ph": "M", "name": "process_name", "pid": 1, "tid": 0, "args": {"name": "python"}},
         {"ph": "M", "name": "thread_name", "pid": 1, "tid": 1, "args": {"name": "thread 1"}},
@@ -109,7 +109,7 @@ def pieces() -> list[bytes]:
     tails = [f'{text}], "traceName": "x"}}' for text in texts[:3]]
     return [
         text.encode("utf-8", "surrogatepass")
-        for text in (*texts, *tails, *(one for one in ODD_PIECES if len(one) < 1000))
+        for text in (*texts, *tails, *(piece for piece in ODD_PIECES if len(piece) < 1000))
     ]
 
 

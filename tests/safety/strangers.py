@@ -1,7 +1,6 @@
-"""Other users of the host, as the tests need them: programs that run as `nobody` and what they can
-see of an agent.
+"""Programs that run as the user `nobody`, and what such a user can see of an agent.
 
-And the plain process that tests record when it does not matter what it does.
+Also the plain process that tests record if it does not matter what the process does.
 """
 
 import os
@@ -9,11 +8,11 @@ import pwd
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,7 +20,7 @@ from perfscope.agent.collector import TargetProcess
 
 NOBODY = pwd.getpwnam("nobody").pw_uid
 PYTHON_FOR_ALL = shutil.which("python3", path="/usr/bin:/usr/local/bin")
-"""Our own may be installed where only root may read."""
+"""The Python of the tests may be installed where only root may read."""
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0 or PYTHON_FOR_ALL is None,
     reason="needs root, a second uid and a Python for it",
@@ -34,7 +33,8 @@ WAITING = "import time\nwhile True: time.sleep(0.01)"
 
 FLOOD = """
 import os, random, socket, sys, time
-address, connections, frames, seconds = "\\0" + sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+address = "\\0" + sys.argv[1]
+connections, frames, seconds = int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
 rng, until, sent, made = random.Random(7), time.monotonic() + seconds, 0, 0
 while made < connections and time.monotonic() < until:
     try:
@@ -43,18 +43,19 @@ while made < connections and time.monotonic() < until:
         s.connect(address)
         made += 1
         for _ in range(max(frames // connections, 1)):
-            s.send(b"J" + rng.randrange(1 << 32).to_bytes(4, "little") + rng.randbytes(rng.randrange(64)))
+            length = rng.randrange(1 << 32).to_bytes(4, "little")
+            s.send(b"J" + length + rng.randbytes(rng.randrange(64)))
             sent += 1
     except OSError:
         pass
     finally:
         s.close()
 print(made, sent, flush=True)
-"""  # noqa: E501
+"""
 
 
 def run_as_nobody(program: str, *arguments: str) -> "subprocess.Popen[str]":
-    """Start Python text as `nobody`, with nothing of ours in its environment."""
+    """Start Python text as `nobody`, with an empty environment."""
     command = [PYTHON_FOR_ALL or "", "-I", "-S", "-c", program, *arguments]
     return subprocess.Popen(
         command,
@@ -84,16 +85,19 @@ def resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def sources(answer: dict[str, Any]) -> dict[str, str]:
-    """Return the status of each source of a diagnosis."""
-    return {source["name"]: source["status"] for source in answer["sources"]}
+@contextmanager
+def folder_of_nobody() -> Iterator[Path]:
+    """Yield a folder of `nobody`, who could not open a folder of pytest."""
+    place = Path(tempfile.mkdtemp(prefix="perfscope-test-", dir="/var/tmp"))
+    os.chown(place, NOBODY, NOBODY)
+    place.chmod(0o755)
+    yield place
+    shutil.rmtree(place)
 
 
 @contextmanager
 def waiting_process() -> Iterator[int]:
-    """Yield the pid of a Python process of our own that waits; it is killed at the end, whatever
-    happens.
-    """
+    """Yield the pid of a Python process that waits; it is killed at the end."""
     with subprocess.Popen([sys.executable, "-c", WAITING]) as waiting:
         try:
             yield waiting.pid

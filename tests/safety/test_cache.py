@@ -1,6 +1,4 @@
-"""The cache: nothing is written into, or deleted from, a folder that is not the reader's own
-(F05).
-"""
+"""The cache of a reader: nothing is written to or deleted from a folder of another user."""
 
 import json
 import os
@@ -27,12 +25,12 @@ from tests.safety.strangers import NOBODY, needs_root
 from tests.traces.kineto.events import event, kernel, launch, written
 
 MANY = 140_000
-"""Events of some 26 MB: traces from there on are kept."""
+"""A trace of so many events has some 26 MB, and is kept in the cache."""
 
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trace that is large enough to be kept."""
+    """Return a trace that is large enough for the cache."""
     many = [event("aten::mm", ts=10 * at, dur=8, args={"note": "x" * 90}) for at in range(MANY)]
     return written(
         tmp_path_factory.mktemp("large") / "large.json", [*many, launch(ts=5), kernel(ts=20)]
@@ -41,7 +39,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The reader's cache home, which does not exist yet."""
+    """Return the cache folder of the reader, which does not exist yet."""
     home = tmp_path / "home-cache"
     monkeypatch.setenv("XDG_CACHE_HOME", str(home))
     return home
@@ -53,7 +51,7 @@ def small(tmp_path: Path, cache: Path) -> Path:
 
 
 def files_below(folder: Path) -> dict[str, bytes]:
-    """Content of every file below a folder."""
+    """Return the content of every file below a folder."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob("*")
@@ -62,9 +60,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
 
 
 def run_with_window(folder: Path, trace: Path) -> Path:
-    """A run folder with one window of the profiler: the recording of a colleague. Returns the trace
-    in it.
-    """
+    """Write a run folder with one window of the profiler, and return the trace in it."""
     run = RunWriter.create(folder, msgspec.convert({**FACTS, "depth": "kernels"}, Manifest))
     numbers = {"mono": 1, "real": 1, "first": 1, "begin": 2, "end": 3, "last": 4, "steps": 1}
     run.jsonl("kernels", 0).append({"name": "rank0.json.gz", **numbers})
@@ -76,7 +72,7 @@ def run_with_window(folder: Path, trace: Path) -> Path:
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Iterator[Path]:
-    """Folders that the reader must not lose, older than anything in the cache."""
+    """Return a folder with files that must not be deleted, older than anything in the cache."""
     folder = tmp_path / "archive"
     for name in ("thesis", ".ssh", "0" * 32):
         (folder / name).mkdir(parents=True)
@@ -85,7 +81,7 @@ def archive(tmp_path: Path) -> Iterator[Path]:
     yield folder
 
 
-def test_a_cache_of_a_run_folder_that_is_a_link_leads_nowhere(
+def test_a_link_in_the_place_of_a_run_folders_cache_is_not_followed(
     tmp_path: Path, cache: Path, large: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     window = run_with_window(tmp_path / "r.perfscope", large)
@@ -96,14 +92,11 @@ def test_a_cache_of_a_run_folder_that_is_a_link_leads_nowhere(
     with reading(use_cache=True):
         trace = load(window)
     keep(trace, window)
-    assert files_below(archive) == before and {path.name for path in archive.iterdir()} == {
-        "thesis",
-        ".ssh",
-        "0" * 32,
-    }
+    assert files_below(archive) == before
+    assert {path.name for path in archive.iterdir()} == {"thesis", ".ssh", "0" * 32}
 
 
-def test_the_command_leaves_a_linked_cache_alone_and_uses_the_readers_own(
+def test_the_command_uses_the_readers_cache_and_not_a_linked_one(
     tmp_path: Path, cache: Path, large: Path, archive: Path
 ) -> None:
     window = run_with_window(tmp_path / "r.perfscope", large)
@@ -121,7 +114,7 @@ def test_the_command_leaves_a_linked_cache_alone_and_uses_the_readers_own(
 
 
 def analyzed(path: Path) -> object:
-    """The diagnosis that the command prints."""
+    """Return the diagnosis that the command prints."""
     done = subprocess.run(
         perfscope("analyze", str(path), "--json"), capture_output=True, text=True, timeout=120
     )
@@ -129,27 +122,29 @@ def analyzed(path: Path) -> object:
     return json.loads(done.stdout)
 
 
-def test_thinning_out_removes_only_what_was_kept(tmp_path: Path, archive: Path) -> None:
+def test_the_limit_of_the_cache_removes_only_entries_of_the_cache(
+    tmp_path: Path, archive: Path
+) -> None:
     outside = tmp_path / "outside"
     (outside).mkdir()
     (outside / "about.json").write_text("{}")
-    ours = archive / ("a" * 32)
-    ours.mkdir()
-    (ours / "about.json").write_bytes(bytes(1000))
+    entry = archive / ("a" * 32)
+    entry.mkdir()
+    (entry / "about.json").write_bytes(bytes(1000))
     (archive / ("b" * 32)).symlink_to(outside)
-    os.utime(ours, (1, 1))
+    os.utime(entry, (1, 1))
     remove_oldest_folders(archive, most_bytes=10)
     assert {path.name for path in archive.iterdir()} == {"thesis", ".ssh", "0" * 32, "b" * 32}
     assert (outside / "about.json").exists()
 
 
 @needs_root
-def test_a_run_folder_of_another_user_is_read_and_stays_as_it_is(
+def test_a_run_folder_of_another_user_is_read_and_not_changed(
     tmp_path: Path, cache: Path, large: Path
 ) -> None:
     window = run_with_window(tmp_path / "r.perfscope", large)
-    for one in (tmp_path / "r.perfscope", *(tmp_path / "r.perfscope").rglob("*")):
-        os.chown(one, NOBODY, NOBODY)
+    for path in (tmp_path / "r.perfscope", *(tmp_path / "r.perfscope").rglob("*")):
+        os.chown(path, NOBODY, NOBODY)
     before = files_below(tmp_path / "r.perfscope")
     assert analyzed(window) == analyzed(window)
     analyzed(tmp_path / "r.perfscope")
@@ -164,29 +159,28 @@ def test_a_home_of_another_user_that_sudo_kept_is_not_used(
 ) -> None:
     home = tmp_path / "home"
     (home / ".cache" / "perfscope" / "traces").mkdir(parents=True)
-    for one in (home, *home.rglob("*")):
-        os.chown(one, NOBODY, NOBODY)
+    for path in (home, *home.rglob("*")):
+        os.chown(path, NOBODY, NOBODY)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv(variable, str(home if variable == "HOME" else home / ".cache"))
     assert analyzed(large) == analyzed(large)
-    assert (
-        files_below(home) == {} and list((home / ".cache" / "perfscope" / "traces").iterdir()) == []
-    )
+    assert files_below(home) == {}
+    assert list((home / ".cache" / "perfscope" / "traces").iterdir()) == []
     assert safe_cache_folder("traces") is None and recalled_answer(large) is None
 
 
 @needs_root
-def test_a_folder_that_another_user_made_first_in_a_shared_folder_is_not_used(
+def test_a_cache_in_a_shared_folder_is_used_only_if_the_reader_created_it(
     tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o1777)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(shared / "mine"))
-    assert safe_cache_folder("traces") is None, "in a folder where others may create it first"
-    (shared / "mine").mkdir(mode=0o700)
-    assert safe_cache_folder("traces") is not None, "the sticky bit protects what exists"
-    os.chown(shared / "mine", NOBODY, NOBODY)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(shared / "cache"))
+    assert safe_cache_folder("traces") is None, "other users may create it first"
+    (shared / "cache").mkdir(mode=0o700)
+    assert safe_cache_folder("traces") is not None, "the sticky bit protects the existing folder"
+    os.chown(shared / "cache", NOBODY, NOBODY)
     assert safe_cache_folder("traces") is None
 
 
@@ -229,7 +223,7 @@ def test_a_parent_of_the_cache_that_others_may_write_into_is_not_used(
     assert recalled(small) is None
 
 
-def test_a_cache_home_that_leads_to_a_disk_of_the_readers_own_is_used(
+def test_a_cache_home_that_is_a_link_to_a_folder_of_the_reader_is_used(
     tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "disk").mkdir(mode=0o700)
@@ -240,7 +234,7 @@ def test_a_cache_home_that_leads_to_a_disk_of_the_readers_own_is_used(
 
 
 @needs_root
-def test_a_calibration_of_another_user_is_not_believed(cache: Path) -> None:
+def test_a_calibration_of_another_user_is_not_used(cache: Path) -> None:
     made = Calibration("host", "cpu", "2.13.0", 1, {"float32": 1.0}, 1.0, 0.0, 0.0)
     calibrations.store_calibration(made)
     assert calibrations.load_calibration("host", "2.13.0", 1) == made

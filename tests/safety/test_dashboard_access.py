@@ -1,5 +1,5 @@
-"""A stranger, a page of another site, or a server on another port asks the dashboard: it answers
-nothing of any run.
+"""Requests to the dashboard from another user, from a page of another site and from a server on
+another port: no response contains data of a run.
 """
 
 import re
@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def known(folder: Path) -> Iterator[Asked]:
-    """With the cookie."""
+    """Return a client that has the cookie."""
     asked = Asked(folder)
     yield asked
     asked.verdicts.close()
@@ -47,12 +47,12 @@ def known(folder: Path) -> Iterator[Asked]:
 
 @pytest.fixture
 def stranger(folder: Path) -> Asked:
-    """Without it."""
+    """Return a client without the cookie."""
     return Asked(folder, signed_in=False)
 
 
 def rules(asked: Asked) -> list[tuple[str, str]]:
-    """(endpoint, an address) of every route that can be opened; the others are those that change
+    """Return (endpoint, an address) of every route that can be opened; the other routes change
     something.
     """
     filled = {
@@ -69,7 +69,7 @@ def rules(asked: Asked) -> list[tuple[str, str]]:
     ]
 
 
-def test_without_the_cookie_every_route_gives_the_form_or_nothing(stranger: Asked) -> None:
+def test_without_the_cookie_every_route_gives_only_the_form_or_an_error(stranger: Asked) -> None:
     seen = {}
     for endpoint, path in [
         *rules(stranger),
@@ -94,7 +94,7 @@ def test_without_the_cookie_every_route_gives_the_form_or_nothing(stranger: Aske
 
 
 @pytest.mark.parametrize("given", ["wrong", "", "x" * 100_000, "\udcff\udcfe", "é" * 300, "\x00"])
-def test_a_wrong_token_opens_nothing(stranger: Asked, given: str) -> None:
+def test_a_wrong_token_gives_no_access(stranger: Asked, given: str) -> None:
     assert (
         stranger.client.get(
             "/", query_string={"token": given.encode("utf-8", "surrogateescape")}, **HERE
@@ -129,7 +129,7 @@ def test_the_printed_address_sets_a_cookie_and_loses_the_token(stranger: Asked) 
     assert token is not None and len(token) >= 40 and token != Access(PORT).token
 
 
-def test_the_form_leads_to_the_page_that_was_asked_for(stranger: Asked) -> None:
+def test_the_form_leads_to_the_requested_page(stranger: Asked) -> None:
     page = stranger.client.get("/run/x/input?workers=4&token=wrong", **HERE).text
     place = re.findall(r'name="next" value="([^"]*)"', page)
     assert place == ["/run/x/input?workers=4"]
@@ -152,7 +152,7 @@ def test_the_form_leads_to_the_page_that_was_asked_for(stranger: Asked) -> None:
         "/\r\nX: y",
     ],
 )
-def test_the_way_on_cannot_lead_to_another_site(stranger: Asked, place: str) -> None:
+def test_the_form_cannot_lead_to_another_site(stranger: Asked, place: str) -> None:
     data = {"token": stranger.access.token, "next": place}
     answers = [stranger.client.post("/own/token", data=data, headers=ORIGIN, **HERE)]
     answers.append(
@@ -165,7 +165,7 @@ def test_the_way_on_cannot_lead_to_another_site(stranger: Asked, place: str) -> 
         assert re.match(r"/(?![/\\])", there) and "\n" not in there and "X" not in answer.headers
 
 
-def test_cookies_of_two_dashboards_of_a_host_have_two_names(folder: Path) -> None:
+def test_cookies_of_two_dashboards_of_a_host_have_different_names(folder: Path) -> None:
     boards = [Dashboard(folder, port=0) for _ in range(2)]
     try:
         assert (
@@ -178,7 +178,7 @@ def test_cookies_of_two_dashboards_of_a_host_have_two_names(folder: Path) -> Non
             board.close()
 
 
-def test_a_cookie_that_another_port_of_this_host_set_locks_nobody_out(known: Asked) -> None:
+def test_a_cookie_of_another_port_of_this_host_does_not_prevent_access(known: Asked) -> None:
     header = f"{known.access.cookie}=tossed; {known.access.cookie}={known.access.token}"
     client: FlaskClient = known.app.server.test_client(use_cookies=False)
     assert client.get("/", headers={"Cookie": header}, **HERE).status_code == 200
@@ -195,13 +195,13 @@ def test_a_cookie_that_another_port_of_this_host_set_locks_nobody_out(known: Ask
         "127.0.0.1:8050,evil",
     ],
 )
-def test_every_route_refuses_a_host_name_that_is_not_ours(known: Asked, host: str) -> None:
+def test_every_route_refuses_a_foreign_host_name(known: Asked, host: str) -> None:
     for _, path in rules(known):
         assert known.client.get(path, headers={"Host": host}).status_code in (400, 403), path
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8050", "LOCALHOST:8050", "[::1]:8050"])
-def test_our_names_are_answered(folder: Path, host: str) -> None:
+def test_requests_to_the_names_of_the_dashboard_are_answered(folder: Path, host: str) -> None:
     asked = Asked(folder, Access(PORT, token=None), signed_in=False)
     assert asked.client.get("/", headers={"Host": host}).status_code == 200
 
@@ -224,7 +224,7 @@ def test_every_route_refuses_a_page_of_another_site(known: Asked, origin: str, m
         assert answer.status_code == 403, path
 
 
-def test_what_changes_something_must_name_its_origin(known: Asked) -> None:
+def test_a_request_that_changes_something_must_name_its_origin(known: Asked) -> None:
     for path in ("/_dash-update-component", "/own/token"):
         assert known.client.post(path, json={}, **HERE).status_code == 403
     for method in ("PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "PROPFIND"):
@@ -232,8 +232,10 @@ def test_what_changes_something_must_name_its_origin(known: Asked) -> None:
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-def test_a_page_on_another_port_can_open_a_page_but_load_nothing(known: Asked, site: str) -> None:
-    """`same-site` is what a browser says of another port, and then it sends the cookie."""
+def test_a_page_on_another_port_can_open_a_page_but_cannot_load_data(
+    known: Asked, site: str
+) -> None:
+    """A browser calls another port `same-site`, and then sends the cookie."""
     loading = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "script"}
     framing = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}
     opening = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
@@ -258,7 +260,7 @@ def directives(answer: Any) -> dict[str, str]:
     return {name: value for name, _, value in parts}
 
 
-def test_the_routes_that_are_named_are_there(known: Asked) -> None:
+def test_the_routes_of_these_tests_exist(known: Asked) -> None:
     assert {*PAGE_ROUTES, *STATIC_FILES, ENDPOINT} <= {
         rule.endpoint for rule in known.app.server.url_map.iter_rules()
     }
@@ -267,7 +269,7 @@ def test_the_routes_that_are_named_are_there(known: Asked) -> None:
         assert kept <= (endpoint in STATIC_FILES), path
 
 
-def test_every_response_says_what_a_page_may_load(known: Asked, stranger: Asked) -> None:
+def test_every_response_has_a_content_security_policy(known: Asked, stranger: Asked) -> None:
     paths = [
         *(path for _, path in rules(known)),
         "/x.html",
@@ -291,7 +293,7 @@ def test_every_response_says_what_a_page_may_load(known: Asked, stranger: Asked)
             assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
 
 
-def test_a_report_may_run_its_own_scripts_and_ask_nobody(known: Asked) -> None:
+def test_a_report_may_run_its_scripts_and_send_no_request(known: Asked) -> None:
     answer = known.client.get(f"/run/{NAME}.html", **HERE)
     policy = directives(answer)
     assert answer.status_code == 200 and "<!doctype html>" in answer.text
@@ -305,7 +307,7 @@ def test_the_token_is_in_no_page(known: Asked) -> None:
         assert str(known.access.token).encode() not in known.client.get(path, **HERE).data
 
 
-def test_beyond_this_machine_there_is_no_way_without_the_token(folder: Path) -> None:
+def test_requests_from_other_machines_need_the_token(folder: Path) -> None:
     for address in ("0.0.0.0", "::", "10.0.0.1", "example.org", "127.0.0.1.evil.example"):
         with pytest.raises(UsageError, match="--no-token"):
             Access(PORT, address, token=None)
@@ -319,7 +321,9 @@ def test_beyond_this_machine_there_is_no_way_without_the_token(folder: Path) -> 
     )
 
 
-def test_names_of_this_machine_are_answered_where_others_may_ask(folder: Path) -> None:
+def test_requests_to_the_names_of_this_machine_are_answered_with_other_machines_allowed(
+    folder: Path,
+) -> None:
     asked = Asked(folder, Access(PORT, "0.0.0.0"), signed_in=False)
     assert (
         asked.client.get("/", headers={"Host": f"{socket.gethostname()}:{PORT}"}).status_code == 401
@@ -334,23 +338,26 @@ def test_names_of_this_machine_are_answered_where_others_may_ask(folder: Path) -
 
 ASKING = """
 import encodings.idna, http.client, os, pathlib, sys, urllib.error, urllib.request
-os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
+os.setgroups([])
+os.setresgid(65534, 65534, 65534)
+os.setresuid(65534, 65534, 65534)
 for path in sys.argv[2:]:
     try:
         answer = urllib.request.urlopen(sys.argv[1] + path, timeout=20)
     except urllib.error.HTTPError as error:
         answer = error
-    print(answer.status, "name-of-the-run" in answer.read().decode("utf-8", "replace").replace(path, ""))
+    text = answer.read().decode("utf-8", "replace")
+    print(answer.status, "name-of-the-run" in text.replace(path, ""))
 for process in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
     try:
         sys.stdout.buffer.write(process.read_bytes())
     except OSError:
         pass
-"""  # noqa: E501
+"""
 
 
 @needs_root
-def test_another_user_of_this_machine_gets_nothing_and_finds_the_token_nowhere(
+def test_another_user_of_this_machine_gets_no_data_and_cannot_find_the_token(
     tmp_path: Path,
 ) -> None:
     small_trace(tmp_path / "name-of-the-run.json")
@@ -373,17 +380,17 @@ def test_another_user_of_this_machine_gets_nothing_and_finds_the_token_nowhere(
                 "_dash-layout",
             ]
             asking = [sys.executable, "-c", ASKING, address, *paths]
-            said = subprocess.run(
+            printed = subprocess.run(
                 asking, capture_output=True, text=True, timeout=60, check=True, cwd="/"
             ).stdout
         finally:
             server.send_signal(signal.SIGINT)
         assert server.wait(30) == 0 and server.stderr.read() == ""
-    assert said.splitlines()[: len(paths)] == ["401 False"] * len(paths)
-    assert token not in said and "perfscope\0ui\0" in said
+    assert printed.splitlines()[: len(paths)] == ["401 False"] * len(paths)
+    assert token not in printed and "perfscope\0ui\0" in printed
 
 
-def test_no_token_is_an_option_of_this_machine_only(tmp_path: Path) -> None:
+def test_the_token_can_be_switched_off_for_this_machine_only(tmp_path: Path) -> None:
     small_trace(tmp_path / "a.json")
     done = subprocess.run(
         perfscope("ui", tmp_path, "--no-token", "--host", "0.0.0.0"),

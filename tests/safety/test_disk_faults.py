@@ -1,5 +1,5 @@
-"""The disk fails while it is recorded: full, read-only, out of quota, files limited, removed. What
-is there stays readable.
+"""Faults of the disk during a recording: full, read-only, a used-up quota, limited files, removed
+files. The recorded part remains readable.
 """
 
 import errno
@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -24,7 +23,7 @@ from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.run.stored import StoredRun
 from tests.build import FACTS
-from tests.running import perfscope, until
+from tests.running import attach_and_act
 from tests.safety.strangers import NOBODY, TARGET, needs_root, waiting_process
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +45,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> None:
-    """Take all the room that is left."""
+    """Use all the space that is left."""
     with open(disk / "filler", "wb", buffering=0) as file:
         try:
             while file.write(bytes(4096)):
@@ -55,37 +54,22 @@ def fill(disk: Path) -> None:
             assert error.errno == errno.ENOSPC
 
 
-def attached(pid: int, out: Path, act: Callable[[], object]) -> "subprocess.CompletedProcess[str]":
-    """Attach for two seconds, and `act` once the run folder is there."""
-    command = perfscope(
-        "attach", str(pid), "--depth", "observe", "--duration", "2", "--json", "--out", out
-    )
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as process:
-        until(lambda: (out / "manifest.json").exists())
-        act()
-        said, err = process.communicate(timeout=60)
-    assert "Traceback" not in err
-    return subprocess.CompletedProcess(command, process.returncode, said, err)
-
-
 def problems(done: "subprocess.CompletedProcess[str]") -> list[str]:
     return [line for line in done.stderr.splitlines() if line.startswith("perfscope: ")]
 
 
 @needs_root
-def test_a_disk_that_is_filled_at_once_leaves_a_finished_manifest(pid: int, disk: Path) -> None:
-    done = attached(pid, disk / "run", lambda: fill(disk))
+def test_a_full_disk_leaves_a_finished_manifest(pid: int, disk: Path) -> None:
+    done = attach_and_act(pid, disk / "run", lambda: fill(disk))
     assert done.returncode == 0 and json.loads(done.stdout)["sources"]
     assert len(problems(done)) == 1 and "the disk is full" in problems(done)[0]
     manifest = StoredRun.open(disk / "run").manifest
-    assert (
-        manifest.finished and "the disk is full" in (manifest.end_reason or "") and manifest.dropped
-    )
+    assert manifest.finished and manifest.dropped
+    assert "the disk is full" in (manifest.end_reason or "")
 
 
-def recorded_with(pid: int, out: Path, act: Callable[[Recorder], object]) -> Recorder:
-    """Record, and `act` in the midst of it."""
+def record_and_act(pid: int, out: Path, act: Callable[[Recorder], object]) -> Recorder:
+    """Record, and call `act` during the recording."""
     calls: list[Progress] = []
 
     def tick(progress: Progress) -> None:
@@ -99,28 +83,25 @@ def recorded_with(pid: int, out: Path, act: Callable[[Recorder], object]) -> Rec
 
 
 @needs_root
-def test_a_file_system_that_becomes_read_only_keeps_what_it_has(pid: int, disk: Path) -> None:
+def test_the_recorded_part_on_a_read_only_file_system_is_readable(pid: int, disk: Path) -> None:
     def remount(recorder: Recorder) -> None:
-        recorder.run.seal()  # it cannot become read-only while a file is open to be written
+        recorder.run.seal()  # with a file open for writing, the remount would fail
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
 
-    recorder = recorded_with(pid, disk / "run", remount)
+    recorder = record_and_act(pid, disk / "run", remount)
     assert "read-only" in (recorder.run.stopped or "") and not recorder.problems
     stored = StoredRun.open(disk / "run")
-    assert (
-        not stored.manifest.finished
-        and any(stored.rows("host.counters"))
-        and load(disk / "run").torn == 0
-    )
+    assert not stored.manifest.finished and any(stored.rows("host.counters"))
+    assert load(disk / "run").torn == 0
 
 
 def test_a_run_folder_that_is_removed_ends_the_recording_with_one_line(
     pid: int, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    done = attached(pid, out, lambda: shutil.rmtree(out))
+    done = attach_and_act(pid, out, lambda: shutil.rmtree(out))
     assert (done.returncode, done.stdout, len(problems(done))) == (1, "", 1)
-    assert f"{out} was deleted" in problems(done)[0] and not out.exists()
+    assert str(out) in problems(done)[0] and not out.exists()
 
 
 @pytest.mark.parametrize("removed", ["streams", "everything"])
@@ -133,7 +114,7 @@ def test_files_that_are_removed_end_the_recording_and_the_rest_is_read(
             path = tmp_path / "run" / name
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
-    recorder = recorded_with(pid, tmp_path / "run", remove)
+    recorder = record_and_act(pid, tmp_path / "run", remove)
     assert "deleted" in (recorder.run.stopped or "") and not recorder.problems
     manifest = StoredRun.open(tmp_path / "run").manifest
     assert manifest.finished and "deleted" in (manifest.end_reason or "")
@@ -157,8 +138,8 @@ print(run.stopped)
 """
 
 
-def written_under(before: Callable[[], None], out: Path) -> str:
-    """What stopped a writer of 400 kB that was started so."""
+def write_limited(before: Callable[[], None], out: Path) -> str:
+    """Write 400 kB in a process that calls `before` first; return what stopped it."""
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, str(out)],
         cwd=ROOT,
@@ -171,41 +152,40 @@ def written_under(before: Callable[[], None], out: Path) -> str:
     return done.stdout
 
 
-def test_a_limit_on_the_size_of_files_ends_the_recording_and_what_is_there_is_read(
+def test_a_limit_on_the_size_of_files_ends_the_recording_which_is_readable(
     tmp_path: Path,
 ) -> None:
     limit = 128 << 10
-    said = written_under(
+    printed = write_limited(
         lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)), tmp_path / "run"
     )
-    assert "ulimit -f" in said
+    assert "ulimit -f" in printed
     trace = load(tmp_path / "run")
     ranges = trace.table("ranges")
     assert trace.manifest.finished and ranges is not None and len(ranges) > 500
 
 
 @needs_root
-def test_a_quota_that_is_used_up_ends_the_recording_and_what_is_there_is_read(
+def test_a_used_up_quota_ends_the_recording_which_is_readable(
     tmp_path: Path,
 ) -> None:
     place = tmp_path / "disk"
     place.mkdir(mode=0o777)
     options = "mode=777,usrquota_block_hardlimit=192k"
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "none", place], capture_output=True
-    ).returncode:
+    mount = ["mount", "-t", "tmpfs", "-o", options, "none", place]
+    if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("this kernel has no quotas on tmpfs")
     try:
-        said = written_under(lambda: os.setresuid(NOBODY, NOBODY, NOBODY), place / "run")
-        assert "quota" in said
+        printed = write_limited(lambda: os.setresuid(NOBODY, NOBODY, NOBODY), place / "run")
+        assert "quota" in printed
         trace = load(place / "run")
         assert trace.manifest.finished and trace.table("ranges") is not None
     finally:
         subprocess.run(["umount", "-l", place], check=True)
 
 
-def stored_trace(store: TraceStore, size: int) -> str:
-    """Have a trace of `size` bytes packed; its name."""
+def store_trace(store: TraceStore, size: int) -> str:
+    """Store a trace of `size` bytes, and return its name."""
     file = os.memfd_create("trace")
     os.write(file, os.urandom(size))
     note: dict[str, object] = {"mono": 1, "real": 1}
@@ -218,26 +198,24 @@ def test_a_trace_that_is_cut_is_reported(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(trace_store, "LARGEST_TRACE_BYTES", 2 << 20)
     run = RunWriter.create(tmp_path / "run", msgspec.convert(FACTS, Manifest))
     store = TraceStore(run)
-    stored_trace(store, 2 << 20)
+    store_trace(store, 2 << 20)
     assert not store.trouble and not run.manifest.dropped
-    stored_trace(store, (2 << 20) + 1)
+    store_trace(store, (2 << 20) + 1)
     run.close()
-    assert (
-        "2 MB" in store.trouble[0]
-        and "2 MB" in StoredRun.open(tmp_path / "run").manifest.dropped[0]
-    )
+    (dropped,) = StoredRun.open(tmp_path / "run").manifest.dropped
+    assert "2 MB" in store.trouble[0] and "2 MB" in dropped
 
 
-def test_a_trace_that_somebody_removed_does_not_end_the_recording(
+def test_a_trace_that_was_removed_does_not_end_the_recording(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trace_store, "MOST_STORED_BYTES", 1 << 20)
     run = RunWriter.create(tmp_path / "run", msgspec.convert(FACTS, Manifest))
     store = TraceStore(run)
-    (tmp_path / "run/kineto" / stored_trace(store, 1 << 20)).unlink()
-    second = stored_trace(store, 1 << 20)
+    (tmp_path / "run/kineto" / store_trace(store, 1 << 20)).unlink()
+    second = store_trace(store, 1 << 20)
     shutil.rmtree(tmp_path / "run/kineto")
-    stored_trace(store, 1 << 20)
+    store_trace(store, 1 << 20)
     run.close()
     assert "could not be stored" in store.trouble[0] and store.stored == 2 and second in store.names
     assert [row for _, row in StoredRun.open(tmp_path / "run").rows("kernels") if "gone" in row]

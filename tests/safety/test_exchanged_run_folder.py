@@ -1,5 +1,5 @@
-"""Root records below a directory of another user's, who exchanges the run folder or what is in it
-for links meanwhile.
+"""Recordings of root below a directory of another user, who replaces the run folder or its files
+with links meanwhile.
 """
 
 import contextlib
@@ -7,11 +7,10 @@ import json
 import os
 import shutil
 import stat
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import msgspec
 import pandas as pd
@@ -26,8 +25,8 @@ from perfscope.traces.run.stored import StoredRun
 from perfscope.traces.written_tables import write_tables
 from perfscope.ui.output_file import write_output
 from tests.build import FACTS
-from tests.running import perfscope, until
-from tests.safety.strangers import NOBODY, TARGET, needs_root, waiting_process
+from tests.running import attach_and_act, source_statuses, until
+from tests.safety.strangers import NOBODY, TARGET, folder_of_nobody, needs_root, waiting_process
 from tests.ui.runs import input_bound
 
 pytestmark = needs_root
@@ -37,8 +36,8 @@ NAMES = ("manifest.json", "manifest.json.new", ".room", "pyspy-0-0.json")
 
 
 class Kept:
-    """A folder of root's with a file that the stranger wants overwritten, deleted, or given to
-    them.
+    """A folder of root with a file that the other user wants to be overwritten, deleted or given
+    away.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -50,7 +49,7 @@ class Kept:
         self.before = self.state()
 
     def state(self) -> list[tuple[str, int, int, bytes]]:
-        """Names, owners, modes and contents."""
+        """Return names, owners, modes and contents."""
         found = []
         for path in [self.folder, *sorted(self.folder.rglob("*"))]:
             about = path.lstat()
@@ -65,15 +64,10 @@ def kept(tmp_path: Path) -> Kept:
 
 
 @pytest.fixture
-def theirs() -> Iterator[Path]:
-    """A directory of the stranger's, in which root is to record."""
-    place = Path(
-        subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip()
-    )
-    os.chown(place, NOBODY, NOBODY)
-    place.chmod(0o755)
-    yield place
-    shutil.rmtree(place)
+def foreign() -> Iterator[Path]:
+    """Return a directory of another user, in which root records."""
+    with folder_of_nobody() as place:
+        yield place
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +76,8 @@ def pid() -> Iterator[int]:
         yield waiting
 
 
-def as_stranger(act: Callable[[], object]) -> None:
-    """Do something in a process of the stranger's."""
+def as_other_user(act: Callable[[], object]) -> None:
+    """Call `act` in a process of the other user."""
     child = os.fork()
     if not child:
         try:
@@ -97,8 +91,8 @@ def as_stranger(act: Callable[[], object]) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def links(folder: Path, to: Path) -> None:
-    """Put links to a file of root's under every name that a recording writes."""
+def put_links(folder: Path, to: Path) -> None:
+    """Put links to a file of root under every name that a recording writes."""
     for name in NAMES:
         (folder / name).symlink_to(to)
     for name in ("streams", "kineto"):
@@ -106,60 +100,37 @@ def links(folder: Path, to: Path) -> None:
 
 
 def exchange(out: Path, kept: Kept, kind: str) -> None:
-    """Move the run folder away and put something else in its place."""
+    """Move the run folder away and put `kind` in its place."""
     out.rename(out.with_name("moved"))
     if kind == "a link":
         out.symlink_to(kept.folder)
     elif kind == "a folder of links":
         out.mkdir()
-        links(out, kept.file)
-
-
-def attached(
-    pid: int, out: Path, act: Callable[[], object], **env: str
-) -> "subprocess.CompletedProcess[str]":
-    """Attach for a second and a half as root, and `act` once the run folder is there."""
-    options = ["--depth", "observe", "--duration", "1.5", "--json", "--out", out]
-    command = perfscope("attach", str(pid), *options)
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(
-        command, cwd=ROOT, text=True, env={**os.environ, **env}, **pipes
-    ) as process:
-        until(lambda: (out / "manifest.json").exists())
-        act()
-        said, err = process.communicate(timeout=60)
-    assert "Traceback" not in err
-    return subprocess.CompletedProcess(command, process.returncode, said, err)
+        put_links(out, kept.file)
 
 
 @pytest.mark.parametrize("kind", ["nothing", "a link", "a folder of links"])
-def test_a_run_folder_that_is_exchanged_while_it_grows(
-    pid: int, theirs: Path, kept: Kept, kind: str
+def test_a_run_folder_that_is_replaced_during_a_recording_leads_to_no_other_file(
+    pid: int, foreign: Path, kept: Kept, kind: str
 ) -> None:
-    out, moved = theirs / "run", theirs / "moved"
-    done = attached(pid, out, lambda: as_stranger(lambda: exchange(out, kept, kind)))
+    out, moved = foreign / "run", foreign / "moved"
+    done = attach_and_act(pid, out, lambda: as_other_user(lambda: exchange(out, kept, kind)))
     assert kept.state() == kept.before
-    assert (
-        done.returncode == 0
-        and {source["name"]: source["status"] for source in json.loads(done.stdout)["sources"]}[
-            "host"
-        ]
-    )
+    assert done.returncode == 0 and "host" in source_statuses(json.loads(done.stdout))
     assert str(moved) in done.stderr
     stored = StoredRun.open(moved)
     assert stored.manifest.finished and any(stored.rows("host.counters")) and stored.torn == 0
-    assert (
-        not out.is_dir()
-        or kind != "a folder of links"
-        or sorted(os.listdir(out)) == sorted((*NAMES, "streams", "kineto"))
-    )
+    if kind == "a folder of links":
+        assert sorted(os.listdir(out)) == sorted((*NAMES, "streams", "kineto"))
 
 
-def test_a_trace_that_is_stored_after_the_exchange(theirs: Path, kept: Kept) -> None:
-    out = theirs / "run"
+def test_a_trace_is_stored_in_the_original_folder_after_it_was_replaced(
+    foreign: Path, kept: Kept
+) -> None:
+    out = foreign / "run"
     run = RunWriter.create(out, msgspec.convert(FACTS, Manifest))
     store = TraceStore(run)
-    as_stranger(lambda: exchange(out, kept, "a folder of links"))
+    as_other_user(lambda: exchange(out, kept, "a folder of links"))
     note: dict[str, object] = {"mono": 1, "real": 1}
     file = os.memfd_create("trace")
     os.write(file, b"{}")
@@ -167,70 +138,72 @@ def test_a_trace_that_is_stored_after_the_exchange(theirs: Path, kept: Kept) -> 
     store.finish()
     run.close()
     assert kept.state() == kept.before and not store.trouble
-    assert (theirs / "moved/kineto/rank0.json.gz").is_file()
+    assert (foreign / "moved/kineto/rank0.json.gz").is_file()
 
 
-def test_a_place_that_was_prepared_is_refused(theirs: Path, kept: Kept) -> None:
+def test_links_and_folders_of_another_user_are_refused_as_run_folders(
+    foreign: Path, kept: Kept
+) -> None:
     def prepare() -> None:
-        (theirs / "link").symlink_to(kept.folder)
-        (theirs / "folder").mkdir()
-        (theirs / "nowhere").symlink_to(kept.folder / "new")
+        (foreign / "link").symlink_to(kept.folder)
+        (foreign / "folder").mkdir()
+        (foreign / "nowhere").symlink_to(kept.folder / "new")
 
-    as_stranger(prepare)
+    as_other_user(prepare)
     manifest = msgspec.convert(FACTS, Manifest)
     for name, why in (("link", "is a link"), ("folder", "another user"), ("nowhere", "is a link")):
         with pytest.raises(UsageError, match=why):
-            RunWriter.create(theirs / name, manifest)
+            RunWriter.create(foreign / name, manifest)
     with pytest.raises(UsageError):
-        RunWriter.create(theirs / "nowhere/run", manifest)
-    assert kept.state() == kept.before and not list((theirs / "folder").iterdir())
-    (theirs / "empty").mkdir()  # of root's: taken as it is
-    RunWriter.create(theirs / "empty", manifest).close()
-    assert load(theirs / "empty").manifest.finished
+        RunWriter.create(foreign / "nowhere/run", manifest)
+    assert kept.state() == kept.before and not list((foreign / "folder").iterdir())
+    (foreign / "empty").mkdir()  # an empty folder of root is used
+    RunWriter.create(foreign / "empty", manifest).close()
+    assert load(foreign / "empty").manifest.finished
 
 
-def test_a_folder_that_is_exchanged_in_the_moment_it_is_made(theirs: Path, kept: Kept) -> None:
-    """The stranger moves each new folder away at once and puts a link there; root tries many
-    times.
-    """
+def test_a_folder_that_is_replaced_as_soon_as_it_exists_leads_to_no_other_file(
+    foreign: Path, kept: Kept
+) -> None:
+    """The other user moves each new folder away at once and puts a link in its place."""
 
-    def moving() -> None:
+    def replace_folders() -> None:
         number = 0
-        while not os.path.exists(theirs / "ended"):
+        while not os.path.exists(foreign / "ended"):
             number += 1
             with contextlib.suppress(OSError):
-                os.rename(theirs / "run", theirs / f"away{number}")
-                os.symlink(kept.folder, theirs / "run")
+                os.rename(foreign / "run", foreign / f"away{number}")
+                os.symlink(kept.folder, foreign / "run")
 
     child = os.fork()
     if not child:
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)
-        moving()
+        replace_folders()
         os._exit(0)
     refused = 0
     until_s = time.monotonic() + 1.5
     while time.monotonic() < until_s:
         try:
-            run = RunWriter.create(theirs / "run", msgspec.convert(FACTS, Manifest))
+            run = RunWriter.create(foreign / "run", msgspec.convert(FACTS, Manifest))
             run.jsonl("host.states", 0).append({"ts": 1})
             run.close()
         except UsageError:
             refused += 1
         with contextlib.suppress(OSError):
-            (theirs / "run").unlink()
-    (theirs / "ended").touch()
+            (foreign / "run").unlink()
+    (foreign / "ended").touch()
     os.waitpid(child, 0)
     assert kept.state() == kept.before and refused > 0
 
 
-def test_the_user_who_called_sudo_can_read_the_run_and_gains_nothing_by_links(
-    pid: int, theirs: Path, kept: Kept, tmp_path: Path
+def test_the_user_who_called_sudo_can_read_the_run_but_no_other_file(
+    pid: int, foreign: Path, kept: Kept, tmp_path: Path
 ) -> None:
-    out = theirs / "new/run"
+    out = foreign / "new/run"
 
-    def put_links() -> None:
+    def put_links_into_run() -> None:
         for name in NAMES[1:]:
             with contextlib.suppress(FileExistsError):
                 (out / name).symlink_to(kept.file)
@@ -241,18 +214,18 @@ def test_the_user_who_called_sudo_can_read_the_run_and_gains_nothing_by_links(
     def read_all() -> None:
         for path in out.rglob("*"):
             assert path.is_symlink() or path.is_dir() or path.read_bytes() is not None
-        shutil.rmtree(theirs / "new")
+        shutil.rmtree(foreign / "new")
 
     ids = {"SUDO_UID": str(NOBODY), "SUDO_GID": str(NOBODY)}
-    done = attached(pid, out, lambda: as_stranger(put_links), **ids)
+    done = attach_and_act(pid, out, lambda: as_other_user(put_links_into_run), **ids)
     assert kept.state() == kept.before and done.returncode == 0
     assert StoredRun.open(out).manifest.finished
     owners = {path.lstat().st_uid for path in out.rglob("*")}
     assert owners == {NOBODY} and out.stat().st_uid == NOBODY
-    as_stranger(read_all)
+    as_other_user(read_all)
 
 
-def test_only_the_owner_may_look_into_a_run_folder(tmp_path: Path) -> None:
+def test_only_the_owner_may_read_a_run_folder(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         run = RunWriter.create(tmp_path / "above/run", msgspec.convert(FACTS, Manifest))
@@ -264,25 +237,24 @@ def test_only_the_owner_may_look_into_a_run_folder(tmp_path: Path) -> None:
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
 
 
-def test_a_report_is_not_written_through_their_link(theirs: Path, kept: Kept) -> None:
+def test_a_report_is_not_written_through_a_link_of_another_user(foreign: Path, kept: Kept) -> None:
     def prepare() -> None:
-        (theirs / "report.html").symlink_to(kept.file)
-        (theirs / f".report.html.{os.getppid()}").symlink_to(kept.file)
-        (theirs / "null.html").symlink_to("/dev/null")
+        (foreign / "report.html").symlink_to(kept.file)
+        (foreign / f".report.html.{os.getppid()}").symlink_to(kept.file)
+        (foreign / "null.html").symlink_to("/dev/null")
 
-    as_stranger(prepare)
-    write_output(theirs / "report.html", "<html>")
+    as_other_user(prepare)
+    write_output(foreign / "report.html", "<html>")
     with pytest.raises(OSError, match="symbolic links"):
-        write_output(theirs / "null.html", "<html>")
+        write_output(foreign / "null.html", "<html>")
     write_output(Path("/dev/null"), "<html>")
     assert kept.state() == kept.before and stat.S_ISCHR(os.stat("/dev/null").st_mode)
-    assert (theirs / "report.html").read_text() == "<html>" and not (
-        theirs / "report.html"
-    ).is_symlink()
+    report = foreign / "report.html"
+    assert report.read_text() == "<html>" and not report.is_symlink()
 
 
-def test_an_export_folder_that_is_exchanged_while_it_is_written(tmp_path: Path) -> None:
-    """The owner of the folder above puts a folder of links in its place after the first table."""
+def test_an_export_folder_that_is_replaced_leads_to_no_other_file(tmp_path: Path) -> None:
+    """The owner of the parent folder puts a folder of links in its place after the first table."""
     victim, folder = tmp_path / "victim", tmp_path / "export"
     victim.write_text("untouched")
     written: list[str] = []
@@ -299,6 +271,5 @@ def test_an_export_folder_that_is_exchanged_while_it_is_written(tmp_path: Path) 
     with pytest.raises(OSError):
         write_tables(input_bound(), folder, ".csv", write)
     assert victim.read_text() == "untouched" and len(written) > 1
-    assert {f"{name}.csv" for name in written} <= {
-        path.name for path in (tmp_path / "moved").iterdir()
-    }
+    moved = {path.name for path in (tmp_path / "moved").iterdir()}
+    assert {f"{name}.csv" for name in written} <= moved

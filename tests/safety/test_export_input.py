@@ -1,5 +1,5 @@
-"""Exports of Nsight Systems that somebody else made: pages that are their own children, texts that
-share their pages.
+"""Hostile exports of Nsight Systems: pages that are their own children, texts longer than the file,
+odd names.
 """
 
 import os
@@ -21,7 +21,7 @@ FAN_OUT = 580
 
 
 def interior_page(child: int) -> bytes:
-    """A page of a table's tree with FAN_OUT + 1 children, all of them the same page."""
+    """Return a page of a table's tree with FAN_OUT + 1 children, all of them the same page."""
     cells = b"".join(struct.pack(">IB", child, 1) for _ in range(FAN_OUT))
     begin = PAGE - len(cells)
     header = struct.pack(">BHHHBI", 5, 0, FAN_OUT, begin, 0, child)
@@ -30,7 +30,7 @@ def interior_page(child: int) -> bytes:
 
 
 def amplified(path: Path, levels: int) -> Path:
-    """An export whose few kilobytes are FAN_OUT ** levels times the rows of one page."""
+    """Write an export of a few kilobytes with FAN_OUT ** levels times the rows of one page."""
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(f"PRAGMA page_size = {PAGE}")
         connection.execute(
@@ -42,7 +42,7 @@ def amplified(path: Path, levels: int) -> Path:
         root = int(connection.execute("SELECT rootpage FROM sqlite_master").fetchone()[0])
     data = bytearray(path.read_bytes())
     count = len(data) // PAGE
-    data += data[(root - 1) * PAGE : root * PAGE]  # the rows, in a page of their own
+    data += data[(root - 1) * PAGE : root * PAGE]  # the rows, in a separate page
     child = count + 1
     for _ in range(levels - 1):
         data += interior_page(child)
@@ -54,19 +54,19 @@ def amplified(path: Path, levels: int) -> Path:
 
 
 @pytest.mark.parametrize("levels", [2, 6])
-def test_pages_that_are_children_many_times_do_not_become_billions_of_rows(
+def test_an_export_whose_pages_repeat_billions_of_rows_is_refused(
     tmp_path: Path, levels: int
 ) -> None:
-    """24 KB hold 50 * 580 ** 6 rows."""
+    """24 KB contain 50 * 580 ** 6 rows."""
     with pytest.raises(UnreadableRun, match="damaged SQLite file"):
         load(amplified(tmp_path / "a.sqlite", levels))
 
 
-def test_a_page_that_is_a_child_many_times_is_read_while_its_rows_are_few(tmp_path: Path) -> None:
+def test_an_export_whose_pages_repeat_few_rows_is_read(tmp_path: Path) -> None:
     assert load(amplified(tmp_path / "a.sqlite", 1)).table("ranges") is not None
 
 
-def test_texts_of_more_than_the_file_are_refused(
+def test_texts_longer_than_the_file_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "TEXT_PER_BYTE", 0)
@@ -75,7 +75,7 @@ def test_texts_of_more_than_the_file_are_refused(
         load(nsys_export(tmp_path / "a.sqlite", True))
 
 
-def test_an_export_whose_name_is_not_utf_8(tmp_path: Path) -> None:
+def test_an_export_whose_name_is_not_utf_8_is_read(tmp_path: Path) -> None:
     assert (
         load(nsys_export(tmp_path / os.fsdecode(b"\xff.sqlite"), True)).table("kernels") is not None
     )

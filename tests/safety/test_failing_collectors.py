@@ -1,5 +1,5 @@
-"""A collector that raises, in each step of its life, and faults in the recorder's own steps: the
-recording ends readable.
+"""Collectors that raise in each of their steps, and faults in the steps of the recorder: the
+recording remains readable.
 """
 
 import json
@@ -17,7 +17,7 @@ from perfscope.cli import main
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.run.stored import StoredRun
 from tests.driver import built, environment, written
-from tests.running import Run, end, perfscope, start, until
+from tests.running import Run, end, perfscope, source_statuses, start, until
 from tests.safety.faulty_recordings import FAULT, PROBLEMS, Case, encoded
 from tests.safety.strangers import waiting_process
 
@@ -38,9 +38,7 @@ THREADS = {"nvml": ("DeviceWatch", "read_slow", "nvml"), "amdsmi": ("amd", "read
 
 
 def cases_of(place: Path, waiting: int, looping: int) -> list[list[Case]]:
-    """Every fault, in lanes: two agents cannot be in one target, nor answer one target's daemon, at
-    the same time.
-    """
+    """Return every fault, in lanes that run in parallel: one target accepts one agent at a time."""
     lanes: list[list[Case]] = [[], []]
     for make in COLLECTORS:
         name = make.__name__
@@ -48,8 +46,8 @@ def cases_of(place: Path, waiting: int, looping: int) -> list[list[Case]]:
             label = f"{name}.{step}"
             out = str(place / label)
             if name in ENTERED:
-                since = 6 if step == "poll" else 1  # when the process has been entered
-                seconds = 3.0 if step == "poll" else 1.5  # a busy machine polls rarely
+                since = 6 if step == "poll" else 1  # the process has been entered by then
+                seconds = 3.0 if step == "poll" else 1.5  # on a busy machine polls are rare
                 lanes[0].append(Case(label, looping, out, name, step, since, "kernels", seconds))
             elif name == "OnDemand":
                 lanes[1].append(
@@ -76,7 +74,7 @@ def looping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory, looping: Run) -> Path:
-    """The folder of all recordings, made side by side of two targets."""
+    """Make all recordings in parallel, of two targets; return their folder."""
     place = tmp_path_factory.mktemp("recordings")
     scenario = written(place, "h100", "hurry 10")
     env = environment(built(place), scenario)
@@ -95,14 +93,11 @@ def recordings(tmp_path_factory: pytest.TempPathFactory, looping: Run) -> Path:
 
 
 def manifest_of(run: Path) -> tuple[Manifest, dict[str, str], list[str]]:
-    """The manifest, the status of each source, and what the recorder reported."""
+    """Return the manifest, the status of each source, and the problems that were reported."""
     manifest = StoredRun.open(run).manifest
     reported = json.loads(Path(str(run) + PROBLEMS).read_text())
-    return (
-        manifest,
-        {source.name: source.status for source in manifest.sources},
-        reported["problems"],
-    )
+    statuses = {source.name: source.status for source in manifest.sources}
+    return manifest, statuses, reported["problems"]
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -112,14 +107,14 @@ def test_a_collector_that_raises_ends_alone(recordings: Path, collector: str, st
     manifest, statuses, problems = manifest_of(run)
     assert manifest.finished
     assert manifest.end_reason is not None and FAULT not in manifest.end_reason
-    assert [source.name for source in manifest.sources if source.status == "failed"] == [name]
-    assert any(FAULT in (each.reason or "") for each in manifest.sources if each.name == name)
+    (failed,) = [source for source in manifest.sources if source.status == "failed"]
+    assert failed.name == name and FAULT in (failed.reason or "")
     assert len(problems) == 1 and FAULT in problems[0] and name in problems[0]
     others = {"host", "thread_states"} - {name}
     assert {statuses[other] for other in others} <= {"ok", "partial"}
     if collector in ENTERED and not (collector == "Probes" and step in ("start", "poll")):
         assert manifest.depth in ("probe", "kernels")
-    assert len(manifest.sources) == len({one.name for one in manifest.sources})
+    assert len(manifest.sources) == len({source.name for source in manifest.sources})
     assert main(["analyze", str(run), "--json"]) == 0
 
 
@@ -128,21 +123,18 @@ def test_a_thread_of_a_collector_that_raises_ends_that_collector(
     recordings: Path, label: str
 ) -> None:
     manifest, statuses, problems = manifest_of(recordings / label)
-    assert (
-        statuses[label] == "failed"
-        and [source.status for source in manifest.sources].count("failed") == 1
-    )
+    assert [name for name, status in statuses.items() if status == "failed"] == [label]
     assert len(problems) == 1 and FAULT in problems[0] and manifest.finished
     assert statuses["host"] in ("ok", "partial")
 
 
 @pytest.mark.parametrize("label", OWN_STEPS)
-def test_a_fault_in_the_recorder_itself_ends_the_recording_in_good_order(
+def test_a_fault_in_the_recorder_ends_the_recording_with_a_final_manifest(
     recordings: Path, label: str
 ) -> None:
     manifest, statuses, problems = manifest_of(recordings / label)
     assert problems and all(FAULT in problem for problem in problems)
-    if label == "manifest":  # the last one could not be written either
+    if label == "manifest":  # the final manifest could not be written either
         assert not manifest.finished
     else:
         assert manifest.finished and FAULT in (manifest.end_reason or "")
@@ -165,35 +157,21 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_the_command_prints_one_line_for_it_and_the_diagnosis(tmp_path: Path) -> None:
+def test_the_command_prints_one_line_about_a_failed_collector_and_the_diagnosis(
+    tmp_path: Path,
+) -> None:
     with waiting_process() as waiting:
-        options = [
-            "--depth",
-            "observe",
-            "--duration",
-            "1",
-            "--json",
-            "--out",
-            str(tmp_path / "run"),
-        ]
-        command = [
-            sys.executable,
-            "-c",
-            PATCHED.format(owner="Host"),
-            "attach",
-            str(waiting),
-            *options,
-        ]
+        options = ["--depth", "observe", "--duration", "1", "--json", "--out", tmp_path / "run"]
+        patched = [sys.executable, "-c", PATCHED.format(owner="Host")]
+        command = [*patched, "attach", str(waiting), *options]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     lines = [line for line in done.stderr.splitlines() if line.startswith("perfscope: ")]
     assert done.returncode == 0 and len(lines) == 1 and "host" in lines[0] and "fault" in lines[0]
     assert "Traceback" not in done.stderr and "\x1b" not in lines[0]
-    assert {source["name"]: source["status"] for source in json.loads(done.stdout)["sources"]}[
-        "host"
-    ] == "failed"
+    assert source_statuses(json.loads(done.stdout))["host"] == "failed"
 
 
-def test_a_terminal_that_is_closed_ends_the_recording_in_good_order(tmp_path: Path) -> None:
+def test_a_terminal_that_is_closed_ends_the_recording_with_a_final_manifest(tmp_path: Path) -> None:
     out = tmp_path / "run"
     with waiting_process() as waiting:
         command = perfscope(
@@ -204,32 +182,29 @@ def test_a_terminal_that_is_closed_ends_the_recording_in_good_order(tmp_path: Pa
         ) as agent:
             until(lambda: any((out / "streams").glob("host.counters@*/*")))
             agent.send_signal(signal.SIGHUP)
-            said, _ = agent.communicate(timeout=60)
-    assert (
-        agent.returncode == 0
-        and json.loads(said)["sources"]
-        and StoredRun.open(out).manifest.finished
-    )
+            printed, _ = agent.communicate(timeout=60)
+    assert agent.returncode == 0 and json.loads(printed)["sources"]
+    assert StoredRun.open(out).manifest.finished
 
 
-def test_ctrl_c_in_the_middle_passes_and_the_folder_is_closed(tmp_path: Path) -> None:
-    def interrupted(progress: object) -> None:
+def test_ctrl_c_during_a_recording_is_raised_and_the_run_folder_is_finished(tmp_path: Path) -> None:
+    def interrupt(progress: object) -> None:
         raise KeyboardInterrupt
 
     with waiting_process() as waiting:
         recorder = Recorder(Plan(waiting, tmp_path / "run", "observe", 5.0))
         with pytest.raises(KeyboardInterrupt):
-            recorder.record(interrupted)
+            recorder.record(interrupt)
     manifest = StoredRun.open(tmp_path / "run").manifest
     assert manifest.finished and manifest.end_reason == "interrupted"
     assert {source.name for source in manifest.sources} >= {"host", "thread_states"}
 
 
-def test_every_collector_has_a_way_to_fail_here() -> None:
+def test_every_collector_has_a_different_name() -> None:
     assert len(SOURCES) == len(COLLECTORS)
 
 
-def test_probes_leave_although_their_collector_can_neither_poll_nor_stop(
+def test_probes_leave_also_if_their_collector_can_neither_poll_nor_stop(
     looping: Run, tmp_path: Path
 ) -> None:
     before = looping.state()
@@ -244,6 +219,6 @@ def test_probes_leave_although_their_collector_can_neither_poll_nor_stop(
         until(lambda: (tmp_path / "run").exists())
         until(lambda: looping.state()["hooks"] != before["hooks"])
         until(lambda: looping.state() == before, 10)
-        assert agent.poll() is None, "the probe must leave while the recording goes on"
+        assert agent.poll() is None, "the probe must leave while the recording continues"
         assert agent.wait(60) == 0
     assert manifest_of(tmp_path / "run")[1]["host"] in ("ok", "partial")

@@ -1,14 +1,13 @@
-"""Children that are forked while a window is on, and that call nothing of ours."""
+"""Children that are forked during a window and call nothing of perfscope."""
 
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.agent.test_kernel_windows import kernels
-from tests.running import attach, until
+from tests.running import attach, source_reasons, source_statuses, until
 
 
-def test_a_child_forked_in_a_window_records_nothing_and_its_own_profile_is_whole(
+def test_a_child_forked_in_a_window_records_nothing_and_its_profile_is_complete(
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "children"
@@ -24,6 +23,6 @@ def test_a_child_forked_in_a_window_records_nothing_and_its_own_profile_is_whole
         process.wait()
     children = [[int(word) for word in line.split()] for line in out.read_text().splitlines()]
     forked_in_window = [child for child in children if child[0] > 0]
-    assert kernels(answer)["status"] == "ok", kernels(answer)
+    assert source_statuses(answer)["kernels"] == "ok", source_reasons(answer)["kernels"]
     assert forked_in_window
     assert {tuple(child[1:]) for child in children} == {(0, 40)}

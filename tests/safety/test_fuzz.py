@@ -1,5 +1,5 @@
-"""A slice of the long fuzz runs (`make test-long`), with a fixed seed: mutated inputs at the
-readers and at the commands.
+"""Short fuzz runs with a fixed seed: mutated inputs for the readers and the commands; `make
+test-long` runs longer ones.
 """
 
 import json
@@ -30,14 +30,12 @@ def test_mutated_inputs_are_read_or_refused(tmp_path: Path, kind: str, inputs: i
     assert count.failures == [] and count.past / count.inputs > 0.3 and set(KINDS) >= {kind}
 
 
-def test_mutated_inputs_at_the_commands() -> None:
+def test_commands_read_or_refuse_mutated_inputs() -> None:
     counts = long_fuzz_commands.fuzz(12, seed=3)
     assert counts.failures == [] and sum(counts.commands.values()) == 12
 
 
-def test_the_fuzzers_notice_what_they_look_for(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_fuzzers_find_injected_faults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     count = Count()
 
     def broken(text: bytes) -> object:
@@ -53,7 +51,7 @@ def test_the_fuzzers_notice_what_they_look_for(
     assert Done(0, "", "", 11.0, 0).fault() and Done(2, "", "perfscope: x", 0.1, 0).fault() is None
 
 
-def test_the_same_number_makes_the_same_input(tmp_path: Path) -> None:
+def test_the_same_number_gives_the_same_input(tmp_path: Path) -> None:
     import random
 
     commands = Commands(tmp_path)

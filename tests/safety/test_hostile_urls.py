@@ -1,5 +1,5 @@
-"""Mutated addresses, headers and bodies at the dashboard: no traceback, nothing outside of the
-opened folder, nothing without the token. `long_fuzz_urls.py` asks more of them.
+"""Requests to the dashboard with mutated addresses, headers and bodies: they cause no traceback and
+lead to no file outside of the folder.
 """
 
 import contextlib
@@ -31,8 +31,8 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
     made.close()
 
 
-def test_our_own_requests_are_answered(board: Board) -> None:
-    """Else the mutated ones would be refused for the wrong reason."""
+def test_unchanged_requests_are_answered(board: Board) -> None:
+    """The mutated requests must not be refused for another reason."""
     for asking in board.seeds:
         status, why = ask(board, asking, True)
         expected = (
@@ -56,7 +56,7 @@ def test_our_own_requests_are_answered(board: Board) -> None:
         ), asking
 
 
-def test_mutated_requests_get_a_plain_answer(board: Board) -> None:
+def test_mutated_requests_get_a_response_without_a_traceback(board: Board) -> None:
     answered, wrong = faults(board, COUNT, seed=1)
     assert wrong == []
     asked = sum(count for name, count in answered.items() if name.startswith("known"))
@@ -68,7 +68,7 @@ def test_mutated_requests_get_a_plain_answer(board: Board) -> None:
     )
 
 
-def test_what_a_link_leads_to_is_not_opened(board: Board) -> None:
+def test_a_link_in_the_folder_of_runs_is_not_followed(board: Board) -> None:
     ids = {run.id: run.leads_out for run in board.library.runs()}
     assert ids == {"gpu.json": False, "train.perfscope": False, "linked.perfscope": True}
     with pytest.raises(UsageError, match="leads out"):
@@ -79,17 +79,17 @@ def test_what_a_link_leads_to_is_not_opened(board: Board) -> None:
 def test_a_run_that_becomes_a_link_while_the_dashboard_is_open_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     small_trace(tmp_path / "secret.json", renamed(OUTSIDE))
-    mine = small_trace(tmp_path / "runs" / "a.json", renamed(INSIDE))
+    path = small_trace(tmp_path / "runs" / "a.json", renamed(INSIDE))
     library = Library(tmp_path / "runs")
     assert [run.id for run in library.runs()] == ["a.json"]
-    mine.unlink()
-    mine.symlink_to(tmp_path / "secret.json")
+    path.unlink()
+    path.symlink_to(tmp_path / "secret.json")
     with pytest.raises(UsageError, match="leads out"):
         library.get("a.json")
 
 
 @pytest.mark.parametrize("kind", ["manifest", "ranks", "ring"])
-def test_links_out_of_the_folder_are_known(tmp_path: Path, kind: str) -> None:
+def test_links_out_of_the_folder_are_detected(tmp_path: Path, kind: str) -> None:
     root, outside = tmp_path / "runs", tmp_path / "outside"
     for folder in (root, outside):
         folder.mkdir()
@@ -99,27 +99,27 @@ def test_links_out_of_the_folder_are_known(tmp_path: Path, kind: str) -> None:
         for name in ("rank0.json", "rank1.json"):
             small_trace(root / "job" / name)
         (root / "job" / "rank2.json").symlink_to(outside / "x.json")
-        found = {one.name: one.leads_out for one in contents(root)}
+        found = {entry.name: entry.leads_out for entry in contents(root)}
         assert found == {"job/ (2 ranks)": True, "job/rank0.json": False, "job/rank1.json": False}
         return
     recorded_run(root / "a.perfscope")
     if kind == "manifest":
         os.rename(root / "a.perfscope" / "manifest.json", outside / "manifest.json")
         (root / "a.perfscope" / "manifest.json").symlink_to(outside / "manifest.json")
-        assert contents(root) == [], "without a manifest of its own it is not a run folder"
+        assert contents(root) == [], "a folder without a manifest is not a run folder"
         return
     (root / "a.perfscope" / "ring").symlink_to(root / "a.perfscope" / "ring")
-    assert [one.leads_out for one in contents(root)] == [True]
+    assert [entry.leads_out for entry in contents(root)] == [True]
 
 
-def test_two_names_of_a_job_cannot_make_an_address_of_their_own(tmp_path: Path) -> None:
+def test_the_names_of_a_job_cannot_change_the_address_of_a_page(tmp_path: Path) -> None:
     for host in ("a", "b"):
         recorded_run(tmp_path / f"{host}.perfscope")
         manifest = tmp_path / f"{host}.perfscope" / "manifest.json"
         text = manifest.read_text()
         whole = {**json.loads(text), "job_id": "../../x?y", "host": host}
         manifest.write_text(json.dumps(whole))
-    jobs = [one.id for one in contents(tmp_path) if len(one.parts) == 2]
+    jobs = [entry.id for entry in contents(tmp_path) if len(entry.parts) == 2]
     assert len(jobs) == 1 and not set(jobs[0]) & set("/?#%\\")
 
 
@@ -143,7 +143,7 @@ def test_two_names_of_a_job_cannot_make_an_address_of_their_own(tmp_path: Path) 
 def test_a_broken_request_is_refused_and_never_printed(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], line: bytes
 ) -> None:
-    """The token is in some of them: a log of requests would hold it."""
+    """Some requests contain the token, so that a log would contain it."""
     small_trace(tmp_path / "gpu.json", renamed(INSIDE))
     board = Dashboard(tmp_path, port=0)
     try:

@@ -1,5 +1,5 @@
-"""The tracer is killed or frozen in the middle of an entry: the target goes on unchanged, and is
-entered after all.
+"""Entries whose tracer is killed or frozen: the target continues unchanged, and another tracer
+completes the entry.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import pytest
 
 from perfscope.agent.entry import enter, injection
 from perfscope.errors import CannotEnter
-from tests.agent.entry.target import eventually, said, writing
+from tests.agent.entry.target import wait_for_output, writing
 from tests.safety.killed_tracers import (
     COUNTING,
     NANOSLEEP,
@@ -38,7 +38,7 @@ Start = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """start(program, seconds=0) runs one of the programs until the test ends."""
+    """Return start(program, seconds=0), which runs a program until the test ends."""
     started: list[subprocess.Popen[str]] = []
 
     def started_program(program: str, seconds: int = 0) -> subprocess.Popen[str]:
@@ -57,13 +57,13 @@ def test_a_tracer_killed_at_each_of_its_requests_is_replaced(start: Start, tmp_p
         report, struck = enter_sabotaged(target.pid, writing(out), kill_itself, moment)
         assert report.error is None
         moment += 1
-        eventually(lambda: said(out) == "x" * moment, "the source, once each")  # noqa: B023
+        wait_for_output(out, "x" * moment)
     assert moment > FEWEST_REQUESTS
     assert answer(target) == "rounds True wrong 0"
 
 
-def test_a_sleep_in_c_outlives_its_tracers(start: Start) -> None:
-    """C code that knows nothing of EINTR: 0, no errno, and the time that was asked for."""
+def test_a_sleep_in_c_lasts_as_long_as_requested(start: Start) -> None:
+    """C code that does not handle EINTR: it returns 0 without errno after the requested time."""
     target = start(NANOSLEEP, seconds=6)
     until = time.monotonic() + 5
     moment = 0
@@ -73,7 +73,7 @@ def test_a_sleep_in_c_outlives_its_tracers(start: Start) -> None:
     assert last_line(target) == "0 0 6"
 
 
-def test_vectors_are_intact_wherever_the_tracer_is_killed(start: Start) -> None:
+def test_vector_registers_are_intact_after_kills_at_many_moments(start: Start) -> None:
     pytest.importorskip("torch")
     target = start(VECTORS)
     killed = sum(entry_killed_after(target.pid, 0.0001 * number) for number in range(12))
@@ -96,17 +96,19 @@ def test_no_signal_is_lost_with_a_killed_tracer(start: Start) -> None:
 def test_a_tracer_that_hangs_is_killed_and_replaced(
     start: Start, tmp_path: Path, hang: Callable[[], None], moments: tuple[int, ...]
 ) -> None:
-    """At moment 0 the target is not stopped yet, later it is."""
+    """At moment 0 the target is not yet stopped; at the later moments it is."""
     target, out = start(COUNTING), tmp_path / "out"
     for count, moment in enumerate(moments, 1):
         report, struck = enter_sabotaged(target.pid, writing(out), hang, moment)
         assert (report.error, struck) == (None, True)
-        eventually(lambda: said(out) == "x" * count, "the source, once each")  # noqa: B023
+        wait_for_output(out, "x" * count)
     assert answer(target) == "rounds True wrong 0"
 
 
-def test_calls_that_are_left_to_themselves(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tracer detaches in the middle of a call that takes long; here every call does."""
+def test_a_call_is_completed_without_its_tracer(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tracer detaches during a call that takes too long; in this test every call does."""
     target = start(COUNTING)
     with monkeypatch.context() as patch, contextlib.suppress(CannotEnter):
         patch.setattr(injection, "CALL_NS", 0)
@@ -120,16 +122,12 @@ def test_neither_tracer_nor_watcher_outlives_an_entry(start: Start) -> None:
     before = set(psutil.pids())
     report, struck = enter_sabotaged(target.pid, "pass", stop_itself, 5)
     assert (report.error, struck) == (None, True)
-    ours = [
-        process
-        for process in psutil.process_iter()
-        if process.pid not in before and is_ours(process)
-    ]
-    assert ours == []
+    started = [process for process in psutil.process_iter() if process.pid not in before]
+    assert [process for process in started if is_forked(process)] == []
 
 
-def is_ours(process: psutil.Process) -> bool:
-    """Return whether the process was forked from this one."""
+def is_forked(process: psutil.Process) -> bool:
+    """Return whether the process was forked from this process."""
     with contextlib.suppress(psutil.Error):
         return process.cmdline() == psutil.Process().cmdline()
     return False

@@ -1,5 +1,5 @@
-"""Folders left in /tmp by a killed process are removed, and nothing else is, whatever is put in
-their place.
+"""Folders of killed processes in /tmp: they are removed, and nothing else is, regardless of their
+content.
 """
 
 import os
@@ -33,13 +33,13 @@ def left_by_a_killed_process(place: Path) -> str:
     return done.stdout.strip()
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+def test_the_folder_of_a_killed_process_is_removed(tmp_path: Path) -> None:
     names = sorted(left_by_a_killed_process(tmp_path) for _ in range(2))
     assert sorted(remove_dead(tmp_path, PREFIX)) == names
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_of_a_running_process_stays(tmp_path: Path) -> None:
+def test_the_folder_of_a_running_process_is_kept(tmp_path: Path) -> None:
     with temporary_folder(tmp_path, PREFIX) as folder:
         assert folder.stat().st_mode & 0o777 == 0o700
         assert remove_dead(tmp_path, PREFIX) == []
@@ -53,7 +53,7 @@ def test_a_pid_that_was_given_to_another_process_does_not_protect_a_folder(tmp_p
     assert len(remove_dead(tmp_path, PREFIX)) == 1
 
 
-def test_folders_of_other_names_boots_and_pid_namespaces_stay(tmp_path: Path) -> None:
+def test_folders_of_other_names_boots_and_pid_namespaces_are_kept(tmp_path: Path) -> None:
     name = left_by_a_killed_process(tmp_path)
     pid, start, boot, namespace, digits = name.removeprefix(PREFIX).split("-")
     kept = [
@@ -70,7 +70,7 @@ def test_folders_of_other_names_boots_and_pid_namespaces_stay(tmp_path: Path) ->
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
 
 
-def test_a_link_in_place_of_the_folder_leads_to_nothing_removed(tmp_path: Path) -> None:
+def test_a_link_in_place_of_the_folder_is_not_followed(tmp_path: Path) -> None:
     place, home = tmp_path / "tmp", tmp_path / "home"
     place.mkdir()
     home.mkdir()
@@ -95,7 +95,7 @@ def test_links_in_the_folder_are_removed_and_not_followed(tmp_path: Path) -> Non
     assert home.joinpath("thesis").read_text() == "years"
 
 
-def test_a_link_in_place_of_the_place_itself_is_not_followed(tmp_path: Path) -> None:
+def test_a_link_in_place_of_the_parent_folder_is_not_followed(tmp_path: Path) -> None:
     place, link = tmp_path / "tmp", tmp_path / "link"
     place.mkdir()
     link.symlink_to(place)
@@ -105,14 +105,14 @@ def test_a_link_in_place_of_the_place_itself_is_not_followed(tmp_path: Path) -> 
     assert (place / name).is_dir()
 
 
-def test_a_very_deep_folder_is_left_alone_without_an_error(tmp_path: Path) -> None:
+def test_a_very_deep_folder_is_kept_without_an_error(tmp_path: Path) -> None:
     name = left_by_a_killed_process(tmp_path)
     (tmp_path / name).joinpath(*["deep"] * 20).mkdir(parents=True)
     assert remove_dead(tmp_path, PREFIX) == []
 
 
 @needs_root
-def test_another_users_folder_of_such_a_name_is_left_alone_by_root(tmp_path: Path) -> None:
+def test_root_keeps_a_folder_of_this_name_of_another_user(tmp_path: Path) -> None:
     name = left_by_a_killed_process(tmp_path)
     os.chown(tmp_path / name, NOBODY, NOBODY)
     assert remove_dead(tmp_path, PREFIX) == []
@@ -120,11 +120,13 @@ def test_another_users_folder_of_such_a_name_is_left_alone_by_root(tmp_path: Pat
 
 
 @needs_root
-def test_another_users_folder_inside_ours_is_left_alone_by_root(tmp_path: Path) -> None:
+def test_root_keeps_a_folder_of_another_user_inside_that_of_a_killed_process(
+    tmp_path: Path,
+) -> None:
     name = left_by_a_killed_process(tmp_path)
-    theirs = tmp_path / name / "theirs"
-    theirs.mkdir()
-    theirs.joinpath("file").write_text("")
-    os.chown(theirs, NOBODY, NOBODY)
+    foreign = tmp_path / name / "foreign"
+    foreign.mkdir()
+    foreign.joinpath("file").write_text("")
+    os.chown(foreign, NOBODY, NOBODY)
     remove_dead(tmp_path, PREFIX)
-    assert theirs.joinpath("file").exists()
+    assert foreign.joinpath("file").exists()

@@ -1,4 +1,4 @@
-"""Old, foreign and broken libraries are reported in one line and end no command."""
+"""Old, foreign and broken libraries: they are reported in one line, and every command continues."""
 
 import importlib.metadata
 import json
@@ -41,7 +41,7 @@ REASONS = {
 def case(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Path]:
-    """A case's name, and a folder that comes before the installed bindings."""
+    """Return the name of a case, and a folder that is searched before the installed bindings."""
     name = str(request.param)
     folder = tmp_path_factory.mktemp("libraries")
     if name in BROKEN:
@@ -66,7 +66,7 @@ def case(
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment with a driver that works."""
+    """Return the environment with a driver that works."""
     place = tmp_path_factory.mktemp("driver")
     return environment(built(place), written(place, "h100"))
 
@@ -108,7 +108,7 @@ def test_doctor_names_the_reason_and_the_command(
 
 
 @pytest.mark.parametrize("case", ["old"], indirect=True)
-def test_doctor_asks_for_nothing_on_a_host_without_a_driver(case: tuple[str, Path]) -> None:
+def test_doctor_recommends_nothing_on_a_host_without_a_driver(case: tuple[str, Path]) -> None:
     name, folder = case
     if bindings.has_driver():
         pytest.skip("this host has a driver")
@@ -119,7 +119,7 @@ def test_doctor_asks_for_nothing_on_a_host_without_a_driver(case: tuple[str, Pat
 
 
 @pytest.mark.parametrize("case", WHEELS, indirect=True)
-def test_attach_records_the_rest_and_says_why_there_are_no_counters(
+def test_attach_records_everything_else_and_reports_why_counters_are_missing(
     case: tuple[str, Path], driver: dict[str, str], tmp_path: Path
 ) -> None:
     name, folder = case
@@ -144,7 +144,9 @@ def test_attach_records_the_rest_and_says_why_there_are_no_counters(
 
 
 @pytest.mark.parametrize("case", ["shadow", "damaged"], indirect=True)
-def test_top_shows_the_processes(case: tuple[str, Path], driver: dict[str, str]) -> None:
+def test_top_shows_the_processes_without_the_bindings(
+    case: tuple[str, Path], driver: dict[str, str]
+) -> None:
     name, folder = case
     done = command(
         folder, driver, "top", "--count", "1", "--interval", "0.2", "--json", str(os.getpid())
@@ -155,7 +157,7 @@ def test_top_shows_the_processes(case: tuple[str, Path], driver: dict[str, str])
     assert reported(seen["no_devices"], name)
 
 
-def test_the_right_bindings_are_taken(driver: dict[str, str], tmp_path: Path) -> None:
+def test_the_current_bindings_are_used(driver: dict[str, str], tmp_path: Path) -> None:
     line = gpu_line(command(tmp_path, driver, "doctor", "--json"))
     assert line["fix"] is None and "H100" in line["said"]
 
@@ -196,7 +198,7 @@ def test_versions_of_torch_are_compared_as_numbers(version: str, old: bool) -> N
     assert too_old(version) == old
 
 
-def test_with_an_older_torch_windows_are_off_and_the_reason_is_kept(tmp_path: Path) -> None:
+def test_with_an_older_torch_no_window_is_taken_and_the_reason_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "program.py"
     training = textwrap.indent(
         TRAINING.replace("range(40)", "range(150)").replace("0.005", "0.02"), "    "

@@ -1,5 +1,5 @@
-"""Who may speak to an agent and to a probe: strangers are turned away unread, and a squatted
-address gets nothing.
+"""Callers of an agent and of a probe: an agent reads nothing from other users, and a process that
+took an agent's address receives nothing.
 """
 
 import json
@@ -20,7 +20,6 @@ from perfscope.agent.delivery.peers import Peer, is_memory_file, listener_seen_b
 from perfscope.agent.delivery.probe_line import (
     FIRST_BYTES,
     LONGEST_FRAME_BYTES,
-    ProbeLine,
     accept,
     listen,
 )
@@ -29,7 +28,17 @@ from perfscope.agent.host import proc
 from perfscope.agent.probe import connection
 from perfscope.agent.profiler_windows import dynolog
 from perfscope.errors import CollectorUnavailable
-from tests.running import TARGETS, Run, attach, end, perfscope, start, until
+from tests.agent.test_probe_line import connected_pair
+from tests.running import (
+    TARGETS,
+    Run,
+    attach,
+    end,
+    perfscope,
+    source_statuses,
+    start,
+    until,
+)
 from tests.safety.strangers import (
     FLOOD,
     NOBODY,
@@ -37,7 +46,6 @@ from tests.safety.strangers import (
     needs_root,
     resident_bytes,
     run_as_nobody,
-    sources,
 )
 
 MB = 1 << 20
@@ -64,23 +72,12 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     end(run)
 
 
-def line_pair() -> tuple[socket.socket, ProbeLine]:
-    """A caller's end and the agent's end of one connection."""
-    listening, address = listen(os.getpid())
-    with listening:
-        caller = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        caller.connect("\0" + address)
-        lines: list[ProbeLine] = []
-        until(lambda: lines.extend(accept(listening, {os.geteuid()})) or lines)
-        return caller, lines[0]
-
-
 def frame(kind: bytes, payload: bytes) -> bytes:
     return struct.pack("<cI", kind, len(payload)) + payload
 
 
 @needs_root
-def test_a_flood_from_another_user_costs_no_data_and_no_memory(
+def test_a_flood_from_another_user_loses_no_data_and_uses_no_memory(
     training: Run, tmp_path: Path
 ) -> None:
     command = perfscope(
@@ -103,7 +100,7 @@ def test_a_flood_from_another_user_costs_no_data_and_no_memory(
     answer = json.loads(out)
     assert made > 100 and sent > 0
     assert most - before < 10 * MB
-    assert sources(answer)["probe"] == "ok" and answer["dropped"] == []
+    assert source_statuses(answer)["probe"] == "ok" and answer["dropped"] == []
     assert answer["steps"]["count"] > 20
 
 
@@ -118,8 +115,8 @@ def test_frames_of_another_user_are_not_read() -> None:
         assert accept(listening, {0, os.geteuid()}) == []
 
 
-def test_a_caller_without_a_token_is_read_to_a_bound_and_no_further() -> None:
-    caller, line = line_pair()
+def test_only_a_few_bytes_of_a_caller_without_a_token_are_read() -> None:
+    caller, line = connected_pair()
     caller.setblocking(False)
     with caller:
         sent = 0
@@ -162,7 +159,7 @@ def test_a_caller_without_a_token_is_read_to_a_bound_and_no_further() -> None:
     ],
 )
 def test_a_frame_that_cannot_be_read_ends_that_connection(sent: bytes) -> None:
-    caller, line = line_pair()
+    caller, line = connected_pair()
     with caller:
         line.trusted = True
         caller.sendall(frame(b"J", b'[{"note": "updates", "count": 1, "ended_ns": 2}]'))
@@ -173,8 +170,8 @@ def test_a_frame_that_cannot_be_read_ends_that_connection(sent: bytes) -> None:
     line.close()
 
 
-def test_descriptors_that_nobody_asked_for_are_bounded_and_closed() -> None:
-    caller, line = line_pair()
+def test_unrequested_descriptors_are_bounded_and_closed() -> None:
+    caller, line = connected_pair()
     before = len(os.listdir("/proc/self/fd"))
     with caller:
         line.trusted = True
@@ -191,28 +188,35 @@ def test_descriptors_that_nobody_asked_for_are_bounded_and_closed() -> None:
 
 LINGER = """
 import array, os, socket, struct, sys, time
-server = socket.create_server(("127.0.0.1", 0)); server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-tcp = socket.create_connection(server.getsockname()); held, _ = server.accept()
+server = socket.create_server(("127.0.0.1", 0))
+server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+tcp = socket.create_connection(server.getsockname())
+held, _ = server.accept()
 tcp.setblocking(False)
 try:
-    while True: tcp.send(b"x" * 65536)
-except BlockingIOError: pass
+    while True:
+        tcp.send(b"x" * 65536)
+except BlockingIOError:
+    pass
 tcp.setblocking(True)
 tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 30))
-s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM); s.connect("\\0" + sys.argv[1])
-s.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [tcp.fileno()]))])
+agent = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+agent.connect("\\0" + sys.argv[1])
+rights = array.array("i", [tcp.fileno()])
+agent.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
 tcp.close()
-print("sent", flush=True); time.sleep(60)
-"""  # noqa: E501
+print("sent", flush=True)
+time.sleep(60)
+"""
 
 
 @needs_root
 @pytest.mark.parametrize("trusted", [False, True])
-def test_a_descriptor_whose_last_close_would_sleep_is_left_to_a_process_that_ends(
+def test_a_descriptor_whose_last_close_would_sleep_is_closed_by_a_process_that_ends(
     trusted: bool,
 ) -> None:
-    """Another user, or a process of the target's user: a socket with SO_LINGER and unsent data
-    comes along.
+    """Another user, or a process of the target's user, sends a socket with SO_LINGER and unsent
+    data.
     """
     listening, address = listen(os.getpid())
     stranger = run_as_nobody(LINGER, address)
@@ -233,30 +237,34 @@ def test_a_descriptor_whose_last_close_would_sleep_is_left_to_a_process_that_end
         stranger.communicate()
 
 
-def test_only_a_memory_file_is_taken_for_one(tmp_path: Path) -> None:
-    """Reading a FIFO would wait for its writer, a file on a user's own file system for that
-    user.
+def test_only_memory_files_are_accepted(tmp_path: Path) -> None:
+    """Reading a FIFO would wait for its writer, and reading a file on a file system of the user for
+    that user.
     """
     memory = os.memfd_create("test")
     (tmp_path / "file").write_bytes(b"x")
     plain = os.open(tmp_path / "file", os.O_RDONLY)
     reading, writing = os.pipe()
     try:
-        assert [is_memory_file(one) for one in (memory, plain, reading)] == [True, False, False]
+        assert [is_memory_file(descriptor) for descriptor in (memory, plain, reading)] == [
+            True,
+            False,
+            False,
+        ]
     finally:
-        for one in (memory, plain, reading, writing):
-            os.close(one)
+        for descriptor in (memory, plain, reading, writing):
+            os.close(descriptor)
 
 
-def test_a_later_process_with_the_same_pid_is_another_one() -> None:
+def test_a_later_process_with_the_same_pid_is_another_peer() -> None:
     assert Peer(7, 0, 100).is_process(7, 100)
     assert not Peer(7, 0, 100).is_process(7, 101)
     assert Peer(7, 0, 0).is_process(7, 101), "one that has ended by now is known by its pid only"
 
 
 @needs_root
-def test_a_probe_hangs_up_on_another_users_socket_and_other_processes_of_its_own() -> None:
-    """The address of an agent that is gone can be taken by anybody."""
+def test_a_probe_closes_its_connection_to_any_process_but_its_agent() -> None:
+    """Any user can take the address of an agent that has ended."""
     squatter = """
 import socket, sys, time
 s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM); s.bind("\\0" + sys.argv[1]); s.listen()
@@ -283,9 +291,9 @@ while True: time.sleep(1)
 
 def test_a_probe_accepts_its_agent_and_not_a_later_process_with_its_pid() -> None:
     listening, address = listen(os.getpid())
-    own = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    begun_ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
     with listening:
-        for start_ticks, known in ((own, True), (own + 1, False)):
+        for start_ticks, known in ((begun_ticks, True), (begun_ticks + 1, False)):
             listener = {"pid": os.getpid(), "start": start_ticks, "uid": os.geteuid()}
             if known:
                 connection.connect({"address": address, "listener": listener}).close()
@@ -295,10 +303,10 @@ def test_a_probe_accepts_its_agent_and_not_a_later_process_with_its_pid() -> Non
 
 
 @pytest.mark.skipif(not UNSHARED, reason="needs leave to make namespaces")
-def test_agent_and_probe_know_each_other_across_user_pid_and_network_namespaces(
+def test_agent_and_probe_recognize_each_other_across_namespaces(
     tmp_path: Path,
 ) -> None:
-    """In there the agent has no pid, and its user may have another number."""
+    """Inside the namespaces the agent has no pid, and its user may have another number."""
     inside = [
         "unshare",
         *NAMESPACES,
@@ -315,7 +323,7 @@ def test_agent_and_probe_know_each_other_across_user_pid_and_network_namespaces(
         pid = max(proc.children(process.pid))
         assert listener_seen_by(pid, os.getpid()) == {"pid": 0, "start": 0, "uid": 0}
         answer = attach(pid, tmp_path / "run", "--depth", "probe")
-        assert sources(answer)["probe"] == "ok" and answer["steps"]["count"] > 20
+        assert source_statuses(answer)["probe"] == "ok" and answer["steps"]["count"] > 20
     finally:
         end(run)
 
@@ -351,15 +359,15 @@ def test_a_script_in_a_folder_whose_name_is_not_unicode_is_recorded(tmp_path: Pa
     done = subprocess.run(command + words, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     answer = json.loads((tmp_path / "answer.json").read_text())
-    assert sources(answer)["probe"] == "ok" and answer["steps"]["count"] > 20
+    assert source_statuses(answer)["probe"] == "ok" and answer["steps"]["count"] > 20
 
 
-def test_datagrams_without_an_address_are_left_alone() -> None:
+def test_datagrams_without_an_address_are_ignored() -> None:
     try:
         listening = dynolog.listen_as_daemon(os.getpid())
     except CollectorUnavailable as taken:
         pytest.skip(str(taken))
-    with listening as here, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as unnamed:
+    with listening as daemon, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as unnamed:
         unnamed.connect(dynolog.NAME)
         for text in (
             b"",
@@ -368,9 +376,9 @@ def test_datagrams_without_an_address_are_left_alone() -> None:
             dynolog.HEAD.pack(1 << 60, b"ctxt") + b"y" * 100,
         ):
             unnamed.send(text)
-        assert dynolog.receive_messages(here) == []
+        assert dynolog.receive_messages(daemon) == []
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as named:
             named.bind(f"\0perfscope-test-{os.getpid()}")
             named.sendto(dynolog.HEAD.pack(0, b"req"), dynolog.NAME)
-            (message,) = dynolog.receive_messages(here)
+            (message,) = dynolog.receive_messages(daemon)
             assert (message.kind, message.pid, message.uid) == ("req", os.getpid(), os.geteuid())

@@ -1,5 +1,5 @@
-"""A trace or a run that holds secrets in every text field: none of them reaches a report, an
-export, a cache or a screen.
+"""Traces and runs with secrets in every text field: no secret is in a report, an export, the
+terminal, the dashboard or the cache.
 """
 
 import gzip
@@ -34,7 +34,7 @@ KINDS = ("kineto", "nsys", "run", "old run")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One file of each kind."""
+    """Return one file of each kind."""
     place = tmp_path_factory.mktemp("planted")
     planted.kineto(place / "kineto.json")
     planted.nsys(place / "nsys.sqlite")
@@ -81,7 +81,7 @@ def texts_of(path: Path) -> str:
 
 
 def command(folder: Path, *words: str | Path) -> str:
-    """Run one of our commands; return all that it prints."""
+    """Run a command, and return all that it prints."""
     env = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), "COLUMNS": "200"}
     done = subprocess.run(
         perfscope(*map(str, words)), capture_output=True, text=True, timeout=90, env=env, cwd=folder
@@ -90,19 +90,19 @@ def command(folder: Path, *words: str | Path) -> str:
     return done.stdout + done.stderr
 
 
-def test_the_planted_files_do_hold_secrets(folder: Path) -> None:
-    """Else the other tests would look for nothing."""
+def test_the_planted_files_contain_secrets(folder: Path) -> None:
+    """Without secrets in the files, the other tests would show nothing."""
     for kind in ("kineto", "nsys", "old run"):
         assert len(leaks(texts_of(path_of(folder, kind)))) > 100
 
 
-def test_the_agent_writes_none_into_a_run_folder(folder: Path) -> None:
+def test_the_agent_writes_no_secret_into_a_run_folder(folder: Path) -> None:
     whole = texts_of(path_of(folder, "run"))
     assert SHOWN in whole and leaks(whole) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_none_is_in_a_trace_that_was_read(folder: Path, kind: str) -> None:
+def test_no_secret_is_in_a_trace_that_was_read(folder: Path, kind: str) -> None:
     trace = load(path_of(folder, kind))
     shown = 0
     for name in TABLES:
@@ -117,7 +117,7 @@ def test_none_is_in_a_trace_that_was_read(folder: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_none_is_in_the_terminals_text_the_json_or_the_report(
+def test_no_secret_is_in_the_terminals_text_the_json_or_the_report(
     folder: Path, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trace, report = load(path_of(folder, kind)), tmp_path / "report.html"
@@ -128,12 +128,12 @@ def test_none_is_in_the_terminals_text_the_json_or_the_report(
     assert SHOWN in text and leaks(text) == []
 
 
-def test_none_is_printed_by_the_command(folder: Path, tmp_path: Path) -> None:
+def test_the_command_prints_no_secret(folder: Path, tmp_path: Path) -> None:
     assert leaks(command(tmp_path, "analyze", path_of(folder, "old run"), "--no-cache")) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_none_is_in_an_export(folder: Path, kind: str, tmp_path: Path) -> None:
+def test_no_secret_is_in_an_export(folder: Path, kind: str, tmp_path: Path) -> None:
     from perfscope.traces.exporting import export
     from perfscope.traces.writers import WRITERS
 
@@ -149,7 +149,7 @@ def test_none_is_in_an_export(folder: Path, kind: str, tmp_path: Path) -> None:
     assert all(shown[name] for name in ("perfetto", "parquet", "csv"))
 
 
-def test_none_is_kept_in_the_cache(
+def test_no_secret_is_in_the_cache(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from perfscope.traces.reading_options import reading
@@ -179,7 +179,7 @@ def asked(folder: Path) -> Any:
 
 
 def answers(board: Asked, run: str) -> dict[str, str]:
-    """Return what the dashboard answers for a run, by address: its pages, its report, its
+    """Return the responses of the dashboard for a run, by address: its pages, its report, its
     timeline.
     """
     found = {
@@ -212,7 +212,7 @@ def answers(board: Asked, run: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_none_is_in_an_answer_of_the_dashboard(asked: Asked, folder: Path, kind: str) -> None:
+def test_no_secret_is_in_a_response_of_the_dashboard(asked: Asked, folder: Path, kind: str) -> None:
     run = next(each for each in asked.library.runs() if each.path == path_of(folder, kind))
     found = answers(asked, run.id)
     assert sum(SHOWN in text for text in found.values()) > 3
@@ -221,11 +221,11 @@ def test_none_is_in_an_answer_of_the_dashboard(asked: Asked, folder: Path, kind:
     assert json.loads(found[echo])["count"] == 0
 
 
-def test_none_is_in_the_list_of_runs(asked: Asked) -> None:
+def test_no_secret_is_in_the_list_of_runs(asked: Asked) -> None:
     assert leaks(json.dumps(asked.page("/"))) == []
 
 
-def test_live_views_show_none(folder: Path) -> None:
+def test_live_views_show_no_secret(folder: Path) -> None:
     from perfscope.traces.run.growing import GrowingRun
     from perfscope.traces.run.tables import trace_of
 

@@ -1,6 +1,6 @@
-"""torch's profiler with Python stacks in a program that is recorded: the program does not crash.
+"""Profiles with Python stacks in a program that is recorded: the program does not crash.
 
-torch remembers the code of `torch.nn.Module.__call__` when it first records stacks, and reads the
+torch stores the code of `torch.nn.Module.__call__` when it first records stacks, and reads the
 local variable `self` of every frame with that code.
 """
 
@@ -12,6 +12,8 @@ import textwrap
 from pathlib import Path
 
 import pytest
+
+from tests.running import source_statuses
 
 PROGRAM = """
 import sys, time
@@ -45,15 +47,12 @@ def test_a_window_with_stacks_does_not_crash_a_program_that_loads_in_process(
     done = run_program(tmp_path, "train(500)\nprint('end')", *command)
     assert done.returncode == 0 and done.stdout.split() == ["end"], done.stderr
     answer = json.loads((tmp_path / "a.json").read_text())
-    sources = {source["name"]: source["status"] for source in answer["sources"]}
-    assert sources["kernels"] == "ok"
+    assert source_statuses(answer)["kernels"] == "ok"
 
 
 @pytest.mark.parametrize("depth", ["probe", "kernels"])
-def test_a_profile_of_the_programs_own_with_stacks_does_not_crash_it(
-    tmp_path: Path, depth: str
-) -> None:
-    """While the probe is installed, and again after it has left."""
+def test_the_programs_own_profile_with_stacks_does_not_crash_it(tmp_path: Path, depth: str) -> None:
+    """The program profiles while the probe is installed, and again after it has left."""
     done = run_program(
         tmp_path,
         f"""

@@ -1,5 +1,5 @@
-"""Root attaches to another user's process: root's rights are not used on that user's files, folders
-and programs.
+"""Processes of another user that root attaches to: the files, folders and programs of that user are
+not used with root's rights.
 """
 
 import os
@@ -34,7 +34,13 @@ from perfscope.agent.target_user.rights import CAP_SYS_PTRACE, TargetUser, targe
 from perfscope.errors import CannotEnter
 from tests.agent.entry.target import BUSY, SLEEP
 from tests.running import perfscope, until
-from tests.safety.strangers import NOBODY, PYTHON_FOR_ALL, needs_root, run_as_nobody
+from tests.safety.strangers import (
+    NOBODY,
+    PYTHON_FOR_ALL,
+    folder_of_nobody,
+    needs_root,
+    run_as_nobody,
+)
 
 pytestmark = needs_root
 FAKE = r"""
@@ -53,12 +59,8 @@ int main(int count, char **words) {
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder of `nobody`, where pytest's own, which is root's, would be closed to it."""
-    made = Path("/var/tmp") / f"perfscope-test-{os.getpid()}"
-    made.mkdir()
-    os.chown(made, NOBODY, NOBODY)
-    yield made
-    shutil.rmtree(made)
+    with folder_of_nobody() as place:
+        yield place
 
 
 @pytest.fixture
@@ -91,8 +93,8 @@ def end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def who_am_i() -> Reply:
-    """What a child can do: ids, capabilities, environment, open files, and a file that only root
-    may read.
+    """Return what a child can do: ids, capabilities, environment, open files, and whether it can
+    read a file of root.
     """
     status = dict(
         line.split(":\t", 1)
@@ -169,22 +171,21 @@ def test_links_and_parent_folders_do_not_lead_out_of_the_root(
     nobody: TargetUser, folder: Path
 ) -> None:
     (folder / "etc").mkdir()
-    (folder / "etc" / "passwd").write_text("theirs")
+    (folder / "etc" / "passwd").write_text("of the user")
     (folder / "absolute").symlink_to("/etc/passwd")
     (folder / "relative").symlink_to("../../../../../etc/passwd")
     root = os.open(folder, os.O_PATH)
     try:
         for path in ("/etc/passwd", "/absolute", "/relative", "../../../etc/passwd"):
-            assert (
-                call_as(nobody, files.read_file, root, path, 100, files=(root,)).value == "theirs"
-            )
+            reply = call_as(nobody, files.read_file, root, path, 100, files=(root,))
+            assert reply.value == "of the user"
     finally:
         os.close(root)
 
 
 def test_without_openat2_a_path_with_a_link_is_refused(nobody: TargetUser, folder: Path) -> None:
     (folder / "etc").mkdir()
-    (folder / "etc" / "passwd").write_text("theirs")
+    (folder / "etc" / "passwd").write_text("of the user")
     (folder / "link").symlink_to("/etc")
     root = os.open(folder, os.O_PATH)
     try:
@@ -192,7 +193,7 @@ def test_without_openat2_a_path_with_a_link_is_refused(nobody: TargetUser, folde
             patch.setattr(files, "OPENAT2", 100_000)  # a call that no kernel has
             assert (
                 call_as(nobody, files.read_file, root, "/etc/passwd", 100, files=(root,)).value
-                == "theirs"
+                == "of the user"
             )
             for path in ("/link/passwd", "/link", "../etc/passwd", "/etc/../link/passwd"):
                 with pytest.raises(OSError):
@@ -209,7 +210,7 @@ def test_only_regular_files_are_read(nobody: TargetUser, folder: Path) -> None:
             call_as(nobody, files.read_file, nobody.root, path, 100)
 
 
-def test_a_folder_made_for_the_user_is_the_users_and_open_to_nobody_else(
+def test_a_folder_made_for_the_user_belongs_to_the_user_and_is_closed_to_others(
     nobody: TargetUser,
 ) -> None:
     reply = call_as(
@@ -238,10 +239,12 @@ def test_a_folder_made_for_the_user_is_the_users_and_open_to_nobody_else(
     assert not made.exists()
 
 
-def test_a_trace_of_another_user_in_the_folder_is_not_taken(
+def test_a_trace_of_another_user_in_the_folder_is_not_read(
     nobody: TargetUser, folder: Path
 ) -> None:
-    """Who can write to the folder could put somebody else's file, a link or a FIFO there."""
+    """Every user that can write to the folder could put the file of another user, a link or a FIFO
+    there.
+    """
     (folder / "trace_1.json").write_text("root's")
     (folder / "trace_2.json").symlink_to("/etc/passwd")
     os.mkfifo(folder / "trace_3.json")
@@ -255,10 +258,10 @@ def test_a_trace_of_another_user_in_the_folder_is_not_taken(
             call_as(nobody, files.copy_first, opened, "trace_", ".json", 100, files=(opened,)).files
             == []
         )
-        (folder / "trace_4.json").write_text("theirs")
+        (folder / "trace_4.json").write_text("of the user")
         os.chown(folder / "trace_4.json", NOBODY, NOBODY)
         reply = call_as(nobody, files.copy_first, opened, "trace_", ".json", 100, files=(opened,))
-        assert os.pread(reply.files[0], 100, 0) == b"theirs" and reply.value == 6
+        assert os.pread(reply.files[0], 100, 0) == b"of the user" and reply.value == 11
         os.close(reply.files[0])
     finally:
         os.close(opened)
@@ -266,7 +269,7 @@ def test_a_trace_of_another_user_in_the_folder_is_not_taken(
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="needs a C compiler (gcc)")
 def test_a_program_of_another_user_is_never_run_by_root(folder: Path) -> None:
-    """It says that it is CPython 3.14, which would be entered through its own interpreter."""
+    """The program claims to be CPython 3.14, which would be entered through its interpreter."""
     proof = folder / "proof"
     proof.touch()
     os.chmod(proof, 0o666)
@@ -287,10 +290,10 @@ def test_a_program_of_another_user_is_never_run_by_root(folder: Path) -> None:
     finally:
         process.kill()
         process.wait()
-    assert proof.read_text().split() == [str(NOBODY)], "run once, by its own user"
+    assert proof.read_text().split() == [str(NOBODY)], "run once, by that user"
 
 
-def test_another_users_python_is_entered_with_its_files_read_as_that_user() -> None:
+def test_the_files_of_another_users_python_are_read_as_that_user() -> None:
     process = started(BUSY)
     known_files.clear()
     try:
@@ -301,7 +304,7 @@ def test_another_users_python_is_entered_with_its_files_read_as_that_user() -> N
         end(process)
 
 
-def test_a_fifo_in_the_place_of_a_mapped_file_stops_nobody(folder: Path) -> None:
+def test_a_fifo_in_place_of_a_mapped_file_delays_no_process(folder: Path) -> None:
     program = folder / "python3.11"
     shutil.copy(PYTHON_FOR_ALL or "", program)
     os.chmod(program, 0o755)
@@ -319,7 +322,7 @@ def test_a_fifo_in_the_place_of_a_mapped_file_stops_nobody(folder: Path) -> None
         end(process)
 
 
-def test_a_python_whose_file_is_gone_is_found_in_memory(folder: Path) -> None:
+def test_the_symbols_of_a_python_whose_file_was_removed_are_read_from_memory(folder: Path) -> None:
     program = folder / "python3.11"
     shutil.copy(PYTHON_FOR_ALL or "", program)
     os.chmod(program, 0o755)
@@ -332,7 +335,7 @@ def test_a_python_whose_file_is_gone_is_found_in_memory(folder: Path) -> None:
         end(process)
 
 
-def test_what_memory_says_of_symbols_is_what_the_file_says() -> None:
+def test_symbols_in_memory_are_those_of_the_file() -> None:
     process = started(SLEEP)
     names = ["PyRun_String", "_PyRuntime", "Py_AddPendingCall", "mmap", "munmap", "pthread_create"]
     try:
@@ -398,8 +401,8 @@ GAINS = "os.setresuid(0, 0, 0)\nprint('ready', flush=True)\nwhile True: pass"
 
 
 @pytest.mark.parametrize("change", [BECOMES, GAINS], ids=["another program", "other rights"])
-def test_a_process_that_changes_after_it_was_checked_is_let_go(change: str) -> None:
-    """Another user's process can execute a setuid program while its symbols are read."""
+def test_a_process_that_changes_after_it_was_checked_is_released(change: str) -> None:
+    """A process of another user can execute a setuid program while its symbols are read."""
     drop = f"os.setresuid({NOBODY}, {NOBODY}, 0)" if change == GAINS else ""
     program = CHANGES.format(change=change).replace("print(", f"{drop}\nprint(", 1)
     process = subprocess.Popen(
@@ -431,7 +434,7 @@ def test_a_process_that_changes_after_it_was_checked_is_let_go(change: str) -> N
         end(process)
 
 
-def test_helpers_of_a_user_that_do_not_answer_are_not_started_again_at_once(
+def test_helpers_of_a_user_that_do_not_respond_are_not_started_again_at_once(
     nobody: TargetUser, folder: Path
 ) -> None:
     os.mkfifo(folder / "fifo")
@@ -447,7 +450,7 @@ def test_helpers_of_a_user_that_do_not_answer_are_not_started_again_at_once(
 
 
 def test_tables_of_an_image_in_memory_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is mapped is the target's, and is read by the process that holds root's rights."""
+    """The mapped memory is the target's, and a process with root's rights reads it."""
     process = started(SLEEP)
     try:
         (mapped, *_) = c_library_files(process.pid)
@@ -458,7 +461,7 @@ def test_tables_of_an_image_in_memory_are_bounded(monkeypatch: pytest.MonkeyPatc
         end(process)
 
 
-def test_files_are_ours_only_where_user_and_root_are(nobody: TargetUser) -> None:
+def test_only_the_user_of_another_process_is_foreign(nobody: TargetUser) -> None:
     assert nobody.foreign
-    with target_user(os.getpid()) as own:
-        assert not own.foreign
+    with target_user(os.getpid()) as user:
+        assert not user.foreign

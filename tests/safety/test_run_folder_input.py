@@ -1,6 +1,4 @@
-"""A run folder that somebody else made: compressed segments, links, pipes, huge and odd content
-(F33).
-"""
+"""Hostile run folders: compressed segments, links, pipes, huge and odd content."""
 
 import json
 import os
@@ -34,7 +32,7 @@ HOUR_NS = 3_600_000_000_000
 
 
 def run_folder(path: Path) -> Path:
-    """A small run folder, with its stream of records for process 0 not yet written."""
+    """Write a small run folder, without the stream of records of process 0."""
     run = RunWriter.create(path, msgspec.convert(FACTS, Manifest))
     run.jsonl("host.states", 0).append({"ts": 1, "tid": 2, "state": "running"})
     run.close()
@@ -43,7 +41,7 @@ def run_folder(path: Path) -> Path:
 
 
 def records(count: int, schema: pa.Schema = SCHEMA, **columns: int) -> pa.RecordBatch:
-    """So many marks of steps."""
+    """Return `count` marks of steps."""
     values = {"kind": STEP, "tid": 1, "ts": 5, "dur": 1, **columns}
     return pa.record_batch(
         [pa.array(np.full(count, values.get(name, 0), np.int64)) for name in COLUMNS], schema=schema
@@ -51,7 +49,7 @@ def records(count: int, schema: pa.Schema = SCHEMA, **columns: int) -> pa.Record
 
 
 def stream(*batches: Any, schema: pa.Schema = SCHEMA, **options: Any) -> bytes:
-    """An Arrow stream."""
+    """Return an Arrow stream of these batches."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
         for batch in batches:
@@ -60,7 +58,7 @@ def stream(*batches: Any, schema: pa.Schema = SCHEMA, **options: Any) -> bytes:
 
 
 def read_both_ways(folder: Path, segment: bytes) -> list[tuple[int, int]]:
-    """(rows, torn) of a segment of records, in a finished and in a growing run."""
+    """Return (rows, torn) of a segment of records, read in a finished and in a growing run."""
     (folder / "streams" / "probe.records@0" / "000000.arrow").write_bytes(segment)
     whole, grows = StoredRun.open(folder), GrowingRun(folder, HOUR_NS)
     grows.update()
@@ -74,7 +72,7 @@ def read_both_ways(folder: Path, segment: bytes) -> list[tuple[int, int]]:
 def test_a_compressed_batch_is_refused_before_it_is_decompressed(
     tmp_path: Path, codec: str
 ) -> None:
-    """136 KB became 3.6 GB."""
+    """Decompressed, 136 KB would be 3.6 GB."""
     segment = stream(records(1 << 20), compression=codec)
     assert len(segment) * 20 < records(1 << 20).nbytes
     before = pa.total_allocated_bytes()
@@ -82,7 +80,7 @@ def test_a_compressed_batch_is_refused_before_it_is_decompressed(
     assert pa.total_allocated_bytes() - before < 1 << 20
 
 
-def test_what_came_before_a_compressed_batch_is_read(tmp_path: Path) -> None:
+def test_batches_before_a_compressed_batch_are_read(tmp_path: Path) -> None:
     plain, packed = stream(records(3)), stream(records(1 << 16), compression="lz4")
     begin = len(stream())
     segment = plain[:-8] + packed[begin - 8 :]
@@ -126,7 +124,7 @@ def with_negative_row_count() -> bytes:
 
 
 def with_columns_in_the_same_bytes() -> bytes:
-    """Every column is the first: twelve times the memory of the file."""
+    """Return a batch whose columns all share one buffer: twelve times the memory of the file."""
     plain = bytearray(stream(records(1000)))
     size = (8000).to_bytes(8, "little")
     at = plain.index(size) - 8
@@ -150,13 +148,13 @@ def with_columns_in_the_same_bytes() -> bytes:
         with_columns_in_the_same_bytes,
     ],
 )
-def test_what_no_writer_of_ours_writes_is_torn(tmp_path: Path, made: Any) -> None:
+def test_batches_that_no_writer_of_perfscope_writes_are_torn(tmp_path: Path, made: Any) -> None:
     segment = made()
     (rows, torn), (rows_growing, torn_growing) = read_both_ways(run_folder(tmp_path / "r"), segment)
     assert (rows, rows_growing) == (0, 0) and torn == 1 and torn_growing == 1
 
 
-def test_a_header_without_end_is_refused_without_being_waited_for() -> None:
+def test_a_header_without_end_is_refused_at_once() -> None:
     reader = ArrowReader()
     for size in (-1, 1 << 30, 2**31 - 1):
         reader = ArrowReader()
@@ -164,7 +162,7 @@ def test_a_header_without_end_is_refused_without_being_waited_for() -> None:
         assert reader.refused
 
 
-def test_any_cut_of_a_segment_gives_whole_batches(tmp_path: Path) -> None:
+def test_a_truncated_segment_gives_whole_batches(tmp_path: Path) -> None:
     segment = stream(records(2), records(3))
     counts = set()
     for end in range(len(segment)):
@@ -209,13 +207,13 @@ def replace(path: Path, kind: str, other: Path) -> None:
     else:
         import socket
 
-        with socket.socket(socket.AF_UNIX) as one:
-            here = os.getcwd()
+        with socket.socket(socket.AF_UNIX) as unbound:
+            working_directory = os.getcwd()
             os.chdir(path.parent)
             try:
-                one.bind(path.name)
+                unbound.bind(path.name)
             finally:
-                os.chdir(here)
+                os.chdir(working_directory)
 
 
 @pytest.mark.parametrize("kind", ["fifo", "link", "folder", "device", "socket", "loop"])
@@ -265,8 +263,8 @@ MANIFESTS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("facts", MANIFESTS, ids=lambda one: next(iter(one)))
-def test_numbers_out_of_range_and_odd_texts_in_a_manifest(
+@pytest.mark.parametrize("facts", MANIFESTS, ids=lambda facts: next(iter(facts)))
+def test_a_manifest_with_numbers_out_of_range_and_odd_texts_causes_no_traceback(
     tmp_path: Path, facts: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = run_folder(tmp_path / "r")
@@ -381,7 +379,7 @@ def test_a_sparse_segment_and_a_line_without_end_take_no_memory(tmp_path: Path) 
     assert states is not None and len(states) == 2
 
 
-def test_of_more_than_a_run_holds_the_rest_is_torn(
+def test_rows_beyond_the_limit_of_a_run_are_torn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = run_folder(tmp_path / "r")
@@ -396,9 +394,7 @@ def test_of_more_than_a_run_holds_the_rest_is_torn(
     assert states is not None and len(states) == 100
 
 
-def test_a_growing_run_holds_no_more_than_its_bound(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_growing_run_has_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = run_folder(tmp_path / "r")
     (folder / "streams/probe.records@0/000000.arrow").write_bytes(stream(*[records(1000)] * 30))
     monkeypatch.setattr(growing, "MOST_HELD_BYTES", 1 << 20)

@@ -1,5 +1,5 @@
-"""`perfscope run` when everything of ours fails: it waits for its command and passes on its exit
-code and its signals.
+"""`perfscope run` with errors in every part of perfscope: it waits for its command and passes on
+its exit code and its signals.
 """
 
 import os
@@ -47,7 +47,7 @@ BREAKS = {
     "printing": "import perfscope.ui.terminal.diagnosis_view as at; at.show = fail",
 }
 AFTER_THE_END = ("reading", "diagnosis", "printing")
-"""These break when the command has ended: no signal can meet them."""
+"""Parts that fail after the command has ended: no signal can arrive then."""
 PATCHED = """
 import sys
 def fail(*arguments, **options):
@@ -68,15 +68,15 @@ sys.exit(main(sys.argv[1:]))
 def broken(
     name: str, out: Path, lasts: float, error: str = 'ValueError("injected fault")'
 ) -> list[str]:
-    """The command line of `perfscope run` in which a part of ours raises."""
+    """Return the command line of `perfscope run` in which one part raises."""
     text = PATCHED.format(patch=BREAKS[name], error=error)
-    ours = [sys.executable, "-c", text, "run", "--depth", "observe", "--out", str(out)]
-    return [*ours, "--", sys.executable, "-c", COMMAND, str(lasts)]
+    command = [sys.executable, "-c", text, "run", "--depth", "observe", "--out", str(out)]
+    return [*command, "--", sys.executable, "-c", COMMAND, str(lasts)]
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a `perfscope run` ended."""
+    """The exit code and the output of a `perfscope run`."""
 
     code: int
     out: str
@@ -84,8 +84,8 @@ class Ended:
 
 
 def ended(command: list[str], send: signal.Signals | None) -> Ended:
-    """Run to the end; `send` a signal once the command is there and what breaks early has
-    broken.
+    """Run a command to its end; `send` a signal as soon as the command runs and the parts that fail
+    early have failed.
     """
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as process:
@@ -105,7 +105,7 @@ def ended(command: list[str], send: signal.Signals | None) -> Ended:
 def endings(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[dict[tuple[str, bool], "Future[Ended]"]]:
-    """By what breaks and whether a signal was sent; several at a time."""
+    """Return the results by the failing part and by whether a signal was sent."""
     place = tmp_path_factory.mktemp("runs")
     with ThreadPoolExecutor(AT_ONCE) as pool:
         made: dict[tuple[str, bool], Future[Ended]] = {}
@@ -120,7 +120,7 @@ def endings(
 
 
 @pytest.mark.parametrize("name", BREAKS)
-def test_a_part_that_raises_leaves_the_command_its_exit_code_and_signals(
+def test_an_error_in_a_part_changes_neither_exit_code_nor_signals_of_the_command(
     name: str, endings: dict[tuple[str, bool], "Future[Ended]"]
 ) -> None:
     plain = endings[name, False].result()
@@ -149,7 +149,7 @@ def test_a_part_that_raises_leaves_the_command_its_exit_code_and_signals(
     ],
     ids=["a file", "below a file", "a link", "a full folder"],
 )
-def test_a_place_where_nothing_can_be_recorded(
+def test_the_command_runs_also_where_nothing_can_be_recorded(
     place: Callable[[Path], Path], reason: str, tmp_path: Path
 ) -> None:
     command = [
@@ -198,7 +198,7 @@ def test_ctrl_c_during_the_diagnosis_ends_it_with_the_exit_code_of_the_command(
     text = PATCHED.format(patch=slow, error="ValueError")
     for signo in (signal.SIGINT, signal.SIGTERM):
         out = str(tmp_path / signo.name)
-        ours = [
+        command = [
             sys.executable,
             "-c",
             text,
@@ -213,7 +213,7 @@ def test_ctrl_c_during_the_diagnosis_ends_it_with_the_exit_code_of_the_command(
             "exit 5",
         ]
         with subprocess.Popen(
-            ours, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
             assert process.stdout is not None and process.stdout.readline() == "now\n"
             process.send_signal(signo)
@@ -225,7 +225,7 @@ def test_ctrl_c_during_the_diagnosis_ends_it_with_the_exit_code_of_the_command(
             )
 
 
-def test_a_closed_or_full_output_of_ours_changes_no_exit_code(tmp_path: Path) -> None:
+def test_a_closed_or_full_output_changes_no_exit_code(tmp_path: Path) -> None:
     running = []
     for number, streams in enumerate(("2>/dev/full", "2>&-", ">/dev/full", ">&- 2>&-")):
         text = (
@@ -236,9 +236,9 @@ def test_a_closed_or_full_output_of_ours_changes_no_exit_code(tmp_path: Path) ->
         running.append(
             subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         )
-    said = [process.communicate(timeout=60)[1] for process in running]
+    errors = [process.communicate(timeout=60)[1] for process in running]
     assert [process.returncode for process in running] == [5] * 4 and b"Traceback" not in b"".join(
-        said
+        errors
     )
 
 

@@ -1,5 +1,5 @@
-"""Descriptors that a caller sends along: those that nobody will use are closed, whatever the caller
-says about itself.
+"""Descriptors that a caller sends: unused ones are closed, regardless of what the caller sends with
+them.
 """
 
 import array
@@ -48,7 +48,7 @@ def door() -> Iterator[ProbeSocket]:
 
 
 def open_files() -> int:
-    """Return how many descriptors this process has open, once everything discarded is closed."""
+    """Return how many descriptors this process has open after all discarded ones were closed."""
     close_discarded()
     return len(os.listdir("/proc/self/fd"))
 
@@ -85,9 +85,7 @@ def test_nvtx_keeps_the_ring_of_a_caller_that_shows_the_token_and_nothing_else(
     assert not collector.connections
 
 
-def test_a_caller_that_is_refused_leaves_no_descriptor_with_the_probes_collector(
-    job: Job, door: ProbeSocket
-) -> None:
+def test_the_descriptors_of_a_refused_caller_are_closed(job: Job, door: ProbeSocket) -> None:
     collector = Probes(Window(), door)
     collector.start(job)
     before = open_files()
@@ -161,7 +159,7 @@ def test_a_frame_with_a_note_that_cannot_be_read_leaves_no_descriptor(door: Prob
         assert open_files() == before + 1, "the caller's own end"
 
 
-def test_probes_that_are_sent_away_after_a_failure_leave_no_descriptor(job: Job) -> None:
+def test_the_descriptors_of_probes_that_are_refused_after_a_failure_are_closed(job: Job) -> None:
     before = open_files()
     collector = Probes(Window(), open_probe_socket())
     collector.start(job)

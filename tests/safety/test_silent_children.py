@@ -1,4 +1,4 @@
-"""The helpers of one user do not answer: another user's processes are recorded meanwhile."""
+"""Helpers of a user that do not respond: processes of other users are recorded meanwhile."""
 
 import os
 import subprocess
@@ -19,9 +19,7 @@ pytestmark = needs_root
 OTHER = 65533
 
 
-def test_another_user_does_not_wait_for_one_whose_helpers_do_not_answer(
-    nobody: TargetUser, folder: Path
-) -> None:
+def test_a_user_does_not_wait_for_the_helpers_of_another(nobody: TargetUser, folder: Path) -> None:
     os.mkfifo(folder / "fifo")
     os.chown(folder / "fifo", NOBODY, NOBODY)
     other = subprocess.Popen(

@@ -1,6 +1,4 @@
-"""The soak itself: its plan of kills, going on after a stop, and that its figures and checks can
-fail.
-"""
+"""The soak: its plan of kills, how it continues after a stop, and that its checks find harm."""
 
 import json
 import os
@@ -56,7 +54,7 @@ def test_the_plan_is_repeatable_and_kills_enough_with_all_kinds_in_all_phases() 
     }
 
 
-def test_a_stopped_soak_goes_on_with_the_rows_of_its_seed(tmp_path: Path) -> None:
+def test_a_stopped_soak_continues_with_the_rows_of_its_seed(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     Results(path, 1).add(Outcome(0, "plain", 0))
     Results(path, 2).add(Outcome(1, "plain", 1))
@@ -65,7 +63,7 @@ def test_a_stopped_soak_goes_on_with_the_rows_of_its_seed(tmp_path: Path) -> Non
     assert sorted(Results(path, 1).rows) == [0]
 
 
-def test_harm_in_one_cycle_is_in_the_summary_and_in_its_answer() -> None:
+def test_harm_in_one_cycle_is_in_the_summary_and_fails_the_soak() -> None:
     rows = [
         asdict(Outcome(number, "plain", number % 2, before_hz=50.0, after_hz=50.0))
         for number in range(20)
@@ -76,7 +74,7 @@ def test_harm_in_one_cycle_is_in_the_summary_and_in_its_answer() -> None:
     assert not held and "left: gc" in text
 
 
-def test_a_slower_target_is_a_failure_only_when_the_interval_says_so() -> None:
+def test_a_slower_target_is_a_failure_only_if_the_whole_interval_is_slower() -> None:
     rows = [
         asdict(Outcome(number, "plain", 1, before_hz=50.0, after_hz=48.0)) for number in range(40)
     ]
@@ -85,7 +83,7 @@ def test_a_slower_target_is_a_failure_only_when_the_interval_says_so() -> None:
     assert low <= ratio <= high and high > 0.99
 
 
-def test_the_growth_that_is_measured_is_the_one_that_was_put_in() -> None:
+def test_the_measured_growth_is_the_simulated_growth() -> None:
     slope, low, high = slope_interval(
         [1_000_000 + 300 * number + (number * 7919) % 101 for number in range(200)]
     )

@@ -1,8 +1,8 @@
-"""Addresses in the abstract namespace, which any user may take, call and hold up: after the agent
-was killed, and before.
+"""Addresses in the abstract namespace, which any user may take, call and flood, before and after
+the agent was killed.
 
-Who calls where another user listens sends nothing; who shows a token that belongs to others is not
-heard.
+Probes send nothing to a process of another user, and an agent reads nothing from a caller with the
+token of another recording.
 """
 
 import contextlib
@@ -42,22 +42,22 @@ for name in sys.argv[1:]:
             time.sleep(0.001)
 print("taken", len(listening), flush=True)
 while select.select(listening, [], [], 60)[0]:
-    for one in select.select(listening, [], [], 0)[0]:
-        caller, said, files = one.accept()[0], 0, 0
+    for called in select.select(listening, [], [], 0)[0]:
+        caller, received, files = called.accept()[0], 0, 0
         caller.settimeout(20)
         try:
             while True:
                 data, rights, _, _ = caller.recvmsg(65536, 4096)
                 files += sum(len(right[2]) // 4 for right in rights)
-                said += len(data)
+                received += len(data)
                 if not data:
                     break
         except OSError:
-            said = said or "it stays and says nothing"
-        print("called", said, files, flush=True)
+            received = received or "the caller stays connected and sends nothing"
+        print("called", received, files, flush=True)
 """
-"""Takes the addresses as soon as they are free, and prints how many bytes and descriptors each
-caller sent before it hung up.
+"""A program that takes the addresses as soon as they are free, and prints how many bytes and
+descriptors each caller sent before it closed the connection.
 """
 
 LATER = """
@@ -73,7 +73,7 @@ CALLS = {"the probe": "import torch", "NVTX": "import nvtx\nnvtx.push_range('x')
 
 @contextmanager
 def squatted(addresses: list[str]) -> Iterator["subprocess.Popen[str]"]:
-    """Have another user take the addresses once they are free."""
+    """Run a process of another user that takes the addresses as soon as they are free."""
     squatter = run_as_nobody(SQUATTER, *addresses)
     try:
         yield squatter
@@ -89,7 +89,7 @@ def line_of(process: "subprocess.Popen[str]") -> str:
 
 @needs_root
 @pytest.mark.parametrize("call", CALLS)
-def test_a_command_of_perfscope_run_sends_nothing_to_who_took_the_address_of_the_killed_agent(
+def test_a_command_of_perfscope_run_sends_nothing_to_a_process_that_took_the_agents_address(
     tmp_path: Path, call: str
 ) -> None:
     if call == "NVTX":
@@ -163,7 +163,7 @@ print("done", flush=True)
 
 
 @needs_root
-def test_profile_sends_nothing_to_who_took_the_address_of_its_killed_agent(tmp_path: Path) -> None:
+def test_profile_sends_nothing_to_a_process_that_took_the_agents_address(tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     program = subprocess.Popen(
         [sys.executable, "-c", PROFILED],
@@ -190,7 +190,7 @@ def test_profile_sends_nothing_to_who_took_the_address_of_its_killed_agent(tmp_p
 
 
 def full_backlog(listening: socket.socket) -> list[socket.socket]:
-    """Connect until a caller would have to wait."""
+    """Connect until the next caller would have to wait; return the connections."""
     callers: list[socket.socket] = []
     while True:
         caller = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -204,7 +204,7 @@ def full_backlog(listening: socket.socket) -> list[socket.socket]:
 
 
 def waits_in_connect(tid: int) -> bool:
-    """Return whether a thread of ours is inside connect(2)."""
+    """Return whether a thread of this process is inside connect(2)."""
     return Path(f"/proc/self/task/{tid}/syscall").read_text().split()[0] == "42"
 
 
@@ -227,13 +227,13 @@ def test_a_probe_that_calls_during_a_flood_waits_for_its_turn() -> None:
         for _ in range(len(flood) + 1):
             listening.accept()[0].close()
         thread.join(30)
-    for one in (*flood, *lines):
-        one.close()
+    for connected in (*flood, *lines):
+        connected.close()
     assert len(lines) == 1 and len(flood) > 0
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_a_probe_does_not_wait_for_ever_where_nobody_accepts(
+def test_a_probe_waits_for_a_limited_time_if_no_process_accepts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(connection, "CONNECTS_WITHIN_S", 1)
@@ -244,8 +244,8 @@ def test_a_probe_does_not_wait_for_ever_where_nobody_accepts(
         flood = full_backlog(listening)
         with pytest.raises(OSError):
             connection.connect(own_address(name))
-        for one in flood:
-            one.close()
+        for connected in flood:
+            connected.close()
 
 
 REPLAYS = r"""
@@ -266,10 +266,10 @@ time.sleep(60)
 
 
 @needs_root
-def test_a_token_is_worth_nothing_in_a_process_of_another_user_or_outside_the_job(
+def test_a_token_gives_no_access_to_processes_of_other_users_or_outside_the_job(
     tmp_path: Path,
 ) -> None:
-    """The same frame is welcome from the process that is recorded."""
+    """The same frame is accepted from the process that is recorded."""
     command = [sys.executable, "-c", REPLAYS]
     recorded = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     door = open_probe_socket()

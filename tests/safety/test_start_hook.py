@@ -1,5 +1,5 @@
-"""A command of `perfscope run` may start any Python, in any way: nothing is printed, and it runs as
-it would without us.
+"""Pythons that a command of `perfscope run` starts: the start hook prints nothing, and they run as
+without it.
 """
 
 import os
@@ -21,24 +21,26 @@ from tests.safety.strangers import NOBODY, needs_root
 
 SHOWS = """
 import os, sys
-print(repr([list(map(str, sys.path)), "sitecustomize" in sys.modules, os.environ.get("ORDER", ""), len(sys.argv)]))
+customized = "sitecustomize" in sys.modules
+order = os.environ.get("ORDER", "")
+print(repr([list(map(str, sys.path)), customized, order, len(sys.argv)]))
 sys.stdout.flush()
 os._exit(7)
-"""  # noqa: E501
-FAILS = "raise ValueError('theirs')\n"
-THEIRS = "import os\nos.environ['ORDER'] = os.environ.get('ORDER', '') + 'site'\n"
-USERS = "import os\nos.environ['ORDER'] = os.environ.get('ORDER', '') + 'user'\n"
+"""
+FAILS = "raise ValueError('of the user')\n"
+SITE = "import os\nos.environ['ORDER'] = os.environ.get('ORDER', '') + 'site'\n"
+USER = "import os\nos.environ['ORDER'] = os.environ.get('ORDER', '') + 'user'\n"
 
 
 @contextmanager
-def started_with(before: str = "") -> Iterator[dict[str, str]]:
-    """Yield the environment that a command gets where PYTHONPATH was `before`."""
+def environment_of_command(before: str = "") -> Iterator[dict[str, str]]:
+    """Yield the environment that `perfscope run` gives a command if PYTHONPATH was `before`."""
     old = os.environ.pop("PYTHONPATH", None)
     if before:
         os.environ["PYTHONPATH"] = before
     try:
-        door = open_probe_socket()
-        with door.listening, start_folder(door, None, {}) as environment:
+        probe_socket = open_probe_socket()
+        with probe_socket.listening, start_folder(probe_socket, None, {}) as environment:
             yield environment
     finally:
         os.environ.pop("PYTHONPATH", None)
@@ -47,88 +49,97 @@ def started_with(before: str = "") -> Iterator[dict[str, str]]:
 
 
 def outcome(python: str, words: list[str], environment: dict[str, str]) -> tuple[int, str, str]:
+    """Run SHOWS; return its exit code, stdout and stderr."""
     done = subprocess.run(
         [python, *words, "-c", SHOWS], capture_output=True, text=True, env=environment, timeout=60
     )
     return done.returncode, done.stdout, done.stderr
 
 
-def plain(before: str = "") -> dict[str, str]:
+def plain_environment(before: str = "") -> dict[str, str]:
+    """Return the environment of a command without perfscope."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     return environment | ({"PYTHONPATH": before} if before else {})
 
 
 @pytest.mark.parametrize("python", PYTHONS, ids=called)
 @pytest.mark.parametrize("words", [[], ["-E"], ["-s"], ["-I"], ["-W", "error"]], ids=" ".join)
-def test_every_python_starts_as_it_would_without_us(
+def test_every_python_starts_as_without_the_hook(
     python: str, words: list[str], tmp_path: Path
 ) -> None:
     if "-I" in words and version_of(python) < (3, 4):
         pytest.skip("Python 2 has no -I")
-    (tmp_path / "sitecustomize.py").write_text(THEIRS)
+    (tmp_path / "sitecustomize.py").write_text(SITE)
     for before in ("", str(tmp_path)):
-        with started_with(before) as environment:
-            expected = outcome(python, words, plain(before))
+        with environment_of_command(before) as environment:
+            expected = outcome(python, words, plain_environment(before))
             assert outcome(python, words, environment) == expected
         assert expected[0] == 7 and expected[2] == ""
 
 
 @pytest.mark.parametrize("python", PYTHONS, ids=called)
-def test_a_sitecustomize_of_the_user_that_fails_is_reported_as_without_us(
+def test_an_error_in_the_users_sitecustomize_is_printed_as_without_the_hook(
     python: str, tmp_path: Path
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(FAILS)
-    with started_with(str(tmp_path)) as environment:
-        expected = outcome(python, [], plain(str(tmp_path)))
+    with environment_of_command(str(tmp_path)) as environment:
+        expected = outcome(python, [], plain_environment(str(tmp_path)))
         assert outcome(python, [], environment) == expected
     assert "sitecustomize" in expected[2]
 
 
 @pytest.mark.parametrize("python", PYTHONS, ids=called)
 def test_usercustomize_runs_after_the_users_sitecustomize(python: str, tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text(THEIRS)
-    (tmp_path / "usercustomize.py").write_text(USERS)
-    with started_with(str(tmp_path)) as environment:
-        expected = outcome(python, [], plain(str(tmp_path)))
+    (tmp_path / "sitecustomize.py").write_text(SITE)
+    (tmp_path / "usercustomize.py").write_text(USER)
+    with environment_of_command(str(tmp_path)) as environment:
+        expected = outcome(python, [], plain_environment(str(tmp_path)))
         assert outcome(python, [], environment) == expected
     assert expected[0] == 7 and "'site" in expected[1]
 
 
 @pytest.mark.parametrize("python", PYTHONS, ids=called)
-def test_without_site_nothing_of_ours_runs_and_only_the_entry_of_the_path_shows(
+def test_without_site_the_hook_only_adds_its_entry_to_the_path(
     python: str,
 ) -> None:
-    with started_with() as environment:
-        expected, found = outcome(python, ["-S"], plain()), outcome(python, ["-S"], environment)
+    with environment_of_command() as environment:
+        expected, found = (
+            outcome(python, ["-S"], plain_environment()),
+            outcome(python, ["-S"], environment),
+        )
         entry = environment["PYTHONPATH"]
     assert found[1].replace(f"{entry!r}, ", "") == expected[1]
     assert found[::2] == expected[::2] == (7, "")
 
 
 @pytest.mark.parametrize("python", PYTHONS, ids=called)
-def test_our_folder_twice_and_with_empty_entries_has_no_effect(python: str, tmp_path: Path) -> None:
-    with started_with() as environment:
+def test_the_folder_of_the_hook_twice_in_the_path_has_no_effect(
+    python: str, tmp_path: Path
+) -> None:
+    with environment_of_command() as environment:
         folder = environment["PYTHONPATH"]
         environment["PYTHONPATH"] = os.pathsep.join([folder, str(tmp_path), folder])
-        assert outcome(python, [], environment) == outcome(python, [], plain(str(tmp_path)))
+        assert outcome(python, [], environment) == outcome(
+            python, [], plain_environment(str(tmp_path))
+        )
 
 
 @pytest.mark.parametrize("python", PYTHONS, ids=called)
 @pytest.mark.parametrize(
-    "damage", ["removed", "hook only", "watch is no Python", "watch raises", "watch unreadable"]
+    "damage", ["removed", "hook only", "watch is not Python", "watch raises", "watch unreadable"]
 )
 def test_a_damaged_folder_prints_nothing_and_changes_no_exit_code(python: str, damage: str) -> None:
-    with started_with() as environment:
+    with environment_of_command() as environment:
         folder = Path(environment["PYTHONPATH"])
-        damaged(folder, damage)
+        damage_folder(folder, damage)
         code, out, err = outcome(python, [], environment)
-        expected = outcome(python, [], plain())
+        expected = outcome(python, [], plain_environment())
     assert (code, err) == (7, "")
     assert out.replace(f"{str(folder)!r}, ", "") == expected[1]
     assert damage == "removed" or str(folder) not in out
 
 
-def damaged(folder: Path, damage: str) -> None:
+def damage_folder(folder: Path, damage: str) -> None:
     watch = folder / "torch_import_watch.txt"
     if damage == "removed":
         for path in folder.iterdir():
@@ -136,7 +147,7 @@ def damaged(folder: Path, damage: str) -> None:
         folder.rmdir()
     elif damage == "hook only":
         watch.unlink()
-    elif damage == "watch is no Python":
+    elif damage == "watch is not Python":
         watch.write_bytes(b"\xff\xfe (")
     elif damage == "watch raises":
         watch.write_text("raise MemoryError")
@@ -147,7 +158,7 @@ def damaged(folder: Path, damage: str) -> None:
 
 @needs_root
 def test_a_folder_that_the_commands_user_may_not_read_prints_nothing() -> None:
-    with started_with() as environment:
+    with environment_of_command() as environment:
         folder = environment["PYTHONPATH"]
         done = subprocess.run(
             ["/usr/bin/python3", "-c", SHOWS],
@@ -160,17 +171,12 @@ def test_a_folder_that_the_commands_user_may_not_read_prints_nothing() -> None:
             cwd="/",
         )
         assert (done.returncode, done.stderr) == (7, "")
-        assert (
-            Path(folder).stat().st_mode & 0o777,
-            {p.stat().st_mode & 0o777 for p in Path(folder).glob("*.txt")},
-        ) == (
-            0o700,
-            {0o600},
-        )
+        assert Path(folder).stat().st_mode & 0o777 == 0o700
+        assert {path.stat().st_mode & 0o777 for path in Path(folder).glob("*.txt")} == {0o600}
 
 
 @pytest.mark.parametrize("python", PYTHONS, ids=called)
-def test_a_working_directory_that_is_gone_prints_what_it_prints_without_us(
+def test_a_python_in_a_removed_working_directory_prints_the_same_as_without_the_hook(
     python: str, tmp_path: Path
 ) -> None:
     def done(environment: dict[str, str]) -> tuple[int, str]:
@@ -183,26 +189,24 @@ def test_a_working_directory_that_is_gone_prints_what_it_prints_without_us(
         )
         return result.returncode, result.stderr.split("<", 1)[0]
 
-    with started_with() as environment:
+    with environment_of_command() as environment:
         environment["PYTHONPATH"] += os.pathsep
-        assert done(environment) == done(plain(os.pathsep))
+        assert done(environment) == done(plain_environment(os.pathsep))
 
 
 def test_the_start_loads_only_modules_that_python_loads_anyway() -> None:
     shows = "import sys; print(sorted(set(sys.modules)))"
-    with started_with() as environment:
+    with environment_of_command() as environment:
         found = subprocess.run(
             [sys.executable, "-c", shows], env=environment, capture_output=True, text=True
         )
-    assert (
-        found.stdout
-        == subprocess.run(
-            [sys.executable, "-c", shows], env=plain(), capture_output=True, text=True
-        ).stdout
+    expected = subprocess.run(
+        [sys.executable, "-c", shows], env=plain_environment(), capture_output=True, text=True
     )
+    assert found.stdout == expected.stdout
 
 
-def test_in_a_run_within_a_run_both_probes_come(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_run_within_a_run_both_probes_connect(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two watches follow the same loader, and neither ends the other."""
     program = (
         "import torch; print(type(torch.__loader__.exec_module).__name__, flush=True); input()"
@@ -221,14 +225,14 @@ def test_in_a_run_within_a_run_both_probes_come(monkeypatch: pytest.MonkeyPatch)
                 [sys.executable, "-c", program], text=True, env=environment, **pipes
             ) as process,
         ):
-            for door in (outer, inner):
-                door.listening.settimeout(60)
-                door.listening.accept()[0].close()
+            for probe_socket in (outer, inner):
+                probe_socket.listening.settimeout(60)
+                probe_socket.listening.accept()[0].close()
             assert process.communicate("\n") == ("method\n", "")
     assert process.returncode == 0
 
 
-def test_a_watch_whose_begin_fails_and_a_finder_without_find_spec_leave_the_import_alone(
+def test_a_watch_that_fails_and_a_finder_without_find_spec_do_not_change_the_import(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "torch.py").write_text("loaded = True\n")
@@ -248,11 +252,11 @@ def test_a_watch_whose_begin_fails_and_a_finder_without_find_spec_leave_the_impo
         [sys.executable, "-c", textwrap.dedent(text)],
         capture_output=True,
         text=True,
-        env=plain(path),
+        env=plain_environment(path),
         cwd=tmp_path,
     )
     assert (done.stdout, done.stderr) == ("True 0\n", "")
 
 
-def test_a_watch_that_was_taken_out_of_the_path_finds_nothing() -> None:
+def test_a_watch_that_was_removed_from_the_path_finds_nothing() -> None:
     assert TorchImportWatch(lambda: None).find_spec("torch") is None

@@ -1,5 +1,5 @@
-"""A window that cannot be ended, as a thread of the program gets no core: the program's profiler
-and its end do not wait.
+"""A window that cannot be ended because a thread of the program gets no core: the program's
+profiler and its exit do not wait.
 """
 
 import ctypes
@@ -12,15 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.test_kernel_windows import kernels
-from tests.running import attach, until
+from tests.running import attach, source_statuses, until
 
 PTRACE_SEIZE, PTRACE_INTERRUPT, WALL = 0x4206, 0x4207, 0x40000000
 
 
 def hold(tid: int) -> None:
-    """Stop one thread, in a state that is neither running nor asleep, until its process ends. Runs
-    on a thread of its own.
+    """Stop one thread, in a state that is neither running nor asleep, until its process ends. This
+    blocks the calling thread.
     """
     ptrace = ctypes.CDLL(None, use_errno=True).ptrace
     for request in (PTRACE_SEIZE, PTRACE_INTERRUPT):
@@ -29,7 +28,7 @@ def hold(tid: int) -> None:
     os.waitpid(tid, WALL)
 
 
-def run(mode: str, folder: Path) -> tuple[str, str]:
+def record_program(mode: str, folder: Path) -> tuple[str, str]:
     """Return the last line of the program, and the state of `kernels`."""
     folder.mkdir()
     out = folder / "steps"
@@ -46,15 +45,19 @@ def run(mode: str, folder: Path) -> tuple[str, str]:
     finally:
         process.kill()
         process.wait()
-    return out.read_text().split("\n")[-2], kernels(answer)["status"]
+    return out.read_text().split("\n")[-2], source_statuses(answer)["kernels"]
 
 
 @pytest.mark.skipif(
     os.geteuid() != 0, reason="needs root: stops one thread of the program by ptrace"
 )
-def test_a_profile_of_the_program_and_its_end_do_not_wait_for_a_window_that_cannot_be_ended(
+def test_the_programs_profile_and_its_exit_do_not_wait_for_a_window_that_cannot_be_ended(
     tmp_path: Path,
 ) -> None:
     with ThreadPoolExecutor(2) as pool:
-        both = [pool.submit(run, mode, tmp_path / mode) for mode in ("profile", "end")]
-    assert [one.result() for one in both] == [("40", "unavailable"), ("step", "unavailable")]
+        recordings = [
+            pool.submit(record_program, mode, tmp_path / mode) for mode in ("profile", "end")
+        ]
+    profiled, ended = (recording.result() for recording in recordings)
+    assert profiled == ("40", "unavailable")
+    assert ended == ("step", "unavailable")

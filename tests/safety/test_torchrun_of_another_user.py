@@ -1,5 +1,5 @@
-"""Root attaches to a launcher of another user's: its ranks are entered as that user, in a mount
-namespace of their own here.
+"""A launcher of another user that root attaches to: its ranks are entered as that user, also in
+another mount namespace.
 """
 
 import os
@@ -15,61 +15,47 @@ import pytest
 from perfscope.agent.host import proc
 from perfscope.traces.load import load
 from tests.running import TARGETS, attach, until
-from tests.safety.strangers import NOBODY, needs_root
+from tests.safety.strangers import NOBODY, folder_of_nobody, needs_root
 
 pytestmark = needs_root
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder of `nobody`, where pytest's own, which is root's, would be closed to it."""
-    made = Path("/var/tmp") / f"perfscope-torchrun-{os.getpid()}"
-    made.mkdir()
-    os.chown(made, NOBODY, NOBODY)
-    yield made
-    shutil.rmtree(made)
+    with folder_of_nobody() as place:
+        yield place
 
 
-OPENED = """
-mount --make-rprivate / && mount --bind "$1" "$3" && mount -t tmpfs -o mode=755 none "$2" && mkdir -p "$1" &&
-mount --bind "$3" "$1" && cd "$4" && shift 4 && exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
-"""  # noqa: E501
-"""Runs a command as `nobody` where our Python is in a folder that is closed to others.
+AS_NOBODY = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+OPEN_FOLDER = """
+set -e
+mount --make-rprivate /
+mount --bind "$1" "$3"
+mount -t tmpfs -o mode=755 none "$2"
+mkdir -p "$1"
+mount --bind "$3" "$1"
+cd "$4"
+shift 4
+exec "$@"
+"""
+"""Runs a command in a mount namespace in which every user may open the folder of Python.
 
-$1 is where Python is, $2 the closed folder, $3 a folder to mount on, $4 the working directory.
+$1 is the folder of Python, $2 the closed folder above it, $3 a folder to mount on, $4 the working
+directory.
 """
 
 
-def as_nobody_with_our_python(folder: Path, *words: str | Path) -> list[str | Path]:
-    """Return a command line that runs our Python as `nobody`."""
+def python_of_nobody(folder: Path) -> list[str | Path]:
+    """Return a command line that runs the Python of the tests as `nobody`."""
     prefix = Path(sys.base_prefix).resolve()
-    closed = next(
-        (one for one in reversed(prefix.parents) if not one.stat().st_mode & stat.S_IXOTH), None
-    )
-    if closed is None:
-        return [
-            "setpriv",
-            f"--reuid={NOBODY}",
-            f"--regid={NOBODY}",
-            "--clear-groups",
-            sys.executable,
-            *words,
-        ]
-    (folder / "mount").mkdir()
-    return [
-        "unshare",
-        "-m",
-        "sh",
-        "-c",
-        OPENED,
-        "sh",
-        prefix,
-        closed,
-        folder / "mount",
-        folder,
-        sys.executable,
-        *words,
-    ]
+    closed = [parent for parent in prefix.parents if not parent.stat().st_mode & stat.S_IXOTH]
+    python = [*AS_NOBODY, sys.executable]
+    if not closed:
+        return [*python]
+    mount = folder / "mount"
+    mount.mkdir()
+    script = ["unshare", "-m", "sh", "-c", OPEN_FOLDER, "sh"]
+    return [*script, prefix, closed[-1], mount, folder, *python]
 
 
 def test_two_ranks_of_another_users_torchrun_are_entered_by_root(
@@ -77,22 +63,13 @@ def test_two_ranks_of_another_users_torchrun_are_entered_by_root(
 ) -> None:
     shutil.copy(TARGETS / "ranked.py", folder)
     os.chmod(folder / "ranked.py", 0o644)
-    words = [
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node=2",
-        folder / "ranked.py",
-        folder / "steps",
-    ]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    steps = folder / "steps"
     environment = {"HOME": str(folder), "PATH": os.environ["PATH"], "TMPDIR": str(folder)}
-    command = as_nobody_with_our_python(folder, *words)
+    command = [*python_of_nobody(folder), *launcher, folder / "ranked.py", steps]
     torchrun = subprocess.Popen(command, env=environment, cwd=folder, stderr=subprocess.PIPE)
     try:
-        until(
-            lambda: (folder / "steps").exists() and (folder / "steps").read_text().count("\n") > 20,
-            90,
-        )
+        until(lambda: steps.exists() and steps.read_text().count("\n") > 20, 90)
         attach(torchrun.pid, tmp_path / "run", "--depth", "probe", seconds=4)
         trace = load(tmp_path / "run")
         processes, ranges = trace.table("processes"), trace.table("ranges")

@@ -1,7 +1,7 @@
-"""Traces that somebody else made: text that would make reading quadratic, locales, and the two
-readers held to one answer.
+"""Hostile traces: texts that could make reading quadratic, other locales, and input on which the
+two readers could differ.
 
-F39, F42, F43. Time is not asserted by a clock, but by the work done for twice as much input.
+Tests of time count the work for twice as much input, and read no clock.
 """
 
 import gzip
@@ -14,6 +14,7 @@ import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -35,7 +36,7 @@ EVENT = json.dumps(event()).encode()
 
 
 class Counted:
-    """Blocks of a text; `scanned` counts the bytes that are looked at for the begin of the
+    """Blocks of a text; `scanned` counts the bytes that are searched for the begin of the event
     array.
     """
 
@@ -70,10 +71,10 @@ OTHERS: dict[str, Callable[[int], bytes]] = {
 
 @pytest.mark.parametrize("head", OTHERS)
 @pytest.mark.parametrize("block", [100, 1 << 20])
-def test_the_begin_of_the_array_is_found_in_work_linear_in_the_text(
+def test_the_begin_of_the_event_array_is_found_in_linear_time(
     monkeypatch: pytest.MonkeyPatch, head: str, block: int
 ) -> None:
-    """64 KB took 4 s, 3 MB hours."""
+    """Quadratic work took 4 s for 64 KB and would take hours for 3 MB."""
     text = OTHERS[head](1_000_000) + b', "traceEvents": [' + EVENT + b"]}"
     blocks = Counted(text, block, monkeypatch)
     split = Pieces(blocks)
@@ -88,7 +89,7 @@ def test_the_begin_of_the_array_is_found_in_work_linear_in_the_text(
     assert blocks.scanned <= 4 * len(text) + block
 
 
-def test_a_head_that_goes_on_without_an_array_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_a_long_head_without_an_event_array_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pieces, "LONGEST_HEAD", 1 << 20)
     read = 0
 
@@ -103,7 +104,7 @@ def test_a_head_that_goes_on_without_an_array_is_given_up(monkeypatch: pytest.Mo
     assert read <= 3 << 20
 
 
-def test_members_of_a_gzip_file_of_a_byte_each_are_joined_once(tmp_path: Path) -> None:
+def test_gzip_members_of_one_byte_are_joined_once(tmp_path: Path) -> None:
     file = tmp_path / "a.json.gz"
     head = b'{"a": "' + b"x" * 3000 + b'", "traceEvents": ['
     text = head + EVENT + b"]}"
@@ -117,12 +118,12 @@ def test_members_of_a_gzip_file_of_a_byte_each_are_joined_once(tmp_path: Path) -
 @pytest.mark.parametrize(
     "text", [b'{"a":[1]}', b'"\\"{"[', b'"\\\\"[', b'"\\\\\\"[', b"]]{", b'"', b""]
 )
-def test_how_deep_each_byte_is(text: bytes) -> None:
+def test_the_depth_of_each_byte_is_that_of_a_byte_by_byte_scan(text: bytes) -> None:
     assert depth(text).tolist() == reference(text)
 
 
 def reference(text: bytes) -> list[int]:
-    """The same by looking at one byte after the other."""
+    """Return the depth of each byte by a byte-by-byte scan."""
     depths, level, quoted, escaped = [], 0, False, False
     for byte in text:
         if quoted:
@@ -138,7 +139,7 @@ def reference(text: bytes) -> list[int]:
     return depths
 
 
-def test_names_are_sorted_out_in_work_linear_in_their_length() -> None:
+def test_names_are_classified_in_linear_time() -> None:
     assert (
         launch_kind("enqueue" * 200_000) == "other"
         and launch_kind("clEnqueueNDRangeKernel") == "kernel"
@@ -153,7 +154,9 @@ def test_names_are_sorted_out_in_work_linear_in_their_length() -> None:
 
 
 def hashed_alike(count: int) -> list[bytes]:
-    """Names of eight letters with one hash in the compiled reader: names.c computed backwards."""
+    """Return names of eight letters with one hash in the compiled reader, which computes names.c
+    backwards.
+    """
     inverse, start = (
         np.uint64(pow(0xD6E8FEB86659FD93, -1, 2**64)),
         np.uint64(8 * 0x9E3779B97F4A7C15 % 2**64),
@@ -166,14 +169,14 @@ def hashed_alike(count: int) -> list[bytes]:
         word = ((last ^ (last >> half)) * inverse) ^ start
         letters = word.view(np.uint8).reshape(-1, 8)
         plain = ((letters >= 0x23) & (letters < 0x7F) & (letters != 0x5C)).all(axis=1)
-        found += [bytes(one) for one in letters[plain]]
+        found += [bytes(row) for row in letters[plain]]
         if len(found) >= count:
             break
     return found[:count]
 
 
 @COMPILED
-def test_names_that_are_chosen_to_have_one_hash_are_left_to_python() -> None:
+def test_names_with_one_hash_are_read_by_the_python_reader() -> None:
     names = hashed_alike(1500)
     assert len(set(names)) == 1500
     few, many = (
@@ -182,7 +185,8 @@ def test_names_that_are_chosen_to_have_one_hash_are_left_to_python() -> None:
     )
     assert parse_compiled(few) is not None
     assert parse_compiled(many) is None
-    assert len(parse_in_python(many).groups["ops"]["name"].names) == 1500  # type: ignore[union-attr]
+    in_python: Any = parse_in_python(many).groups["ops"]["name"]
+    assert len(in_python.names) == 1500
 
 
 def test_many_groups_of_ranks_are_named_in_one_pass(tmp_path: Path) -> None:
@@ -203,23 +207,24 @@ from pathlib import Path
 locale.setlocale(locale.LC_ALL, "")
 assert locale.localeconv()["decimal_point"] == ",", "the locale is not set"
 ops = load(Path(sys.argv[1])).table("ops")
-print(json.dumps([parse_compiled(sys.argv[2].encode()) is not None, ops["ts"].tolist(), ops["dur"].tolist()]))
-"""  # noqa: E501
+is_compiled = parse_compiled(sys.argv[2].encode()) is not None
+print(json.dumps([is_compiled, ops["ts"].tolist(), ops["dur"].tolist()]))
+"""
 
 
 @pytest.fixture(scope="module")
 def comma_locale(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a program whose numbers have a comma."""
+    """Return the environment of a program whose numbers have a decimal comma."""
     listed = (
         subprocess.run(["locale", "-a"], capture_output=True, text=True).stdout.split()
         if shutil.which("locale")
         else []
     )
-    here = next(
+    installed = next(
         (item for item in listed if item.startswith("de_DE") and "utf" in item.lower()), None
     )
-    if here is not None:
-        return {**os.environ, "LC_ALL": here}
+    if installed is not None:
+        return {**os.environ, "LC_ALL": installed}
     folder = tmp_path_factory.mktemp("locales")
     make = ["localedef", "-i", "de_DE", "-f", "UTF-8", str(folder / "de_DE.UTF-8")]
     if (
@@ -236,7 +241,9 @@ def comma_locale(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def test_fractions_are_read_in_a_program_whose_numbers_have_a_comma(
     tmp_path: Path, comma_locale: dict[str, str]
 ) -> None:
-    """Fractions vanished, and durations below a microsecond became 0."""
+    """Parsing that follows the locale would lose fractions, and durations below a microsecond would
+    be 0.
+    """
     text = '{"ph":"X","cat":"cpu_op","name":"a","pid":1,"tid":1,"ts":12.3456789,"dur":0.7501234}'
     file = tmp_path / "a.json"
     file.write_text(f'{{"traceEvents":[{text.replace("12.3456789", "11.0000001")},{text}]}}')
@@ -281,7 +288,7 @@ DIFFERENT = {
 
 @COMPILED
 @pytest.mark.parametrize("text", DIFFERENT)
-def test_both_readers_give_the_same_or_the_compiled_one_refuses(text: str) -> None:
+def test_both_readers_give_the_same_result_or_the_compiled_reader_refuses(text: str) -> None:
     compiled = parse_compiled(DIFFERENT[text])
     try:
         plain = parse_in_python(DIFFERENT[text])
@@ -294,7 +301,7 @@ def test_both_readers_give_the_same_or_the_compiled_one_refuses(text: str) -> No
 @pytest.mark.parametrize(
     "facts", [{"rank": [1]}, {"rank": 10**30}, {"rank": True, "world_size": 10**30, "backend": {}}]
 )
-def test_facts_of_another_type_around_the_events(tmp_path: Path, facts: dict[str, object]) -> None:
+def test_facts_of_another_type_are_ignored(tmp_path: Path, facts: dict[str, object]) -> None:
     device = {"id": [0], "name": {}, "numSms": 10**30, "totalGlobalMem": [1]}
     around = {
         "distributedInfo": facts,
@@ -310,12 +317,14 @@ def test_facts_of_another_type_around_the_events(tmp_path: Path, facts: dict[str
     assert load(file).manifest.zero_realtime_ns == 10_000
 
 
-def test_a_rank_of_many_digits_in_a_name(tmp_path: Path) -> None:
+def test_a_rank_of_many_digits_in_a_name_is_ignored(tmp_path: Path) -> None:
     for name in (f"rank{'9' * 40}.json", "rank٣.json"):
         assert load(written(tmp_path / name, [event()])).table("ranks") is not None
 
 
-def test_a_name_that_is_not_utf_8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_trace_whose_name_is_not_utf_8_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = written(
         tmp_path / os.fsdecode(b"\xff\xfe.json"),
         [event(), launch(), kernel(), {**event(), "cat": "kernel"}],
@@ -330,14 +339,14 @@ def test_a_name_that_is_not_utf_8(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "\\\\xff\\\\xfe.json" in capsys.readouterr().out
 
 
-def test_a_trace_that_is_a_pipe_behind_a_link_is_refused(tmp_path: Path) -> None:
+def test_a_link_to_a_pipe_is_refused_as_a_trace(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "a.json").symlink_to(tmp_path / "pipe")
     with pytest.raises(UnreadableRun):
         load(tmp_path / "a.json")
 
 
-def test_a_small_packed_file_takes_bounded_memory(tmp_path: Path) -> None:
+def test_a_small_compressed_file_uses_bounded_memory(tmp_path: Path) -> None:
     file = tmp_path / "a.json.gz"
     file.write_bytes(gzip.compress(b'{"traceEvents":[' + b" " * (64 << 20) + b"]}", 9))
     tracemalloc.start()
@@ -348,8 +357,8 @@ def test_a_small_packed_file_takes_bounded_memory(tmp_path: Path) -> None:
     assert most_bytes < 512 << 20
 
 
-def test_an_event_that_does_not_end_is_given_up_before_it_fills_the_memory(tmp_path: Path) -> None:
-    """A file of blanks packs a thousand to one."""
+def test_reading_an_event_without_an_end_uses_bounded_memory(tmp_path: Path) -> None:
+    """Blanks are compressed a thousand to one."""
     path = tmp_path / "blanks.json"
     with open(path, "wb") as file:
         file.write(b'{"traceEvents":[')
@@ -368,7 +377,7 @@ def test_an_event_that_does_not_end_is_given_up_before_it_fills_the_memory(tmp_p
 
 
 class CountedPattern:
-    """A pattern that counts how often it is asked."""
+    """A pattern that counts how often it is used."""
 
     def __init__(self, pattern: "re.Pattern[bytes]") -> None:
         self.pattern, self.calls = pattern, 0
@@ -379,11 +388,11 @@ class CountedPattern:
 
 
 @pytest.mark.parametrize("filler", [b"}", b"} ", b"},", b"{"])
-def test_a_text_of_nothing_but_ends_of_objects_is_searched_once(
+def test_a_text_of_object_ends_is_searched_once(
     filler: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Asked at each of them, and again for each longer text, the search took half a minute for 60
-    MB, which pack to 60 KB.
+    """A search at each end of an object, and again for each longer text, took half a minute for 60
+    KB.
     """
     between = CountedPattern(pieces.BOUNDARY)
     monkeypatch.setattr(pieces, "BOUNDARY", between)

@@ -1,8 +1,8 @@
-"""A range that is open at the end of one profiling session and closes in the next one writes into
-freed memory.
+"""Ranges that are open at the end of one profiling session and end in the next: torch then writes
+into freed memory.
 
-perfscope must not let that happen: one session per process, and another one only after a session
-that left nothing open.
+perfscope prevents this: it takes one session per process, and another only after a session in which
+no range was open.
 """
 
 import os
@@ -17,27 +17,26 @@ from typing import Any
 import pytest
 import torch
 
-from tests.running import attach, until
+from tests.running import attach, source_statuses, until
 
-HERE = Path(__file__).parent
+SOURCE = Path(__file__).with_name("freed_blocks.c")
 HAS_THE_DEFECT = torch.__version__.startswith("2.13.")
 
 
 @pytest.fixture(scope="module")
 def preload(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The library that keeps freed blocks, built."""
+    """Return the compiled library that keeps freed blocks."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("no C compiler")
     library = tmp_path_factory.mktemp("preload") / "freed_blocks.so"
-    subprocess.run(
-        [compiler, "-O2", "-shared", "-fPIC", "-o", library, HERE / "freed_blocks.c", "-ldl"],
-        check=True,
-    )
+    command = [compiler, "-O2", "-shared", "-fPIC", "-o", library, SOURCE, "-ldl"]
+    subprocess.run(command, check=True)
     return str(library)
 
 
-def program(preload: str, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
+def start_program(preload: str, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
+    """Start visited/window_memory.py with the library."""
     command = [sys.executable, "-m", "tests.safety.visited.window_memory", *arguments]
     return subprocess.Popen(
         command, env={**os.environ, "LD_PRELOAD": preload}, text=True, **options
@@ -46,9 +45,9 @@ def program(preload: str, *arguments: str, **options: Any) -> "subprocess.Popen[
 
 @contextmanager
 def training(preload: str, folder: Path) -> Iterator[tuple[int, Path]]:
-    """A program that trains inside ranges of its own: its pid and its output."""
+    """Run a program that trains inside ranges; yield its pid and its output file."""
     out = folder / "steps"
-    process = program(preload, "train", str(out))
+    process = start_program(preload, "train", str(out))
     try:
         until(lambda: out.exists() and out.read_text().count("\n") > 20, 60)
         yield process.pid, out
@@ -57,43 +56,39 @@ def training(preload: str, folder: Path) -> Iterator[tuple[int, Path]]:
         process.wait()
 
 
-def written_after_free(out: Path) -> tuple[int, int]:
-    """Stop the program: how many freed blocks were kept, how many of them were written to."""
+def stop_program(out: Path) -> tuple[int, int]:
+    """Stop the program; return how many freed blocks it kept, and how many were written to."""
     out.with_name(out.name + ".stop").touch()
     until(lambda: len(out.read_text().split("\n")[-2].split()) == 2)
     kept, written = map(int, out.read_text().split("\n")[-2].split())
     return kept, written
 
 
-def test_a_range_over_two_windows_and_two_recordings_writes_into_no_freed_memory(
+def test_a_range_over_two_windows_and_two_recordings_writes_to_no_freed_memory(
     preload: str, tmp_path: Path
 ) -> None:
     with training(preload, tmp_path) as (pid, out):
-        first = attach(
-            pid,
-            tmp_path / "run",
-            "--window",
-            "seconds=0.5",
-            "--follow",
-            "--every",
-            "0.2",
-            seconds=8,
-        )
+        options = ("--window", "seconds=0.5", "--follow", "--every", "0.2")
+        first = attach(pid, tmp_path / "run", *options, seconds=8)
         again = attach(pid, tmp_path / "again", seconds=4)
-        kept, written = written_after_free(out)
+        kept, written = stop_program(out)
     assert kept > 0 and written == 0
     assert len(list((tmp_path / "run" / "kineto").iterdir())) == 1
-    states = [
-        {source["name"]: source["status"] for source in answer["sources"]}
-        for answer in (first, again)
-    ]
-    assert [state["probe"] for state in states] == ["ok", "ok"]
-    assert states[0]["kernels"] in ("ok", "partial") and states[1]["kernels"] == "unavailable"
+    first_statuses, second_statuses = source_statuses(first), source_statuses(again)
+    assert first_statuses["probe"] == second_statuses["probe"] == "ok"
+    assert first_statuses["kernels"] in ("ok", "partial")
+    assert second_statuses["kernels"] == "unavailable"
 
 
 @pytest.mark.skipif(not HAS_THE_DEFECT, reason="the defect was seen with torch 2.13")
 def test_only_sessions_of_all_threads_write_into_the_memory_of_another(preload: str) -> None:
-    pairs = {("ours", "theirs"): 0, ("theirs", "ours"): 0, ("ours", "ours"): 1, ("all", "ours"): 1}
-    programs = {pair: program(preload, *pair, stdout=subprocess.PIPE) for pair in pairs}
-    said = {pair: started.communicate(timeout=120)[0].split() for pair, started in programs.items()}
-    assert said == {pair: ["True", str(written)] for pair, written in pairs.items()}
+    pairs = {
+        ("probe", "program"): 0,
+        ("program", "probe"): 0,
+        ("probe", "probe"): 1,
+        ("all", "probe"): 1,
+    }
+    programs = {pair: start_program(preload, *pair, stdout=subprocess.PIPE) for pair in pairs}
+    for pair, process in programs.items():
+        printed = process.communicate(timeout=120)[0].split()
+        assert printed == ["True", str(pairs[pair])], pair

@@ -270,7 +270,7 @@ def called(output: str, callback: dict[str, Any], run: str) -> Asking:
     }
 
     def filled(those: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [{**one, "value": values.get(one["property"])} for one in those]
+        return [{**parameter, "value": values.get(parameter["property"])} for parameter in those]
 
     first = callback["inputs"][0]
     body = {
@@ -287,10 +287,12 @@ def called(output: str, callback: dict[str, Any], run: str) -> Asking:
 def outputs_of(outputs: Any) -> Any:
     """The outputs as a page names them; of those of all charts three."""
     if isinstance(outputs, list):
-        return [outputs_of(one) for one in outputs]
+        return [outputs_of(entry) for entry in outputs]
     place, name = outputs.component_id, outputs.component_property
     if isinstance(place, dict) and not isinstance(place["name"], str):
-        return [{"id": {**place, "name": one}, "property": name} for one in ("beat", "queue", "no")]
+        return [
+            {"id": {**place, "name": chart}, "property": name} for chart in ("beat", "queue", "no")
+        ]
     return {"id": place, "property": name}
 
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -23,8 +24,8 @@ def start() -> Iterator[Start]:
         program: str, *arguments: str, python: str = sys.executable, **options: object
     ) -> subprocess.Popen[bytes]:
         command = [python, "-c", program, *arguments]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, **options}
-        process: subprocess.Popen[bytes] = subprocess.Popen(command, **pipes)  # type: ignore[call-overload]
+        settings: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, **options}
+        process: subprocess.Popen[bytes] = subprocess.Popen(command, **settings)
         started.append(process)
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
@@ -44,7 +45,5 @@ def python_3_14() -> str:
     """Return a CPython 3.14 or newer; skip the test if there is none."""
     found = os.environ.get("PERFSCOPE_PYTHON314") or shutil.which("python3.14")
     if not found:
-        pytest.skip(
-            "no CPython 3.14 here: set PERFSCOPE_PYTHON314 to one, or put python3.14 on PATH"
-        )
+        pytest.skip("no CPython 3.14 found: set PERFSCOPE_PYTHON314, or put python3.14 on PATH")
     return found

@@ -27,9 +27,14 @@ def eventually(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.005)
 
 
-def said(path: Path) -> str:
-    """Return what sources have written to `path` so far."""
+def read_output(path: Path) -> str:
+    """Return what the entered sources have written to `path` so far."""
     return path.read_text() if path.exists() else ""
+
+
+def wait_for_output(path: Path, expected: str) -> None:
+    """Wait until the entered sources have written exactly `expected` to `path`."""
+    eventually(lambda: read_output(path) == expected, f"{expected!r} in {path.name}")
 
 
 def writing(path: Path, what: str = "x") -> str:
@@ -44,6 +49,7 @@ def line_of(target: subprocess.Popen[bytes]) -> str:
 
 
 def feed(target: subprocess.Popen[bytes], content: bytes) -> None:
+    """Write to the target's standard input."""
     assert target.stdin is not None
     target.stdin.write(content)
     target.stdin.flush()

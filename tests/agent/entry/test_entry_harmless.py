@@ -1,4 +1,4 @@
-"""The target's own code does not notice an entry."""
+"""Entries of programs whose behavior must not change."""
 
 import ctypes
 import errno
@@ -7,12 +7,13 @@ import signal
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from perfscope.agent.entry import enter
-from perfscope.agent.entry.idle import current_wait
+from perfscope.agent.entry.idle import IDLE_NS, current_wait
 from perfscope.errors import CannotEnter
 from tests.agent.entry.target import (
     BUSY,
@@ -22,7 +23,7 @@ from tests.agent.entry.target import (
     eventually,
     feed,
     line_of,
-    said,
+    wait_for_output,
     writing,
 )
 
@@ -37,7 +38,7 @@ def test_what_the_source_raises_is_dropped(
     target = start(program, stderr=subprocess.PIPE)
     enter(target.pid, source)
     enter(target.pid, writing(tmp_path / "out"))
-    eventually(lambda: said(tmp_path / "out") == "x", "a second source")
+    wait_for_output(tmp_path / "out", "x")
     assert target.poll() is None
     target.kill()
     assert target.stderr is not None
@@ -52,7 +53,7 @@ def test_a_sleep_lasts_as_long_as_requested(start: Start) -> None:
     for _ in range(4):
         enter(target.pid, "pass")
     slept_s = float(line_of(target))
-    assert 2.0 <= slept_s < 3.0  # begun anew by an entry it would last three and more
+    assert 2.0 <= slept_s < 3.0  # if an entry restarted the sleep, it would last at least 3 s
 
 
 C_WAITS = {
@@ -60,7 +61,7 @@ C_WAITS = {
         "t = (ctypes.c_long * 2)(2, 0); ctypes.set_errno(0); print(c.nanosleep(t, None),"
         " ctypes.get_errno())"
     ),
-    "usleep": "print(c.usleep(900_000), ctypes.get_errno())",
+    "usleep": "print(c.usleep(2_000_000), ctypes.get_errno())",
     "poll": "p = (ctypes.c_int * 2)(0, 1); print(c.poll(p, 1, 60_000), ctypes.get_errno())",
     "read": "b = ctypes.create_string_buffer(1); print(c.read(0, b, 1), ctypes.get_errno())",
     "epoll_wait": (
@@ -106,8 +107,8 @@ OUTCOMES = {
 
 @pytest.mark.parametrize("wait", LIMITED_WAITS)
 def test_a_wait_with_a_limit_is_not_cut_short_and_ends_in_time(start: Start, wait: str) -> None:
-    """Waits that the kernel ends with EINTR at any stop: the result is that of the limit, which has
-    not begun again.
+    """The kernel ends these waits with EINTR at any stop. The result is still that of the time
+    limit, and the limit does not start again.
     """
     target = start(f"""
 import ctypes, select, signal, struct, time
@@ -121,7 +122,7 @@ began = time.monotonic()
 print(r, ctypes.get_errno(), time.monotonic() - began, flush=True)
 """)
     for _ in range(2):
-        time.sleep(1.0)  # so that a limit that began again would show
+        time.sleep(1.0)  # a limit that starts again would end this much later
         assert enter(target.pid, "pass").way == "idle-call"
     result, error, took_s = line_of(target).split()
     assert (int(result), int(error)) == OUTCOMES[wait]
@@ -193,46 +194,63 @@ while True:
 
 RAISING = """
 import signal, time
-class Told(Exception): pass
-def told(number, frame): raise Told
-signal.signal(signal.SIGTERM, told)
-heard, reported = ["ready"], 0
+class Terminated(Exception): pass
+def raise_terminated(number, frame): raise Terminated
+signal.signal(signal.SIGTERM, raise_terminated)
+lines, printed = ["ready"], 0
 while True:
     try:
-        while reported < len(heard):
-            reported += 1
-            print(heard[reported - 1], flush=True)
+        while printed < len(lines):
+            printed += 1
+            print(lines[printed - 1], flush=True)
         while True:
             WAIT
-    except (Told, KeyboardInterrupt) as error:
-        heard.append(type(error).__name__)
+    except (Terminated, KeyboardInterrupt) as error:
+        lines.append(type(error).__name__)
 """
-HEARD = {signal.SIGTERM: "Told", signal.SIGINT: "KeyboardInterrupt"}
+RAISED = {signal.SIGTERM: "Terminated", signal.SIGINT: "KeyboardInterrupt"}
 
 
-@pytest.mark.parametrize("wait", ["sum(range(100))", "time.sleep(1000)", "signal.pause()"])
-def test_signals_during_entries_reach_the_users_code(
+def interrupt_entry(target: subprocess.Popen[bytes], out: Path, delay_s: float) -> None:
+    """Send SIGTERM, then SIGINT, each `delay_s` after the beginning of an entry."""
+    for number, name in RAISED.items():
+        if delay_s >= IDLE_NS / 1e9:
+            # Python itself loses the wake-up of a signal that arrives after its last check for
+            # signals and before the system call.
+            eventually(lambda: current_wait(target.pid) is not None, "the target's wait")
+        entering = threading.Thread(target=enter, args=(target.pid, writing(out)))
+        entering.start()
+        time.sleep(delay_s)
+        os.kill(target.pid, number)
+        assert line_of(target) == name
+        entering.join()
+
+
+def test_signals_during_entries_of_a_busy_target_reach_the_users_code(
+    start: Start, tmp_path: Path
+) -> None:
+    """The signals arrive during the checks of an entry, its stop, or the work of its thread."""
+    target = start(RAISING.replace("WAIT", "sum(range(100))"))
+    for number in range(20):
+        interrupt_entry(target, tmp_path / "out", 0.0006 * number)
+    wait_for_output(tmp_path / "out", "x" * 40)
+
+
+@pytest.mark.parametrize("wait", ["time.sleep(1000)", "signal.pause()"])
+def test_signals_during_entries_of_an_idle_target_reach_the_users_code(
     start: Start, tmp_path: Path, wait: str
 ) -> None:
-    target = start(RAISING.replace("WAIT", wait))
-    said_by_target: list[str] = []
-    sent = []
-    for number in range(40):
-        if "sum" not in wait:
-            # Python itself loses the wake-up of a signal that comes between its last look and the
-            # system call.
-            eventually(lambda: current_wait(target.pid) is not None, "its wait")
-        entering = threading.Thread(target=enter, args=(target.pid, writing(tmp_path / "out")))
-        entering.start()
-        # Somewhere in the entry: its looks, its stop, or the thread's work. Which of them is all
-        # the same to the user.
-        time.sleep(number * 0.0003 if "sum" in wait else 0.2 + number * 0.0005)
-        sent.append((signal.SIGTERM, signal.SIGINT)[number % 2])
-        os.kill(target.pid, sent[-1])
-        said_by_target.append(line_of(target))
-        entering.join()
-    assert said_by_target == [HEARD[one] for one in sent]
-    eventually(lambda: said(tmp_path / "out") == "x" * 40, "every source")
+    """Several targets at once: each entry first observes its target for a fifth of a second."""
+    targets = [start(RAISING.replace("WAIT", wait)) for _ in range(4)]
+
+    def interrupt_entries(index: int) -> None:
+        target, out = targets[index], tmp_path / f"out{index}"
+        for number in range(index, 20, len(targets)):
+            interrupt_entry(target, out, IDLE_NS / 1e9 + 0.001 * number)
+        wait_for_output(out, "x" * 10)
+
+    with ThreadPoolExecutor(len(targets)) as pool:
+        list(pool.map(interrupt_entries, range(len(targets))))
 
 
 def test_a_signal_is_delivered_with_its_value(start: Start) -> None:
@@ -261,14 +279,11 @@ while True:
         os._exit(0)
     if os.waitpid(child, 0)[1]: print("a child failed", flush=True)
 """)
+    out = tmp_path / "out"
+    source = f"import os\nwith open({str(out)!r}, 'a') as out: out.write(f'{{os.getpid()}} ')"
     for count in range(1, 41):
-        enter(
-            target.pid,
-            "import os\n"
-            + f"with open({str(tmp_path / 'out')!r}, 'a') as out: out.write(f'{{os.getpid()}} ')",
-        )
-        eventually(lambda: len(said(tmp_path / "out").split()) >= count, "the source")  # noqa: B023
-    assert said(tmp_path / "out").split() == [str(target.pid)] * 40
+        enter(target.pid, source)
+        wait_for_output(out, f"{target.pid} " * count)
     target.kill()
     assert line_of(target) == ""
 

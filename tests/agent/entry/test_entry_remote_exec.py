@@ -1,5 +1,5 @@
-"""CPython 3.14 and newer: through the fields for debuggers, and past them where that cannot
-work.
+"""Entries of CPython 3.14 and newer: through the fields for debuggers, or by ptrace where those
+cannot be used.
 """
 
 import ctypes
@@ -25,23 +25,27 @@ from tests.agent.entry.target import (
     Start,
     eventually,
     line_of,
-    said,
+    wait_for_output,
     writing,
 )
 
 
-def left_behind() -> list[str]:
+def entry_folders() -> list[str]:
+    """Return the names of the temporary folders of entries."""
     return [name for name in os.listdir("/tmp") if name.startswith("perfscope-entry-")]
 
 
-def test_a_busy_target(start: Start, tmp_path: Path, python_3_14: str) -> None:
+def test_a_busy_target_is_entered_through_the_debugger_fields(
+    start: Start, tmp_path: Path, python_3_14: str
+) -> None:
     target = start(BUSY, python=python_3_14)
-    before, folders = Footprint(target.pid), left_behind()
+    out = tmp_path / "out"
+    before, folders = Footprint(target.pid), entry_folders()
     for count in range(1, 11):
-        assert enter(target.pid, writing(tmp_path / "out")).way == "remote-exec"
-        eventually(lambda: said(tmp_path / "out") == "x" * count, "the source, once each")  # noqa: B023
+        assert enter(target.pid, writing(out)).way == "remote-exec"
+        wait_for_output(out, "x" * count)
     eventually(lambda: Footprint(target.pid) == before, "threads, descriptors and memory as before")
-    eventually(lambda: left_behind() == folders, "no folder left behind")
+    eventually(lambda: entry_folders() == folders, "the removal of the folders")
     assert target.poll() is None
 
 
@@ -50,7 +54,7 @@ def test_an_idle_target_is_entered_by_ptrace(
 ) -> None:
     target = start(SLEEP, python=python_3_14)
     assert enter(target.pid, writing(tmp_path / "out")).way == "idle-call"
-    eventually(lambda: said(tmp_path / "out") == "x", "the source")
+    wait_for_output(tmp_path / "out", "x")
 
 
 def test_a_target_that_switched_it_off_is_entered_by_ptrace(
@@ -58,7 +62,7 @@ def test_a_target_that_switched_it_off_is_entered_by_ptrace(
 ) -> None:
     target = start(BUSY, python=python_3_14, env={**os.environ, "PYTHON_DISABLE_REMOTE_DEBUG": "1"})
     assert enter(target.pid, writing(tmp_path / "out")).way == "pending-call"
-    eventually(lambda: said(tmp_path / "out") == "x", "the source")
+    wait_for_output(tmp_path / "out", "x")
 
 
 @pytest.mark.parametrize("source", ["raise SystemExit(3)", "raise KeyboardInterrupt", "1 / 0"])
@@ -68,75 +72,74 @@ def test_what_the_source_raises_is_dropped(
     target = start(BUSY, python=python_3_14)
     enter(target.pid, source)
     enter(target.pid, writing(tmp_path / "out"))
-    eventually(lambda: said(tmp_path / "out") == "x", "a second source")
+    wait_for_output(tmp_path / "out", "x")
     assert target.poll() is None
 
 
 def test_a_raising_handler_reaches_the_users_code(
     start: Start, tmp_path: Path, python_3_14: str
 ) -> None:
-    """The handler fires inside our script: an audit hook of the target's sends the signal just
-    there.
+    """The handler runs inside the injected script: an audit hook of the target sends the signal
+    while the script starts its thread.
     """
     target = start(
         f"""
 import os, signal, sys
-class Told(Exception): pass
-def told(number, frame): raise Told
-signal.signal(signal.SIGTERM, told)
-asked = False
+class Terminated(Exception): pass
+def raise_terminated(number, frame): raise Terminated
+signal.signal(signal.SIGTERM, raise_terminated)
+sent = False
 def watch(event, arguments):
-    global asked
-    if event == "_thread.start_new_thread" and not asked:
-        asked = True
+    global sent
+    if event == "_thread.start_new_thread" and not sent:
+        sent = True
         os.kill(os.getpid(), signal.SIGTERM)
 sys.addaudithook(watch)
 {READY}
 try:
     while True: pass
-except Told:
-    print("told", signal.getsignal(signal.SIGTERM) is told, flush=True)
+except Terminated:
+    print("caught", signal.getsignal(signal.SIGTERM) is raise_terminated, flush=True)
 while True: pass
 """,
         python=python_3_14,
     )
     enter(target.pid, writing(tmp_path / "out"))
-    assert line_of(target) == "told True"
-    eventually(lambda: said(tmp_path / "out") == "x", "the source all the same")
+    assert line_of(target) == "caught True"
+    wait_for_output(tmp_path / "out", "x")
     assert target.poll() is None
 
 
-NATIVE = (  # seconds in C, without a look at what is asked
-    f"{READY}\nwhile True: sum(range(400_000_000))"
-)
+NATIVE = f"{READY}\nwhile True: sum(range(400_000_000))"
+"""A program that runs in C for seconds, and only then checks for requests."""
 
 
-def test_a_target_that_ends_before_it_looks_leaves_no_folder(
+def test_a_target_that_ends_before_it_reads_the_request_leaves_no_folder(
     start: Start, python_3_14: str
 ) -> None:
-    target, folders = start(NATIVE, python=python_3_14), left_behind()
+    target, folders = start(NATIVE, python=python_3_14), entry_folders()
     with ThreadPoolExecutor(1) as pool:
         entering = pool.submit(enter, target.pid, "pass")
-        eventually(lambda: left_behind() != folders, "the script")
+        eventually(lambda: entry_folders() != folders, "the script")
         target.kill()
         target.wait()
         assert isinstance(entering.exception(30), CannotEnter)
-    assert left_behind() == folders
+    assert entry_folders() == folders
 
 
 def test_a_request_that_is_not_read_is_withdrawn(
     start: Start, tmp_path: Path, python_3_14: str
 ) -> None:
-    target, folders = start(NATIVE, python=python_3_14), left_behind()
+    target, folders = start(NATIVE, python=python_3_14), entry_folders()
     version, memory = known_version(target.pid), os.open(f"/proc/{target.pid}/mem", os.O_RDWR)
     entered = Target(target.pid, memory, read_identity(target.pid))
     assert not enter_by_debugger_fields(
         entered, writing(tmp_path / "out"), version, time.monotonic_ns() + 10**9
     )
     os.close(memory)
-    assert left_behind() == folders
+    assert entry_folders() == folders
     enter(target.pid, writing(tmp_path / "out"), deadline_s=PATIENCE_S)
-    eventually(lambda: said(tmp_path / "out") == "x", "the source, once")
+    wait_for_output(tmp_path / "out", "x")
 
 
 def test_a_script_of_another_debugger_is_kept(start: Start, python_3_14: str) -> None:

@@ -1,4 +1,4 @@
-"""The way of an entry into each kind of process; the source runs once."""
+"""How each kind of process is entered; the source runs once."""
 
 import fcntl
 import os
@@ -24,7 +24,8 @@ from tests.agent.entry.target import (
     eventually,
     feed,
     line_of,
-    said,
+    read_output,
+    wait_for_output,
     writing,
 )
 
@@ -52,19 +53,19 @@ IDLE = {
 }
 
 
-def enter_and_see(pid: int, out: Path, times: int) -> list[str]:
+def enter_repeatedly(pid: int, out: Path, times: int) -> list[str]:
     """Enter several times, each time after the source has run; return the ways."""
     ways = []
     for count in range(1, times + 1):
         ways.append(enter(pid, writing(out)).way)
-        eventually(lambda: said(out) == "x" * count, "the source, once each")  # noqa: B023
+        wait_for_output(out, "x" * count)
     return ways
 
 
 def test_a_busy_main_thread_is_entered_by_a_pending_call(start: Start, tmp_path: Path) -> None:
     target = start(BUSY)
     before = Footprint(target.pid)
-    assert set(enter_and_see(target.pid, tmp_path / "out", 20)) == {"pending-call"}
+    assert set(enter_repeatedly(target.pid, tmp_path / "out", 20)) == {"pending-call"}
     eventually(lambda: Footprint(target.pid) == before, "threads, descriptors and memory as before")
     assert target.poll() is None
 
@@ -81,7 +82,7 @@ def test_an_idle_main_thread_is_entered_directly(start: Start, tmp_path: Path, w
         # the thread wakes, which some of these never do.
         eventually(lambda: IdleWatch(target.pid).settle() is not None, "its wait")
         ways.append(enter(target.pid, writing(out)).way)
-        eventually(lambda: said(out) == "x" * count, "the source, once each")  # noqa: B023
+        wait_for_output(out, "x" * count)
     assert "idle-call" in ways
     eventually(lambda: Footprint(target.pid) == before, "threads, descriptors and memory as before")
     assert target.poll() is None
@@ -89,7 +90,9 @@ def test_an_idle_main_thread_is_entered_directly(start: Start, tmp_path: Path, w
         child.kill()
 
 
-def test_waiting_for_a_lock_while_a_thread_holds_the_gil(start: Start, tmp_path: Path) -> None:
+def test_a_main_thread_that_waits_for_a_lock_is_entered_while_another_holds_the_gil(
+    start: Start, tmp_path: Path
+) -> None:
     target = start(f"""
 import threading
 def hog():
@@ -102,10 +105,10 @@ lock.acquire()
 {READY}
 lock.acquire()
 """)
-    assert "idle-call" in enter_and_see(target.pid, tmp_path / "out", 5)
+    assert "idle-call" in enter_repeatedly(target.pid, tmp_path / "out", 5)
 
 
-def unread(target: subprocess.Popen[bytes]) -> int:
+def count_unread_bytes(target: subprocess.Popen[bytes]) -> int:
     """Return how many bytes of its input the target has not read."""
     assert target.stdin is not None
     return int.from_bytes(fcntl.ioctl(target.stdin, termios.FIONREAD, bytes(4)), "little")
@@ -119,7 +122,7 @@ def test_a_queued_call_of_a_thread_that_turns_idle_runs_once(start: Start, tmp_p
     )
     before = Footprint(target.pid)
     feed(target, b"x")
-    eventually(lambda: unread(target) == 0, "the target inside its read")
+    eventually(lambda: count_unread_bytes(target) == 0, "the target inside its read")
 
     def trickle() -> None:
         for _ in range(20):
@@ -131,18 +134,18 @@ def test_a_queued_call_of_a_thread_that_turns_idle_runs_once(start: Start, tmp_p
     entry = enter(target.pid, writing(tmp_path / "out"))
     feeder.join()
     assert (entry.way, entry.attempts) == ("idle-call", 2)
-    eventually(lambda: said(tmp_path / "out") == "x", "the source")
+    wait_for_output(tmp_path / "out", "x")
     feed(target, b"x" * 40)
     assert line_of(target) == "read"
     eventually(lambda: Footprint(target.pid) == before, "the memory given back by the queued call")
-    assert said(tmp_path / "out") == "x"
+    assert read_output(tmp_path / "out") == "x"
 
 
 def test_a_call_that_never_ran_is_withdrawn(start: Start, tmp_path: Path) -> None:
-    # One loop in C that holds the GIL; it says "ready" from inside.
+    # One loop in C that holds the GIL for seconds; it prints "ready" from inside.
     target = start("""
 import itertools, os
-sum(itertools.chain(map(os.write, [1], [b"ready\\n"]), range(200_000_000)))
+sum(itertools.chain(map(os.write, [1], [b"ready\\n"]), range(60_000_000)))
 print("counted", flush=True)
 while True:
     pass
@@ -152,7 +155,7 @@ while True:
         enter(target.pid, writing(tmp_path / "out"), deadline_s=0.1)
     assert line_of(target) == "counted"
     eventually(lambda: Footprint(target.pid) == before, "the memory given back")
-    assert said(tmp_path / "out") == ""
+    assert read_output(tmp_path / "out") == ""
 
 
 TORCH = """
@@ -169,52 +172,53 @@ for number, batch in enumerate(loader):
 """
 
 
-def test_a_training_loop_and_its_loader_workers(start: Start, tmp_path: Path) -> None:
+def test_a_training_loop_and_its_loader_workers_are_entered(start: Start, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     target = start(TORCH)
     workers = [child.pid for child in psutil.Process(target.pid).children()]
     assert len(workers) == 2
     for pid in (target.pid, *workers):
-        enter_and_see(pid, tmp_path / str(pid), 5)
+        enter_repeatedly(pid, tmp_path / str(pid), 5)
     assert target.poll() is None
     assert [child.pid for child in psutil.Process(target.pid).children()] == workers
 
 
-def test_a_long_source(start: Start, tmp_path: Path) -> None:
+def test_a_long_source_runs_to_its_end(start: Start, tmp_path: Path) -> None:
     target = start(BUSY)
     long = "\n".join(f"name_{number} = '{'é' * 20} {number}'" for number in range(5000))
     assert len(long.encode()) > 200_000
     enter(target.pid, f"{long}\n{writing(tmp_path / 'out', 'done')}; out = name_4999")
-    eventually(lambda: said(tmp_path / "out") == "done", "its last line")
+    wait_for_output(tmp_path / "out", "done")
 
 
 @pytest.mark.parametrize("program", [BUSY, SLEEP], ids=["busy", "idle"])
 @pytest.mark.parametrize("python", ["python3.10", "python3.11", "python3.12", "python3.13"])
-def test_other_versions(start: Start, tmp_path: Path, python: str, program: str) -> None:
+def test_other_versions_of_python_are_entered(
+    start: Start, tmp_path: Path, python: str, program: str
+) -> None:
     found = shutil.which(python)
     if not found or subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode:
         pytest.skip(f"no {python} on PATH")
     target = start(program, python=found)
-    enter_and_see(target.pid, tmp_path / "out", 3)
+    enter_repeatedly(target.pid, tmp_path / "out", 3)
     assert target.poll() is None
 
 
 def test_a_source_that_is_not_python_raises_syntax_error(start: Start) -> None:
     target = start(BUSY)
     with pytest.raises(SyntaxError):
-        enter(target.pid, "no python, this")
+        enter(target.pid, "not Python")
     assert target.poll() is None
 
 
-def test_the_source_sees_the_target_and_a_dict_of_its_own(start: Start, tmp_path: Path) -> None:
+def test_the_source_sees_the_target_and_has_separate_globals(start: Start, tmp_path: Path) -> None:
     target = start(
         f"mark = 41\n{READY}\nbefore = None\nbefore = set(globals())\nwhile set(globals()) =="
         " before: pass"
     )
-    look = "import os, __main__\n" + f"with open({str(tmp_path / 'out')!r}, 'w') as out: "
-    enter(target.pid, look + "out.write(f'{os.getpid()} {__main__.mark} {__name__}')")
-    eventually(
-        lambda: said(tmp_path / "out") == f"{target.pid} 41 __perfscope__", "what the source saw"
-    )
+    seen = "f'{os.getpid()} {__main__.mark} {__name__}'"
+    path = str(tmp_path / "out")
+    enter(target.pid, f"import os, __main__\nwith open({path!r}, 'w') as out: out.write({seen})")
+    wait_for_output(tmp_path / "out", f"{target.pid} 41 __perfscope__")
     assert target.poll() is None
     assert os.getpid() != target.pid

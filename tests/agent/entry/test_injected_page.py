@@ -17,7 +17,7 @@ CALL_SOURCE = SOURCE.with_name("restoring_call.s")
 def assemble(source: Path, folder: Path) -> tuple[bytes, dict[str, int]]:
     """Return the machine code of `source`, and the value of each symbol in it."""
     if not shutil.which("as") or not shutil.which("objcopy"):
-        pytest.skip("no assembler (binutils) here")
+        pytest.skip("no assembler (binutils)")
     subprocess.run(["as", source, "-o", folder / "object.o"], check=True)
     subprocess.run(
         ["objcopy", "-O", "binary", "-j", ".text", folder / "object.o", folder / "code"], check=True

@@ -21,7 +21,7 @@ from perfscope.agent.entry.process_identity import Target, read_identity
 from perfscope.agent.entry.runtime_state import SEARCHED_BYTES, RuntimeState, read_runtime_state
 from perfscope.agent.entry.symbols import python_version
 from perfscope.errors import CannotEnter
-from tests.agent.entry.target import BUSY, SLEEP, Start, eventually, said, writing
+from tests.agent.entry.target import BUSY, SLEEP, Start, wait_for_output, writing
 
 PYTHONS = ("python3.10", "python3.11", "python3.12", "python3.13")
 HOST = """
@@ -118,8 +118,8 @@ def test_a_semaphore(version: int, value: int, locked: bool | None) -> None:
 
 
 def test_a_python_without_the_gil_is_refused(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The flag of `_Py_DebugOffsets` says so; the process here has a GIL, since such builds are
-    rare.
+    """The flag of `_Py_DebugOffsets` marks such a build; the process in this test has a GIL, since
+    builds without it are rare.
     """
     assert RuntimeState(
         -1, content(0, b"xdebugpy" + struct.pack("<QQ", 0x030D00F0, 1)), 0x030D00F0
@@ -174,6 +174,6 @@ time.sleep(1000)
     child = int(target.stdout.readline())
     try:
         enter(child, writing(tmp_path / "out"))
-        eventually(lambda: said(tmp_path / "out") == "x", "the source")
+        wait_for_output(tmp_path / "out", "x")
     finally:
         os.kill(child, 9)

@@ -1,5 +1,5 @@
-"""Targets with a seccomp filter of their own: entered where it permits what entering needs, refused
-with the reason elsewhere.
+"""Targets with a seccomp filter: they are entered if it permits what entering needs, and refused
+with the reason otherwise.
 """
 
 import os
@@ -17,7 +17,7 @@ from perfscope.agent.entry.seccomp_filter import (
     forbidden_call,
 )
 from perfscope.errors import CannotEnter
-from tests.agent.entry.target import BUSY, READY, Start, eventually, said, writing
+from tests.agent.entry.target import BUSY, READY, Start, eventually, wait_for_output, writing
 
 KILL_PROCESS, KILL_THREAD, TRAP, DENY, NO_SUCH_CALL, ALLOW = (
     0x80000000,
@@ -73,7 +73,7 @@ def filter_of(answer: int, *numbers: int) -> bytes:
         (KILL_PROCESS, "319", "memfd_create"),
     ],
 )
-def test_a_filter_that_forbids_what_entering_needs(
+def test_a_filter_that_forbids_what_entering_needs_causes_a_refusal(
     start: Start, answer: int, numbers: str, name: str
 ) -> None:
     target = start(FILTERED, str(answer), numbers)
@@ -83,18 +83,16 @@ def test_a_filter_that_forbids_what_entering_needs(
 
 
 @as_root
-def test_a_filter_that_permits_it(start: Start, tmp_path: Path) -> None:
-    """As a container's: it refuses some calls, clone3 and memfd_create among them, with an
-    error.
-    """
+def test_a_target_whose_filter_permits_entering_is_entered(start: Start, tmp_path: Path) -> None:
+    """The filter is like that of a container: clone3, memfd_create and other calls fail."""
     target = start(FILTERED, str(NO_SUCH_CALL), "165,166,435,319")
     enter(target.pid, writing(tmp_path / "out"))
-    eventually(lambda: said(tmp_path / "out") == "x", "the source")
+    wait_for_output(tmp_path / "out", "x")
     assert target.poll() is None
 
 
 @as_root
-def test_a_filter_that_cannot_be_read(
+def test_a_filter_that_cannot_be_read_is_refused_unless_the_user_insists(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = start(FILTERED, str(KILL_PROCESS), "56,435", str(NOBODY))
@@ -113,7 +111,7 @@ def test_a_filter_that_cannot_be_read(
     check_entry(target.pid)
 
 
-def test_strict_mode(start: Start) -> None:
+def test_strict_mode_is_refused(start: Start) -> None:
     target = start(f"import ctypes; {READY}; ctypes.CDLL(None).prctl(22, 1)\nwhile True: pass")
     eventually(lambda: "Seccomp:\t1" in Path(f"/proc/{target.pid}/status").read_text(), "the mode")
     with pytest.raises(CannotEnter, match="strict mode"):
@@ -121,7 +119,7 @@ def test_strict_mode(start: Start) -> None:
     assert target.poll() is None
 
 
-def test_no_filter_is_no_reason(start: Start) -> None:
+def test_a_target_without_a_filter_is_not_refused(start: Start) -> None:
     check_entry(start(BUSY).pid)
 
 
@@ -143,8 +141,8 @@ def test_every_call_that_an_entry_needs_is_checked() -> None:
         assert forbidden_call([filter_of(KILL_THREAD, number)]) == name
 
 
-def test_a_filter_that_looks_at_arguments() -> None:
-    """As docker's for clone: new namespaces are refused, threads are not."""
+def test_a_filter_that_reads_arguments_is_evaluated_with_them() -> None:
+    """The filter is like that of Docker for clone: it refuses namespaces and permits threads."""
     load_flags, mask, equal = (0x20, 0, 0, 16), (0x54, 0, 0, 0x7E020000), (0x15, 0, 1, 0)
     steps = [
         (0x20, 0, 0, 0),

@@ -1,5 +1,5 @@
-"""A process that has loaded a second libpython: the one that runs is entered, or the true reason is
-reported.
+"""A process that has loaded a second libpython: the one that runs is entered, or the process is
+refused with the reason.
 """
 
 import os
@@ -14,7 +14,7 @@ import pytest
 from perfscope.agent.entry import enter
 from perfscope.agent.entry.symbols import python_files
 from perfscope.errors import CannotEnter
-from tests.agent.entry.target import READY, SLEEP, Start, eventually, said, writing
+from tests.agent.entry.target import READY, SLEEP, Start, wait_for_output, writing
 
 LOADED = f"import ctypes, sys\nctypes.CDLL(sys.argv[1])\n{READY}\nwhile True: pass"
 STARTED = f"""
@@ -28,18 +28,18 @@ while True: pass
 """The second copy looks initialized: its type objects are ready."""
 
 
-def libraries() -> list[Path]:
-    """Every libpython of this machine that is not this Python's own."""
-    own = Path(sys.base_prefix, "lib", sysconfig.get_config_var("LDLIBRARY") or "")
+def other_libraries() -> list[Path]:
+    """Return every libpython of this machine that this Python does not use."""
+    used = Path(sys.base_prefix, "lib", sysconfig.get_config_var("LDLIBRARY") or "")
     roots = [Path(sys.base_prefix).parent, Path("/usr/lib")]
     patterns = ("*/lib/libpython3.*.so.1.0", "*/libpython3.*.so.1.0")
     found = [path for root in roots for pattern in patterns for path in root.glob(pattern)]
-    return [path for path in found if path.resolve() != own.resolve()]
+    return [path for path in found if path.resolve() != used.resolve()]
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A second copy of this Python's library."""
+    """Return a second copy of this Python's library."""
     library = Path(sys.base_prefix, "lib", str(sysconfig.get_config_var("INSTSONAME")))
     if not library.is_file():
         pytest.skip("this Python has no shared library")
@@ -48,42 +48,42 @@ def copy(tmp_path: Path) -> Path:
     return place
 
 
-def test_a_second_copy_is_not_the_one_that_is_entered(
-    start: Start, tmp_path: Path, copy: Path
-) -> None:
+def test_a_loaded_second_copy_is_not_entered(start: Start, tmp_path: Path, copy: Path) -> None:
     target = start(LOADED, str(copy))
     enter(target.pid, writing(tmp_path / "out"))
-    eventually(lambda: said(tmp_path / "out") == "x", "the source")
+    wait_for_output(tmp_path / "out", "x")
     assert target.poll() is None
 
 
-def test_a_second_library_of_another_version(start: Start, tmp_path: Path) -> None:
-    others = libraries()
+def test_a_loaded_library_of_another_version_is_not_entered(start: Start, tmp_path: Path) -> None:
+    others = other_libraries()
     if not others:
-        pytest.skip("no other libpython here")
+        pytest.skip("no other libpython on this machine")
     for number, library in enumerate(others[-4:]):
         target = start(LOADED, str(library), stderr=subprocess.DEVNULL)
         enter(target.pid, writing(tmp_path / f"out{number}"))
-        eventually(lambda: said(tmp_path / f"out{number}") == "x", "the source")  # noqa: B023
+        wait_for_output(tmp_path / f"out{number}", "x")
         assert target.poll() is None
 
 
-def test_an_idle_process_with_a_second_copy(start: Start, tmp_path: Path, copy: Path) -> None:
+def test_an_idle_process_with_a_second_copy_is_entered(
+    start: Start, tmp_path: Path, copy: Path
+) -> None:
     target = start(
         SLEEP.replace("import time;", "import ctypes, sys, time; ctypes.CDLL(sys.argv[1]);"),
         str(copy),
     )
     enter(target.pid, writing(tmp_path / "out"))
-    eventually(lambda: said(tmp_path / "out") == "x", "the source")
+    wait_for_output(tmp_path / "out", "x")
     assert target.poll() is None
 
 
-def test_two_pythons_that_both_run(start: Start, copy: Path) -> None:
+def test_a_process_in_which_two_pythons_run_is_refused(start: Start, copy: Path) -> None:
     target = start(STARTED, str(copy))
     with pytest.raises(CannotEnter, match="more than one Python"):
         enter(target.pid, "pass")
     assert target.poll() is None
 
 
-def test_this_process_has_one() -> None:
+def test_the_library_of_this_process_is_found() -> None:
     assert python_files(os.getpid()) != []

@@ -1,5 +1,5 @@
-"""The C program and the injection library, compiled here: skipped aloud where there is no compiler
-or no NVTX header.
+"""The C programs that call NVTX, compiled for the tests; without a compiler, the NVTX headers or
+the injection library the tests are skipped.
 """
 
 import shutil
@@ -12,46 +12,34 @@ import pytest
 
 from perfscope.agent.nvtx import library
 
-HERE = Path(__file__).parent
+SOURCES = Path(__file__).parent
 
 
-def headers() -> Path | None:
-    """The folder that has `nvtx3/nvToolsExt.h`: of the package nvidia-nvtx, or the system's."""
-    places = [Path(one) for one in (*site.getsitepackages(), *sys.path) if one]
-    found = [one for place in places for one in sorted(place.glob("nvidia/*/include"))]
-    return next(
-        (
-            one
-            for one in (*found, Path("/usr/include"))
-            if (one / "nvtx3" / "nvToolsExt.h").is_file()
-        ),
-        None,
-    )
+def find_headers() -> Path | None:
+    """Return the folder with `nvtx3/nvToolsExt.h`: of the package nvidia-nvtx, or the system's."""
+    packages = [Path(folder) for folder in (*site.getsitepackages(), *sys.path) if folder]
+    folders = [found for package in packages for found in sorted(package.glob("nvidia/*/include"))]
+    for folder in (*folders, Path("/usr/include")):
+        if (folder / "nvtx3" / "nvToolsExt.h").is_file():
+            return folder
+    return None
 
 
-def compiled(folder: Path, program: str = "program.c", *options: str) -> Path:
+def compile_program(folder: Path, name: str = "program.c") -> Path:
     """Return the binary of a program of this folder."""
-    compiler, include = shutil.which("cc") or shutil.which("gcc"), headers()
-    if compiler is None or include is None:
-        pytest.skip(
-            "no C compiler" if compiler is None else "no NVTX headers: pip install nvidia-nvtx"
-        )
-    built = folder / "program"
-    command = [
-        compiler,
-        "-O2",
-        "-I",
-        str(include),
-        str(HERE / program),
-        "-o",
-        str(built),
-        "-lpthread",
-        "-ldl",
-    ]
-    subprocess.run([*command, *options], check=True, capture_output=True)
-    return built
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    headers = find_headers()
+    if headers is None:
+        pytest.skip("no NVTX headers: pip install nvidia-nvtx")
+    binary = folder / "program"
+    command = [compiler, "-O2", f"-I{headers}", SOURCES / name, "-o", binary, "-lpthread", "-ldl"]
+    subprocess.run(command, check=True, capture_output=True)
+    return binary
 
 
 def need_library() -> None:
+    """Skip the test if the injection library is not built."""
     if library() is None:
         pytest.skip("the NVTX library is not built: perfscope was installed without a C compiler")

@@ -21,9 +21,10 @@ def test_python_calls_are_recorded_and_unpatched(tmp_path: Path) -> None:
     assert "True" in {line[1] for line in lines} and lines[-1][1] == "False"
     ranges = load(tmp_path / "run").table("ranges")
     assert ranges is not None
-    said = ranges[ranges["category"] == "nvtx"]
-    assert set(said["name"]) == {"mine:part", "inner", "here"}
-    parts = said[said["name"] == "mine:part"]
+    nvtx = ranges[ranges["category"] == "nvtx"]
+    assert set(nvtx["name"]) == {"domain:part", "inner", "mark"}
+    parts = nvtx[nvtx["name"] == "domain:part"]
     assert set(parts["label"]) == {"loading"} and parts["dur"].min() >= 5_000_000
     steps = parts["payload"].tolist()
-    assert steps == [float(int(steps[0]) + at) for at in range(len(steps))] and len(steps) > 5
+    assert steps == [float(int(steps[0]) + index) for index in range(len(steps))]
+    assert len(steps) > 5

@@ -1,4 +1,4 @@
-"""NVTX of a C program and of the nvtx package, by `perfscope run`, without CUDA."""
+"""NVTX ranges of a C program and of the nvtx package, recorded by `perfscope run` without CUDA."""
 
 import math
 import os
@@ -12,17 +12,17 @@ import pytest
 from perfscope.analyzer.diagnose import diagnose
 from perfscope.traces.load import load
 from perfscope.ui.coverage import not_measured
-from tests.agent.nvtx.building import compiled, need_library
+from tests.agent.nvtx.building import compile_program, need_library
 from tests.running import perfscope
 
 PYTHON = """
 import os, time
 import nvtx
 for number in range(3):
-    with nvtx.annotate("outer", domain="mine", category="loading", payload=number):
+    with nvtx.annotate("outer", domain="domain", category="loading", payload=number):
         with nvtx.annotate("inner"):
             time.sleep(0.002)
-nvtx.mark("here", payload=2.5)
+nvtx.mark("mark", payload=2.5)
 for number in range(200_000):
     nvtx.push_range("many")
     nvtx.pop_range()
@@ -31,7 +31,19 @@ for number in range(200_000):
 """
 
 
-def ranges(folder: Path, *command: str) -> tuple[pd.DataFrame, str]:
+DEEP = """
+import time
+import nvtx
+for _ in range(200):
+    nvtx.push_range("deeper")
+for _ in range(200):
+    nvtx.pop_range()
+time.sleep(0.5)  # a process that ends at once may be gone before the recorder finds it
+"""
+
+
+def record_ranges(folder: Path, *command: str) -> tuple[pd.DataFrame, str]:
+    """Return the NVTX ranges of a command, and what the command printed."""
     done = subprocess.run(
         [*perfscope("run", "--out", folder / "run", "--"), *command],
         capture_output=True,
@@ -44,15 +56,15 @@ def ranges(folder: Path, *command: str) -> tuple[pd.DataFrame, str]:
     return found[found["category"] == "nvtx"], done.stdout
 
 
-def dropped(run: Path) -> int:
+def count_dropped(run: Path) -> int:
     """Return how many ranges were dropped because this machine was busy."""
     return sum(int(line.split()[0]) for line in load(run).manifest.dropped)
 
 
-def test_every_nvtx_call_of_a_c_program(tmp_path: Path) -> None:
+def test_every_nvtx_call_of_a_c_program_is_recorded(tmp_path: Path) -> None:
     need_library()
-    found, said = ranges(tmp_path, str(compiled(tmp_path)))
-    assert said == "0 0 1 0 1\n1\n"
+    found, output = record_ranges(tmp_path, str(compile_program(tmp_path)))
+    assert output == "0 0 1 0 1\n1\n"
     assert sorted(found["name"]) == sorted(
         [*["engine:registered"] * 4, "grün", "deeper", "in a thread", "only in the child"]
     )
@@ -78,43 +90,37 @@ def test_every_nvtx_call_of_a_c_program(tmp_path: Path) -> None:
     )
 
 
-def test_the_nvtx_package_without_cuda_and_without_torch(tmp_path: Path) -> None:
+def test_the_nvtx_package_is_recorded_without_cuda_and_without_torch(tmp_path: Path) -> None:
     need_library()
     pytest.importorskip("nvtx")
     path = tmp_path / "program.py"
     path.write_text(PYTHON)
-    found, _ = ranges(tmp_path, sys.executable, str(path))
+    found, _ = record_ranges(tmp_path, sys.executable, str(path))
     counts = found["name"].value_counts().to_dict()
     assert counts == {
-        "mine:outer": 3,
+        "domain:outer": 3,
         "inner": 3,
-        "here": 1,
-        "many": 200_000 - dropped(tmp_path / "run"),
+        "mark": 1,
+        "many": 200_000 - count_dropped(tmp_path / "run"),
     }
-    outer = found[found["name"] == "mine:outer"]
+    outer = found[found["name"] == "domain:outer"]
     assert outer["label"].tolist() == ["loading"] * 3 and outer["payload"].tolist() == [0, 1, 2]
 
 
 def test_dropped_ranges_are_in_manifest_and_diagnosis(tmp_path: Path) -> None:
     need_library()
     pytest.importorskip("nvtx")
-    deep = (
-        "import nvtx\nfor _ in range(200): nvtx.push_range('deeper')\nfor _ in range(200):"
-        " nvtx.pop_range()"
-    )
-    deep += "\nimport time; time.sleep(0.5)"  # one that ends at once may be gone before it is met
-    found, _ = ranges(tmp_path, sys.executable, "-c", deep)
+    found, _ = record_ranges(tmp_path, sys.executable, "-c", DEEP)
     assert len(found) == 128
-    told = diagnose(load(tmp_path / "run"))
-    assert told.dropped == ["72 NVTX ranges dropped: too many at once"]
-    assert [why for _, why in not_measured(told) if "NVTX" in why] == [
-        f"partial: {told.dropped[0]}"
-    ]
+    assert count_dropped(tmp_path / "run") == 72
+    diagnosis = diagnose(load(tmp_path / "run"))
+    (dropped,) = diagnosis.dropped
+    assert [why for _, why in not_measured(diagnosis) if dropped in why] == [f"partial: {dropped}"]
 
 
 def test_the_library_of_another_tool_is_kept(tmp_path: Path) -> None:
     program = "import os; print(os.environ['NVTX_INJECTION64_PATH'])"
     command = [*perfscope("run", "--out", tmp_path / "run", "--"), sys.executable, "-c", program]
-    theirs = {**os.environ, "NVTX_INJECTION64_PATH": "/their/tool.so"}
-    done = subprocess.run(command, capture_output=True, text=True, env=theirs)
-    assert (done.returncode, done.stdout) == (0, "/their/tool.so\n")
+    environment = {**os.environ, "NVTX_INJECTION64_PATH": "/other/tool.so"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout) == (0, "/other/tool.so\n")

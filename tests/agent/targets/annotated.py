@@ -1,5 +1,6 @@
-"""A loop that speaks NVTX by the nvtx package; one line a step to the file named first: its number,
-and what is patched.
+"""A training loop with NVTX ranges of the nvtx package: `annotated.py OUT`.
+
+Writes one line per step to OUT: the step number, and whether a function of nvtx is patched.
 """
 
 import sys
@@ -13,16 +14,14 @@ parameter = torch.nn.Parameter(torch.ones(4))
 optimizer = torch.optim.SGD([parameter], lr=0.1)
 step = 0
 while True:
-    with nvtx.annotate("part", domain="mine", category="loading", payload=step):
+    with nvtx.annotate("part", domain="domain", category="loading", payload=step):
         nvtx.push_range("inner")
         time.sleep(0.005)
         nvtx.pop_range()
-    nvtx.mark("here")
+    nvtx.mark("mark")
     parameter.sum().backward()
     optimizer.step()
-    patched = [
-        hasattr(one, "__wrapped__")
-        for one in (nvtx.push_range, nvtx.nvtx.mark, nvtx.annotate.__enter__)
-    ]
+    functions = (nvtx.push_range, nvtx.nvtx.mark, nvtx.annotate.__enter__)
+    patched = [hasattr(function, "__wrapped__") for function in functions]
     out.write(f"{step} {any(patched)}\n")
     step += 1

@@ -1,5 +1,6 @@
-"""A loop without a data loader around something compiled; a line with the clock after each step, to
-the file named first.
+"""A loop around compiled code, without a data loader: `compiled.py OUT KIND`.
+
+Writes one line per step to OUT: the monotonic time at its end.
 """
 
 import sys

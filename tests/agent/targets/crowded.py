@@ -1,5 +1,6 @@
-"""Small operators in four threads without pause: `crowded.py OUT`. The first writes a line a
-hundred rounds to OUT.
+"""Four threads that run small operators without a pause: `crowded.py OUT`.
+
+The main thread writes one line per hundred rounds to OUT.
 """
 
 import sys

@@ -1,7 +1,7 @@
-"""A training loop as its processes are: `single` or `spawn` (two ranks by mp.spawn), WORKERS loader
-workers, their start method.
+"""A training loop with every kind of child process: `family.py single|spawn WORKERS METHOD`.
 
-Prints "ready" when the loop turns (single) or the ranks are started (spawn).
+`spawn` starts two ranks with mp.spawn; METHOD is the start method of the WORKERS loader workers.
+Prints "ready" after the first step (single) or before the ranks are started (spawn).
 """
 
 import os

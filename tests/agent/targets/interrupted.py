@@ -1,6 +1,7 @@
-"""A training loop whose signal handlers matter: `interrupted.py OUT`. SIGTERM raises Preempted,
-Ctrl-C KeyboardInterrupt; each is caught by the loop, written to OUT as `caught NAME`, and the loop
-goes on.
+"""A training loop whose signal handlers raise: `interrupted.py OUT`.
+
+SIGTERM raises Preempted, SIGINT raises KeyboardInterrupt. The loop catches both, writes `caught
+NAME` to OUT, and continues.
 """
 
 import signal

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 
 class Mapped(Dataset[Any]):
-    """Items by index, a millisecond each."""
+    """A dataset of items by index, each of which takes one millisecond."""
 
     def __len__(self) -> int:
         return 10**7
@@ -43,7 +43,7 @@ class Streamed(IterableDataset[Any]):
 
 
 class Short(Mapped):
-    """A few batches an epoch."""
+    """A dataset of a few batches per epoch."""
 
     def __len__(self) -> int:
         return 160
@@ -61,8 +61,8 @@ def loader(kind: str, workers: int) -> DataLoader[Any]:
 
 
 class Stripped(ctypes.CDLL):
-    """A library that lacks the function by which a profile ends without the GIL, as builds of torch
-    may.
+    """A library without the function that ends a profile without the GIL, as in some builds of
+    torch.
     """
 
     def __getattr__(self, name: str) -> Any:
@@ -77,7 +77,7 @@ def home(function: Any) -> str:
 
 
 def state() -> dict[str, Any]:
-    """All that a visitor could have left behind."""
+    """Return everything of this process that perfscope could have changed."""
     data = sys.modules["torch.utils.data.dataloader"]
     fetch = sys.modules["torch.utils.data._utils.fetch"]
     optimizers = sys.modules["torch.optim.optimizer"]

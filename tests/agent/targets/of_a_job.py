@@ -1,5 +1,6 @@
-"""One rank of a job that trains with gloo: `of_a_job.py STEPS LAYERS`. More layers make a slower
-rank.
+"""One rank of a job that trains with gloo: `of_a_job.py STEPS LAYERS`.
+
+More layers make a slower rank.
 """
 
 import sys

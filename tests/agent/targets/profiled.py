@@ -1,8 +1,8 @@
 """A training loop that uses torch's profiler itself: `profiled.py OUT always|schedule|thread`.
 
-Writes to OUT, a line each: `step LOSS`, and for every trace of its own `trace OPERATORS` (how many
-matrix products the trace holds). `schedule` takes a trace of 5 steps every 50, `thread` profiles a
-second thread again and again, `always` keeps one profiler on until a file OUT.stop exists.
+Writes to OUT: `step LOSS` for each step, and `trace COUNT` for each trace that it takes (the number
+of matrix products in the trace). `schedule` takes a trace of 5 steps every 50 steps, `thread`
+repeatedly profiles a second thread, `always` keeps a profiler on until a file OUT.stop exists.
 """
 
 import os
@@ -18,27 +18,26 @@ PRODUCT = "aten::addmm"
 OUT = open(sys.argv[1], "w", buffering=1)
 
 
-def products(of: Any) -> int:
-    return sum(event.name() == PRODUCT for event in of.profiler.kineto_results.events())
+def write_trace(profiler: Any) -> None:
+    """Write the number of matrix products in a trace to OUT."""
+    events = profiler.profiler.kineto_results.events()
+    count = sum(event.name() == PRODUCT for event in events)
+    OUT.write(f"trace {count}\n")
 
 
-def say(of: Any) -> None:
-    OUT.write(f"trace {products(of)}\n")
-
-
-def beside() -> None:
-    """A thread that profiles its own 40 products, rests, and does so again."""
+def profile_products() -> None:
+    """Repeatedly profile 40 matrix products of this thread."""
     weight = torch.randn(8, 8)
     while True:
-        with profile(activities=[ProfilerActivity.CPU]) as own:
+        with profile(activities=[ProfilerActivity.CPU]) as profiler:
             for _ in range(40):
                 torch.addmm(weight, weight, weight)
                 time.sleep(0.002)
-        say(own)
+        write_trace(profiler)
         time.sleep(0.1)
 
 
-def train(own: Any) -> None:
+def train(profiler: Any) -> None:
     torch.manual_seed(3)
     model = torch.nn.Sequential(torch.nn.Linear(32, 64), torch.nn.ReLU(), torch.nn.Linear(64, 10))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
@@ -52,26 +51,28 @@ def train(own: Any) -> None:
         OUT.write(f"step {loss.item().hex()}\n")
         step += 1
         if step == 1 and sys.argv[2] == "thread":
-            threading.Thread(target=beside, daemon=True).start()
-        if own is not None and sys.argv[2] == "schedule":
-            own.step()
-        if own is not None and sys.argv[2] == "always" and os.path.exists(sys.argv[1] + ".stop"):
-            own.stop()
-            say(own)
-            own = None
+            threading.Thread(target=profile_products, daemon=True).start()
+        if profiler is not None and sys.argv[2] == "schedule":
+            profiler.step()
+        stopped = sys.argv[2] == "always" and os.path.exists(sys.argv[1] + ".stop")
+        if profiler is not None and stopped:
+            profiler.stop()
+            write_trace(profiler)
+            profiler = None
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    own = None
+    activities = [ProfilerActivity.CPU]
+    profiler = None
     if sys.argv[2] == "schedule":
         plan = schedule(wait=40, warmup=5, active=5)
-        own = profile(activities=[ProfilerActivity.CPU], schedule=plan, on_trace_ready=say)
+        profiler = profile(activities=activities, schedule=plan, on_trace_ready=write_trace)
     elif sys.argv[2] == "always":
-        own = profile(activities=[ProfilerActivity.CPU])
-    if own is not None:
-        own.start()
-    train(own)
+        profiler = profile(activities=activities)
+    if profiler is not None:
+        profiler.start()
+    train(profiler)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""Two ranks that train together: `ranked.py OUT PORT`. Every step is a range `step N`; rank 0
-writes a line a step to OUT.
+"""Two ranks that train together: `ranked.py OUT PORT`.
+
+Each step is a profiler range `step N`. Rank 0 writes one line per step to OUT.
 """
 
 import os
@@ -20,9 +21,8 @@ def train() -> None:
     model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(32, 8))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     step = 0
-    with open(
-        sys.argv[1] if distributed.get_rank() == 0 else os.devnull, "w", buffering=1
-    ) as lines:
+    path = sys.argv[1] if distributed.get_rank() == 0 else os.devnull
+    with open(path, "w", buffering=1) as lines:
         while True:
             with torch.profiler.record_function(f"step {step}"):
                 optimizer.zero_grad()
@@ -43,12 +43,12 @@ def main() -> None:
         "MASTER_PORT": sys.argv[2],
     }
     command = [sys.executable, *sys.argv]
-    ranks = [
-        subprocess.Popen(command, env=shared | {"RANK": str(one), "LOCAL_RANK": str(one)})
-        for one in range(RANKS)
-    ]
-    for rank in ranks:
-        rank.wait()
+    processes = []
+    for rank in range(RANKS):
+        environment = shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        processes.append(subprocess.Popen(command, env=environment))
+    for process in processes:
+        process.wait()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""A small inference server: `serving.py OUT threads|asyncio`. Writes its port to OUT; each line
-sent to it is answered by a loss.
+"""A small inference server: `serving.py OUT threads|asyncio`.
 
-`threads` has one thread a connection; `asyncio` answers every other request in the event loop's
-thread, the others in two threads of an executor.
+Writes its port to OUT, and answers each line with the output of a model and the id of the thread
+that ran it. `threads` uses one thread per connection; `asyncio` answers every other request in the
+thread of the event loop and the rest in two threads of an executor.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ def ready(port: int) -> None:
 
 
 class Connection(socketserver.StreamRequestHandler):
-    """One client."""
+    """The connection of one client."""
 
     def handle(self) -> None:
         for line in self.rfile:
@@ -41,13 +41,13 @@ class Connection(socketserver.StreamRequestHandler):
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """One thread a client."""
+    """A server with one thread per client."""
 
     daemon_threads = True
 
 
 async def by_loop() -> None:
-    """One thread for all, and two for every other request."""
+    """Serve every other request in the thread of the event loop, the rest in two more threads."""
     turns, pool = itertools.count(), ThreadPoolExecutor(2)
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

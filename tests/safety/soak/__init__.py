@@ -1,3 +1,3 @@
-"""The soak: attaches to twelve kinds of program again and again, and checks after each time that
-nothing was harmed.
+"""The soak: attaches to twelve kinds of program many times, and checks each time that nothing was
+harmed.
 """

@@ -1,9 +1,9 @@
-"""Attaches to twelve programs again and again, kills what attaches, and checks that no program is
+"""Attaches to twelve programs many times, kills what attaches, and checks that no program is
 harmed.
 
 `python -m tests.safety.soak --python .venv-soak/bin/python` (or `make soak`). Each target is
-attached to twice. Results are appended to a file; the same command goes on where an earlier one
-stopped. `--growth` measures memory instead. The exit code is 1 when anything was harmed.
+attached to twice. Results are appended to a file; the same command continues where an earlier one
+stopped. `--growth` measures memory instead. The exit code is 1 if a program was harmed.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def main() -> int:
         if not args.summary:
             Soak(args, results).run()
     except KeyboardInterrupt:
-        print("stopped: the same command goes on from here", file=sys.stderr)
+        print("stopped: the same command continues", file=sys.stderr)
     finally:
         results.close()
         end_all()
@@ -70,7 +70,7 @@ def main() -> int:
 
 
 def end_all() -> None:
-    """End every program, also those that a lane is just starting."""
+    """End every program, also those that a lane is starting."""
     until = time.monotonic() + ENDING_S
     while time.monotonic() < until:
         for run in tuple(STARTED):
@@ -81,7 +81,7 @@ def end_all() -> None:
 
 
 class Soak:
-    """One run: references first, then targets on several lanes at once."""
+    """One run: first the references, then targets on several lanes at once."""
 
     def __init__(self, args: argparse.Namespace, results: Results) -> None:
         self.args, self.results = args, results
@@ -104,11 +104,11 @@ class Soak:
             lane.join()
 
     def cycles_of(self, group: int) -> range:
-        """The cycles that attach to target number `group`."""
+        """Return the cycles that attach to target number `group`."""
         return range(group * ATTACHES, min((group + 1) * ATTACHES, self.args.cycles))
 
     def lane(self) -> None:
-        """Take one target after the other."""
+        """Attach to one target after the other."""
         while time.monotonic() < self.ends and not self.results.closed:
             try:
                 group = self.waiting.get_nowait()
@@ -117,7 +117,7 @@ class Soak:
             self.one_target(group)
 
     def one_target(self, group: int) -> None:
-        """Start a target and attach to it; a new one takes its place when it is harmed."""
+        """Start a target and attach to it; if it is harmed, continue with a new one."""
         program = self.args.programs[group % len(self.args.programs)]
         run: Started | None = None
         attach = 0
@@ -145,7 +145,7 @@ class Soak:
             self.clear(run)
 
     def start(self, program: str) -> Started:
-        """A fresh target in a folder of its own. Raises TargetEnded."""
+        """Start a target in a new folder. Raises TargetEnded."""
         folder = Path(tempfile.mkdtemp(prefix=f"{program}-", dir=self.shared))
         try:
             run = start(self.args.python, program, folder / "target", self.shared)
@@ -162,21 +162,19 @@ class Soak:
             shutil.rmtree(run.folder.parent, ignore_errors=True)
 
     def report(self, outcome: Outcome) -> None:
-        """One line of progress on stderr."""
-        said = (
-            "; ".join(outcome.harmed)[:300]
-            or f"{outcome.level}{' with a window' if outcome.window else ''}"
-        )
+        """Print one line of progress on stderr."""
+        window = " with a window" if outcome.window else ""
+        result = "; ".join(outcome.harmed)[:300] or f"{outcome.level}{window}"
         left = f"{len(self.results.rows)} of {self.args.cycles}"
         print(
             f"{left}: {outcome.program} attach {outcome.attach}, {outcome.hit or 'no kill'},"
-            f" {outcome.took_s:.1f} s: {said}",
+            f" {outcome.took_s:.1f} s: {result}",
             file=sys.stderr,
             flush=True,
         )
 
     def reference(self, program: str) -> dict[int, str]:
-        """Loss by step within a period, from two runs without perfscope; empty where these
+        """Return the loss by step within a period, from two runs without perfscope; empty if they
         differ.
         """
         found = []
@@ -202,7 +200,7 @@ class Soak:
         return {step: found[0][step] for step in range(PERIOD)} if same else {}
 
     def wait_for_reference(self, run: Started) -> None:
-        """Wait until a program that ends by itself, or is ended here, has logged all its steps."""
+        """Wait until a program has logged all its steps, and end it."""
         end = time.monotonic() + REFERENCE_S
         while (
             len(run.lines()) < REFERENCE_STEPS

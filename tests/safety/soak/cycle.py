@@ -1,5 +1,5 @@
-"""One cycle: measure, look, attach, perhaps kill, and check that nothing of it is left in the
-target.
+"""One cycle: measures the target, attaches, kills if planned, and checks that nothing of perfscope
+is left in the target.
 """
 
 import json
@@ -68,18 +68,18 @@ def run_cycle(run: Started, outcome: Outcome, kill: Kill | None, shared: Path) -
         outcome.harmed += [f"left: {part}: {text}" for part, text in left.items()]
         check_log(run, outcome, agent_began, settled)
         check_children(run, outcome, before[0], agent_began, settled)
-        said = run.errors()[first_error:]
-        outcome.harmed += [f"stderr: {said[-400:]}"] if said.strip() else []
+        errors = run.errors()[first_error:]
+        outcome.harmed += [f"stderr: {errors[-400:]}"] if errors.strip() else []
     except TargetEnded as reason:
         outcome.harmed.append(f"target {reason}; stderr: {run.errors()[-600:]}")
     outcome.took_s = time.monotonic() - began
 
 
 def rate(run: Started) -> float:
-    """Steps per second from now on, over RATE_S and a whole period of steps, or RATE_MOST_S. Raises
-    TargetEnded.
+    """Return the steps per second, measured over RATE_S and a whole period of steps, or over
+    RATE_MOST_S. Raises TargetEnded.
 
-    Steps of a period differ, so that a part of one would be no measure.
+    The steps of a period differ, so that the rate of a part of one would be wrong.
     """
     began = time.monotonic()
     run.wait_for_steps(3, 20.0)
@@ -92,7 +92,7 @@ def rate(run: Started) -> float:
             return (len(times) - 1) / (times[-1] - times[0])
         run.until(lambda: True, 1.0)
         if waited_s > 2 * RATE_MOST_S:
-            raise TargetEnded("made no three steps")
+            raise TargetEnded("made fewer than three steps")
         time.sleep(0.05)
 
 
@@ -143,7 +143,7 @@ def attach(run: Started, outcome: Outcome, kill: Kill | None, shared: Path) -> N
 def wait_for_none(
     find: Callable[[], list[str]], outcome: Outcome, name: str, seconds: float = 12.0
 ) -> None:
-    """Wait until `find` finds nothing; what it still finds at the end is harm."""
+    """Wait until `find` finds nothing; what it finds after that time is harm."""
     end = time.monotonic() + seconds
     while (found := find()) and time.monotonic() < end:
         time.sleep(0.1)
@@ -151,7 +151,7 @@ def wait_for_none(
 
 
 def read_recording(folder: Path, outcome: Outcome) -> None:
-    """Take level, stops and window from the run folder, as far as there is one."""
+    """Read level, stops and window from the run folder, if it exists."""
     for path in folder.glob("streams/agent.events@host/*"):
         rows = [
             json.loads(line)
@@ -205,8 +205,8 @@ def check_log(run: Started, outcome: Outcome, began: float, settled: float) -> N
 def check_children(
     run: Started, outcome: Outcome, before: dict[str, Any], began: float, settled: float
 ) -> None:
-    """Children that were forked after the probe had left must be as before; what those of meanwhile
-    hold is noted.
+    """Check that children forked after the probe left are as before; differences of children forked
+    during the recording are only noted.
     """
     lines = run.children_lines()
     earlier = [line for line in lines if line["at"] < run.first_attach]

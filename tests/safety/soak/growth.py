@@ -1,4 +1,4 @@
-"""Memory of one program over many attaches, beside that of a second one that nobody attaches to."""
+"""The memory of a program over many attaches, and that of a second program without attaches."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from tests.safety.soak.targets import Started, TargetEnded, environment, start
 PROGRAM = "rl"
 DURATION_S = 0.5
 WARM_UP = 20
-"""Attaches left out: the first one loads what stays loaded."""
+"""Attaches left out: the first one loads modules that remain loaded."""
 FEWEST = 20
 MOST_BYTES = 2048.0
 BLOCK = 20
@@ -25,10 +25,10 @@ KINDS = ("resident", "blocks", "objects")
 
 
 def measure_growth(python: Path, results: Path, count: int) -> int:
-    """Attach `count` times, print the slope per attach with its interval; 1 when it is surely above
-    MOST_BYTES.
+    """Attach `count` times and print the slope per attach with its interval.
 
-    Ctrl-C ends it early: it prints what it has.
+    Returns 1 if the whole interval is above MOST_BYTES. Ctrl-C ends the measurement early, with a
+    report.
     """
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(dir=results.parent, prefix="growth-") as name:
@@ -63,7 +63,7 @@ def measure_growth(python: Path, results: Path, count: int) -> int:
 
 
 def attach(run: Started, folder: Path, shared: Path) -> bool:
-    """One short attach; whether it entered the process."""
+    """Attach once for a short time; return whether the process was entered."""
     command = [
         sys.executable,
         "-m",
@@ -84,7 +84,7 @@ def attach(run: Started, folder: Path, shared: Path) -> bool:
 
 
 def report(rows: list[dict[str, Any]]) -> int:
-    """Print the slopes; the exit code."""
+    """Print the slopes, and return the exit code."""
     print(
         f"{len(rows)} attaches of {DURATION_S} s, {sum(row['entered'] for row in rows)} entered the"
         " process"
@@ -100,16 +100,16 @@ def report(rows: list[dict[str, Any]]) -> int:
             print(f"{who}: {slope:.1f} {unit} per attach ({low:.1f} .. {high:.1f})")
             if who == "attached" and kind == "resident":
                 code = int(low > MOST_BYTES)
-                print(
-                    f"  {'at most' if high <= MOST_BYTES else 'MORE THAN' if code else 'not resolved:'}"  # noqa: E501
-                    f" {MOST_BYTES:.0f}"
-                )
+                result = "MORE THAN" if code else "not resolved:"
+                if high <= MOST_BYTES:
+                    result = "at most"
+                print(f"  {result} {MOST_BYTES:.0f}")
     return code
 
 
 def slope_interval(values: list[int]) -> tuple[float, float, float]:
-    """(slope, low, high) per attach: the line of least squares, 95 % by a block bootstrap of its
-    residuals.
+    """Return (slope, low, high) per attach: the least-squares line, and its 95 % interval by a
+    block bootstrap of the residuals.
     """
     at = np.arange(len(values), dtype=float)
     slope, offset = np.polyfit(at, values, 1)

@@ -107,7 +107,7 @@ class Killer:
         return first
 
     def hit(self, pid: int, number: signal.Signals, name: str) -> None:
-        """Send a signal to a process that is still ours."""
+        """Send a signal to a process that is still a process of perfscope."""
         if self.agent.poll() is not None and pid == self.agent.pid:
             return
         try:

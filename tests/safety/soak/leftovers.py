@@ -1,4 +1,4 @@
-"""Compares the state of a process before an attach with its state after, and names what is left."""
+"""Differences between the state of a process before an attach and its state after."""
 
 import time
 from collections import Counter
@@ -11,12 +11,12 @@ SETTLE_S = 20.0
 BEFORE = 3
 NOT_COMPARED = ("memory", "exit_slots")
 ONLY_MORE = ("children", "children's mappings")
-"""Children come and go by themselves; that there are more of them, or more in them, is a change."""
+"""Children start and end at any time; only more of them, or more in them, is a change."""
 CHILD_KEYS = ("identities", "hooks", "gc", "sys_hooks", "tracing", "handlers")
 
 
 def difference(before: Any, after: Any) -> str | None:
-    """What changed between two values, in short; None when nothing did."""
+    """Return a short text about what changed between two values, or None."""
     if before == after:
         return None
     if isinstance(before, Counter):
@@ -25,18 +25,18 @@ def difference(before: Any, after: Any) -> str | None:
     if isinstance(before, dict):
         keys = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
         return ", ".join(f"{key} {'added' if key not in before else 'changed'}" for key in keys[:8])
-    if isinstance(before, list) and all(isinstance(one, str) for one in (*before, *after)):
+    if isinstance(before, list) and all(isinstance(item, str) for item in (*before, *after)):
         return f"+{sorted(set(after) - set(before))[:8]} -{sorted(set(before) - set(after))[:8]}"
     return f"{before} -> {after}"
 
 
 def whole_state(run: Started) -> dict[str, Any]:
-    """The process from inside and outside. Raises TargetEnded."""
+    """Return the state of the process as seen from inside and outside. Raises TargetEnded."""
     return {**run.state(), **seen_from_outside(run)}
 
 
 def states_before(run: Started) -> list[dict[str, Any]]:
-    """Some states in a row: what comes and goes by itself differs between them. Raises
+    """Return several states in a row, between which differs what changes without perfscope. Raises
     TargetEnded.
     """
     states = [whole_state(run)]
@@ -47,7 +47,7 @@ def states_before(run: Started) -> list[dict[str, Any]]:
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
-    """What differs, by the part of the state."""
+    """Return what differs, by part of the state."""
     found = {}
     for key in before:
         if key in NOT_COMPARED:
@@ -63,7 +63,7 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
             changed = difference(before[key], after[key])
         if changed:
             found[key] = changed
-    # The first attach registers one function, which stays.
+    # The first attach registers one function, which remains.
     if after["exit_slots"] > before["exit_slots"] + 1:
         found["exit_slots"] = f"{before['exit_slots']} -> {after['exit_slots']}"
     return found
@@ -72,15 +72,14 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
 def settle(
     run: Started, before: list[dict[str, Any]]
 ) -> tuple[dict[str, str], float, dict[str, Any]]:
-    """Wait until the state is one of those of before: (what is left after SETTLE_S, seconds waited,
-    the last state).
+    """Wait up to SETTLE_S until the state is one of those before the attach.
 
-    Raises TargetEnded.
+    Returns (what still differs, seconds waited, the last state). Raises TargetEnded.
     """
     began = time.monotonic()
     while True:
         after = whole_state(run)
-        left = min((changes(one, after) for one in before), key=len)
+        left = min((changes(state, after) for state in before), key=len)
         waited = time.monotonic() - began
         if not left or waited > SETTLE_S:
             return left, waited, after
@@ -90,8 +89,8 @@ def settle(
 def changed_children(
     lines: list[dict[str, Any]], before: dict[str, Any], earlier: list[dict[str, Any]]
 ) -> list[str]:
-    """What differs in children from those of the same kind before the attach; without any, from
-    their parent before it.
+    """Return how children differ from those of the same kind before the attach; without any, from
+    their parent before the attach.
     """
     usual = {line["kind"]: line["state"] for line in reversed(earlier)}
     found = []
@@ -108,7 +107,7 @@ def changed_children(
 
 
 def processes_marked(marker: str) -> list[str]:
-    """Processes of an attach that are still there, found by a variable in their environment."""
+    """Return the processes of an attach that still exist, by a variable in their environment."""
     found = []
     for place in Path("/proc").iterdir():
         try:

@@ -1,5 +1,5 @@
-"""The rows of a soak: kept in a JSON-lines file, from which a stopped soak goes on, and summed up
-at its end.
+"""The rows of a soak, in a JSON-lines file from which a stopped soak continues, and their
+summary.
 """
 
 import json
@@ -34,7 +34,7 @@ class Results:
                 self.rows[row["cycle"]] = row
 
     def add(self, outcome: Outcome) -> None:
-        """Append one row, unless the soak is being stopped: its targets are then ended by us."""
+        """Append one row, unless the soak is being stopped, which ends its targets."""
         row = {"seed": self.seed, **asdict(outcome)}
         with self.lock:
             if self.closed:
@@ -50,12 +50,12 @@ class Results:
 
 
 def killed(row: dict[str, Any]) -> bool:
-    """Whether something of ours was hit in this cycle."""
+    """Return whether a process of perfscope was killed in this cycle."""
     return row["hit"] is not None and not row["hit"].startswith("missed")
 
 
 def percentiles(values: Sequence[float], unit: str = "ms") -> str:
-    """`p50, p99, max` of the values, in words."""
+    """Return the median, the 99th percentile and the maximum of the values as text."""
     if not values:
         return "none"
     p50, p99 = np.percentile(values, [50, 99])
@@ -65,7 +65,7 @@ def percentiles(values: Sequence[float], unit: str = "ms") -> str:
 def interval(
     values: Sequence[float], statistic: Callable[[Any], float], block: int = BLOCK
 ) -> tuple[float, float, float]:
-    """(statistic, low, high): 95 % by a block bootstrap over cycles in their order."""
+    """Return (statistic, low, high): 95 % by a block bootstrap over cycles in order."""
     data = np.asarray(values, dtype=float)
     random = np.random.default_rng(1)
     count = max(len(data) // block, 1)
@@ -79,34 +79,33 @@ def interval(
 
 
 def geometric_mean(ratios: Any) -> float:
-    """The mean of ratios, in which 2 and 1/2 cancel."""
+    """Return the mean of ratios, in which 2 and 1/2 cancel."""
     return float(np.exp(np.mean(np.log(ratios))))
 
 
 def by_program(rows: Iterable[dict[str, Any]]) -> list[str]:
-    """One line per program: cycles, kills, first windows, harm, throughput."""
-    lines = [
-        f"{'program':<16}{'cycles':>7}{'kills':>7}{'first windows':>15}{'harmed':>8}{'after/before':>14}"  # noqa: E501
-    ]
+    """Return one line per program: cycles, kills, first windows, harm, throughput."""
+    counted = f"{'cycles':>7}{'kills':>7}{'first windows':>15}{'harmed':>8}"
+    lines = [f"{'program':<16}{counted}{'after/before':>14}"]
     rows = list(rows)
     for name in dict.fromkeys(row["program"] for row in rows):
-        own = [row for row in rows if row["program"] == name]
+        cycles = [row for row in rows if row["program"] == name]
         ratios = [
             row["after_hz"] / row["before_hz"]
-            for row in own
+            for row in cycles
             if row["after_hz"] and row["before_hz"]
         ]
         ratio = f"{geometric_mean(ratios):.3f}" if ratios else "-"
-        windows = sum(row["window"] and row["attach"] == 0 for row in own)
-        harmed = sum(bool(row["harmed"]) for row in own)
-        lines.append(
-            f"{name:<16}{len(own):>7}{sum(map(killed, own)):>7}{windows:>15}{harmed:>8}{ratio:>14}"
-        )
+        windows = sum(row["window"] and row["attach"] == 0 for row in cycles)
+        harmed = sum(bool(row["harmed"]) for row in cycles)
+        kills = sum(map(killed, cycles))
+        counted = f"{len(cycles):>7}{kills:>7}{windows:>15}{harmed:>8}"
+        lines.append(f"{name:<16}{counted}{ratio:>14}")
     return lines
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> tuple[str, bool]:
-    """(all figures as text, whether everything that was promised held)."""
+    """Return (all numbers as text, whether all promises were kept)."""
     if not rows:
         return "no cycles", False
     harmed = [row for row in rows if row["harmed"]]

@@ -32,7 +32,7 @@ PROGRAMS = (
     "hf_trainer",
 )
 PERIOD = 100
-"""As in `programs/observed.py`, which the programs import from their own folder."""
+"""The same as in `programs/observed.py`, which the programs import from their folder."""
 START_S = 180.0
 ANSWER_S = 30.0
 BUSY = "python"
@@ -104,7 +104,7 @@ class Started:
         return self.process.poll() is None and status_of(self.pid).get("State", "Z")[0] not in "ZX"
 
     def state(self) -> dict[str, Any]:
-        """The process's own description of itself. Raises TargetEnded."""
+        """Return how the process describes its state. Raises TargetEnded."""
         answer = Path(f"{self.out}.state.{self.pid}")
         answer.unlink(missing_ok=True)
         Path(f"{self.out}.ask.{self.pid}").touch()
@@ -170,10 +170,10 @@ def environment(folder: Path, shared: Path) -> dict[str, str]:
 def start(
     python: Path, program: str, folder: Path, shared: Path, steps: int | None = None
 ) -> Started:
-    """Start one program in a new folder and wait until it has made a whole period of steps. Raises
-    TargetEnded.
+    """Start one program in a new folder and wait until it has made a whole period of steps, after
+    which it has loaded everything. Raises TargetEnded.
 
-    What it loads late is loaded then. With `steps` it ends by itself and is not waited for.
+    With `steps` the program ends after so many steps, and this does not wait.
     """
     folder.mkdir(parents=True)
     home = folder / "home"
@@ -224,7 +224,7 @@ def status_of(pid: int, thread: int | None = None) -> dict[str, str]:
 
 
 def descendants(pid: int) -> list[int]:
-    """The children of a process, and theirs."""
+    """Return the processes below a process."""
     found = []
     for child in children(pid):
         found += [child, *descendants(child)]
@@ -310,7 +310,9 @@ def seen_from_outside(run: Started) -> dict[str, Any]:
 
 
 def kind_of(pid: int) -> str:
-    """The name of a child; BUSY for one of the target's own program, which comes and goes."""
+    """Return the name of a child; BUSY for a child that runs the target's program, of which there
+    are more or fewer at any time.
+    """
     name = status_of(pid).get("Name", BUSY)
     return BUSY if name.startswith("python") else name
 

@@ -1,5 +1,5 @@
-"""Compiles before, during and after a visit (`plain`: without one) and says what each case
-compiled, broke and raised.
+"""Compiles before, during and after a recording (`plain`: without one), and prints how many graphs
+each case compiled, its graph breaks and its errors.
 """
 
 import contextlib
@@ -62,19 +62,19 @@ def counted() -> dict[str, int]:
 def case(name: str, function: Callable[[], Any]) -> None:
     before = counted()
     raised = None
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             function()
         except (RuntimeError, TypeError, ValueError, AttributeError) as error:
             raised = type(error).__name__
     more = {key: count - before.get(key, 0) for key, count in counted().items()}
-    RESULT[name] = [raised, more, sorted(str(one.message)[:60] for one in said)]
+    RESULT[name] = [raised, more, sorted(str(warning.message)[:60] for warning in caught)]
 
 
 def compile_early() -> None:
-    """Four kinds of things that are compiled before anybody comes; the first is not called
-    before.
+    """Compile a function, a step, a module and an optimizer before the recording; the function is
+    not called before it.
     """
     model = Net()
     EARLY["function"] = compiled(lambda given: model(given) + 1, full=True)
@@ -144,7 +144,7 @@ def cases(when: str) -> None:
 
 
 def live(seconds: float) -> None:
-    """Train an ordinary model for a while, as a program does that somebody looks into."""
+    """Train an ordinary model for a while."""
     net = Net()
     until = time.monotonic() + seconds
     while True:
@@ -159,9 +159,9 @@ if __name__ == "__main__":
     if order == "compiled-first":
         compile_early()
     with perfscope.profile(out=folder, show=False) if visited else contextlib.nullcontext():
-        live(4.0 if visited else 0.0)  # longer than the watch for roots
+        live(4.0 if visited else 0.0)  # longer than the probe watches for modules
         cases("at first")
-        live(1.5 if visited else 0.0)  # the optimizer's hooks are back by then
+        live(1.5 if visited else 0.0)  # by then the hooks of the optimizer are set again
         cases("later")
     if not EARLY:
         compile_early()

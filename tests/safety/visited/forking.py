@@ -1,4 +1,4 @@
-"""Forks in every way before, during and after an attach, and prints the state of the children."""
+"""Forks in every way before, during and after a recording; prints the state of the children."""
 
 import concurrent.futures
 import ctypes
@@ -23,8 +23,8 @@ KEPT = 200
 
 
 def state() -> list[Any]:
-    """What a child could have been left with: patches, callbacks, threads, sockets and files of
-    /proc.
+    """Return what perfscope could have left in a child: patches, callbacks, threads, sockets and
+    files of /proc.
     """
     patched = (
         sys.unraisablehook,
@@ -38,24 +38,26 @@ def state() -> list[Any]:
         for number in os.listdir("/proc/self/fd")
         if opened(number)
     ]
-    ours = sorted(link.partition(":")[0] for link in links if link.startswith(("socket", "/proc/")))
+    opened_by_probe = sorted(
+        link.partition(":")[0] for link in links if link.startswith(("socket", "/proc/"))
+    )
     table = type(vars(OPTIMIZER)["_global_optimizer_post_hooks"]).__name__
     return [
-        [repr(one) for one in patched],
+        [repr(function) for function in patched],
         table,
         len(gc.callbacks),
         len(os.listdir("/proc/self/task")),
-        ours,
+        opened_by_probe,
     ]
 
 
 def opened(number: str) -> bool:
-    """Whether this is a descriptor that outlives the listing of the folder itself."""
+    """Return whether the descriptor is open, which that of the listing of the folder is not."""
     return os.path.exists(f"/proc/self/fd/{number}")
 
 
 def masks() -> list[int]:
-    """The signals that each thread blocks, as a number of bits."""
+    """Return the signals that each thread blocks, as bits of a number."""
     texts = [
         Path(f"/proc/self/task/{thread}/status").read_text()
         for thread in os.listdir("/proc/self/task")
@@ -71,13 +73,14 @@ def work() -> None:
     gc.collect()
 
 
-def said_by_child(fork: Callable[[], int], tell: Callable[[], Any]) -> Any:
+def result_of_child(fork: Callable[[], int], function: Callable[[], Any]) -> Any:
+    """Fork a child, and return what `function` returns in it."""
     reading, writing = os.pipe()
     child = fork()
     if not child:
         try:
-            os.dup2(writing, KEPT)  # one that a daemon leaves open
-            os.write(KEPT, json.dumps(tell()).encode())
+            os.dup2(writing, KEPT)  # a descriptor that a daemon does not close
+            os.write(KEPT, json.dumps(function()).encode())
         finally:
             os._exit(0)
     os.close(writing)
@@ -99,8 +102,8 @@ def later() -> list[Any]:
 
 
 def daemon_files() -> int:
-    """Close everything, open files under the same numbers, work: how many of them are still
-    there?
+    """Close everything, open files under the same numbers and work; return how many files are
+    open then.
     """
     os.closerange(3, KEPT)
     files = [open(os.devnull) for _ in range(KEPT - 3)]
@@ -109,7 +112,7 @@ def daemon_files() -> int:
 
 
 def become_daemon() -> Any:
-    def tell() -> Any:
+    def run_daemon() -> Any:
         os.setsid()
         return daemon_files()
 
@@ -120,7 +123,7 @@ def become_daemon() -> Any:
             os._exit(0)
         return child
 
-    return said_by_child(fork, tell)
+    return result_of_child(fork, run_daemon)
 
 
 def of_a_worker(_: int) -> list[Any]:
@@ -130,10 +133,10 @@ def of_a_worker(_: int) -> list[Any]:
 def all_ways() -> dict[str, Any]:
     library = ctypes.PyDLL(None)
     found = {
-        "fork": said_by_child(os.fork, at_once_and_later),
-        "fork of a library": said_by_child(library.fork, later),
+        "fork": result_of_child(os.fork, at_once_and_later),
+        "fork of a library": result_of_child(library.fork, later),
         "daemon": become_daemon(),
-        "daemon of a library": said_by_child(library.fork, daemon_files),
+        "daemon of a library": result_of_child(library.fork, daemon_files),
         "subprocess": subprocess.run(["true"], preexec_fn=work).returncode,
         "loader": len(list(DataLoader(torch.arange(6), num_workers=2))),  # type: ignore[arg-type]
     }

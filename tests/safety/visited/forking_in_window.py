@@ -1,8 +1,8 @@
 """Trains and forks a child every 0.4 s: `forking.py OUT`.
 
-Writes a line per child: how many blocks of 512 operators torch's profiler recorded in the parent
-during 1,000 additions before the fork (more than 0: a session is on), how many in the child while
-it added 20,000 times, and how many additions a profile of the child's own showed of 40.
+Writes one line per child: how many blocks of 512 operators torch's profiler recorded in the parent
+during 1,000 additions before the fork (more than 0 in a session), how many in the child during
+20,000 additions, and how many of 40 additions a profile in the child contains.
 """
 
 import ctypes
@@ -30,9 +30,9 @@ def child(in_parent: int, out: str) -> None:
     before = RECORDED.value
     additions(20_000)
     recorded = RECORDED.value - before
-    with profile(activities=[ProfilerActivity.CPU]) as own:
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
         additions(40)
-    seen = sum(event.name == "aten::add" for event in own.events())
+    seen = sum(event.name == "aten::add" for event in profiler.events())
     with open(out, "a") as lines:
         lines.write(f"{in_parent} {recorded} {seen}\n")
 

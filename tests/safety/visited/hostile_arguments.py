@@ -1,5 +1,5 @@
-"""Gives the patched functions what is hard to handle: before, during and after a visit the answers
-must be the same.
+"""Calls the patched functions with arguments that are hard to handle; the results must be the same
+before, during and after a recording.
 """
 
 import _thread
@@ -95,9 +95,11 @@ def batches() -> int:
     count = 0
     for workers in (0, 2):
         scalars = torch.randperm(6)  # a sampler whose indices are tensors without a length
-        count += len(list(DataLoader(Six(), batch_size=None, sampler=scalars, num_workers=workers)))  # type: ignore[arg-type]
+        options: dict[str, Any] = {"batch_size": None, "sampler": scalars}
+        count += len(list(DataLoader(Six(), num_workers=workers, **options)))
         count += len(list(DataLoader(Six(), batch_sampler=[[0], [1, 2]], num_workers=workers)))
-    count += len(list(DataLoader(Six(), batch_size=None, sampler=OddSampler())))  # type: ignore[arg-type]
+    odd: dict[str, Any] = {"batch_size": None, "sampler": OddSampler()}
+    count += len(list(DataLoader(Six(), **odd)))
     count += len(list(DataLoader(Numbers(), batch_size=2)))
     for _ in range(3):
         count += len(next(iter(DataLoader(Six(), batch_size=2, num_workers=1))))
@@ -105,7 +107,7 @@ def batches() -> int:
 
 
 def left_open() -> bool:
-    """Leave many passes early; return whether what they had open stays."""
+    """Leave many passes early; return whether their descriptors remain open."""
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(8):
         next(iter(DataLoader(Six(), batch_size=2, num_workers=1)))
@@ -133,7 +135,7 @@ def without_a_frame() -> int:
 def transformed() -> list[Any]:
     """Modules and losses under vmap and grad."""
     layer, rows = torch.nn.Linear(2, 2), torch.ones(3, 2)
-    square = torch.func.grad(lambda one: (one * one).sum())
+    square = torch.func.grad(lambda value: (value * value).sum())
     return [torch.func.vmap(layer)(rows).shape[0], torch.func.vmap(square)(rows).tolist()]
 
 
@@ -165,6 +167,6 @@ if __name__ == "__main__":
     before = answers()
     with perfscope.profile(out=sys.argv[1], depth="probe", show=False):
         during = [answers()]
-        time.sleep(4)  # longer than the watch for roots, whose classes are patched then
+        time.sleep(4)  # longer than the probe watches for modules, whose classes it then patches
         during.append(answers())
     print(json.dumps({"before": before, "during": during, "after": answers()}))

@@ -1,5 +1,5 @@
-"""Patches of others over and under ours, put in and taken out in every order, by every means that
-libraries use.
+"""Patches of other libraries over and under those of perfscope, set and removed in every order, by
+every method that libraries use.
 """
 
 import functools
@@ -35,12 +35,12 @@ TARGETS: list[tuple[Any, str]] = [
 ORIGINALS = [vars(owner)[name] for owner, name in TARGETS]
 
 
-class Own(torch.nn.Module):
+class PlusOne(torch.nn.Module):
     def forward(self, given: torch.Tensor) -> torch.Tensor:
         return given + 1
 
 
-class OwnCall(torch.nn.Module):
+class DoublingCall(torch.nn.Module):
     def __call__(self, given: torch.Tensor) -> Any:
         return super().__call__(given) * 2
 
@@ -48,7 +48,7 @@ class OwnCall(torch.nn.Module):
         return given + 1
 
 
-OWN_CALL = vars(OwnCall)["__call__"]
+DOUBLING_CALL = vars(DoublingCall)["__call__"]
 
 
 class Fails:
@@ -69,19 +69,20 @@ def work() -> list[Any]:
         Fails()
         sys.stderr = kept
     gc.collect()
-    called = [module(torch.ones(1)).item() for module in (Own(), OwnCall())]
+    called = [module(torch.ones(1)).item() for module in (PlusOne(), DoublingCall())]
     return [*called, weight.tolist(), len(list(DataLoader([1, 2, 3])))]  # type: ignore[arg-type]
 
 
 @contextmanager
-def visit(name: str) -> Iterator[None]:
+def recording(name: str) -> Iterator[None]:
+    """Record this process, and call everything that is patched at the begin and at the end."""
     with perfscope.profile(out=FOLDER / name, depth="probe", show=False):
         work()
         yield
         work()
 
 
-def left() -> list[str]:
+def not_restored() -> list[str]:
     """Return the targets whose original is not in place."""
     return [
         name
@@ -90,8 +91,8 @@ def left() -> list[str]:
     ]
 
 
-def over(function: Any) -> Callable[..., Any]:
-    """Wrap as most libraries do: functools.wraps copies the attributes, too."""
+def wrap(function: Any) -> Callable[..., Any]:
+    """Wrap as most libraries do; functools.wraps copies the attributes, too."""
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -101,108 +102,124 @@ def over(function: Any) -> Callable[..., Any]:
 
 
 def wrap_all() -> list[Any]:
+    """Wrap the function of each target; return the wrappers."""
     for owner, name in TARGETS:
-        setattr(owner, name, over(vars(owner)[name]))
+        setattr(owner, name, wrap(vars(owner)[name]))
+    return current()
+
+
+def current() -> list[Any]:
+    """Return the function of each target."""
     return [vars(owner)[name] for owner, name in TARGETS]
 
 
 def put(functions: list[Any]) -> None:
+    """Set the function of each target."""
     for (owner, name), function in zip(TARGETS, functions, strict=True):
         setattr(owner, name, function)
 
 
-def wrapped_while_in_unwrapped_later() -> dict[str, Any]:
-    with visit("wrapped"):
-        ours = [vars(owner)[name] for owner, name in TARGETS]
-        theirs = wrap_all()
-        patched = [one is not original for one, original in zip(ours, ORIGINALS, strict=True)]
-    stay = [vars(owner)[name] is one for (owner, name), one in zip(TARGETS, theirs, strict=True)]
+def wrapped_while_recording_unwrapped_later() -> dict[str, Any]:
+    with recording("wrapped"):
+        patches = current()
+        wrappers = wrap_all()
+        patched = [
+            patch is not original for patch, original in zip(patches, ORIGINALS, strict=True)
+        ]
+    kept = current() == wrappers
     works = work()
-    put(ours)  # they take theirs out and put back what they found, which is ours
+    put(patches)  # the library restores what it found, which are the patches of perfscope
     work()
-    return {"patched": sum(patched), "stay": all(stay), "works": works, "left": left()}
+    return {"patched": sum(patched), "kept": kept, "works": works, "left": not_restored()}
 
 
-def wrapped_before_unwrapped_while_in() -> dict[str, Any]:
-    theirs = wrap_all()
-    with visit("before"):
+def wrapped_before_unwrapped_while_recording() -> dict[str, Any]:
+    wrap_all()
+    with recording("before"):
         put(ORIGINALS)
-    return {"left": left(), "theirs": len(theirs)}
+    return {"left": not_restored()}
 
 
 def mocked_and_traced() -> dict[str, Any]:
-    with visit("mocked"):
+    with recording("mocked"):
         for owner, name in TARGETS:
             with mock.patch.object(owner, name, lambda *_, **__: None):
                 pass
-        graph = torch.fx.symbolic_trace(torch.nn.Sequential(Own(), torch.nn.Linear(1, 1))).graph
+        graph = torch.fx.symbolic_trace(torch.nn.Sequential(PlusOne(), torch.nn.Linear(1, 1))).graph
         nodes = [node.op for node in graph.nodes]
-    return {"left": left(), "nodes": nodes}
+    return {"left": not_restored(), "nodes": nodes}
 
 
 def proxied() -> dict[str, Any]:
     """wrapt's proxies pass attributes on in both directions."""
-    with visit("proxied"):
+    with recording("proxied"):
         for owner, name in TARGETS:
             wrapt.wrap_function_wrapper(
                 owner, name, lambda wrapped, _, args, kwargs: wrapped(*args, **kwargs)
             )
-    stay = [type(vars(owner)[name]).__name__ == "FunctionWrapper" for owner, name in TARGETS]
-    put([vars(owner)[name].__wrapped__ for owner, name in TARGETS])
+    proxies = current()
+    kept = [type(proxy).__name__ == "FunctionWrapper" for proxy in proxies]
+    put([proxy.__wrapped__ for proxy in proxies])
     work()
-    return {"stay": all(stay), "left": left()}
+    return {"kept": all(kept), "left": not_restored()}
 
 
-def hooks_of_theirs() -> dict[str, Any]:
-    """A global optimizer hook registered while we are in is removed after we left."""
+def global_optimizer_hook() -> dict[str, Any]:
+    """A global optimizer hook is registered during a recording and removed after it."""
     calls: list[int] = []
-    with visit("hooks"):
+    with recording("hooks"):
         handle = vars(OPTIMIZER)["register_optimizer_step_post_hook"](lambda *_: calls.append(1))
         table = vars(OPTIMIZER)["_global_optimizer_post_hooks"]
         seen = [len(table), list(table), len(list(table.items()))]
         work()
     work()
-    heard = len(calls)
+    called = len(calls)
     handle.remove()
     work()
-    return {"heard": heard, "later": len(calls), "seen": [seen[0], len(seen[1]), seen[2]]}
+    return {"called": called, "later": len(calls), "seen": [seen[0], len(seen[1]), seen[2]]}
 
 
 def pickled() -> dict[str, Any]:
     """Pickle what a pool of processes, Ray or a notebook pickles."""
     functions = (torch.save, torch.autograd.backward, os.fsync, DataLoader, torch.optim.SGD)
-    with visit("pickled"):
-        time.sleep(3.5)  # by then the root classes are patched
+    with recording("pickled"):
+        time.sleep(3.5)  # by then the classes of modules are patched
         work()
-        names = [pickle.loads(pickle.dumps(one)).__name__ for one in functions]
-        blob = cloudpickle.dumps((Own(), OwnCall()))
+        names = [pickle.loads(pickle.dumps(function)).__name__ for function in functions]
+        blob = cloudpickle.dumps((PlusOne(), DoublingCall()))
         same = [
             all(getattr(vars(owner)[name], key) == getattr(original, key) for key in KEYS)
             for (owner, name), original in zip(TARGETS, ORIGINALS, strict=True)
         ]
-        timed = ["__call__" in vars(Own), vars(OwnCall)["__call__"] is not OWN_CALL]
-    own = ["__call__" in vars(Own), vars(OwnCall)["__call__"] is OWN_CALL]
+        timed = ["__call__" in vars(PlusOne), vars(DoublingCall)["__call__"] is not DOUBLING_CALL]
+    restored = ["__call__" not in vars(PlusOne), vars(DoublingCall)["__call__"] is DOUBLING_CALL]
     loaded = [module(torch.ones(1)).item() for module in cloudpickle.loads(blob)]
-    return {"names": names, "same": all(same), "timed": timed, "own": own, "loaded": loaded}
+    return {
+        "names": names,
+        "same": all(same),
+        "timed": timed,
+        "restored": restored,
+        "loaded": loaded,
+    }
 
 
 KEYS = ("__name__", "__qualname__", "__module__", "__doc__")
 
 
 def callbacks() -> dict[str, Any]:
-    """A collector's callback of theirs behind ours is never skipped, and the list does not grow
-    with our visits.
+    """A callback after that of the probe is never skipped, and the list does not grow with the
+    number of recordings.
     """
     phases: list[str] = []
     lengths = []
     for number in range(2):
-        with visit(f"callbacks{number}"):
+        with recording(f"callbacks{number}"):
             if not number:
                 gc.callbacks.append(lambda phase, _: phases.append(phase))
             lengths.append(len(gc.callbacks))
         lengths.append(len(gc.callbacks))
     gc.callbacks.pop()
-    with visit("callbacks"):
+    with recording("callbacks"):
         pass
     return {
         "paired": phases.count("start") == phases.count("stop") > 0,
@@ -212,15 +229,15 @@ def callbacks() -> dict[str, Any]:
 
 if __name__ == "__main__":
     FOLDER = Path(sys.argv[1])
-    said = {"works": work()}
+    results: dict[str, Any] = {"works": work()}
     for case in (
-        wrapped_while_in_unwrapped_later,
-        wrapped_before_unwrapped_while_in,
+        wrapped_while_recording_unwrapped_later,
+        wrapped_before_unwrapped_while_recording,
         mocked_and_traced,
         proxied,
-        hooks_of_theirs,
+        global_optimizer_hook,
         callbacks,
         pickled,
     ):
-        said[case.__name__] = case()  # type: ignore[assignment]
-    print(json.dumps(said))
+        results[case.__name__] = case()
+    print(json.dumps(results))

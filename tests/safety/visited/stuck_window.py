@@ -1,8 +1,8 @@
-"""Trains, and once a window of torch's profiler records, begins a profile of its own or ends:
-`stuck.py OUT profile|end`.
+"""A program that begins a profile or ends during a window: `stuck_window.py OUT profile|end`.
 
-OUT: the kernel's id of a second thread, which tests/safety/test_stuck_window.py stops; a line per
-step; then how many additions the profile showed of 40. A word on stdin lets it begin.
+It writes to OUT the thread id of a second thread, which tests/safety/test_stuck_window.py stops,
+one line per step, and then how many of 40 additions its profile contains. It begins after a line on
+stdin.
 """
 
 import ctypes
@@ -21,11 +21,11 @@ RECORDED = ctypes.c_uint64.in_dll(LIBRARY, BLOCKS)
 
 
 def profiled_additions() -> int:
-    with profile(activities=[ProfilerActivity.CPU]) as own:
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
         value = torch.ones(4)
         for _ in range(40):
             value = value + 0
-    return sum(event.name == "aten::add" for event in own.events())
+    return sum(event.name == "aten::add" for event in profiler.events())
 
 
 def main() -> None:

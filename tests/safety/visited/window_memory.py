@@ -1,12 +1,12 @@
-"""Programs for tests/safety/test_window_memory.py, run with freed_blocks.c preloaded.
+"""Programs for tests/safety/test_window_memory.py, which preloads freed_blocks.c.
 
-`window_memory.py train OUT`: trains until OUT.stop exists, and opens a range when a session begins
-that it closes in the next one; then writes how many freed blocks were kept and how many of those
-were written to.
+`window_memory.py train OUT` trains until OUT.stop exists. When a profiling session begins, it opens
+a range that it closes in the next session. At its end it writes how many freed blocks were kept and
+how many of those were written to.
 
-`window_memory.py FIRST SECOND`: two sessions in a row, with a range that begins in the first and
-ends in the second; `ours` is perfscope's, `theirs` the program's, `all` the program's of all
-threads.
+`window_memory.py FIRST SECOND` runs two sessions in a row, with a range that begins in the first
+and ends in the second: `probe` as perfscope's probe, `program` as a program, `all` as a program
+that profiles all threads.
 """
 
 import ctypes
@@ -29,9 +29,7 @@ OPERATORS_PER_BLOCK = 512
 
 
 def is_recorded() -> bool:
-    """Return whether a session of all threads is on: whether torch's profiler records what is
-    computed here.
-    """
+    """Return whether torch's profiler records this thread, in a session of all threads."""
     before = RECORDED.value
     for _ in range(OPERATORS_PER_BLOCK):
         torch.ones(1)
@@ -64,8 +62,8 @@ def train(out: str) -> None:
 
 
 @contextmanager
-def ours() -> Iterator[None]:
-    """A session begun and ended as by the probe."""
+def session_of_probe() -> Iterator[None]:
+    """Profile as the probe does."""
     profiler = torch_profiler_api.profiler_api(torch, False)
     profiler.take_functions()
     profiler.start()
@@ -78,16 +76,20 @@ def ours() -> Iterator[None]:
     os.close(file)
 
 
-def theirs() -> AbstractContextManager[Any]:
+def session_of_program() -> AbstractContextManager[Any]:
     return profile(activities=[ProfilerActivity.CPU])
 
 
-def of_all_threads() -> AbstractContextManager[Any]:
+def session_of_all_threads() -> AbstractContextManager[Any]:
     config = torch._C._profiler._ExperimentalConfig(profile_all_threads=True)
     return profile(activities=[ProfilerActivity.CPU], experimental_config=config)
 
 
-SESSIONS = {"ours": ours, "theirs": theirs, "all": of_all_threads}
+SESSIONS = {
+    "probe": session_of_probe,
+    "program": session_of_program,
+    "all": session_of_all_threads,
+}
 
 
 def two_sessions(first: str, second: str) -> None:

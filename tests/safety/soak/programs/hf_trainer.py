@@ -19,7 +19,7 @@ class Tokens(torch.utils.data.IterableDataset):
 
 
 class Trainer(transformers.Trainer):
-    """Logs each loss and begins anew with each period."""
+    """A trainer that logs each loss and starts again with each period."""
 
     def training_step(self, model, *args, **kwargs):
         number = self.observed.step

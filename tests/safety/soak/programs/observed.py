@@ -1,9 +1,5 @@
-"""What every soak program does: log each step, repeat after PERIOD steps, and describe its own
-state when it is asked to.
-
-A step's loss depends only on its number modulo PERIOD. A short run without perfscope is therefore
-the reference for a run of any length. The state is written when a file `OUT.ask` appears, from the
-program's loop or from a thread (`answer_always`).
+"""What every soak program does: it logs each step, repeats after PERIOD steps, and describes its
+state on request.
 """
 
 import atexit
@@ -95,7 +91,7 @@ class Observed:
         write_whole(f"{self.out}.state.{os.getpid()}", json.dumps(state(self.out)))
 
     def answer_always(self):
-        """Answer from a thread: for a process whose main thread is not in a loop of its own."""
+        """Answer from a thread, for a program whose main thread is not in a training loop."""
 
         def wait():
             while True:
@@ -136,11 +132,11 @@ def identities():
             if isinstance(value, type) and getattr(value, "__module__", "").startswith(
                 ("torch", "nvtx")
             ):
-                own = vars(value).items()
+                members = vars(value).items()
                 found.update(
                     {
                         f"{name}.{key}.{member}": id(what)
-                        for member, what in list(own)
+                        for member, what in list(members)
                         if callable(what)
                     }
                 )
@@ -182,7 +178,7 @@ def state(out):
         "modules": sorted(sys.modules),
         "identities": identities(),
         "hooks": hook_counts(),
-        "gc": [repr(one) for one in gc.callbacks],
+        "gc": [repr(callback) for callback in gc.callbacks],
         "gc_settings": [gc.isenabled(), *gc.get_threshold(), gc.get_debug()],
         "threads": sorted(thread.name.rstrip("0123456789") for thread in threading.enumerate()),
         "sys_hooks": [id(sys.unraisablehook), id(threading.excepthook)],
@@ -191,7 +187,7 @@ def state(out):
             number: repr(signal.getsignal(number)).split(" at 0x")[0] for number in range(1, 32)
         },
         "exit_slots": atexit._ncallbacks(),
-        "path": [sys.path, [repr(one) for one in sys.meta_path], len(sys.path_hooks)],
+        "path": [sys.path, [repr(finder) for finder in sys.meta_path], len(sys.path_hooks)],
         "environment": sorted(os.environ),
         "main": sorted(name for name in vars(sys.modules["__main__"]) if not name.startswith("_")),
         "warnings": len(warnings.filters),

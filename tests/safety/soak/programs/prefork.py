@@ -27,7 +27,7 @@ while number < int(sys.argv[2]):
 
 
 class Server(BaseApplication):
-    """gunicorn without a command line of its own."""
+    """A gunicorn application without a command line."""
 
     def __init__(self, application, options):
         self.application, self.options = application, options

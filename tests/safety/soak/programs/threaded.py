@@ -1,5 +1,5 @@
-"""Many threads: eight that infer all the time, and short ones that come and go, beside a training
-main thread.
+"""Many threads: a main thread that trains, eight threads that infer all the time, and short
+threads.
 """
 
 import threading
