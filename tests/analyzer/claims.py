@@ -4,5 +4,5 @@ from perfscope.analyzer.diagnosis import Finding, Verdict
 
 
 def claim(found: Finding | Verdict) -> str:
-    """Headline, explanation and caveat in one text."""
+    """Return headline, explanation and caveat in one text."""
     return " ".join(filter(None, [found.headline, found.explanation, found.caveat]))

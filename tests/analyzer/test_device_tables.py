@@ -57,10 +57,8 @@ def linear_step() -> Trace:
 
 def test_kernels_are_summed_by_name_and_class() -> None:
     names = kernel_table(linear_step())
-    told = names[
-        ["name", "kernel_class", "count", "sum_ns", "mean_ns", "max_ns", "longest_ts"]
-    ].values.tolist()
-    assert told == [
+    columns = ["name", "kernel_class", "count", "sum_ns", "mean_ns", "max_ns", "longest_ts"]
+    assert names[columns].values.tolist() == [
         ["sgemm_128", "gemm", 1, 400, 400.0, 400, 50],
         ["sgemm_64", "gemm", 2, 60, 30.0, 55, 470],
         ["copy h2d", "copy", 1, 40, 40.0, 40, 530],
