@@ -105,4 +105,4 @@ class Loop:
 def trace_of_two_ranks(first: Loop, second: Loop, **more: Any) -> Trace:
     """Return the Trace of two ranks on one host, from a loop of process 0 and one of process 1."""
     tables = {name: first.tables[name] + second.tables[name] for name in first.tables}
-    return build.trace(processes=[build.MAIN, SECOND_RANK], **{**tables, **more})
+    return build.trace(**{"processes": [build.MAIN, SECOND_RANK], **tables, **more})
