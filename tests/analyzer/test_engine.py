@@ -14,12 +14,9 @@ from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.verdict.judge import losses_first
 from perfscope.traces.trace import Trace
 from tests import build
+from tests.analyzer.claims import budget_shares
 from tests.analyzer.loop import MS, Loop, trace_of_two_ranks
 from tests.analyzer.pipelines import counters, pipeline
-
-
-def shares(diagnosis: Diagnosis) -> dict[str, float]:
-    return {entry.category: round(entry.share, 2) for entry in diagnosis.time_budget}
 
 
 def healthy(steps: int = 60) -> Trace:
@@ -33,7 +30,7 @@ def test_healthy_is_bound_by_compute() -> None:
     result = diagnose(healthy())
     assert result.verdict.id == "healthy"
     # without a profiling window, compute and host cannot be separated
-    assert shares(result) == {"compute-or-host": 0.98, "input-wait": 0.02}
+    assert budget_shares(result) == {"compute-or-host": 0.98, "input-wait": 0.02}
     assert result.verdict.confidence == 0.99
     assert result.bound_by.id == "compute"
     assert result.bound_by.share == round(6 / 6.1, 4)
@@ -48,7 +45,7 @@ def test_a_loop_that_mostly_sleeps_is_not_called_healthy() -> None:
     for _ in range(60):
         loop.next(0.1, queue_depth=3).forward(2).idle(20).backward(3).optimizer(1)
     result = diagnose(loop.sampled("thread_states", 1, state="sleep").trace())
-    assert shares(result)["other-idle"] == 0.77
+    assert budget_shares(result)["other-idle"] == 0.77
     assert result.verdict.id == "unknown" and result.verdict.confidence == 0.0
     assert "77 %" in result.verdict.headline and "26.1 ms" in result.verdict.explanation
 

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from perfscope.analyzer import explain
-from perfscope.analyzer.check_findings import outcome
-from perfscope.analyzer.diagnosis import Clear, Finding, NotChecked, Speedup
+from perfscope.analyzer.diagnosis import Speedup
 from perfscope.analyzer.host import (
     checkpoint_stall,
     cpu_oversubscription,
@@ -23,6 +22,7 @@ from perfscope.analyzer.limits import LIMITS
 from perfscope.errors import UsageError
 from perfscope.traces.trace import Trace
 from tests.analyzer.loop import MS, SECOND_RANK, Loop
+from tests.analyzer.outcomes import found, is_clear, not_checked
 from tests.analyzer.pipelines import counters
 from tests.build import MAIN
 
@@ -30,27 +30,7 @@ S = 1000 * MS
 FOLDER = Path(inspect.getfile(input_bound)).parent
 
 
-def found(module: Any, trace: Trace) -> Finding:
-    result = outcome(module.RULE, trace, LIMITS)
-    assert isinstance(result, Finding), result
-    return result
-
-
-def not_checked(module: Any, trace: Trace) -> NotChecked:
-    result = outcome(module.RULE, trace, LIMITS)
-    assert isinstance(result, NotChecked), result
-    return result
-
-
-def reason(module: Any, trace: Trace) -> str:
-    return not_checked(module, trace).reason
-
-
-def clear(module: Any, trace: Trace) -> bool:
-    return outcome(module.RULE, trace, LIMITS) == Clear(module.RULE.id)
-
-
-def loop_of_plain_steps(steps: int = 100, extra_ms: float = 0.0) -> Loop:
+def plain_loop(steps: int = 100, extra_ms: float = 0.0) -> Loop:
     """Return a loop of steps of 10 ms, of which 1 is for the loader and 9 for torch."""
     loop = Loop()
     for _ in range(steps):
@@ -79,7 +59,7 @@ def test_frequent_checkpoints_are_a_checkpoint_stall() -> None:
 
 
 def test_rare_checkpoints_are_not_a_checkpoint_stall() -> None:
-    assert clear(checkpoint_stall, loop_with_checkpoints(every=50, ms=5).trace())
+    assert is_clear(checkpoint_stall, loop_with_checkpoints(every=50, ms=5).trace())
 
 
 def test_a_save_inside_a_save_is_one_write() -> None:
@@ -103,11 +83,11 @@ def test_long_collections_are_a_gc_pause_and_short_ones_are_not() -> None:
     assert finding.share == 0.2222
     assert finding.speedup is not None
     assert finding.speedup.likely == round(9 / 7, 3)
-    assert clear(gc_pause, quiet.trace())
+    assert is_clear(gc_pause, quiet.trace())
 
 
 def test_gil_contention_names_the_line_of_the_other_thread() -> None:
-    loop = loop_of_plain_steps()
+    loop = plain_loop()
     states = [
         {"process": 0, "tid": 100, "ts": at, "state": "gil" if index % 2 else "running"}
         for index, at in enumerate(range(0, loop.at, 3 * MS))
@@ -130,17 +110,16 @@ def test_gil_contention_names_the_line_of_the_other_thread() -> None:
 
 
 def test_the_thread_that_holds_the_gil_frees_a_core_only_where_all_are_in_use() -> None:
-    full, free = (loop_of_plain_steps().trace(manifest=threads(count)) for count in (4, 3))
+    full, free = (plain_loop().trace(manifest=threads(count)) for count in (4, 3))
     assert gil_contention.computation_saved(full, 1.0, 1) == pytest.approx((0.25, 0.5))
     assert gil_contention.computation_saved(free, 1.0, 1) == (0.0, 0.0)
 
 
 def test_gil_contention_is_clear_or_not_checked_without_enough_samples() -> None:
-    assert clear(
-        gil_contention, loop_of_plain_steps().sampled("thread_states", 3, state="running").trace()
-    )
-    assert reason(gil_contention, loop_of_plain_steps().trace()).startswith("thread_states: ")
-    few = loop_of_plain_steps().sampled("thread_states", 100, state="gil").trace()
+    running = plain_loop().sampled("thread_states", 3, state="running").trace()
+    assert is_clear(gil_contention, running)
+    assert not_checked(gil_contention, plain_loop().trace()).reason.startswith("thread_states: ")
+    few = plain_loop().sampled("thread_states", 100, state="gil").trace()
     assert not_checked(gil_contention, few).group == "too-short"
 
 
@@ -173,7 +152,7 @@ DELAYED = {(0, 100, "run_delay_ns"): 0.4e9}
 
 
 def test_more_threads_than_cores_are_oversubscription() -> None:
-    finding = found(cpu_oversubscription, load(loop_of_plain_steps(), DELAYED, threads(16)))
+    finding = found(cpu_oversubscription, load(plain_loop(), DELAYED, threads(16)))
     assert finding.actions[0].snippet == "torch.set_num_threads(4)"
     assert finding.share == 0.4
     # the CPU time of one busy core, divided by four cores
@@ -182,7 +161,7 @@ def test_more_threads_than_cores_are_oversubscription() -> None:
 
 def test_ranks_that_run_one_after_the_other_do_not_share_cores() -> None:
     def two_ranks(second_begins_ms: float) -> Trace:
-        first, second = loop_of_plain_steps(), Loop(process=1, tid=101).idle(second_begins_ms)
+        first, second = plain_loop(), Loop(process=1, tid=101).idle(second_begins_ms)
         for _ in range(100):
             second.next().forward(3).backward(4).optimizer(2)
         for name, rows in second.tables.items():
@@ -191,29 +170,28 @@ def test_ranks_that_run_one_after_the_other_do_not_share_cores() -> None:
 
     explanation = found(cpu_oversubscription, two_ranks(0)).explanation
     assert "4 intra-op threads x 2 ranks" in explanation
-    assert clear(cpu_oversubscription, two_ranks(1500))
+    assert is_clear(cpu_oversubscription, two_ranks(1500))
 
 
 def test_cores_in_use_by_another_job_are_oversubscription() -> None:
-    finding = found(
-        cpu_oversubscription, load(loop_of_plain_steps(), DELAYED, threads(4), busy=0.98)
-    )
+    finding = found(cpu_oversubscription, load(plain_loop(), DELAYED, threads(4), busy=0.98))
     assert "2.92 cores" in finding.explanation
     assert [action.id for action in finding.actions] == ["move-other-job"]
     one_core = {**threads(1), "usable_cores": {"cores": 1.0, "affinity": 1}}
-    pinned = found(cpu_oversubscription, load(loop_of_plain_steps(), DELAYED, one_core, busy=0.98))
+    pinned = found(cpu_oversubscription, load(plain_loop(), DELAYED, one_core, busy=0.98))
     assert "2.92 cores" in pinned.explanation
 
 
 def test_oversubscription_is_clear_or_not_checked() -> None:
     # cores are free, and as many threads as cores
-    assert clear(cpu_oversubscription, load(loop_of_plain_steps(), DELAYED, threads(4)))
+    assert is_clear(cpu_oversubscription, load(plain_loop(), DELAYED, threads(4)))
     rarely_delayed = {(0, 100, "run_delay_ns"): 0.01e9}
-    assert clear(cpu_oversubscription, load(loop_of_plain_steps(), rarely_delayed, threads(16)))
-    assert "/proc/PID/schedstat" in reason(
-        cpu_oversubscription, load(loop_of_plain_steps(), {}, threads(16))
+    assert is_clear(cpu_oversubscription, load(plain_loop(), rarely_delayed, threads(16)))
+    assert (
+        "/proc/PID/schedstat"
+        in not_checked(cpu_oversubscription, load(plain_loop(), {}, threads(16))).reason
     )
-    unknown = load(loop_of_plain_steps(), DELAYED, {"usable_cores": None})
+    unknown = load(plain_loop(), DELAYED, {"usable_cores": None})
     assert not_checked(cpu_oversubscription, unknown).group == "other"
 
 
@@ -228,7 +206,9 @@ def test_workers_that_fill_the_cores_are_oversubscription_while_batches_are_read
     crowded = found(cpu_oversubscription, in_time)
     assert "2.9 cores" in crowded.explanation and crowded.share > 0.3
     assert crowded.actions[0].id == "use-less-cpu-per-batch"
-    assert clear(cpu_oversubscription, load(late, rates, threads(4), busy=0.99, processes=family))
+    assert is_clear(
+        cpu_oversubscription, load(late, rates, threads(4), busy=0.99, processes=family)
+    )
 
 
 QUOTA = {"usable_cores": {"cores": 0.5, "affinity": 4, "quota": 0.5}}
@@ -236,7 +216,7 @@ QUOTA = {"usable_cores": {"cores": 0.5, "affinity": 4, "quota": 0.5}}
 
 def test_throttling_is_found_with_a_ceiling() -> None:
     rates = {(0, -1, "cpu_ns"): 0.5e9, (0, -1, "throttled_ns"): 0.7e9, (0, -1, "nr_throttled"): 8.0}
-    finding = found(cpu_throttled, load(loop_of_plain_steps(), rates, QUOTA))
+    finding = found(cpu_throttled, load(plain_loop(), rates, QUOTA))
     assert finding.share == 0.7
     assert finding.speedup == Speedup(None, None, 3.333)
     assert "0.5 cores" in finding.explanation
@@ -244,12 +224,12 @@ def test_throttling_is_found_with_a_ceiling() -> None:
 
 
 def test_throttling_is_clear_or_not_checked() -> None:
-    assert clear(cpu_throttled, load(loop_of_plain_steps(), {(0, -1, "throttled_ns"): 0.0}))
-    assert "cpu.stat" in reason(cpu_throttled, load(loop_of_plain_steps(), {}))
+    assert is_clear(cpu_throttled, load(plain_loop(), {(0, -1, "throttled_ns"): 0.0}))
+    assert "cpu.stat" in not_checked(cpu_throttled, load(plain_loop(), {})).reason
 
 
 def growing(per_s: float, manifest: dict[str, Any] | None = None, seconds: int = 20) -> Trace:
-    loop = loop_of_plain_steps(steps=seconds * 100 + 1)
+    loop = plain_loop(steps=seconds * 100 + 1)
     rows = [
         {
             "process": 0,
@@ -273,21 +253,21 @@ def test_memory_growth_reports_when_the_limit_is_reached() -> None:
 
 
 def test_memory_growth_is_clear_or_not_checked() -> None:
-    assert clear(memory_growth, growing(0.0))
-    assert clear(memory_growth, growing(0.1e6))
+    assert is_clear(memory_growth, growing(0.0))
+    assert is_clear(memory_growth, growing(0.1e6))
     assert not_checked(memory_growth, growing(10e6, seconds=2)).group == "too-short"
     rising = [
         {"process": 0, "tid": -1, "ts": at * S, "name": "rss_bytes", "value": 1e9 + 10e6 * at}
         for at in range(20)
     ]
-    starting = loop_of_plain_steps(steps=2).trace(counters=rising)
+    starting = plain_loop(steps=2).trace(counters=rising)
     assert not_checked(memory_growth, starting).group == "too-short"
     # From outside of the process, no steps are visible.
     assert found(memory_growth, Loop().trace(counters=rising))
 
 
 def test_memory_of_a_profiling_window_is_not_growth_and_does_not_hide_growth() -> None:
-    loop = loop_of_plain_steps(steps=2001)
+    loop = plain_loop(steps=2001)
     window = [
         {
             "process": 0,
@@ -324,7 +304,7 @@ def window_memory(at: int) -> float:
 
 
 def test_memory_that_fills_a_cache_and_then_stays_constant_is_not_growth() -> None:
-    loop = loop_of_plain_steps(steps=2001)
+    loop = plain_loop(steps=2001)
     rows = [
         {
             "process": 0,
@@ -335,14 +315,14 @@ def test_memory_that_fills_a_cache_and_then_stays_constant_is_not_growth() -> No
         }
         for at in range(0, loop.at, 250 * MS)
     ]
-    assert clear(memory_growth, loop.trace(counters=rows))
+    assert is_clear(memory_growth, loop.trace(counters=rows))
 
 
 def test_host_sync_is_not_checked_without_device_timing() -> None:
     torch = {
         "torch": {"version": "2.13.0", "intra_op_threads": 1, "inter_op_threads": 1, "cuda": True}
     }
-    assert not_checked(host_sync, loop_of_plain_steps().trace(manifest=torch)).group == "no-kernels"
+    assert not_checked(host_sync, plain_loop().trace(manifest=torch)).group == "no-kernels"
 
 
 def test_explain_accepts_causes_and_lists_the_findings_for_an_unknown_name() -> None:

@@ -142,7 +142,7 @@ def test_what_a_name_says_is_a_secret_is_masked(name: str) -> None:
     "around",
     ["{}", "--run={}", "a {} b", "({})", '["{}"]', "x={};y=1", "https://host/{}/x", "run/{}"],
 )
-def test_what_has_the_form_of_a_secret_is_masked_wherever_it_stands(form: str, around: str) -> None:
+def test_text_in_the_form_of_a_secret_is_masked_everywhere(form: str, around: str) -> None:
     text = around.format(BY_FORM[form])
     assert CORE not in mask_secrets([text])[0] and CORE not in mask_text(text)
     assert MASK in mask_text(text)

@@ -145,7 +145,9 @@ def test_columns_are_int64_and_int32() -> None:
         max_size=40,
     )
 )
-def test_what_lies_in_what_is_found_alike(rows: list[tuple[int, int, int, bool]]) -> None:
+def test_the_compiled_and_the_plain_code_find_the_same_enclosing_events(
+    rows: list[tuple[int, int, int, bool]],
+) -> None:
     thread, start, dur = (np.array([row[at] for row in rows], np.int64) for at in range(3))
     holds = np.array([row[3] for row in rows], bool)
     found = nesting.enclosing(thread, start, start + dur, holds)

@@ -63,7 +63,7 @@ def test_what_a_launch_started_carries_its_correlation_and_begins_after_it(path:
 
 
 @each_recorded()
-def test_an_operator_lies_within_its_parent(path: Path) -> None:
+def test_an_operator_is_within_its_parent(path: Path) -> None:
     ops = table(load(path), "ops")
     inner = ops[ops["parent"] >= 0]
     outer = ops.iloc[inner["parent"].to_numpy()]

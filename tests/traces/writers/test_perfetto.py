@@ -1,6 +1,4 @@
-"""Written for Perfetto and read again: by the format's own rules, and by our reader of the same
-format.
-"""
+"""Traces written for Perfetto: the rules of the format, and the tables when they are read again."""
 
 import gzip
 import json
@@ -13,10 +11,9 @@ import pytest
 from perfscope.traces.load import load
 from perfscope.traces.trace import Trace
 from perfscope.traces.writers import perfetto
-from tests.conventions.sources import ROOT
+from tests.traces.kineto.recorded import FOLDER
 from tests.traces.writers.traces import ODD_NAMES, cells, odd_trace
 
-SHARED = ROOT.parent / "shared/traces"
 RECORDED = (
     "kineto/h100_qwen05b.json.gz",
     "kineto/a100_nccl_metadata_rank0.json.gz",
@@ -105,9 +102,9 @@ def compare(before: Trace, after: Trace) -> None:
 
 
 @pytest.mark.shared_traces
-@pytest.mark.skipif(not SHARED.is_dir(), reason=f"the recorded traces are not in {SHARED}")
+@pytest.mark.skipif(not FOLDER.is_dir(), reason=f"the recorded traces are not in {FOLDER}")
 @pytest.mark.parametrize("name", RECORDED)
 def test_recorded_traces_come_back_the_same(tmp_path: Path, name: str) -> None:
-    before = load(SHARED / name)
+    before = load(FOLDER / name)
     perfetto.write_perfetto(before, tmp_path / "again.json.gz")
     compare(before, load(tmp_path / "again.json.gz"))

@@ -10,7 +10,7 @@ import pytest
 from perfscope.traces.schema import TABLES
 from perfscope.traces.writers import csv as csv_writer
 from perfscope.traces.writers import parquet
-from tests.traces.writers.traces import odd_trace, same
+from tests.traces.writers.traces import assert_same_cells, odd_trace
 
 
 def test_parquet_comes_back_the_same(tmp_path: Path) -> None:
@@ -21,7 +21,7 @@ def test_parquet_comes_back_the_same(tmp_path: Path) -> None:
     for name in names:
         frame = trace.table(name)
         assert frame is not None
-        same(frame, pd.read_parquet(tmp_path / f"out/{name}.parquet"))
+        assert_same_cells(frame, pd.read_parquet(tmp_path / f"out/{name}.parquet"))
 
 
 def test_parquet_says_units(tmp_path: Path) -> None:
