@@ -1,5 +1,5 @@
-"""The dashboard in a real browser: every page, by mouse and keyboard, light and dark; nothing
-foreign is asked.
+"""The dashboard in a real browser: every page, by mouse and keyboard, light and dark, without
+requests to other hosts.
 """
 
 import json
@@ -14,12 +14,12 @@ import pytest
 from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.dashboard.serve import Dashboard
 from tests.running import until
+from tests.traces.kineto.recorded import FOLDER
 from tests.ui.asking import address
 from tests.ui.browsing import forget_last_page, shown_text
 from tests.ui.kineto_files import HOSTILE, events, small_trace
 from tests.ui.recorded import recorded_run
 
-SHARED = Path(__file__).parents[3] / "shared/traces/kineto"
 PICTURES = (
     Path(os.environ.get("PERFSCOPE_PICTURES", "")) if os.environ.get("PERFSCOPE_PICTURES") else None
 )
@@ -40,41 +40,41 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
     made.close()
 
 
+PAGE_STATE = """
+    const loading = '[data-dash-is-loading=true],._dash-loading,.dash-graph--pending';
+    const text = document.getElementById('page')?.innerText ?? '';
+    return [document.querySelectorAll(loading).length, text.length,
+      document.querySelectorAll('.js-plotly-plot .main-svg').length,
+      text.includes('loading the timeline')]"""
+
+
 def settled(browser: Any) -> None:
-    """Until nothing loads and the page no longer changes."""
+    """Wait until nothing loads and the page no longer changes."""
     last: list[Any] = []
 
-    def still() -> bool:
-        now = browser.execute_script(
-            "return"
-            " [document.querySelectorAll('[data-dash-is-loading=true],._dash-loading,.dash-graph--pending').length,document.getElementById('page')?.innerText.length"  # noqa: E501
-            " || 0,document.querySelectorAll('.js-plotly-plot"
-            " .main-svg').length,document.getElementById('page')?.innerText.includes('loading the"
-            " timeline')]"
-        )
+    def is_settled() -> bool:
+        now = browser.execute_script(PAGE_STATE)
         seen, last[:] = list(last), now
-        return now[0] == 0 and now[1] > 0 and not now[3] and seen == now
+        loading, length, _, timeline_loads = now
+        return loading == 0 and length > 0 and not timeline_loads and seen == now
 
-    until(still)
+    until(is_settled)
 
 
 def faults(browser: Any) -> list[str]:
-    """Console errors, foreign requests, failed answers."""
+    """Return console errors, requests to other hosts, and failed answers."""
     found = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
     for entry in browser.get_log("performance"):
         event = json.loads(entry["message"])["message"]
         if event["method"] == "Network.requestWillBeSent":
             url = event["params"]["request"]["url"]
-            if (
-                urlsplit(url).scheme in ("http", "https", "ws")
-                and urlsplit(url).hostname != "127.0.0.1"
-            ):
+            parts = urlsplit(url)
+            if parts.scheme in ("http", "https", "ws") and parts.hostname != "127.0.0.1":
                 found.append(url)
-        if (
-            event["method"] == "Network.responseReceived"
-            and event["params"]["response"]["status"] >= 400
-        ):
-            found.append(event["params"]["response"]["url"])
+        if event["method"] == "Network.responseReceived":
+            response = event["params"]["response"]
+            if response["status"] >= 400:
+                found.append(response["url"])
     return found
 
 
@@ -123,9 +123,9 @@ def test_every_page_draws_or_explains_itself(browser: Any, board: Dashboard, run
 
 @pytest.mark.shared_traces
 def test_every_page_of_a_real_gpu_trace(browser: Any, tmp_path: Path) -> None:
-    trace = SHARED / "h100_qwen05b.json.gz"
+    trace = FOLDER / "kineto" / "h100_qwen05b.json.gz"
     if not trace.exists():
-        pytest.skip("no ../shared/traces here")
+        pytest.skip(f"{trace} is not available")
     board = Dashboard(trace, port=0)
     try:
         every_page(browser, board, trace.name)

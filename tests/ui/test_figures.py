@@ -25,7 +25,7 @@ def tree(*stacks: str) -> list[Node]:
     )
 
 
-def test_the_budget_of_many_steps_is_drawn_as_means_of_neighbours_and_loses_none() -> None:
+def test_the_budget_of_many_steps_is_drawn_as_means_of_adjacent_steps() -> None:
     rows = input_bound(steps=1000).fact(time_budget)
     drawn = {bar.name: bar for bar in budget_over_steps(rows).data}
     assert set(drawn) == {"input wait", "compute or host"}

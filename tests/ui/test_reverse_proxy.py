@@ -127,8 +127,8 @@ def test_a_page_of_another_site_is_refused(dashboard: Dashboard) -> None:
     cookie = signed_in.headers["Set-Cookie"].split(";")[0]
     foreign = {"Host": "proxy.example", "Origin": "https://evil.example", "Cookie": cookie}
     assert ask(dashboard, f"{BASE}/_dash-layout", **foreign).status == 403
-    own = foreign | {"Origin": "https://proxy.example"}
-    assert ask(dashboard, f"{BASE}/_dash-layout", **own).status == 200
+    of_proxy = foreign | {"Origin": "https://proxy.example"}
+    assert ask(dashboard, f"{BASE}/_dash-layout", **of_proxy).status == 200
 
 
 def test_the_printed_address_has_the_path(dashboard: Dashboard) -> None:
