@@ -26,7 +26,7 @@ def healthy(steps: int = 60) -> Trace:
     return loop.trace()
 
 
-def test_healthy_is_bound_by_compute() -> None:
+def test_a_healthy_run_is_bound_by_compute() -> None:
     result = diagnose(healthy())
     assert result.verdict.id == "healthy"
     # without a profiling window, compute and host cannot be separated
@@ -40,7 +40,7 @@ def test_healthy_is_bound_by_compute() -> None:
     assert result.steps.mean_ms == 6.1
 
 
-def test_a_loop_that_mostly_sleeps_is_not_called_healthy() -> None:
+def test_the_verdict_of_a_loop_that_mostly_sleeps_is_unknown() -> None:
     loop = Loop()
     for _ in range(60):
         loop.next(0.1, queue_depth=3).forward(2).idle(20).backward(3).optimizer(1)
@@ -62,7 +62,7 @@ def test_the_largest_loss_is_the_verdict() -> None:
     assert result.verdict.confidence > 0.9
 
 
-def test_bound_by_input() -> None:
+def test_a_run_that_mostly_waits_for_data_is_bound_by_input() -> None:
     result = diagnose(pipeline(wait=30, fetch={"wall": 80, "cpu": 1}))
     assert result.bound_by.id == "input"
     assert [entry.category for entry in result.time_budget] == ["input-wait", "compute-or-host"]
@@ -102,7 +102,7 @@ def test_too_few_steps_are_unknown_and_advise_a_longer_recording() -> None:
     assert result.bound_by.id == "compute"
 
 
-def test_nothing_recorded_is_unknown() -> None:
+def test_an_empty_recording_is_unknown() -> None:
     result = diagnose(build.trace())
     assert result.verdict.id == "unknown"
     assert result.bound_by.id == "unknown"

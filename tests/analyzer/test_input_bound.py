@@ -104,7 +104,7 @@ def test_decoding_on_full_cores_never_advises_workers() -> None:
     assert gain(finding).low == pytest.approx(30 / (77 / 3.97), abs=0.02)
 
 
-def test_cheap_batches_on_full_cores_are_not_called_decoding() -> None:
+def test_the_advice_for_cheap_batches_on_full_cores_does_not_mention_images() -> None:
     finding = found(
         pipeline(wait=1, workers=0, fetch={"wall": 0.9, "cpu": 0.8}, cores=3.9, busy=0.99)
     )
@@ -199,7 +199,7 @@ def test_storage_bound_needs_evidence_of_reads() -> None:
     finding = found(pipeline(wait=10, fetch=slow))
     assert finding.cause == "storage-bound"
     assert gain(finding).likely == WARM_CONSUMER
-    assert "5 MB read from disk per batch" in finding.evidence[-2].text
+    assert "5 MB" in finding.evidence[-2].text
     assert found(pipeline(wait=10, fetch={**slow, "read": 0})).cause == "too-few-workers"
 
 
@@ -264,7 +264,7 @@ def test_waiting_in_user_code_without_a_loader_is_an_unknown_loader() -> None:
             row["stack"] = "main (train.py:12);forward (torch/nn/modules/linear.py:1)"
     finding = found(loop.trace())
     assert finding.cause == "unknown-loader"
-    assert "100 % of it in `load (data.py:5)`" in finding.explanation
+    assert "100 %" in finding.explanation and "`load (data.py:5)`" in finding.explanation
     # 18 -> 5.7 ms: three workers make a batch in 4 ms; the consumer's 6 ms are 5.4 when its core is
     # warm, and 0.3 for taking the batch over.
     assert gain(finding).likely == 3.158

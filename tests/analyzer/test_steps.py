@@ -16,21 +16,21 @@ def rows(trace: Trace, phase: str | None = None) -> list[tuple[float, float]]:
     return [(ts / MS, dur / MS) for ts, dur in zip(frame["ts"], frame["dur"], strict=True)]
 
 
-def test_plain_loop() -> None:
+def test_a_plain_loop_has_a_step_per_batch() -> None:
     loop = Loop()
     for _ in range(4):
         loop.next(4).work()
     assert rows(loop.trace(), "train") == [(10, 10), (20, 10)]
 
 
-def test_the_step_ends_where_the_next_batch_is_asked_for() -> None:
+def test_a_step_ends_where_the_loop_requests_the_next_batch() -> None:
     loop = Loop()
     for _ in range(4):
         loop.next(4).work().idle(5)
     assert rows(loop.trace()) == [(15, 15), (30, 15)]
 
 
-def test_accumulation_counts_micro_steps() -> None:
+def test_a_step_with_gradient_accumulation_counts_its_micro_steps() -> None:
     loop = Loop()
     for _ in range(4):
         loop.next().forward().backward().next().forward().backward().next().forward().backward().optimizer()
@@ -39,7 +39,7 @@ def test_accumulation_counts_micro_steps() -> None:
     assert list(frame["micro_steps"]) == [3, 3]
 
 
-def test_two_optimizers_in_one_iteration() -> None:
+def test_two_optimizers_in_one_iteration_are_one_step() -> None:
     loop = Loop()
     for _ in range(5):
         loop.next().forward(module=1).backward().optimizer(code=1).forward(
@@ -48,7 +48,7 @@ def test_two_optimizers_in_one_iteration() -> None:
     assert rows(loop.trace()) == [(13, 13), (26, 13), (39, 13)]
 
 
-def test_optimizers_inside_backward() -> None:
+def test_optimizers_inside_backward_are_one_step() -> None:
     loop = Loop()
     for _ in range(4):
         loop.next().forward()
@@ -133,7 +133,7 @@ def test_an_evaluation_without_the_end_of_its_iterator_ends_with_its_last_module
     assert rows(trace, "train") == [(15, 7), (28, 9)]
 
 
-def test_evaluation_inside_an_accumulating_step() -> None:
+def test_an_evaluation_inside_an_accumulating_step_does_not_belong_to_it() -> None:
     loop = Loop()
     for run in (2, 3, 4, 5):
         loop.next().forward().backward()
@@ -149,7 +149,7 @@ def test_evaluation_inside_an_accumulating_step() -> None:
     assert list(train["micro_steps"]) == [2, 2]
 
 
-def test_evaluation_without_a_loader() -> None:
+def test_an_evaluation_without_a_loader_has_its_steps() -> None:
     loop = Loop()
     for _ in range(4):
         loop.idle(2).work().idle(1)
@@ -175,7 +175,7 @@ def test_a_frozen_teacher_is_not_an_evaluation() -> None:
     assert rows(loop.trace()) == [(13, 13), (26, 13)]
 
 
-def test_without_a_loader_the_rarest_optimizer_closes_the_iteration() -> None:
+def test_without_a_loader_the_rarest_optimizer_ends_the_step() -> None:
     loop = Loop()
     for _ in range(6):
         for _ in range(5):
@@ -184,14 +184,14 @@ def test_without_a_loader_the_rarest_optimizer_closes_the_iteration() -> None:
     assert rows(loop.trace()) == [(36, 36), (72, 36), (108, 36), (144, 36), (180, 36)]
 
 
-def test_without_a_loader_equal_optimizers_last_in_order() -> None:
+def test_without_a_loader_the_last_of_equally_frequent_optimizers_ends_the_step() -> None:
     loop = Loop()
     for _ in range(4):
         loop.idle(10).forward().backward().optimizer(code=2).forward().backward().optimizer(code=1)
     assert rows(loop.trace()) == [(22, 22), (44, 22), (66, 22)]
 
 
-def test_without_a_loader_skipped_scaler_steps() -> None:
+def test_without_a_loader_a_step_that_the_scaler_skips_is_a_step() -> None:
     loop = Loop()
     for skipped in (False, True, False, False):
         loop.forward().backward()
@@ -203,7 +203,7 @@ def test_without_a_loader_skipped_scaler_steps() -> None:
     assert rows(loop.trace()) == [(6, 6), (12, 6), (18, 6)]
 
 
-def test_a_loader_asked_by_another_thread_is_not_the_outer_loop() -> None:
+def test_a_loader_of_another_thread_does_not_divide_the_loop() -> None:
     loop, fetcher = Loop(), Loop(tid=200)
     for _ in range(5):
         loop.idle(1).work()
@@ -212,7 +212,7 @@ def test_a_loader_asked_by_another_thread_is_not_the_outer_loop() -> None:
     assert [dur for _, dur in rows(trace)] == [7, 7, 7, 7]
 
 
-def test_many_updates_per_batch_fall_back_to_the_optimizer() -> None:
+def test_with_many_updates_per_batch_the_optimizer_ends_the_step() -> None:
     loop = Loop().next()
     for _ in range(30):
         loop.work()
@@ -227,14 +227,14 @@ def test_backward_without_an_optimizer_is_training() -> None:
     assert rows(loop.trace(), "train") == [(6, 6), (12, 6)]
 
 
-def test_inference_from_batch_to_batch() -> None:
+def test_steps_of_inference_are_from_batch_to_batch() -> None:
     loop = Loop()
     for _ in range(5):
         loop.next().forward(4, training=0).idle(1)
     assert rows(loop.trace(), "inference") == [(6, 6), (12, 6), (18, 6)]
 
 
-def test_inference_over_epochs_keeps_the_restart_in_a_step() -> None:
+def test_the_restart_of_workers_belongs_to_a_step_of_inference() -> None:
     loop = Loop()
     for epoch in (1, 2):
         loop.start(8, iterator=epoch)
@@ -244,21 +244,21 @@ def test_inference_over_epochs_keeps_the_restart_in_a_step() -> None:
     assert [dur for _, dur in rows(loop.trace(), "inference")] == [5, 5, 14, 5, 5]
 
 
-def test_inference_without_a_loader_from_call_to_call() -> None:
+def test_steps_of_inference_without_a_loader_are_from_call_to_call() -> None:
     loop = Loop()
     for _ in range(5):
         loop.idle(3).forward(4, training=0)
     assert rows(loop.trace(), "inference") == [(3, 7), (10, 7), (17, 7), (24, 7)]
 
 
-def test_inference_of_two_modules_begins_with_the_first() -> None:
+def test_steps_of_inference_with_two_modules_begin_with_the_first() -> None:
     loop = Loop()
     for _ in range(5):
         loop.idle(10).forward(2, module=7, training=0).forward(3, module=3, training=0)
     assert rows(loop.trace(), "inference") == [(10, 15), (25, 15), (40, 15), (55, 15)]
 
 
-def test_inference_on_overlapping_threads_is_the_calls_themselves() -> None:
+def test_steps_of_inference_on_overlapping_threads_are_the_calls() -> None:
     first, second = Loop(tid=1), Loop(tid=2)
     second.idle(3)
     for _ in range(3):

@@ -82,7 +82,7 @@ def test_samples_per_second_are_those_of_a_usual_batch() -> None:
     assert run.throughput.samples_per_s.source == "loader"
 
 
-def test_rates_that_are_unknown_say_why() -> None:
+def test_unknown_rates_have_a_reason() -> None:
     throughput = summary(training()).throughput
     for rate in (throughput.samples_per_s, throughput.tokens_per_s, throughput.mfu):
         assert rate.value is None and rate.reason
@@ -120,7 +120,7 @@ def resident(loop: Loop, process: int, growth: float) -> list[dict[str, Any]]:
     ]
 
 
-def test_host_memory_is_the_sum_of_the_processes_against_the_limit() -> None:
+def test_host_memory_is_the_sum_of_the_processes_with_the_limit() -> None:
     loop = training()
     counters = [*resident(loop, 0, 0.0), *resident(loop, 1, 0.0)]
     worker = {"process": 1, "pid": 101, "parent": 0, "role": "loader-worker", "worker": 0}

@@ -26,7 +26,7 @@ def assert_sums(trace: Trace) -> None:
     assert (frame[list(CATEGORY_IDS)] >= 0).all(axis=None)
 
 
-def test_categories_of_a_plain_step() -> None:
+def test_a_plain_step_is_divided_into_its_categories() -> None:
     loop = Loop()
     for _ in range(10):
         loop.next(4).work().call("checkpoint", 2, value=1000).call("gc", 1, object=2).idle(3)
@@ -52,7 +52,7 @@ def test_a_collection_inside_a_wait_is_counted_once() -> None:
     assert mean_ms(trace, "gc") == 0
 
 
-def test_evaluation_inside_a_step_costs_it_nothing() -> None:
+def test_an_evaluation_inside_a_step_is_not_in_its_budget() -> None:
     loop = Loop()
     for run in (2, 3, 4, 5):
         loop.next().forward().backward()
@@ -76,7 +76,7 @@ def test_random_nanoseconds_sum_exactly() -> None:
     assert_sums(loop.trace())
 
 
-def test_samples_split_the_rest() -> None:
+def test_samples_divide_the_time_outside_of_timed_calls() -> None:
     loop = Loop()
     for index in range(100):
         loop.next(10).forward(20).backward(20).optimizer(10)
@@ -203,7 +203,7 @@ def test_a_wait_that_may_be_for_a_request_is_other_idle(
     assert mean_ms(trace, "input-wait") == 0
 
 
-def test_copies_are_exposed_outside_waits() -> None:
+def test_copies_outside_of_waits_are_exposed() -> None:
     loop = Loop()
     for _ in range(5):
         loop.next(2).add("copies", 3, direction="h2d", bytes=10, pinned=0, non_blocking=0).work()

@@ -30,7 +30,7 @@ def of(targets: list[Run]) -> list[Candidate]:
     return [candidate for candidate in find_candidates() if candidate.pid in pids]
 
 
-def test_the_only_candidate_is_taken(
+def test_the_only_candidate_is_attached_to(
     targets: list[Run], capsys: pytest.CaptureFixture[str]
 ) -> None:
     [candidate] = of(targets[:1])
@@ -48,7 +48,9 @@ def test_several_candidates_are_listed(
     assert all(str(run.pid) in listed for run in targets)
 
 
-def test_the_command_lists_them_and_exits_with_2(targets: list[Run], tmp_path: Path) -> None:
+def test_attach_without_a_pid_lists_several_candidates_and_exits_with_2(
+    targets: list[Run], tmp_path: Path
+) -> None:
     done = subprocess.run(
         perfscope("attach"), capture_output=True, text=True, timeout=60, cwd=tmp_path
     )

@@ -15,6 +15,7 @@ from rich.console import Console
 from perfscope.analyzer.live_status import DEVICE_WORDS, PROCESS_WORDS, device_word, process_word
 from perfscope.traces.glance import DeviceGlance, Glances, ProcessGlance
 from perfscope.ui.terminal.top_view import printed
+from tests.commands.calling import call
 from tests.driver import built, environment, written
 from tests.running import perfscope
 
@@ -47,8 +48,8 @@ def test_each_process_has_a_word_without_a_driver(targets: list[int]) -> None:
     assert words[targets[1]]["word"] in ("idle", "starved")
     assert words[targets[1]]["states"].get("sleep", 0) > 0.5
     text = output_of_top(str(targets[1]))
-    assert "no device: no NVIDIA driver" in text and str(targets[1]) in text
-    assert "idle: it does nothing" in text or "starved: " in text
+    assert "no NVIDIA driver" in text and str(targets[1]) in text
+    assert "idle" in text or "starved" in text
 
 
 def test_devices_have_a_word_and_processes_have_their_devices(
@@ -80,17 +81,13 @@ def test_a_lost_device_is_listed_and_a_reloaded_driver_is_used_again(
     lines = output_of_top("--json", "--count", "3", str(targets[0]), env=env).splitlines()
     shown = [[entry["lost"] for entry in json.loads(line)["devices"]] for line in lines]
     assert shown[-1] == [None, "the device fell off the bus"]
-    text = subprocess.run(
-        perfscope("doctor"), env=env, capture_output=True, text=True, timeout=60
-    ).stdout
+    text = call("doctor", env=env).stdout
     assert (
         "NO  GPU counters" in text
         and "device 1 does not answer: the device fell off the bus" in text
     )
     scenario.write_text("init DRIVER_NOT_LOADED\n" + scenario.read_text())
-    text = subprocess.run(
-        perfscope("doctor"), env=env, capture_output=True, text=True, timeout=60
-    ).stdout
+    text = call("doctor", env=env).stdout
     assert (
         "NO  GPU counters" in text
         and "the driver is not loaded" in text

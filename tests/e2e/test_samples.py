@@ -16,7 +16,9 @@ CHOSEN = ("decode_full_cores", "gc_pause", "in_process_loading", "too_few_worker
 
 
 @pytest.mark.parametrize("name", CHOSEN)
-def test_the_verdict_is_the_declared_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_verdict_of_a_sample_is_the_declared_one(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(benchmarks.samples, "WARM_UP_S", 2.0)
     [sample] = [each for each in find_samples() if each.name == name]
     with calibrated(sample):

@@ -39,12 +39,12 @@ def ranks(
 IRREGULAR = np.cumsum(np.random.default_rng(3).integers(5 * MS, 9 * MS, 40)).tolist()
 
 
-def test_the_nth_of_one_rank_is_the_nth_of_the_other_whatever_their_clocks_say():
+def test_the_nth_collectives_of_two_ranks_match_whatever_their_clocks_are():
     match = matched(ranks([0, 7_000 * MS], starts=IRREGULAR), None)
     assert match.tolist() == [*range(40), *range(40)]
 
 
-def test_a_recording_that_began_later_is_matched_from_there_on():
+def test_a_recording_that_started_later_is_matched_from_its_start():
     match = matched(ranks([0, -500 * MS], starts=IRREGULAR, skip=3), None)
     assert match[:3].tolist() == [-1, -1, -1]
     assert (match[3:40] == match[40:]).all() and (match[40:] >= 0).all()

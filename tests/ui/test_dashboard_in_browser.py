@@ -116,7 +116,9 @@ def every_page(browser: Any, board: Dashboard, run: str) -> None:
 
 
 @pytest.mark.parametrize("run", ["gpu.json", "hostile.json", "train.perfscope"])
-def test_every_page_draws_or_explains_itself(browser: Any, board: Dashboard, run: str) -> None:
+def test_every_page_has_a_drawing_or_an_explanation(
+    browser: Any, board: Dashboard, run: str
+) -> None:
     every_page(browser, board, run)
     assert browser.execute_script("return document.querySelectorAll('#page script').length") == 0
 
@@ -133,7 +135,9 @@ def test_every_page_of_a_real_gpu_trace(browser: Any, tmp_path: Path) -> None:
         board.close()
 
 
-def test_from_the_list_to_the_interval_that_proves_it(browser: Any, board: Dashboard) -> None:
+def test_links_lead_from_the_list_to_the_interval_of_the_evidence(
+    browser: Any, board: Dashboard
+) -> None:
     opened(browser, board, "/")
     until(lambda: "Input-bound" in shown_text(browser, "#page"))
     browser.find_element("link text", "train.perfscope").click()
@@ -157,7 +161,7 @@ def test_from_the_list_to_the_interval_that_proves_it(browser: Any, board: Dashb
     assert faults(browser) == []
 
 
-def test_keys_lead_everywhere(browser: Any, board: Dashboard) -> None:
+def test_every_page_is_reached_with_the_keyboard(browser: Any, board: Dashboard) -> None:
     opened(browser, board, "/run/train.perfscope/overview")
     press = (
         "document.body.dispatchEvent(new KeyboardEvent('keydown', { key: arguments[0], bubbles:"
@@ -172,7 +176,7 @@ def test_keys_lead_everywhere(browser: Any, board: Dashboard) -> None:
     until(lambda: urlsplit(browser.current_url).path == "/")
 
 
-def test_the_theme_repaints_and_is_remembered(browser: Any, board: Dashboard) -> None:
+def test_the_theme_changes_the_page_and_is_remembered(browser: Any, board: Dashboard) -> None:
     opened(browser, board, "/run/train.perfscope/overview")
     fill = (
         "return document.querySelector('[data-chart=budget] .js-plotly-plot').data[0].marker.color"
@@ -186,7 +190,7 @@ def test_the_theme_repaints_and_is_remembered(browser: Any, board: Dashboard) ->
     browser.find_element("id", "switch-theme").click()
 
 
-def test_a_slider_asks_and_the_analyzer_answers(browser: Any, board: Dashboard) -> None:
+def test_a_slider_shows_the_prediction_of_the_analyzer(browser: Any, board: Dashboard) -> None:
     opened(browser, board, "/run/train.perfscope/input")
     assert "measured" in browser.find_element("id", "what-if").text
     thumb = browser.find_element("css selector", "#what-if-workers [role=slider]")
@@ -220,7 +224,7 @@ def test_the_input_page_has_the_loop_and_its_workers_where_the_finding_points(
     assert faults(browser) == []
 
 
-def test_a_table_sorts_and_saves(browser: Any, board: Dashboard) -> None:
+def test_a_table_can_be_sorted_and_saved(browser: Any, board: Dashboard) -> None:
     opened(browser, board, "/run/gpu.json/operators")
     csv = browser.execute_script(
         "return csvOf(document.getElementById('table-kernels'))"

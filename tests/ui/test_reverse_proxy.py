@@ -136,7 +136,7 @@ def test_the_printed_address_has_the_path(dashboard: Dashboard) -> None:
 
 
 @pytest.mark.parametrize("given", ["perfscope", "/a b", "//x", "/a?b", "/a/../\n", "http://x/"])
-def test_what_is_not_a_path_is_refused(given: str) -> None:
+def test_an_invalid_base_path_is_refused(given: str) -> None:
     with pytest.raises(UsageError, match="--base-path"):
         normalized_base_path(given)
 

@@ -48,7 +48,7 @@ def products_and_sums(name: str = "NVIDIA H100 80GB HBM3") -> Trace:
     return gpu.trace(manifest={"depth": "trace"})
 
 
-def test_points_are_operators_under_the_roofs() -> None:
+def test_points_of_the_roofline_are_operators_below_its_roofs() -> None:
     rows = products_and_sums().fact(roofline_table)
     drawn = roofline(rows, PEAKS)
     points = {series.name: series for series in drawn.data if series.mode == "markers"}

@@ -61,7 +61,7 @@ def test_marks_with_a_large_overlap_are_ignored_and_reported() -> None:
 
 def test_ranges_called_step_are_steps() -> None:
     trace = trace_with_marks("nvtx", [f"train step {n}" for n in range(4)])
-    assert source(trace) == "the ranges called train step 0"
+    assert "train step 0" in str(source(trace))
     assert len(trace.fact(steps)) == 4
 
 

@@ -49,13 +49,13 @@ def same_or_refused(piece: bytes) -> bool:
 
 
 @pytest.mark.parametrize("text", ODD_PIECES)
-def test_odd_texts(text: str) -> None:
+def test_unusual_texts_are_read_alike_or_refused(text: str) -> None:
     same_or_refused(text.encode())
     around = json.dumps(event()).encode()
     same_or_refused(around + b"," + text.encode() + b"," + around)
 
 
-def test_it_does_not_refuse_what_writers_write() -> None:
+def test_the_compiled_reader_accepts_what_profilers_write() -> None:
     assert same_or_refused(
         json.dumps([event(), kernel(), launch(ts=1.5, dur=0.1234567)])[1:-1].encode()
     )
@@ -68,7 +68,7 @@ def test_it_does_not_refuse_what_writers_write() -> None:
 @pytest.mark.shared_traces
 @WHERE
 @each_recorded()
-def test_recorded_traces_and_what_becomes_of_them_with_bytes_changed(path: Any) -> None:
+def test_recorded_traces_with_changed_bytes_are_read_alike_or_refused(path: Any) -> None:
     chance = random.Random(path.name)
     for piece in list(Pieces(TraceText(path)))[:2]:
         assert same_or_refused(bytes(piece))
@@ -118,13 +118,13 @@ EVENTS = st.fixed_dictionaries(
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(EVENTS, max_size=4), st.booleans())
-def test_any_types_anywhere(events: list[Any], tidy: bool) -> None:
+def test_values_of_any_type_are_read_alike_or_refused(events: list[Any], tidy: bool) -> None:
     same_or_refused(json.dumps(events, ensure_ascii=tidy)[1:-1].encode("utf-8", "surrogatepass"))
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.decimals(-(10**15), 10**15, allow_nan=False, places=None))
-def test_any_time(us: Any) -> None:
+def test_any_time_is_read_alike_or_refused(us: Any) -> None:
     text = f"{us:f}"
     for ts in (text, f'"{text}"'):
         same_or_refused(b'{"ph":"X","cat":"cpu_op","name":"a","dur":0,"ts":' + ts.encode() + b"}")

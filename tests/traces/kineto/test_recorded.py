@@ -48,7 +48,7 @@ def test_every_event_is_in_its_table_at_its_nanosecond(path: Path) -> None:
 
 
 @each_recorded()
-def test_what_a_launch_started_carries_its_correlation_and_begins_after_it(path: Path) -> None:
+def test_launched_work_has_the_correlation_of_its_launch_and_begins_after_it(path: Path) -> None:
     trace = load(path)
     launches = trace.table("launches")
     for name in ("kernels", "copies"):
@@ -75,7 +75,7 @@ def test_an_operator_is_within_its_parent(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "graphs", "plain"), [("vllm_prefill", 361, 52), ("mi300x_sglang", 544, 11)]
 )
-def test_kernels_of_a_graph_name_the_launch_of_the_graph(
+def test_kernels_of_a_graph_belong_to_the_launch_of_the_graph(
     name: str, graphs: int, plain: int
 ) -> None:
     trace = recorded(name)
@@ -99,7 +99,7 @@ def test_a_collective_has_its_bytes_type_group_and_size() -> None:
     assert set(collectives["kind"]) <= {"all_reduce", "broadcast", "all_gather", "reduce_scatter"}
 
 
-def test_copies_say_direction_and_pinnedness_where_the_writer_does() -> None:
+def test_copies_have_direction_and_pinned_memory_where_the_profiler_records_them() -> None:
     copies = table(recorded("a100_16ranks"), "copies")
     assert set(copies["direction"]) <= {"h2d", "d2h", "d2d", "p2p", "memset"}
     h2d = copies[copies["direction"] == "h2d"]

@@ -120,7 +120,7 @@ def old(tmp_path: Path) -> Trace:
     )
 
 
-def test_an_old_export(old: Trace) -> None:
+def test_an_export_of_an_old_version_is_read(old: Trace) -> None:
     assert rows(
         old, "launches", "process", "tid", "ts", "dur", "name", "kind", "correlation", "op"
     ) == [
@@ -234,7 +234,7 @@ def test_sizes_groups_and_ranks_are_read_from_the_payloads_of_nccl(tmp_path: Pat
     assert rows(trace, "ranks", "process", "rank", "world_size") == [[0, 3, 4], [1, 2, 4]]
 
 
-def test_operators_and_ranges_of_nvtx(tmp_path: Path) -> None:
+def test_operators_and_ranges_are_read_from_nvtx(tmp_path: Path) -> None:
     events = [
         {"start": 0, "eventType": 75, "text": "NCCL", "domainId": 1, **MAIN},
         nvtx(100, 900, "train"),
@@ -289,7 +289,7 @@ def test_operators_and_ranges_of_nvtx(tmp_path: Path) -> None:
     ]
 
 
-def test_graphs_by_node_and_whole(tmp_path: Path) -> None:
+def test_kernels_of_graphs_are_read_by_node_and_by_graph(tmp_path: Path) -> None:
     trace = load(
         export(
             tmp_path / "graphs.sqlite",
@@ -315,7 +315,7 @@ def test_graphs_by_node_and_whole(tmp_path: Path) -> None:
     assert "--cuda-graph-trace=node" in trace.manifest.dropped[0]
 
 
-def test_numbers_mean_what_the_exports_own_tables_say(tmp_path: Path) -> None:
+def test_numbers_have_the_meaning_of_the_enumerations_in_the_export(tmp_path: Path) -> None:
     copies = [
         {
             "start": at,
@@ -358,7 +358,7 @@ def test_numbers_mean_what_the_exports_own_tables_say(tmp_path: Path) -> None:
     ]
 
 
-def test_other_numbers_of_memory_kinds_are_not_believed(tmp_path: Path) -> None:
+def test_unknown_numbers_of_memory_kinds_are_ignored(tmp_path: Path) -> None:
     """CUPTI counts pageable, pinned, device as 1, 2, 3; taken for Nsight's they would call pageable
     memory pinned.
     """

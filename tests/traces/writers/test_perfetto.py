@@ -43,7 +43,7 @@ def events(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def test_every_event_has_what_the_format_asks_for(written: Path) -> None:
+def test_every_event_has_the_fields_that_the_format_requires(written: Path) -> None:
     for event in events(written):
         assert (
             isinstance(event["pid"], int)
@@ -73,7 +73,7 @@ def test_events_of_one_line_nest(written: Path) -> None:
     assert len(lines) == 6, "two threads and two streams, one of each with a second lane"
 
 
-def test_arrows_end_at_what_was_launched(written: Path) -> None:
+def test_arrows_lead_from_a_launch_to_its_kernel(written: Path) -> None:
     found = events(written)
     starts = {e["id"]: e for e in found if e["ph"] == "s"}
     ends = {e["id"]: e for e in found if e["ph"] == "f"}
@@ -85,11 +85,11 @@ def test_arrows_end_at_what_was_launched(written: Path) -> None:
         assert launch["args"]["correlation"] == work["args"]["correlation"]
 
 
-def test_odd_names_survive(written: Path) -> None:
+def test_names_with_special_characters_are_written_unchanged(written: Path) -> None:
     assert set(ODD_NAMES) <= {event["name"] for event in events(written)}
 
 
-def test_our_reader_finds_the_same_tables(written: Path) -> None:
+def test_the_tables_are_the_same_when_the_file_is_read_again(written: Path) -> None:
     compare(odd_trace(), load(written))
 
 
@@ -104,7 +104,7 @@ def compare(before: Trace, after: Trace) -> None:
 @pytest.mark.shared_traces
 @pytest.mark.skipif(not FOLDER.is_dir(), reason=f"the recorded traces are not in {FOLDER}")
 @pytest.mark.parametrize("name", RECORDED)
-def test_recorded_traces_come_back_the_same(tmp_path: Path, name: str) -> None:
+def test_recorded_traces_are_the_same_when_they_are_read_again(tmp_path: Path, name: str) -> None:
     before = load(FOLDER / name)
     perfetto.write_perfetto(before, tmp_path / "again.json.gz")
     compare(before, load(tmp_path / "again.json.gz"))

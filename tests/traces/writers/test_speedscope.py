@@ -126,7 +126,7 @@ def test_the_file_has_the_format_and_the_times(tmp_path: Path) -> None:
     assert set(ODD_NAMES) <= set(total_by_name(file))
 
 
-def test_one_profile_a_thread_or_stream(tmp_path: Path) -> None:
+def test_each_thread_and_stream_has_a_profile(tmp_path: Path) -> None:
     names = [profile["name"] for profile in written(odd_trace(), tmp_path / "odd.json")["profiles"]]
     assert sorted(names) == [
         'rank "1" 200: GPU 1 stream 7',
