@@ -16,8 +16,8 @@ from tests import build
 
 
 def linear_step() -> Trace:
-    """linear -> addmm -> gemm; its backward on another thread -> two gemms; a copy by nobody's
-    operator.
+    """Return a trace of linear -> addmm -> gemm, of its backward on another thread, which launches
+    two gemms, and of a copy outside of operators.
     """
     ops = [
         {"tid": 1, "ts": 0, "dur": 100, "name": "aten::linear", "sequence": 7, "forward_tid": 0},

@@ -18,7 +18,7 @@ from tests.traces.test_reader import write
 
 
 def run_named(folder: Path, name: str, *, begun_ns: int, finished: bool = True) -> Path:
-    """A run folder of that name."""
+    """Create and return a run folder of that name."""
     path = folder / name
     write(path)
     file = path / "manifest.json"

@@ -1,4 +1,4 @@
-"""Comparisons of two traces, and of a file with a refusal to read it."""
+"""Comparison of the tables of two traces, and the error for a file that cannot be read."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
-"""A run folder read while it grows gives what reading it whole gives, keeps only its window, and
-reads no byte twice.
+"""A run folder that is read while it grows: the tables of the whole folder, or of its last
+seconds, and each byte read once.
 """
 
 import array
@@ -26,7 +26,7 @@ def writer(path: Path) -> RunWriter:
 
 
 def ask(run: RunWriter, ts: int) -> None:
-    """A wait for a batch of one process."""
+    """Append a wait for a batch."""
     values = dict.fromkeys(COLUMNS, 0) | {"kind": NEXT, "tid": 1, "ts": ts, "dur": 5}
     run.arrow("probe.records", 0, COLUMNS).append(
         array.array("q", [values[name] for name in COLUMNS])

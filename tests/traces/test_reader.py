@@ -1,4 +1,4 @@
-"""Raw streams become the tables that the schema declares."""
+"""The tables that are read from the streams of a run folder."""
 
 import array
 import os

@@ -1,4 +1,4 @@
-"""What redaction replaces and what it leaves, text by text."""
+"""The texts that redaction replaces, and those that it does not change."""
 
 import pytest
 

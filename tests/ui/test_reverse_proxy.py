@@ -45,7 +45,7 @@ class Proxy(ThreadingHTTPServer):
 
 
 class PassOn(BaseHTTPRequestHandler):
-    """Passes a request on with its Host, as most proxies are set up."""
+    """Forward a request with its Host header, as most proxies do."""
 
     def do_GET(self) -> None:
         server: Any = self.server
@@ -119,7 +119,8 @@ def test_the_token_is_needed_and_the_cookie_belongs_to_the_path(dashboard: Dashb
     assert f"Path={BASE}/" in cookie and "SameSite=Strict" in cookie
     known = {**public, "Cookie": cookie.split(";")[0]}
     assert ask(dashboard, f"{BASE}/", **known).status == 200
-    assert ask(dashboard, "/", **known).status == 200, "a proxy that strips the path"
+    # A proxy may also remove the path.
+    assert ask(dashboard, "/", **known).status == 200
 
 
 def test_a_page_of_another_site_is_refused(dashboard: Dashboard) -> None:

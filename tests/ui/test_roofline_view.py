@@ -80,7 +80,7 @@ def test_a_point_of_the_report_opens_the_timeline(browser: Any, tmp_path: Path) 
     browser.get(f"file://{tmp_path / 'report.html'}")
     until(lambda: browser.execute_script("return document.documentElement.dataset.drawn") == "yes")
     place = (
-        "const point = document.getElementById('roofline').data.find((one) => one.mode ==="
+        "const point = document.getElementById('roofline').data.find((series) => series.mode ==="
         " 'markers').customdata[0];"
     )
     click = (
@@ -93,5 +93,7 @@ def test_a_point_of_the_report_opens_the_timeline(browser: Any, tmp_path: Path) 
         " shown.to]"
     )
     assert shown == pytest.approx([begin * 1e9, end * 1e9])
-    heads = "return [...document.querySelectorAll('#table-roofs th')].map((one) => one.textContent)"
+    heads = (
+        "return [...document.querySelectorAll('#table-roofs th')].map((head) => head.textContent)"
+    )
     assert {"FLOP/byte", "of roofline", "limited by"} <= set(browser.execute_script(heads))

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(not is_available(), reason="installed without a 
 
 
 def plain(part: ParsedPiece) -> Any:
-    """A part as something that can be compared."""
+    """Return a part in a form that can be compared."""
     columns = {
         group: {
             name: ([column.names[code] if code >= 0 else None for code in column.codes])
@@ -38,9 +38,7 @@ def plain(part: ParsedPiece) -> Any:
 
 
 def same_or_refused(piece: bytes) -> bool:
-    """Asserts that both ways agree where the compiled one does not refuse; says whether it did
-    not.
-    """
+    """Assert that both readers agree unless the compiled reader refuses; return whether it read."""
     compiled = parse_compiled(piece)
     if compiled is None:
         return False

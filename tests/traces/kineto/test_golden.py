@@ -1,4 +1,4 @@
-"""The tables of a small trace are those that were looked at once."""
+"""The tables of a small trace, compared with the reviewed ones."""
 
 import json
 

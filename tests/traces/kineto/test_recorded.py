@@ -1,6 +1,4 @@
-"""Recorded traces of all dialects: nothing is lost, no time moves, and the links are those of the
-text.
-"""
+"""Recorded traces of many versions: their events, times and links are those of the file."""
 
 from pathlib import Path
 

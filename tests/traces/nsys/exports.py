@@ -85,9 +85,7 @@ def export(path: Path, schema: dict[str, str] = NEW, **tables: Rows) -> Path:
             columns = [(*column.split(":"), "INTEGER")[:2] for column in schema[table].split()]
             create_table(connection, table, columns)
             for row in rows:
-                assert set(row) <= {name for name, _ in columns}, (
-                    f"{table} has not all of {set(row)}"
-                )
+                assert set(row) <= {name for name, _ in columns}, f"{table}: {set(row)}"
                 cells = [cell_value(strings, name, row.get(name, missing)) for name, _ in columns]
                 connection.execute(
                     f'INSERT INTO "{table}" VALUES ({", ".join("?" * len(cells))})', cells

@@ -1,6 +1,4 @@
-"""Exports of older and newer versions become the tables that the schema declares; expectations are
-written out.
-"""
+"""The tables that are read from exports of older and newer versions of Nsight Systems."""
 
 from pathlib import Path
 from typing import Any
@@ -64,14 +62,16 @@ def frame(trace: Trace, name: str) -> pd.DataFrame:
 
 
 def rows(trace: Trace, name: str, *columns: str) -> list[list[Any]]:
-    """The rows of a table, a missing name as None."""
+    """Return the rows of a table, with None for a missing name."""
     picked = frame(trace, name)[list(columns)].astype(object)
     return picked.where(picked.notna(), None).values.tolist()
 
 
 @pytest.fixture
 def old(tmp_path: Path) -> Trace:
-    """One process; kernels name no process; no table says what a number means."""
+    """Return the trace of an old export: one process, kernels without a process, and no table of
+    enumerations.
+    """
     where = {"deviceId": 0, "streamId": 7}
     kernels = [
         {
@@ -166,7 +166,7 @@ def test_every_table_has_the_declared_columns_and_dtypes(old: Trace) -> None:
 
 
 def two_processes(path: Path, **more: Any) -> Trace:
-    """Two processes that both call their only card 0, and whose correlation ids coincide."""
+    """Return the trace of two processes with equal device numbers and equal correlation ids."""
     second = {"globalTid": tid_of(80, 81)}
     return load(
         export(

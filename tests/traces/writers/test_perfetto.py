@@ -50,7 +50,7 @@ def test_every_event_has_the_fields_that_the_format_requires(written: Path) -> N
             and isinstance(event["tid"], int)
             and isinstance(event["name"], str)
         )
-        assert max(event["pid"], event["tid"]) < 2**31, "the viewer keeps them in 32 bits"
+        assert max(event["pid"], event["tid"]) < 2**31  # the viewer has 32 bits for them
         needed = {
             "X": {"ts", "dur", "cat"},
             "M": {"args"},
@@ -69,8 +69,9 @@ def test_events_of_one_line_nest(written: Path) -> None:
             lines[event["pid"], event["tid"]].append((start, start + round(event["dur"] * 1000)))
     for spans in lines.values():
         for a, b in spans:
-            assert not any(a < c < b < d for c, d in spans), "two only overlap"
-    assert len(lines) == 6, "two threads and two streams, one of each with a second lane"
+            assert not any(a < c < b < d for c, d in spans)  # events of a line nest
+    # two threads and two streams, one of each with a second lane
+    assert len(lines) == 6
 
 
 def test_arrows_lead_from_a_launch_to_its_kernel(written: Path) -> None:

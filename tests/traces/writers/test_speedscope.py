@@ -98,7 +98,7 @@ def total_by_name(file: dict[str, Any]) -> Counter[str]:
                 open_calls.append((event["frame"], now))
             else:
                 frame, since = open_calls.pop()
-                assert frame == event["frame"], "what opened last closes first"
+                assert frame == event["frame"]  # calls end in the reverse order
                 total[names[frame]] += now - since
         assert not open_calls
     return total

@@ -1,4 +1,4 @@
-"""Parquet and CSV: read again, every cell is what it was."""
+"""Tables exported as Parquet and CSV, read again cell by cell."""
 
 import csv
 from pathlib import Path

@@ -26,8 +26,8 @@ COUNTERS = [
 
 
 def odd_trace() -> Trace:
-    """Two processes on two devices; calls in calls, ranges that only overlap, kernels side by side
-    on one stream.
+    """Return a trace of two processes on two devices, with nested calls, ranges that overlap, and
+    kernels that run at the same time on one stream.
     """
     two = {**MAIN, "process": 1, "pid": 200, "ns_pid": 200, "rank": 1, "name": 'rank "1"'}
     ops = [
