@@ -17,7 +17,7 @@ RANGE = {"user_annotation", "python_function", "overhead"}
 
 @dataclass
 class Plain:
-    """Rows of each table, and the sums of their begins (from the first event) and durations, in ns."""
+    """Rows of each table, and the sums of begins (from the first event) and durations, in ns."""
 
     rows: Counter[str] = field(default_factory=Counter)
     ts_ns: Counter[str] = field(default_factory=Counter)
