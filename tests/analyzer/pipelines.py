@@ -1,4 +1,4 @@
-"""Traces of one training process and its loader workers, each ill in one way; times in
+"""Traces of a training process and its loader workers, each with one bottleneck; times in
 milliseconds.
 """
 
@@ -12,7 +12,7 @@ Rows = list[dict[str, Any]]
 
 
 def worker_process(worker: int, parent: int = 0) -> dict[str, Any]:
-    """The row of a loader worker: process codes from 10."""
+    """Return the row of a loader worker; process codes start at 10."""
     return {
         "process": 10 + worker,
         "pid": 200 + worker,
@@ -25,8 +25,8 @@ def worker_process(worker: int, parent: int = 0) -> dict[str, Any]:
 
 
 def counters(span: int, per_s: dict[tuple[int, int, str], float]) -> Rows:
-    """Readings of cumulative counters at both ends and the middle; values grow by this much per
-    second of `span` ns.
+    """Return readings of cumulative counters at both ends and the middle of `span` ns; the values
+    grow by this much per second.
     """
     return [
         {"process": process, "tid": tid, "ts": at, "name": name, "value": rate * at / 1e9}
@@ -36,7 +36,9 @@ def counters(span: int, per_s: dict[tuple[int, int, str], float]) -> Rows:
 
 
 def host(cores: float, busy: float, count: int = 4) -> dict[tuple[int, int, str], float]:
-    """CPU used by the main process, and the whole host's share that is busy."""
+    """Return the rates of the CPU counters: `cores` used by the main process, and the share `busy`
+    of `count` cores used by the whole host.
+    """
     return {(0, -1, "cpu_ns"): cores * 1e9, (-1, -1, "host_cpu_busy_ns"): busy * count * 1e9}
 
 
@@ -54,11 +56,12 @@ def pipeline(
     manifest: dict[str, Any] | None = None,
     below: dict[str, Any] | None = None,
 ) -> Trace:
-    """A loop of `wait` + 10 ms a step whose workers each fetch one batch after the other; `below`:
-    the process that forked them, the rank itself where none is given.
+    """Return the trace of a loop of `wait` + 10 ms per step; each of its workers fetches a batch
+    after the other.
 
-    `fetch`: wall, collate, cpu, delay in ms, read in bytes. `states`: what the workers' threads are
-    sampled in.
+    `fetch`: wall, collate, cpu and delay in ms, read in bytes. `states`: the state in which the
+    workers' threads are sampled. `below`: the process that forked the workers; without it, the
+    rank's main process.
     """
     loop = Loop()
     for _ in range(steps):
@@ -67,10 +70,10 @@ def pipeline(
     rows: Rows = []
     for worker in range(workers):
         processes.append(worker_process(worker, 0 if below is None else below["process"]))
-        one = Loop(process=10 + worker, tid=200 + worker)
-        while one.at + fetch["wall"] * MS <= loop.at:
-            one.add("fetches", fetch["wall"], worker=worker, **fetch_columns(fetch))
-        rows += one.tables["fetches"]
+        fetching = Loop(process=10 + worker, tid=200 + worker)
+        while fetching.at + fetch["wall"] * MS <= loop.at:
+            fetching.add("fetches", fetch["wall"], worker=worker, **fetch_columns(fetch))
+        rows += fetching.tables["fetches"]
     if workers == 0:
         for ask in loop.tables["loader"]:
             rows.append(
@@ -96,7 +99,7 @@ def pipeline(
 
 
 def fetch_columns(fetch: dict[str, float]) -> dict[str, int]:
-    """The columns of a fetch row."""
+    """Return the columns of a row of `fetches`."""
     return {
         "dataset_ns": round((fetch["wall"] - fetch.get("collate", 0)) * MS),
         "collate_ns": round(fetch.get("collate", 0) * MS),

@@ -33,14 +33,14 @@ def test_coverage_of_overlapping_intervals() -> None:
     ]
 
 
-def test_the_first_kind_wins() -> None:
+def test_an_instant_of_two_kinds_counts_for_the_first() -> None:
     shares = exclusive(
         [(ints(0), ints(10)), (ints(5), ints(20)), (ints(0), ints(50))], ints(0, 8), ints(12, 30)
     )
     assert [list(share) for share in shares] == [[10, 2], [2, 10], [0, 10]]
 
 
-def test_coverage_is_exact_against_counting() -> None:
+def test_coverage_is_equal_to_a_count_of_nanoseconds() -> None:
     rng = np.random.default_rng(1)
     begin = rng.integers(0, 500, 40)
     spans = merged((begin, begin + rng.integers(0, 30, 40)))
@@ -54,7 +54,7 @@ def test_coverage_is_exact_against_counting() -> None:
     ]
 
 
-def test_bootstrap_interval_holds_the_mean_as_often_as_it_says() -> None:
+def test_the_bootstrap_interval_contains_the_mean_as_often_as_stated() -> None:
     rng = np.random.default_rng(2)
     hits = 0
     for _ in range(200):
@@ -75,7 +75,7 @@ def test_correlated_steps_are_drawn_in_blocks_and_widen_the_interval() -> None:
     assert wide > 1.5 * narrow
 
 
-def test_the_slower_of_consumer_workers_and_cores_sets_the_pace() -> None:
+def test_the_slowest_of_consumer_workers_and_cores_limits_the_rate() -> None:
     machine = Machine(usable_cores=4.0, reachable_cores=2.0, cpu=60.0)
     after = pipelined(10.0, 20.0, machine)
     assert (after.likely, after.fast) == (30.0, 20.0)  # 60 / 2 cores now, 60 / 4 at best
@@ -84,7 +84,7 @@ def test_the_slower_of_consumer_workers_and_cores_sets_the_pace() -> None:
     assert pipelined(10.0, 5.0, Machine(None, None, None)).likely == 10.0
 
 
-def test_speedup_is_widened_by_steps_that_differ_and_never_below_one() -> None:
+def test_the_speedup_interval_is_wider_for_unequal_steps_and_never_below_one() -> None:
     total = pd.Series([10.0, 10.0, 50.0] * 20)
     gain = speedup(23.3, After(20.0, 10.0, 10.0), removed=total - 10.0, total=total)
     assert gain.likely == 2.33
@@ -94,7 +94,7 @@ def test_speedup_is_widened_by_steps_that_differ_and_never_below_one() -> None:
     assert (worse.low, worse.likely, worse.high) == (1.0, 1.0, 1.0)
 
 
-def test_slope_interval() -> None:
+def test_the_slope_interval_contains_the_slope() -> None:
     at = np.arange(40.0)
     noise = np.random.default_rng(4).normal(0, 5, 40)
     slope, low, high = slope_with_interval(at, 3.0 * at + noise, np.zeros(len(at), np.int64))
@@ -123,17 +123,17 @@ def test_warm_up_is_leading_only_and_bounded() -> None:
         ("main (/home/me/torch/train.py:1)", False),
     ],
 )
-def test_whose_frame_it_is(stack: str, expected: bool) -> None:
+def test_a_frame_is_known_as_torch_or_user_code(stack: str, expected: bool) -> None:
     assert torch_frame(stack) is expected
 
 
-def test_a_save_is_known_by_short_and_by_whole_paths() -> None:
+def test_a_save_is_recognized_by_short_and_by_full_paths() -> None:
     assert SAVERS.search("main (t.py:1);save (torch/serialization.py:900);write (x.py:1)")
     assert SAVERS.search("main (t.py:1);save (/venv/lib/site-packages/torch/serialization.py:900)")
     assert not SAVERS.search("main (t.py:1);save (t.py:4);load (torch/serialization.py:900)")
 
 
-def test_numbers_in_words() -> None:
+def test_numbers_are_rounded_for_texts() -> None:
     assert [ms(ns) for ns in (64.72e6, 1.916e9, 0.9871e6, 14_200, 0)] == [
         "64.7 ms",
         "1.92 s",
@@ -157,8 +157,8 @@ def test_numbers_in_words() -> None:
     assert [duration(80), duration(7200), duration(40)] == ["1.33 minutes", "2 hours", "40 seconds"]
 
 
-def test_growth_between_the_spans_does_not_count() -> None:
-    # 1 ns a ns, but 5 a ns while something of ours runs from 400 to 600
+def test_growth_between_the_spans_is_ignored() -> None:
+    # 1 ns per ns, but 5 while the profiler runs from 400 to 600
     readings = [(0, 0), (400, 400), (600, 1400), (1000, 1800)]
     rows = [
         {"process": 0, "tid": 7, "ts": ts, "name": "cpu_ns", "value": float(value)}
@@ -166,8 +166,7 @@ def test_growth_between_the_spans_does_not_count() -> None:
     ]
     trace = build.trace(counters=rows)
     assert grown_in(trace, "cpu_ns", 0, 7, (ints(0, 600), ints(400, 1000))) == 800
-    assert grown_in(trace, "cpu_ns", 0, 7, (ints(800), ints(1200))) == 400, (
-        "the half that is known stands for all"
-    )
+    # The known half is extrapolated to the whole span.
+    assert grown_in(trace, "cpu_ns", 0, 7, (ints(800), ints(1200))) == 400
     assert grown_in(trace, "cpu_ns", 0, 7, (ints(900), ints(1200))) is None
     assert grown_in(trace, "cpu_ns", 0, -1, (ints(0), ints(400))) is None

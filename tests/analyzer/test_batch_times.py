@@ -4,7 +4,7 @@ from perfscope.analyzer.input.batch_times import batch_times
 from tests.build import MAIN, trace
 
 
-def test_a_loop_with_a_loader_beats_with_its_batches() -> None:
+def test_batch_times_of_a_loop_with_a_loader_are_between_its_batches() -> None:
     asked = [
         {"process": 0, "ts": ts, "dur": 4, "kind": "next", "end": end, "queue_depth": depth}
         for ts, end, depth in ((0, 0, 2), (10, 0, 1), (30, 0, 0), (40, 1, 0))
@@ -16,7 +16,7 @@ def test_a_loop_with_a_loader_beats_with_its_batches() -> None:
     ]
 
 
-def test_without_a_loader_the_optimizer_is_the_beat_and_the_wait_is_not_known() -> None:
+def test_without_a_loader_batch_times_are_between_optimizer_steps_and_waits_are_unknown() -> None:
     steps = [
         {"process": 0, "ts": ts, "dur": 2, "category": "optimizer", "name": "SGD"}
         for ts in (0, 10, 25)
@@ -25,5 +25,5 @@ def test_without_a_loader_the_optimizer_is_the_beat_and_the_wait_is_not_known() 
     assert rows[["ts", "period", "wait"]].to_numpy().tolist() == [[12, 10, -1], [27, 15, -1]]
 
 
-def test_nothing_beats_in_an_empty_trace() -> None:
+def test_an_empty_trace_has_no_batch_times() -> None:
     assert len(batch_times(trace())) == 0 and len(batch_times(trace(processes=[MAIN]))) == 0

@@ -21,14 +21,14 @@ def test_an_all_reduce_of_two_ranks_is_timed_from_the_last_arrival() -> None:
     assert rates["bus_bytes_per_s"][0] == pytest.approx(10e9)  # 100 MB x 2 (2 - 1) / 2 in 10 ms
 
 
-def test_from_one_rank_alone_it_is_a_lower_bound() -> None:
+def test_the_rate_from_one_rank_alone_is_a_lower_bound() -> None:
     rates = build.trace(ranks=RANKS[:1], collectives=[row(0, 0, 30 * MB, in_bytes=30 * MB)]).fact(
         collective_rates
     )
     assert bool(rates["at_least"][0]) and rates["bus_bytes_per_s"][0] == pytest.approx(1e9)
 
 
-def test_unknown_bytes_or_ranks_give_no_figure() -> None:
+def test_the_rate_of_unknown_bytes_or_ranks_is_unknown() -> None:
     unsized = [row(0, 0, 30 * MB, in_bytes=-1)]
     uncounted = [row(0, 0, 30 * MB, in_bytes=8, group_size=-1)]
     for rows in (unsized, uncounted):

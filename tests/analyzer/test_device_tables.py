@@ -16,8 +16,8 @@ from tests import build
 
 
 def linear_step() -> Trace:
-    """linear -> addmm -> gemm; its backward on another thread -> two gemms; a copy by nobody's
-    operator.
+    """Return a trace of linear -> addmm -> gemm, of its backward on another thread, which launches
+    two gemms, and of a copy outside of operators.
     """
     ops = [
         {"tid": 1, "ts": 0, "dur": 100, "name": "aten::linear", "sequence": 7, "forward_tid": 0},
@@ -57,10 +57,8 @@ def linear_step() -> Trace:
 
 def test_kernels_are_summed_by_name_and_class() -> None:
     names = kernel_table(linear_step())
-    told = names[
-        ["name", "kernel_class", "count", "sum_ns", "mean_ns", "max_ns", "longest_ts"]
-    ].values.tolist()
-    assert told == [
+    columns = ["name", "kernel_class", "count", "sum_ns", "mean_ns", "max_ns", "longest_ts"]
+    assert names[columns].values.tolist() == [
         ["sgemm_128", "gemm", 1, 400, 400.0, 400, 50],
         ["sgemm_64", "gemm", 2, 60, 30.0, 55, 470],
         ["copy h2d", "copy", 1, 40, 40.0, 40, 530],
@@ -73,7 +71,7 @@ def test_kernels_are_summed_by_name_and_class() -> None:
     ]
 
 
-def test_an_operator_has_the_device_time_of_what_it_and_those_inside_it_launched() -> None:
+def test_the_device_time_of_an_operator_includes_that_of_its_children() -> None:
     found = operator_table(linear_step()).set_index("name")
     columns = [
         "count",
@@ -91,7 +89,7 @@ def test_an_operator_has_the_device_time_of_what_it_and_those_inside_it_launched
     assert found.loc["aten::addmm", "parent"] == "aten::linear"
 
 
-def test_an_operator_within_one_of_its_name_is_not_counted_twice() -> None:
+def test_an_operator_inside_another_of_its_name_is_not_counted_twice() -> None:
     ops = [
         {"tid": 1, "ts": 0, "dur": 100, "name": "aten::to"},
         {"tid": 1, "ts": 10, "dur": 80, "name": "aten::to", "parent": 0},
@@ -100,11 +98,11 @@ def test_an_operator_within_one_of_its_name_is_not_counted_twice() -> None:
     assert (row["count"], row["host_ns"], row["host_self_ns"]) == (2, 100, 100)
 
 
-def test_the_backward_belongs_to_the_forward_operator_that_started_last_with_its_number() -> None:
+def test_a_backward_operator_belongs_to_the_last_forward_operator_with_its_number() -> None:
     assert forward_ops(linear_step()).tolist() == [-1, -1, 1, 1, 1]
 
 
-def test_a_module_has_the_device_time_launched_in_it_and_that_of_its_backward() -> None:
+def test_the_device_time_of_a_module_includes_its_backward() -> None:
     found = range_table(linear_step()).set_index("name")
     columns = [
         "kind",
@@ -122,7 +120,7 @@ def test_a_module_has_the_device_time_launched_in_it_and_that_of_its_backward() 
     assert found.loc["Linear_0", "parent"] == "Net_0"
 
 
-def test_communication_behind_computation_is_hidden() -> None:
+def test_communication_that_overlaps_computation_is_hidden() -> None:
     kernels = [
         {"device": 0, "stream": 1, "ts": 0, "dur": 100, "name": "gemm", "kind": "compute"},
         {
@@ -157,7 +155,7 @@ def test_communication_behind_computation_is_hidden() -> None:
     ]
 
 
-def test_the_queue_counts_what_was_launched_and_has_not_started() -> None:
+def test_the_queue_length_counts_launched_kernels_that_have_not_started() -> None:
     launches = [
         {"tid": 1, "ts": 0, "dur": 4, "name": "cudaLaunchKernel", "kind": "kernel"},
         {"tid": 1, "ts": 10, "dur": 4, "name": "cudaGraphLaunch", "kind": "graph"},
@@ -242,6 +240,6 @@ def test_the_queue_counts_what_was_launched_and_has_not_started() -> None:
         ("my_kernel", "other"),
     ],
 )
-def test_classes_of_kernels(name: str, label: str) -> None:
+def test_the_class_of_a_kernel_follows_from_its_name(name: str, label: str) -> None:
     assert kernel_class(name) == label
     assert kernel_class(name, "communication") == "communication"

@@ -1,5 +1,5 @@
-"""A job on several hosts: what is said of a machine is looked for on each, what is said of ranks
-over all.
+"""A job on several hosts: findings about a machine are checked on each host, findings about ranks
+on all hosts together.
 """
 
 from pathlib import Path
@@ -25,18 +25,18 @@ from perfscope.ui.phrases import describe_subject
 from perfscope.ui.terminal.layout import TerminalLayout
 from perfscope.ui.terminal.rank_bars import rank_bars
 from tests import build
-from tests.analyzer.claims import claim
-from tests.analyzer.loop import MS, Loop
+from tests.analyzer.loop import MS, Loop, trace_of_two_ranks
 from tests.analyzer.pipelines import counters, host
 
 STEPS = 60
 
 
-def part(
+def trace_of_rank(
     name: str, rank: int, busy_of_8: int, *, cores: float = 2.0, throttled: bool = False
 ) -> Trace:
-    """One rank in steps of 9 ms; in its backward `busy_of_8` of eight samples are of a running
-    thread, the others wait.
+    """Return the trace of one rank on the host `name`, in steps of 9 ms.
+
+    In its backward pass, `busy_of_8` of eight samples are of a running thread; the others wait.
     """
     loop = Loop()
     for _ in range(STEPS):
@@ -61,43 +61,43 @@ def part(
         {"process": 0, "tid": 100, "ts": 0, "dur": 9, "name": "aten::a"},
         {"process": 0, "tid": 100, "ts": 1, "dur": 2, "name": "aten::b", "parent": 0},
     ]
-    said: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "host": name,
         "boot_id": name,
         "usable_cores": {"cores": cores, "affinity": 4},
         "depth": "kernels",
     }
-    return loop.trace(manifest=said, processes=[main], thread_states=states, counters=used, ops=ops)
+    tables = {"processes": [main], "thread_states": states, "counters": used, "ops": ops}
+    return loop.trace(manifest=facts, **tables)
 
 
 def job(*parts: Trace) -> Trace:
-    return merge_parts(
-        JobParts([MemberTrace(Path(str(at)), True, one, None, -1) for at, one in enumerate(parts)]),
-        None,
-    )
+    members = [
+        MemberTrace(Path(str(number)), True, part, None, -1) for number, part in enumerate(parts)
+    ]
+    return merge_parts(JobParts(members), None)
 
 
-def test_each_host_has_its_own_tables_and_manifest_again() -> None:
-    whole = job(part("node-a", 0, 2), part("node-b", 1, 8, cores=1.0))
+def test_a_view_of_a_host_has_its_tables_and_its_manifest() -> None:
+    whole = job(trace_of_rank("node-a", 0, 2), trace_of_rank("node-b", 1, 8, cores=1.0))
     counted = whole.table("counters")
     assert counted is not None and sorted(set(counted["process"])) == [-2, -1, 0, 1]
     first, second = whole.fact(host_views)
     assert (first.manifest.host, second.manifest.host) == ("node-a", "node-b")
     ops = second.table("ops")
     assert ops is not None and ops["parent"].tolist() == [-1, 0] and set(ops["process"]) == {1}
-    loads = [one.fact(host_load) for one in (first, second)]
-    assert [one.usable_cores for one in loads] == [2.0, 1.0]
-    assert [one.tree_cores for one in loads] == pytest.approx([1.0, 1.0])
-    assert [one.host_busy for one in loads] == pytest.approx([0.5, 0.5])
-    assert host_views(part("node-a", 0, 2))[0].manifest.host == "node-a"
+    loads = [view.fact(host_load) for view in (first, second)]
+    assert [load.usable_cores for load in loads] == [2.0, 1.0]
+    assert [load.tree_cores for load in loads] == pytest.approx([1.0, 1.0])
+    assert [load.host_busy for load in loads] == pytest.approx([0.5, 0.5])
+    assert host_views(trace_of_rank("node-a", 0, 2))[0].manifest.host == "node-a"
     waits = first.fact(time_budget)["peer-wait"]
-    assert len(waits) and (waits > 0).all(), (
-        "what a rank waits for another host's is known on its own"
-    )
+    # The view of one host contains the waiting for ranks on other hosts.
+    assert len(waits) and (waits > 0).all()
 
 
-def test_ranks_in_step_wait_for_the_one_that_waits_least() -> None:
-    whole = job(part("node-a", 0, 2), part("node-b", 1, 8))
+def test_ranks_wait_for_the_rank_that_waits_least() -> None:
+    whole = job(trace_of_rank("node-a", 0, 2), trace_of_rank("node-b", 1, 8))
     waits = whole.fact(rank_waiting)
     assert waits["waiting_share"].tolist() == pytest.approx([6 / 8, 0.0])
     assert waits["peer_share"].tolist() == pytest.approx([6 / 8, 0.0])
@@ -106,60 +106,63 @@ def test_ranks_in_step_wait_for_the_one_that_waits_least() -> None:
     assert budget.groupby("rank")["peer-wait"].sum().tolist() == pytest.approx(
         [0.75 * 9 * MS * (STEPS - 2), 0]
     )
-    told = diagnose(whole)
-    assert told.verdict.id == "straggler" and "rank 1 on node-b" in told.verdict.headline
-    hosts = [told.host_of(budget.process) for budget in told.per_process]
-    assert told.budget_rank == 1 and hosts == ["node-a", "node-b"]
-    assert "> rank 1 node-b" in "\n".join(line.plain for line in rank_bars(told, TerminalLayout()))
+    diagnosis = diagnose(whole)
+    assert diagnosis.verdict.id == "straggler"
+    assert "rank 1 on node-b" in diagnosis.verdict.headline
+    hosts = [diagnosis.host_of(budget.process) for budget in diagnosis.per_process]
+    assert diagnosis.budget_rank == 1 and hosts == ["node-a", "node-b"]
+    lines = [line.plain for line in rank_bars(diagnosis, TerminalLayout())]
+    assert any("> rank 1 node-b" in line for line in lines)
 
 
-def sleeper(name: str, rank: int) -> Trace:
-    """One rank in steps of 9 ms that sleeps, most of them outside of torch's calls."""
+def trace_of_sleeping_rank(name: str, rank: int) -> Trace:
+    """Return the trace of a rank in steps of 9 ms that sleeps, mostly outside of torch's calls."""
     loop = Loop()
     for _ in range(STEPS):
         loop.next().idle(6).backward(2)
     loop.sampled("thread_states", 1, state="sleep")
-    said = {"host": name, "boot_id": name}
-    return loop.trace(manifest=said, processes=[build.MAIN | said | {"rank": rank}])
+    place = {"host": name, "boot_id": name}
+    return loop.trace(manifest=place, processes=[build.MAIN | place | {"rank": rank}])
 
 
-def test_a_rank_that_sleeps_by_itself_waits_for_no_peer() -> None:
-    found = outcome(straggler.RULE, job(part("node-a", 0, 2), sleeper("node-b", 1)), LIMITS)
-    assert isinstance(found, Finding) and found.processes == [1]
-    assert "for rank 1 on node-b" in found.headline and "it is idle" in claim(found)
-
-
-def test_a_host_whose_ranks_are_all_slow_is_named_itself() -> None:
-    def of_two(name: str, first: int, busy: int) -> Trace:
-        return part(name, first, busy)
-
-    whole = job(of_two("node-a", 0, 2), of_two("node-b", 1, 8), of_two("node-c", 2, 2))
+def test_a_rank_that_sleeps_without_waiting_for_its_peers_is_the_straggler() -> None:
+    whole = job(trace_of_rank("node-a", 0, 2), trace_of_sleeping_rank("node-b", 1))
     found = outcome(straggler.RULE, whole, LIMITS)
     assert isinstance(found, Finding) and found.processes == [1]
-    assert "the 2 other ranks wait 75 % of each step for rank 1 on node-b" in found.headline
+    assert "rank 1 on node-b" in found.headline
 
 
-def test_differences_no_larger_than_chance_and_steps_of_their_own_name_nobody() -> None:
-    assert outcome(
-        straggler.RULE, job(part("node-a", 0, 5), part("node-b", 1, 5)), LIMITS
-    ) == Clear("straggler")
+def test_a_straggler_is_named_with_its_host() -> None:
+    whole = job(
+        trace_of_rank("node-a", 0, 2), trace_of_rank("node-b", 1, 8), trace_of_rank("node-c", 2, 2)
+    )
+    found = outcome(straggler.RULE, whole, LIMITS)
+    assert isinstance(found, Finding) and found.processes == [1]
+    assert found.share == pytest.approx(0.75, abs=0.01)
+    assert "rank 1 on node-b" in found.headline
+
+
+def test_ranks_that_differ_by_chance_have_no_straggler() -> None:
+    equal = job(trace_of_rank("node-a", 0, 5), trace_of_rank("node-b", 1, 5))
+    assert outcome(straggler.RULE, equal, LIMITS) == Clear("straggler")
+
+
+def test_a_straggler_is_not_checked_where_steps_differ_in_length_or_one_rank_is_alone() -> None:
     slower = Loop()
     for _ in range(STEPS):
         slower.next().backward(16)
     slower.sampled("thread_states", 1, state="running")
-    said = {"host": "node-b", "boot_id": "node-b"}
-    other = slower.trace(
-        manifest=said, processes=[build.MAIN | {"rank": 1, "host": "node-b", "boot_id": "node-b"}]
-    )
-    apart = outcome(straggler.RULE, job(part("node-a", 0, 2), other), LIMITS)
-    assert isinstance(apart, NotChecked) and "not equally long" in apart.reason
-    alone = outcome(straggler.RULE, part("node-a", 0, 2), LIMITS)
-    assert isinstance(alone, NotChecked) and "one process" in alone.reason
+    place = {"host": "node-b", "boot_id": "node-b"}
+    other = slower.trace(manifest=place, processes=[build.MAIN | place | {"rank": 1}])
+    apart = outcome(straggler.RULE, job(trace_of_rank("node-a", 0, 2), other), LIMITS)
+    assert isinstance(apart, NotChecked) and apart.group == "other"
+    alone = outcome(straggler.RULE, trace_of_rank("node-a", 0, 2), LIMITS)
+    assert isinstance(alone, NotChecked) and alone.group == "one-process"
 
 
 @pytest.mark.parametrize(("busy_cores", "named"), [(3.9, False), (1.9, True)])
-def test_waiting_for_a_core_in_turn_makes_no_straggler(busy_cores: float, named: bool) -> None:
-    """Rank 1 runs while rank 0 waits for it; what it does longer is to wait for a core."""
+def test_a_rank_that_waits_for_a_core_is_not_a_straggler(busy_cores: float, named: bool) -> None:
+    """Rank 1 runs while rank 0 waits for it; its steps are longer because it waits for a core."""
     loops = [Loop(), Loop(process=1, tid=101)]
     states = []
     for rank, loop in enumerate(loops):
@@ -186,42 +189,39 @@ def test_waiting_for_a_core_in_turn_makes_no_straggler(busy_cores: float, named:
         },
     )
     used.append({"process": -1, "tid": -1, "ts": 0, "name": "host_cpu_count", "value": 4.0})
-    second = build.MAIN | {"process": 1, "pid": 101, "ns_pid": 101, "rank": 1, "local_rank": 1}
-    rows = {name: loops[0].tables[name] + loops[1].tables[name] for name in ("loader", "ranges")}
-    trace = build.trace(processes=[build.MAIN, second], thread_states=states, counters=used, **rows)
+    trace = trace_of_two_ranks(*loops, thread_states=states, counters=used)
     assert trace.fact(rank_waiting)["peer_share"].tolist() == pytest.approx([2 / 9, 0.0])
     found = outcome(straggler.RULE, trace, LIMITS)
     assert isinstance(found, Finding) == named
 
 
-def in_a_row(second_begins_ms: float) -> Trace:
-    """Two processes in steps of 9 ms, the second from then on: the first waits in each backward,
-    the second computes.
+def trace_of_two_processes(second_begins_ms: float) -> Trace:
+    """Return the trace of two processes in steps of 9 ms, of which the second begins later.
+
+    In backward, the first waits and the second computes.
     """
     loops = [Loop(), Loop(process=1, tid=101).idle(second_begins_ms)]
     for loop, state in zip(loops, ("lock", "running"), strict=True):
         for _ in range(STEPS):
             loop.next().backward(8)
         loop.sampled("thread_states", 1, state=state)
-    tables = {name: loops[0].tables[name] + loops[1].tables[name] for name in loops[0].tables}
-    second = build.MAIN | {"process": 1, "pid": 101, "rank": 1}
-    return build.trace(processes=[build.MAIN, second], **tables)
+    return trace_of_two_ranks(*loops)
 
 
-def test_processes_that_run_one_after_the_other_are_no_ranks_of_one_job() -> None:
-    together, apart = in_a_row(0), in_a_row(STEPS * 9 + 50)
-    found = outcome(straggler.RULE, together, LIMITS)
+def test_processes_that_run_one_after_the_other_are_not_ranks_of_one_job() -> None:
+    at_once, in_turn = trace_of_two_processes(0), trace_of_two_processes(STEPS * 9 + 50)
+    found = outcome(straggler.RULE, at_once, LIMITS)
     assert isinstance(found, Finding) and found.processes == [1]
-    assert describe_subject(together)[0] == "train.py (2 ranks)"
-    found = outcome(straggler.RULE, apart, LIMITS)
-    assert isinstance(found, NotChecked) and "one after the other" in found.reason
-    assert apart.fact(time_budget)["peer-wait"].sum() == 0
-    assert describe_subject(apart)[0] == "train.py (2 processes, one after the other)"
-    told = {trace: diagnose(trace) for trace in (together, apart)}
-    assert (told[together].sequential_processes, told[apart].sequential_processes) == (False, True)
-    assert "one after the other" in rank_bars(told[apart], TerminalLayout())[
-        -2
-    ].plain and "one after the other" in rank_rows(told[apart])
+    assert not diagnose(at_once).sequential_processes
+    assert describe_subject(at_once)[0] == "train.py (2 ranks)"
+    found = outcome(straggler.RULE, in_turn, LIMITS)
+    assert isinstance(found, NotChecked) and found.group == "one-process"
+    assert in_turn.fact(time_budget)["peer-wait"].sum() == 0
+    assert "2 processes" in describe_subject(in_turn)[0]
+    diagnosis = diagnose(in_turn)
+    assert diagnosis.sequential_processes
+    assert "one after the other" in rank_bars(diagnosis, TerminalLayout())[-2].plain
+    assert "one after the other" in rank_rows(diagnosis)
 
 
 FINDING = Finding("x", None, "warning", 1.0, 0.1, None, "Something", [], [])
@@ -239,6 +239,8 @@ COSTLIER = Finding("x", None, "warning", 2.0, 0.2, None, "Something", [], [])
         ([FINDING, COSTLIER], "On b (also on a): Something"),
     ],
 )
-def test_one_outcome_of_those_of_the_hosts(outcomes: list[Outcome], wanted: object) -> None:
+def test_the_outcomes_of_hosts_become_one_with_the_name_of_its_host(
+    outcomes: list[Outcome], wanted: object
+) -> None:
     found = together(list(zip("ab", outcomes, strict=True)))
     assert (found.headline if isinstance(found, Finding) else found) == wanted

@@ -1,5 +1,5 @@
-"""Collectives against the peak of their links: what the path is, when it is full, and what cannot
-be told.
+"""Collectives compared with the peak of their links: the path, when it is full, and when that is
+unknown.
 """
 
 import math
@@ -30,10 +30,10 @@ def host_of(name: str, devices: int = 8) -> dict[str, Any]:
     }
 
 
-def talking(name: str, size: int, *, ranks: int = 2, recorded: int = 2, **more: Any) -> Trace:
-    """Ten steps of 10 ms; in each an all-reduce of `size` bytes takes 4 ms with nothing beside
-    it.
-    """
+def trace_of_all_reduces(
+    name: str, size: int, *, ranks: int = 2, recorded: int = 2, **more: Any
+) -> Trace:
+    """Return ten steps of 10 ms; in each, an exposed all-reduce of `size` bytes takes 4 ms."""
     rows: dict[str, list[dict[str, Any]]] = {}
     for process in range(recorded):
         gpu = Gpu(process, process)
@@ -46,100 +46,90 @@ def talking(name: str, size: int, *, ranks: int = 2, recorded: int = 2, **more: 
                 "ncclDevKernel_AllReduce_Sum_f32_RING_LL",
                 stream=9,
             )
-            told = {
+            collective = {
                 "device": process,
                 "kind": "all_reduce",
                 "in_bytes": size,
                 "out_bytes": size,
                 "group_size": ranks,
-            }
-            told |= {
                 "group": f"0 {list(range(ranks))}",
                 "stream": 9,
                 "kernel": 20 * process + 2 * step + 1,
             }
-            gpu.add("collectives", 10_000 * step + 6_000, 4_000, **{**told, **more})
+            gpu.add("collectives", 10_000 * step + 6_000, 4_000, **{**collective, **more})
             gpu.span(10_000 * step, 10_000, "step", f"ProfilerStep#{step}")
         offset = 20 * process
-        for table, own in gpu.rows.items():
-            for row in own:
-                row["launch"] = row["launch"] + offset if "launch" in row else None
-                rows.setdefault(table, []).append(
-                    {key: value for key, value in row.items() if value is not None}
-                )
-    who = [
-        {"process": one, "pid": 100 + one, "role": "main", "rank": one} for one in range(recorded)
+        for table, rows_of_process in gpu.rows.items():
+            for row in rows_of_process:
+                if "launch" in row:
+                    row["launch"] += offset
+                rows.setdefault(table, []).append(row)
+    processes = [
+        {"process": rank, "pid": 100 + rank, "role": "main", "rank": rank}
+        for rank in range(recorded)
     ]
-    return build.trace(
-        manifest=host_of(name),
-        processes=who,
-        ranks=[{"process": w["process"], "rank": w["rank"]} for w in who],
-        **rows,
-    )
+    members = [{"process": rank, "rank": rank} for rank in range(recorded)]
+    return build.trace(manifest=host_of(name), processes=processes, ranks=members, **rows)
 
 
-def test_full_links_are_the_verdict_and_take_the_place_of_what_they_explain() -> None:
+def test_full_links_are_the_verdict_before_the_exposed_communication_they_explain() -> None:
     # 1 GB in 4 ms between two: bus bandwidth 250 GB/s of 300.
-    told = diagnose(talking(A100, 1_000_000_000))
-    assert told.verdict.id == "nvlink-saturated" and told.verdict.confidence > 0.3
-    finding = next(one for one in told.findings if one.id == "nvlink-saturated")
+    diagnosis = diagnose(trace_of_all_reduces(A100, 1_000_000_000))
+    assert diagnosis.verdict.id == "nvlink-saturated" and diagnosis.verdict.confidence > 0.3
+    found = {finding.id: finding for finding in diagnosis.findings}
+    finding = found["nvlink-saturated"]
     assert finding.lost_s == pytest.approx(0.04, rel=0.01)
-    assert "250 GB/s, 83 % of the 300 GB/s of NVLink" in finding.evidence[0].text
-    assert "A100 datasheet" in finding.evidence[0].text
-    assert "exposed-communication" in [one.id for one in told.findings]
+    text = finding.evidence[0].text
+    assert "250 GB/s, 83 % of the 300 GB/s of NVLink" in text
+    assert "A100 datasheet" in text
+    assert "exposed-communication" in found
 
 
-def test_links_with_room_are_clear_when_all_ranks_are_there() -> None:
-    trace = talking(A100, 100_000_000)
+def test_links_that_are_not_full_are_clear_when_all_ranks_are_recorded() -> None:
+    trace = trace_of_all_reduces(A100, 100_000_000)
     assert outcome(nvlink_saturated.RULE, trace, LIMITS) == Clear("nvlink-saturated")
     assert diagnose(trace).verdict.id == "exposed-communication"
 
 
-def test_one_rank_can_show_full_links_but_not_clear_them() -> None:
-    full = outcome(nvlink_saturated.RULE, talking(A100, 1_000_000_000, recorded=1), LIMITS)
-    assert isinstance(full, Finding) and "at least 250 GB/s" in full.evidence[0].text
-    room = outcome(nvlink_saturated.RULE, talking(A100, 100_000_000, recorded=1), LIMITS)
-    assert isinstance(room, NotChecked)
-    assert (
-        "at least 25 GB/s, 8 % of the 300 GB/s" in room.reason and "never clear it" in room.reason
+def test_one_rank_can_show_that_links_are_full_but_not_that_they_are_clear() -> None:
+    full = outcome(
+        nvlink_saturated.RULE, trace_of_all_reduces(A100, 1_000_000_000, recorded=1), LIMITS
     )
+    assert isinstance(full, Finding) and "250 GB/s" in full.evidence[0].text
+    room = outcome(
+        nvlink_saturated.RULE, trace_of_all_reduces(A100, 100_000_000, recorded=1), LIMITS
+    )
+    assert isinstance(room, NotChecked)
+    assert "25 GB/s, 8 % of the 300 GB/s" in room.reason
 
 
-def test_where_switches_reduce_each_byte_counts_once() -> None:
+def test_a_byte_that_a_switch_reduces_is_counted_once() -> None:
     # 8 ranks, 1 GB in 4 ms: bus bandwidth 437.5 GB/s of 450, but NVLink SHARP moves about 250.
-    rows = talking(H100, 1_000_000_000, ranks=8, recorded=1).fact(collective_links)
+    rows = trace_of_all_reduces(H100, 1_000_000_000, ranks=8, recorded=1).fact(collective_links)
     assert rows["bus_bytes_per_s"][0] == pytest.approx(437.5e9)
     assert rows["carried_bytes_per_s"][0] == pytest.approx(250e9) and rows["near_share"][0] == 0.0
-    gathers = talking(H100, 1_000_000_000, ranks=8, recorded=1, kind="all_gather").fact(
-        collective_links
-    )
-    assert (
-        gathers["carried_bytes_per_s"][0]
-        == gathers["bus_bytes_per_s"][0]
-        == pytest.approx(218.75e9)
-    )
+    all_gathers = trace_of_all_reduces(H100, 1_000_000_000, ranks=8, recorded=1, kind="all_gather")
+    rows = all_gathers.fact(collective_links)
+    assert rows["bus_bytes_per_s"][0] == pytest.approx(218.75e9)
+    assert rows["carried_bytes_per_s"][0] == rows["bus_bytes_per_s"][0]
 
 
-def test_a_group_across_hosts_is_the_networks() -> None:
-    trace = talking(A100, 1_000_000_000, ranks=16, recorded=1)
-    said = outcome(network_saturated.RULE, trace, LIMITS)
-    assert (
-        isinstance(said, NotChecked)
-        and "at least 469 GB/s" in said.reason
-        and "network" in said.reason
-    )
-    over = outcome(nvlink_saturated.RULE, trace, LIMITS)
-    assert isinstance(over, NotChecked) and "over the network" in over.reason
+def test_a_group_across_hosts_is_judged_by_the_network() -> None:
+    trace = trace_of_all_reduces(A100, 1_000_000_000, ranks=16, recorded=1)
+    by_network = outcome(network_saturated.RULE, trace, LIMITS)
+    assert isinstance(by_network, NotChecked) and "469 GB/s" in by_network.reason
+    by_links = outcome(nvlink_saturated.RULE, trace, LIMITS)
+    assert isinstance(by_links, NotChecked) and "network" in by_links.reason
 
 
-def test_unknown_devices_and_sizes_give_no_verdict() -> None:
+def test_links_of_unknown_devices_and_sizes_are_not_checked() -> None:
     for trace, why in (
-        (talking("Some GPU", 1_000_000_000), "not in perfscope's list"),
-        (talking(A100, -1), "sizes"),
-        (talking("Tesla T4", 1_000_000), "PCIe"),
+        (trace_of_all_reduces("Some GPU", 1_000_000_000), "Some GPU"),
+        (trace_of_all_reduces(A100, -1), "sizes"),
+        (trace_of_all_reduces("Tesla T4", 1_000_000), "PCIe"),
     ):
-        said = outcome(nvlink_saturated.RULE, trace, LIMITS)
-        assert isinstance(said, NotChecked) and why in said.reason
+        not_checked = outcome(nvlink_saturated.RULE, trace, LIMITS)
+        assert isinstance(not_checked, NotChecked) and why in not_checked.reason
 
 
 @pytest.mark.parametrize(
@@ -157,7 +147,7 @@ def test_unknown_devices_and_sizes_give_no_verdict() -> None:
         ("NVIDIA H100 NVL", 8, "0 [0, 1, 2, 3]", 4, UNKNOWN, math.nan, False),
     ],
 )  # fmt: skip
-def test_paths(
+def test_a_group_has_the_path_and_the_peak_of_its_links(
     name: str, devices: int, group: str, size: int, kind: str, gb_per_s: float, at_most: bool
 ) -> None:
     found = group_path(build.trace(manifest=host_of(name, devices)), group, size)
@@ -165,9 +155,9 @@ def test_paths(
     assert found.peak_bytes_per_s == pytest.approx(gb_per_s * 1e9, nan_ok=True)
 
 
-def test_recorded_hosts_come_before_what_is_assumed_of_them() -> None:
-    who = [{"process": rank, "rank": rank, "host": "a" if rank < 1 else "b"} for rank in range(2)]
-    found = group_path(build.trace(manifest=host_of(A100), processes=who), "0 [0, 1]", 2)
+def test_recorded_hosts_decide_whether_a_group_crosses_the_network() -> None:
+    processes = [{"process": rank, "rank": rank, "host": "ab"[rank]} for rank in range(2)]
+    found = group_path(build.trace(manifest=host_of(A100), processes=processes), "0 [0, 1]", 2)
     assert found.kind == NETWORK and "a, b" in found.why
 
 
@@ -187,12 +177,12 @@ def test_recorded_hosts_come_before_what_is_assumed_of_them() -> None:
         ("AMD Radeon Graphics", None),
     ],
 )
-def test_links_by_the_drivers_name(name: str, product: str | None) -> None:
+def test_the_drivers_name_of_a_device_selects_its_links(name: str, product: str | None) -> None:
     found = link_peak(name)
     assert (found.product if found else None) == product
 
 
-def test_who_comes_late() -> None:
+def test_the_arrival_spread_has_the_rank_that_arrives_last() -> None:
     row = {
         "kind": "all_reduce",
         "in_bytes": 8,
@@ -202,13 +192,10 @@ def test_who_comes_late() -> None:
     }
     rows = [{**row, "process": 0, "ts": at} for at in (0, 100_000_000, 200_000_000)]
     rows += [{**row, "process": 1, "ts": at + 10_000_000} for at in (0, 100_000_000, 200_000_000)]
-    trace = build.trace(
-        ranks=[{"process": 0, "rank": 4}, {"process": 1, "rank": 5}], collectives=rows
-    )
-    spread = trace.fact(arrival_spread)
-    assert spread[
-        ["rank", "collectives", "median_ns", "latest_ns", "last_share"]
-    ].values.tolist() == [
+    ranks = [{"process": 0, "rank": 4}, {"process": 1, "rank": 5}]
+    spread = build.trace(ranks=ranks, collectives=rows).fact(arrival_spread)
+    columns = ["rank", "collectives", "median_ns", "latest_ns", "last_share"]
+    assert spread[columns].values.tolist() == [
         [4, 3, 0, 0, 0],
         [5, 3, 10_000_000, 10_000_000, 1],
     ]

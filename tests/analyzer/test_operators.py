@@ -1,11 +1,12 @@
-"""The operators of windows in the diagnosis: by phase and shapes, own time without what they
+"""The operators of windows in the diagnosis: phase, shapes, and time without the operators they
 call.
 """
 
 from typing import Any
 
 from perfscope.analyzer.summary.operator_summary import operator_summary
-from tests.build import trace
+from perfscope.traces.trace import Trace
+from tests.build import Rows, trace
 
 MS = 1_000_000
 WINDOW = {
@@ -20,11 +21,16 @@ WINDOW = {
 }
 
 
+def windowed(ops: Rows, ranges: Rows) -> Trace:
+    """Return a recording with these operators in its window."""
+    return trace(ranges=ranges, ops=ops, windows=[WINDOW], manifest={"depth": "kernels"})
+
+
 def op(ts: int, dur: int, name: str, **more: Any) -> dict[str, Any]:
     return {"tid": 100, "ts": ts * MS, "dur": dur * MS, "name": name, **more}
 
 
-def test_phases_shapes_and_own_time() -> None:
+def test_operators_are_summed_by_phase_and_shapes() -> None:
     ranges = [
         {
             "tid": 100,
@@ -53,11 +59,9 @@ def test_phases_shapes_and_own_time() -> None:
         op(72, 4, "aten::item"),
         op(82, 6, "aten::add_", shapes="[[4]]"),
     ]
-    found = operator_summary(
-        trace(ranges=ranges, ops=ops, windows=[WINDOW], manifest={"depth": "kernels"}), 0
-    )
+    found = operator_summary(windowed(ops, ranges), 0)
     assert [
-        (one.phase, one.name, one.shapes, one.host_ms, one.host_self_ms, one.share) for one in found
+        (row.phase, row.name, row.shapes, row.host_ms, row.host_self_ms, row.share) for row in found
     ] == [
         ("backward", "AddmmBackward0", "", 20.0, 20.0, 0.363636),
         ("forward", "aten::addmm", "[[8, 4]]", 15.0, 15.0, 0.272727),
@@ -68,7 +72,7 @@ def test_phases_shapes_and_own_time() -> None:
     ]
 
 
-def test_a_thread_that_trains_beside_another_has_phases_of_its_own() -> None:
+def test_each_thread_has_its_phases_from_its_ranges() -> None:
     ranges = [
         {
             "tid": 100,
@@ -86,32 +90,25 @@ def test_a_thread_that_trains_beside_another_has_phases_of_its_own() -> None:
         op(1, 5, "aten::mm") | {"tid": 200},
         op(1, 5, "aten::mul") | {"tid": 300},
     ]
-    found = operator_summary(
-        trace(ranges=ranges, ops=ops, windows=[WINDOW], manifest={"depth": "kernels"}), 0
-    )
-    assert {one.name: one.phase for one in found} == {
+    found = operator_summary(windowed(ops, ranges), 0)
+    assert {row.name: row.phase for row in found} == {
         "aten::addmm": "forward",
         "aten::mm": "backward",
-        "aten::mul": "backward",  # of autograd's own thread
+        "aten::mul": "backward",  # on autograd's thread
     }
 
 
-def test_what_the_engine_of_autograd_calls_is_backward_where_no_range_tells() -> None:
+def test_operators_called_by_autograd_are_backward_where_ranges_are_missing() -> None:
     ops = [
         op(1, 20, "autograd::engine::evaluate_function: AddmmBackward0"),
         op(2, 15, "AddmmBackward0", parent=0),
         op(3, 5, "aten::mm", parent=1),
         op(30, 5, "aten::mm"),
     ]
-    found = operator_summary(trace(ops=ops, windows=[WINDOW], manifest={"depth": "kernels"}), 0)
-    assert sorted((one.phase, one.name) for one in found if one.name == "aten::mm") == [
-        ("backward", "aten::mm"),
-        ("other", "aten::mm"),
-    ]
+    found = operator_summary(windowed(ops, []), 0)
+    assert sorted(row.phase for row in found if row.name == "aten::mm") == ["backward", "other"]
 
 
-def test_without_windows_there_are_none() -> None:
-    assert (
-        operator_summary(trace(ops=[op(1, 20, "aten::linear")], manifest={"depth": "trace"}), 0)
-        == []
-    )
+def test_a_recording_without_windows_has_no_operators() -> None:
+    profiled = trace(ops=[op(1, 20, "aten::linear")], manifest={"depth": "trace"})
+    assert operator_summary(profiled, 0) == []

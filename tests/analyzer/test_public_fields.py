@@ -76,12 +76,12 @@ GROUPS = (
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_every_published_field_is_there(name: str) -> None:
+def test_a_diagnosis_has_every_published_field(name: str) -> None:
     fields = msgspec.structs.fields(getattr(diagnosis, name))
     assert set(FIELDS[name].split()) <= {field.encode_name for field in fields}
 
 
-def test_every_published_value_is_there() -> None:
+def test_the_types_have_every_published_value() -> None:
     assert SCHEMA.startswith("2.")
     assert set(CATEGORIES.split()) <= set(CATEGORY_IDS)
     assert set(GROUPS.split()) <= set(get_args(NotCheckedGroup))
@@ -115,7 +115,7 @@ def test_a_diagnosis_survives_json_and_its_parts_agree() -> None:
     assert {process for finding in answer.findings for process in finding.processes} <= known
 
 
-def test_an_ignored_finding_has_no_influence_and_is_named() -> None:
+def test_an_ignored_finding_is_listed_and_is_not_the_verdict() -> None:
     trace = pipeline(wait=20, fetch={"wall": 25, "cpu": 24}, workers=1)
     whole, answer = diagnose(trace), diagnose(trace, ignored=("input-bound",))
     assert whole.verdict.id == "input-bound"

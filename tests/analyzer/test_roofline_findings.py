@@ -1,4 +1,4 @@
-"""Findings of the roofline: fire, stay silent, do not apply; and what bounds the run."""
+"""Findings of the roofline: found, clear or not checked; and what bounds the run."""
 
 import json
 from pathlib import Path
@@ -26,14 +26,15 @@ H100 = {
 HALF, FULL, DOUBLE, WHOLE = "c10::BFloat16", "float", "double", "long int"
 MS = 1_000_000
 LARGE = [4096, 4096]
-
+LOW = "low-occupancy"
 
 Work = tuple[str, list[int], str, float, dict[str, Any]]
 
 
-def on_gpu(*work: Work, repeat: int = 12) -> Trace:
-    """Operators of two tensors of a shape, each with a kernel behind the one before; microseconds
-    and columns of the kernel.
+def trace_of_gpu(*work: Work, repeat: int = 12) -> Trace:
+    """Return a trace of operators on two tensors of one shape, whose kernels run one after another.
+
+    An item of `work` is name, shape, type, and microseconds and columns of the kernel.
     """
     gpu, at = Gpu(), 1000.0
     for number in range(repeat * len(work)):
@@ -54,8 +55,8 @@ def on_gpu(*work: Work, repeat: int = 12) -> Trace:
     return gpu.trace(manifest={"depth": "trace"})
 
 
-def found(answer: Diagnosis, id: str) -> Finding | None:
-    return next((one for one in answer.findings if one.id == id), None)
+def find(diagnosis: Diagnosis, id: str) -> Finding | None:
+    return next((finding for finding in diagnosis.findings if finding.id == id), None)
 
 
 # 3 x 2 x 4096^2 bytes at 3350 GB/s are 30 us
@@ -63,86 +64,84 @@ ADD: Work = ("aten::add", LARGE, HALF, 36.0, {})
 MUL: Work = ("aten::mul", LARGE, HALF, 36.0, {})
 
 
-def test_elementwise_operators_behind_each_other_are_memory_bound() -> None:
-    answer = diagnose(on_gpu(ADD, MUL, ("aten::silu", LARGE, HALF, 24.0, {})))
-    one = found(answer, "memory-bound")
-    assert one is not None and one.speedup is not None and one.speedup.likely is None
-    assert one.share > 0.5
-    assert "`add`" in one.explanation and "`mul`" in one.explanation
-    assert one.evidence[0].start_ns is not None and one.evidence[0].unit == "ms"
-    assert answer.bound_by.id == "memory-bandwidth"
+def test_a_sequence_of_elementwise_operators_is_memory_bound() -> None:
+    diagnosis = diagnose(trace_of_gpu(ADD, MUL, ("aten::silu", LARGE, HALF, 24.0, {})))
+    finding = find(diagnosis, "memory-bound")
+    assert finding is not None and finding.share > 0.5
+    assert finding.speedup is not None and finding.speedup.likely is None
+    assert "`add`" in finding.explanation and "`mul`" in finding.explanation
+    assert finding.evidence[0].start_ns is not None and finding.evidence[0].unit == "ms"
+    assert diagnosis.bound_by.id == "memory-bandwidth"
 
 
-def test_one_alone_between_products_is_not() -> None:
-    """A product at 70 % of its roof (2 x 4096^3 operations at 989 TFLOP/s are 139 us), and an
-    addition behind it.
+def test_an_elementwise_operator_alone_between_products_is_not_memory_bound() -> None:
+    """A product at 70 % of its roof (2 x 4096^3 operations at 989 TFLOP/s are 139 us), and then an
+    addition.
     """
-    answer = diagnose(on_gpu(("aten::mm", LARGE, HALF, 199.0, {}), ADD))
-    assert found(answer, "memory-bound") is None and found(answer, "compute-bound") is None
-    assert answer.verdict.id != "compute-bound"
-    assert answer.bound_by.id == "compute"
+    diagnosis = diagnose(trace_of_gpu(("aten::mm", LARGE, HALF, 199.0, {}), ADD))
+    assert find(diagnosis, "memory-bound") is None and find(diagnosis, "compute-bound") is None
+    assert diagnosis.verdict.id != "compute-bound"
+    assert diagnosis.bound_by.id == "compute"
 
 
 def test_products_far_below_their_roof_are_compute_bound() -> None:
-    """A tenth of the roof: half of it is what good code reaches, so four fifths could be had
-    back.
-    """
-    one = found(diagnose(on_gpu(("aten::mm", LARGE, HALF, 1390.0, {}))), "compute-bound")
-    assert one is not None and one.share == pytest.approx(0.8, abs=0.06)
-    assert "`mm`" in one.explanation and any("4096" in fact.text for fact in one.evidence)
+    """A tenth of the roof: good code reaches half of it, which would save four fifths."""
+    diagnosis = diagnose(trace_of_gpu(("aten::mm", LARGE, HALF, 1390.0, {})))
+    finding = find(diagnosis, "compute-bound")
+    assert finding is not None and finding.share == pytest.approx(0.8, abs=0.06)
+    assert "`mm`" in finding.explanation
+    assert any("4096" in evidence.text for evidence in finding.evidence)
 
 
 @pytest.mark.parametrize(
-    ("kernel", "fires"), [("ampere_sgemm_128x64_nn", True), ("sm80_xmma_gemm_tf32f32", False)]
+    ("kernel", "is_found"), [("ampere_sgemm_128x64_nn", True), ("sm80_xmma_gemm_tf32f32", False)]
 )
-def test_products_of_float32_outside_of_matrix_units_leave_precision_unused(
-    kernel: str, fires: bool
+def test_float32_products_without_matrix_units_leave_reduced_precision_unused(
+    kernel: str, is_found: bool
 ) -> None:
-    """At 50 TFLOP/s."""
-    one = found(
-        diagnose(on_gpu(("aten::mm", LARGE, FULL, 2750.0, {"name": kernel}))),
-        "reduced-precision-unused",
-    )
-    assert (one is not None) == fires
-    assert one is None or 'set_float32_matmul_precision("high")' in str(
-        [action.snippet for action in one.actions]
-    )
+    """The products run at 50 TFLOP/s."""
+    diagnosis = diagnose(trace_of_gpu(("aten::mm", LARGE, FULL, 2750.0, {"name": kernel})))
+    finding = find(diagnosis, "reduced-precision-unused")
+    assert (finding is not None) == is_found
+    if finding is not None:
+        snippets = [action.snippet or "" for action in finding.actions]
+        assert any('set_float32_matmul_precision("high")' in snippet for snippet in snippets)
 
 
-def test_products_too_small_for_their_units_gain_nothing_from_a_narrower_type() -> None:
+def test_a_narrower_type_does_not_help_products_too_small_for_the_matrix_units() -> None:
     """2 x 64^3 operations in 8 us are 0.07 TFLOP/s."""
     small = ("aten::mm", [64, 64], FULL, 8.0, {"name": "ampere_sgemm_32x32_sliced1x4_nn"})
-    assert found(diagnose(on_gpu(small, repeat=400)), "reduced-precision-unused") is None
+    diagnosis = diagnose(trace_of_gpu(small, repeat=400))
+    assert find(diagnosis, "reduced-precision-unused") is None
 
 
 def test_grids_smaller_than_the_device_are_low_occupancy() -> None:
-    kernel = {"name": "small", "blocks": 33, "threads": 256, "occupancy_percent": 12}
-    one = found(diagnose(on_gpu(("aten::mm", [64, 64], HALF, 400.0, kernel))), "low-occupancy")
-    assert one is not None and one.share == pytest.approx(0.63, abs=0.06)
-    assert "33 blocks" in one.explanation and "132 multiprocessors" in one.explanation
-    full = {"name": "large", "blocks": 1320, "threads": 256, "occupancy_percent": 62}
-    assert (
-        found(diagnose(on_gpu(("aten::mm", [64, 64], HALF, 400.0, full))), "low-occupancy") is None
-    )
+    few = {"name": "small", "blocks": 33, "threads": 256, "occupancy_percent": 12}
+    finding = find(diagnose(trace_of_gpu(("aten::mm", [64, 64], HALF, 400.0, few))), LOW)
+    assert finding is not None and finding.share == pytest.approx(0.63, abs=0.06)
+    assert "33 blocks" in finding.explanation
+    assert "132 multiprocessors" in finding.explanation
+    many = {"name": "large", "blocks": 1320, "threads": 256, "occupancy_percent": 62}
+    assert find(diagnose(trace_of_gpu(("aten::mm", [64, 64], HALF, 400.0, many))), LOW) is None
 
 
-def test_without_shapes_it_is_said_what_is_missing() -> None:
-    answer = diagnose(Gpu().op(0, 8).started(1, 20, 5000).trace(manifest={"depth": "trace"}))
-    why = {one.id: one.reason for one in answer.not_checked}
-    assert (
-        "record_shapes=True" in why["memory-bound"] and "record_shapes=True" in why["compute-bound"]
-    )
-    assert "grids" in why["low-occupancy"]
+def test_the_roofline_is_not_checked_without_shapes_and_grids() -> None:
+    trace = Gpu().op(0, 8).started(1, 20, 5000).trace(manifest={"depth": "trace"})
+    reasons = {item.id: item.reason for item in diagnose(trace).not_checked}
+    assert "record_shapes=True" in reasons["memory-bound"]
+    assert "record_shapes=True" in reasons["compute-bound"]
+    assert "grids" in reasons["low-occupancy"]
 
 
-# -- on a CPU: a run of our own of 12 steps of 100 ms, the fifth of them inside a window
+# -- on a CPU: a recording of 12 steps of 100 ms, the fifth of them inside a window
 
 
-def on_cpu(
+def recording_of_cpu(
     *work: tuple[str, list[int], str, float], host: str = "nowhere", by_number: bool = False
 ) -> Trace:
-    """In the step of the window operators behind each other, each of these milliseconds;
-    `by_number`: each makes a tensor of a Python number first.
+    """Return a recording whose window has these operators (name, shape, type, ms) in sequence.
+
+    `by_number`: each operator first makes a tensor from a Python number.
     """
     ranges = [
         {
@@ -176,70 +175,68 @@ def on_cpu(
     )
 
 
-def test_on_a_cpu_dispatching_makes_a_run_launch_bound() -> None:
-    answer = diagnose(on_cpu(*[("aten::add", [8], FULL, 0.004)] * 2000))
-    one = found(answer, "launch-bound")
-    assert one is not None and one.share > 0.5
-    assert "2000 operators per step" in one.explanation
-    assert answer.bound_by.id == "host"
+def test_a_cpu_run_that_mostly_dispatches_is_launch_bound() -> None:
+    diagnosis = diagnose(recording_of_cpu(*[("aten::add", [8], FULL, 0.004)] * 2000))
+    finding = find(diagnosis, "launch-bound")
+    assert finding is not None and finding.share > 0.5
+    assert "2000 operators per step" in finding.explanation
+    assert diagnosis.bound_by.id == "host"
 
 
-def test_on_a_cpu_large_products_do_not() -> None:
-    answer = diagnose(
-        on_cpu(("aten::mm", [2048, 2048], FULL, 78.0), ("aten::mm", [2048, 2048], FULL, 19.0))
-    )
-    assert found(answer, "launch-bound") is None
-    assert (answer.verdict.id, answer.bound_by.id) == ("healthy", "compute")
+def test_a_cpu_run_of_large_products_is_not_launch_bound() -> None:
+    products = [("aten::mm", [2048, 2048], FULL, ms) for ms in (78.0, 19.0)]
+    diagnosis = diagnose(recording_of_cpu(*products))
+    assert find(diagnosis, "launch-bound") is None
+    assert (diagnosis.verdict.id, diagnosis.bound_by.id) == ("healthy", "compute")
 
 
-def test_products_with_a_python_number_count_and_run_together() -> None:
-    """Between two of them lies the copy of a number: some bytes, which end no run."""
-    one = found(
-        diagnose(on_cpu(*[("aten::mul", [4096, 4096], FULL, 25.0)] * 3, by_number=True)),
-        "memory-bound",
-    )
-    assert one is not None and one.share == pytest.approx(0.5, abs=0.02)
-    # and the quarter that is left is up to 15 % shorter with the caches for itself
-    assert one.speedup is not None and one.speedup.high == pytest.approx(4.0 / 0.85, rel=0.1)
+def test_copies_of_python_numbers_do_not_separate_elementwise_operators() -> None:
+    """Each copy is a few bytes, so the operators before and after it are still a sequence."""
+    scaled = [("aten::mul", [4096, 4096], FULL, 25.0)] * 3
+    finding = find(diagnose(recording_of_cpu(*scaled, by_number=True)), "memory-bound")
+    assert finding is not None and finding.share == pytest.approx(0.5, abs=0.02)
+    # The remaining quarter is up to 15 % shorter, because it has the caches alone.
+    assert finding.speedup is not None
+    assert finding.speedup.high == pytest.approx(4.0 / 0.85, rel=0.1)
 
 
-def test_float64_is_told_without_any_peaks() -> None:
-    one = found(
-        diagnose(on_cpu(("aten::mm", [2048, 2048], DOUBLE, 78.0))), "reduced-precision-unused"
-    )
-    assert one is not None and 0.3 < one.share < 0.5
-    assert "float32" in one.actions[0].text
+def test_float64_leaves_reduced_precision_unused_where_peaks_are_unknown() -> None:
+    diagnosis = diagnose(recording_of_cpu(("aten::mm", [2048, 2048], DOUBLE, 78.0)))
+    finding = find(diagnosis, "reduced-precision-unused")
+    assert finding is not None and 0.3 < finding.share < 0.5
+    assert "float32" in finding.actions[0].text
 
 
-def test_a_cpu_has_a_roof_where_it_was_calibrated(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Whole numbers at 0.22 TFLOP/s for products of a CPU that does 10: far below, and the advice
-    is another type.
-    """
+def test_a_calibrated_cpu_has_a_roof(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Products of integers reach 0.22 of the CPU's 10 TFLOP/s, and the advice is another type."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    run = on_cpu(("aten::mm", [2048, 2048], WHOLE, 78.0), host="box")
-    why = {one.id: one.reason for one in diagnose(run).not_checked}
-    assert "doctor --calibrate" in why["compute-bound"]
+    run = recording_of_cpu(("aten::mm", [2048, 2048], WHOLE, 78.0), host="box")
+    reasons = {item.id: item.reason for item in diagnose(run).not_checked}
+    assert "doctor --calibrate" in reasons["compute-bound"]
     calibrations.store_calibration(
         Calibration("box", "a CPU", "2.13.0", 1, {"float32": 10e12}, 200e9, 0.0, 1.0)
     )
-    answer = diagnose(on_cpu(("aten::mm", [2048, 2048], WHOLE, 78.0), host="box"))
-    one = found(answer, "compute-bound")
-    assert one is not None and "2 % of peak" in one.headline
-    assert "float32" in one.actions[0].text
-    assert answer.verdict.id == "compute-bound"
+    run = recording_of_cpu(("aten::mm", [2048, 2048], WHOLE, 78.0), host="box")
+    diagnosis = diagnose(run)
+    finding = find(diagnosis, "compute-bound")
+    assert finding is not None and "2 %" in finding.headline
+    assert "float32" in finding.actions[0].text
+    assert diagnosis.verdict.id == "compute-bound"
+
+
+def test_a_calibration_on_busy_cores_is_named_as_such_and_recorded_with_the_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    run = recording_of_cpu(("aten::mm", [2048, 2048], WHOLE, 78.0), host="box")
     calibrations.store_calibration(
         Calibration("box", "a CPU", "2.13.0", 1, {"float32": 10e12}, 200e9, 0.4, 1.0)
     )
     loaded = calibrated_peaks(run.manifest)
-    assert loaded is not None and loaded.name.endswith(
-        "(measured while 40 % of the cores were busy)"
-    )
+    assert loaded is not None and "40 %" in loaded.name
     recorded = msgspec.structs.replace(
         run.manifest, calibration=calibrations.load_calibration("box", "2.13.0", 1), host="other"
     )
-    told = calibrated_peaks(recorded)
-    assert (
-        told is not None and told.bytes_per_s == 200e9
-    )  # what was recorded with the run goes with it elsewhere
+    # On another host, the calibration in the recording applies.
+    peaks = calibrated_peaks(recorded)
+    assert peaks is not None and peaks.bytes_per_s == 200e9

@@ -1,36 +1,36 @@
-"""Every pattern of a loop gives one step per outer iteration."""
+"""Steps of every kind of loop: one step per outer iteration."""
 
 import pytest
 
 from perfscope.analyzer.run.steps import steps
 from perfscope.traces.trace import Trace
 from tests import build
-from tests.analyzer.loop import MS, Loop
+from tests.analyzer.loop import MS, Loop, trace_of_two_ranks
 
 
 def rows(trace: Trace, phase: str | None = None) -> list[tuple[float, float]]:
-    """(start, duration) in ms of the steps, of one phase or of all."""
+    """Return (start, duration) in ms of the steps of one phase, or of all phases."""
     frame = trace.fact(steps)
     if phase is not None:
         frame = frame[frame["phase"] == phase]
     return [(ts / MS, dur / MS) for ts, dur in zip(frame["ts"], frame["dur"], strict=True)]
 
 
-def test_plain_loop() -> None:
+def test_a_plain_loop_has_a_step_per_batch() -> None:
     loop = Loop()
     for _ in range(4):
         loop.next(4).work()
     assert rows(loop.trace(), "train") == [(10, 10), (20, 10)]
 
 
-def test_the_step_ends_where_the_next_batch_is_asked_for() -> None:
+def test_a_step_ends_where_the_loop_requests_the_next_batch() -> None:
     loop = Loop()
     for _ in range(4):
         loop.next(4).work().idle(5)
     assert rows(loop.trace()) == [(15, 15), (30, 15)]
 
 
-def test_accumulation_counts_micro_steps() -> None:
+def test_a_step_with_gradient_accumulation_counts_its_micro_steps() -> None:
     loop = Loop()
     for _ in range(4):
         loop.next().forward().backward().next().forward().backward().next().forward().backward().optimizer()
@@ -39,7 +39,7 @@ def test_accumulation_counts_micro_steps() -> None:
     assert list(frame["micro_steps"]) == [3, 3]
 
 
-def test_two_optimizers_in_one_iteration() -> None:
+def test_two_optimizers_in_one_iteration_are_one_step() -> None:
     loop = Loop()
     for _ in range(5):
         loop.next().forward(module=1).backward().optimizer(code=1).forward(
@@ -48,7 +48,7 @@ def test_two_optimizers_in_one_iteration() -> None:
     assert rows(loop.trace()) == [(13, 13), (26, 13), (39, 13)]
 
 
-def test_optimizers_inside_backward() -> None:
+def test_optimizers_inside_backward_are_one_step() -> None:
     loop = Loop()
     for _ in range(4):
         loop.next().forward()
@@ -71,15 +71,15 @@ def test_a_step_that_the_scaler_skips_is_a_step() -> None:
     assert rows(loop.trace()) == [(7, 7), (14, 7), (21, 7)]
 
 
-def test_one_batch_ahead_also_over_the_end_of_an_epoch() -> None:
+def test_a_loop_that_asks_one_batch_ahead_has_a_step_per_batch() -> None:
     loop = Loop().next(iterator=1)
     for epoch in (1, 2, 3):
         for _ in range(2):
             loop.next(iterator=epoch).work()
         loop.end(iterator=epoch).work()
         loop.start(iterator=epoch + 1).next(iterator=epoch + 1)
-    # every iteration: next (or the end) 1 + work 6; the one after an epoch's end also builds the
-    # iterator: 2 more
+    # Each iteration is 1 ms for the batch (or the end) and 6 of work; after the end of an epoch, 2
+    # more to build the iterator.
     assert rows(loop.trace()) == [
         (8, 7),
         (15, 7),
@@ -102,7 +102,7 @@ def test_epochs_belong_to_the_step_that_begins_them() -> None:
     assert [dur for _, dur in rows(loop.trace())] == [7, 7, 14, 7, 7, 14, 7, 7]
 
 
-def test_evaluation_between_steps_is_cut_out() -> None:
+def test_evaluation_between_steps_belongs_to_no_step() -> None:
     loop = Loop()
     for epoch in range(2):
         for _ in range(3):
@@ -114,13 +114,13 @@ def test_evaluation_between_steps_is_cut_out() -> None:
         loop.end(1, iterator=20 + epoch, loader=2)
         loop.idle(3).start(1, iterator=11 + epoch)
     trace = loop.trace()
-    # the end of the iterator goes with the step before the evaluation, what follows the evaluation
-    # with the one behind it
+    # The end of the iterator belongs to the step before the evaluation, and what follows the
+    # evaluation to the step after it.
     assert rows(trace, "train") == [(7, 7), (14, 9), (35, 11), (46, 7), (53, 9)]
     assert rows(trace, "eval") == [(23, 6), (29, 6), (62, 6), (68, 6)]
 
 
-def test_evaluation_left_early_ends_with_its_last_module_call() -> None:
+def test_an_evaluation_without_the_end_of_its_iterator_ends_with_its_last_module_call() -> None:
     loop = Loop()
     for epoch in (5, 6, 7, 8):
         loop.next().work()
@@ -133,7 +133,7 @@ def test_evaluation_left_early_ends_with_its_last_module_call() -> None:
     assert rows(trace, "train") == [(15, 7), (28, 9)]
 
 
-def test_evaluation_inside_an_accumulating_step() -> None:
+def test_an_evaluation_inside_an_accumulating_step_does_not_belong_to_it() -> None:
     loop = Loop()
     for run in (2, 3, 4, 5):
         loop.next().forward().backward()
@@ -149,7 +149,7 @@ def test_evaluation_inside_an_accumulating_step() -> None:
     assert list(train["micro_steps"]) == [2, 2]
 
 
-def test_evaluation_without_a_loader() -> None:
+def test_an_evaluation_without_a_loader_has_its_steps() -> None:
     loop = Loop()
     for _ in range(4):
         loop.idle(2).work().idle(1)
@@ -168,14 +168,14 @@ def test_evaluation_without_a_loader() -> None:
     assert [dur for _, dur in rows(trace, "train")] == [9, 9, 9]
 
 
-def test_a_frozen_teacher_is_no_evaluation() -> None:
+def test_a_frozen_teacher_is_not_an_evaluation() -> None:
     loop = Loop()
     for _ in range(4):
         loop.next().forward(3, module=9, training=0).forward(3, module=9, training=0).work()
     assert rows(loop.trace()) == [(13, 13), (26, 13)]
 
 
-def test_without_a_loader_the_rarest_optimizer_closes_the_iteration() -> None:
+def test_without_a_loader_the_rarest_optimizer_ends_the_step() -> None:
     loop = Loop()
     for _ in range(6):
         for _ in range(5):
@@ -184,14 +184,14 @@ def test_without_a_loader_the_rarest_optimizer_closes_the_iteration() -> None:
     assert rows(loop.trace()) == [(36, 36), (72, 36), (108, 36), (144, 36), (180, 36)]
 
 
-def test_without_a_loader_equal_optimizers_last_in_order() -> None:
+def test_without_a_loader_the_last_of_equally_frequent_optimizers_ends_the_step() -> None:
     loop = Loop()
     for _ in range(4):
         loop.idle(10).forward().backward().optimizer(code=2).forward().backward().optimizer(code=1)
     assert rows(loop.trace()) == [(22, 22), (44, 22), (66, 22)]
 
 
-def test_without_a_loader_skipped_scaler_steps() -> None:
+def test_without_a_loader_a_step_that_the_scaler_skips_is_a_step() -> None:
     loop = Loop()
     for skipped in (False, True, False, False):
         loop.forward().backward()
@@ -203,7 +203,7 @@ def test_without_a_loader_skipped_scaler_steps() -> None:
     assert rows(loop.trace()) == [(6, 6), (12, 6), (18, 6)]
 
 
-def test_a_loader_asked_by_another_thread_is_not_the_outer_loop() -> None:
+def test_a_loader_of_another_thread_does_not_divide_the_loop() -> None:
     loop, fetcher = Loop(), Loop(tid=200)
     for _ in range(5):
         loop.idle(1).work()
@@ -212,7 +212,7 @@ def test_a_loader_asked_by_another_thread_is_not_the_outer_loop() -> None:
     assert [dur for _, dur in rows(trace)] == [7, 7, 7, 7]
 
 
-def test_many_updates_per_batch_fall_back_to_the_optimizer() -> None:
+def test_with_many_updates_per_batch_the_optimizer_ends_the_step() -> None:
     loop = Loop().next()
     for _ in range(30):
         loop.work()
@@ -227,14 +227,14 @@ def test_backward_without_an_optimizer_is_training() -> None:
     assert rows(loop.trace(), "train") == [(6, 6), (12, 6)]
 
 
-def test_inference_from_batch_to_batch() -> None:
+def test_steps_of_inference_are_from_batch_to_batch() -> None:
     loop = Loop()
     for _ in range(5):
         loop.next().forward(4, training=0).idle(1)
     assert rows(loop.trace(), "inference") == [(6, 6), (12, 6), (18, 6)]
 
 
-def test_inference_over_epochs_keeps_the_restart_in_a_step() -> None:
+def test_the_restart_of_workers_belongs_to_a_step_of_inference() -> None:
     loop = Loop()
     for epoch in (1, 2):
         loop.start(8, iterator=epoch)
@@ -244,27 +244,27 @@ def test_inference_over_epochs_keeps_the_restart_in_a_step() -> None:
     assert [dur for _, dur in rows(loop.trace(), "inference")] == [5, 5, 14, 5, 5]
 
 
-def test_inference_without_a_loader_from_call_to_call() -> None:
+def test_steps_of_inference_without_a_loader_are_from_call_to_call() -> None:
     loop = Loop()
     for _ in range(5):
         loop.idle(3).forward(4, training=0)
     assert rows(loop.trace(), "inference") == [(3, 7), (10, 7), (17, 7), (24, 7)]
 
 
-def test_inference_of_two_modules_begins_with_the_first() -> None:
+def test_steps_of_inference_with_two_modules_begin_with_the_first() -> None:
     loop = Loop()
     for _ in range(5):
         loop.idle(10).forward(2, module=7, training=0).forward(3, module=3, training=0)
     assert rows(loop.trace(), "inference") == [(10, 15), (25, 15), (40, 15), (55, 15)]
 
 
-def test_inference_on_overlapping_threads_is_the_calls_themselves() -> None:
-    one, two = Loop(tid=1), Loop(tid=2)
-    two.idle(3)
+def test_steps_of_inference_on_overlapping_threads_are_the_calls() -> None:
+    first, second = Loop(tid=1), Loop(tid=2)
+    second.idle(3)
     for _ in range(3):
-        one.forward(5, training=0).idle(5)
-        two.forward(5, training=0).idle(5)
-    trace = build.trace(ranges=one.tables["ranges"] + two.tables["ranges"])
+        first.forward(5, training=0).idle(5)
+        second.forward(5, training=0).idle(5)
+    trace = build.trace(ranges=first.tables["ranges"] + second.tables["ranges"])
     assert rows(trace, "inference") == [(0, 5), (3, 5), (10, 5), (13, 5), (20, 5), (23, 5)]
     assert list(trace.fact(steps)["tid"]) == [1, 2, 1, 2, 1, 2]
 
@@ -278,7 +278,7 @@ def test_compiling_steps_are_warm_up() -> None:
     assert set(frame["phase"][3:]) == {"train"}
 
 
-def test_a_worker_restart_is_no_warm_up() -> None:
+def test_a_worker_restart_is_not_warm_up() -> None:
     loop = Loop().next().work()
     for index in range(20):
         if index < 2:
@@ -287,25 +287,16 @@ def test_a_worker_restart_is_no_warm_up() -> None:
     assert set(loop.trace().fact(steps)["phase"]) == {"train"}
 
 
-def test_ranks_are_kept_apart() -> None:
+def test_each_rank_has_its_steps() -> None:
     first, second = Loop(), Loop(process=1, tid=101)
     for _ in range(4):
         first.next().work()
         second.next(2).work()
-    both = {name: first.tables[name] + second.tables[name] for name in ("loader", "ranges")}
-    second_main = {
-        **build.MAIN,
-        "process": 1,
-        "pid": 101,
-        "ns_pid": 101,
-        "rank": 1,
-        "local_rank": 1,
-    }
-    frame = build.trace(processes=[build.MAIN, second_main], **both).fact(steps)
+    frame = trace_of_two_ranks(first, second).fact(steps)
     assert list(frame["rank"]) == [0, 0, 1, 1]
     assert list(frame["dur"] / MS) == [7, 7, 8, 8]
 
 
 @pytest.mark.parametrize("tables", [{}, {"loader": []}, {"ranges": []}])
-def test_nothing_gives_no_steps(tables: dict[str, list[dict[str, object]]]) -> None:
+def test_an_empty_trace_has_no_steps(tables: dict[str, list[dict[str, object]]]) -> None:
     assert len(build.trace(**tables).fact(steps)) == 0

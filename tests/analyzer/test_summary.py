@@ -17,7 +17,7 @@ STEP_MS = 9.0
 
 
 def training(steps: int = STEPS, *, slow_step: int = -1) -> Loop:
-    """A training loop with steps of 9 ms, one of which may wait 20 ms longer for its batch."""
+    """Return a training loop with steps of 9 ms; one may wait 20 ms longer for its batch."""
     loop = Loop()
     for step in range(steps):
         loop.next(21.0 if step == slow_step else 1.0).backward(8.0)
@@ -25,12 +25,12 @@ def training(steps: int = STEPS, *, slow_step: int = -1) -> Loop:
 
 
 def summary(loop: Loop, **more: Any) -> Run:
-    """The summary of a written loop."""
+    """Return the summary of a loop."""
     return summarize(loop.trace(**more), LIMITS)
 
 
 def seconds_by_phase(run: Run) -> dict[str, float]:
-    """Seconds of each phase of the run budget."""
+    """Return the seconds of each phase of the run budget."""
     return {phase.phase: phase.seconds for phase in run.run_budget}
 
 
@@ -82,7 +82,7 @@ def test_samples_per_second_are_those_of_a_usual_batch() -> None:
     assert run.throughput.samples_per_s.source == "loader"
 
 
-def test_rates_that_are_unknown_say_why() -> None:
+def test_unknown_rates_have_a_reason() -> None:
     throughput = summary(training()).throughput
     for rate in (throughput.samples_per_s, throughput.tokens_per_s, throughput.mfu):
         assert rate.value is None and rate.reason
@@ -107,7 +107,7 @@ def test_the_workload_is_the_phase_with_most_time() -> None:
 
 
 def resident(loop: Loop, process: int, growth: float) -> list[dict[str, Any]]:
-    """Readings of 1 GB of resident memory that grow by `growth` bytes per second."""
+    """Return readings of 1 GB of resident memory that grow by `growth` bytes per second."""
     return [
         {
             "process": process,
@@ -120,7 +120,7 @@ def resident(loop: Loop, process: int, growth: float) -> list[dict[str, Any]]:
     ]
 
 
-def test_host_memory_is_the_sum_of_the_processes_against_the_limit() -> None:
+def test_host_memory_is_the_sum_of_the_processes_with_the_limit() -> None:
     loop = training()
     counters = [*resident(loop, 0, 0.0), *resident(loop, 1, 0.0)]
     worker = {"process": 1, "pid": 101, "parent": 0, "role": "loader-worker", "worker": 0}
@@ -137,7 +137,7 @@ def test_host_memory_is_the_sum_of_the_processes_against_the_limit() -> None:
 
 
 def test_a_worker_that_ended_no_longer_counts_and_noise_is_not_growth() -> None:
-    """Two workers, one after the other: at no time is their memory used by both."""
+    """Two workers run one after the other, so that their memory is never used at once."""
     loop = training()
     both = [row for worker in (1, 2) for row in resident(loop, worker, 0.0)]
     middle = loop.at // 2

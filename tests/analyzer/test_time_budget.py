@@ -1,4 +1,4 @@
-"""The budget sums to the step, exactly, whatever overlaps."""
+"""The time budget: categories sum to the step exactly, also where ranges overlap."""
 
 from typing import Any
 
@@ -10,13 +10,12 @@ from perfscope.analyzer.categories import CATEGORY_IDS
 from perfscope.analyzer.host.pauses import pauses_of_peers
 from perfscope.analyzer.run.steps import steady
 from perfscope.traces.trace import Trace
-from tests import build
-from tests.analyzer.loop import MS, Loop
+from tests.analyzer.loop import MS, Loop, trace_of_two_ranks
 from tests.analyzer.pipelines import counters
 
 
 def mean_ms(trace: Trace, column: str) -> float:
-    """Mean of one column over steady steps, ms."""
+    """Return the mean of one column over steady steps, in ms."""
     return float(steady(trace.fact(time_budget))[column].mean() / MS)
 
 
@@ -27,7 +26,7 @@ def assert_sums(trace: Trace) -> None:
     assert (frame[list(CATEGORY_IDS)] >= 0).all(axis=None)
 
 
-def test_categories_of_a_plain_step() -> None:
+def test_a_plain_step_is_divided_into_its_categories() -> None:
     loop = Loop()
     for _ in range(10):
         loop.next(4).work().call("checkpoint", 2, value=1000).call("gc", 1, object=2).idle(3)
@@ -53,7 +52,7 @@ def test_a_collection_inside_a_wait_is_counted_once() -> None:
     assert mean_ms(trace, "gc") == 0
 
 
-def test_evaluation_inside_a_step_costs_it_nothing() -> None:
+def test_an_evaluation_inside_a_step_is_not_in_its_budget() -> None:
     loop = Loop()
     for run in (2, 3, 4, 5):
         loop.next().forward().backward()
@@ -77,7 +76,7 @@ def test_random_nanoseconds_sum_exactly() -> None:
     assert_sums(loop.trace())
 
 
-def test_samples_split_the_rest() -> None:
+def test_samples_divide_the_time_outside_of_timed_calls() -> None:
     loop = Loop()
     for index in range(100):
         loop.next(10).forward(20).backward(20).optimizer(10)
@@ -97,8 +96,8 @@ def test_samples_split_the_rest() -> None:
         )
     trace = loop.trace()
     assert_sums(trace)
-    # a fourth to a half of the samples are exact shares of 100 minus the edges: 74 of 98 sleep
-    # outside torch, 49 of 98 GIL
+    # Without the first and last step, 74 of 98 samples sleep outside of torch, and 49 of 98 wait
+    # for the GIL.
     assert abs(mean_ms(trace, "other-idle") - 0.75 * 40) < 1
     assert abs(mean_ms(trace, "host-bound") - 0.5 * 50) < 1
 
@@ -143,7 +142,7 @@ def test_the_gap_without_a_loader_is_not_input_without_evidence() -> None:
     assert mean_ms(trace, "compute-or-host") == 14
 
 
-def test_a_server_that_waits_is_idle_and_not_short_of_input() -> None:
+def test_a_server_that_waits_is_idle_and_does_not_wait_for_input() -> None:
     loop = Loop()
     for _ in range(30):
         loop.idle(8).forward(2, training=0)
@@ -153,8 +152,10 @@ def test_a_server_that_waits_is_idle_and_not_short_of_input() -> None:
     assert mean_ms(trace, "input-wait") == 0
 
 
-def calls_that_wait(listening: int, frame: str, more: tuple[dict[str, Any], ...] = ()) -> Trace:
-    """Thirty module calls of 2 ms, 8 ms of waiting on the network before each, seen in `frame`."""
+def trace_of_calls_that_wait(
+    listening: int, frame: str, more: tuple[dict[str, Any], ...] = ()
+) -> Trace:
+    """Return thirty module calls of 2 ms, after 8 ms each of waiting for the network in `frame`."""
     loop = Loop()
     for _ in range(30):
         loop.idle(8).forward(2, training=0)
@@ -173,8 +174,8 @@ def calls_that_wait(listening: int, frame: str, more: tuple[dict[str, Any], ...]
     return loop.trace()
 
 
-def test_a_loop_that_nobody_can_ask_waits_for_its_input() -> None:
-    trace = calls_that_wait(0, "fetched (a.py:9)")
+def test_a_loop_that_serves_no_requests_waits_for_its_input() -> None:
+    trace = trace_of_calls_that_wait(0, "fetched (a.py:9)")
     assert_sums(trace)
     assert mean_ms(trace, "input-wait") == 8
     assert mean_ms(trace, "other-idle") == 0
@@ -193,23 +194,23 @@ def test_a_loop_that_nobody_can_ask_waits_for_its_input() -> None:
     ],
     ids=["listens", "waits for a queue", "has another thread"],
 )
-def test_where_a_request_could_come_in_a_wait_is_rest(
+def test_a_wait_that_may_be_for_a_request_is_other_idle(
     listening: int, frame: str, more: tuple[dict[str, Any], ...]
 ) -> None:
-    trace = calls_that_wait(listening, frame, more)
+    trace = trace_of_calls_that_wait(listening, frame, more)
     assert_sums(trace)
     assert mean_ms(trace, "other-idle") == 8
     assert mean_ms(trace, "input-wait") == 0
 
 
-def test_copies_are_exposed_outside_waits() -> None:
+def test_copies_outside_of_waits_are_exposed() -> None:
     loop = Loop()
     for _ in range(5):
         loop.next(2).add("copies", 3, direction="h2d", bytes=10, pinned=0, non_blocking=0).work()
     assert mean_ms(loop.trace(), "exposed-copy") == 3
 
 
-def test_samples_tell_what_a_thread_waits_for_and_the_kernels_counters_how_much() -> None:
+def test_samples_show_what_a_thread_waits_for_and_counters_of_the_kernel_how_long() -> None:
     loop = Loop()
     for _ in range(60):
         loop.next(1).work()
@@ -227,24 +228,22 @@ def test_samples_tell_what_a_thread_waits_for_and_the_kernels_counters_how_much(
     weighed = loop.trace(thread_states=states, counters=counted)
     assert_sums(weighed)
     assert mean_ms(sampled, "gil") == pytest.approx(7 * 0.5, abs=0.15)
-    assert mean_ms(weighed, "gil") == pytest.approx(7 * 0.75, abs=0.15), (
-        "on a core or waiting for one 25 % of the time"
-    )
+    # on a core or waiting for one 25 % of the time
+    assert mean_ms(weighed, "gil") == pytest.approx(7 * 0.75, abs=0.15)
 
 
-def test_pauses_of_a_rank_in_step_count_where_the_other_waits_for_it() -> None:
-    zero, one = Loop(), Loop(process=1, tid=101)
+def test_pauses_of_a_rank_count_as_long_as_the_other_rank_waits_for_it() -> None:
+    first, second = Loop(), Loop(process=1, tid=101)
     for _ in range(60):
-        zero.next(1).forward().backward(3).call("gc", 4, object=2).optimizer()
-        one.next(1).forward().backward(6).call("gc", 1, object=2).optimizer()
-    zero.sampled("thread_states", 0.7, state="running")
-    one.sampled("thread_states", 0.7, state="running")
-    for row in one.tables["thread_states"]:
+        first.next(1).forward().backward(3).call("gc", 4, object=2).optimizer()
+        second.next(1).forward().backward(6).call("gc", 1, object=2).optimizer()
+    first.sampled("thread_states", 0.7, state="running")
+    second.sampled("thread_states", 0.7, state="running")
+    for row in second.tables["thread_states"]:
         row["state"] = "lock" if 6 * MS <= row["ts"] % (11 * MS) < 9 * MS else "running"
-    second = build.MAIN | {"process": 1, "pid": 101, "ns_pid": 101, "rank": 1, "local_rank": 1}
-    tables = {name: zero.tables[name] + one.tables[name] for name in zero.tables}
-    trace = build.trace(processes=[build.MAIN, second], **tables)
-    assert pauses_of_peers(trace, 0, "gc").mean() == 0, "its peer's lies in its own"
+    trace = trace_of_two_ranks(first, second)
+    # The pause of rank 1 is within that of rank 0.
+    assert pauses_of_peers(trace, 0, "gc").mean() == 0
     waited = float(steady_budget(trace).query("process == 1")["peer-wait"].mean())
     assert waited > 2 * MS
     assert pauses_of_peers(trace, 1, "gc").mean() == pytest.approx(min(waited, 3 * MS), rel=0.01)

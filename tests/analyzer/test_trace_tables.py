@@ -1,19 +1,18 @@
-"""Tables of recorded traces: who communicates, who asks for memory; and what-if questions."""
+"""Tables of communication and of memory, and the step times that what-if predicts."""
 
 import pytest
 
 from perfscope.analyzer.communication.communication_table import communication_table
 from perfscope.analyzer.input.what_if import pipeline_of, what_if
 from perfscope.analyzer.memory.allocator import NO_OPERATOR, allocators, memory_owners
+from perfscope.traces.trace import Trace
 from tests.build import MAIN, trace
 from tests.ui.runs import input_bound
 
 ON = {"process": 0, "device": 0, "stream": 7}
 
 
-def test_collectives_are_summed_by_group_and_kind_and_what_computation_hides_is_not_exposed() -> (
-    None
-):
+def test_exposed_communication_of_a_group_is_without_what_overlaps_computation() -> None:
     kernels = [
         {**ON, "ts": 0, "dur": 100, "name": "nccl", "kind": "communication"},
         {**ON, "ts": 200, "dur": 50, "name": "nccl", "kind": "communication"},
@@ -45,7 +44,7 @@ def test_without_collectives_the_table_is_empty() -> None:
     assert len(communication_table(trace())) == 0
 
 
-def test_memory_belongs_to_the_operator_that_still_runs() -> None:
+def test_memory_belongs_to_the_innermost_operator_that_runs() -> None:
     ops = [
         {"process": 0, "tid": 1, "ts": 0, "dur": 100, "name": "outer", "parent": -1},
         {"process": 0, "tid": 1, "ts": 10, "dur": 20, "name": "inner", "parent": 0},
@@ -64,29 +63,27 @@ def test_memory_belongs_to_the_operator_that_still_runs() -> None:
     whole = trace(processes=[MAIN], ops=ops, memory=memory)
     rows = memory_owners(whole)[["name", "count", "bytes", "largest_ts"]].to_numpy().tolist()
     assert rows == [["inner", 1, 300, 15], ["outer", 1, 200, 50], [NO_OPERATOR, 1, 70, 500]]
-    (one,) = allocators(whole)
-    assert (one.peak_bytes, one.peak_ts, one.reserved_bytes, one.allocations) == (500, 50, 800, 3)
-    assert one.unused_share == pytest.approx(300 / 800)
+    (device,) = allocators(whole)
+    assert (device.peak_bytes, device.peak_ts) == (500, 50)
+    assert (device.reserved_bytes, device.allocations) == (800, 3)
+    assert device.unused_share == pytest.approx(300 / 800)
 
 
-def test_what_if_asks_the_closed_forms() -> None:
+def step_time(run: Trace, workers: int, cost: float) -> float:
+    """Return the step time that `what_if` predicts, in nanoseconds."""
+    after = what_if(run, 0, workers, cost).after
+    assert after is not None
+    return after.likely
+
+
+def test_what_if_predicts_shorter_steps_for_more_workers_and_cheaper_batches() -> None:
     run = input_bound()
     line = pipeline_of(run, 0)
     assert line is not None and line.workers == 2
-    as_it_is = what_if(run, 0, 2, 1.0).after
-    assert as_it_is is not None and as_it_is.likely == line.step
-    times = [
-        one.after.likely
-        for one in (what_if(run, 0, workers, 1.0) for workers in (2, 3, 4, 8))
-        if one.after
-    ]
+    assert step_time(run, 2, 1.0) == line.step
+    times = [step_time(run, workers, 1.0) for workers in (2, 3, 4, 8)]
     assert times == sorted(times, reverse=True) and times[-1] < times[0]
-    cheaper = [
-        one.after.likely
-        for one in (what_if(run, 0, 2, cost) for cost in (0.9, 0.5, 0.1))
-        if one.after
-    ]
+    cheaper = [step_time(run, 2, cost) for cost in (0.9, 0.5, 0.1)]
     assert cheaper == sorted(cheaper, reverse=True)
-    alone = what_if(run, 0, 0, 1.0).after
-    assert alone is not None and alone.likely > times[0]
+    assert step_time(run, 0, 1.0) > times[0]
     assert what_if(trace(), 0, 2, 1.0).why_not is not None

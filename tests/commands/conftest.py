@@ -1,6 +1,4 @@
-"""One recording of a program whose own names are all animals, for the tests of what is printed of
-it.
-"""
+"""A recording of a program whose names are all animals, so that tests find them in any output."""
 
 import json
 import subprocess
@@ -50,7 +48,7 @@ ANIMALS += ["capybara", "gecko", "coati"]
 
 @dataclass(frozen=True)
 class Recording:
-    """A run folder, and where the program ran."""
+    """A run folder, and the folder of its program."""
 
     run_folder: Path
     folder: Path

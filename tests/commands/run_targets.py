@@ -1,4 +1,4 @@
-"""Programs that `perfscope run` is given in tests."""
+"""Programs that the tests run with `perfscope run`."""
 
 TRAINING = """
 import os, time, torch
@@ -24,7 +24,7 @@ class Ones(Dataset):
     def __getitem__(self, at):
         until = time.monotonic() + 30
         while not hasattr(_MapDatasetFetcher.fetch, "__wrapped__") and time.monotonic() < until:
-            time.sleep(0.01)  # a worker that has nothing to do is gone before the probe has come
+            time.sleep(0.01)  # an idle worker could end before the probe is installed
         return torch.ones(64)
 
 if __name__ == "__main__":
@@ -65,6 +65,7 @@ print("heard", count, flush=True)
 
 LOOKING = """
 import json, os, sys
-print(json.dumps([sys.path, "sitecustomize" in sys.modules, os.environ.get("ORDER", ""), sys.stdin.read()]))
+has_sitecustomize = "sitecustomize" in sys.modules
+print(json.dumps([sys.path, has_sitecustomize, os.environ.get("ORDER", ""), sys.stdin.read()]))
 sys.exit(7)
-"""  # noqa: E501
+"""

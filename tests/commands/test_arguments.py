@@ -1,6 +1,4 @@
-"""The arguments of each command as a dataclass: every option has its field, of the type that it
-says.
-"""
+"""The arguments of each command as a dataclass: every option has a field, of the annotated type."""
 
 import argparse
 import dataclasses
@@ -67,24 +65,21 @@ def fits(value: object, kind: Any) -> bool:
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_what_is_parsed_is_of_the_types_that_mypy_is_told(line: str) -> None:
+def test_parsed_arguments_have_the_annotated_types(line: str) -> None:
     args = parsed(line)
     hints = get_type_hints(type(args), {"Window": Window})
-    assert {
-        name: getattr(args, name)
-        for name, kind in hints.items()
-        if not fits(getattr(args, name), kind)
-    } == {}
+    wrong = [name for name, kind in hints.items() if not fits(getattr(args, name), kind)]
+    assert wrong == []
     field = next(iter(hints))
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(args, field, None)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=name_of)
-def test_every_option_has_its_field_and_every_field_its_option(command: ModuleType) -> None:
-    own = argparse.ArgumentParser(add_help=False)
-    command.add_arguments(own)
-    options = {entry.dest for entry in own._actions} | set(own._defaults)
+def test_every_option_has_a_field_and_every_field_an_option(command: ModuleType) -> None:
+    only_this = argparse.ArgumentParser(add_help=False)
+    command.add_arguments(only_this)
+    options = {entry.dest for entry in only_this._actions} | set(only_this._defaults)
     assert options == {field.name for field in dataclasses.fields(command.ARGUMENTS)}
     assert {line.split()[0] for line in LINES} >= {name_of(command)}
 
@@ -107,7 +102,7 @@ def test_the_recording_process_gets_the_same_arguments(options: str) -> None:
     assert isinstance(again, AttachArguments)
 
 
-def test_a_window_is_taken_while_it_is_watched(tmp_path: Path) -> None:
+def test_attach_with_a_dashboard_takes_a_window(tmp_path: Path) -> None:
     target = start("looping.py", tmp_path)
     out = tmp_path / "run.perfscope"
     command = perfscope(
@@ -149,7 +144,7 @@ def test_a_window_is_taken_while_it_is_watched(tmp_path: Path) -> None:
 
 
 def lines_until(lines: Any, last: str) -> Any:
-    """The lines before one that begins so."""
+    """Yield the lines before the one that begins with `last`."""
     for line in lines:
         if line.startswith(last):
             return

@@ -11,7 +11,8 @@ import pytest
 from perfscope.agent.job.candidates import Candidate, find_candidates
 from perfscope.commands.attachment.target import only_candidate
 from perfscope.errors import UsageError
-from tests.running import Run, end, perfscope, start
+from tests.commands.calling import call
+from tests.running import Run, end, start
 
 NAMESPACE = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
 
@@ -25,12 +26,12 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> "object":
 
 
 def of(targets: list[Run]) -> list[Candidate]:
-    """The candidates on this machine that are targets of this test."""
+    """Return the candidates on this machine that are targets of this test."""
     pids = [run.pid for run in targets]
     return [candidate for candidate in find_candidates() if candidate.pid in pids]
 
 
-def test_the_only_candidate_is_taken(
+def test_the_only_candidate_is_attached_to(
     targets: list[Run], capsys: pytest.CaptureFixture[str]
 ) -> None:
     [candidate] = of(targets[:1])
@@ -48,14 +49,14 @@ def test_several_candidates_are_listed(
     assert all(str(run.pid) in listed for run in targets)
 
 
-def test_the_command_lists_them_and_exits_with_2(targets: list[Run], tmp_path: Path) -> None:
-    done = subprocess.run(
-        perfscope("attach"), capture_output=True, text=True, timeout=60, cwd=tmp_path
-    )
+def test_attach_without_a_pid_lists_several_candidates_and_exits_with_2(
+    targets: list[Run], tmp_path: Path
+) -> None:
+    done = call("attach", cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert all(str(run.pid) in done.stdout for run in targets)
-    quiet = subprocess.run(perfscope("attach", "--json"), capture_output=True, timeout=60)
-    assert quiet.returncode == 2 and quiet.stdout == b""
+    quiet = call("attach", "--json")
+    assert quiet.returncode == 2 and quiet.stdout == ""
     assert list(tmp_path.iterdir()) == []
 
 

@@ -13,7 +13,7 @@ from perfscope.errors import PerfscopeError, UsageError
 from perfscope.traces.calibrations import load_calibration
 
 
-def test_it_measures_and_keeps_what_the_analyzer_finds(
+def test_a_calibration_is_measured_and_used_by_the_analyzer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = [
@@ -40,7 +40,7 @@ def test_it_measures_and_keeps_what_the_analyzer_finds(
     assert load_calibration(output["host"], output["torch"], 2) is None
 
 
-def test_a_busy_machine_is_refused_and_a_python_without_torch_named(
+def test_a_busy_machine_and_a_python_without_torch_are_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(calibration, "BUSY", -1.0)  # so that any machine counts as busy

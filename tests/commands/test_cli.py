@@ -11,69 +11,62 @@ import jsonschema
 import pytest
 
 from docs.generate import schema
+from tests.commands.calling import call
 from tests.running import Run, end, perfscope, start, until
 
 
-def run(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(perfscope(*arguments), capture_output=True, text=True, timeout=90)
-
-
 @pytest.mark.parametrize(
-    ("arguments", "code", "says"),
+    ("arguments", "code", "named"),
     [
-        (("attach", "4194303"), 2, "no process with pid 4194303. Run `perfscope ps`"),
-        (("analyze", "/nowhere"), 2, "/nowhere does not exist"),
-        (("report", "/usr", "-o", "x.html"), 2, "/usr is not a run folder"),
-        (("explain", "gpu-slow"), 2, "no finding 'gpu-slow'; there are: input-bound"),
+        (("attach", "4194303"), 2, "`perfscope ps`"),
+        (("analyze", "/nowhere"), 2, "/nowhere"),
+        (("report", "/usr", "-o", "x.html"), 2, "/usr"),
+        (("explain", "gpu-slow"), 2, "'gpu-slow'"),
     ],
 )
-def test_an_error_is_one_line_that_says_what_to_do(
-    arguments: tuple[str, ...], code: int, says: str
+def test_an_error_is_one_line_that_names_its_cause(
+    arguments: tuple[str, ...], code: int, named: str
 ) -> None:
-    done = run(*arguments)
+    done = call(*arguments)
     assert done.returncode == code and done.stdout == ""
-    assert (
-        done.stderr.startswith("perfscope: ")
-        and says in done.stderr
-        and done.stderr.count("\n") == 1
-    )
+    assert done.stderr.startswith("perfscope: ") and done.stderr.count("\n") == 1
+    assert named in done.stderr
 
 
 def test_a_process_that_is_not_python_is_refused(tmp_path: Path) -> None:
     sleeper = subprocess.Popen(["sleep", "60"])
     try:
-        done = run("attach", str(sleeper.pid), "--out", tmp_path / "run")
+        done = call("attach", str(sleeper.pid), "--out", tmp_path / "run")
     finally:
         sleeper.kill()
         sleeper.wait()
-    assert (
-        done.returncode == 2 and "is not Python" in done.stderr and not (tmp_path / "run").exists()
-    )
+    assert done.returncode == 2 and "Python" in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    done = run("attach", str(os.getpid()), "--out", tmp_path / "file" / "run")
+    (tmp_path / "file").write_text("not a folder")
+    done = call("attach", str(os.getpid()), "--out", tmp_path / "file" / "run")
     assert done.returncode == 2 and "--out" in done.stderr
 
 
-def test_explain_lists_and_explains() -> None:
-    ids = run("explain").stdout.split()
+def test_explain_lists_the_findings_and_explains_them() -> None:
+    ids = call("explain").stdout.split()
     assert "input-bound" in ids
     for heading in ("What it means", "How it is detected", "What to do", "When it is wrong"):
-        assert heading in run("explain", "input-bound").stdout
+        assert heading in call("explain", "input-bound").stdout
 
 
-def test_a_broken_pipe_is_quiet() -> None:
+def test_a_broken_pipe_prints_no_error() -> None:
     code = f"{sys.executable} -m perfscope explain input-bound | head -1"
     done = subprocess.run(["bash", "-c", code], capture_output=True, text=True)
     assert done.stderr == ""
 
 
-def test_a_process_without_torch_gets_an_honest_look_from_outside(tmp_path: Path) -> None:
+def test_a_process_without_torch_is_recorded_from_outside(tmp_path: Path) -> None:
     target = subprocess.Popen([sys.executable, "-c", "while True: sum(range(1000))"])
     try:
-        done = run(
+        done = call(
             "attach", str(target.pid), "--duration", "4", "--json", "--out", tmp_path / "run"
         )
     finally:
@@ -82,11 +75,9 @@ def test_a_process_without_torch_gets_an_honest_look_from_outside(tmp_path: Path
     answer = json.loads(done.stdout)
     sources = {entry["name"]: entry for entry in answer["sources"]}
     assert answer["steps"]["count"] == 0 and sources["stacks"]["status"] == "ok"
-    assert "has torch loaded" in sources["probe"]["reason"]
-    assert answer["verdict"]["id"] in (
-        "unknown",
-        "cpu-oversubscription",
-    )  # the latter where others fill the machine
+    assert "torch" in sources["probe"]["reason"]
+    # Where other processes use all cores, the verdict is cpu-oversubscription.
+    assert answer["verdict"]["id"] in ("unknown", "cpu-oversubscription")
 
 
 @pytest.fixture
@@ -96,8 +87,8 @@ def looping(tmp_path: Path) -> "object":
     end(target)
 
 
-def test_json_is_alone_on_stdout_and_as_documented(looping: Run, tmp_path: Path) -> None:
-    done = run(
+def test_json_is_alone_on_stdout_and_follows_its_schema(looping: Run, tmp_path: Path) -> None:
+    done = call(
         "attach",
         str(looping.pid),
         "--duration",
@@ -113,11 +104,11 @@ def test_json_is_alone_on_stdout_and_as_documented(looping: Run, tmp_path: Path)
     jsonschema.validate(answer, json.loads(schema()))
     assert sum(entry["share"] for entry in answer["time_budget"]) == pytest.approx(1.0)
     assert (tmp_path / "r.html").stat().st_size > 1_000_000
-    again = run("analyze", tmp_path / "r", "--json")
+    again = call("analyze", tmp_path / "r", "--json")
     assert json.loads(again.stdout)["verdict"] == answer["verdict"]
 
 
-def test_ctrl_c_stops_and_still_reports(looping: Run, tmp_path: Path) -> None:
+def test_ctrl_c_ends_the_recording_and_prints_the_report(looping: Run, tmp_path: Path) -> None:
     before = looping.state()
     command = perfscope(
         "attach", str(looping.pid), "--duration", "60", "--json", "--out", tmp_path / "run"
@@ -134,16 +125,13 @@ def test_ctrl_c_stops_and_still_reports(looping: Run, tmp_path: Path) -> None:
 
 
 def test_ps_lists_a_running_training(looping: Run) -> None:
-    rows = {entry["pid"]: entry for entry in json.loads(run("ps", "--json").stdout)}
-    assert (
-        rows[looping.pid]["torch"]
-        and rows[looping.pid]["workers"] == 2
-        and rows[looping.pid]["refusal"] is None
-    )
+    rows = {entry["pid"]: entry for entry in json.loads(call("ps", "--json").stdout)}
+    row = rows[looping.pid]
+    assert row["torch"] and row["workers"] == 2 and row["refusal"] is None
 
 
-def test_doctor_tries_for_real() -> None:
-    output = {entry["name"]: entry for entry in json.loads(run("doctor", "--json").stdout)}
+def test_doctor_enters_a_real_process() -> None:
+    output = {entry["name"]: entry for entry in json.loads(call("doctor", "--json").stdout)}
     assert "works" in output["enter a process"]["said"] or output["enter a process"]["fix"]
 
 
@@ -162,6 +150,6 @@ sys.exit(perfscope.cli.main(["ps"]))
 """
 
 
-def test_a_forked_child_of_a_command_ends_with_what_it_printed_and_waits_for_no_thread() -> None:
+def test_a_forked_child_of_a_command_ends_with_its_output_and_without_waiting_for_threads() -> None:
     done = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (3, "child\n")

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from perfscope.commands.attachment.default_runs import default_runs, remove_older_runs
+from tests.commands.calling import call
 from tests.running import perfscope
 from tests.traces.test_reader import write
 
 
 def run_named(folder: Path, name: str, *, begun_ns: int, finished: bool = True) -> Path:
-    """A run folder of that name."""
+    """Create and return a run folder of that name."""
     path = folder / name
     write(path)
     file = path / "manifest.json"
@@ -26,7 +27,7 @@ def run_named(folder: Path, name: str, *, begun_ns: int, finished: bool = True) 
     return path
 
 
-def test_the_oldest_go_and_the_newest_stay(tmp_path: Path) -> None:
+def test_the_oldest_runs_are_removed_and_the_newest_stay(tmp_path: Path) -> None:
     for number in (3, 1, 2):
         run_named(tmp_path, f"perfscope-{number}-12000{number}.perfscope", begun_ns=number)
     assert remove_older_runs(tmp_path, 2) == ["perfscope-1-120001.perfscope"]
@@ -35,7 +36,7 @@ def test_the_oldest_go_and_the_newest_stay(tmp_path: Path) -> None:
     assert names == ["perfscope-2-120002.perfscope", "perfscope-3-120003.perfscope"]
 
 
-def test_nothing_else_is_ever_removed(tmp_path: Path) -> None:
+def test_only_default_runs_are_removed(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     work = tmp_path / "work"
@@ -62,13 +63,13 @@ def test_a_recording_that_was_killed_long_ago_is_removed(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a folder away")
-def test_another_users_run_stays(tmp_path: Path) -> None:
+def test_a_run_of_another_user_is_not_removed(tmp_path: Path) -> None:
     path = run_named(tmp_path, "perfscope-5-120000.perfscope", begun_ns=1)
     os.chown(path, 65534, 65534)
     assert remove_older_runs(tmp_path, 0) == [] and path.exists()
 
 
-def test_attach_keeps_as_many_as_asked(tmp_path: Path) -> None:
+def test_attach_keeps_as_many_runs_as_requested(tmp_path: Path) -> None:
     for number in (1, 2):
         run_named(tmp_path, f"perfscope-{number}-12000{number}.perfscope", begun_ns=number)
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as target:
@@ -86,6 +87,6 @@ def test_attach_keeps_as_many_as_asked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [("--keep", "0"), ("--keep", "2", "--out", "d")])
-def test_a_count_that_makes_no_sense_is_refused(options: tuple[str, ...]) -> None:
-    done = subprocess.run(perfscope("attach", "1", *options), capture_output=True, text=True)
+def test_an_invalid_count_is_refused(options: tuple[str, ...]) -> None:
+    done = call("attach", "1", *options)
     assert done.returncode == 2 and "--keep" in done.stderr and done.stderr.count("\n") == 1

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands.calling import call
 from tests.commands.conftest import Recording
 from tests.running import perfscope, until
 
@@ -15,17 +16,17 @@ SLEEPS = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 
 def code_of(*arguments: str | Path, cwd: Path | None = None) -> int:
-    done = subprocess.run(perfscope(*arguments), capture_output=True, text=True, cwd=cwd)
+    done = call(*arguments, cwd=cwd)
     assert done.stderr.count("\n") <= 2 or done.returncode == 0, done.stderr
     return done.returncode
 
 
-def test_0_whatever_the_verdict(recording: Recording) -> None:
+def test_exit_code_0_does_not_depend_on_the_verdict(recording: Recording) -> None:
     assert code_of("analyze", recording.run_folder) == 0
     assert code_of("analyze", recording.run_folder, "--ignore", "input-bound") == 0
 
 
-def test_1_where_it_failed(recording: Recording, tmp_path: Path) -> None:
+def test_a_failure_has_exit_code_1(recording: Recording, tmp_path: Path) -> None:
     assert code_of("report", recording.run_folder, "-o", tmp_path / "none" / "r.html") == 1
     assert code_of("analyze", recording.run_folder, "--html", tmp_path / "none" / "r.html") == 1
 
@@ -52,7 +53,7 @@ def test_1_where_it_failed(recording: Recording, tmp_path: Path) -> None:
         "top --interval 0",
     ],
 )
-def test_2_for_bad_usage_and_unreadable_input(line: str, tmp_path: Path) -> None:
+def test_bad_usage_and_unreadable_input_have_exit_code_2(line: str, tmp_path: Path) -> None:
     assert code_of(*line.split(), cwd=tmp_path) == 2
     assert list(tmp_path.iterdir()) == []
 
@@ -61,7 +62,7 @@ def test_2_for_bad_usage_and_unreadable_input(line: str, tmp_path: Path) -> None
     ("program", "code"),
     [("exit 0", 0), ("exit 7", 7), ("exit 130", 130), ("kill -9 $$", 137)],
 )
-def test_run_exits_as_its_command(program: str, code: int, tmp_path: Path) -> None:
+def test_run_exits_with_the_code_of_its_command(program: str, code: int, tmp_path: Path) -> None:
     options = ["--depth", "observe", "--json=d.json", "--"]
     command = perfscope("run", *options, "sh", "-c", program)
     assert subprocess.run(command, capture_output=True, cwd=tmp_path).returncode == code
@@ -98,6 +99,6 @@ sys.exit(perfscope.cli.main(["ps"]))
 """
 
 
-def test_130_where_nothing_was_printed() -> None:
+def test_an_interrupt_before_anything_is_printed_has_exit_code_130() -> None:
     done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True)
     assert done.returncode == 130 and done.stdout == "" and done.stderr.count("\n") == 1

@@ -27,7 +27,7 @@ def test_every_finding_and_cause_is_explained(
         ("input-bound/storage-bnd", "storage-bound"),
     ],
 )
-def test_a_typing_error_is_answered_with_what_was_meant(
+def test_an_unknown_id_is_refused_with_a_similar_id(
     typed: str, meant: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["explain", typed]) == 2
@@ -36,6 +36,8 @@ def test_a_typing_error_is_answered_with_what_was_meant(
     assert output.err.startswith(f"perfscope: no finding {typed!r}; did you mean {meant}")
 
 
-def test_an_id_like_no_other_gets_the_list(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_id_without_a_similar_one_is_refused_with_the_list(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main(["explain", "zzz"]) == 2
     assert ", ".join(ids()) in capsys.readouterr().err

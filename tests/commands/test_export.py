@@ -32,7 +32,7 @@ def trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("to", FORMATS)
-def test_it_names_what_it_wrote_and_overwrites_only_with_force(
+def test_export_prints_its_file_and_overwrites_only_with_force(
     trace: Path, to: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["export", str(trace), "--to", to]
@@ -45,7 +45,7 @@ def test_it_names_what_it_wrote_and_overwrites_only_with_force(
     assert main([*command, "--force"]) == 0
 
 
-def test_a_folder_that_is_not_ours_is_never_removed(
+def test_a_folder_that_is_not_an_export_is_never_removed(
     trace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("mine").mkdir()
@@ -56,14 +56,14 @@ def test_a_folder_that_is_not_ours_is_never_removed(
     assert main(["export", str(trace), "--to", "perfetto", "-o", "mine", "--force"]) == 2
 
 
-def test_a_stale_table_goes_with_the_export_it_was_of(trace: Path) -> None:
+def test_force_removes_the_tables_of_the_earlier_export(trace: Path) -> None:
     assert main(["export", str(trace), "--to", "csv", "-o", "out"]) == 0
     Path("out/ops.csv").write_text("of an earlier trace")
     assert main(["export", str(trace), "--to", "csv", "-o", "out", "--force"]) == 0
     assert not Path("out/ops.csv").exists() and Path("out/kernels.csv").exists()
 
 
-def test_what_cannot_be_read_or_written_is_an_error_of_one_line(
+def test_an_unreadable_input_or_output_is_an_error_of_one_line(
     trace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["export", "nowhere", "--to", "csv"]) == 2
@@ -72,7 +72,7 @@ def test_what_cannot_be_read_or_written_is_an_error_of_one_line(
     assert "nowhere" in unread and "no/such" in unwritten
 
 
-def test_packed_or_not_as_the_name_says(trace: Path) -> None:
+def test_an_export_is_compressed_if_its_name_ends_in_gz(trace: Path) -> None:
     assert main(["export", str(trace), "--to", "perfetto", "-o", "plain.json"]) == 0
     assert Path("plain.json").read_bytes().startswith(b'{"schemaVersion":1')
     assert main(["export", str(trace), "--to", "perfetto", "-o", "packed.json.gz"]) == 0
@@ -80,7 +80,9 @@ def test_packed_or_not_as_the_name_says(trace: Path) -> None:
 
 
 @pytest.mark.parametrize("to", FORMATS)
-def test_a_recorded_run_too(tmp_path: Path, to: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_recorded_run_is_exported(
+    tmp_path: Path, to: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     write(tmp_path / "job.perfscope")
     assert (
         main(["export", str(tmp_path / "job.perfscope"), "--to", to, "-o", str(tmp_path / "out")])

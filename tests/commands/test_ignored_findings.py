@@ -1,9 +1,8 @@
-"""`--ignore` and `[tool.perfscope] ignore`: what is ignored has no influence on the verdict and is
-listed apart.
+"""`--ignore` and `[tool.perfscope] ignore`: ignored findings do not influence the verdict and are
+listed separately.
 """
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,8 @@ from perfscope.commands.options import ignored_findings as ignored_module
 from perfscope.commands.options.ignored_findings import ignored_findings
 from perfscope.errors import UsageError
 from perfscope.ui.dashboard.serve import Dashboard
+from tests.commands.calling import call
 from tests.commands.conftest import Recording
-from tests.running import perfscope
-
-
-def call(*arguments: str | Path, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        perfscope(*arguments), capture_output=True, text=True, timeout=120, cwd=cwd
-    )
 
 
 def ids(findings: list[dict[str, Any]]) -> list[str]:
@@ -42,24 +35,24 @@ def test_an_ignored_finding_is_not_the_verdict(recording: Recording) -> None:
     assert_ignored(json.loads(done.stdout))
 
 
-def test_report_and_run_ignore_it_too(recording: Recording, tmp_path: Path) -> None:
+def test_report_and_run_accept_ignored_findings(recording: Recording, tmp_path: Path) -> None:
     options = ["-o", tmp_path / "r.html", "--json", "--ignore", "input-bound"]
     assert_ignored(json.loads(call("report", recording.run_folder, *options).stdout))
     done = call("run", "--ignore", "nothing-such", "--", "true", cwd=tmp_path)
-    assert done.returncode == 2, "before the command is started"
+    assert done.returncode == 2  # before the command starts
 
 
-def test_the_nearest_pyproject_counts(recording: Recording, tmp_path: Path) -> None:
+def test_the_nearest_pyproject_is_used(recording: Recording, tmp_path: Path) -> None:
     below = tmp_path / "a" / "b"
     below.mkdir(parents=True)
     (tmp_path / "pyproject.toml").write_text('[tool.perfscope]\nignore = ["input-bound"]\n')
-    call_here = ["analyze", recording.run_folder, "--json"]
-    assert_ignored(json.loads(call(*call_here, cwd=below).stdout))
+    command = ["analyze", recording.run_folder, "--json"]
+    assert_ignored(json.loads(call(*command, cwd=below).stdout))
     (below / "pyproject.toml").write_text('[project]\nname = "other"\n')
-    assert json.loads(call(*call_here, cwd=below).stdout)["verdict"]["id"] == "input-bound"
+    assert json.loads(call(*command, cwd=below).stdout)["verdict"]["id"] == "input-bound"
 
 
-def test_an_unknown_id_is_answered_with_the_nearest(recording: Recording, tmp_path: Path) -> None:
+def test_an_unknown_id_is_an_error_with_a_suggestion(recording: Recording, tmp_path: Path) -> None:
     done = call("analyze", recording.run_folder, "--ignore", "input-bond")
     assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
     assert "'input-bond'" in done.stderr and "input-bound?" in done.stderr
@@ -97,7 +90,7 @@ def test_without_a_toml_parser_only_a_file_with_our_table_is_an_error(
         ignored_findings([])
 
 
-def test_the_dashboard_ignores_it_too(recording: Recording) -> None:
+def test_the_dashboard_accepts_ignored_findings(recording: Recording) -> None:
     dashboard = Dashboard(recording.run_folder, port=0, ignored=("input-bound",))
     try:
         [run] = dashboard.library.runs()

@@ -1,6 +1,4 @@
-"""`--json` alone prints the diagnosis on stdout, `--json=FILE` writes it to a file; it never takes
-the argument after it.
-"""
+"""`--json` prints the diagnosis on stdout, and `--json=FILE` writes it to a file."""
 
 import json
 import subprocess
@@ -9,14 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import perfscope
+from tests.commands.calling import call
 from tests.traces.test_reader import write
-
-
-def call(*arguments: str | Path, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        perfscope(*arguments), capture_output=True, text=True, timeout=90, cwd=cwd
-    )
 
 
 @pytest.fixture
@@ -48,7 +40,7 @@ def test_a_json_file_that_cannot_be_written_is_an_error(run_folder: Path, tmp_pa
     done = call("analyze", run_folder, f"--json={tmp_path}/none/d.json")
     assert done.returncode == 1
     assert "none/d.json" in done.stderr and done.stderr.count("\n") == 1
-    assert done.stdout, "the diagnosis is printed even then"
+    assert done.stdout  # the diagnosis is still printed
 
 
 def test_attach_refuses_a_missing_folder_before_it_records(tmp_path: Path) -> None:
@@ -69,11 +61,11 @@ def test_run_takes_a_file_only(option: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_options_of_the_command_of_run_stay_its_own(tmp_path: Path) -> None:
+def test_options_after_two_dashes_belong_to_the_command_of_run(tmp_path: Path) -> None:
     program = "import sys; print(sys.argv[1:])"
     options = ["--depth", "observe", "--json=d.json", "--"]
-    words = [sys.executable, "-c", program, "--json", "--json=own"]
+    words = [sys.executable, "-c", program, "--json", "--json=x"]
     done = call("run", *options, *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "['--json', '--json=own']\n"
+    assert done.stdout == "['--json', '--json=x']\n"
     assert json.loads((tmp_path / "d.json").read_text())["steps"]["count"] == 0

@@ -1,8 +1,7 @@
-"""`--redact`: no name of the user's own is left in any output, and the diagnosis stays the same."""
+"""`--redact`: no output has a name of the user, and the diagnosis stays the same."""
 
 import gzip
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +10,14 @@ import pytest
 from perfscope.traces.load import load
 from perfscope.traces.redacted_trace import redacted_trace
 from perfscope.traces.schema import TABLES
+from tests.commands.calling import call
 from tests.commands.conftest import ANIMALS, Recording
-from tests.running import perfscope
 
 FORMATS = ("perfetto", "speedscope", "parquet", "csv")
 
 
-def call(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(perfscope(*arguments), capture_output=True, text=True, timeout=120)
-
-
 def content_of(path: Path) -> str:
-    """The bytes of a file or folder as text, unpacked."""
+    """Return the decompressed bytes of a file or folder as text."""
     files = [path] if path.is_file() else sorted(path.iterdir())
     contents = [file.read_bytes() for file in files]
     unpacked = [gzip.decompress(each) if each[:2] == b"\x1f\x8b" else each for each in contents]
@@ -35,7 +30,7 @@ def leaks(text: str, folder: Path) -> list[str]:
 
 
 def without_texts(value: Any) -> Any:
-    """The same value with every text replaced, so that only numbers and ids are compared."""
+    """Return the value with every text replaced, to compare only numbers and ids."""
     if isinstance(value, dict):
         kept = ("id", "cause", "category", "severity", "unit", "status")
         return {
@@ -48,8 +43,7 @@ def without_texts(value: Any) -> Any:
     return "text" if isinstance(value, str) else value
 
 
-def test_the_names_are_there_without_redaction(recording: Recording, tmp_path: Path) -> None:
-    """Else the other tests would search for nothing."""
+def test_outputs_have_the_names_without_redaction(recording: Recording, tmp_path: Path) -> None:
     call("export", recording.run_folder, "--to", "csv", "-o", tmp_path / "csv")
     found = leaks(content_of(tmp_path / "csv"), recording.folder)
     assert {"zebra", "axolotl", "capybara", "gecko", "okapi", "coati"} <= set(found)
@@ -58,7 +52,7 @@ def test_the_names_are_there_without_redaction(recording: Recording, tmp_path: P
 
 
 @pytest.mark.parametrize("command", ["analyze --json", "analyze", "report"])
-def test_no_name_is_left_in_the_answer(command: str, recording: Recording, tmp_path: Path) -> None:
+def test_no_name_is_left_in_a_diagnosis(command: str, recording: Recording, tmp_path: Path) -> None:
     name, *options = command.split()
     more = ["-o", tmp_path / "r.html"] if name == "report" else ["--html", tmp_path / "r.html"]
     done = call(name, recording.run_folder, "--redact", *options, *more)

@@ -39,7 +39,9 @@ def seen_by(python: str, program: str, environment: dict[str, str]) -> Any:
     return json.loads(done.stdout)
 
 
-def test_streams_exit_code_path_and_sitecustomize_are_the_commands_own(tmp_path: Path) -> None:
+def test_run_does_not_change_streams_exit_code_path_and_sitecustomize_of_the_command(
+    tmp_path: Path,
+) -> None:
     program = written(tmp_path, LOOKING)
     for name in ("none", "own"):
         (tmp_path / name).mkdir()
@@ -58,7 +60,7 @@ def test_streams_exit_code_path_and_sitecustomize_are_the_commands_own(tmp_path:
         assert {source.name: source.status for source in manifest.sources}["probe"] == "unavailable"
 
 
-def test_signals_reach_the_command_and_its_exit_code_reaches_us(tmp_path: Path) -> None:
+def test_signals_are_forwarded_to_the_command_and_its_exit_code_is_returned(tmp_path: Path) -> None:
     for name, send, code, heard in (
         ("told", signal.SIGUSR1, 5, "heard SIGUSR1\n"),
         ("killed", signal.SIGTERM, 143, ""),
@@ -121,7 +123,7 @@ def test_a_missing_command_is_an_error_as_in_a_shell(tmp_path: Path) -> None:
     )
 
 
-def test_every_step_of_a_script_is_seen_and_its_spawned_worker_known_for_one(
+def test_every_step_of_a_script_is_recorded_and_its_spawned_worker_is_a_loader_worker(
     tmp_path: Path,
 ) -> None:
     options = ("--json=shown.json", "--out", "run", "--depth", "probe")
@@ -168,7 +170,7 @@ def test_torchrun_is_one_job_with_two_ranks(tmp_path: Path) -> None:
     assert set(of_optimizer.index) == set(mains["process"]) and of_optimizer.max() == 40
 
 
-def test_tasks_of_slurm_that_begin_at_once_have_folders_of_their_own(tmp_path: Path) -> None:
+def test_tasks_of_slurm_that_start_at_once_have_separate_folders(tmp_path: Path) -> None:
     until_both = "until [ $(ls -d *.perfscope/manifest.json | wc -l) = 2 ]; do sleep 0.1; done"
     command = [*perfscope("run", "--depth", "observe"), "--", "sh", "-c", until_both]
     tasks = [

@@ -1,4 +1,4 @@
-"""`perfscope top`: devices by the stand-in driver, processes for real, and processes alone."""
+"""`perfscope top`: real processes, without devices and with those of the stand-in driver."""
 
 import io
 import json
@@ -15,6 +15,7 @@ from rich.console import Console
 from perfscope.analyzer.live_status import DEVICE_WORDS, PROCESS_WORDS, device_word, process_word
 from perfscope.traces.glance import DeviceGlance, Glances, ProcessGlance
 from perfscope.ui.terminal.top_view import printed
+from tests.commands.calling import call
 from tests.driver import built, environment, written
 from tests.running import perfscope
 
@@ -31,29 +32,29 @@ def targets() -> Iterator[list[int]]:
         entry.wait()
 
 
-def looked(*words: str, env: dict[str, str] | None = None) -> str:
+def output_of_top(*words: str, env: dict[str, str] | None = None) -> str:
     command = perfscope("top", "--count", "1", "--interval", "1.5", *words)
     return subprocess.run(
         command, env=env, check=True, capture_output=True, text=True, timeout=60
     ).stdout
 
 
-def test_each_process_has_its_word_without_a_driver(targets: list[int]) -> None:
-    output = json.loads(looked("--json", *map(str, targets)))
+def test_each_process_has_a_word_without_a_driver(targets: list[int]) -> None:
+    output = json.loads(output_of_top("--json", *map(str, targets)))
     assert output["devices"] == [] and "no NVIDIA driver" in output["no_devices"]
     words: dict[int, dict[str, Any]] = {entry["pid"]: entry for entry in output["processes"]}
     assert words[targets[0]]["word"] in ("computing", "starved") and words[targets[0]]["cores"] > 0
-    # On a full machine even a process that only wakes up now and then waits for a core.
-    assert (
-        words[targets[1]]["word"] in ("idle", "starved")
-        and words[targets[1]]["states"].get("sleep", 0) > 0.5
-    )
-    text = looked(str(targets[1]))
-    assert "no device: no NVIDIA driver" in text and str(targets[1]) in text
-    assert "idle: it does nothing" in text or "starved: " in text
+    # On a busy machine even a process that mostly sleeps waits for a core.
+    assert words[targets[1]]["word"] in ("idle", "starved")
+    assert words[targets[1]]["states"].get("sleep", 0) > 0.5
+    text = output_of_top(str(targets[1]))
+    assert "no NVIDIA driver" in text and str(targets[1]) in text
+    assert "idle" in text or "starved" in text
 
 
-def test_devices_of_the_driver_and_who_is_on_them(targets: list[int], tmp_path: Path) -> None:
+def test_devices_have_a_word_and_processes_have_their_devices(
+    targets: list[int], tmp_path: Path
+) -> None:
     changes = (
         f"@0 process {targets[0]} 50e9 90",
         "@1 sm_active 0.1",
@@ -61,41 +62,32 @@ def test_devices_of_the_driver_and_who_is_on_them(targets: list[int], tmp_path: 
         "@3 utilization 0",
     )
     env = environment(built(tmp_path), written(tmp_path, "h100", *changes, devices=4))
-    output = json.loads(looked("--json", str(targets[0]), env=env | {"STAND_IN_AT_ONCE": "1"}))
-    assert [entry["word"] for entry in output["devices"]] == [
-        "busy",
-        "underused",
-        "throttled",
-        "idle",
-    ]
-    assert output["devices"][0]["name"] == "NVIDIA H100 80GB HBM3" and output["devices"][0][
-        "power_w"
-    ] == pytest.approx(560)
-    assert (
-        output["processes"][0]["devices"] == [0]
-        and output["processes"][0]["device_memory_bytes"] == 50e9
+    output = json.loads(
+        output_of_top("--json", str(targets[0]), env=env | {"STAND_IN_AT_ONCE": "1"})
     )
+    words = [entry["word"] for entry in output["devices"]]
+    assert words == ["busy", "underused", "throttled", "idle"]
+    device, process = output["devices"][0], output["processes"][0]
+    assert device["name"] == "NVIDIA H100 80GB HBM3"
+    assert device["power_w"] == pytest.approx(560)
+    assert process["devices"] == [0] and process["device_memory_bytes"] == 50e9
 
 
-def test_a_device_that_never_answered_is_there_and_a_reloaded_driver_is_found_again(
+def test_a_lost_device_is_listed_and_a_reloaded_driver_is_used_again(
     targets: list[int], tmp_path: Path
 ) -> None:
     scenario = written(tmp_path, "h100", "@1 lost 0", "hurry 10", "gone 1.0 3.0", devices=2)
     env = environment(built(tmp_path), scenario) | {"STAND_IN_AT_ONCE": "1"}
-    lines = looked("--json", "--count", "3", str(targets[0]), env=env).splitlines()
+    lines = output_of_top("--json", "--count", "3", str(targets[0]), env=env).splitlines()
     shown = [[entry["lost"] for entry in json.loads(line)["devices"]] for line in lines]
     assert shown[-1] == [None, "the device fell off the bus"]
-    text = subprocess.run(
-        perfscope("doctor"), env=env, capture_output=True, text=True, timeout=60
-    ).stdout
+    text = call("doctor", env=env).stdout
     assert (
         "NO  GPU counters" in text
         and "device 1 does not answer: the device fell off the bus" in text
     )
     scenario.write_text("init DRIVER_NOT_LOADED\n" + scenario.read_text())
-    text = subprocess.run(
-        perfscope("doctor"), env=env, capture_output=True, text=True, timeout=60
-    ).stdout
+    text = call("doctor", env=env).stdout
     assert (
         "NO  GPU counters" in text
         and "the driver is not loaded" in text
@@ -103,7 +95,7 @@ def test_a_device_that_never_answered_is_there_and_a_reloaded_driver_is_found_ag
     )
 
 
-def test_words_of_devices() -> None:
+def test_every_word_for_a_device_has_a_state() -> None:
     whole = {"device": 0, "name": "x", "memory_bytes": 100, "memory_used_bytes": 10.0}
     seen = {
         "lost": DeviceGlance(**whole, lost="the device fell off the bus"),
@@ -121,7 +113,7 @@ def test_words_of_devices() -> None:
     }
 
 
-def test_words_of_processes() -> None:
+def test_every_word_for_a_process_has_a_state() -> None:
     working, still = (
         DeviceGlance(0, "x", kernel_time_share=0.9),
         DeviceGlance(1, "x", kernel_time_share=0.0),
@@ -144,7 +136,7 @@ def test_words_of_processes() -> None:
     }
 
 
-def test_of_a_lost_device_nothing_is_shown_but_why(tmp_path: Path) -> None:
+def test_the_row_of_a_lost_device_has_only_its_name(tmp_path: Path) -> None:
     lost = DeviceGlance(
         1,
         "NVIDIA H100",

@@ -13,6 +13,7 @@ import pytest
 
 from perfscope.commands.options.dashboard_address import ssh_forwarding
 from perfscope.commands.ui import live_view_of
+from tests.commands.calling import call
 from tests.commands.conftest import Recording
 from tests.running import perfscope, until
 
@@ -42,8 +43,8 @@ def line_of(process: Process) -> str:
     return process.stdout.readline()
 
 
-def test_live_names_its_replacement() -> None:
-    done = subprocess.run(perfscope("ui", "--live", "77"), capture_output=True, text=True)
+def test_the_removed_option_live_is_refused_with_its_replacement() -> None:
+    done = call("ui", "--live", "77")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "perfscope attach 77 --ui" in done.stderr
 
@@ -84,5 +85,5 @@ def test_a_growing_run_is_shown_live_and_a_finished_one_is_not(
 
 @pytest.mark.parametrize("options", [("--port", "0"), ("--base-path", "/x"), ("--no-token",)])
 def test_options_of_the_dashboard_need_it(options: tuple[str, ...]) -> None:
-    done = subprocess.run(perfscope("attach", "1", *options), capture_output=True, text=True)
+    done = call("attach", "1", *options)
     assert done.returncode == 2 and "--ui" in done.stderr and done.stderr.count("\n") == 1

@@ -1,6 +1,4 @@
-"""Two samples that a window of the profiler tells apart: one waits for memory, one for its own
-dispatching.
-"""
+"""Two samples that only a profiling window distinguishes: memory-bound and launch-bound."""
 
 import pytest
 
@@ -14,16 +12,15 @@ from benchmarks.samples import RunningSample, attach
         ("launch_bound", "launch-bound", "host"),
     ],
 )
-def test_what_limits_a_running_program_is_told(name: str, finding: str, bound_by: str) -> None:
+def test_the_limit_of_a_running_program_is_found(name: str, finding: str, bound_by: str) -> None:
     running = RunningSample(name, 1)
     try:
         answer = attach(running.process.pid, 6.0, None)
     finally:
         running.end()
-    found = {one["id"]: one for one in answer["findings"]}
+    found = {finding["id"]: finding for finding in answer["findings"]}
     assert finding in found, (answer["verdict"], answer["sources"])
     assert found[finding]["severity"] == "critical" and found[finding]["actions"]
-    if (
-        "cpu-oversubscription" not in found
-    ):  # another job on the machine is another verdict, and a true one
+    # Another job on the machine is a correct verdict, too.
+    if "cpu-oversubscription" not in found:
         assert (answer["verdict"]["id"], answer["bound_by"]["id"]) == (finding, bound_by)

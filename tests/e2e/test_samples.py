@@ -1,8 +1,8 @@
-"""Sample workloads, started plainly and attached to from outside: the verdict is what the program's
-first line declares.
+"""Sample workloads that run and are attached to: the verdict is the one that their first line
+declares.
 
-Four of them, chosen to hold on two cores; `make samples` does all, ill and fixed, and holds the
-predictions against the clock.
+These four need only two cores; `make samples` runs all, with their bottleneck and fixed, and
+compares the predicted with the measured times.
 """
 
 import argparse
@@ -16,7 +16,9 @@ CHOSEN = ("decode_full_cores", "gc_pause", "in_process_loading", "too_few_worker
 
 
 @pytest.mark.parametrize("name", CHOSEN)
-def test_the_verdict_is_the_declared_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_verdict_of_a_sample_is_the_declared_one(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(benchmarks.samples, "WARM_UP_S", 2.0)
     [sample] = [each for each in find_samples() if each.name == name]
     with calibrated(sample):
@@ -25,7 +27,6 @@ def test_the_verdict_is_the_declared_one(name: str, monkeypatch: pytest.MonkeyPa
     answer = seen.answer
     assert verdict_of(answer) == sample.id + (f"/{sample.cause}" if sample.cause else "")
     steps, each_ms = seen.whole_meter.T
-    assert answer["steps"]["mean_ms"] == pytest.approx(
-        (steps * each_ms).sum() / steps.sum(), rel=0.5
-    )
-    assert sum(one["share"] for one in answer["time_budget"]) == pytest.approx(1.0)
+    measured_ms = (steps * each_ms).sum() / steps.sum()
+    assert answer["steps"]["mean_ms"] == pytest.approx(measured_ms, rel=0.5)
+    assert sum(entry["share"] for entry in answer["time_budget"]) == pytest.approx(1.0)

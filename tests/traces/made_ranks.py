@@ -1,5 +1,5 @@
-"""Ranks of a data-parallel job in the form of the PyTorch profiler, with known clocks and one slow
-rank.
+"""Traces of a data-parallel job in the format of the PyTorch profiler, with known clocks and one
+slow rank.
 """
 
 import gzip
@@ -16,7 +16,7 @@ ELEMENTS = 1 << 22
 
 @dataclass
 class Made:
-    """The files, each rank's clock error, and what each rank waited for the last to come, us."""
+    """The files of the ranks, the errors of their clocks and their waits for each other, in us."""
 
     paths: list[Path]
     offsets_us: list[float]
@@ -25,8 +25,9 @@ class Made:
 
 
 def made_ranks(folder: Path, ranks: int = 4, slow: int = 2, steps: int = 8, **around: Any) -> Made:
-    """Steps of twenty kernels and two all-reduces that nothing hides; rank `slow` computes 20 %
-    longer.
+    """Write and return traces with steps of twenty kernels and two exposed all-reduces.
+
+    Rank `slow` computes 20 % longer. `around`: fields of the file other than its events.
     """
     rng = random.Random(5)
     offsets = [rng.uniform(-3000, 3000) for _ in range(ranks)]
@@ -42,7 +43,12 @@ def made_ranks(folder: Path, ranks: int = 4, slow: int = 2, steps: int = 8, **ar
                     dur = rng.uniform(100, 140) * (1.2 if rank == slow else 1.0)
                     correlation += 1
                     events[rank] += launched(
-                        "ampere_sgemm_128x64_tn", at, dur, correlation, rank, 7
+                        "ampere_sgemm_128x64_tn",
+                        at,
+                        dur,
+                        correlation=correlation,
+                        rank=rank,
+                        stream=7,
                     )
                     at += dur + 1
                 ready.append(at + 2)
@@ -59,7 +65,13 @@ def made_ranks(folder: Path, ranks: int = 4, slow: int = 2, steps: int = 8, **ar
                     "Process Group Ranks": str(list(range(ranks))),
                 }
                 events[rank] += launched(
-                    NCCL, ready[rank], end - ready[rank], correlation, rank, 20, **more
+                    NCCL,
+                    ready[rank],
+                    end - ready[rank],
+                    correlation=correlation,
+                    rank=rank,
+                    stream=20,
+                    **more,
                 )
                 waited[rank] += max(ready) - ready[rank]
                 free[rank] = end
@@ -70,14 +82,14 @@ def made_ranks(folder: Path, ranks: int = 4, slow: int = 2, steps: int = 8, **ar
                     f"ProfilerStep#{step}",
                     begin[rank],
                     free[rank] - begin[rank] - 1,
-                    rank,
+                    pid=1000 + rank,
                 )
             )
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for rank in range(ranks):
-        for one in events[rank]:
-            one["ts"] = round(T0_US + 10_000 + one["ts"] + offsets[rank], 3)
+        for row in events[rank]:
+            row["ts"] = round(T0_US + 10_000 + row["ts"] + offsets[rank], 3)
         info = {"backend": "nccl", "rank": rank, "world_size": ranks}
         whole = {"schemaVersion": 1, "distributedInfo": info, "traceEvents": events[rank]} | around
         paths.append(folder / f"rank{rank}.json.gz")
@@ -91,13 +103,13 @@ def write(path: Path, whole: dict[str, Any]) -> None:
 
 
 def event(
-    category: str, name: str, ts: float, dur: float, pid: int, tid: int = 1, **args: Any
+    category: str, name: str, ts: float, dur: float, *, pid: int, tid: int = 1, **args: Any
 ) -> dict[str, Any]:
     return {
         "ph": "X",
         "cat": category,
         "name": name,
-        "pid": 1000 + pid,
+        "pid": pid,
         "tid": tid,
         "ts": ts,
         "dur": dur,
@@ -106,23 +118,11 @@ def event(
 
 
 def launched(
-    name: str, at: float, dur: float, correlation: int, rank: int, stream: int, **more: Any
+    name: str, at: float, dur: float, *, correlation: int, rank: int, stream: int, **more: Any
 ) -> list[dict[str, Any]]:
-    """A kernel and the call that launched it, 15 us before."""
-    kernel = event(
-        "kernel",
-        name,
-        at,
-        round(dur, 3),
-        0,
-        stream,
-        stream=stream,
-        device=0,
-        correlation=correlation,
-        **more,
-    )
-    kernel["pid"] = 0
-    return [
-        event("cuda_runtime", "cudaLaunchKernel", at - 15, 5, rank, correlation=correlation),
-        kernel,
-    ]
+    """Return a kernel and the call that launched it, 15 us before."""
+    place = {"stream": stream, "device": 0, "correlation": correlation}
+    kernel = event("kernel", name, at, round(dur, 3), pid=0, tid=stream, **place, **more)
+    pid = 1000 + rank
+    call = event("cuda_runtime", "cudaLaunchKernel", at - 15, 5, pid=pid, correlation=correlation)
+    return [call, kernel]

@@ -35,7 +35,7 @@ def test_pyarrow_reads_what_was_encoded(names: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("lost", [0, 1, 100])
-def test_our_reader_takes_the_whole_batches_of_a_torn_stream(lost: int) -> None:
+def test_complete_batches_of_a_truncated_stream_are_read(lost: int) -> None:
     data = schema_message(COLUMNS) + batch_message(rows(7, 12), 12) + batch_message(rows(5, 12), 12)
     reader = ArrowReader()
     reader.read(data[: len(data) - lost])

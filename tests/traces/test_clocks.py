@@ -1,4 +1,4 @@
-"""Monotonic readings to job time."""
+"""The conversion of monotonic clock readings to job time."""
 
 import numpy as np
 
@@ -22,7 +22,7 @@ def test_processes_of_a_host_share_its_clock() -> None:
     assert clock.residual_ns == 40
 
 
-def test_a_process_in_a_time_namespace_of_its_own_is_shifted_by_a_constant() -> None:
+def test_a_process_in_another_time_namespace_is_shifted_by_a_constant() -> None:
     agent = [(0, REAL), (10 * SECOND, REAL + 10 * SECOND)]
     clock = host_clock(
         0, agent, {1: [(7 * SECOND, REAL + 2 * SECOND), (13 * SECOND, REAL + 8 * SECOND)]}
@@ -30,7 +30,7 @@ def test_a_process_in_a_time_namespace_of_its_own_is_shifted_by_a_constant() -> 
     assert job(clock, 1, 7 * SECOND) == [2 * SECOND]
 
 
-def test_a_step_of_the_wall_clock_bends_no_duration() -> None:
+def test_a_step_of_the_wall_clock_does_not_change_durations() -> None:
     agent = [(0, REAL), (10 * SECOND, REAL + 3610 * SECOND)]
     clock = host_clock(0, agent, {1: [(9 * SECOND, REAL + 3609 * SECOND)]})
     assert job(clock, 1, 0, 5 * SECOND, 10 * SECOND) == [0, 5 * SECOND, 10 * SECOND]

@@ -1,6 +1,4 @@
-"""The same job read on a real Dask cluster: the same Trace; and what is refused before anything is
-sent.
-"""
+"""A job that is read on a real Dask cluster: its tables, and the errors before anything is sent."""
 
 import shutil
 import socket
@@ -12,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from perfscope import __version__
@@ -20,17 +17,15 @@ from perfscope.errors import UsageError
 from perfscope.traces.jobs.dask_cluster import check_address, dask_cluster
 from perfscope.traces.jobs.job import load_job
 from perfscope.traces.load import load
-from perfscope.traces.schema import TABLES
 from tests.conventions.sources import ROOT
 from tests.running import until
+from tests.traces.comparison import assert_same_tables
 from tests.traces.made_ranks import made_ranks
 
-HERE = ("--host", "127.0.0.1")
-
-
+ON_LOOPBACK = ("--host", "127.0.0.1")
 WORKER = [sys.executable, "-m", "distributed.cli.dask_worker"]
-APART = ["unshare", "--user", "--map-root-user", "--mount"]
-"""A worker with a file system of its own, as on another machine."""
+IN_MOUNT_NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
+"""Runs a worker with another file system, as on another machine."""
 NOTHING: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
@@ -42,7 +37,7 @@ def scheduler() -> Iterator[str]:
         sys.executable,
         "-m",
         "distributed.cli.dask_scheduler",
-        *HERE,
+        *ON_LOOPBACK,
         "--port",
         port,
         "--dashboard-address",
@@ -70,21 +65,21 @@ def running(command: list[str], home: Path | None = None) -> Iterator[None]:
 
 @contextmanager
 def worker(address: str, *, before: Sequence[str] = (), home: Path | None = None) -> Iterator[None]:
-    """One worker of the scheduler, known to it, which imports what lies in `home` first; gone from
-    there afterwards.
-    """
+    """Run a worker of the scheduler, which imports from `home` first, until the context ends."""
     import distributed
 
-    command = [*before, *WORKER, address, "--nthreads", "1", *HERE, "--no-dashboard"]
+    command = [*before, *WORKER, address, "--nthreads", "1", *ON_LOOPBACK, "--no-dashboard"]
     with distributed.Client(address, timeout=30, set_as_default=False) as client:
-        there = len(client.scheduler_info()["workers"])
+        before_start = len(client.scheduler_info()["workers"])
         with running(command, home):
-            client.wait_for_workers(there + 1, timeout=60)
+            client.wait_for_workers(before_start + 1, timeout=60)
             yield
-        until(lambda: len(client.scheduler_info()["workers"]) == there, 30)
+        until(lambda: len(client.scheduler_info()["workers"]) == before_start, 30)
 
 
-def test_without_a_worker_it_is_said(tmp_path: Path, scheduler: str) -> None:
+def test_a_cluster_without_workers_is_refused_with_the_command_that_starts_one(
+    tmp_path: Path, scheduler: str
+) -> None:
     made_ranks(tmp_path / "job", ranks=1)
     with pytest.raises(UsageError, match="dask worker"):
         load_job([tmp_path / "job"], partial(dask_cluster, scheduler))
@@ -106,12 +101,18 @@ def test_a_worker_of_another_version_is_named(tmp_path: Path, scheduler: str) ->
 
 @pytest.mark.skipif(
     shutil.which("unshare") is None
-    or subprocess.run([*APART, "true"], check=False, **NOTHING).returncode != 0,
-    reason="no file system of its own may be made here",
+    or subprocess.run([*IN_MOUNT_NAMESPACE, "true"], check=False, **NOTHING).returncode != 0,
+    reason="this user cannot create a mount namespace",
 )
 def test_a_worker_that_does_not_see_the_files_is_named(tmp_path: Path, scheduler: str) -> None:
     made_ranks(tmp_path / "job", ranks=1)
-    hidden = [*APART, "sh", "-c", f'mount -t tmpfs none {tmp_path / "job"} && exec "$@"', "sh"]
+    hidden = [
+        *IN_MOUNT_NAMESPACE,
+        "sh",
+        "-c",
+        f'mount -t tmpfs none {tmp_path / "job"} && exec "$@"',
+        "sh",
+    ]
     with (
         worker(scheduler, before=hidden),
         pytest.raises(
@@ -122,22 +123,16 @@ def test_a_worker_that_does_not_see_the_files_is_named(tmp_path: Path, scheduler
         load_job([tmp_path / "job"], partial(dask_cluster, scheduler))
 
 
-def test_the_cluster_gives_what_local_processes_give(tmp_path: Path, cluster: str) -> None:
+def test_the_cluster_reads_the_same_tables_as_local_processes(tmp_path: Path, cluster: str) -> None:
     made_ranks(tmp_path / "job", ranks=3)
-    here, there = (
-        load(tmp_path / "job"),
-        load_job([tmp_path / "job"], partial(dask_cluster, cluster)),
-    )
-    for name in TABLES:
-        one, other = here.table(name), there.table(name)
-        assert (one is None) == (other is None)
-        if one is not None and other is not None:
-            pd.testing.assert_frame_equal(one, other)
-    assert here.manifests == there.manifests and here.span_ns == there.span_ns
+    local = load(tmp_path / "job")
+    on_cluster = load_job([tmp_path / "job"], partial(dask_cluster, cluster))
+    assert_same_tables(local, on_cluster)
+    assert local.manifests == on_cluster.manifests and local.span_ns == on_cluster.span_ns
 
 
 @pytest.mark.parametrize("address", ["", "tcp://", "http://:80", "127.0.0.1", "tcp://127.0.0.1:x"])
-def test_what_is_no_address_is_said(address: str) -> None:
+def test_an_invalid_address_is_refused_with_its_form(address: str) -> None:
     with pytest.raises(UsageError, match="tcp://HOST:PORT"):
         check_address(address, False)
 
@@ -150,7 +145,7 @@ def test_plain_tcp_to_another_machine_needs_insecure() -> None:
     check_address("tcp://127.0.0.1:8786", False)
 
 
-def test_without_distributed_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_dask_the_extra_to_install_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with (
         pytest.raises(UsageError, match=r"pip install 'perfscope-ml\[dask\]'"),
@@ -159,10 +154,10 @@ def test_without_distributed_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
         pass
 
 
-def test_no_scheduler_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_without_a_scheduler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("perfscope.traces.jobs.dask_cluster.CONNECT_S", 1)
     with (
-        pytest.raises(UsageError, match="no Dask scheduler answers"),
+        pytest.raises(UsageError, match=r"127\.0\.0\.1:1"),
         dask_cluster("tcp://127.0.0.1:1", []),
     ):
         pass

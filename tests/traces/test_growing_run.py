@@ -1,5 +1,5 @@
-"""A run folder read while it grows gives what reading it whole gives, keeps only its window, and
-reads no byte twice.
+"""A run folder that is read while it grows: the tables of the whole folder, or of its last
+seconds, and each byte read once.
 """
 
 import array
@@ -26,7 +26,7 @@ def writer(path: Path) -> RunWriter:
 
 
 def ask(run: RunWriter, ts: int) -> None:
-    """A wait for a batch of one process."""
+    """Append a wait for a batch."""
     values = dict.fromkeys(COLUMNS, 0) | {"kind": NEXT, "tid": 1, "ts": ts, "dur": 5}
     run.arrow("probe.records", 0, COLUMNS).append(
         array.array("q", [values[name] for name in COLUMNS])
@@ -39,7 +39,7 @@ def seal(run: RunWriter) -> None:
         stream.close()
 
 
-def test_it_grows_to_what_is_there(tmp_path: Path) -> None:
+def test_a_growing_run_has_the_tables_of_the_folder(tmp_path: Path) -> None:
     run = writer(tmp_path / "r")
     growing = GrowingRun(tmp_path / "r", LONG_NS)
     for second in range(9):
@@ -56,7 +56,7 @@ def test_it_grows_to_what_is_there(tmp_path: Path) -> None:
     assert growing.torn == 0
 
 
-def test_a_torn_end_is_waited_for(tmp_path: Path) -> None:
+def test_an_incomplete_record_is_read_when_it_is_complete(tmp_path: Path) -> None:
     run = writer(tmp_path / "r")
     ask(run, 0)
     run.flush()
@@ -84,7 +84,7 @@ def test_only_the_window_is_kept(tmp_path: Path) -> None:
     assert kept is not None and list(kept["ts"] // SECOND) == [6, 7, 8, 9]
 
 
-def test_only_what_is_wanted_is_made(tmp_path: Path) -> None:
+def test_only_the_requested_tables_are_made(tmp_path: Path) -> None:
     run = writer(tmp_path / "r")
     ask(run, 0)
     run.flush()

@@ -1,4 +1,4 @@
-"""Interval algebra against counting single nanoseconds."""
+"""Interval algebra, compared with counting single nanoseconds."""
 
 import numpy as np
 from hypothesis import given
@@ -11,9 +11,9 @@ spans = st.lists(st.tuples(st.integers(0, SPAN), st.integers(0, SPAN)), max_size
 
 
 def arrays(pairs: list[tuple[int, int]]) -> Spans:
-    return np.array([one[0] for one in pairs], np.int64), np.array(
-        [one[1] for one in pairs], np.int64
-    )
+    begins = np.array([begin for begin, _ in pairs], np.int64)
+    ends = np.array([end for _, end in pairs], np.int64)
+    return begins, ends
 
 
 def points(pairs: list[tuple[int, int]]) -> set[int]:
@@ -22,35 +22,36 @@ def points(pairs: list[tuple[int, int]]) -> set[int]:
 
 @given(spans, spans)
 def test_a_union_is_disjoint_sorted_and_covers_the_same(
-    one: list[tuple[int, int]], other: list[tuple[int, int]]
+    pairs: list[tuple[int, int]], other: list[tuple[int, int]]
 ) -> None:
-    starts, ends = merged(arrays(one), arrays(other))
-    assert points(list(zip(starts.tolist(), ends.tolist(), strict=True))) == points(one) | points(
-        other
-    )
+    starts, ends = merged(arrays(pairs), arrays(other))
+    union = list(zip(starts.tolist(), ends.tolist(), strict=True))
+    assert points(union) == points(pairs) | points(other)
     assert (ends > starts).all() and (starts[1:] > ends[:-1]).all()
 
 
 @given(spans, spans)
-def test_cover_of_a_window_is_exact(
-    one: list[tuple[int, int]], windows: list[tuple[int, int]]
+def test_the_covered_time_of_a_window_is_exact(
+    pairs: list[tuple[int, int]], windows: list[tuple[int, int]]
 ) -> None:
     begin, end = arrays(windows)
-    want = [len(points(one) & set(range(first, last))) for first, last in windows]
-    assert covered(merged(arrays(one)), begin, np.maximum(begin, end)).tolist() == want
+    want = [len(points(pairs) & set(range(first, last))) for first, last in windows]
+    assert covered(merged(arrays(pairs)), begin, np.maximum(begin, end)).tolist() == want
 
 
 @given(spans, spans)
-def test_of_two_kinds_the_first_wins_and_nothing_counts_twice(
-    one: list[tuple[int, int]], other: list[tuple[int, int]]
+def test_time_of_two_kinds_counts_once_for_the_first(
+    pairs: list[tuple[int, int]], other: list[tuple[int, int]]
 ) -> None:
     begin, end = np.array([0]), np.array([SPAN])
-    first, second = exclusive([merged(arrays(one)), merged(arrays(other))], begin, end)
-    assert [int(first[0]), int(second[0])] == [len(points(one)), len(points(other) - points(one))]
+    first, second = exclusive([merged(arrays(pairs)), merged(arrays(other))], begin, end)
+    assert int(first[0]) == len(points(pairs))
+    assert int(second[0]) == len(points(other) - points(pairs))
 
 
 @given(spans, st.lists(st.integers(0, SPAN), max_size=10))
-def test_points_inside(one: list[tuple[int, int]], at: list[int]) -> None:
-    assert inside(merged(arrays(one)), np.array(at, np.int64)).tolist() == [
-        point in points(one) for point in at
-    ]
+def test_a_point_is_inside_where_an_interval_contains_it(
+    pairs: list[tuple[int, int]], at: list[int]
+) -> None:
+    expected = [point in points(pairs) for point in at]
+    assert inside(merged(arrays(pairs)), np.array(at, np.int64)).tolist() == expected

@@ -1,11 +1,10 @@
-"""Several files as one job: who is who, one clock, one set of tables; what is no job is refused."""
+"""Several files as one job: its ranks, one clock and one set of tables; other files are refused."""
 
 import gzip
 import json
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from perfscope.errors import UnreadableRun, UsageError
@@ -14,16 +13,19 @@ from perfscope.traces.jobs.members import members
 from perfscope.traces.jobs.processes import local_processes, local_threads
 from perfscope.traces.load import load
 from perfscope.traces.reading import read_path
+from perfscope.traces.run.manifest import SourceStatus
 from perfscope.traces.schema import ROW_NUMBERS, TABLES
+from perfscope.traces.trace import Trace
+from tests.traces.comparison import assert_same_tables
 from tests.traces.made_ranks import made_ranks, write
 
 
-def test_clocks_are_brought_together_to_a_microsecond(tmp_path: Path) -> None:
+def test_clocks_of_ranks_are_aligned_to_a_microsecond(tmp_path: Path) -> None:
     made = made_ranks(tmp_path / "job")
     trace = load(tmp_path / "job")
     ranks = trace.table("ranks")
     assert ranks is not None and ranks["rank"].tolist() == [0, 1, 2, 3]
-    truth = [(made.offsets_us[0] - own) * 1e3 for own in made.offsets_us]
+    truth = [(made.offsets_us[0] - offset_us) * 1e3 for offset_us in made.offsets_us]
     assert np.abs(ranks["clock_offset_ns"] - truth).max() < 1000
     assert (ranks["clock_residual_ns"] >= 0).all() and ranks["clock_residual_ns"].max() < 1000
     collectives = trace.table("collectives")
@@ -33,19 +35,19 @@ def test_clocks_are_brought_together_to_a_microsecond(tmp_path: Path) -> None:
     assert trace.span_ns[0] == 0
 
 
-def test_tables_are_those_of_the_parts_with_their_references(tmp_path: Path) -> None:
+def test_tables_of_a_job_are_those_of_its_ranks_with_valid_references(tmp_path: Path) -> None:
     made = made_ranks(tmp_path / "job", ranks=3)
     whole, parts = load(tmp_path / "job"), [read_path(path) for path in made.paths]
     for name in TABLES:
-        frame, own = whole.table(name), [part.table(name) for part in parts]
-        assert (frame is None) == all(one is None for one in own), name
+        frame = whole.table(name)
+        of_ranks = [table for part in parts if (table := part.table(name)) is not None]
+        assert (frame is None) == (not of_ranks), name
         if frame is None:
             assert whole.why_absent(name) == parts[0].why_absent(name)
             continue
-        assert len(frame) == sum(len(one) for one in own if one is not None)
-        assert {column.name: column.dtype for column in TABLES[name]} == frame.dtypes.astype(
-            str
-        ).to_dict()
+        assert len(frame) == sum(len(table) for table in of_ranks)
+        types = {column.name: column.dtype for column in TABLES[name]}
+        assert types == frame.dtypes.astype(str).to_dict()
     assert sorted(whole.table("processes")["process"]) == [0, 1, 2]
     kernels, launches = whole.table("kernels"), whole.table("launches")
     assert kernels is not None and launches is not None
@@ -57,43 +59,43 @@ def test_tables_are_those_of_the_parts_with_their_references(tmp_path: Path) -> 
     assert set(ROW_NUMBERS.values()) <= set(TABLES)
 
 
-def test_files_are_taken_in_natural_order_and_others_said(tmp_path: Path) -> None:
+def test_files_are_read_in_natural_order_and_others_are_reported(tmp_path: Path) -> None:
     made_ranks(tmp_path, ranks=2)
     (tmp_path / "rank10.json").write_text("")
     (tmp_path / "notes.txt").write_text("x")
-    assert [one.path.name for one in members([tmp_path])] == [
-        "rank0.json.gz",
-        "rank1.json.gz",
-        "rank10.json",
-    ]
+    names = [member.path.name for member in members([tmp_path])]
+    assert names == ["rank0.json.gz", "rank1.json.gz", "rank10.json"]
     trace = load(tmp_path)
     assert any("rank10.json" in line for line in trace.manifest.dropped)
     with pytest.raises(UnreadableRun, match=r"rank10\.json"):
         load_job([tmp_path / "rank0.json.gz", tmp_path / "rank10.json"])
 
 
-def test_missing_ranks_are_said(tmp_path: Path) -> None:
+def sources_of(trace: Trace) -> dict[str, SourceStatus]:
+    return {source.name: source for source in trace.manifest.sources}
+
+
+def test_missing_ranks_are_reported(tmp_path: Path) -> None:
     made = made_ranks(tmp_path)
     trace = load_job(made.paths[:2])
-    said = {one.name: one for one in trace.manifest.sources}
-    assert said["ranks"].status == "partial" and "2 of 4 ranks were given (missing: 2, 3)" in str(
-        said["ranks"].reason
-    )
-    assert said["clocks"].status == "ok" and "aligned by collectives" in str(said["clocks"].reason)
+    sources = sources_of(trace)
+    assert sources["ranks"].status == "partial"
+    assert "2 of 4 ranks" in str(sources["ranks"].reason)
+    assert "missing: 2, 3" in str(sources["ranks"].reason)
+    assert sources["clocks"].status == "ok" and "collectives" in str(sources["clocks"].reason)
 
 
-def test_ranks_that_nothing_says_are_numbered_in_order(tmp_path: Path) -> None:
+def test_files_without_ranks_are_numbered_in_order(tmp_path: Path) -> None:
     made_ranks(tmp_path / "a", ranks=2, distributedInfo=None)
     for rank in (0, 1):
         (tmp_path / f"a/rank{rank}.json.gz").rename(tmp_path / f"a/host{rank}.json.gz")
     trace = load(tmp_path / "a")
-    assert (
-        trace.table("ranks")["rank"].tolist() == [0, 1] == trace.table("processes")["rank"].tolist()
-    )
-    assert "numbered" in str({one.name: one for one in trace.manifest.sources}["ranks"].reason)
+    assert trace.table("ranks")["rank"].tolist() == [0, 1]
+    assert trace.table("processes")["rank"].tolist() == [0, 1]
+    assert "numbered" in str(sources_of(trace)["ranks"].reason)
 
 
-def test_the_newest_recording_of_each_rank_is_taken_from_a_folder_and_said(tmp_path: Path) -> None:
+def test_of_several_recordings_of_a_rank_in_a_folder_the_newest_is_read(tmp_path: Path) -> None:
     made_ranks(tmp_path / "new", ranks=2, baseTimeNanoseconds=60_000_000_000)
     made_ranks(tmp_path / "old", ranks=2)
     for age in ("old", "new"):
@@ -101,46 +103,39 @@ def test_the_newest_recording_of_each_rank_is_taken_from_a_folder_and_said(tmp_p
             (tmp_path / age / f"rank{rank}.json.gz").rename(tmp_path / f"rank{rank}_{age}.json.gz")
         (tmp_path / age).rmdir()
     trace = load(tmp_path)
-    assert sorted(Path(str(one)).name for one in trace.table("ranks")["source"]) == [
-        "rank0_new.json.gz",
-        "rank1_new.json.gz",
-    ]
-    assert sum("older recording" in line for line in trace.manifest.dropped) == 2
+    names = sorted(Path(str(source)).name for source in trace.table("ranks")["source"])
+    assert names == ["rank0_new.json.gz", "rank1_new.json.gz"]
+    dropped = trace.manifest.dropped
+    for name in ("rank0_old.json.gz", "rank1_old.json.gz"):
+        assert any(name in text for text in dropped), name
     with pytest.raises(UsageError, match=r"rank0_new.* and .*rank0_old.* of rank 0"):
         load_job(sorted(tmp_path.iterdir()))
 
 
-def test_what_is_not_one_job_is_refused(tmp_path: Path) -> None:
+def test_files_of_different_jobs_are_refused(tmp_path: Path) -> None:
     two, three = made_ranks(tmp_path / "two", ranks=2), made_ranks(tmp_path / "three", ranks=3)
-    with pytest.raises(UsageError, match=r"2 ranks and .*one with 3"):
+    with pytest.raises(UsageError, match=r"2 ranks.* 3"):
         load_job([two.paths[0], three.paths[1]])
     later = made_ranks(tmp_path / "later", ranks=2, baseTimeNanoseconds=86_400_000_000_000)
     with pytest.raises(UsageError, match="24 hours apart"):
         load_job([two.paths[0], later.paths[1]])
 
 
-def test_ranks_without_a_common_collective_stay_unaligned_and_are_said(tmp_path: Path) -> None:
+def test_ranks_without_a_common_collective_are_not_aligned_and_are_reported(tmp_path: Path) -> None:
     made = made_ranks(tmp_path, ranks=3)
     trace = json.loads(gzip.decompress(made.paths[2].read_bytes()))
-    trace["traceEvents"] = [one for one in trace["traceEvents"] if "nccl" not in one["name"]]
+    trace["traceEvents"] = [event for event in trace["traceEvents"] if "nccl" not in event["name"]]
     write(made.paths[2], trace)
     whole = load(tmp_path)
     assert (whole.table("ranks")["clock_residual_ns"] >= 0).tolist() == [True, True, False]
-    said = {one.name: one for one in whole.manifest.sources}["clocks"]
-    assert said.status == "partial" and "rank 2: they have no collective in common" in str(
-        said.reason
-    )
+    clocks = sources_of(whole)["clocks"]
+    assert clocks.status == "partial" and "rank 2" in str(clocks.reason)
 
 
 def test_threads_and_processes_read_the_same(tmp_path: Path) -> None:
     made_ranks(tmp_path / "job", ranks=3)
-    one, other = (
-        load_job([tmp_path / "job"], local_threads),
-        load_job([tmp_path / "job"], local_processes),
-    )
-    for name in TABLES:
-        ours, theirs = one.table(name), other.table(name)
-        assert (ours is None) == (theirs is None)
-        if ours is not None and theirs is not None:
-            pd.testing.assert_frame_equal(ours, theirs)
-    assert one.manifests == other.manifests and one.span_ns == other.span_ns
+    by_threads = load_job([tmp_path / "job"], local_threads)
+    by_processes = load_job([tmp_path / "job"], local_processes)
+    assert_same_tables(by_threads, by_processes)
+    assert by_threads.manifests == by_processes.manifests
+    assert by_threads.span_ns == by_processes.span_ns

@@ -1,4 +1,4 @@
-"""The windows of a run folder: which traces are read, and what is told of those that are not."""
+"""The profiling windows of a run folder: the traces that are read, and those counted as damaged."""
 
 import gzip
 import json
@@ -15,9 +15,9 @@ ZERO_NS = 1_000_000_000_000
 REAL_NS = 1_700_000_000_000_000_000
 
 
-def written(folder: Path, windows: list[dict[str, Any]]) -> Path:
-    """A run of one process with these rows in its stream of windows; those with a name have a trace
-    of one operator.
+def write_run(folder: Path, windows: list[dict[str, Any]]) -> Path:
+    """Write a run of one process with these windows; a window with a name has a trace of one
+    operator.
     """
     manifest = Manifest("job", "here", "boot", ZERO_NS, REAL_NS, "0", [], 1, "kernels")
     run = RunWriter.create(folder, manifest)
@@ -47,7 +47,7 @@ def written(folder: Path, windows: list[dict[str, Any]]) -> Path:
             }
             marks = [
                 {**event, "cat": "user_annotation", "tid": 2, "name": name}
-                for name in ("gloo:all_reduce", "mine", "Optimizer.step#SGD.step")
+                for name in ("gloo:all_reduce", "user range", "Optimizer.step#SGD.step")
             ]
             zero = REAL_NS + number * 100 * MS
             whole = {
@@ -66,29 +66,30 @@ def row(number: int, **more: Any) -> dict[str, Any]:
     return {"mono": at, "real": REAL_NS + number * 100 * MS, **times, "steps": 1, **more}
 
 
-def test_a_trial_and_a_dropped_trace_have_their_row_and_no_operators(tmp_path: Path) -> None:
+def test_a_trial_and_a_removed_trace_have_a_row_and_no_operators(tmp_path: Path) -> None:
     rows = [
         row(0, trial=True),
         row(1, name="rank0.json.gz"),
         row(2, name="rank0-2.json.gz"),
         {"gone": "rank0.json.gz"},
     ]
-    trace = load(written(tmp_path / "run", rows))
+    trace = load(write_run(tmp_path / "run", rows))
     windows, ops = trace.table("windows"), trace.table("ops")
     assert windows is not None and ops is not None
     assert list(windows["kept"]) == [False, False, True]
     assert list(ops["name"]) == ["aten::op2"] and trace.torn == 0
     assert list(ops["ts"]) == [200 * MS + 10_000]
     ranges = trace.table("ranges")
-    assert ranges is not None  # of its annotations what the probe cannot see
-    assert [(one.name, one.tid, one.ts) for one in ranges.itertuples()] == [
-        (name, 2, 200 * MS + 10_000) for name in ("gloo:all_reduce", "mine")
+    assert ranges is not None
+    # Of the annotations, only those that the probe does not record are read.
+    assert [(mark.name, mark.tid, mark.ts) for mark in ranges.itertuples()] == [
+        (name, 2, 200 * MS + 10_000) for name in ("gloo:all_reduce", "user range")
     ]
 
 
-def test_of_very_many_windows_the_newest_are_read_and_all_are_told(tmp_path: Path) -> None:
+def test_of_very_many_windows_all_have_a_row_and_the_newest_are_read(tmp_path: Path) -> None:
     rows = [row(number, name=f"rank0-{number}.json.gz") for number in range(MOST_READ + 3)]
-    trace = load(written(tmp_path / "run", rows))
+    trace = load(write_run(tmp_path / "run", rows))
     windows, ops = trace.table("windows"), trace.table("ops")
     assert windows is not None and ops is not None
     assert len(windows) == MOST_READ + 3 and list(ops["name"]) == [
@@ -96,8 +97,8 @@ def test_of_very_many_windows_the_newest_are_read_and_all_are_told(tmp_path: Pat
     ]
 
 
-def test_a_trace_that_is_not_there_is_counted(tmp_path: Path) -> None:
-    folder = written(
+def test_a_missing_trace_is_counted_as_damaged(tmp_path: Path) -> None:
+    folder = write_run(
         tmp_path / "run", [row(0, name="rank0.json.gz"), row(1, name="rank0-2.json.gz")]
     )
     (folder / "kineto" / "rank0.json.gz").unlink()

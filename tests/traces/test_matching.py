@@ -1,4 +1,4 @@
-"""Which collectives belong together, and what brings two clocks together."""
+"""The collectives of ranks that belong together, and the shift between two clocks."""
 
 import numpy as np
 
@@ -12,20 +12,20 @@ MS = 1_000_000
 def ranks(
     offsets, *, starts, skip=0, group="0 [0, 1]", kinds=("all_reduce",), sizes=(64,), late=()
 ):
-    """Rows of two or more ranks that meet at the same instants, on clocks that differ; `skip` of
-    the last rank's first are not recorded.
+    """Return collectives of ranks whose clocks differ by `offsets`; the first `skip` of the last
+    rank are not recorded.
     """
     rows: build.Rows = []
     for process, offset in enumerate(offsets):
         for at, start in enumerate(starts):
             if process == len(offsets) - 1 and at < skip:
                 continue
-            own = start + (late[process] if late else 0)
+            arrival = start + (late[process] if late else 0)
             rows.append(
                 {
                     "process": process,
-                    "ts": own + offset,
-                    "dur": start + 2 * MS - own,
+                    "ts": arrival + offset,
+                    "dur": start + 2 * MS - arrival,
                     "kind": kinds[at % len(kinds)],
                     "in_bytes": sizes[at % len(sizes)],
                     "group": group,
@@ -39,12 +39,12 @@ def ranks(
 IRREGULAR = np.cumsum(np.random.default_rng(3).integers(5 * MS, 9 * MS, 40)).tolist()
 
 
-def test_the_nth_of_one_rank_is_the_nth_of_the_other_whatever_their_clocks_say():
+def test_the_nth_collectives_of_two_ranks_match_whatever_their_clocks_are():
     match = matched(ranks([0, 7_000 * MS], starts=IRREGULAR), None)
     assert match.tolist() == [*range(40), *range(40)]
 
 
-def test_a_recording_that_began_later_is_matched_from_there_on():
+def test_a_recording_that_started_later_is_matched_from_its_start():
     match = matched(ranks([0, -500 * MS], starts=IRREGULAR, skip=3), None)
     assert match[:3].tolist() == [-1, -1, -1]
     assert (match[3:40] == match[40:]).all() and (match[40:] >= 0).all()
@@ -143,7 +143,7 @@ def test_an_offset_is_the_median_and_outliers_do_not_move_it():
     assert fitted(ts, difference).offset_ns(ts).tolist() == [5_000] * 100
 
 
-def test_a_drift_is_followed_also_beyond_the_first_and_last_event():
+def test_a_drift_continues_before_the_first_and_after_the_last_event():
     ts = np.arange(1000, dtype=np.int64) * MS
     drift = (ts * 1e-4).astype(np.int64)  # 100 ppm: 100 us over the second
     shift = fitted(ts, drift + 1_700_000_000_000_000_000)
@@ -154,7 +154,7 @@ def test_a_drift_is_followed_also_beyond_the_first_and_last_event():
     ).all()
 
 
-def test_what_runs_away_faster_than_any_clock_is_no_drift():
+def test_a_change_faster_than_any_clock_is_not_a_drift():
     ts = np.arange(1000, dtype=np.int64) * MS
     assert not fitted(ts, (ts * 0.036).astype(np.int64)).drifts
     assert not fitted(ts, np.where(ts > 500 * MS, MS, 0)).drifts

@@ -1,4 +1,4 @@
-"""Raw streams become the tables that the schema declares."""
+"""The tables that are read from the streams of a run folder."""
 
 import array
 import os
@@ -77,18 +77,16 @@ def test_records_become_rows_in_job_time(tmp_path: Path) -> None:
     assert trace.span_ns == (700, 1610)
 
 
-def test_an_absent_table_says_why(tmp_path: Path) -> None:
+def test_an_absent_table_has_the_reason_of_its_source(tmp_path: Path) -> None:
     run = RunWriter.create(tmp_path / "r", msgspec.convert(FACTS, Manifest))
     run.manifest.sources = [SourceStatus("probe", "unavailable", "the container lacks SYS_PTRACE")]
     run.close()
     trace = load(tmp_path / "r")
-    assert (
-        trace.table("loader") is None
-        and trace.why_absent("loader") == "the container lacks SYS_PTRACE"
-    )
+    assert trace.table("loader") is None
+    assert trace.why_absent("loader") == "the container lacks SYS_PTRACE"
 
 
-def test_what_is_no_regular_file_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_regular_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UnreadableRun, match="symbolic link"):

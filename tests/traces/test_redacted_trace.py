@@ -1,4 +1,4 @@
-"""What redaction replaces and what it leaves, text by text."""
+"""The texts that redaction replaces, and those that it does not change."""
 
 import pytest
 
@@ -24,7 +24,7 @@ PUBLIC_RANGES = [
 ]
 
 
-def test_a_hash_is_stable_and_says_what_it_stands_for() -> None:
+def test_a_hash_is_stable_and_has_the_kind_of_the_text() -> None:
     assert redacted_text.redact_host("node17") == redacted_text.redact_host("node17")
     assert redacted_text.redact_host("node17") != redacted_text.redact_host("node18")
     assert redacted_text.redact_host("node17").startswith("host-")
@@ -69,7 +69,7 @@ def test_frames_of_the_user_keep_the_line_only(frame: str) -> None:
     assert "zebra" not in redacted and redacted.endswith(f":{frame[-2]})")
 
 
-def test_other_texts() -> None:
+def test_other_texts_are_redacted_by_their_kind() -> None:
     assert redact_operator("aten::mm") == "aten::mm"
     assert "zebra" not in redact_operator("zebra::mm")
     assert redact_values('["False", "", "bij,bjk->bik"]') == '["False", "", "bij,bjk->bik"]'

@@ -131,7 +131,7 @@ def test_names_of_a_trace_stay_as_they_are(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BY_NAME)
-def test_what_a_name_says_is_a_secret_is_masked(name: str) -> None:
+def test_the_value_of_an_option_with_the_name_of_a_secret_is_masked(name: str) -> None:
     masked = mask_secrets(["python", "train.py", *BY_NAME[name], "--lr", "3"])
     assert CORE not in " ".join(masked) and MASK in " ".join(masked)
     assert (masked[:2], masked[-2:]) == (["python", "train.py"], ["--lr", "3"])
@@ -142,7 +142,7 @@ def test_what_a_name_says_is_a_secret_is_masked(name: str) -> None:
     "around",
     ["{}", "--run={}", "a {} b", "({})", '["{}"]', "x={};y=1", "https://host/{}/x", "run/{}"],
 )
-def test_what_has_the_form_of_a_secret_is_masked_wherever_it_stands(form: str, around: str) -> None:
+def test_text_in_the_form_of_a_secret_is_masked_everywhere(form: str, around: str) -> None:
     text = around.format(BY_FORM[form])
     assert CORE not in mask_secrets([text])[0] and CORE not in mask_text(text)
     assert MASK in mask_text(text)
@@ -169,7 +169,7 @@ def test_the_rest_of_a_text_stays_readable(word: str, masked: str) -> None:
     assert mask_text(word % CORE) == masked
 
 
-def test_what_is_masked_stays_as_it_is() -> None:
+def test_masked_text_is_not_changed_again() -> None:
     for words in BY_NAME.values():
         once = mask_secrets(words)
         assert mask_secrets(once) == once
@@ -233,7 +233,7 @@ PIECES = st.sampled_from(
 
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.lists(PIECES, max_size=6).map("".join), min_size=1, max_size=8, unique=True))
-def test_the_quick_search_misses_nothing_that_would_be_masked(texts: list[str]) -> None:
+def test_the_quick_search_finds_everything_that_is_masked(texts: list[str]) -> None:
     (found,) = suspects([pd.Index(texts, dtype=object)])
     assert {at for at, text in enumerate(texts) if masked_text(text) != text} <= set(found)
 
@@ -274,7 +274,7 @@ REPEATED += [
 ]
 
 
-def test_time_grows_with_the_text_and_not_with_its_square() -> None:
+def test_masking_takes_linear_time() -> None:
     """An eighth of a megabyte of each takes a second or two in all; were one of them quadratic it
     would take minutes.
     """

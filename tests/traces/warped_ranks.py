@@ -1,9 +1,8 @@
-"""Ranks made from one that was really recorded: its times stretched between collectives, which all
-ranks leave together.
+"""Traces of several ranks, made from the trace of one by stretching the time between collectives.
 
-Every rank goes through the same collectives. Between them its time runs faster or slower (jitter;
-one rank 20 % slower), in them it waits for the last; then its clock is shifted. Only the device's
-work, its launches and the step marks are kept.
+Every rank runs the same collectives. Between them it is faster or slower (jitter; one rank is 20 %
+slower), in them it waits for the last rank; then its clock is shifted. Only the work of the device,
+its launches and the step marks are kept.
 """
 
 import gzip
@@ -20,25 +19,24 @@ KEPT = ("kernel", "gpu_memcpy", "gpu_memset", "cuda_runtime", "cuda_driver", "us
 
 @dataclass
 class Warped:
-    """What is true of the made ranks: their clocks, and what each waited in collectives, us."""
+    """The clock error of each rank and its waits in collectives, in us."""
 
     offsets_us: list[float]
     waited_us: list[float]
 
 
 def warped_ranks(source: Path, folder: Path, ranks: int, slow: int) -> Warped:
-    """Writes a file for each rank."""
+    """Write a file for each rank, and return the truth about the ranks."""
     rng = random.Random(11)
     trace = json.loads(gzip.decompress(source.read_bytes()))
     events = [
-        one
-        for one in trace.pop("traceEvents")
-        if one.get("ph") == "X" and one.get("cat", "").lower() in KEPT
+        event
+        for event in trace.pop("traceEvents")
+        if event.get("ph") == "X" and event.get("cat", "").lower() in KEPT
     ]
-    unions = together(
-        [one for one in events if "nccl" in one["name"].lower() and one["cat"].lower() == "kernel"]
-    )
-    start_us = min(float(one["ts"]) for one in events)
+    kernels = [event for event in events if event["cat"].lower() == "kernel"]
+    unions = unions_of([kernel for kernel in kernels if "nccl" in kernel["name"].lower()])
+    start_us = min(float(event["ts"]) for event in events)
     at: list[list[tuple[float, float]]] = [[(start_us, start_us)] for _ in range(ranks)]
     waited = [0.0] * ranks
     for begin, ends in unions:
@@ -61,11 +59,12 @@ def warped_ranks(source: Path, folder: Path, ranks: int, slow: int) -> Warped:
     return Warped(offsets, waited)
 
 
-def together(collectives: list[dict[str, Any]]) -> list[tuple[float, list[float]]]:
-    """Collectives that overlap as one: its begin and the ends of all."""
+def unions_of(collectives: list[dict[str, Any]]) -> list[tuple[float, list[float]]]:
+    """Return (begin, ends of all) of each group of collectives that overlap."""
     unions: list[tuple[float, list[float]]] = []
-    for one in sorted(collectives, key=lambda one: float(one["ts"])):
-        ts, end = float(one["ts"]), float(one["ts"]) + float(one["dur"])
+    for collective in sorted(collectives, key=lambda event: float(event["ts"])):
+        ts = float(collective["ts"])
+        end = ts + float(collective["dur"])
         if unions and ts <= max(unions[-1][1]):
             unions[-1][1].append(end)
         else:
@@ -76,18 +75,18 @@ def together(collectives: list[dict[str, Any]]) -> list[tuple[float, list[float]
 def moved_events(
     events: list[dict[str, Any]], at: list[tuple[float, float]], offset_us: float
 ) -> list[dict[str, Any]]:
-    """The events at their new times; what follows the last collective keeps its pace."""
+    """Return the events at their new times; those after the last collective keep their pace."""
     old, new = np.array([pair[0] for pair in at]), np.array([pair[1] for pair in at])
     far = 1e9
     old, new = np.append(old, old[-1] + far), np.append(new, new[-1] + far)
-    ts = np.array([float(one["ts"]) for one in events])
-    ends = ts + np.array([float(one.get("dur", 0)) for one in events])
+    ts = np.array([float(event["ts"]) for event in events])
+    ends = ts + np.array([float(event.get("dur", 0)) for event in events])
     ts, ends = (
         np.interp(ts - old[0], old - old[0], new - old[0]),
         np.interp(ends - old[0], old - old[0], new - old[0]),
     )
     base = round(old[0] + offset_us)
     return [
-        {**one, "ts": round(float(begin) + base, 3), "dur": round(float(end - begin), 3)}
-        for one, begin, end in zip(events, ts, ends, strict=True)
+        {**event, "ts": round(float(begin) + base, 3), "dur": round(float(end - begin), 3)}
+        for event, begin, end in zip(events, ts, ends, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""Asks a dashboard without a browser, as the browser would."""
+"""Requests to a dashboard without a browser, as a browser sends them."""
 
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,12 @@ ORIGIN = {"Origin": f"http://127.0.0.1:{PORT}"}
 
 
 def address(board: Dashboard, path: str) -> str:
-    """An address of a running dashboard, without its token."""
+    """Return an address of a running dashboard, without its token."""
     return f"http://127.0.0.1:{board.access.port}{path}"
 
 
 class Asked:
-    """The application over a folder, and what it answers."""
+    """The dashboard of a folder, and its answers to requests."""
 
     def __init__(self, root: Path, access: Access | None = None, *, signed_in: bool = True) -> None:
         self.library, self.verdicts = Library(root), Verdicts()
@@ -34,7 +34,7 @@ class Asked:
             assert self.client.get(f"/?token={self.access.token}", **HERE).status_code == 302
 
     def page(self, path: str, search: str = "") -> dict[str, Any]:
-        """`links`, `page` and `title` of an address."""
+        """Return `links`, `page`, `title` and `failure` of an address."""
         outputs = [
             ("links", "children"),
             ("page", "children"),
@@ -52,29 +52,29 @@ class Asked:
         }
         answer = self.client.post("/_dash-update-component", json=body, headers=ORIGIN, **HERE)
         assert answer.status_code == 200, answer.data
-        told: dict[str, Any] = msgspec.json.decode(answer.data)["response"]
-        return {name: next(iter(value.values())) for name, value in told.items()}
+        response: dict[str, Any] = msgspec.json.decode(answer.data)["response"]
+        return {name: next(iter(value.values())) for name, value in response.items()}
 
     def text(self, path: str, search: str = "") -> str:
         return " ".join(texts(self.page(path, search)["page"]))
 
 
 def texts(part: Any) -> list[str]:
-    """The words in a tree of components."""
+    """Return the texts in a tree of components."""
     if isinstance(part, str):
         return [part]
     if isinstance(part, list):
-        return [word for one in part for word in texts(one)]
-    return (
-        texts(part["props"].get("children")) if isinstance(part, dict) and "props" in part else []
-    )
+        return [text for child in part for text in texts(child)]
+    if isinstance(part, dict) and "props" in part:
+        return texts(part["props"].get("children"))
+    return []
 
 
 def every(part: Any, kind: str) -> list[dict[str, Any]]:
-    """The properties of all components of a kind."""
+    """Return the properties of all components of a kind."""
     if isinstance(part, list):
-        return [found for one in part for found in every(one, kind)]
+        return [properties for child in part for properties in every(child, kind)]
     if not isinstance(part, dict) or "props" not in part:
         return []
-    own = [part["props"]] if part["type"] == kind else []
-    return own + every(part["props"].get("children"), kind)
+    found = [part["props"]] if part["type"] == kind else []
+    return found + every(part["props"].get("children"), kind)

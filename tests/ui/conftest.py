@@ -1,4 +1,4 @@
-"""A real browser, and the report of a small run open in it."""
+"""Fixtures of a real browser, and of the report of a small run in it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.ui.runs import input_bound
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     if not has_browser():
-        pytest.skip("no chromium and chromedriver here")
+        pytest.skip("chromium and chromedriver are not installed")
     driver = open_browser()
     yield driver
     driver.quit()

@@ -9,9 +9,7 @@ HOSTILE = "<script>alert(1)</script>\"'&"
 
 
 def events(steps: int = 6) -> list[dict[str, Any]]:
-    """Steps of 1 ms on one thread: a forward operator that launches a kernel of 0.3 ms, the next
-    waits for nobody.
-    """
+    """Return steps of 1 ms on one thread, whose operators each launch a kernel of 0.3 ms."""
     made: list[dict[str, Any]] = []
     for step in range(steps):
         ts = 1000.0 * step

@@ -1,4 +1,4 @@
-"""A run folder with the same story as `runs.input_bound`, written as the agent writes one."""
+"""A run folder of a run like `runs.input_bound`, written as the agent writes it."""
 
 import array
 from pathlib import Path
@@ -13,7 +13,7 @@ STEP, WAIT, STEPS = 10 * MS, 7 * MS, 120
 
 
 def recorded_run(path: Path) -> Path:
-    """Steps of 10 ms, 7 ms of which wait for two workers that decode."""
+    """Write and return a run with steps of 10 ms, of which 7 wait for two workers that decode."""
     facts = {name: value for name, value in FACTS.items() if name not in ("usable_cores", "torch")}
     run = RunWriter.create(path, Manifest(**facts))
     run.jsonl("clock", -1).append({"mono": 0, "real": 0})
@@ -36,17 +36,19 @@ def recorded_run(path: Path) -> Path:
     for step in range(STEPS):
         ts = step * STEP
         asked = {"iterator": 1, "loader": 1, "workers": 2, "queue_depth": 0, "end": 0}
-        put(run, 0, events.NEXT, ts, WAIT, asked)
-        put(run, 0, events.FORWARD, ts + WAIT, MS, {"module": 1, "training": 1, "grad": 1})
-        put(run, 0, events.BACKWARD, ts + WAIT + MS, MS, {})
-        put(run, 0, events.OPTIMIZER, ts + WAIT + 2 * MS, MS // 2, {"optimizer": 2})
+        forward = {"module": 1, "training": 1, "grad": 1}
+        append_record(run, 0, events.NEXT, (ts, WAIT), asked)
+        append_record(run, 0, events.FORWARD, (ts + WAIT, MS), forward)
+        append_record(run, 0, events.BACKWARD, (ts + WAIT + MS, MS), {})
+        append_record(run, 0, events.OPTIMIZER, (ts + WAIT + 2 * MS, MS // 2), {"optimizer": 2})
         made = {
             "worker": step % 2,
             "dataset_ns": 2 * STEP - 2 * MS,
             "collate_ns": MS,
             "cpu_ns": STEP // 10,
         }
-        put(run, 1 + step % 2, events.FETCH, max(ts - STEP, 0), 2 * STEP - MS, made)
+        fetched = (max(ts - STEP, 0), 2 * STEP - MS)
+        append_record(run, 1 + step % 2, events.FETCH, fetched, made)
     for process in range(3):
         for tick in range(13):
             used = {
@@ -69,8 +71,11 @@ def recorded_run(path: Path) -> Path:
     return path
 
 
-def put(run: RunWriter, process: int, kind: int, ts: int, dur: int, named: dict[str, int]) -> None:
-    """One record of the probe; a value that is not named is -1."""
+def append_record(
+    run: RunWriter, process: int, kind: int, times: tuple[int, int], values: dict[str, int]
+) -> None:
+    """Append a record of the probe with its (ts, dur); a value that is not in `values` is -1."""
+    ts, dur = times
     row = dict.fromkeys(events.COLUMNS, -1) | {
         "kind": kind,
         "tid": 100 + process,
@@ -78,6 +83,6 @@ def put(run: RunWriter, process: int, kind: int, ts: int, dur: int, named: dict[
         "dur": dur,
     }
     for at, name in enumerate(events.VALUES[kind]):
-        row[f"v{at}"] = named.get(name, -1)
+        row[f"v{at}"] = values.get(name, -1)
     flat = array.array("q", [row[name] for name in events.COLUMNS])
     run.arrow("probe.records", process, events.COLUMNS).append(flat)

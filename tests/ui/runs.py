@@ -1,4 +1,4 @@
-"""A small trace with everything in it, for the views."""
+"""A small trace with rows in every table that the views show."""
 
 from typing import Any
 
@@ -11,8 +11,9 @@ HOSTILE = '<script>alert(1)</script> & "Net" (evil.py:1)'
 
 
 def input_bound(steps: int = STEPS, slow: dict[int, int] | None = None) -> Trace:
-    """Steps of 10 ms, 7 ms of which wait for two workers that decode; `slow`: step -> its wait in
-    ns instead.
+    """Return steps of 10 ms, of which 7 wait for two workers that decode.
+
+    `slow`: step -> its wait in ns instead.
     """
     loader: list[dict[str, Any]] = []
     ranges: list[dict[str, Any]] = []

@@ -1,6 +1,4 @@
-"""The answer to a large trace is printed again without being worked out again, for as long as file
-and code are the same.
-"""
+"""The cache of diagnoses: used again for a large trace until the file or the code changes."""
 
 import json
 import os
@@ -17,7 +15,7 @@ from tests.running import perfscope
 from tests.traces.kineto.events import event, kernel, launch, written
 
 MANY = 140_000
-"""Events of some 26 MB, from where on keeping pays."""
+"""Events of some 26 MB, for which the diagnosis is cached."""
 
 
 @pytest.fixture(scope="module")
@@ -37,18 +35,19 @@ def analyzed(*arguments: str) -> str:
     return done.stdout
 
 
-def test_the_second_answer_is_the_first_and_reads_no_table(trace_file: Path) -> None:
-    first, words = analyzed(str(trace_file), "--json"), analyzed(str(trace_file))
+def test_the_second_diagnosis_is_the_first_without_reading_a_table(trace_file: Path) -> None:
+    first, screen = analyzed(str(trace_file), "--json"), analyzed(str(trace_file))
     assert recalled_answer(trace_file) is not None
     kept = table_folder(trace_file)
     assert kept is not None
     for table in kept.iterdir():
         table.unlink()
-    assert analyzed(str(trace_file), "--json") == first and analyzed(str(trace_file)) == words
+    assert analyzed(str(trace_file), "--json") == first
+    assert analyzed(str(trace_file)) == screen
     assert json.loads(first)["run"] == str(trace_file)
 
 
-def test_another_code_or_another_file_is_asked_anew(
+def test_a_diagnosis_of_other_code_or_another_file_is_not_used_again(
     trace_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     analyzed(str(trace_file), "--json")
@@ -69,7 +68,7 @@ def test_another_code_or_another_file_is_asked_anew(
     assert recalled_answer(trace_file) is None
 
 
-def test_a_small_trace_leaves_nothing_behind(tmp_path: Path, trace_file: Path) -> None:
+def test_a_small_trace_is_not_cached(tmp_path: Path, trace_file: Path) -> None:
     small = written(tmp_path / "small.json", [event("aten::mm"), launch(ts=5), kernel(ts=20)])
     analyzed(str(small))
     answer, tables = answer_file(small), table_folder(small)
@@ -77,10 +76,10 @@ def test_a_small_trace_leaves_nothing_behind(tmp_path: Path, trace_file: Path) -
     assert not answer.exists() and not tables.exists()
 
 
-def test_the_answers_used_longest_ago_go_first(tmp_path: Path) -> None:
+def test_the_diagnosis_used_longest_ago_is_removed_first(tmp_path: Path) -> None:
     names = [f"{number:032x}.json" for number in range(3)]
-    for at, name in enumerate([*names, "mine.json"]):
+    for at, name in enumerate([*names, "other.json"]):
         (tmp_path / name).write_text("{}")
         os.utime(tmp_path / name, (at, at))
     remove_oldest(tmp_path, most=2)
-    assert sorted(one.name for one in tmp_path.iterdir()) == [*names[1:], "mine.json"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [*names[1:], "other.json"]

@@ -1,4 +1,4 @@
-"""The dashboard's pages, asked for as a browser asks."""
+"""The pages of the dashboard, requested as by a browser."""
 
 import os
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def asked(folder: Path) -> Iterator[Asked]:
     board.verdicts.close()
 
 
-def test_the_list_holds_what_is_there_and_grows(asked: Asked, folder: Path) -> None:
+def test_the_list_has_every_run_also_new_ones(asked: Asked, folder: Path) -> None:
     names = {link["children"] for link in every(asked.page("/")["page"], "Link")}
     assert names == {"one <b>.json", "deep/two.json.gz"}
     small_trace(folder / "three.json")
@@ -38,8 +38,8 @@ def test_the_list_holds_what_is_there_and_grows(asked: Asked, folder: Path) -> N
     assert "three.json" in {link["children"] for link in every(asked.page("/")["page"], "Link")}
 
 
-def test_every_link_of_the_frame_leads_to_a_page(asked: Asked) -> None:
-    run = next(one for one in asked.library.runs() if one.name.startswith("one"))
+def test_every_link_of_a_page_leads_to_another(asked: Asked) -> None:
+    run = next(entry for entry in asked.library.runs() if entry.name.startswith("one"))
     links = every(asked.page(f"/run/{run.id}")["links"], "Link")
     assert len(links) >= 2
     for link in links:
@@ -47,7 +47,7 @@ def test_every_link_of_the_frame_leads_to_a_page(asked: Asked) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "named"),
     [
         ("/run/nope/overview", "'nope'"),
         ("/run/..%2f..%2fetc/overview", "etc"),
@@ -56,45 +56,45 @@ def test_every_link_of_the_frame_leads_to_a_page(asked: Asked) -> None:
         ("/run/deep-two.json.gz-x/overview", "'deep-two.json.gz-x'"),
     ],
 )
-def test_an_address_that_leads_nowhere_says_so(asked: Asked, path: str, said: str) -> None:
-    assert said in asked.text(path)
+def test_the_page_of_an_unknown_address_names_it(asked: Asked, path: str, named: str) -> None:
+    assert named in asked.text(path)
 
 
-def test_a_page_that_a_run_has_no_facts_for_explains_itself(asked: Asked) -> None:
+def test_a_page_without_data_and_an_unknown_page_list_the_pages(asked: Asked) -> None:
     run = asked.library.runs()[0]
     assert asked.page(f"/run/{run.id}/stacks")["title"].startswith("Stacks: ")
     assert "Stacks" in asked.text(f"/run/{run.id}/stacks")
     assert all(page.title in asked.text(f"/run/{run.id}/nonsense") for page in PAGES)
 
 
-def test_a_link_out_of_the_folder_is_not_followed(
+def test_symbolic_links_out_of_the_folder_are_not_followed(
     folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     outside = tmp_path_factory.mktemp("outside")
     small_trace(outside / "secret.json")
-    os.symlink(outside, folder / "door")
-    os.symlink(outside / "secret.json", folder / "window.json")
-    assert {one.name for one in contents(folder)} == {"one <b>.json", "deep/two.json.gz"}
+    os.symlink(outside, folder / "folder-link")
+    os.symlink(outside / "secret.json", folder / "file-link.json")
+    assert {entry.name for entry in contents(folder)} == {"one <b>.json", "deep/two.json.gz"}
 
 
-def test_an_empty_folder_says_what_to_do(tmp_path: Path) -> None:
+def test_the_page_of_an_empty_folder_has_the_command_that_records(tmp_path: Path) -> None:
     assert "perfscope attach PID" in Asked(tmp_path).text("/")
 
 
-def test_a_single_trace_is_its_own_front_page(folder: Path) -> None:
+def test_the_first_page_of_a_single_trace_is_that_trace(folder: Path) -> None:
     shown = Asked(folder / "deep" / "two.json.gz").page("/")
     assert "two.json.gz" in shown["title"]
     assert not [link for link in every(shown["links"], "Link") if link["href"] == "/"]
 
 
-def test_a_taken_port_is_said_and_without_one_another_is_found(
+def test_a_port_in_use_or_out_of_range_is_refused(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     first = Dashboard(folder, port=0)
     try:
-        with pytest.raises(UsageError, match="is taken; name another with --port"):
+        with pytest.raises(UsageError, match="--port"):
             Dashboard(folder, port=first.access.port)
-        with pytest.raises(UsageError, match="cannot listen"):
+        with pytest.raises(UsageError, match="70000"):
             Dashboard(folder, port=70_000)
     finally:
         first.close()

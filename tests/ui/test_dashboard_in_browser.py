@@ -1,5 +1,5 @@
-"""The dashboard in a real browser: every page, by mouse and keyboard, light and dark; nothing
-foreign is asked.
+"""The dashboard in a real browser: every page, by mouse and keyboard, light and dark, without
+requests to other hosts.
 """
 
 import json
@@ -14,12 +14,12 @@ import pytest
 from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.dashboard.serve import Dashboard
 from tests.running import until
+from tests.traces.kineto.recorded import FOLDER
 from tests.ui.asking import address
 from tests.ui.browsing import forget_last_page, shown_text
 from tests.ui.kineto_files import HOSTILE, events, small_trace
 from tests.ui.recorded import recorded_run
 
-SHARED = Path(__file__).parents[3] / "shared/traces/kineto"
 PICTURES = (
     Path(os.environ.get("PERFSCOPE_PICTURES", "")) if os.environ.get("PERFSCOPE_PICTURES") else None
 )
@@ -40,41 +40,41 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
     made.close()
 
 
+PAGE_STATE = """
+    const loading = '[data-dash-is-loading=true],._dash-loading,.dash-graph--pending';
+    const text = document.getElementById('page')?.innerText ?? '';
+    return [document.querySelectorAll(loading).length, text.length,
+      document.querySelectorAll('.js-plotly-plot .main-svg').length,
+      text.includes('loading the timeline')]"""
+
+
 def settled(browser: Any) -> None:
-    """Until nothing loads and the page no longer changes."""
+    """Wait until nothing loads and the page no longer changes."""
     last: list[Any] = []
 
-    def still() -> bool:
-        now = browser.execute_script(
-            "return"
-            " [document.querySelectorAll('[data-dash-is-loading=true],._dash-loading,.dash-graph--pending').length,document.getElementById('page')?.innerText.length"  # noqa: E501
-            " || 0,document.querySelectorAll('.js-plotly-plot"
-            " .main-svg').length,document.getElementById('page')?.innerText.includes('loading the"
-            " timeline')]"
-        )
+    def is_settled() -> bool:
+        now = browser.execute_script(PAGE_STATE)
         seen, last[:] = list(last), now
-        return now[0] == 0 and now[1] > 0 and not now[3] and seen == now
+        loading, length, _, timeline_loads = now
+        return loading == 0 and length > 0 and not timeline_loads and seen == now
 
-    until(still)
+    until(is_settled)
 
 
 def faults(browser: Any) -> list[str]:
-    """Console errors, foreign requests, failed answers."""
+    """Return console errors, requests to other hosts, and failed answers."""
     found = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
     for entry in browser.get_log("performance"):
         event = json.loads(entry["message"])["message"]
         if event["method"] == "Network.requestWillBeSent":
             url = event["params"]["request"]["url"]
-            if (
-                urlsplit(url).scheme in ("http", "https", "ws")
-                and urlsplit(url).hostname != "127.0.0.1"
-            ):
+            parts = urlsplit(url)
+            if parts.scheme in ("http", "https", "ws") and parts.hostname != "127.0.0.1":
                 found.append(url)
-        if (
-            event["method"] == "Network.responseReceived"
-            and event["params"]["response"]["status"] >= 400
-        ):
-            found.append(event["params"]["response"]["url"])
+        if event["method"] == "Network.responseReceived":
+            response = event["params"]["response"]
+            if response["status"] >= 400:
+                found.append(response["url"])
     return found
 
 
@@ -116,16 +116,18 @@ def every_page(browser: Any, board: Dashboard, run: str) -> None:
 
 
 @pytest.mark.parametrize("run", ["gpu.json", "hostile.json", "train.perfscope"])
-def test_every_page_draws_or_explains_itself(browser: Any, board: Dashboard, run: str) -> None:
+def test_every_page_has_a_drawing_or_an_explanation(
+    browser: Any, board: Dashboard, run: str
+) -> None:
     every_page(browser, board, run)
     assert browser.execute_script("return document.querySelectorAll('#page script').length") == 0
 
 
 @pytest.mark.shared_traces
 def test_every_page_of_a_real_gpu_trace(browser: Any, tmp_path: Path) -> None:
-    trace = SHARED / "h100_qwen05b.json.gz"
+    trace = FOLDER / "kineto" / "h100_qwen05b.json.gz"
     if not trace.exists():
-        pytest.skip("no ../shared/traces here")
+        pytest.skip(f"{trace} is not available")
     board = Dashboard(trace, port=0)
     try:
         every_page(browser, board, trace.name)
@@ -133,7 +135,9 @@ def test_every_page_of_a_real_gpu_trace(browser: Any, tmp_path: Path) -> None:
         board.close()
 
 
-def test_from_the_list_to_the_interval_that_proves_it(browser: Any, board: Dashboard) -> None:
+def test_links_lead_from_the_list_to_the_interval_of_the_evidence(
+    browser: Any, board: Dashboard
+) -> None:
     opened(browser, board, "/")
     until(lambda: "Input-bound" in shown_text(browser, "#page"))
     browser.find_element("link text", "train.perfscope").click()
@@ -157,7 +161,7 @@ def test_from_the_list_to_the_interval_that_proves_it(browser: Any, board: Dashb
     assert faults(browser) == []
 
 
-def test_keys_lead_everywhere(browser: Any, board: Dashboard) -> None:
+def test_every_page_is_reached_with_the_keyboard(browser: Any, board: Dashboard) -> None:
     opened(browser, board, "/run/train.perfscope/overview")
     press = (
         "document.body.dispatchEvent(new KeyboardEvent('keydown', { key: arguments[0], bubbles:"
@@ -172,7 +176,7 @@ def test_keys_lead_everywhere(browser: Any, board: Dashboard) -> None:
     until(lambda: urlsplit(browser.current_url).path == "/")
 
 
-def test_the_theme_repaints_and_is_remembered(browser: Any, board: Dashboard) -> None:
+def test_the_theme_changes_the_page_and_is_remembered(browser: Any, board: Dashboard) -> None:
     opened(browser, board, "/run/train.perfscope/overview")
     fill = (
         "return document.querySelector('[data-chart=budget] .js-plotly-plot').data[0].marker.color"
@@ -186,7 +190,7 @@ def test_the_theme_repaints_and_is_remembered(browser: Any, board: Dashboard) ->
     browser.find_element("id", "switch-theme").click()
 
 
-def test_a_slider_asks_and_the_analyzer_answers(browser: Any, board: Dashboard) -> None:
+def test_a_slider_shows_the_prediction_of_the_analyzer(browser: Any, board: Dashboard) -> None:
     opened(browser, board, "/run/train.perfscope/input")
     assert "measured" in browser.find_element("id", "what-if").text
     thumb = browser.find_element("css selector", "#what-if-workers [role=slider]")
@@ -220,7 +224,7 @@ def test_the_input_page_has_the_loop_and_its_workers_where_the_finding_points(
     assert faults(browser) == []
 
 
-def test_a_table_sorts_and_saves(browser: Any, board: Dashboard) -> None:
+def test_a_table_can_be_sorted_and_saved(browser: Any, board: Dashboard) -> None:
     opened(browser, board, "/run/gpu.json/operators")
     csv = browser.execute_script(
         "return csvOf(document.getElementById('table-kernels'))"

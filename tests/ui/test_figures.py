@@ -25,7 +25,7 @@ def tree(*stacks: str) -> list[Node]:
     )
 
 
-def test_the_budget_of_many_steps_is_drawn_as_means_of_neighbours_and_loses_none() -> None:
+def test_the_budget_of_many_steps_is_drawn_as_means_of_adjacent_steps() -> None:
     rows = input_bound(steps=1000).fact(time_budget)
     drawn = {bar.name: bar for bar in budget_over_steps(rows).data}
     assert set(drawn) == {"input wait", "compute or host"}
@@ -40,7 +40,7 @@ def test_the_slowest_step_is_drawn_however_many_there_are() -> None:
     assert len(points.x) <= MOST_POINTS + 1 and max(points.y) == 103.0
 
 
-def test_a_long_trunk_is_folded_and_counted() -> None:
+def test_frames_common_to_all_stacks_are_folded_and_counted() -> None:
     trunk = ";".join(f"f{at} (a.py:{at})" for at in range(12))
     below = ";".join(f"g{at} (b.py:{at})" for at in range(7))
     (icicle,) = stack_icicle(tree(f"{trunk};{below}", f"{trunk};h (c.py:1)")).data
@@ -53,7 +53,7 @@ def test_a_short_or_branching_stack_is_not_folded() -> None:
     assert list(icicle.labels) == ["main (a.py:1)", "x (a.py:2)", "y (a.py:3)"]
 
 
-def test_workers_of_two_loaders_with_the_same_number_have_lanes_of_their_own() -> None:
+def test_workers_of_two_loaders_with_the_same_number_have_separate_lanes() -> None:
     fetches = pd.DataFrame({"process": [1, 2, 3, 0], "worker": [0, 1, 0, -1]})
     assert worker_lanes(fetches) == {
         0: "loading in main",
@@ -75,7 +75,7 @@ def test_links_that_carry_nothing_have_an_axis_that_can_be_read() -> None:
     assert figure.layout.xaxis.range == (0, 1.3) and figure.data[0].text == ("0 GB/s",)
 
 
-def test_holes_in_the_budget_over_the_run_are_explained_and_nothing_else_is() -> None:
+def test_only_gaps_in_the_budget_over_the_run_are_explained() -> None:
     rows = input_bound().fact(time_budget)
     drawn = rows[~rows["index"].between(20, 24)]
     assert missing_steps_note(rows, rows) == ""
@@ -87,12 +87,11 @@ def test_holes_in_the_budget_over_the_run_are_explained_and_nothing_else_is() ->
     evaluated = rows.assign(phase=np.where(rows["index"].between(20, 24), "eval", "train"))
     assert missing_steps_note(evaluated, drawn) == ""
     late = rows.assign(distorted=rows["index"] > 55)
-    assert missing_steps_note(late, late[~late["distorted"]]) == "", (
-        "behind the last column there is no hole"
-    )
+    # Missing steps after the last column are not a gap.
+    assert missing_steps_note(late, late[~late["distorted"]]) == ""
 
 
-def test_the_report_of_a_run_with_a_window_says_why_its_chart_has_a_hole() -> None:
+def test_the_report_explains_the_gap_that_a_window_leaves_in_its_chart() -> None:
     whole = input_bound()
     tables = {name: frame for name in TABLES if (frame := whole.table(name)) is not None}
     taken = {

@@ -54,7 +54,7 @@ def test_a_terminal_gets_one_line_that_is_rewritten_and_gone_at_the_end() -> Non
     assert text.count("\n") == 0
 
 
-def test_following_refreshes_in_place_and_keeps_the_verdict_in_sight() -> None:
+def test_a_followed_recording_is_redrawn_in_place_with_the_verdict_visible() -> None:
     with terminal() as (stream, reader):
         fcntl.ioctl(reader, termios.TIOCSWINSZ, struct.pack("HHHH", 20, 100, 0, 0))
         with LiveView(stream, total_s=None) as view:

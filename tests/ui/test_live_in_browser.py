@@ -1,6 +1,4 @@
-"""A real process, recorded and watched in a real browser; the page's button ends it, and a good run
-stays.
-"""
+"""The recording of a real process, watched and stopped in a real browser."""
 
 import subprocess
 import sys
@@ -39,9 +37,8 @@ def target(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 def board(
     target: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Dashboard]:
-    monkeypatch.setattr(
-        perfscope.ui.dashboard.watch, "DIAGNOSIS_SHARE", 1.0
-    )  # else it spares the machine
+    # Diagnose as often as possible; by default it uses only a share of the time.
+    monkeypatch.setattr(perfscope.ui.dashboard.watch, "DIAGNOSIS_SHARE", 1.0)
     out = tmp_path / "live.perfscope"
     recording = SteeredRecording(target.pid, out, ["--follow"])
     recording.appeared()
@@ -54,7 +51,7 @@ def board(
     recording.close()
 
 
-def test_it_moves_and_is_stopped_from_the_page(
+def test_the_page_follows_the_recording_and_stops_it(
     browser: Any, board: Dashboard, tmp_path: Path
 ) -> None:
     forget_last_page(browser)
@@ -83,12 +80,10 @@ def test_it_moves_and_is_stopped_from_the_page(
     assert errors == []
 
 
-def test_the_dashboards_death_leaves_a_good_run(
+def test_a_recording_finishes_when_its_dashboard_is_gone(
     target: subprocess.Popen[str], tmp_path: Path
 ) -> None:
-    """Whoever holds the other end of the pipe is gone: the recording ends in good order and leaves
-    the target alone.
-    """
+    """The pipe to the recorder is closed: the recording is complete, and the target runs on."""
     out = tmp_path / "left.perfscope"
     recording = SteeredRecording(target.pid, out, ["--follow"])
     recording.appeared()
@@ -99,12 +94,10 @@ def test_the_dashboards_death_leaves_a_good_run(
     assert read_manifest(out).finished and target.poll() is None
 
 
-def test_a_recording_that_ends_by_itself_ends_well(
+def test_a_recording_of_limited_duration_ends_without_a_command(
     target: subprocess.Popen[str], tmp_path: Path
 ) -> None:
-    """Nobody said `stop`: the thread that waits for commands is still waiting when the recorder
-    ends.
-    """
+    """The thread that waits for commands is still waiting when the recorder ends."""
     recording = SteeredRecording(target.pid, tmp_path / "short.perfscope", ["--duration", "2"])
     try:
         assert recording.process.wait(60) == 0
@@ -113,7 +106,7 @@ def test_a_recording_that_ends_by_itself_ends_well(
     assert "2 s" in (read_manifest(tmp_path / "short.perfscope").end_reason or "")
 
 
-def test_the_targets_end_ends_the_page_in_good_order(
+def test_the_page_links_to_the_run_when_the_target_ends(
     browser: Any, board: Dashboard, target: subprocess.Popen[str]
 ) -> None:
     browser.get(board.url)

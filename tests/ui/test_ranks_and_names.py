@@ -1,4 +1,4 @@
-"""The terminal view of several ranks, and of a run that is called something nasty."""
+"""The terminal view of several ranks, and of a run with control characters in its name."""
 
 import io
 
@@ -20,7 +20,7 @@ def shown(diagnosis: Diagnosis, run: Trace | None = None) -> str:
 
 
 def ranks(*waiting: float) -> Diagnosis:
-    """One rank for each share of waiting; the verdict is about the last."""
+    """Return a diagnosis with a rank for each share of waiting; the verdict is about the last."""
     each = [
         ProcessBudget(
             at,
@@ -40,14 +40,14 @@ def ranks(*waiting: float) -> Diagnosis:
     )
 
 
-def test_every_rank_has_its_line_and_the_verdicts_is_marked() -> None:
+def test_every_rank_has_a_line_and_that_of_the_verdict_is_marked() -> None:
     lines = shown(ranks(0.25, 0.7)).splitlines()
     assert "  rank 0  ██████████████████▒▒▒▒▒▒  compute or host 75 %, input wait 25 %" in lines
     assert "> rank 1  ▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒███████  input wait 70 %, compute or host 30 %" in lines
     assert max(map(len, lines)) <= 100
 
 
-def test_one_rank_needs_no_line_and_many_are_counted() -> None:
+def test_one_rank_has_no_line_and_of_many_the_others_are_counted() -> None:
     assert "rank" not in shown(ranks(0.5))
     text = shown(ranks(*[0.5] * 20))
     assert text.count("  rank ") == 5 and "> rank 19" in text and "14 more ranks" in text
@@ -57,7 +57,7 @@ def test_one_rank_needs_no_line_and_many_are_counted() -> None:
     "name",
     ["\x1b[2J\x1b]0;owned\x07t.py", "back\x08\x08.py", "right\u202eto-left.py", "two\nlines.py"],
 )
-def test_a_name_cannot_steer_the_terminal(name: str) -> None:
+def test_control_characters_of_a_name_are_not_printed(name: str) -> None:
     run = trace(processes=[{**MAIN, "name": name}])
     text = shown(diagnose(run), run)
     assert [letter for letter in text if not letter.isprintable() and letter != "\n"] == []

@@ -1,4 +1,4 @@
-"""How far the reading is, on a terminal and elsewhere."""
+"""The progress of reading a file, on a terminal and elsewhere."""
 
 import io
 import os
@@ -16,14 +16,14 @@ from perfscope.ui.terminal.reading_bar import LINE_EVERY_S, ReadingBar, reading_
 from tests.traces.kineto.events import event, written
 
 
-def test_nothing_for_what_takes_no_time() -> None:
+def test_a_short_read_prints_nothing() -> None:
     stream = io.StringIO()
     with reading_bar(stream) as bar:
         bar(50, 100, 1_000_000)
     assert stream.getvalue() == ""
 
 
-def test_a_line_now_and_then_where_there_is_no_terminal() -> None:
+def test_a_line_is_printed_from_time_to_time_without_a_terminal() -> None:
     stream = io.StringIO()
     with reading_bar(stream) as bar:
         bar.began_s -= 10
@@ -37,19 +37,19 @@ def test_a_line_now_and_then_where_there_is_no_terminal() -> None:
     ]
 
 
-def test_a_bar_with_its_rate_on_a_terminal() -> None:
-    ours, theirs = pty.openpty()
-    with os.fdopen(theirs, "w") as stream:
+def test_a_terminal_has_a_bar_with_the_rate() -> None:
+    reader, terminal = pty.openpty()
+    with os.fdopen(terminal, "w") as stream:
         bar = ReadingBar(stream)
         bar.began_s -= 10
         bar(50, 100, 100_000_000)
         bar.close()
-    shown = everything_written_to(ours)
+    shown = read_to_end(reader)
     assert "50%" in shown and "10 MB/s" in shown
 
 
-def everything_written_to(terminal: int) -> str:
-    """What comes until the other end is closed, which a terminal tells by EIO."""
+def read_to_end(terminal: int) -> str:
+    """Return everything up to the end, which a terminal reports as EIO."""
     shown = b""
     with suppress(OSError):
         while part := os.read(terminal, 1 << 16):
@@ -58,32 +58,33 @@ def everything_written_to(terminal: int) -> str:
     return shown.decode()
 
 
-def test_the_reader_tells_how_far_it_is(tmp_path: Path) -> None:
+def test_the_reader_reports_its_progress(tmp_path: Path) -> None:
     file = written(tmp_path / "a.json", [event(ts=at) for at in range(100)])
-    told: list[tuple[int, int, int]] = []
-    with reading(lambda *so_far: told.append(so_far)):
+    progress: list[tuple[int, int, int]] = []
+    with reading(lambda *so_far: progress.append(so_far)):
         load(file)
     size = file.stat().st_size
-    assert told[-1][:2] == (size, size) and 0 < told[-1][2] <= size
+    assert progress[-1][:2] == (size, size) and 0 < progress[-1][2] <= size
     assert reading_options().progress is None
 
 
-@pytest.mark.parametrize("beside", [local_threads, local_processes])
-def test_of_several_files_the_sums_are_told(tmp_path: Path, beside: Processes) -> None:
+@pytest.mark.parametrize("processes", [local_threads, local_processes])
+def test_the_progress_of_several_files_is_their_sum(tmp_path: Path, processes: Processes) -> None:
     files = [
         written(tmp_path / f"rank{rank}.json", [event(ts=at) for at in range(50 + rank)])
         for rank in range(3)
     ]
     whole = sum(file.stat().st_size for file in files)
-    told: list[tuple[int, int, int]] = []
-    with reading(lambda *so_far: told.append(so_far)):
-        load_all([tmp_path], beside)
-    assert [one[0] for one in told] == sorted(one[0] for one in told) and len(told) >= 3
-    assert told[-1][:2] == (whole, whole) and 0 < told[-1][2] <= whole
+    progress: list[tuple[int, int, int]] = []
+    with reading(lambda *so_far: progress.append(so_far)):
+        load_all([tmp_path], processes)
+    done = [read for read, _, _ in progress]
+    assert done == sorted(done) and len(done) >= 3
+    assert progress[-1][:2] == (whole, whole) and 0 < progress[-1][2] <= whole
 
 
 @pytest.mark.parametrize("share", [0, 1])
-def test_an_empty_file_divides_nothing(share: int) -> None:
+def test_an_empty_file_is_not_a_division_by_zero(share: int) -> None:
     stream = io.StringIO()
     bar = ReadingBar(stream)
     bar.began_s -= 10

@@ -45,7 +45,7 @@ class Proxy(ThreadingHTTPServer):
 
 
 class PassOn(BaseHTTPRequestHandler):
-    """Passes a request on with its Host, as most proxies are set up."""
+    """Forward a request with its Host header, as most proxies do."""
 
     def do_GET(self) -> None:
         server: Any = self.server
@@ -119,7 +119,8 @@ def test_the_token_is_needed_and_the_cookie_belongs_to_the_path(dashboard: Dashb
     assert f"Path={BASE}/" in cookie and "SameSite=Strict" in cookie
     known = {**public, "Cookie": cookie.split(";")[0]}
     assert ask(dashboard, f"{BASE}/", **known).status == 200
-    assert ask(dashboard, "/", **known).status == 200, "a proxy that strips the path"
+    # A proxy may also remove the path.
+    assert ask(dashboard, "/", **known).status == 200
 
 
 def test_a_page_of_another_site_is_refused(dashboard: Dashboard) -> None:
@@ -127,8 +128,8 @@ def test_a_page_of_another_site_is_refused(dashboard: Dashboard) -> None:
     cookie = signed_in.headers["Set-Cookie"].split(";")[0]
     foreign = {"Host": "proxy.example", "Origin": "https://evil.example", "Cookie": cookie}
     assert ask(dashboard, f"{BASE}/_dash-layout", **foreign).status == 403
-    own = foreign | {"Origin": "https://proxy.example"}
-    assert ask(dashboard, f"{BASE}/_dash-layout", **own).status == 200
+    of_proxy = foreign | {"Origin": "https://proxy.example"}
+    assert ask(dashboard, f"{BASE}/_dash-layout", **of_proxy).status == 200
 
 
 def test_the_printed_address_has_the_path(dashboard: Dashboard) -> None:
@@ -136,7 +137,7 @@ def test_the_printed_address_has_the_path(dashboard: Dashboard) -> None:
 
 
 @pytest.mark.parametrize("given", ["perfscope", "/a b", "//x", "/a?b", "/a/../\n", "http://x/"])
-def test_what_is_not_a_path_is_refused(given: str) -> None:
+def test_an_invalid_base_path_is_refused(given: str) -> None:
     with pytest.raises(UsageError, match="--base-path"):
         normalized_base_path(given)
 

@@ -1,6 +1,4 @@
-"""The roofline: its figure as data, its tables in the report, and the door from a point to the
-timeline.
-"""
+"""The roofline: its figure, its tables in the report, and the link from a point to the timeline."""
 
 import json
 from pathlib import Path
@@ -24,8 +22,8 @@ PEAKS = Peaks("a device", {"bfloat16": 100e12}, {"float32": 10e12}, 1e12, "a dev
 
 
 def products_and_sums(name: str = "NVIDIA H100 80GB HBM3") -> Trace:
-    """A product at 200 us and an addition at 40 us, three times, and an operator that has no
-    model.
+    """Return a trace of three times a product of 200 us, an addition of 40 us, and an operator
+    without a model.
     """
     gpu, at = Gpu(), 100.0
     for _ in range(3):
@@ -50,31 +48,27 @@ def products_and_sums(name: str = "NVIDIA H100 80GB HBM3") -> Trace:
     return gpu.trace(manifest={"depth": "trace"})
 
 
-def test_points_are_operators_under_the_roofs() -> None:
-    drawn = roofline(products_and_sums().fact(roofline_table), PEAKS)
-    points = {one.name: one for one in drawn.data if one.mode == "markers"}
+def test_points_of_the_roofline_are_operators_below_its_roofs() -> None:
+    rows = products_and_sums().fact(roofline_table)
+    drawn = roofline(rows, PEAKS)
+    points = {series.name: series for series in drawn.data if series.mode == "markers"}
     assert points["limited by arithmetic"].x[0] == pytest.approx(N / 3)
     assert points["limited by arithmetic"].y[0] == pytest.approx(2 * N**3 / 200e-6 / 1e12)
     assert points["limited by memory"].x[0] == pytest.approx(1 / 12)
-    assert points["limited by arithmetic"].customdata[0][0] == pytest.approx(
-        100e-6
-    )  # where its longest call begins, s
-    roofs = [one for one in drawn.data if one.mode == "lines"]
-    assert {float(one.y[-1]) for one in roofs} == {100.0, 10.0}
-    assert not [
-        one
-        for one in roofline(products_and_sums().fact(roofline_table), None).data
-        if one.mode == "lines"
-    ]
+    longest_begins_s = points["limited by arithmetic"].customdata[0][0]
+    assert longest_begins_s == pytest.approx(100e-6)
+    roofs = [series for series in drawn.data if series.mode == "lines"]
+    assert {float(roof.y[-1]) for roof in roofs} == {100.0, 10.0}
+    assert all(series.mode != "lines" for series in roofline(rows, None).data)
 
 
-def test_the_sections_say_what_is_known_and_list_what_is_not() -> None:
+def test_the_sections_have_the_covered_share_and_list_operators_without_a_model() -> None:
     figure, *tables = roof_sections(products_and_sums(), 0)
     assert not isinstance(figure, Table)
-    assert "80 % of the device's time" in figure.note and "H100 SXM5" in figure.note
-    named = {one.id: one for one in tables if isinstance(one, Table)}
+    assert "80 %" in figure.note and "H100 SXM5" in figure.note
+    named = {table.id: table for table in tables if isinstance(table, Table)}
     assert named["no-roof"].rows["name"].tolist() == ["aten::mystery"]
-    assert "remark" not in [one.head for one in named["roofs"].columns]
+    assert "remark" not in [column.head for column in named["roofs"].columns]
     unknown = roof_sections(products_and_sums("NVIDIA Whatever"), 0)[0]
     assert not isinstance(unknown, Table)
     assert "NVIDIA Whatever" in unknown.note
@@ -86,7 +80,7 @@ def test_a_point_of_the_report_opens_the_timeline(browser: Any, tmp_path: Path) 
     browser.get(f"file://{tmp_path / 'report.html'}")
     until(lambda: browser.execute_script("return document.documentElement.dataset.drawn") == "yes")
     place = (
-        "const point = document.getElementById('roofline').data.find((one) => one.mode ==="
+        "const point = document.getElementById('roofline').data.find((series) => series.mode ==="
         " 'markers').customdata[0];"
     )
     click = (
@@ -99,5 +93,7 @@ def test_a_point_of_the_report_opens_the_timeline(browser: Any, tmp_path: Path) 
         " shown.to]"
     )
     assert shown == pytest.approx([begin * 1e9, end * 1e9])
-    heads = "return [...document.querySelectorAll('#table-roofs th')].map((one) => one.textContent)"
+    heads = (
+        "return [...document.querySelectorAll('#table-roofs th')].map((head) => head.textContent)"
+    )
     assert {"FLOP/byte", "of roofline", "limited by"} <= set(browser.execute_script(heads))

@@ -1,6 +1,4 @@
-"""On the page, in a real browser: looking for frames in the stacks, and the ranks beside each
-other.
-"""
+"""The report in a real browser: the search for frames in the stacks, and the rows of the ranks."""
 
 from pathlib import Path
 from typing import Any
@@ -13,36 +11,35 @@ from perfscope.ui.html.rank_rows import rank_rows
 from tests.ui.runs import input_bound
 
 FIELD = "document.querySelector('.search input[data-chart=stacks-main]')"
-COLOURS = "return document.getElementById('stacks-main').data[0].marker.colors"
+COLORS = "return document.getElementById('stacks-main').data[0].marker.colors"
 
 
-def look_for(page: Any, words: str) -> str:
-    """Type into the field as a reader would; what is said beside it."""
+def search(page: Any, words: str) -> str:
+    """Type into the search field, and return the text next to it."""
     page.execute_script(
         f"{FIELD}.value = arguments[0]; {FIELD}.dispatchEvent(new Event('input'))", words
     )
-    said: str = page.execute_script(
-        f"return {FIELD}.parentElement.querySelector('output').textContent"
-    )
-    return said
+    output = f"return {FIELD}.parentElement.querySelector('output').textContent"
+    return str(page.execute_script(output))
 
 
-def test_a_frame_is_found_and_its_share_told(page: Any) -> None:
-    before = page.execute_script(COLOURS)
-    assert look_for(page, "EVIL.py") == "1 frame, 100 % of the time"
-    lit = page.execute_script(COLOURS)
+def test_a_search_highlights_the_frame_and_shows_its_share(page: Any) -> None:
+    before = page.execute_script(COLORS)
+    found = search(page, "EVIL.py")
+    assert "1 frame" in found and "100 %" in found
+    lit = page.execute_script(COLORS)
     assert [old == new for old, new in zip(before, lit, strict=True)].count(False) == 1
-    assert look_for(page, "no such function") == "no match"
-    assert look_for(page, "") == "" and page.execute_script(COLOURS) == before
+    assert search(page, "no such function") == "no match"
+    assert search(page, "") == "" and page.execute_script(COLORS) == before
 
 
-def test_a_match_below_a_match_counts_once(page: Any) -> None:
-    assert look_for(page, ".py:1") == "2 frames, 100 % of the time"
+def test_the_time_of_a_match_inside_a_match_counts_once(page: Any) -> None:
+    assert search(page, ".py:1").startswith("2 frames, 100 %")
 
 
-def test_what_was_looked_for_stays_lit_in_the_other_theme(page: Any) -> None:
-    look_for(page, "evil.py")
-    lit = page.execute_script(COLOURS)
+def test_found_frames_stay_highlighted_in_the_other_theme(page: Any) -> None:
+    search(page, "evil.py")
+    lit = page.execute_script(COLORS)
     page.execute_script(
         "window.redrawn = 0; document.addEventListener('drawn', () => { window.redrawn += 1 })"
     )
@@ -50,7 +47,7 @@ def test_what_was_looked_for_stays_lit_in_the_other_theme(page: Any) -> None:
     page.execute_async_script(
         "const done = arguments[0]; (function look() { redrawn ? done() : setTimeout(look, 20) })()"
     )
-    assert page.execute_script(COLOURS) == lit
+    assert page.execute_script(COLORS) == lit
 
 
 def test_typing_a_letter_does_not_move_the_timeline(page: Any) -> None:

@@ -1,5 +1,5 @@
-"""The token in a real browser: by the printed address, by the form, from a page of another site;
-and what a report may do.
+"""Sign-in in a real browser: by the printed address, by the form, and from a page of another site;
+and the sandbox of a report.
 """
 
 import threading
@@ -31,7 +31,7 @@ def board(tmp_path: Path) -> Iterator[Dashboard]:
 
 @pytest.fixture
 def fresh(browser: Any) -> Any:
-    """A browser that knows no dashboard."""
+    """Return a browser without the cookie of a dashboard."""
     browser.get("about:blank")
     browser.execute_cdp_cmd("Network.clearBrowserCookies", {})
     faults(browser)
@@ -42,16 +42,14 @@ def form(browser: Any) -> Any:
     return browser.find_element("css selector", "form input[name=token]")
 
 
-def test_the_printed_address_opens_and_leaves_no_token_behind(fresh: Any, board: Dashboard) -> None:
+def test_the_printed_address_signs_in_and_no_token_remains_in_the_page(
+    fresh: Any, board: Dashboard
+) -> None:
     fresh.get(board.url)
     settled(fresh)
-    assert (
-        fresh.current_url == address(board, "/")
-        and str(board.access.token) not in fresh.page_source
-    )
-    assert fresh.execute_script("return [document.cookie, document.referrer, history.length]")[
-        :2
-    ] == ["", ""]
+    assert fresh.current_url == address(board, "/")
+    assert str(board.access.token) not in fresh.page_source
+    assert fresh.execute_script("return [document.cookie, document.referrer]") == ["", ""]
     cookie = fresh.get_cookie(board.access.cookie)
     assert cookie["httpOnly"] and cookie["sameSite"] == "Strict" and cookie["path"] == "/"
     fresh.find_element("link text", NAME).click()
@@ -62,28 +60,26 @@ def test_the_printed_address_opens_and_leaves_no_token_behind(fresh: Any, board:
     assert fresh.find_elements("css selector", "#page h1") and faults(fresh) == []
 
 
-def test_without_the_cookie_the_form_leads_to_the_page(fresh: Any, board: Dashboard) -> None:
+def test_the_form_signs_in_and_leads_to_the_requested_page(fresh: Any, board: Dashboard) -> None:
     place = address(board, f"/run/{NAME}/operators?x=1")
     fresh.get(place)
     form(fresh).send_keys("wrong")
     fresh.find_element("css selector", "form button").click()
     until(lambda: shown_text(fresh, "[role=alert]") != "")
     assert "#page" not in fresh.page_source
-    photographed(fresh)
+    save_screenshots(fresh)
     form(fresh).send_keys(str(board.access.token))
     fresh.find_element("css selector", "form button").click()
     until(lambda: fresh.current_url == place)
     settled(fresh)
     assert fresh.find_elements("id", "table-kernels")
-    assert [
-        fault
-        for fault in faults(fresh)
-        if "401" not in fault and fault not in (place, address(board, "/own/token"))
-    ] == []
+    expected = (place, address(board, "/own/token"))
+    others = [fault for fault in faults(fresh) if fault not in expected]
+    assert [fault for fault in others if "401" not in fault] == []
 
 
-def photographed(browser: Any) -> None:
-    """Keep pictures of the form where they are asked for, light and dark."""
+def save_screenshots(browser: Any) -> None:
+    """Save pictures of the form, light and dark, if PERFSCOPE_PICTURES is set."""
     if PICTURES is None:
         return
     PICTURES.mkdir(parents=True, exist_ok=True)
@@ -95,7 +91,7 @@ def photographed(browser: Any) -> None:
 
 
 class Foreign(BaseHTTPRequestHandler):
-    """A page of another site: a link to the dashboard, and what an attacker would try."""
+    """A server with a page of another site, which links to the dashboard and attacks it."""
 
     def __init__(self, page: str, *rest: Any) -> None:
         self.page = page
@@ -115,11 +111,12 @@ class Foreign(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def foreign(board: Dashboard) -> Iterator[str]:
-    page = f"""<a id="link" href="{board.url}">open</a><div id="said">waiting</div>
-        <script>function tell(what) {{ document.getElementById("said").textContent += " " + what }}
+    page = f"""<a id="link" href="{board.url}">open</a><div id="log">waiting</div>
+        <script>function log(what) {{ document.getElementById("log").textContent += " " + what }}
         fetch("{address(board, "/_dash-layout")}", {{ credentials: "include" }})
-          .then((answer) => tell("read " + answer.status), () => tell("fetch refused"))</script>
-        <script src="{address(board, "/own/script.js")}" onload="tell('script ran')" onerror="tell('script refused')"></script>"""  # noqa: E501
+          .then((answer) => log("read " + answer.status), () => log("fetch refused"))</script>
+        <script src="{address(board, "/own/script.js")}"
+          onload="log('script ran')" onerror="log('script refused')"></script>"""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Foreign, page))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://{{}}:{server.server_port}/"
@@ -136,11 +133,9 @@ def test_a_foreign_page_can_link_to_the_dashboard_and_read_nothing(
             fresh.get(board.url)
             settled(fresh)
         fresh.get(foreign.format(host))
-        until(
-            lambda: "fetch" in shown_text(fresh, "#said") and "script" in shown_text(fresh, "#said")
-        )
-        words = fresh.find_element("id", "said").text
-        assert "fetch refused" in words and "script refused" in words
+        until(lambda: {"fetch", "script"} <= set(shown_text(fresh, "#log").split()))
+        log = fresh.find_element("id", "log").text
+        assert "fetch refused" in log and "script refused" in log
     fresh.execute_cdp_cmd("Network.clearBrowserCookies", {})
     fresh.find_element("id", "link").click()
     until(lambda: fresh.current_url == address(board, "/"))
@@ -148,7 +143,7 @@ def test_a_foreign_page_can_link_to_the_dashboard_and_read_nothing(
     assert fresh.find_elements("link text", NAME)
 
 
-def test_a_report_is_saved_and_draws_and_saves_within_its_sandbox(
+def test_a_report_can_be_saved_and_works_within_its_sandbox(
     fresh: Any, board: Dashboard, tmp_path: Path
 ) -> None:
     fresh.get(board.url)
@@ -161,12 +156,12 @@ def test_a_report_is_saved_and_draws_and_saves_within_its_sandbox(
     fresh.get(address(board, f"/run/{NAME}/overview"))
     settled(fresh)
     fresh.find_element("link text", "save as HTML").click()
-    until(lambda: [one for one in folder.iterdir() if one.name == f"{NAME}.html"])
+    until(lambda: (folder / f"{NAME}.html").is_file())
     assert "<!doctype html>" in (folder / f"{NAME}.html").read_text("utf-8")
     fresh.get(address(board, f"/run/{NAME}.html"))
     until(lambda: fresh.execute_script("return document.documentElement.dataset.drawn") == "yes")
     assert fresh.execute_script("return self.origin") == "null"
     for button in ("#theme", "button[data-picture=png]"):
         fresh.execute_script("document.querySelector(arguments[0]).click()", button)
-    until(lambda: [one for one in folder.iterdir() if one.suffix == ".png"])
+    until(lambda: list(folder.glob("*.png")))
     assert faults(fresh) == []

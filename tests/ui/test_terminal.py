@@ -33,9 +33,9 @@ def shown(diagnosis: Any = DIAGNOSIS, of: Any = None, *, verbose: bool = False) 
 
 @contextmanager
 def terminal() -> Iterator[tuple[TextIO, int]]:
-    """A stream that is a terminal of 100 columns, and the end to read what it shows from."""
-    ours, theirs = pty.openpty()
-    with os.fdopen(theirs, "w") as stream, os.fdopen(ours, "rb", buffering=0) as reader:
+    """Return a stream that is a terminal, and the descriptor to read its output from."""
+    output, terminal = pty.openpty()
+    with os.fdopen(terminal, "w") as stream, os.fdopen(output, "rb", buffering=0) as reader:
         yield stream, reader.fileno()
 
 
@@ -58,7 +58,7 @@ def words(text: str) -> list[str]:
     return re.sub(r"\x1b\[[0-9;]*m|[▒█╱]", " ", text).split()
 
 
-def test_the_whole_view_in_a_pipe() -> None:
+def test_the_view_in_a_pipe_is_the_golden_screen() -> None:
     assert shown() == GOLDEN
 
 
@@ -97,7 +97,7 @@ def test_a_number_keeps_its_unit() -> None:
 
 
 def crowded(findings: int) -> Diagnosis:
-    """A diagnosis with many findings, ids that were not checked, and categories."""
+    """Return a diagnosis with many findings, and with many ids that were not checked."""
     first, *_ = DIAGNOSIS.findings
     others = [msgspec.structs.replace(STALL, key=f"checkpoint-stall#{n}") for n in range(findings)]
     groups = ("no-device", "no-driver", "no-kernels", "one-process", "too-short", "other")
@@ -127,7 +127,7 @@ def test_the_default_view_fits_one_screen(findings: int) -> None:
 
 
 def test_the_finding_of_the_verdict_is_first() -> None:
-    """Also where another finding costs more time."""
+    """The finding of the verdict is first even where another costs more time."""
     sorted_by_loss = msgspec.structs.replace(DIAGNOSIS, findings=[STALL, DECODING])
     assert shown(sorted_by_loss).index("1 Decode") < shown(sorted_by_loss).index("2 Write")
 
@@ -147,7 +147,7 @@ def test_headline_explanation_and_caveat_are_not_cut() -> None:
     assert SENTENCE in text and f"{EXPLANATION} {CAVEAT}" in text
 
 
-def test_bound_by_has_its_own_confidence() -> None:
+def test_bound_by_and_the_verdict_have_different_confidences() -> None:
     line = next(line for line in shown().splitlines() if line.startswith("  bound by"))
     assert "confidence 0.87" in line and "confidence 0.96" in shown()
 
@@ -157,14 +157,14 @@ def test_every_finding_has_a_readable_name() -> None:
     assert len(set(names)) == len(names) and not any("-" in name for name in names)
 
 
-def test_the_end_is_cut_off_where_it_does_not_fit() -> None:
+def test_lines_beyond_the_limit_are_left_out() -> None:
     stream = io.StringIO()
     show(DIAGNOSIS, None, stream, most_lines=6)
     lines = stream.getvalue().splitlines()
     assert len(lines) == 6 and lines[2].startswith(SENTENCE) and lines[-1].startswith("  … ")
 
 
-def test_the_name_comes_first() -> None:
+def test_the_first_line_has_the_name_and_the_pid() -> None:
     run = input_bound()
     first, second = shown(diagnose(run), run).splitlines()[:2]
     assert first.startswith("train.py (pid 100): ")

@@ -1,4 +1,4 @@
-"""Colour is never the only sign."""
+"""The textures of the budget categories, which distinguish them without color."""
 
 from itertools import combinations
 
@@ -7,19 +7,18 @@ from perfscope.ui.figures.budget_over_steps import hatch
 from perfscope.ui.theme import DARK, LIGHT, texture
 
 
-def test_waits_are_striped_and_what_was_not_told_apart_is_dotted() -> None:
+def test_waits_are_striped_and_categories_that_combine_two_are_dotted() -> None:
     striped = [name for name in CATEGORY_IDS if texture(name) == "wait"]
     assert striped == [name for name in CATEGORY_IDS if CATEGORY[name].is_wait]
-    assert [
-        hatch(name)["shape"] for name in ("input-wait", "compute-or-host", "device-compute")
-    ] == ["/", ".", ""]
+    names = ("input-wait", "compute-or-host", "device-compute")
+    assert [hatch(name)["shape"] for name in names] == ["/", ".", ""]
 
 
-def test_two_categories_of_one_colour_differ_in_texture() -> None:
+def test_two_categories_of_one_color_differ_in_texture() -> None:
     for palette in (LIGHT, DARK):
         same = [
-            (one, other)
-            for one, other in combinations(CATEGORY_IDS, 2)
-            if palette.category[one] == palette.category[other] and texture(one) == texture(other)
+            (name, other)
+            for name, other in combinations(CATEGORY_IDS, 2)
+            if palette.category[name] == palette.category[other] and texture(name) == texture(other)
         ]
         assert same == []

@@ -1,6 +1,4 @@
-"""The palette: every category has a colour and a name, and what is written on a fill can be
-read.
-"""
+"""The palettes: every category has a color, and text on every fill is readable."""
 
 import pytest
 
@@ -11,7 +9,7 @@ PALETTES = pytest.mark.parametrize("palette", [LIGHT, DARK], ids=["light", "dark
 
 
 @PALETTES
-def test_every_category_has_a_colour_a_name_and_a_meaning(palette: Palette) -> None:
+def test_every_category_has_a_color(palette: Palette) -> None:
     assert set(CATEGORY_IDS) <= set(palette.category)
 
 

@@ -1,5 +1,5 @@
-"""The timeline in a real browser, on a server and out of a file: hand, keyboard, statistics,
-search, flow, themes.
+"""The timeline in a real browser, from a server and from a file: mouse, keyboard, statistics,
+search, flow and themes.
 """
 
 import threading
@@ -17,9 +17,10 @@ from perfscope.traces.load import load
 from perfscope.traces.trace import Trace
 from perfscope.ui.html.report import report_style, write_report
 from perfscope.ui.timeline.routes import add_timeline_routes, timeline_script
-from tests.analyzer.timeline.test_lanes import SHARED, gpu_run
+from tests.analyzer.timeline.test_lanes import gpu_run
 from tests.build import trace
 from tests.running import until
+from tests.traces.kineto.recorded import FOLDER, WHERE
 from tests.ui.browsing import forget_last_page, shown_text
 from tests.ui.runs import HOSTILE
 
@@ -88,7 +89,7 @@ def panel(browser: Any) -> str:
 
 
 @pytest.mark.parametrize("where", ["served", "file"])
-def test_a_click_tells_all_of_a_kernel_and_what_launched_it(
+def test_a_click_on_a_kernel_shows_its_details_and_its_launch(
     browser: Any, served: str, where: str, tmp_path: Path
 ) -> None:
     if where == "file":
@@ -102,11 +103,8 @@ def test_a_click_tells_all_of_a_kernel_and_what_launched_it(
     chain.w3c_actions.pointer_action.click()
     chain.perform()
     until(lambda: "nccl_all_reduce" in panel(browser))
-    assert (
-        "aten::addmm" in panel(browser)
-        and "cudaLaunchKernel" in panel(browser)
-        and "communication" in panel(browser)
-    )
+    details = panel(browser)
+    assert all(name in details for name in ("aten::addmm", "cudaLaunchKernel", "communication"))
     assert browser.execute_script(T + "return t.chosen.causes.map((one) => one.lane)") == [2, 3]
     browser.find_element("css selector", ".tl-flow").click()
     until(lambda: browser.execute_script(T + "return t.chosen.name") == "aten::addmm")
@@ -114,10 +112,13 @@ def test_a_click_tells_all_of_a_kernel_and_what_launched_it(
         T + "return t.chosen.effects.map((one) => [one.role, one.ts_ns])"
     )
     assert sorted(effects) == [["kernel", 200], ["kernel", 300], ["launch", 120], ["launch", 140]]
-    assert [one for one in browser.get_log("browser") if "favicon" not in one["message"]] == []
+    messages = [entry["message"] for entry in browser.get_log("browser")]
+    assert [message for message in messages if "favicon" not in message] == []
 
 
-def test_a_stretch_dragged_with_shift_has_its_statistics_below(browser: Any, served: str) -> None:
+def test_a_selection_dragged_with_shift_has_its_statistics_in_the_panel(
+    browser: Any, served: str
+) -> None:
     opened(browser, f"{served}/gpu")
     begin, (right, _) = browser.execute_script(ROW, 4, 250), browser.execute_script(ROW, 4, 400)
     chain = ActionChains(browser).key_down(Keys.SHIFT)
@@ -142,9 +143,7 @@ def test_a_stretch_dragged_with_shift_has_its_statistics_below(browser: Any, ser
     until(lambda: "<b>forward</b>" in panel(browser) and "stream 7" in panel(browser))
 
 
-def test_wheel_keys_and_strip_move_the_window_and_the_picture_follows(
-    browser: Any, served: str
-) -> None:
+def test_wheel_and_keys_zoom_the_window_and_its_tiles_are_loaded(browser: Any, served: str) -> None:
     opened(browser, f"{served}/gpu")
     wide = T + "return t.view.to - t.view.from"
     whole = browser.execute_script(wide)
@@ -156,9 +155,9 @@ def test_wheel_keys_and_strip_move_the_window_and_the_picture_follows(
         top,
     )
     near = browser.execute_script(wide)
-    assert near < whole and browser.execute_script(ROW, 4, 250)[0] == pytest.approx(left, abs=1), (
-        "zoomed at the pointer"
-    )
+    assert near < whole
+    # The time at the pointer stays at the pointer.
+    assert browser.execute_script(ROW, 4, 250)[0] == pytest.approx(left, abs=1)
     ActionChains(browser).send_keys("w").perform()
     assert browser.execute_script(wide) == pytest.approx(0.7 * near)
     browser.execute_async_script(T + "const done = arguments[0]; t.settled().then(() => done())")
@@ -177,7 +176,7 @@ def test_a_link_opens_its_window(browser: Any, served: str) -> None:
     )
 
 
-def test_search_counts_dims_and_goes_from_hit_to_hit(browser: Any, served: str) -> None:
+def test_search_counts_its_hits_and_steps_through_them(browser: Any, served: str) -> None:
     opened(browser, f"{served}/gpu")
     ActionChains(browser).send_keys("/").send_keys("launchk").perform()
     until(lambda: shown_text(browser, ".tl-find output") == "2 hits")
@@ -187,7 +186,7 @@ def test_search_counts_dims_and_goes_from_hit_to_hit(browser: Any, served: str) 
     until(lambda: browser.execute_script(T + "return t.chosen && t.chosen.ts_ns") == 140)
 
 
-def test_colours_are_the_themes_and_waits_are_hatched(browser: Any, served: str) -> None:
+def test_colors_follow_the_theme_and_waits_are_striped(browser: Any, served: str) -> None:
     opened(browser, f"{served}/gpu")
     pixel = T + "const [x, y] = arguments, box = t.canvas.getBoundingClientRect();"
     pixel += (
@@ -195,9 +194,7 @@ def test_colours_are_the_themes_and_waits_are_hatched(browser: Any, served: str)
         " % 4 === 0)"
     )
     left, top = browser.execute_script(ROW, 3, 400)
-    assert len(set(browser.execute_script(pixel, left, top - 6))) > 1, (
-        "a synchronising call is striped"
-    )
+    assert len(set(browser.execute_script(pixel, left, top - 6))) > 1  # a sync call is striped
     compute, middle = browser.execute_script(ROW, 4, 250)
     before = browser.execute_script(pixel, compute, middle - 6)
     browser.execute_script("document.documentElement.classList.add('dark')")
@@ -205,7 +202,7 @@ def test_colours_are_the_themes_and_waits_are_hatched(browser: Any, served: str)
     browser.execute_script("document.documentElement.classList.remove('dark')")
 
 
-def test_a_hostile_name_is_text_and_an_empty_run_says_so(browser: Any, served: str) -> None:
+def test_a_hostile_name_is_text_and_an_empty_run_has_a_note(browser: Any, served: str) -> None:
     opened(browser, f"{served}/hostile")
     thread = browser.execute_script(
         T + "return t.tracks.find((one) => one.kind === 'thread').first"
@@ -222,12 +219,12 @@ def test_a_hostile_name_is_text_and_an_empty_run_says_so(browser: Any, served: s
 
 
 @pytest.mark.shared_traces
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the recorded traces are not here")
+@WHERE
 @pytest.mark.parametrize("name", ["v100_2ranks_rank1_nccl_memory", "mtia_inference"])
 def test_the_report_of_a_recorded_trace_is_small_and_shows_it(
     browser: Any, name: str, tmp_path: Path
 ) -> None:
-    run, path = load(SHARED / f"{name}.json.gz"), tmp_path / "report.html"
+    run, path = load(FOLDER / "kineto" / f"{name}.json.gz"), tmp_path / "report.html"
     write_report(run, diagnose(run), path)
     assert path.stat().st_size < 5_000_000
     opened(browser, f"file://{path}")

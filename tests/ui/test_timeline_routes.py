@@ -1,4 +1,4 @@
-"""What the timeline's routes answer, and refuse with one line."""
+"""The routes of the timeline: their answers, and the requests that they refuse."""
 
 from typing import Any
 
@@ -31,26 +31,23 @@ def asked(client: FlaskClient, path: str, run: str = "a/gpu") -> Any:
 
 def test_meta_names_every_track_and_its_lanes(client: FlaskClient) -> None:
     meta = asked(client, "meta")
-    assert [(one[1], one[2], one[3], one[4]) for one in meta["tracks"]] == [
+    assert [tuple(track[1:5]) for track in meta["tracks"]] == [
         ("thread", "main thread", 0, 3),
         ("calls", "runtime calls", 3, 1),
         ("stream", "stream 7", 4, 1),
     ]
-    assert (
-        meta["span"] == [90, 590]
-        and meta["events"] == 8
-        and meta["name_count"] == len(meta["names"])
-    )
+    assert meta["span"] == [90, 590] and meta["events"] == 8
+    assert meta["name_count"] == len(meta["names"])
     assert asked(client, "meta", "empty")["tracks"] == []
 
 
-def test_a_tile_holds_the_lanes_that_were_asked_for(client: FlaskClient) -> None:
+def test_a_tile_has_the_requested_lanes(client: FlaskClient) -> None:
     found = unpacked(asked(client, f"tile?{WINDOW}&pixels=600&lanes=0,3-4"))
     assert set(found) == {0, 3, 4}
     assert found[4]["x"].tolist() == [200, 300] and found[4]["w"].tolist() == [100, 200]
 
 
-def test_statistics_search_and_events_come_as_json(client: FlaskClient) -> None:
+def test_statistics_search_and_events_are_json(client: FlaskClient) -> None:
     rows = asked(client, f"select?{WINDOW}&lanes=4&by=category&most=5")["rows"]
     assert [row[0] for row in rows] == ["exposed-communication", "device-compute"]
     assert asked(client, "search?words=LAUNCH")["count"] == 2
@@ -83,14 +80,14 @@ def test_statistics_search_and_events_come_as_json(client: FlaskClient) -> None:
         "names?first=-1&count=1",
     ],
 )
-def test_what_makes_no_sense_is_refused(client: FlaskClient, path: str) -> None:
+def test_an_invalid_request_is_refused(client: FlaskClient, path: str) -> None:
     answer = client.get(f"/timeline/a/gpu/{path}")
     assert answer.status_code == 400 and "<script>" not in answer.text
 
 
-def test_a_run_that_is_not_there_is_not_found(client: FlaskClient) -> None:
+def test_an_unknown_run_is_not_found(client: FlaskClient) -> None:
     assert client.get("/timeline/other/meta").status_code == 404
 
 
-def test_lanes_beyond_the_last_are_left_out(client: FlaskClient) -> None:
+def test_lanes_after_the_last_are_ignored(client: FlaskClient) -> None:
     assert set(unpacked(asked(client, f"tile?{WINDOW}&pixels=10&lanes=3-99"))) == {3, 4}

@@ -1,6 +1,4 @@
-"""Operators recorded by the real profiler while real torch runs them, as the calls that the models
-see.
-"""
+"""Operators recorded by torch's profiler while they run, and texts of operator inputs."""
 
 import json
 import tempfile
@@ -16,7 +14,7 @@ from perfscope.traces.trace import Trace
 
 
 def recorded(work: Callable[[], Any]) -> Trace:
-    """The trace of `work`, with shapes."""
+    """Return the trace of `work`, with shapes."""
     with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as window:
         work()
     with tempfile.TemporaryDirectory() as folder:
@@ -28,15 +26,19 @@ def recorded(work: Callable[[], Any]) -> Trace:
 def inputs(
     *tensors: tuple[list[int], str] | None, values: dict[int, Any] | None = None
 ) -> tuple[str, str, str, str]:
-    """The texts of `ops` for these inputs (shape and type as torch writes it; None: no tensor),
-    values by place.
+    """Return the columns of `ops` for these inputs: shapes, types, strides and values.
+
+    An input is a shape and a type as torch writes it, or None if it is not a tensor. `values`: the
+    values of inputs by their position.
     """
-    said = values or {}
-    shapes = [[] if one is None else one[0] for one in tensors]
-    types = [
-        "Scalar" if at in said else "" if one is None else one[1] for at, one in enumerate(tensors)
-    ]
-    concrete = [str(said[at]) if at in said else "" for at in range(len(tensors))]
+    values = values or {}
+    shapes, types, concrete = [], [], []
+    for position, tensor in enumerate(tensors):
+        shape, type_name = ([], "") if tensor is None else tensor
+        is_value = position in values
+        shapes.append(shape)
+        types.append("Scalar" if is_value else type_name)
+        concrete.append(str(values[position]) if is_value else "")
     return json.dumps(shapes), json.dumps(types), "null", json.dumps(concrete)
 
 

@@ -1,6 +1,4 @@
-"""FLOPs, bytes and intensity of single operators against numbers derived by hand; what is not known
-has no cost.
-"""
+"""FLOPs, bytes and intensity of single operators, compared with numbers derived by hand."""
 
 import json
 from dataclasses import replace
@@ -18,16 +16,16 @@ F, H, L = "float", "c10::BFloat16", "long int"
 THREE = '["float", "float", "float"]'
 
 
-def cost(name: str, *tensors: tuple[list[int], str] | None, **said: Any) -> Cost | None:
-    """`v3=True` says what stands at place 3."""
-    values = {int(name[1:]): value for name, value in said.items()}
-    call = call_of(name, *inputs(*tensors, values=values))
+def cost(name: str, *tensors: tuple[list[int], str] | None, **values: Any) -> Cost | None:
+    """Return the cost of an operator on these inputs; `v3=True`: input 3 has the value True."""
+    by_position = {int(name[1:]): value for name, value in values.items()}
+    call = call_of(name, *inputs(*tensors, values=by_position))
     assert call is not None
     return cost_of(call)
 
 
 @pytest.mark.parametrize(
-    ("name", "tensors", "said", "flops", "moved"),
+    ("name", "tensors", "values", "flops", "moved"),
     [
         # 2 m k n; (m k + k n + m n) elements of 2 bytes
         (
@@ -84,10 +82,10 @@ def cost(name: str, *tensors: tuple[list[int], str] | None, **said: Any) -> Cost
         ("_C::silu_and_mul", [([8, 16], H), ([8, 32], H)], {}, 640, 2 * (128 + 256)),
     ],
 )
-def test_known_operators(
-    name: str, tensors: list[Any], said: dict[str, Any], flops: int, moved: int
+def test_known_operators_have_their_flops_and_bytes(
+    name: str, tensors: list[Any], values: dict[str, Any], flops: int, moved: int
 ) -> None:
-    found = cost(name, *tensors, **said)
+    found = cost(name, *tensors, **values)
     assert found is not None
     assert (found.flops, found.bytes) == (flops, moved)
 
@@ -99,21 +97,19 @@ def test_the_intensity_of_a_large_product_is_a_third_of_its_side_in_16_bits() ->
     assert found.intensity == pytest.approx(3072 / 3, rel=1e-12)
 
 
-def test_lists_of_parameters_have_the_type_that_is_known_of_them() -> None:
-    shapes, four = (
-        "[[[8, 4], [8]], [[8, 4], [8]], [[8, 4], [8]], [[8, 4], [8]], []]",
-        '["TensorList"' + ', "TensorList"' * 4 + "]",
-    )
-    call = call_of("aten::_fused_adamw_", shapes, four, None, None, "float32")
+def test_the_cost_of_lists_of_parameters_is_unknown_without_a_type() -> None:
+    shapes = "[[[8, 4], [8]], [[8, 4], [8]], [[8, 4], [8]], [[8, 4], [8]], []]"
+    types = json.dumps(["TensorList"] * 5)
+    call = call_of("aten::_fused_adamw_", shapes, types, None, None, "float32")
     found = None if call is None else cost_of(call)
     assert found is not None
     assert (found.read_bytes, found.written_bytes) == (4 * 4 * 40, 3 * 4 * 40)
-    untold = call_of("aten::_fused_adamw_", shapes, four, None, None)
-    assert untold is not None
-    assert cost_of(untold) is None
+    untyped = call_of("aten::_fused_adamw_", shapes, types, None, None)
+    assert untyped is not None
+    assert cost_of(untyped) is None
 
 
-def test_an_expanded_input_lies_in_memory_once() -> None:
+def test_an_expanded_input_is_read_once() -> None:
     call = call_of(
         "aten::mul", "[[64, 32], [64, 32]]", '["float", "float"]', "[[32, 1], [0, 1]]", None
     )
@@ -123,7 +119,7 @@ def test_an_expanded_input_lies_in_memory_once() -> None:
     assert found.read_bytes == 4 * (2048 + 32)
 
 
-def test_a_collective_costs_what_goes_in_and_out() -> None:
+def test_a_collective_moves_its_input_and_its_output() -> None:
     found = collective("all_reduce", 1024, 1024, 4, "float32")
     assert found is not None
     assert (found.flops, found.bytes) == (256, 2048)
@@ -133,20 +129,26 @@ def test_a_collective_costs_what_goes_in_and_out() -> None:
 @pytest.mark.parametrize(
     ("name", "texts"),
     [
-        ("aten::mm", ("[[4, 5], [6, 7]]", '["float", "float"]', None, None)),  # do not fit
-        ("aten::mm", ("[[4, 5]]", '["float"]', None, None)),  # one is missing
-        ("aten::mm", ("[[4, -5], [-5, 7]]", '["float", "float"]', None, None)),  # no sizes
-        # a type of another torch
+        (
+            "aten::mm",
+            ("[[4, 5], [6, 7]]", '["float", "float"]', None, None),
+        ),  # the shapes do not fit
+        ("aten::mm", ("[[4, 5]]", '["float"]', None, None)),  # one input is missing
+        (
+            "aten::mm",
+            ("[[4, -5], [-5, 7]]", '["float", "float"]', None, None),
+        ),  # the sizes are negative
+        # a type that this version of torch does not have
         ("aten::add", ("[[4], [4]]", '["float", "mystery"]', None, None)),
         ("aten::add", ("[[4], [3]]", '["float", "float"]', None, None)),
-        # over what?
+        # the dimensions are unknown
         (
             "aten::sum",
             ("[[4, 4], [], [], []]", '["float", "ScalarList", "Scalar", ""]', None, None),
         ),
-        # of what type?
+        # the type is unknown
         ("aten::cat", ("[[[4], [4]], []]", '["TensorList", "Scalar"]', None, '["", "0"]')),
-        # which stride?
+        # the stride is unknown
         ("aten::convolution", ("[[2, 4, 8, 8], [8, 4, 3, 3]]", '["float", "float"]', None, None)),
         (
             "aten::_flash_attention_forward",
@@ -155,7 +157,7 @@ def test_a_collective_costs_what_goes_in_and_out() -> None:
         ("vllm::moe_forward", ("[[8, 16], [8, 4]]", '["float", "float"]', None, None)),
     ],
 )
-def test_what_is_not_known_has_no_cost(name: str, texts: tuple[Any, ...]) -> None:
+def test_operators_with_unknown_inputs_have_no_cost(name: str, texts: tuple[Any, ...]) -> None:
     call = call_of(name, *texts)
     assert call is not None
     assert cost_of(call) is None
@@ -171,12 +173,11 @@ def test_what_is_not_known_has_no_cost(name: str, texts: tuple[Any, ...]) -> Non
         ("[[4]]", '["float", "x"]'),
     ],
 )
-def test_odd_texts_are_no_call(texts: tuple[Any, Any]) -> None:
+def test_malformed_inputs_are_not_a_call(texts: tuple[Any, Any]) -> None:
     assert call_of("aten::relu", *texts, None, None) is None
 
 
-def test_every_model_survives_inputs_of_every_odd_kind() -> None:
-    """None of them raises, whatever stands at its places."""
+def test_no_model_raises_on_unusual_inputs() -> None:
     odd = [
         "[]",
         "[[]]",
@@ -207,25 +208,21 @@ def test_no_operator_has_two_models() -> None:
 
 
 EXPERTS = [([1000, 512], H), ([1000, 16], H), None]
-BUFFERS = {
-    (1000, 2),
-    (1000, 512),
-    (2240, 256),
-    (2240, 512),
-}  # 1000 x 2 rows, and 16 x 15 to fill up tiles of 16
+# 1000 x 2 rows, and 16 x 15 to fill up tiles of 16
+BUFFERS = {(1000, 2), (1000, 512), (2240, 256), (2240, 512)}
 
 
-def of_experts(buffers: set[tuple[int, ...]]) -> Cost | None:
+def cost_of_experts(buffers: set[tuple[int, ...]]) -> Cost | None:
     call = call_of("vllm::moe_forward", *inputs(*EXPERTS, values={}))
     assert call is not None
     return cost_of(replace(call, allocated=frozenset(buffers)))
 
 
-def test_a_mixture_of_experts_costs_what_its_buffers_tell() -> None:
-    """Gate, up and down: three products of 2000 rows, 512 x 256 each; tokens in and out, 16
-    experts' weights of four bits.
+def test_a_mixture_of_experts_has_the_cost_of_its_buffers() -> None:
+    """Gate, up and down are three products of 2000 rows with 512 x 256 weights. They move the
+    tokens in and out, and the 4-bit weights of 16 experts.
     """
-    found = of_experts(BUFFERS)
+    found = cost_of_experts(BUFFERS)
     assert found is not None and found.matrix
     assert (found.flops, found.bytes) == (
         3 * 2 * 2000 * 512 * 256,
@@ -240,12 +237,11 @@ def test_a_mixture_of_experts_costs_what_its_buffers_tell() -> None:
         BUFFERS - {(1000, 2)},
         BUFFERS | {(1000, 4)},
         BUFFERS - {(2240, 512)},
-        {
-            (1000, 2),
-            (2120, 256),
-            (2120, 512),
-        },  # filled up for 8 of the 16 experts: the others are on another device
+        # filled up for 8 of the 16 experts: the others are on another device
+        {(1000, 2), (2120, 256), (2120, 512)},
     ],
 )
-def test_without_all_of_them_it_has_no_cost(buffers: set[tuple[int, ...]]) -> None:
-    assert of_experts(buffers) is None
+def test_a_mixture_of_experts_with_unknown_buffers_has_no_cost(
+    buffers: set[tuple[int, ...]],
+) -> None:
+    assert cost_of_experts(buffers) is None

@@ -1,6 +1,4 @@
-"""FLOPs of everything that torch's own counter knows are those that it counts, from what the real
-profiler recorded.
-"""
+"""FLOPs of operators that torch's profiler recorded, compared with those of torch's counter."""
 
 from collections.abc import Callable
 from typing import Any
@@ -44,7 +42,9 @@ def convolutions() -> None:
 
 
 @pytest.mark.parametrize("work", [linear, plain_products, convolutions])
-def test_flops_are_those_of_torch(work: Callable[[], Any]) -> None:
+def test_products_and_convolutions_have_the_flops_that_torch_counts(
+    work: Callable[[], Any],
+) -> None:
     torch.manual_seed(0)
     with FlopCounterMode(display=False) as counter:
         work()
@@ -56,7 +56,7 @@ def matrix_flops(work: Callable[[], Any]) -> float:
     return float(costs.flops[~np.isnan(costs.bytes) & costs.matrix].sum())
 
 
-def test_attention_costs_what_torch_says_of_it() -> None:
+def test_attention_has_the_flops_that_torch_counts() -> None:
     q, k, v = (torch.randn(2, 4, n, 16, requires_grad=True) for n in (32, 48, 48))
     flops = matrix_flops(lambda: functional.scaled_dot_product_attention(q, k, v).sum().backward())
     shapes = (q.shape, k.shape, v.shape)
@@ -65,23 +65,23 @@ def test_attention_costs_what_torch_says_of_it() -> None:
     )
 
 
-def test_a_causal_mask_leaves_the_pairs_on_and_below_the_diagonal() -> None:
+def test_causal_attention_costs_the_pairs_on_and_below_the_diagonal() -> None:
     q = torch.randn(1, 1, 8, 16)
     assert matrix_flops(
         lambda: functional.scaled_dot_product_attention(q, q, q, is_causal=True)
     ) == 2 * 36 * (16 + 16)
 
 
-def test_groups_divide_the_channels_that_meet() -> None:
-    """torch's counter takes a grouped weight's gradient for one that is not grouped; it is as dear
-    as the forward.
+def test_a_grouped_convolution_costs_only_the_channels_of_each_group() -> None:
+    """torch's counter ignores the groups in the gradient of the weights, which costs as much as the
+    forward pass.
     """
     layer, x = nn.Conv2d(6, 12, (3, 5), groups=3), torch.randn(2, 6, 10, 11, requires_grad=True)
     forward = 2 * (2 * 12 * 8 * 7) * 2 * 15
     assert matrix_flops(lambda: layer(x).sum().backward()) == 3 * forward
 
 
-def test_a_sparse_tensor_has_no_cost_for_its_elements_are_not_known() -> None:
+def test_an_operator_on_a_sparse_tensor_has_no_cost() -> None:
     few, dense = torch.eye(64).to_sparse_coo(), torch.randn(64, 32)
 
     def work() -> None:
@@ -100,7 +100,7 @@ def test_a_sparse_tensor_has_no_cost_for_its_elements_are_not_known() -> None:
     assert matrix_flops(lambda: torch.mm(dense.T, dense)) == 2 * 32 * 64 * 32
 
 
-def test_a_recurrent_layer_costs_its_two_products_at_each_element() -> None:
+def test_a_recurrent_layer_costs_two_products_per_element() -> None:
     """T x B elements, 4 gates: 2 T B 4 H (I + H) in a layer, twice that in its backward."""
     length, batch, inputs, hidden = 7, 3, 16, 24
     layer, x = (

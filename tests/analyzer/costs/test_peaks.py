@@ -1,5 +1,5 @@
-"""Peaks of accelerators: told by their whole name, refused for parts of them and for what is not
-known.
+"""Peaks of accelerators: known by the whole name, unknown for a part of a device and for other
+products.
 """
 
 import re
@@ -20,11 +20,13 @@ GB = 10**9
         ("NVIDIA A100-SXM4-80GB", "cuda", 108, 85 * GB, 312),
         ("NVIDIA GeForce RTX 4090", "cuda", -1, -1, 165.2),
         ("AMD Instinct MI300X VF", "hip", 304, 206 * GB, 1307.4),
-        ("", "hip", 304, 206 * GB, 1307.4),  # told by what it has
+        ("", "hip", 304, 206 * GB, 1307.4),  # recognized by its units and memory
         ("", "cuda", 132, 85 * GB, 989.4),
     ],
 )
-def test_known_devices(name: str, kind: str, units: int, memory: int, bfloat16: float) -> None:
+def test_a_known_device_has_its_peaks(
+    name: str, kind: str, units: int, memory: int, bfloat16: float
+) -> None:
     found = device_peaks(name, kind, units, memory)
     assert isinstance(found, Peaks)
     assert found.flops_per_s("bfloat16", matrix=True) == bfloat16 * 1e12
@@ -35,7 +37,12 @@ def test_known_devices(name: str, kind: str, units: int, memory: int, bfloat16: 
     [
         ("NVIDIA GeForce RTX 3090 Ti", "cuda", 84, 24 * GB),  # another product
         ("NVIDIA A100-SXM4-80GB MIG 3g.40gb", "cuda", 42, 40 * GB),
-        ("NVIDIA A100-SXM4-80GB", "cuda", 42, 40 * GB),  # a part that bears the whole's name
+        (
+            "NVIDIA A100-SXM4-80GB",
+            "cuda",
+            42,
+            40 * GB,
+        ),  # a part of the device, with the name of the whole
         ("AMD Radeon Graphics", "hip", 104, 68 * GB),
         ("", "cuda", -1, -1),
         ("", "hip", 304, 1 * GB),
@@ -43,7 +50,7 @@ def test_known_devices(name: str, kind: str, units: int, memory: int, bfloat16: 
         ("ARTEMIS", "mtia", -1, -1),
     ],
 )
-def test_others_have_no_peaks_and_it_is_said_why(
+def test_unknown_devices_have_a_reason_instead_of_peaks(
     name: str, kind: str, units: int, memory: int
 ) -> None:
     assert isinstance(device_peaks(name, kind, units, memory), str)
@@ -61,16 +68,11 @@ def test_float32_products_may_run_in_tf32_and_halves_compute_elsewhere_in_float3
     assert found.ridge("bfloat16", matrix=True) == pytest.approx(989.4e12 / 3350e9)
 
 
-def test_every_line_has_its_sources_and_only_one_fits_a_name() -> None:
-    for one in device_products():
-        assert one.sources and one.memory_gb_per_s > 0 and one.tera_per_s
-        others = [two for two in device_products() if two is not one]
-        names = [
-            pattern.replace("?", "") for pattern in one.called if not re.search(r"[\\(\[]", pattern)
-        ]
-        assert not any(
-            re.fullmatch(pattern, name)
-            for two in others
-            for pattern in two.called
-            for name in names
-        )
+def test_every_product_has_sources_and_a_name_that_no_other_product_matches() -> None:
+    for product in device_products():
+        assert product.sources and product.memory_gb_per_s > 0 and product.tera_per_s
+        plain = [pattern for pattern in product.called if not re.search(r"[\\(\[]", pattern)]
+        for name in (pattern.replace("?", "") for pattern in plain):
+            for other in device_products():
+                matches = any(re.fullmatch(pattern, name) for pattern in other.called)
+                assert not matches or other is product, name

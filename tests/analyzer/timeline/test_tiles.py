@@ -1,5 +1,5 @@
-"""Tiles against a count by hand: every pixel's busy share and longest event, whatever the
-window.
+"""Tiles of the timeline, compared with a simple count: the busy share and the longest event of each
+pixel.
 """
 
 from itertools import pairwise
@@ -15,7 +15,7 @@ RNG = np.random.default_rng(7)
 
 
 def random_lane(events: int, names: int = 40) -> Lane:
-    """Events of a few ns with gaps, some of no length."""
+    """Return a lane of events of a few ns with gaps; some events have no duration."""
     gap, dur = RNG.integers(0, 9, events), RNG.integers(0, 30, events)
     ts = np.cumsum(gap + np.concatenate(([0], dur[:-1]))).astype(np.int64)
     code = RNG.integers(5, 5 + names, events)
@@ -30,10 +30,10 @@ def random_lane(events: int, names: int = 40) -> Lane:
     )
 
 
-def by_hand(one: Lane, edges: np.ndarray) -> tuple[list[int], list[set[int]]]:
-    """Per pixel: busy ns, and the codes of the longest events that touch it."""
+def count_per_pixel(events: Lane, edges: np.ndarray) -> tuple[list[int], list[set[int]]]:
+    """Return the busy ns of each pixel, and the codes of the longest events that touch it."""
     whole = slice(None)
-    ts, dur, code = one.ts, one.dur(whole), one.code(whole)
+    ts, dur, code = events.ts, events.dur(whole), events.code(whole)
     busy, longest = [], []
     for begin, end in pairwise(edges):
         inside = np.minimum(ts + dur, end) - np.maximum(ts, begin)
@@ -45,11 +45,13 @@ def by_hand(one: Lane, edges: np.ndarray) -> tuple[list[int], list[set[int]]]:
 
 
 @pytest.mark.parametrize("window", [(0, 20_000), (-500, 9_000), (333, 15_001), (0, 9_999_999)])
-def test_every_pixel_is_what_a_count_by_hand_says(window: tuple[int, int]) -> None:
-    one, pixels = random_lane(1500), 200
-    found = unpacked(tile([one], *window, pixels, [0]))[0]
+def test_every_pixel_has_the_busy_share_and_longest_event_of_a_simple_count(
+    window: tuple[int, int],
+) -> None:
+    events, pixels = random_lane(1500), 200
+    found = unpacked(tile([events], *window, pixels, [0]))[0]
     edges = edges_of(*window, pixels)
-    busy, longest = by_hand(one, edges)
+    busy, longest = count_per_pixel(events, edges)
     assert found["kind"] in (2, 3)
     for at in range(pixels):
         share = 255 * busy[at] / (edges[at + 1] - edges[at])
@@ -57,41 +59,40 @@ def test_every_pixel_is_what_a_count_by_hand_says(window: tuple[int, int]) -> No
         assert not longest[at] or found["code"][at] in longest[at]
 
 
-def test_few_events_come_as_rectangles_of_an_eighth_of_a_pixel() -> None:
-    one = random_lane(1500)
-    begin, end = int(one.ts[700]) - 3, int(one.ts[730])
-    found = unpacked(tile([one], begin, end, 1000, [0]))[0]
+def test_few_events_are_rectangles_to_an_eighth_of_a_pixel() -> None:
+    events = random_lane(1500)
+    begin, end = int(events.ts[700]) - 3, int(events.ts[730])
+    found = unpacked(tile([events], begin, end, 1000, [0]))[0]
     assert found["kind"] == 1
-    part = one.window(begin, end)
+    part = events.window(begin, end)
     scale = 1000 / (end - begin)
-    left = np.clip((one.ts[part] - begin) * scale, 0, 1000)
-    right = np.clip((one.ts[part] + one.dur(part) - begin) * scale, 0, 1000)
+    left = np.clip((events.ts[part] - begin) * scale, 0, 1000)
+    right = np.clip((events.ts[part] + events.dur(part) - begin) * scale, 0, 1000)
     assert np.abs(found["x"] - left).max() <= 1 / 16
     assert np.abs(found["x"] + found["w"] - right).max() <= 1 / 8
-    assert (found["code"] == one.code(part)).all()
+    assert (found["code"] == events.code(part)).all()
 
 
 @pytest.mark.parametrize("size", BLOCKS)
-def test_very_many_events_are_answered_from_blocks_with_exact_shares(size: int) -> None:
-    one, pixels = random_lane(size * 2 * 20 * 4), 20
-    window = (0, int(one.ts[-1]))
-    found = unpacked(tile([one], *window, pixels, [0]))[0]
+def test_tiles_of_very_many_events_use_blocks_and_have_exact_shares(size: int) -> None:
+    events, pixels = random_lane(size * 2 * 20 * 4), 20
+    window = (0, int(events.ts[-1]))
+    found = unpacked(tile([events], *window, pixels, [0]))[0]
     edges = edges_of(*window, pixels)
-    busy, _ = by_hand(one, edges)
-    assert found["busy"].tolist() == [
-        int(np.ceil(255 * one / wide)) for one, wide in zip(busy, np.diff(edges), strict=True)
-    ]
+    busy, _ = count_per_pixel(events, edges)
+    shares = np.array(busy) / np.diff(edges)
+    assert found["busy"].tolist() == np.ceil(255 * shares).astype(int).tolist()
 
 
-def test_a_gap_is_empty_and_lanes_keep_their_numbers() -> None:
+def test_tiles_outside_of_the_events_are_empty_and_lanes_keep_their_numbers() -> None:
     lanes = [random_lane(10), random_lane(4000)]
     found = unpacked(tile(lanes, -100, -50, 64, [1, 0]))
-    assert {number: one["kind"] for number, one in found.items()} == {0: 0, 1: 0}
+    assert {number: drawn["kind"] for number, drawn in found.items()} == {0: 0, 1: 0}
 
 
 def test_equal_pixels_are_sent_as_runs() -> None:
     many = np.arange(3000, dtype=np.int64)
-    one = lane(
+    events = lane(
         Events(
             many,
             np.ones(3000, np.int64),
@@ -100,14 +101,14 @@ def test_equal_pixels_are_sent_as_runs() -> None:
             many.astype(np.int32),
         )
     )
-    body = tile([one], 0, 3000, 1000, [0])
+    body = tile([events], 0, 3000, 1000, [0])
     assert unpacked(body)[0]["kind"] == 3 and len(body) < 100
     assert unpacked(body)[0]["busy"].tolist() == [255] * 1000
 
 
-def test_an_outlier_of_centuries_leaves_the_others_right() -> None:
+def test_an_event_of_centuries_does_not_distort_the_others() -> None:
     ts = np.array([0, 10, 10**18], np.int64)
-    one = lane(
+    events = lane(
         Events(
             ts,
             np.array([5, 5, 10**18], np.int64),
@@ -116,6 +117,6 @@ def test_an_outlier_of_centuries_leaves_the_others_right() -> None:
             np.arange(3, dtype=np.int32),
         )
     )
-    assert one.dur(slice(0, 2)).tolist() == [5, 5]
-    assert unpacked(tile([one], 0, 20, 40, [0]))[0]["code"].tolist() == [0, 1]
-    assert unpacked(tile([one], 0, 2 * 10**18, 8, [0]))[0]["kind"] == 1
+    assert events.dur(slice(0, 2)).tolist() == [5, 5]
+    assert unpacked(tile([events], 0, 20, 40, [0]))[0]["code"].tolist() == [0, 1]
+    assert unpacked(tile([events], 0, 2 * 10**18, 8, [0]))[0]["kind"] == 1

@@ -1,4 +1,4 @@
-"""Reads a tile back, written from the format's description and not from the code that packs it."""
+"""A reader of timeline tiles, written from the description of the format."""
 
 import struct
 from typing import Any
@@ -7,8 +7,8 @@ import numpy as np
 
 
 def unpacked(body: bytes) -> dict[int, dict[str, Any]]:
-    """Number of the lane -> its kind, and arrays with one entry an event (x, w in pixels) or a
-    pixel (busy), and codes.
+    """Return number of the lane -> its kind and arrays, with an entry per event (x and w in pixels)
+    or per pixel (busy), and the codes.
     """
     magic, version, _, count, pixels = struct.unpack_from("<4sHHII", body)
     assert (magic, version) == (b"PFTL", 1)

@@ -1,4 +1,4 @@
-"""Builds a trace of one GPU as a timetable: operators, launches with the kernels they start, calls
+"""Traces of one GPU, made row by row: operators, launches with the kernels they start, and calls
 that wait. Times in us.
 """
 
@@ -12,14 +12,14 @@ MAIN_TID, STREAM = 100, 7
 
 
 class Gpu:
-    """One process with one device; `launch` and `kernel` come in pairs by `started`."""
+    """Rows of one process with one device; `started` adds a launch and its kernel."""
 
     def __init__(self, process: int = 0, device: int = 0) -> None:
         self.process, self.device = process, device
         self.rows: dict[str, list[dict[str, Any]]] = {}
 
     def add(self, table: str, at: float, dur: float, **columns: Any) -> "Gpu":
-        """A row of any table."""
+        """Add a row to a table."""
         row = {"process": self.process, "ts": round(at * US), "dur": round(dur * US), **columns}
         self.rows.setdefault(table, []).append(row)
         return self
@@ -46,7 +46,7 @@ class Gpu:
         call_dur: float = 5,
         **kernel: Any,
     ) -> "Gpu":
-        """A kernel that runs `at` for `dur`, launched by a call at `call`."""
+        """Add a kernel that runs for `dur` from `at`, launched by a call at `call`."""
         kind = "communication" if name.startswith("nccl") else "compute"
         self.add(
             "launches",
@@ -62,7 +62,7 @@ class Gpu:
     def copied(
         self, call: float, at: float, dur: float, direction: str = "h2d", *, call_dur: float = 5
     ) -> "Gpu":
-        """A copy, likewise."""
+        """Add a copy that runs for `dur` from `at`, launched by a call at `call`."""
         self.add("launches", call, call_dur, tid=MAIN_TID, name="cudaMemcpyAsync", kind="copy")
         launch = len(self.rows["launches"]) - 1
         return self.add(

@@ -1,12 +1,13 @@
-"""The time budget of one device counted the slow way: instant by instant over the edges of events,
-without interval algebra.
+"""A slow second computation of the time budget of a device: from instant to instant over the edges
+of events.
 
-Written from what the docstring of `segments` says, and from nothing of how it does it.
+It is written from the docstring of `segments`, without its code.
 """
 
 import itertools
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
+from operator import itemgetter
 from typing import Any
 
 from perfscope.analyzer.budget.thread_work import SAVES
@@ -32,8 +33,9 @@ def rows(trace: Trace, name: str, unit: Unit, *, on_device: bool = False) -> lis
 
 
 def arrivals(trace: Trace) -> dict[int, int]:
-    """Row of `kernels` -> when the last of the ranks came to that collective: the n-th of a kind
-    and group is the same on all.
+    """Return row of `kernels` -> when the last rank arrived at that collective.
+
+    The n-th collective of a kind and group is the same on all ranks.
     """
     frame = trace.table("collectives")
     if frame is None or frame["process"].nunique() < 2:
@@ -43,54 +45,53 @@ def arrivals(trace: Trace) -> dict[int, int]:
         row = {str(key): cell for key, cell in cells.items()}
         order[row["process"], row["kind"], row["group"]].append(row)
     same: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
-    for (_, kind, group), one in order.items():
-        for number, row in enumerate(one):
+    for (_, kind, group), calls in order.items():
+        for number, row in enumerate(calls):
             same[kind, group, number].append(row)
-    return {
-        row["kernel"]: max(one["ts"] for one in some)
-        for some in same.values()
-        if len(some) > 1
-        for row in some
-    }
+    last: dict[int, int] = {}
+    for members in same.values():
+        if len(members) > 1:
+            arrival = max(row["ts"] for row in members)
+            last.update({row["kernel"]: arrival for row in members})
+    return last
+
+
+def intervals_of(rows: list[dict[str, Any]]) -> list[Interval]:
+    return sorted((row["ts"], row["ts"] + row["dur"]) for row in rows)
 
 
 class Thread:
-    """What one thread of the host did."""
+    """The ranges of one thread of the host, by category."""
 
     def __init__(self, trace: Trace, unit: Unit, tid: int) -> None:
-        own = {
+        tables = {
             name: [row for row in rows(trace, name, unit) if row["tid"] == tid]
             for name in ("ops", "launches", "ranges", "loader")
         }
-        begun = [row["ts"] for one in own.values() for row in one]
+        begun = [row["ts"] for table in tables.values() for row in table]
         self.first = min(begun) if begun else None
         done = {row["launch"]: row["ts"] + row["dur"] for row in rows(trace, "copies", unit)}
         self.waits = sorted(
             (row["ts"], row["ts"] + row["dur"])
-            for row in own["launches"]
+            for row in tables["launches"]
             if row["kind"] == "sync" or row["ts"] + row["dur"] >= done.get(row["row"], 1 << 62)
         )
-        spans = lambda some: sorted((row["ts"], row["ts"] + row["dur"]) for row in some)  # noqa: E731
+        overhead = [row for row in tables["ranges"] if row["category"] == "overhead"]
+        saves = [
+            row
+            for row in tables["ranges"]
+            if row["category"] == "checkpoint" or SAVES.search(str(row["name"]))
+        ]
         self.kinds: list[tuple[str, list[Interval]]] = [
-            (
-                "profiler-overhead",
-                spans(row for row in own["ranges"] if row["category"] == "overhead"),
-            ),
-            (
-                "checkpoint",
-                spans(
-                    row
-                    for row in own["ranges"]
-                    if row["category"] == "checkpoint" or SAVES.search(str(row["name"]))
-                ),
-            ),
-            ("input-wait", spans(own["loader"])),
+            ("profiler-overhead", intervals_of(overhead)),
+            ("checkpoint", intervals_of(saves)),
+            ("input-wait", intervals_of(tables["loader"])),
             ("sync-wait", self.waits),
         ]
 
 
 def counted(trace: Trace, unit: Unit) -> dict[str, int]:
-    """Nanoseconds of each category over the span of the unit."""
+    """Return the nanoseconds of each category over the span of the unit."""
     work = rows(trace, "kernels", unit, on_device=True) + rows(
         trace, "copies", unit, on_device=True
     )
@@ -131,9 +132,9 @@ def _idle(
 ) -> None:
     calls = {row["row"]: row for row in rows(trace, "launches", unit)}
     order = sorted(
-        ((row["ts"], row["launch"] < 0, row["launch"]) for row in work), key=lambda one: one[:2]
+        ((row["ts"], row["launch"] < 0, row["launch"]) for row in work), key=itemgetter(0, 1)
     )
-    starts = [one[0] for one in order]
+    starts = [ts for ts, *_ in order]
     nexts = []
     for _, end in gaps:
         at = bisect_left(starts, end)
@@ -157,22 +158,22 @@ def _gap(thread: Thread, begin: int, end: int, returned: int | None, sums: Count
     at = bisect_right(thread.waits, (begin, 1 << 62)) - 1
     drained = at >= 0 and thread.waits[at][1] + CLOCKS_NS >= begin
     near = [
-        (name, [one for one in some if one[0] < end and one[1] > begin])
-        for name, some in thread.kinds
+        (name, [(first, last) for first, last in spans if first < end and last > begin])
+        for name, spans in thread.kinds
     ]
-    cuts = {begin, end, ready, *(edge for _, some in near for one in some for edge in one)}
+    cuts = {begin, end, ready}
+    for _, spans in near:
+        cuts.update(itertools.chain.from_iterable(spans))
     if thread.first is not None:
         cuts.add(thread.first)
     inside = sorted(cut for cut in cuts if begin <= cut <= end)
     for now, then in itertools.pairwise(inside):
         kind = "other-idle" if now >= ready else None
-        for name, some in near:
-            if kind is None and (
-                any(a <= now < b for a, b in some) or (name == "sync-wait" and drained)
-            ):
+        for name, spans in near:
+            inside_span = any(first <= now < last for first, last in spans)
+            if kind is None and (inside_span or (name == "sync-wait" and drained)):
                 kind = name
         if kind is None:
-            kind = (
-                "host-bound" if thread.first is not None and now >= thread.first else "other-idle"
-            )
+            is_known = thread.first is not None and now >= thread.first
+            kind = "host-bound" if is_known else "other-idle"
         sums[kind] += then - now

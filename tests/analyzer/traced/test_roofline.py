@@ -1,4 +1,4 @@
-"""Rooflines of devices made by hand and recorded."""
+"""Rooflines of made-up and of recorded traces."""
 
 import json
 
@@ -28,7 +28,7 @@ SQUARE, TYPES = json.dumps([[N, N], [N, N]]), json.dumps(["c10::BFloat16"] * 2)
 
 
 def on_h100(*ops: tuple[str, str, str, int]) -> Trace:
-    """One kernel for each operator: its name, shapes, types, and how long its kernel takes."""
+    """Return a trace of operators (name, shapes, types, ns of its kernel) with one kernel each."""
     rows = [
         {
             "name": name,
@@ -40,7 +40,7 @@ def on_h100(*ops: tuple[str, str, str, int]) -> Trace:
         }
         for at, (name, shapes, types, _) in enumerate(ops)
     ]
-    starts = [20_000 + sum(one[3] for one in ops[:at]) for at in range(len(ops))]
+    starts = [20_000 + sum(ns for *_, ns in ops[:at]) for at in range(len(ops))]
     return trace(
         manifest={"depth": "trace"},
         devices=[H100],
@@ -71,7 +71,7 @@ def on_h100(*ops: tuple[str, str, str, int]) -> Trace:
     )
 
 
-def test_a_product_at_half_of_its_roof_is_at_half_of_its_roof() -> None:
+def test_a_product_at_half_of_the_peak_has_half_of_its_roof() -> None:
     row = on_h100(("aten::mm", SQUARE, TYPES, PRODUCT_NS)).fact(roofline_table).iloc[0]
     assert row["flops"] == 2 * N**3
     assert row["intensity"] == pytest.approx(N / 3)
@@ -87,7 +87,7 @@ def test_an_addition_faster_than_memory_is_marked_as_cached() -> None:
     assert (row["side"], row["mark"]) == ("memory-bandwidth", CACHED)
 
 
-def test_a_wrapper_does_not_count_what_it_calls_twice() -> None:
+def test_an_operator_and_its_wrapper_are_counted_once() -> None:
     made = on_h100(("aten::mm", SQUARE, TYPES, PRODUCT_NS), ("aten::matmul", SQUARE, TYPES, 1))
     ops = made.table("ops")
     assert ops is not None
@@ -102,7 +102,7 @@ def test_a_wrapper_does_not_count_what_it_calls_twice() -> None:
     assert rows["name"].tolist() == ["aten::mm"]
 
 
-def test_what_has_no_model_is_listed_with_the_reason() -> None:
+def test_an_operator_without_a_model_is_listed_with_the_reason() -> None:
     rows = on_h100(
         ("aten::mm", SQUARE, TYPES, 600), ("vllm::unified_attention", SQUARE, TYPES, 400)
     ).fact(roof_coverage)
@@ -124,7 +124,7 @@ ENOUGH = {
 @WHERE
 @pytest.mark.shared_traces
 @pytest.mark.parametrize("name", [*ENOUGH, "vllm_prefill_decode_piecewise_graph"])
-def test_recorded_traces_of_gpus(name: str) -> None:
+def test_most_of_the_time_of_a_recorded_trace_has_a_roof(name: str) -> None:
     found = load(FOLDER / "kineto" / f"{name}.json.gz")
     rows, coverage = found.fact(roofline_table), found.fact(roof_coverage)
     assert len(rows)
@@ -135,16 +135,15 @@ def test_recorded_traces_of_gpus(name: str) -> None:
 
 @WHERE
 @pytest.mark.shared_traces
-def test_what_a_server_replays_without_telling_its_sizes_is_most_of_its_time_and_listed() -> None:
-    replayed = load(FOLDER / "kineto" / "vllm_prefill_decode_piecewise_graph.json.gz").fact(
-        roof_coverage
-    )
-    assert replayed[replayed["why"] == REPLAYED]["share"].sum() == pytest.approx(0.96, abs=0.01)
+def test_replayed_graphs_of_unknown_sizes_are_listed_with_their_share() -> None:
+    trace = load(FOLDER / "kineto" / "vllm_prefill_decode_piecewise_graph.json.gz")
+    coverage = trace.fact(roof_coverage)
+    assert coverage[coverage["why"] == REPLAYED]["share"].sum() == pytest.approx(0.96, abs=0.01)
 
 
 def in_modules() -> Trace:
-    """Two products and an addition: the first product in Inner, which is in Outer as the second is;
-    all in one step.
+    """Return a trace of two products and an addition in a range; both products are called in the
+    module Outer, the first of them in its child Inner.
     """
     gpu, at = Gpu(), 100.0
     product = ("mm", "c10::BFloat16", 278.0)
@@ -160,7 +159,7 @@ def in_modules() -> Trace:
     return gpu.trace(manifest={"depth": "trace"})
 
 
-def test_modules_and_ranges_have_what_ran_inside_them() -> None:
+def test_modules_and_ranges_have_the_flops_of_the_operators_inside_them() -> None:
     rows = in_modules().fact(range_roofline).set_index("name")
     product, addition = 2 * N**3, N**2
     whole = 2 * product + addition
@@ -169,7 +168,7 @@ def test_modules_and_ranges_have_what_ran_inside_them() -> None:
     assert rows["kind"].to_dict() == {"Outer_0": "module", "Inner_0": "module", "layer": "nvtx"}
 
 
-def test_kernels_share_what_their_operator_costs_by_their_time() -> None:
+def test_kernels_divide_the_flops_of_their_operator_by_their_time() -> None:
     made = in_modules()
     rows = made.fact(kernel_roofline).set_index("name")
     assert rows.loc["k0", "flops"] == 2 * N**3 and rows.loc["k0", "alone"] == 1.0
@@ -185,14 +184,12 @@ def test_kernels_share_what_their_operator_costs_by_their_time() -> None:
         span_ns=made.span_ns,
     )
     rows = shared.fact(kernel_roofline).set_index("name")
-    assert (
-        rows.loc["k0", "flops"] == rows.loc["k1", "flops"] == N**3
-        and rows.loc["k0", "alone"] == 0.0
-    )
+    assert rows.loc["k0", "flops"] == rows.loc["k1", "flops"] == N**3
+    assert rows.loc["k0", "alone"] == 0.0
 
 
 def steps_of_products() -> Trace:
-    """Six steps of 1 ms, in each a product that takes a quarter of it and an addition."""
+    """Return six steps of 1 ms, each with an addition and a product that takes a quarter of it."""
     gpu = Gpu()
     for step in range(6):
         at = 1000.0 * step
@@ -209,9 +206,9 @@ def steps_of_products() -> Trace:
     return gpu.trace(manifest={"depth": "trace"})
 
 
-def test_a_step_has_a_utilisation_where_its_flops_are_known() -> None:
+def test_a_step_of_known_flops_has_a_utilization() -> None:
     """2 n^3 operations in 1 ms are 137 of the 989 TFLOP/s."""
-    [one] = steps_of_products().fact(step_flops)
-    assert one.flops == 2 * N**3
-    assert one.utilisation == pytest.approx(2 * N**3 / 989.4e12 / (one.step_ns / 1e9))
-    assert one.utilisation == pytest.approx(0.139, rel=0.01)
+    (step,) = steps_of_products().fact(step_flops)
+    assert step.flops == 2 * N**3
+    assert step.utilisation == pytest.approx(2 * N**3 / 989.4e12 / (step.step_ns / 1e9))
+    assert step.utilisation == pytest.approx(0.139, rel=0.01)

@@ -1,4 +1,4 @@
-"""Why a device stood idle: each reason on a timetable of a few rows, the pieces as literal rows."""
+"""The reasons for which a device is idle, each in a trace of a few rows."""
 
 from perfscope.analyzer.budget.device_segments import segments
 from perfscope.traces.trace import Trace
@@ -6,7 +6,7 @@ from tests.analyzer.traced.gpu import US, Gpu
 
 
 def pieces(trace: Trace) -> list[tuple[float, float, str]]:
-    """(from, to, category) in us; neighbours of one category as one."""
+    """Return (begin, end, category) in us; adjacent pieces of one category are joined."""
     found: list[tuple[float, float, str]] = []
     frame = trace.fact(segments)
     for ts, dur, category in zip(frame["ts"], frame["dur"], frame["category"], strict=True):
@@ -18,7 +18,7 @@ def pieces(trace: Trace) -> list[tuple[float, float, str]]:
     return found
 
 
-def test_a_gap_before_a_late_launch_is_the_hosts() -> None:
+def test_a_gap_before_a_late_launch_is_host_bound() -> None:
     trace = Gpu().started(0, 10, 20).started(50, 60, 10).trace()
     assert pieces(trace) == [
         (0, 10, "host-bound"),
@@ -28,12 +28,12 @@ def test_a_gap_before_a_late_launch_is_the_hosts() -> None:
     ]
 
 
-def test_a_gap_before_a_kernel_that_was_launched_long_ago_is_not_the_hosts() -> None:
+def test_a_gap_before_a_kernel_that_was_launched_early_is_other_idle() -> None:
     trace = Gpu().started(0, 10, 20).started(6, 40, 10).trace()
     assert pieces(trace)[-2:] == [(30, 40, "other-idle"), (40, 50, "device-compute")]
 
 
-def test_kernels_of_one_graph_do_not_make_the_host_slow() -> None:
+def test_gaps_between_kernels_of_a_graph_are_not_host_bound() -> None:
     gpu = Gpu().started(0, 10, 20, graph=True, call_kind="graph")
     gpu.add("kernels", 34, 6, device=0, stream=7, name="norm", kind="compute", launch=0, graph=True)
     assert pieces(gpu.trace())[1:] == [
@@ -43,7 +43,7 @@ def test_kernels_of_one_graph_do_not_make_the_host_slow() -> None:
     ]
 
 
-def test_what_follows_a_call_that_drained_the_queue_is_its_doing_too() -> None:
+def test_the_gap_after_a_call_that_drained_the_queue_is_sync_wait() -> None:
     gpu = Gpu().started(0, 10, 30).sync(12, 33).started(60, 65, 5)
     trace = gpu.trace()
     assert pieces(trace)[2:] == [(40, 65, "sync-wait"), (65, 70, "device-compute")]
@@ -51,7 +51,7 @@ def test_what_follows_a_call_that_drained_the_queue_is_its_doing_too() -> None:
     assert set(drained["call"]) == {1}
 
 
-def test_a_call_on_an_idle_device_is_not_to_blame() -> None:
+def test_a_synchronization_of_an_idle_device_costs_only_its_call() -> None:
     gpu = Gpu().started(0, 10, 30).sync(50, 2).started(60, 65, 5)
     assert pieces(gpu.trace())[2:] == [
         (40, 50, "host-bound"),
@@ -61,7 +61,7 @@ def test_a_call_on_an_idle_device_is_not_to_blame() -> None:
     ]
 
 
-def test_a_copy_whose_call_outlasts_it_waited_for_it() -> None:
+def test_a_copy_whose_call_returns_after_it_is_sync_wait() -> None:
     gpu = Gpu().started(0, 10, 10).copied(12, 20, 5, "d2h", call_dur=15).started(40, 45, 5)
     assert pieces(gpu.trace())[2:] == [
         (20, 25, "exposed-copy"),
@@ -70,7 +70,7 @@ def test_a_copy_whose_call_outlasts_it_waited_for_it() -> None:
     ]
 
 
-def test_waiting_for_the_loader_wins_over_the_call_before_it() -> None:
+def test_waiting_for_the_loader_comes_before_the_synchronization_that_preceded_it() -> None:
     gpu = Gpu().started(0, 10, 30).sync(12, 33)
     gpu.add("loader", 50, 100, tid=100, kind="next").started(160, 165, 5)
     assert pieces(gpu.trace())[2:] == [
@@ -81,17 +81,15 @@ def test_waiting_for_the_loader_wins_over_the_call_before_it() -> None:
     ]
 
 
-def test_the_thread_that_launches_next_decides() -> None:
-    """The main thread waits for its loader while the autograd thread is the one that has not
-    launched.
-    """
+def test_a_gap_has_the_reason_of_the_thread_that_launches_next() -> None:
+    """The main thread waits for its loader, and the autograd thread launches next."""
     gpu = Gpu().started(0, 10, 10)
     gpu.add("loader", 20, 30, tid=100, kind="next").started(55, 60, 5, tid=200)
     gpu.op(15, 40, "MulBackward0", tid=200)
     assert pieces(gpu.trace())[2:] == [(20, 60, "host-bound"), (60, 65, "device-compute")]
 
 
-def test_the_profilers_own_work_is_named() -> None:
+def test_the_work_of_the_profiler_is_profiler_overhead() -> None:
     gpu = Gpu().started(0, 10, 10).span(22, 8, "overhead", "Buffer Flush").started(35, 40, 5)
     assert pieces(gpu.trace())[2:] == [
         (20, 22, "host-bound"),
@@ -120,12 +118,12 @@ def test_computation_hides_communication_and_both_hide_copies() -> None:
     ]
 
 
-def test_nothing_is_known_of_the_time_before_the_first_event_of_the_thread() -> None:
+def test_the_time_before_the_first_event_of_a_thread_is_other_idle() -> None:
     gpu = Gpu().started(100, 110, 10).op(0, 5, tid=999)
     assert pieces(gpu.trace())[0] == (0, 100, "other-idle")
 
 
-def test_without_a_device_operators_compute_and_the_rest_is_the_hosts() -> None:
+def test_without_a_device_operators_compute_and_the_rest_is_host_bound() -> None:
     gpu = Gpu().op(0, 100, "aten::linear").op(10, 80, "aten::addmm", parent=0)
     assert pieces(gpu.trace()) == [
         (0, 11, "host-bound"),
@@ -134,18 +132,18 @@ def test_without_a_device_operators_compute_and_the_rest_is_the_hosts() -> None:
     ]
 
 
-def test_kernels_that_were_launched_and_not_recorded_are_not_guessed_at() -> None:
+def test_with_launches_but_no_kernels_all_time_is_compute_or_host() -> None:
     gpu = (
         Gpu()
         .op(0, 100, "aten::addmm")
         .add("launches", 10, 5, tid=100, name="cudaLaunchKernel", kind="kernel")
     )
     assert pieces(gpu.trace()) == [(0, 100, "compute-or-host")]
-    # Copies that were recorded do not tell what the kernels did meanwhile.
+    # Recorded copies do not show what the kernels did meanwhile.
     assert pieces(gpu.copied(20, 30, 10).trace()) == [(0, 100, "compute-or-host")]
 
 
-def test_every_device_has_a_budget_of_its_own() -> None:
+def test_every_device_has_a_budget() -> None:
     gpu = Gpu().started(0, 10, 10)
     gpu.device = 1
     frame = gpu.started(0, 30, 10).trace().fact(segments)
@@ -153,7 +151,7 @@ def test_every_device_has_a_budget_of_its_own() -> None:
     assert frame[frame["rank"] == 1].iloc[-1]["device"] == 1
 
 
-def test_work_that_was_launched_and_does_not_start_is_held_up_by_the_device() -> None:
+def test_the_time_until_launched_work_starts_is_other_idle() -> None:
     gpu = Gpu().started(0, 10, 20).sync(60, 2000).started(50, 2000, 10)
     assert pieces(gpu.trace())[2:5] == [
         (30, 55, "host-bound"),

@@ -1,5 +1,5 @@
-"""Findings of recorded traces: each fires on a timetable that has the illness, is silent on one
-that has not, and abstains.
+"""Findings of profilers' traces: each is found in a trace that has the bottleneck, clear in one
+that has not, and not checked where it cannot be known.
 """
 
 from types import ModuleType
@@ -8,14 +8,12 @@ import pytest
 
 from perfscope.analyzer.budget.host_gaps import host_gaps
 from perfscope.analyzer.budget.trace_case import NO_ACCELERATOR, NO_KERNELS, WANTS_TRACE
-from perfscope.analyzer.check_findings import NOT_IN_TRACES, outcome
+from perfscope.analyzer.check_findings import NOT_IN_TRACES
 from perfscope.analyzer.communication import exposed_communication, small_collectives
 from perfscope.analyzer.diagnose import diagnose
-from perfscope.analyzer.diagnosis import Clear, Finding, NotChecked
 from perfscope.analyzer.findings import FINDINGS
 from perfscope.analyzer.host import checkpoint_stall, host_sync, launch_bound, profiler_overhead
 from perfscope.analyzer.input import input_bound
-from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.memory import (
     allocator_retries,
     exposed_copy,
@@ -25,10 +23,12 @@ from perfscope.analyzer.memory import (
 )
 from perfscope.traces.trace import Trace
 from tests import build
+from tests.analyzer.claims import budget_shares
+from tests.analyzer.outcomes import found, is_clear, not_checked
 from tests.analyzer.traced.gpu import US, Gpu
 
 GIB = 1 << 30
-OF_DEVICES = (
+NEED_A_DEVICE = (
     launch_bound,
     host_sync,
     exposed_communication,
@@ -39,24 +39,8 @@ OF_DEVICES = (
 )
 
 
-def found(module: ModuleType, trace: Trace) -> Finding:
-    result = outcome(module.RULE, trace, LIMITS)
-    assert isinstance(result, Finding), result
-    return result
-
-
-def reason(module: ModuleType, trace: Trace) -> str:
-    result = outcome(module.RULE, trace, LIMITS)
-    assert isinstance(result, NotChecked), result
-    return result.reason
-
-
-def clear(module: ModuleType, trace: Trace) -> bool:
-    return outcome(module.RULE, trace, LIMITS) == Clear(module.RULE.id)
-
-
-def busy(steps: int = 10) -> Gpu:
-    """Steps of 100 us in which the device computes without a gap, launched 60 us ahead."""
+def busy_device(steps: int = 10) -> Gpu:
+    """Return steps of 100 us in which the device always computes, launched 60 us ahead."""
     gpu = Gpu()
     for step in range(steps):
         gpu.started(step * 100, step * 100 + 60, 100)
@@ -64,8 +48,8 @@ def busy(steps: int = 10) -> Gpu:
     return gpu
 
 
-def late(between: str) -> Gpu:
-    """Kernels of 5 us, each launched 100 us after the one before, because of what the host does."""
+def late_launches(between: str) -> Gpu:
+    """Return kernels of 5 us, launched 100 us apart, because the host runs `between` them."""
     gpu = Gpu()
     for step in range(10):
         at = step * 100
@@ -76,18 +60,18 @@ def late(between: str) -> Gpu:
     return gpu
 
 
-def test_launch_bound_when_the_host_is_late() -> None:
-    finding = found(launch_bound, late("operators").trace())
+def test_late_launches_are_launch_bound_by_what_the_host_does_between_them() -> None:
+    finding = found(launch_bound, late_launches("operators").trace())
     assert finding.cause == "short-kernels"
     assert finding.share == pytest.approx((90 + 9 * 95) / 995, abs=1e-3)
     assert finding.speedup is not None and finding.speedup.high == pytest.approx(995 / 50, abs=0.01)
     assert (finding.evidence[0].start_ns, finding.evidence[0].end_ns) == (95 * US, 190 * US)
-    assert any("aten::linear 100 %" in one.text for one in finding.evidence)
-    assert found(launch_bound, late("nothing recorded").trace()).cause == "python"
-    assert clear(launch_bound, busy(50).trace())
+    assert any("aten::linear 100 %" in evidence.text for evidence in finding.evidence)
+    assert found(launch_bound, late_launches("nothing recorded").trace()).cause == "python"
+    assert is_clear(launch_bound, busy_device(50).trace())
 
 
-def test_what_the_host_did_in_gaps_is_told_apart() -> None:
+def test_gaps_are_divided_by_what_the_host_did_in_them() -> None:
     gpu = Gpu().op(0, 40).started(20, 30, 10, call_dur=5).span(40, 20, "python", "f")
     gpu.add("launches", 70, 2000, tid=100, name="cudaFuncLoad", kind="other").started(
         2080, 2090, 10
@@ -102,16 +86,16 @@ def test_what_the_host_did_in_gaps_is_told_apart() -> None:
     }
 
 
-def test_a_recording_of_a_start_is_no_verdict_on_the_run() -> None:
+def test_a_trace_of_a_start_has_an_unknown_verdict() -> None:
     gpu = Gpu().add("launches", 0, 50_000, tid=100, name="cudaFuncLoad", kind="other")
     for step in range(10):
         gpu.started(50_000 + step * 100, 50_010 + step * 100, 10)
-    said = diagnose(gpu.trace()).verdict
-    assert said.id == "unknown"
-    assert "98 %" in said.headline
+    verdict = diagnose(gpu.trace()).verdict
+    assert verdict.id == "unknown"
+    assert "98 %" in verdict.headline
 
 
-def synchronising(*, launched_after: bool) -> Gpu:
+def synchronizing_steps(*, launched_after: bool) -> Gpu:
     gpu = Gpu()
     for step in range(6):
         at = step * 1000
@@ -123,19 +107,19 @@ def synchronising(*, launched_after: bool) -> Gpu:
     return gpu
 
 
-def test_host_sync_names_the_operator_and_how_often() -> None:
-    finding = found(host_sync, synchronising(launched_after=True).trace())
-    # Behind each of the first five calls the device is idle from 510 to the kernel of the next step
-    # at 1010.
+def test_host_sync_names_the_operator_and_the_call() -> None:
+    finding = found(host_sync, synchronizing_steps(launched_after=True).trace())
+    # After each of the first five calls the device is idle from 510 until the kernel of the next
+    # step at 1010.
     assert finding.lost_s == pytest.approx(5 * 500e-6)
     assert "aten::item (cudaStreamSynchronize)" in finding.explanation
     assert ".item()" in finding.actions[0].text
     assert (finding.evidence[0].start_ns, finding.evidence[0].end_ns) == (510 * US, 1010 * US)
-    assert clear(host_sync, busy().sync(990, 75).trace())
+    assert is_clear(host_sync, busy_device().sync(990, 75).trace())
 
 
-def test_exposed_communication_by_kind_and_what_one_rank_cannot_tell() -> None:
-    gpu = busy(4).started(380, 460, 300, "ncclDevKernel_AllReduce", stream=9)
+def test_exposed_communication_names_the_collectives_and_their_sizes() -> None:
+    gpu = busy_device(4).started(380, 460, 300, "ncclDevKernel_AllReduce", stream=9)
     gpu.add(
         "collectives",
         460,
@@ -149,18 +133,15 @@ def test_exposed_communication_by_kind_and_what_one_rank_cannot_tell() -> None:
     )
     finding = found(exposed_communication, gpu.trace())
     assert finding.lost_s == pytest.approx(300e-6)
-    assert "other ranks" in finding.explanation
-    assert any(
-        one.text.startswith("all_reduce in group 0: 1 collective") and "50 MB" in one.text
-        for one in finding.evidence
-    )
-    assert reason(exposed_communication, busy().trace()) == "no communication ran on the device"
-    hidden = busy(4).started(100, 160, 100, "ncclDevKernel_AllReduce", stream=9)
-    assert clear(exposed_communication, hidden.trace())
+    texts = [evidence.text for evidence in finding.evidence]
+    assert any("all_reduce in group 0" in text and "50 MB" in text for text in texts)
+    assert not_checked(exposed_communication, busy_device().trace()).group == "one-process"
+    hidden = busy_device(4).started(100, 160, 100, "ncclDevKernel_AllReduce", stream=9)
+    assert is_clear(exposed_communication, hidden.trace())
 
 
-def many_small(size: int) -> Gpu:
-    gpu = busy(4)
+def many_collectives(size: int) -> Gpu:
+    gpu = busy_device(4)
     for number in range(40):
         at = 460 + 25 * number
         gpu.started(at - 30, at, 25, "ncclDevKernel_AllReduce", stream=9)
@@ -170,36 +151,36 @@ def many_small(size: int) -> Gpu:
     return gpu
 
 
-def test_small_collectives_need_sizes() -> None:
-    finding = found(small_collectives, many_small(4096).trace())
+def test_small_collectives_are_not_checked_without_sizes() -> None:
+    finding = found(small_collectives, many_collectives(4096).trace())
     assert finding.lost_s == pytest.approx(1000e-6)
-    assert clear(small_collectives, many_small(50_000_000).trace())
-    assert "sizes" in reason(small_collectives, many_small(-1).trace())
+    assert is_clear(small_collectives, many_collectives(50_000_000).trace())
+    assert "sizes" in not_checked(small_collectives, many_collectives(-1).trace()).reason
 
 
-def test_exposed_copies_across_the_bus_only() -> None:
-    finding = found(exposed_copy, busy(4).copied(395, 460, 200).trace())
+def test_only_copies_to_or_from_the_host_are_exposed_copies() -> None:
+    finding = found(exposed_copy, busy_device(4).copied(395, 460, 200).trace())
     assert finding.lost_s == pytest.approx(200e-6)
     assert "from the host" in finding.headline
     assert (finding.evidence[0].start_ns, finding.evidence[0].end_ns) == (460 * US, 660 * US)
-    assert clear(exposed_copy, busy(4).copied(395, 460, 200, "d2d").trace())
-    assert clear(exposed_copy, busy(4).copied(100, 160, 200).trace())
+    assert is_clear(exposed_copy, busy_device(4).copied(395, 460, 200, "d2d").trace())
+    assert is_clear(exposed_copy, busy_device(4).copied(100, 160, 200).trace())
 
 
-def test_pageable_copies_hold_the_host() -> None:
-    gpu = busy(4).copied(470, 480, 180, call_dur=200).started(680, 690, 10)
+def test_copies_of_pageable_memory_cost_the_time_of_their_call() -> None:
+    gpu = busy_device(4).copied(470, 480, 180, call_dur=200).started(680, 690, 10)
     gpu.rows["copies"][0] |= {"pinned": 0, "bytes": 18_000_000}
     finding = found(pageable_copy, gpu.trace())
     assert finding.lost_s == pytest.approx(200e-6)  # the call from 470 to 670
     assert "18 MB" in finding.evidence[0].text
     gpu.rows["copies"][0] |= {"pinned": 1}
-    assert clear(pageable_copy, gpu.trace())
+    assert is_clear(pageable_copy, gpu.trace())
     gpu.rows["copies"][0] |= {"pinned": -1}
-    assert "pinned" in reason(pageable_copy, gpu.trace())
-    assert "no copy" in reason(pageable_copy, busy().trace())
+    assert "pinned" in not_checked(pageable_copy, gpu.trace()).reason
+    assert not_checked(pageable_copy, busy_device().trace()).group == "other"
 
 
-def test_allocator_calls_in_steps_and_not_before_them() -> None:
+def test_calls_of_the_allocator_within_steps_are_allocator_retries() -> None:
     gpu = Gpu()
     for step in range(6):
         at = step * 1000
@@ -207,64 +188,65 @@ def test_allocator_calls_in_steps_and_not_before_them() -> None:
         gpu.add("launches", at + 520, 400, tid=100, name="cudaFree", kind="memory")
     finding = found(allocator_retries, gpu.trace())
     assert finding.lost_s == pytest.approx(6 * 400e-6)
-    assert "6 cudaFree" in finding.explanation and "empty_cache" in finding.actions[1].text
-    assert clear(allocator_retries, busy().trace())
-    assert "steps" in reason(allocator_retries, Gpu().started(0, 10, 20).trace())
+    assert "6 cudaFree" in finding.explanation
+    assert "empty_cache" in finding.actions[1].text
+    assert is_clear(allocator_retries, busy_device().trace())
+    assert "steps" in not_checked(allocator_retries, Gpu().started(0, 10, 20).trace()).reason
 
 
-def held(reserved: int, allocated: int, whole: int = 80 * GIB) -> Trace:
+def trace_with_memory(reserved: int, allocated: int, whole: int = 80 * GIB) -> Trace:
     memory = [
         {"device": 0, "ts": 5, "bytes": 1, "allocated_bytes": allocated, "reserved_bytes": reserved}
     ]
     devices = [{"device": 0, "memory_bytes": whole, "name": "H100", "kind": "cuda"}]
-    return busy().trace(memory=memory, devices=devices)
+    return busy_device().trace(memory=memory, devices=devices)
 
 
-def test_memory_pressure_and_fragmentation() -> None:
-    finding = found(memory_pressure, held(78 * GIB, 77 * GIB))
+def test_reserved_memory_is_pressure_and_unused_reserved_memory_is_fragmentation() -> None:
+    finding = found(memory_pressure, trace_with_memory(78 * GIB, 77 * GIB))
     assert (finding.lost_s, finding.evidence[0].start_ns, finding.evidence[0].device) == (0.0, 5, 0)
-    assert clear(memory_pressure, held(60 * GIB, 59 * GIB))
-    assert "how much memory" in reason(memory_pressure, held(78 * GIB, 77 * GIB, -1))
-    assert reason(memory_pressure, busy().trace()).startswith("memory: ")
-    assert found(fragmentation, held(60 * GIB, 20 * GIB)).severity == "info"
-    assert clear(fragmentation, held(60 * GIB, 59 * GIB))
-    assert clear(fragmentation, held(GIB, GIB // 4))
+    assert is_clear(memory_pressure, trace_with_memory(60 * GIB, 59 * GIB))
+    for trace in (trace_with_memory(78 * GIB, 77 * GIB, -1), busy_device().trace()):
+        assert not_checked(memory_pressure, trace).group == "not-in-this-format"
+    assert found(fragmentation, trace_with_memory(60 * GIB, 20 * GIB)).severity == "info"
+    assert is_clear(fragmentation, trace_with_memory(60 * GIB, 59 * GIB))
+    assert is_clear(fragmentation, trace_with_memory(GIB, GIB // 4))
 
 
-def test_only_waits_for_input_that_leave_the_device_idle_count() -> None:
-    gpu = busy(4).add("loader", 470, 500, tid=100, kind="next", workers=0).started(975, 980, 10)
+def test_only_waits_for_input_that_leave_the_device_idle_are_input_bound() -> None:
+    gpu = (
+        busy_device(4)
+        .add("loader", 470, 500, tid=100, kind="next", workers=0)
+        .started(975, 980, 10)
+    )
     finding = found(input_bound, gpu.trace())
     assert finding.cause == "in-process-loading"
     assert finding.lost_s == pytest.approx(500e-6)
     assert (finding.evidence[0].start_ns, finding.evidence[0].end_ns) == (470 * US, 970 * US)
-    assert clear(
-        input_bound, busy(4).add("loader", 100, 90, tid=100, kind="next", workers=0).trace()
-    )
-    assert "loader" in reason(input_bound, busy().trace())
+    hidden = busy_device(4).add("loader", 100, 90, tid=100, kind="next", workers=0)
+    assert is_clear(input_bound, hidden.trace())
+    assert "DataLoader" in not_checked(input_bound, busy_device().trace()).reason
 
 
-def test_the_profilers_own_time_is_told_and_is_no_loss() -> None:
-    finding = found(
-        profiler_overhead, busy(4).span(470, 400, "overhead").started(880, 885, 10).trace()
-    )
+def test_profiler_overhead_is_a_finding_that_costs_nothing() -> None:
+    gpu = busy_device(4).span(470, 400, "overhead").started(880, 885, 10)
+    finding = found(profiler_overhead, gpu.trace())
     assert (finding.severity, finding.lost_s) == ("info", 0.0)
-    assert clear(profiler_overhead, busy().trace())
+    assert is_clear(profiler_overhead, busy_device().trace())
 
 
-@pytest.mark.parametrize("module", OF_DEVICES, ids=lambda module: str(module.RULE.id))
-def test_without_a_device_they_say_why(module: ModuleType) -> None:
-    assert reason(module, build.trace()) == WANTS_TRACE
-    assert (
-        reason(module, build.trace(ops=[{"tid": 1, "ts": 0, "dur": 9, "name": "aten::mm"}]))
-        == NO_ACCELERATOR
-    )
+@pytest.mark.parametrize("module", NEED_A_DEVICE, ids=lambda module: str(module.RULE.id))
+def test_findings_about_a_device_are_not_checked_without_one(module: ModuleType) -> None:
+    assert not_checked(module, build.trace()).reason == WANTS_TRACE
+    ops = [{"tid": 1, "ts": 0, "dur": 9, "name": "aten::mm"}]
+    assert not_checked(module, build.trace(ops=ops)).reason == NO_ACCELERATOR
     launches = [{"tid": 1, "ts": 0, "dur": 9, "name": "cudaLaunchKernel", "kind": "kernel"}]
-    assert reason(module, build.trace(launches=launches)) == NO_KERNELS
+    assert not_checked(module, build.trace(launches=launches)).reason == NO_KERNELS
 
 
-def test_what_a_profilers_trace_cannot_show_is_not_called_clear() -> None:
-    trace = busy().trace()
-    silent = {rule.id for rule in FINDINGS if not rule.in_traces}
+def test_findings_that_a_profilers_trace_cannot_show_are_not_checked() -> None:
+    trace = busy_device().trace()
+    only_in_recordings = {rule.id for rule in FINDINGS if not rule.in_traces}
     of_the_host = {
         "gc-pause",
         "gil-contention",
@@ -276,13 +258,13 @@ def test_what_a_profilers_trace_cannot_show_is_not_called_clear() -> None:
         *("pcie-saturated", "pcie-downtrained", "throttled", "power-capped", "idle-device"),
         *("shared-gpu", "wrong-gpu", "numa-mismatch", "link-errors", "device-lost"),
     }
-    assert silent == of_the_host | of_counters
-    lacking = {one.id: one.reason for one in diagnose(trace).not_checked}
-    assert {name for name, why in lacking.items() if why == NOT_IN_TRACES} == silent
-    assert "stacks" in reason(checkpoint_stall, trace)
+    assert only_in_recordings == of_the_host | of_counters
+    reasons = {item.id: item.reason for item in diagnose(trace).not_checked}
+    assert {id for id, why in reasons.items() if why == NOT_IN_TRACES} == only_in_recordings
+    assert "stacks" in not_checked(checkpoint_stall, trace).reason
 
 
-def test_checkpoints_are_seen_where_python_functions_are_recorded() -> None:
+def test_checkpoints_are_found_where_python_functions_are_recorded() -> None:
     gpu = Gpu()
     for step in range(6):
         at = step * 1000
@@ -291,8 +273,10 @@ def test_checkpoints_are_seen_where_python_functions_are_recorded() -> None:
     assert found(checkpoint_stall, gpu.trace()).share == pytest.approx(0.4)
 
 
-def test_idle_time_with_work_in_the_queue_is_said_beside_the_verdict() -> None:
-    gpu = busy(4).started(100, 5000, 10).started(110, 5010, 2000, stream=9)
-    assert "idle although its next work is launched" in (diagnose(gpu.trace()).verdict.caveat or "")
+def test_idle_time_of_a_device_with_launched_work_is_a_caveat_of_the_verdict() -> None:
+    gpu = busy_device(4).started(100, 5000, 10).started(110, 5010, 2000, stream=9)
+    diagnosis = diagnose(gpu.trace())
+    idle = budget_shares(diagnosis)["other-idle"]
+    assert f"{idle:.0%}".replace("%", " %") in (diagnosis.verdict.caveat or "")
     ahead = Gpu().started(0, 5000, 8000)
     assert "first work" in (diagnose(ahead.trace()).verdict.caveat or "")

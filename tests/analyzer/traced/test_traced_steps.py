@@ -1,5 +1,5 @@
-"""Where a trace's steps come from: the profiler's marks, ranges, the optimizer, or the period of
-what ran.
+"""The steps of a profiler's trace: from its marks, ranges, the optimizer, or the period of its
+kernels.
 """
 
 import numpy as np
@@ -14,26 +14,28 @@ from perfscope.analyzer.run.trace_steps import step_marks
 from perfscope.traces.trace import Trace
 from tests.analyzer.traced.gpu import US, Gpu
 
+PROFILER_MARKS = "the profiler's step marks"
+
 
 def source(trace: Trace) -> str | None:
     [(_, marks)] = trace.fact(step_marks)
     return None if marks is None else marks.source
 
 
-def with_steps(category: str, names: list[str]) -> Trace:
+def trace_with_marks(category: str, names: list[str]) -> Trace:
     gpu = Gpu()
     for number, name in enumerate(names):
         gpu.span(100 * number, 98, category, name).started(100 * number + 10, 100 * number + 20, 50)
     return gpu.trace()
 
 
-def test_the_profilers_marks_come_first_and_a_short_pause_belongs_to_the_step_before() -> None:
-    trace = with_steps("step", [f"ProfilerStep#{n}" for n in range(4)])
-    assert source(trace) == "the profiler's step marks"
+def test_steps_come_from_the_profilers_marks_and_include_the_pause_after_them() -> None:
+    trace = trace_with_marks("step", [f"ProfilerStep#{n}" for n in range(4)])
+    assert source(trace) == PROFILER_MARKS
     assert (trace.fact(steps)["dur"] / US).tolist() == [100, 100, 100, 98]
 
 
-def overlapping(dur: float, tids: tuple[int, ...] = (100,)) -> Trace:
+def trace_of_overlapping_marks(dur: float, tids: tuple[int, ...] = (100,)) -> Trace:
     gpu = Gpu().started(0, 10, 50)
     for number in range(10):
         for tid in tids:
@@ -41,37 +43,37 @@ def overlapping(dur: float, tids: tuple[int, ...] = (100,)) -> Trace:
     return gpu.trace()
 
 
-def test_marks_that_overlap_a_little_are_steps() -> None:
-    trace = overlapping(103)
+def test_marks_with_a_small_overlap_are_steps() -> None:
+    trace = trace_of_overlapping_marks(103)
     assert (trace.fact(steps)["dur"] / US).tolist() == [100] * 9 + [103]
-    assert source(trace) == "the profiler's step marks"
+    assert source(trace) == PROFILER_MARKS
 
 
-def test_of_marks_on_two_threads_one_threads_count() -> None:
-    trace = overlapping(98, (100, 200))
-    assert len(trace.fact(steps)) == 10 and source(trace) == "the profiler's step marks"
+def test_of_marks_on_two_threads_those_of_one_are_steps() -> None:
+    trace = trace_of_overlapping_marks(98, (100, 200))
+    assert len(trace.fact(steps)) == 10 and source(trace) == PROFILER_MARKS
 
 
-def test_marks_left_out_because_they_overlap_are_said() -> None:
-    assert diagnose(overlapping(180)).dropped == ["9 marks of steps left out: they overlap others"]
+def test_marks_with_a_large_overlap_are_ignored_and_reported() -> None:
+    (dropped,) = diagnose(trace_of_overlapping_marks(180)).dropped
+    assert dropped.startswith("9 marks")
 
 
-def test_ranges_with_the_name_of_a_step_are_steps() -> None:
-    trace = with_steps("nvtx", [f"train step {n}" for n in range(4)])
-    assert source(trace) == "the ranges called train step 0"
+def test_ranges_called_step_are_steps() -> None:
+    trace = trace_with_marks("nvtx", [f"train step {n}" for n in range(4)])
+    assert "train step 0" in str(source(trace))
     assert len(trace.fact(steps)) == 4
 
 
-def test_ranges_with_other_names_are_not() -> None:
-    assert source(with_steps("nvtx", ["attention", "attention", "attention"])) is None
+def test_ranges_with_other_names_are_not_steps() -> None:
+    assert source(trace_with_marks("nvtx", ["attention", "attention", "attention"])) is None
 
 
-def test_between_two_steps_of_the_optimizer_lies_a_step() -> None:
+def test_steps_end_with_the_steps_of_the_optimizer() -> None:
     gpu = Gpu()
     for number in range(4):
-        gpu.started(100 * number, 100 * number + 10, 50).span(
-            100 * number + 70, 20, "annotation", "Optimizer.step#SGD.step"
-        )
+        gpu.started(100 * number, 100 * number + 10, 50)
+        gpu.span(100 * number + 70, 20, "annotation", "Optimizer.step#SGD.step")
     trace = gpu.trace()
     assert source(trace) == "the optimizer's steps"
     assert (trace.fact(steps)[["ts", "dur"]] / US).to_numpy().tolist() == [
@@ -82,7 +84,7 @@ def test_between_two_steps_of_the_optimizer_lies_a_step() -> None:
     assert set(trace.fact(steps)["phase"]) == {"train"}
 
 
-def test_where_nothing_marks_them_the_period_of_the_kernels_tells() -> None:
+def test_without_marks_steps_are_the_period_of_the_kernels() -> None:
     gpu = Gpu()
     for number in range(6):
         for at, name in enumerate(("embed", "layer", "layer", "head")):
@@ -100,26 +102,26 @@ def test_where_nothing_marks_them_the_period_of_the_kernels_tells() -> None:
         ([0, 0, 0, 0, 0, 0], []),
     ],
 )
-def test_anchors(codes: list[int], wanted: list[int]) -> None:
+def test_an_anchor_is_the_code_that_begins_each_period(codes: list[int], wanted: list[int]) -> None:
     assert anchors(np.array(codes, np.int64)).tolist() == wanted
 
 
-def test_each_steps_categories_sum_to_it_and_the_whole_to_the_span() -> None:
-    trace = with_steps("step", [f"ProfilerStep#{n}" for n in range(8)])
+def test_the_budget_sums_to_each_step_and_to_the_span() -> None:
+    trace = trace_with_marks("step", [f"ProfilerStep#{n}" for n in range(8)])
     frame = trace.fact(time_budget)
     assert (frame[list(CATEGORY_IDS)].sum(axis=1) == frame["dur"]).all()
-    answer = diagnose(trace)
-    assert sum(entry.seconds for entry in answer.time_budget) == pytest.approx(answer.span_s)
-    assert answer.budget_over == "span"
-    assert answer.steps.source == "the profiler's step marks"
+    diagnosis = diagnose(trace)
+    seconds = sum(entry.seconds for entry in diagnosis.time_budget)
+    assert seconds == pytest.approx(diagnosis.span_s)
+    assert diagnosis.budget_over == "span"
+    assert diagnosis.steps.source == PROFILER_MARKS
 
 
-def test_marks_that_overlap_by_rounding_are_all_steps() -> None:
+def test_marks_that_overlap_only_by_rounding_are_steps() -> None:
     gpu = Gpu()
     for number in range(5):
-        gpu.span(100 * number, 100.25, "step", f"ProfilerStep#{number}").started(
-            100 * number + 10, 100 * number + 20, 50
-        )
+        gpu.span(100 * number, 100.25, "step", f"ProfilerStep#{number}")
+        gpu.started(100 * number + 10, 100 * number + 20, 50)
     gpu.span(110, 20, "step", "ProfilerStep#inner")
     found = gpu.trace().fact(steps)
     assert (found["ts"] / US).tolist() == [0, 100, 200, 300, 400]

@@ -1,12 +1,12 @@
-"""A verdict is only as sure as the explained part of the time is large."""
+"""The confidence of a verdict where a part of the time is not explained."""
 
 from perfscope.analyzer.diagnose import diagnose
 from tests.analyzer.traced.gpu import Gpu
 
 
 def busy_after(idle_us: float) -> Gpu:
-    """A device whose first work, launched at once, starts late, and which then computes without a
-    gap.
+    """Return a device whose first work starts `idle_us` after its launch, and which then always
+    computes.
     """
     gpu = Gpu()
     for number in range(60):
@@ -14,19 +14,19 @@ def busy_after(idle_us: float) -> Gpu:
     return gpu
 
 
-def test_what_lies_before_the_first_work_makes_a_healthy_verdict_less_sure() -> None:
-    sure, unsure = (diagnose(busy_after(idle_us).trace()).verdict for idle_us in (10, 40_000))
-    assert (sure.id, unsure.id) == ("healthy", "healthy")
-    assert "first work" in (unsure.caveat or "") and "first work" not in (sure.caveat or "")
-    assert 0.0 < unsure.confidence < 0.65 * sure.confidence
+def test_idle_time_before_the_first_work_lowers_the_confidence_of_a_healthy_verdict() -> None:
+    soon, late = (diagnose(busy_after(idle_us).trace()).verdict for idle_us in (10, 40_000))
+    assert (soon.id, late.id) == ("healthy", "healthy")
+    assert "first work" in (late.caveat or "") and "first work" not in (soon.caveat or "")
+    assert 0.0 < late.confidence < 0.65 * soon.confidence
 
 
-def test_time_before_what_a_graph_launched_is_said_to_be_a_graphs() -> None:
-    gpu, plain = Gpu(), Gpu()
+def test_the_caveat_names_a_cuda_graph_whose_work_starts_late() -> None:
+    with_graphs, plain = Gpu(), Gpu()
     for step in range(12):
-        for one, kind in ((gpu, "graph"), (plain, "kernel")):
-            one.started(1000 * step, 1000 * step + 10, 300)
-            one.started(1000 * step + 20, 1000 * step + 800, 200, call_kind=kind)
-    said, other = (diagnose(one.trace()).verdict.caveat or "" for one in (gpu, plain))
-    assert "for 100 % of that the next work is part of a CUDA graph" in said
-    assert "waits for another stream or a peer" in other
+        for gpu, kind in ((with_graphs, "graph"), (plain, "kernel")):
+            gpu.started(1000 * step, 1000 * step + 10, 300)
+            gpu.started(1000 * step + 20, 1000 * step + 800, 200, call_kind=kind)
+    caveat = diagnose(with_graphs.trace()).verdict.caveat or ""
+    assert "100 %" in caveat and "CUDA graph" in caveat
+    assert "CUDA graph" not in (diagnose(plain.trace()).verdict.caveat or "")

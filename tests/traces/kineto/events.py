@@ -1,4 +1,4 @@
-"""Small traces as text, of every shape that writers give them."""
+"""Events and files of small traces of the PyTorch profiler."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def event(name: str = "aten::mm", **more: Any) -> dict[str, Any]:
-    """An operator; `more` replaces and adds."""
+    """Return an event, by default an operator; `more` replaces and adds fields."""
     return {
         "ph": "X",
         "cat": "cpu_op",
@@ -29,7 +29,7 @@ def launch(**more: Any) -> dict[str, Any]:
 
 
 def written(path: Path, events: list[Any], **around: Any) -> Path:
-    """A trace file."""
+    """Write and return a trace file."""
     path.write_text(json.dumps({"schemaVersion": 1, **around, "traceEvents": events}))
     return path
 

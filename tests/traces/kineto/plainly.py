@@ -1,6 +1,4 @@
-"""What a trace holds, counted from its JSON in the plainest way: no code of the reader, no
-floats.
-"""
+"""Counts of rows and times of a trace, from its JSON without the reader and without floats."""
 
 import gzip
 import json
@@ -19,7 +17,7 @@ RANGE = {"user_annotation", "python_function", "overhead"}
 
 @dataclass
 class Plain:
-    """Rows and summed ns of start (from the first event) and duration, by table."""
+    """Rows of each table, and the sums of begins (from the first event) and durations, in ns."""
 
     rows: Counter[str] = field(default_factory=Counter)
     ts_ns: Counter[str] = field(default_factory=Counter)
@@ -29,7 +27,7 @@ class Plain:
 
 
 def table_of(event: dict[str, Any]) -> str | None:
-    """Which table an event belongs into."""
+    """Return the table that an event belongs to."""
     category, name = event.get("cat"), str(event.get("name"))
     if event.get("ph") == "i":
         return "memory" if name == "[memory]" and event["args"]["Device Type"] != 0 else None
@@ -60,7 +58,7 @@ def ns(us: Any) -> int:
 
 
 def counted(path: Path) -> Plain:
-    """All of one file."""
+    """Return the counts of a file."""
     events = json.loads(gzip.decompress(path.read_bytes()), parse_float=Decimal)
     events = events["traceEvents"] if isinstance(events, dict) else events
     rows = [(table, event) for event in events if (table := table_of(event)) is not None]

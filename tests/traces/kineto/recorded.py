@@ -12,7 +12,7 @@ WHERE = pytest.mark.skipif(not FILES, reason=f"needs the recorded traces in {FOL
 
 
 def each_recorded() -> pytest.MarkDecorator:
-    """Parametrizes `path` over all of them."""
+    """Return a mark that parametrizes `path` over all recorded traces of the PyTorch profiler."""
     return pytest.mark.parametrize(
         "path", FILES or [Path("none")], ids=lambda path: path.name.split(".")[0]
     )

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(not is_available(), reason="installed without a 
 
 
 def plain(part: ParsedPiece) -> Any:
-    """A part as something that can be compared."""
+    """Return a part in a form that can be compared."""
     columns = {
         group: {
             name: ([column.names[code] if code >= 0 else None for code in column.codes])
@@ -38,9 +38,7 @@ def plain(part: ParsedPiece) -> Any:
 
 
 def same_or_refused(piece: bytes) -> bool:
-    """Asserts that both ways agree where the compiled one does not refuse; says whether it did
-    not.
-    """
+    """Assert that both readers agree unless the compiled reader refuses; return whether it read."""
     compiled = parse_compiled(piece)
     if compiled is None:
         return False
@@ -49,13 +47,13 @@ def same_or_refused(piece: bytes) -> bool:
 
 
 @pytest.mark.parametrize("text", ODD_PIECES)
-def test_odd_texts(text: str) -> None:
+def test_unusual_texts_are_read_alike_or_refused(text: str) -> None:
     same_or_refused(text.encode())
     around = json.dumps(event()).encode()
     same_or_refused(around + b"," + text.encode() + b"," + around)
 
 
-def test_it_does_not_refuse_what_writers_write() -> None:
+def test_the_compiled_reader_accepts_what_profilers_write() -> None:
     assert same_or_refused(
         json.dumps([event(), kernel(), launch(ts=1.5, dur=0.1234567)])[1:-1].encode()
     )
@@ -68,7 +66,7 @@ def test_it_does_not_refuse_what_writers_write() -> None:
 @pytest.mark.shared_traces
 @WHERE
 @each_recorded()
-def test_recorded_traces_and_what_becomes_of_them_with_bytes_changed(path: Any) -> None:
+def test_recorded_traces_with_changed_bytes_are_read_alike_or_refused(path: Any) -> None:
     chance = random.Random(path.name)
     for piece in list(Pieces(TraceText(path)))[:2]:
         assert same_or_refused(bytes(piece))
@@ -118,13 +116,13 @@ EVENTS = st.fixed_dictionaries(
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(EVENTS, max_size=4), st.booleans())
-def test_any_types_anywhere(events: list[Any], tidy: bool) -> None:
+def test_values_of_any_type_are_read_alike_or_refused(events: list[Any], tidy: bool) -> None:
     same_or_refused(json.dumps(events, ensure_ascii=tidy)[1:-1].encode("utf-8", "surrogatepass"))
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.decimals(-(10**15), 10**15, allow_nan=False, places=None))
-def test_any_time(us: Any) -> None:
+def test_any_time_is_read_alike_or_refused(us: Any) -> None:
     text = f"{us:f}"
     for ts in (text, f'"{text}"'):
         same_or_refused(b'{"ph":"X","cat":"cpu_op","name":"a","dur":0,"ts":' + ts.encode() + b"}")
@@ -145,7 +143,9 @@ def test_columns_are_int64_and_int32() -> None:
         max_size=40,
     )
 )
-def test_what_lies_in_what_is_found_alike(rows: list[tuple[int, int, int, bool]]) -> None:
+def test_the_compiled_and_the_plain_code_find_the_same_enclosing_events(
+    rows: list[tuple[int, int, int, bool]],
+) -> None:
     thread, start, dur = (np.array([row[at] for row in rows], np.int64) for at in range(3))
     holds = np.array([row[3] for row in rows], bool)
     found = nesting.enclosing(thread, start, start + dur, holds)

@@ -1,4 +1,4 @@
-"""The tables of a small trace are those that were looked at once."""
+"""The tables of a small trace, compared with the reviewed ones."""
 
 import json
 
@@ -12,6 +12,8 @@ def test_the_tables_are_the_golden_ones() -> None:
     assert tables() == json.loads(GOLDEN.read_text())
 
 
-def test_so_they_are_without_the_compiled_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tables_without_the_compiled_reader_are_the_golden_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(compiled_parser, "compiled_reader", None)
     assert tables() == json.loads(GOLDEN.read_text())

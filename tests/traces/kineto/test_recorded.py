@@ -1,6 +1,4 @@
-"""Recorded traces of all dialects: nothing is lost, no time moves, and the links are those of the
-text.
-"""
+"""Recorded traces of many versions: their events, times and links are those of the file."""
 
 from pathlib import Path
 
@@ -48,7 +46,7 @@ def test_every_event_is_in_its_table_at_its_nanosecond(path: Path) -> None:
 
 
 @each_recorded()
-def test_what_a_launch_started_carries_its_correlation_and_begins_after_it(path: Path) -> None:
+def test_launched_work_has_the_correlation_of_its_launch_and_begins_after_it(path: Path) -> None:
     trace = load(path)
     launches = trace.table("launches")
     for name in ("kernels", "copies"):
@@ -63,7 +61,7 @@ def test_what_a_launch_started_carries_its_correlation_and_begins_after_it(path:
 
 
 @each_recorded()
-def test_an_operator_lies_within_its_parent(path: Path) -> None:
+def test_an_operator_is_within_its_parent(path: Path) -> None:
     ops = table(load(path), "ops")
     inner = ops[ops["parent"] >= 0]
     outer = ops.iloc[inner["parent"].to_numpy()]
@@ -75,7 +73,7 @@ def test_an_operator_lies_within_its_parent(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "graphs", "plain"), [("vllm_prefill", 361, 52), ("mi300x_sglang", 544, 11)]
 )
-def test_kernels_of_a_graph_name_the_launch_of_the_graph(
+def test_kernels_of_a_graph_belong_to_the_launch_of_the_graph(
     name: str, graphs: int, plain: int
 ) -> None:
     trace = recorded(name)
@@ -99,7 +97,7 @@ def test_a_collective_has_its_bytes_type_group_and_size() -> None:
     assert set(collectives["kind"]) <= {"all_reduce", "broadcast", "all_gather", "reduce_scatter"}
 
 
-def test_copies_say_direction_and_pinnedness_where_the_writer_does() -> None:
+def test_copies_have_direction_and_pinned_memory_where_the_profiler_records_them() -> None:
     copies = table(recorded("a100_16ranks"), "copies")
     assert set(copies["direction"]) <= {"h2d", "d2h", "d2d", "p2p", "memset"}
     h2d = copies[copies["direction"] == "h2d"]

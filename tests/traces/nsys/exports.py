@@ -1,8 +1,8 @@
-"""Writes small exports of Nsight Systems, in the tables and columns of older and newer versions.
+"""Small exports of Nsight Systems, with the tables and columns of older and newer versions.
 
-`OLD`: about 2020, before process tables, enumerations and graph nodes; every field is NOT NULL, a
-missing one its default. `NEW`: 2024 and later. What both share stands in `COLUMNS`; the types are
-as the exporter declares them.
+`OLD`: about 2020, before process tables, enumerations and graph nodes; every field is NOT NULL, and
+a missing field has its default. `NEW`: 2024 and later. `COLUMNS`: the tables of both. The types are
+those that the exporter declares.
 """
 
 import sqlite3
@@ -60,39 +60,38 @@ OLD = {
 }
 Rows = list[dict[str, Any]]
 HOST = 1 << 48
-"""Nsight's first virtual machine: what its packed ids begin with."""
+"""The number of the first virtual machine, with which packed ids of Nsight begin."""
 
 
 def pid_of(pid: int) -> int:
-    """A packed process id."""
+    """Return a packed process id."""
     return HOST | pid << 24
 
 
 def tid_of(pid: int, tid: int) -> int:
-    """A packed thread id."""
+    """Return a packed thread id."""
     return pid_of(pid) | tid
 
 
 def export(path: Path, schema: dict[str, str] = NEW, **tables: Rows) -> Path:
-    """A file with these rows; text where the schema wants the id of a name becomes one. Tables
-    without rows are not made.
+    """Write a file with these rows; a text where the schema has the id of a name gets an id.
+
+    Only the tables of `tables` are created.
     """
     strings: dict[str, int] = {}
     missing = 0 if schema is OLD else None
     with closing(sqlite3.connect(path)) as connection:
         for table, rows in tables.items():
-            columns = [(*one.split(":"), "INTEGER")[:2] for one in schema[table].split()]
-            make(connection, table, columns)
+            columns = [(*column.split(":"), "INTEGER")[:2] for column in schema[table].split()]
+            create_table(connection, table, columns)
             for row in rows:
-                assert set(row) <= {name for name, _ in columns}, (
-                    f"{table} has not all of {set(row)}"
-                )
-                cells = [number(strings, name, row.get(name, missing)) for name, _ in columns]
+                assert set(row) <= {name for name, _ in columns}, f"{table}: {set(row)}"
+                cells = [cell_value(strings, name, row.get(name, missing)) for name, _ in columns]
                 connection.execute(
                     f'INSERT INTO "{table}" VALUES ({", ".join("?" * len(cells))})', cells
                 )
         if "StringIds" not in tables:
-            make(connection, "StringIds", [("id", "INTEGER"), ("value", "TEXT")])
+            create_table(connection, "StringIds", [("id", "INTEGER"), ("value", "TEXT")])
             connection.executemany(
                 "INSERT INTO StringIds VALUES (?, ?)",
                 [(key, text) for text, key in strings.items()],
@@ -101,13 +100,16 @@ def export(path: Path, schema: dict[str, str] = NEW, **tables: Rows) -> Path:
     return path
 
 
-def make(connection: sqlite3.Connection, table: str, columns: list[tuple[str, ...]]) -> None:
+def create_table(
+    connection: sqlite3.Connection, table: str, columns: list[tuple[str, ...]]
+) -> None:
     written = ",\n".join(f'"{name}" {kind}' for name, kind in columns)
     connection.execute(f'CREATE TABLE "{table}" (-- A comment, as the exporter writes.\n{written})')
 
 
-def number(strings: dict[str, int], column: str, cell: Any) -> Any:
-    of_names = column.endswith(("Name", "nameId", "textId", "TextId"))
-    return (
-        strings.setdefault(cell, len(strings) + 1) if of_names and isinstance(cell, str) else cell
-    )
+def cell_value(strings: dict[str, int], column: str, cell: Any) -> Any:
+    """Return the id of a text in a column of ids, and any other cell as it is."""
+    has_ids = column.endswith(("Name", "nameId", "textId", "TextId"))
+    if has_ids and isinstance(cell, str):
+        return strings.setdefault(cell, len(strings) + 1)
+    return cell

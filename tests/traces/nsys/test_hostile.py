@@ -1,6 +1,4 @@
-"""A damaged, foreign or malicious file gives one line that says what to do, or the rows that are
-sound.
-"""
+"""Damaged, foreign and malicious exports: an error of one line, or their valid rows."""
 
 import sqlite3
 from contextlib import closing
@@ -13,6 +11,7 @@ from hypothesis import strategies as st
 
 from perfscope.errors import UnreadableRun
 from perfscope.traces.load import load
+from tests.traces.comparison import refusal_to_read
 from tests.traces.nsys.exports import export, pid_of, tid_of
 
 KERNEL: dict[str, Any] = {
@@ -25,7 +24,7 @@ KERNEL: dict[str, Any] = {
 CALL: dict[str, Any] = {"globalTid": tid_of(7, 7), "nameId": "cudaLaunchKernel", "correlationId": 1}
 
 
-def sound(path: Path) -> Path:
+def valid_export(path: Path) -> Path:
     return export(
         path,
         CUPTI_ACTIVITY_KIND_KERNEL=[
@@ -38,55 +37,48 @@ def sound(path: Path) -> Path:
     )
 
 
-def told(path: Path) -> str:
-    """The one line of the refusal."""
-    with pytest.raises(UnreadableRun) as caught:
-        load(path)
-    assert "\n" not in str(caught.value) and path.name in str(caught.value)
-    return str(caught.value)
-
-
 @pytest.mark.parametrize(
-    ("name", "content", "says"),
+    ("name", "content", "reason"),
     [
         ("report.nsys-rep", b"anything", "nsys export --type sqlite report.nsys-rep"),
         ("report.qdrep", b"", "nsys export --type sqlite report.qdrep"),
-        ("empty.sqlite", b"", "is empty"),
-        ("picture.sqlite", b"\x89PNG\r\n\x1a\n" + bytes(100), "is not an SQLite file"),
+        ("empty.sqlite", b"", "empty"),
+        ("picture.sqlite", b"\x89PNG\r\n\x1a\n" + bytes(100), "not an SQLite file"),
         (
             "noise.sqlite",
             b"SQLite format 3\x00" + bytes(range(256)) * 40,
-            "is a damaged SQLite file",
+            "damaged SQLite file",
         ),
         ("head.sqlite", b"SQLite format 3\x00", "SQLite file"),
     ],
 )
-def test_what_is_no_export_is_refused(tmp_path: Path, name: str, content: bytes, says: str) -> None:
+def test_a_file_that_is_not_an_export_is_refused(
+    tmp_path: Path, name: str, content: bytes, reason: str
+) -> None:
     (tmp_path / name).write_bytes(content)
-    assert says in told(tmp_path / name)
+    assert reason in refusal_to_read(tmp_path / name)
 
 
-def test_another_programs_database_is_refused(tmp_path: Path) -> None:
+def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
         connection.execute("CREATE TABLE rocpd_api (start INTEGER, end INTEGER)")
-    assert "not an export of Nsight Systems" in told(tmp_path / "other.db")
+    assert "Nsight Systems" in refusal_to_read(tmp_path / "other.db")
 
 
 def test_an_export_without_events_is_refused(tmp_path: Path) -> None:
-    assert "none.sqlite contains no events" in told(
-        export(tmp_path / "none.sqlite", CUPTI_ACTIVITY_KIND_KERNEL=[])
-    )
+    path = export(tmp_path / "none.sqlite", CUPTI_ACTIVITY_KIND_KERNEL=[])
+    assert "no events" in refusal_to_read(path)
 
 
-def test_a_folder_of_that_name_is_refused(tmp_path: Path) -> None:
+def test_a_folder_with_the_name_of_an_export_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.sqlite").mkdir()
-    assert "is not a run folder" in told(tmp_path / "a.sqlite")
+    assert "run folder" in refusal_to_read(tmp_path / "a.sqlite")
 
 
-def test_a_cut_file_is_refused(tmp_path: Path) -> None:
-    path = sound(tmp_path / "cut.sqlite")
+def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
+    path = valid_export(tmp_path / "cut.sqlite")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert "damaged SQLite file" in told(path)
+    assert "damaged SQLite file" in refusal_to_read(path)
 
 
 def test_a_view_that_never_ends_is_not_read(tmp_path: Path) -> None:
@@ -100,7 +92,9 @@ def test_a_view_that_never_ends_is_not_read(tmp_path: Path) -> None:
         )
         connection.commit()
     trace = load(path)
-    assert trace.table("kernels") is None and len(trace.table("launches")) == 1  # type: ignore[arg-type]
+    launches = trace.table("launches")
+    assert trace.table("kernels") is None
+    assert launches is not None and len(launches) == 1
 
 
 def test_a_column_that_computes_is_not_read(tmp_path: Path) -> None:
@@ -115,7 +109,7 @@ def test_a_column_that_computes_is_not_read(tmp_path: Path) -> None:
     assert load(path).table("ranges")["name"].isna().tolist() == [True]  # type: ignore[index]
 
 
-def test_rows_of_wrong_types_and_impossible_times_are_left_out_and_counted(tmp_path: Path) -> None:
+def test_rows_of_impossible_times_are_ignored_and_counted(tmp_path: Path) -> None:
     times: list[tuple[Any, Any]] = [
         (10, 20),
         ("soon", 20),
@@ -142,10 +136,11 @@ def test_rows_of_wrong_types_and_impossible_times_are_left_out_and_counted(tmp_p
         [20, 10, -1, -1, -1, -1],
     ]
     assert table["name"].isna().tolist() == [False, True]
-    assert trace.manifest.dropped == ["6 events left out: they have impossible times"]
+    (dropped,) = trace.manifest.dropped
+    assert dropped.startswith("6 events")
 
 
-def test_a_lone_time_of_another_age_does_not_stretch_the_recording(tmp_path: Path) -> None:
+def test_events_of_another_year_do_not_extend_the_recording(tmp_path: Path) -> None:
     far = {"start": 10**18, "end": 10**18 + 5}
     kernels = [{"start": 10 * at, "end": 10 * at + 5, **KERNEL} for at in range(1, 400)]
     trace = load(
@@ -166,21 +161,17 @@ def test_a_lone_time_of_another_age_does_not_stretch_the_recording(tmp_path: Pat
         )
     )
     assert trace.span_ns == (0, 3995 - 9)
-    assert (
-        trace.manifest.dropped[0]
-        == "2 events left out: they are more than an hour away from all others"
-    )
+    assert trace.manifest.dropped[0].startswith("2 events")
     kernels_read = trace.table("kernels")
-    assert (
-        kernels_read is not None and len(kernels_read) == 399 and set(kernels_read["launch"]) == {0}
-    )
+    assert kernels_read is not None and len(kernels_read) == 399
+    assert set(kernels_read["launch"]) == {0}
     assert len(trace.table("ranges")) == 1  # type: ignore[arg-type]
 
 
-def test_names_that_are_no_text_or_no_utf8_do_no_harm(tmp_path: Path) -> None:
+def test_names_that_are_not_text_or_not_utf8_are_replaced_or_missing(tmp_path: Path) -> None:
     path = export(
         tmp_path / "names.sqlite",
-        OSRT_API=[{"start": 1, "end": 2, "nameId": n, "globalTid": 5} for n in (1, 2, 3)],
+        OSRT_API=[{"start": 1, "end": 2, "nameId": key, "globalTid": 5} for key in (1, 2, 3)],
     )
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(
@@ -191,8 +182,8 @@ def test_names_that_are_no_text_or_no_utf8_do_no_harm(tmp_path: Path) -> None:
     assert names.astype(object).where(names.notna(), None).tolist() == ["\ufffdA", None, None]
 
 
-def test_a_journal_beside_it_is_read_too(tmp_path: Path) -> None:
-    path = sound(tmp_path / "journal.sqlite")
+def test_the_journal_of_an_export_is_read_too(tmp_path: Path) -> None:
+    path = valid_export(tmp_path / "journal.sqlite")
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("INSERT INTO CUPTI_ACTIVITY_KIND_KERNEL (start, end) VALUES (1, 2)")
@@ -200,8 +191,8 @@ def test_a_journal_beside_it_is_read_too(tmp_path: Path) -> None:
         assert len(load(path).table("kernels")) == 400  # type: ignore[arg-type]
 
 
-def test_odd_characters_in_the_path(tmp_path: Path) -> None:
-    path = sound(tmp_path / "a?b#c%41 é.sqlite")
+def test_an_export_with_special_characters_in_its_path_is_read(tmp_path: Path) -> None:
+    path = valid_export(tmp_path / "a?b#c%41 é.sqlite")
     assert len(load(path).table("kernels")) == 399  # type: ignore[arg-type]
 
 
@@ -213,14 +204,13 @@ def test_odd_characters_in_the_path(tmp_path: Path) -> None:
         st.tuples(st.integers(16, 40_000), st.integers(0, 255)), min_size=1, max_size=30
     )
 )
-def test_bytes_changed_anywhere(tmp_path: Path, changes: list[tuple[int, int]]) -> None:
-    """Whatever is changed, the file is read or refused in one line."""
-    whole = (
-        bytearray(sound(tmp_path / "whole.sqlite").read_bytes())
-        if not (tmp_path / "whole.sqlite").exists()
-        else None
-    )
-    content = whole or bytearray((tmp_path / "whole.sqlite").read_bytes())
+def test_a_file_with_changed_bytes_is_read_or_refused(
+    tmp_path: Path, changes: list[tuple[int, int]]
+) -> None:
+    whole = tmp_path / "whole.sqlite"
+    if not whole.exists():
+        valid_export(whole)
+    content = bytearray(whole.read_bytes())
     for at, value in changes:
         content[at % len(content)] = value
     path = tmp_path / "changed.sqlite"

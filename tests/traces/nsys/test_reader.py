@@ -1,6 +1,4 @@
-"""Exports of older and newer versions become the tables that the schema declares; expectations are
-written out.
-"""
+"""The tables that are read from exports of older and newer versions of Nsight Systems."""
 
 from pathlib import Path
 from typing import Any
@@ -64,14 +62,16 @@ def frame(trace: Trace, name: str) -> pd.DataFrame:
 
 
 def rows(trace: Trace, name: str, *columns: str) -> list[list[Any]]:
-    """The rows of a table, a missing name as None."""
+    """Return the rows of a table, with None for a missing name."""
     picked = frame(trace, name)[list(columns)].astype(object)
     return picked.where(picked.notna(), None).values.tolist()
 
 
 @pytest.fixture
 def old(tmp_path: Path) -> Trace:
-    """One process; kernels name no process; no table says what a number means."""
+    """Return the trace of an old export: one process, kernels without a process, and no table of
+    enumerations.
+    """
     where = {"deviceId": 0, "streamId": 7}
     kernels = [
         {
@@ -120,7 +120,7 @@ def old(tmp_path: Path) -> Trace:
     )
 
 
-def test_an_old_export(old: Trace) -> None:
+def test_an_export_of_an_old_version_is_read(old: Trace) -> None:
     assert rows(
         old, "launches", "process", "tid", "ts", "dur", "name", "kind", "correlation", "op"
     ) == [
@@ -166,7 +166,7 @@ def test_every_table_has_the_declared_columns_and_dtypes(old: Trace) -> None:
 
 
 def two_processes(path: Path, **more: Any) -> Trace:
-    """Two processes that both call their only card 0, and whose correlation ids coincide."""
+    """Return the trace of two processes with equal device numbers and equal correlation ids."""
     second = {"globalTid": tid_of(80, 81)}
     return load(
         export(
@@ -196,7 +196,7 @@ def two_processes(path: Path, **more: Any) -> Trace:
     )
 
 
-def test_processes_devices_and_launches_are_told_apart(tmp_path: Path) -> None:
+def test_each_process_has_its_device_and_its_launches(tmp_path: Path) -> None:
     trace = two_processes(tmp_path / "two.sqlite")
     assert rows(trace, "kernels", "process", "device", "name", "kind", "launch") == [
         [0, 0, ALL_REDUCE, "communication", 0],
@@ -220,13 +220,13 @@ def test_processes_devices_and_launches_are_told_apart(tmp_path: Path) -> None:
     ]
 
 
-def test_nccl_says_sizes_groups_and_ranks_in_payloads(tmp_path: Path) -> None:
+def test_sizes_groups_and_ranks_are_read_from_the_payloads_of_nccl(tmp_path: Path) -> None:
     made = '{"NCCL communicator ID": 7, "No. of ranks": 4, "Rank": %d, "CUDA device": 0}'
-    said = '{"NCCL communicator ID": 7, "Message size [bytes]": 1024}'
+    sent = '{"NCCL communicator ID": 7, "Message size [bytes]": 1024}'
     events = [
         nvtx(1, 2, "ncclCommInitRank", domainId=1, jsonText=made % 3),
         nvtx(1, 2, "ncclCommInitRank", domainId=1, jsonTextId=made % 2, globalTid=tid_of(80, 81)),
-        nvtx(9, 14, "ncclAllReduce", domainId=1, jsonText=said),
+        nvtx(9, 14, "ncclAllReduce", domainId=1, jsonText=sent),
     ]
     trace = two_processes(tmp_path / "two.sqlite", NVTX_EVENTS=events)
     columns = ("kind", "in_bytes", "out_bytes", "group", "group_size")
@@ -234,7 +234,7 @@ def test_nccl_says_sizes_groups_and_ranks_in_payloads(tmp_path: Path) -> None:
     assert rows(trace, "ranks", "process", "rank", "world_size") == [[0, 3, 4], [1, 2, 4]]
 
 
-def test_operators_and_ranges_of_nvtx(tmp_path: Path) -> None:
+def test_operators_and_ranges_are_read_from_nvtx(tmp_path: Path) -> None:
     events = [
         {"start": 0, "eventType": 75, "text": "NCCL", "domainId": 1, **MAIN},
         nvtx(100, 900, "train"),
@@ -289,7 +289,7 @@ def test_operators_and_ranges_of_nvtx(tmp_path: Path) -> None:
     ]
 
 
-def test_graphs_by_node_and_whole(tmp_path: Path) -> None:
+def test_kernels_of_graphs_are_read_by_node_and_by_graph(tmp_path: Path) -> None:
     trace = load(
         export(
             tmp_path / "graphs.sqlite",
@@ -315,7 +315,7 @@ def test_graphs_by_node_and_whole(tmp_path: Path) -> None:
     assert "--cuda-graph-trace=node" in trace.manifest.dropped[0]
 
 
-def test_numbers_mean_what_the_exports_own_tables_say(tmp_path: Path) -> None:
+def test_numbers_have_the_meaning_of_the_enumerations_in_the_export(tmp_path: Path) -> None:
     copies = [
         {
             "start": at,
@@ -358,7 +358,7 @@ def test_numbers_mean_what_the_exports_own_tables_say(tmp_path: Path) -> None:
     ]
 
 
-def test_other_numbers_of_memory_kinds_are_not_believed(tmp_path: Path) -> None:
+def test_unknown_numbers_of_memory_kinds_are_ignored(tmp_path: Path) -> None:
     """CUPTI counts pageable, pinned, device as 1, 2, 3; taken for Nsight's they would call pageable
     memory pinned.
     """
@@ -371,7 +371,7 @@ def labels(meaning: dict[int, str]) -> list[dict[str, Any]]:
     return [{"id": key, "label": text, "name": text.upper()} for key, text in meaning.items()]
 
 
-def test_memory_that_the_process_holds(tmp_path: Path) -> None:
+def test_reserved_memory_is_known_where_its_beginning_is_recorded(tmp_path: Path) -> None:
     events = [(10, 512, 2, 0), (20, 256, 2, 0), (25, 99, 1, 0), (30, 512, 2, 1)]
     path = tmp_path / "memory.sqlite"
     columns = ("start", "bytes", "memKind", "memoryOperationType")
@@ -380,19 +380,17 @@ def test_memory_that_the_process_holds(tmp_path: Path) -> None:
         for event in events
     ]
     trace = load(export(path, CUDA_GPU_MEMORY_USAGE_EVENTS=whole))
-    told = ("ts", "bytes", "allocated_bytes", "reserved_bytes")
-    assert rows(trace, "memory", *told) == [
+    in_table = ("ts", "bytes", "allocated_bytes", "reserved_bytes")
+    assert rows(trace, "memory", *in_table) == [
         [0, 512, -1, 512],
         [10, 256, -1, 768],
         [20, -512, -1, 256],
     ]
     trace = load(export(tmp_path / "part.sqlite", CUDA_GPU_MEMORY_USAGE_EVENTS=whole[1:]))
-    assert rows(trace, "memory", *told) == [[0, 256, -1, -1], [10, -512, -1, -1]], (
-        "the beginning was not recorded"
-    )
+    assert rows(trace, "memory", *in_table) == [[0, 256, -1, -1], [10, -512, -1, -1]]
 
 
-def test_system_calls_and_overhead(tmp_path: Path) -> None:
+def test_system_calls_and_overhead_are_ranges(tmp_path: Path) -> None:
     overheads = [
         {"start": 5, "end": 9, "overheadType": kind, "nameId": "flush", **MAIN}
         for kind in (3, 8, 1)
@@ -412,7 +410,7 @@ def test_system_calls_and_overhead(tmp_path: Path) -> None:
     ]
 
 
-def test_when_and_where_it_was_recorded(tmp_path: Path) -> None:
+def test_the_time_the_command_and_the_rank_of_an_export_are_read(tmp_path: Path) -> None:
     trace = load(
         export(
             tmp_path / "capture_rank5.sqlite",
@@ -432,7 +430,7 @@ def test_when_and_where_it_was_recorded(tmp_path: Path) -> None:
     assert rows(trace, "ranks", "rank", "world_size") == [[5, 16]]
 
 
-def test_what_the_schema_of_the_future_adds_is_passed_over(tmp_path: Path) -> None:
+def test_tables_and_columns_of_newer_versions_are_ignored(tmp_path: Path) -> None:
     schema = {
         **NEW,
         "CUPTI_ACTIVITY_KIND_KERNEL": NEW["CUPTI_ACTIVITY_KIND_KERNEL"] + " tomorrow:TEXT",

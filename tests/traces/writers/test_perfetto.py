@@ -1,6 +1,4 @@
-"""Written for Perfetto and read again: by the format's own rules, and by our reader of the same
-format.
-"""
+"""Traces written for Perfetto: the rules of the format, and the tables when they are read again."""
 
 import gzip
 import json
@@ -13,10 +11,9 @@ import pytest
 from perfscope.traces.load import load
 from perfscope.traces.trace import Trace
 from perfscope.traces.writers import perfetto
-from tests.conventions.sources import ROOT
+from tests.traces.kineto.recorded import FOLDER
 from tests.traces.writers.traces import ODD_NAMES, cells, odd_trace
 
-SHARED = ROOT.parent / "shared/traces"
 RECORDED = (
     "kineto/h100_qwen05b.json.gz",
     "kineto/a100_nccl_metadata_rank0.json.gz",
@@ -46,14 +43,14 @@ def events(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def test_every_event_has_what_the_format_asks_for(written: Path) -> None:
+def test_every_event_has_the_fields_that_the_format_requires(written: Path) -> None:
     for event in events(written):
         assert (
             isinstance(event["pid"], int)
             and isinstance(event["tid"], int)
             and isinstance(event["name"], str)
         )
-        assert max(event["pid"], event["tid"]) < 2**31, "the viewer keeps them in 32 bits"
+        assert max(event["pid"], event["tid"]) < 2**31  # the viewer has 32 bits for them
         needed = {
             "X": {"ts", "dur", "cat"},
             "M": {"args"},
@@ -72,11 +69,12 @@ def test_events_of_one_line_nest(written: Path) -> None:
             lines[event["pid"], event["tid"]].append((start, start + round(event["dur"] * 1000)))
     for spans in lines.values():
         for a, b in spans:
-            assert not any(a < c < b < d for c, d in spans), "two only overlap"
-    assert len(lines) == 6, "two threads and two streams, one of each with a second lane"
+            assert not any(a < c < b < d for c, d in spans)  # events of a line nest
+    # two threads and two streams, one of each with a second lane
+    assert len(lines) == 6
 
 
-def test_arrows_end_at_what_was_launched(written: Path) -> None:
+def test_arrows_lead_from_a_launch_to_its_kernel(written: Path) -> None:
     found = events(written)
     starts = {e["id"]: e for e in found if e["ph"] == "s"}
     ends = {e["id"]: e for e in found if e["ph"] == "f"}
@@ -88,11 +86,11 @@ def test_arrows_end_at_what_was_launched(written: Path) -> None:
         assert launch["args"]["correlation"] == work["args"]["correlation"]
 
 
-def test_odd_names_survive(written: Path) -> None:
+def test_names_with_special_characters_are_written_unchanged(written: Path) -> None:
     assert set(ODD_NAMES) <= {event["name"] for event in events(written)}
 
 
-def test_our_reader_finds_the_same_tables(written: Path) -> None:
+def test_the_tables_are_the_same_when_the_file_is_read_again(written: Path) -> None:
     compare(odd_trace(), load(written))
 
 
@@ -105,9 +103,9 @@ def compare(before: Trace, after: Trace) -> None:
 
 
 @pytest.mark.shared_traces
-@pytest.mark.skipif(not SHARED.is_dir(), reason=f"the recorded traces are not in {SHARED}")
+@pytest.mark.skipif(not FOLDER.is_dir(), reason=f"the recorded traces are not in {FOLDER}")
 @pytest.mark.parametrize("name", RECORDED)
-def test_recorded_traces_come_back_the_same(tmp_path: Path, name: str) -> None:
-    before = load(SHARED / name)
+def test_recorded_traces_are_the_same_when_they_are_read_again(tmp_path: Path, name: str) -> None:
+    before = load(FOLDER / name)
     perfetto.write_perfetto(before, tmp_path / "again.json.gz")
     compare(before, load(tmp_path / "again.json.gz"))

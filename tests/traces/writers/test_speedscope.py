@@ -1,6 +1,4 @@
-"""speedscope's format: its schema, its rule that calls close in the order they opened, and the
-times.
-"""
+"""Traces written for speedscope: the schema of the format, the order of calls, and the times."""
 
 import json
 from collections import Counter
@@ -13,10 +11,9 @@ import pytest
 from perfscope.traces.load import load
 from perfscope.traces.trace import Trace
 from perfscope.traces.writers import speedscope
-from tests.conventions.sources import ROOT
+from tests.traces.kineto.recorded import FOLDER
 from tests.traces.writers.traces import ODD_NAMES, odd_trace
 
-SHARED = ROOT.parent / "shared/traces"
 NUMBER, TEXT, UNITS = (
     {"type": "number"},
     {"type": "string"},
@@ -78,7 +75,7 @@ FORMAT = {
         },
     },
 }
-"""The published format, in our words: what a file must have."""
+"""The required fields of a file, from the published format."""
 
 
 def written(trace: Trace, path: Path) -> dict[str, Any]:
@@ -88,7 +85,7 @@ def written(trace: Trace, path: Path) -> dict[str, Any]:
 
 
 def total_by_name(file: dict[str, Any]) -> Counter[str]:
-    """Time from opening to closing, by name, and that all closes in order."""
+    """Return the time of calls by name, and assert that calls end in the reverse order."""
     names, total = [frame["name"] for frame in file["shared"]["frames"]], Counter[str]()
     for profile in file["profiles"]:
         if profile["type"] == "sampled":
@@ -101,7 +98,7 @@ def total_by_name(file: dict[str, Any]) -> Counter[str]:
                 open_calls.append((event["frame"], now))
             else:
                 frame, since = open_calls.pop()
-                assert frame == event["frame"], "what opened last closes first"
+                assert frame == event["frame"]  # calls end in the reverse order
                 total[names[frame]] += now - since
         assert not open_calls
     return total
@@ -129,7 +126,7 @@ def test_the_file_has_the_format_and_the_times(tmp_path: Path) -> None:
     assert set(ODD_NAMES) <= set(total_by_name(file))
 
 
-def test_one_profile_a_thread_or_stream(tmp_path: Path) -> None:
+def test_each_thread_and_stream_has_a_profile(tmp_path: Path) -> None:
     names = [profile["name"] for profile in written(odd_trace(), tmp_path / "odd.json")["profiles"]]
     assert sorted(names) == [
         'rank "1" 200: GPU 1 stream 7',
@@ -145,17 +142,17 @@ def test_one_profile_a_thread_or_stream(tmp_path: Path) -> None:
 def test_samples_keep_their_weights(tmp_path: Path) -> None:
     file = written(odd_trace(), tmp_path / "odd.json")
     names = [frame["name"] for frame in file["shared"]["frames"]]
-    (profile,) = [one for one in file["profiles"] if one["type"] == "sampled"]
+    (profile,) = [profile for profile in file["profiles"] if profile["type"] == "sampled"]
     stacks = [[names[frame] for frame in sample] for sample in profile["samples"]]
     assert stacks == [["main (a.py:1)", "f (a.py:2)"], ["main (a.py:1)"], []]
     assert profile["weights"] == [10, 10, 10] and profile["endValue"] == 30
 
 
 @pytest.mark.shared_traces
-@pytest.mark.skipif(not SHARED.is_dir(), reason=f"the recorded traces are not in {SHARED}")
+@pytest.mark.skipif(not FOLDER.is_dir(), reason=f"the recorded traces are not in {FOLDER}")
 @pytest.mark.parametrize("name", ["kineto/h100_vit_inference.json.gz", "nsys/h100_2gpu_1s.sqlite"])
 def test_recorded_traces(tmp_path: Path, name: str) -> None:
-    trace = load(SHARED / name)
+    trace = load(FOLDER / name)
     file = written(trace, tmp_path / "again.json")
     jsonschema.Draft7Validator(FORMAT).validate({**file, "profiles": []})
     found = total_by_name(file)

@@ -1,4 +1,4 @@
-"""Parquet and CSV: read again, every cell is what it was."""
+"""Tables exported as Parquet and CSV, read again cell by cell."""
 
 import csv
 from pathlib import Path
@@ -10,10 +10,10 @@ import pytest
 from perfscope.traces.schema import TABLES
 from perfscope.traces.writers import csv as csv_writer
 from perfscope.traces.writers import parquet
-from tests.traces.writers.traces import odd_trace, same
+from tests.traces.writers.traces import assert_same_cells, odd_trace
 
 
-def test_parquet_comes_back_the_same(tmp_path: Path) -> None:
+def test_parquet_files_have_the_cells_of_the_tables(tmp_path: Path) -> None:
     trace = odd_trace()
     parquet.write_parquet_folder(trace, tmp_path / "out")
     names = {name for name in TABLES if trace.table(name) is not None}
@@ -21,10 +21,10 @@ def test_parquet_comes_back_the_same(tmp_path: Path) -> None:
     for name in names:
         frame = trace.table(name)
         assert frame is not None
-        same(frame, pd.read_parquet(tmp_path / f"out/{name}.parquet"))
+        assert_same_cells(frame, pd.read_parquet(tmp_path / f"out/{name}.parquet"))
 
 
-def test_parquet_says_units(tmp_path: Path) -> None:
+def test_parquet_files_have_the_units_of_their_columns(tmp_path: Path) -> None:
     parquet.write_parquet_folder(odd_trace(), tmp_path / "out")
     schema = pq.read_schema(tmp_path / "out/kernels.parquet")
     assert schema.field("dur").metadata == {b"unit": b"ns", b"comment": b"duration"}
@@ -33,7 +33,7 @@ def test_parquet_says_units(tmp_path: Path) -> None:
     )
 
 
-def test_csv_comes_back_the_same(tmp_path: Path) -> None:
+def test_csv_files_have_the_cells_of_the_tables(tmp_path: Path) -> None:
     trace = odd_trace()
     csv_writer.write_csv_folder(trace, tmp_path / "out")
     for name in TABLES:
@@ -49,7 +49,7 @@ def test_csv_comes_back_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("writer", "suffix"), [(parquet, ".parquet"), (csv_writer, ".csv")])
-def test_the_readme_says_what_is_there_and_what_is_not(
+def test_the_readme_lists_the_tables_and_those_that_are_absent(
     tmp_path: Path, writer: object, suffix: str
 ) -> None:
     writer.WRITER.write(odd_trace(), tmp_path / "out")  # type: ignore[attr-defined]

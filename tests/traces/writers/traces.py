@@ -26,8 +26,8 @@ COUNTERS = [
 
 
 def odd_trace() -> Trace:
-    """Two processes on two devices; calls in calls, ranges that only overlap, kernels side by side
-    on one stream.
+    """Return a trace of two processes on two devices, with nested calls, ranges that overlap, and
+    kernels that run at the same time on one stream.
     """
     two = {**MAIN, "process": 1, "pid": 200, "ns_pid": 200, "rank": 1, "name": 'rank "1"'}
     ops = [
@@ -169,20 +169,20 @@ def odd_trace() -> Trace:
 
 
 def cells(found: Trace, table: str, *columns: str) -> list[list[Any]]:
-    """The rows of a table in the order of their cells; a missing name as None."""
+    """Return the rows of a table, sorted by their cells, with None for a missing name."""
     frame = found.table(table)
     assert frame is not None, found.why_absent(table)
     picked = frame[list(columns)].astype(object)
     return sorted(picked.where(picked.notna(), None).values.tolist(), key=repr)
 
 
-def same(one: pd.DataFrame, other: pd.DataFrame) -> None:
-    """Cell by cell, with types; categories may be numbered otherwise."""
-    assert list(one.columns) == list(other.columns)
-    for name in one.columns:
-        left, right = one[name], other[name]
+def assert_same_cells(table: pd.DataFrame, other: pd.DataFrame) -> None:
+    """Assert that cells and types are the same; categories may have other numbers."""
+    assert list(table.columns) == list(other.columns)
+    for name in table.columns:
+        left, right = table[name], other[name]
         if isinstance(left.dtype, pd.CategoricalDtype):
             left, right = left.astype(object), right.astype(object)
         pd.testing.assert_series_equal(
-            left, right, check_dtype=not isinstance(one[name].dtype, pd.CategoricalDtype)
+            left, right, check_dtype=not isinstance(table[name].dtype, pd.CategoricalDtype)
         )

@@ -1,8 +1,8 @@
-"""Records small.json: two steps of a tiny training on the CPU, and what a GPU would have added,
-written by hand.
+"""The recorder of small.json: two steps of a small training on the CPU, with events of a GPU that
+are written by hand.
 
-Run once; renewing the tables does not need it: `python -m tests.traces.kineto.golden.record`, then
-`... .golden.tables`.
+`python -m tests.traces.kineto.golden.record` records it again, `... .golden.tables` renews its
+tables. The tables can be renewed without another recording.
 """
 
 import json
@@ -39,8 +39,8 @@ def recorded() -> dict[str, Any]:
 
 
 def on_the_device(pid: int, tid: int, first_us: float) -> list[dict[str, Any]]:
-    """Launches and what they start: a kernel, a copy, a collective with its metadata, a graph of
-    two kernels, an allocation.
+    """Return launches and the work they start: a kernel, a copy, a collective with its metadata, a
+    graph of two kernels, and an allocation.
     """
     nccl = {
         "Collective name": "allreduce",
@@ -108,11 +108,11 @@ def on_the_device(pid: int, tid: int, first_us: float) -> list[dict[str, Any]]:
 def main() -> None:
     whole = recorded()
     events = [
-        one
-        for one in whole["traceEvents"]
-        if one.get("ph") in ("X", "M", "s", "f") and "perfscope" not in str(one)
+        event
+        for event in whole["traceEvents"]
+        if event.get("ph") in ("X", "M", "s", "f") and "perfscope" not in str(event)
     ]
-    op = next(one for one in events if one.get("cat") == "cpu_op")
+    op = next(event for event in events if event.get("cat") == "cpu_op")
     events += on_the_device(op["pid"], op["tid"], op["ts"])
     around = {name: whole[name] for name in NAMED if name in whole}
     around |= {"distributedInfo": {"backend": "nccl", "rank": 1, "world_size": 2}}

@@ -1,5 +1,6 @@
-"""The tables of small.json as they should be. `python -m tests.traces.kineto.golden.tables` renews
-them: read the difference.
+"""The expected tables of small.json.
+
+`python -m tests.traces.kineto.golden.tables` renews them: review the difference.
 """
 
 import json
@@ -14,7 +15,7 @@ GOLDEN = Path(__file__).with_name("tables.json")
 
 
 def tables() -> dict[str, Any]:
-    """Every table by columns; the path of the file by its name alone."""
+    """Return the columns of every table, with the name of the file instead of its path."""
     trace = load(SMALL)
     found = {}
     for name in TABLES:
@@ -25,7 +26,7 @@ def tables() -> dict[str, Any]:
                 column: [row[at] for row in columns["data"]]
                 for at, column in enumerate(columns["columns"])
             }
-    found["ranks"]["source"] = [Path(one).name for one in found["ranks"]["source"]]
+    found["ranks"]["source"] = [Path(source).name for source in found["ranks"]["source"]]
     return found
 
 

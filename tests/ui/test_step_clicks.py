@@ -1,4 +1,4 @@
-"""A step's point opens the timeline on that step."""
+"""Clicks on the point of a step, which show the step on the timeline."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ SHOWN = (
 )
 
 
-def test_a_click_on_a_step_shows_it_on_the_timeline(page: Any) -> None:
+def test_a_click_event_of_a_step_shows_it_on_the_timeline(page: Any) -> None:
     page.execute_script(CLICK, 0.25, 10)
     assert page.execute_script(SHOWN) == pytest.approx([0.25e9, 0.26e9])
     view = (
@@ -27,7 +27,7 @@ def test_a_click_on_a_step_shows_it_on_the_timeline(page: Any) -> None:
     assert begin < 0.25e9 and end > 0.26e9
 
 
-def test_a_real_click_reaches_the_timeline(page: Any) -> None:
+def test_a_click_of_the_mouse_on_a_step_shows_it_on_the_timeline(page: Any) -> None:
     from selenium.webdriver import ActionChains
 
     place = (
