@@ -7,21 +7,34 @@ const darkSystem = matchMedia("(prefers-color-scheme: dark)");
 const settings = { displaylogo: false, displayModeBar: false, responsive: true };
 let printing = false;
 
-function dark() { return !printing && (root.classList.contains("dark") || (darkSystem.matches && !root.classList.contains("light"))); }
+function dark() {
+  return (
+    !printing &&
+    (root.classList.contains("dark") || (darkSystem.matches && !root.classList.contains("light")))
+  );
+}
 
 function painted(id, figure) {
-  return repainted(figure, palettes[dark() ? "dark" : "light"], document.getElementById(id).clientWidth);
+  return repainted(
+    figure,
+    palettes[dark() ? "dark" : "light"],
+    document.getElementById(id).clientWidth,
+  );
 }
 
 function draw() {
-  return Promise.all(Object.entries(figures).map(([id, figure]) => {
-    const { data, layout } = painted(id, figure);
-    return Plotly.react(id, data, layout, settings);
-  })).then(() => document.dispatchEvent(new Event("drawn")));
+  return Promise.all(
+    Object.entries(figures).map(([id, figure]) => {
+      const { data, layout } = painted(id, figure);
+      return Plotly.react(id, data, layout, settings);
+    }),
+  ).then(() => document.dispatchEvent(new Event("drawn")));
 }
 
 async function unpack() {
-  const packed = Uint8Array.from(atob(document.getElementById("plotly").textContent), (c) => c.charCodeAt(0));
+  const packed = Uint8Array.from(atob(document.getElementById("plotly").textContent), (c) =>
+    c.charCodeAt(0),
+  );
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
   const script = document.createElement("script");
   script.textContent = await new Response(stream).text();
@@ -32,7 +45,9 @@ async function unpack() {
 function mountTimeline() {
   const element = document.getElementById("timeline");
   if (!element) return Promise.resolve(null);
-  const source = perfscopeTimeline.embeddedSource(document.getElementById("packed-timeline").textContent);
+  const source = perfscopeTimeline.embeddedSource(
+    document.getElementById("packed-timeline").textContent,
+  );
   return perfscopeTimeline.mount(element, source, { height: 520, paper: palettes.light });
 }
 
@@ -44,7 +59,10 @@ function zoomStacks(id) {
   const chart = document.getElementById(id);
   chart.on("plotly_icicleclick", (event) => {
     if (event.nextLevel === undefined) return false;
-    Plotly.restyle(id, { level: [event.nextLevel], text: [labelled(figures[id].data[0], chart.clientWidth, event.nextLevel)] });
+    Plotly.restyle(id, {
+      level: [event.nextLevel],
+      text: [labelled(figures[id].data[0], chart.clientWidth, event.nextLevel)],
+    });
     return false;
   });
 }
@@ -67,9 +85,19 @@ document.addEventListener("click", (event) => {
   if (link) showInterval(Number(link.dataset.from), Number(link.dataset.to));
 });
 darkSystem.addEventListener("change", draw);
-addEventListener("beforeprint", () => { printing = true; draw(); });
-addEventListener("afterprint", () => { printing = false; draw(); });
-Promise.all([unpack().then(draw), mountTimeline()]).then(() => {
-  Object.keys(figures).filter((id) => id.startsWith("stacks")).forEach(zoomStacks);
-  root.dataset.drawn = "yes";
-}).catch(failed);
+addEventListener("beforeprint", () => {
+  printing = true;
+  draw();
+});
+addEventListener("afterprint", () => {
+  printing = false;
+  draw();
+});
+Promise.all([unpack().then(draw), mountTimeline()])
+  .then(() => {
+    Object.keys(figures)
+      .filter((id) => id.startsWith("stacks"))
+      .forEach(zoomStacks);
+    root.dataset.drawn = "yes";
+  })
+  .catch(failed);

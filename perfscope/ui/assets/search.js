@@ -11,10 +11,12 @@ function matchesIn(trace, words) {
 function shareOf(trace, hits) {
   const place = new Map(trace.ids.map((id, at) => [id, at]));
   const below = (at) => {
-    for (let up = place.get(trace.parents[at]); up !== undefined; up = place.get(trace.parents[up])) if (hits[up]) return true;
+    for (let up = place.get(trace.parents[at]); up !== undefined; up = place.get(trace.parents[up]))
+      if (hits[up]) return true;
     return false;
   };
-  const sum = (keep) => trace.values.reduce((total, value, at) => total + (keep(at) ? value : 0), 0);
+  const sum = (keep) =>
+    trace.values.reduce((total, value, at) => total + (keep(at) ? value : 0), 0);
   return sum((at) => hits[at] && !below(at)) / sum((at) => trace.parents[at] === "");
 }
 
@@ -24,16 +26,24 @@ function searchStacks(field) {
 }
 
 function lit(chart, words, said) {
-  const trace = chart.data[0], hits = words ? matchesIn(trace, words) : trace.labels.map(() => false);
+  const trace = chart.data[0];
+  const hits = words ? matchesIn(trace, words) : trace.labels.map(() => false);
   const count = hits.filter(Boolean).length;
   chart.unlit = chart.unlit || trace.marker.colors;
-  Plotly.restyle(chart, { "marker.colors": [chart.unlit.map((colour, at) => hits[at] ? LIT : colour)] });
+  Plotly.restyle(chart, {
+    "marker.colors": [chart.unlit.map((colour, at) => (hits[at] ? LIT : colour))],
+  });
   const share = 100 * shareOf(trace, hits);
-  said.textContent = !words ? "" : !count ? "no match"
-    : `${count} frame${count === 1 ? "" : "s"}, ${share.toFixed(share < 2 ? 1 : 0)} % of the time`;
+  said.textContent = !words
+    ? ""
+    : !count
+      ? "no match"
+      : `${count} frame${count === 1 ? "" : "s"}, ${share.toFixed(share < 2 ? 1 : 0)} % of the time`;
 }
 
 for (const field of document.querySelectorAll(".search input")) {
   field.addEventListener("input", () => searchStacks(field));
-  document.addEventListener("drawn", () => { if (field.value.trim()) searchStacks(field); });
+  document.addEventListener("drawn", () => {
+    if (field.value.trim()) searchStacks(field);
+  });
 }

@@ -11,13 +11,21 @@ function openPlace(point) {
 }
 
 if (figures.roofline && document.getElementById("timeline")) {
-  document.addEventListener("drawn", () => {
-    document.getElementById("roofline").on("plotly_click", (event) => openPlace(event.points[0]));
-  }, { once: true });
+  document.addEventListener(
+    "drawn",
+    () => {
+      document.getElementById("roofline").on("plotly_click", (event) => openPlace(event.points[0]));
+    },
+    { once: true },
+  );
 }
 if (figures.steps && document.getElementById("timeline")) {
   document.querySelector("#section-steps .note").append(" Click one to see it on the timeline.");
-  document.addEventListener("drawn", () => {
-    document.getElementById("steps").on("plotly_click", (event) => openStep(event.points[0]));
-  }, { once: true });
+  document.addEventListener(
+    "drawn",
+    () => {
+      document.getElementById("steps").on("plotly_click", (event) => openStep(event.points[0]));
+    },
+    { once: true },
+  );
 }

@@ -27,6 +27,7 @@ from perfscope.ui.theme import DARK, LIGHT, Palette, ink
 from perfscope.ui.timeline.embedded import embedded_timeline
 from perfscope.ui.timeline.routes import EMBEDDED, timeline_script, timeline_style
 
+STYLES = ("page.css", "verdict.css", "report.css", "search.css", "tables.css")
 UNDER_THE_BAR = "budget"
 """The id of the chart that is placed under the time budget's bar."""
 DEFAULT_HEIGHT = 200
@@ -135,7 +136,7 @@ def report_style() -> str:
         f"{dark_system}{{{variables('html:not(.light)', DARK)}}}",
         f"@media screen{{{variables('html.dark', DARK)}}}",
     ]
-    return "".join(palettes) + "".join(map(asset, ("report.css", "search.css", "tables.css")))
+    return "".join(palettes) + "".join(map(asset, STYLES))
 
 
 def variables(selector: str, palette: Palette) -> str:

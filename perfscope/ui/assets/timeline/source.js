@@ -17,7 +17,10 @@
   own.httpSource = (base) => {
     const get = async (path, query, signal) => {
       const words = new URLSearchParams(query).toString();
-      const answer = await fetch(`${base}/${path}${words ? "?" + words : ""}`, { signal, credentials: "same-origin" });
+      const answer = await fetch(`${base}/${path}${words ? "?" + words : ""}`, {
+        signal,
+        credentials: "same-origin",
+      });
       if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
       return answer;
     };
@@ -28,12 +31,15 @@
       async tile(from, to, pixels, lanes) {
         const answer = await get("tile", { from, to, pixels, lanes: own.ranges(lanes) });
         const tile = own.decode(await answer.arrayBuffer(), from, to);
-        tile.server = Number((/dur=([\d.]+)/.exec(answer.headers.get("Server-Timing") || "") || [0, 0])[1]);
+        tile.server = Number(
+          (/dur=([\d.]+)/.exec(answer.headers.get("Server-Timing") || "") || [0, 0])[1],
+        );
         return tile;
       },
       names: (first, count) => json("names", { first, count }),
       strip: (columns) => json("strip", { columns }),
-      select: (from, to, lanes, by, most) => json("select", { from, to, lanes: own.ranges(lanes), by, most }),
+      select: (from, to, lanes, by, most) =>
+        json("select", { from, to, lanes: own.ranges(lanes), by, most }),
       search: (words) => json("search", { words }),
       hit: (words, at, lane, back) => json("hit", { words, at, lane, back: back ? 1 : 0 }),
       event: (lane, at) => json("event", { lane, at }),
