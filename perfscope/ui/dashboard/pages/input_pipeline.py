@@ -186,7 +186,7 @@ def register(app: Dash, library: Library) -> None:
     )(predict)
     register_in_browser: Any = app.clientside_callback
     register_in_browser(
-        ClientsideFunction("perfscope", "asked"),
+        ClientsideFunction("perfscope", "writeSliders"),
         Output("what-if", "title"),
         *slider_values,
         prevent_initial_call=True,
