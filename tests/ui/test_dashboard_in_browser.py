@@ -249,7 +249,8 @@ def test_stacks_are_searched_and_a_step_opens_the_timeline(browser: Any, board: 
     )
     until(
         lambda: browser.execute_script(
-            "return document.querySelector('[data-chart=steps] [data-has-click-action=yes]') !== null"
+            "return document.querySelector('[data-chart=steps] [data-has-click-action=yes]')"
+            " !== null"
         )
     )
     browser.execute_script(click)

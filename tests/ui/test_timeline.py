@@ -163,7 +163,8 @@ def test_wheel_keys_and_strip_move_the_window_and_the_picture_follows(
     assert browser.execute_script(wide) == pytest.approx(0.7 * near)
     browser.execute_async_script(T + "const done = arguments[0]; t.settled().then(() => done())")
     shown = browser.execute_script(
-        T + "return [t.picture.from <= t.view.from, t.picture.to >= t.view.to, t.picture.tile.lanes.size]"
+        T + "return [t.picture.from <= t.view.from, t.picture.to >= t.view.to,"
+        " t.picture.tile.lanes.size]"
     )
     assert shown[:2] == [True, True] and shown[2] == 5
     until(lambda: browser.execute_script("return location.hash").startswith("#timeline?from="))
@@ -231,6 +232,8 @@ def test_the_report_of_a_recorded_trace_is_small_and_shows_it(
     write_report(run, diagnose(run), path)
     assert path.stat().st_size < 5_000_000
     opened(browser, f"file://{path}")
-    drawn = T + "return [...t.picture.tile.lanes.values()].filter((one) => one && one.x.length).length"
+    drawn = (
+        T + "return [...t.picture.tile.lanes.values()].filter((one) => one && one.x.length).length"
+    )
     assert browser.execute_script(drawn) > 3
     assert browser.get_log("browser") == []
