@@ -180,7 +180,7 @@ def read_filters(tid: int) -> list[bytes] | None:
     for number in range(MOST_FILTERS):
         buffer = ctypes.create_string_buffer(MOST_INSTRUCTIONS * INSTRUCTION.size)
         try:
-            length = ptrace.request(GET_FILTER, tid, number, ctypes.addressof(buffer))
+            length = ptrace.call_ptrace(GET_FILTER, tid, number, ctypes.addressof(buffer))
         except OSError as refusal:
             return found if refusal.errno == errno.ENOENT else None
         found.append(buffer.raw[: length * INSTRUCTION.size])

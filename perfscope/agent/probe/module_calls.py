@@ -175,7 +175,7 @@ class EmptyModule:
         return None
 
 
-def trials(
+def prepare_cost_trials(
     probe: "InstalledProbe",
 ) -> "list[tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]]":
     """Return (timed, original, arguments) of what happens once per step: a top-level call."""

@@ -103,10 +103,10 @@ def shortened_list(items: list[str], cells: int) -> str:
 def labeled_text(label: str, texts: list[str], layout: TerminalLayout) -> list[Text]:
     """Return the texts next to a label, wrapped where they are too long."""
     pieces = [piece for text in texts for piece in wrapped(text, text_cells(layout))]
-    return labeled(label, pieces)
+    return label_lines(label, pieces)
 
 
-def labeled(label: str, texts: list[str]) -> list[Text]:
+def label_lines(label: str, texts: list[str]) -> list[Text]:
     """Return the texts as lines next to a label."""
     lines = []
     for index, text in enumerate(texts):
