@@ -24,7 +24,7 @@ def run(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
         (("attach", "4194303"), 2, "no process with pid 4194303. Run `perfscope ps`"),
         (("analyze", "/nowhere"), 2, "/nowhere does not exist"),
         (("report", "/usr", "-o", "x.html"), 2, "/usr is not a run folder"),
-        (("explain", "gpu-slow"), 2, "no finding 'gpu-slow'; there are: input-bound"),
+        (("explain", "gpu-slow"), 2, "no finding has the id 'gpu-slow'. `perfscope explain`"),
     ],
 )
 def test_an_error_is_one_line_that_says_what_to_do(
