@@ -223,7 +223,7 @@ def test_the_input_page_has_the_loop_and_its_workers_where_the_finding_points(
 def test_a_table_sorts_and_saves(browser: Any, board: Dashboard) -> None:
     opened(browser, board, "/run/gpu.json/operators")
     csv = browser.execute_script(
-        "return csvOf(document.getElementById('table-kernels'))"
+        "return tableAsCsv(document.getElementById('table-kernels'))"
     ).splitlines()
     assert (
         csv[0].startswith("kernel,class,runs") and len(csv) == 2 and HOSTILE.split('"')[0] in csv[1]
