@@ -5,7 +5,7 @@ The time is from the input of the user to the exact picture.
 A server holds the lanes; a headless chromium of 1920 px zooms from the whole span to single events
 and back, with pans between. Printed: first paint, hand to scaled frame, hand to exact picture,
 payload, the browser's memory before and after. With `--trial FOLDER` a bare script (`srv.py` and
-`tl.js`, which draw unlabelled bars) is driven the same way on the same machine right after. Usage:
+`tl.js`, which draw unlabeled bars) is driven the same way on the same machine right after. Usage:
 `python -m benchmarks.ui [--events 1e7] [--trial FOLDER]`.
 """
 

@@ -108,7 +108,7 @@ def every_page(browser: Any, board: Dashboard, run: str) -> None:
         words = browser.find_element("id", "page").text
         assert (
             len(words) > 40
-            and "Something went wrong" not in browser.find_element("id", "room").text
+            and "Something went wrong" not in browser.find_element("id", "content").text
         )
     for page in PAGES:  # also those without facts explain themselves
         opened(browser, board, f"/run/{run}/{page.path}")

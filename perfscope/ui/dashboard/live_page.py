@@ -133,7 +133,7 @@ def layout(live: Live) -> list[Any]:
     ]
     return [
         html.Header([html.Div(id="live-who"), html.Div(controls)], className="live"),
-        html.Div(id="live-said", role="status"),
+        html.Div(id="live-reply", role="status"),
         html.Div(html.Section(waiting, className="card"), id="live-answer"),
         html.Div(id="live-cards"),
         html.Div(id="live-changes"),
@@ -176,7 +176,7 @@ def register(app: Dash, live: Live) -> None:
         State("live-seen", "data"),
     )(refresh)
     buttons = (Input("live-stop", "n_clicks"), Input("live-window", "n_clicks"))
-    app.callback(Output("live-said", "children"), *buttons)(steer)
+    app.callback(Output("live-reply", "children"), *buttons)(steer)
 
 
 def seen_by(sent: object) -> dict[str, Any]:

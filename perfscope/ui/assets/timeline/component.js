@@ -39,7 +39,7 @@
     timeline.firstPicture = new Promise((resolve) => {
       timeline.resolveFirstPicture = resolve;
     });
-    element.replaceChildren(shared.node("div", { class: "tl-say" }, "loading the timeline"));
+    element.replaceChildren(shared.node("div", { class: "tl-message" }, "loading the timeline"));
     try {
       timeline.meta = await source.meta();
     } catch (error) {
@@ -69,7 +69,7 @@
   };
 
   function showMessage(element, text) {
-    element.replaceChildren(shared.node("div", { class: "tl-say" }, text));
+    element.replaceChildren(shared.node("div", { class: "tl-message" }, text));
     element.dataset.ready = "no";
     return null;
   }
