@@ -5,7 +5,7 @@ The time is from the input of the user to the exact picture.
 A server holds the lanes; a headless chromium of 1920 px zooms from the whole span to single events
 and back, with pans between. Printed: first paint, hand to scaled frame, hand to exact picture,
 payload, the browser's memory before and after. With `--trial FOLDER` a bare script (`srv.py` and
-`tl.js`, which draw unlabelled bars) is driven the same way on the same machine right after. Usage:
+`tl.js`, which draw unlabeled bars) is driven the same way on the same machine right after. Usage:
 `python -m benchmarks.ui [--events 1e7] [--trial FOLDER]`.
 """
 
@@ -32,32 +32,40 @@ FLAGS = (
     " --disable-background-networking --disable-component-update --disable-sync"
     " --window-size=1920,1080"
 )
-PAGE = """<!doctype html><html><head><style>{style}</style></head><body style="margin:0"><div id="timeline"></div>
-<script>{script}</script><script>
+PAGE = """<!doctype html><html><head><style>{style}</style></head>
+<body style="margin:0"><div id="timeline"></div><script>{script}</script><script>
 const T = perfscopeTimeline, root = document.getElementById("timeline");
 T.mount(root, T.httpSource("/timeline/run"), {{ height: 880, hash: false }})
-  .then((t) => t.settled()).then(() => {{ window.ready = performance.now(); }});
-</script></body></html>"""  # noqa: E501
-WALK = """const done = arguments[0], t = root.timeline, out = [], next = () => new Promise(requestAnimationFrame);
-const after = async (act) => {
-  const begun = performance.now();
+  .then((timeline) => timeline.settled()).then(() => {{ window.ready = performance.now(); }});
+</script></body></html>"""
+WALK = """const done = arguments[0];
+const { timeline } = root;
+const measured = [];
+const nextFrame = () => new Promise(requestAnimationFrame);
+const measure = async (act) => {
+  const began = performance.now();
   act();
-  const framed = next().then(() => performance.now() - begun);
-  await t.settled();
-  await new Promise((done) => requestAnimationFrame(() => setTimeout(done, 0)));
-  const exact = performance.now() - begun, latest = t.stats[t.stats.length - 1];
-  out.push([exact, await framed, latest.bytes, latest.server, latest.paint, latest.wait]);
+  const frame = nextFrame().then(() => performance.now() - began);
+  await timeline.settled();
+  await new Promise((painted) => requestAnimationFrame(() => setTimeout(painted, 0)));
+  const exact = performance.now() - began;
+  const { bytes, server, paint, wait } = timeline.stats[timeline.stats.length - 1];
+  measured.push([exact, await frame, bytes, server, paint, wait]);
 };
-const zoom = (factor) => after(() => T.zoom(t, factor, t.view.from + 0.43 * (t.view.to - t.view.from)));
+const pan = (share) => measure(() => T.pan(timeline, share));
+const zoom = (factor) => {
+  const { from, to } = timeline.view;
+  return measure(() => T.zoom(timeline, factor, from + 0.43 * (to - from)));
+};
 (async () => {
   for (let i = 0; i < 22; i++) await zoom(0.6);
-  for (let i = 0; i < 15; i++) await after(() => T.pan(t, 0.2));
+  for (let i = 0; i < 15; i++) await pan(0.2);
   for (let i = 0; i < 22; i++) await zoom(1 / 0.6);
   await zoom(0.5);
-  for (let i = 0; i < 5; i++) await after(() => T.pan(t, 0.1));
+  for (let i = 0; i < 5; i++) await pan(0.1);
   await zoom(4);
-  done(JSON.stringify(out));
-})();"""  # noqa: E501
+  done(JSON.stringify(measured));
+})();"""
 TRIAL_WALK = """const done = arguments[0];
 (async () => {
   window.stats.length = 0;

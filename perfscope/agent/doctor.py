@@ -32,7 +32,7 @@ class CheckResult(msgspec.Struct, frozen=True):
     fix: str | None = None
 
 
-def check_entry() -> CheckResult:
+def try_entry() -> CheckResult:
     """Enter a Python process that this check starts."""
     name = "enter a process"
     child = subprocess.Popen([sys.executable, "-c", "while True: sum(range(1000))"])
@@ -105,7 +105,7 @@ def check_gpu_counters() -> CheckResult:
 
 
 CHECKS: tuple[Callable[[], CheckResult], ...] = (
-    check_entry,
+    try_entry,
     check_py_spy,
     check_system_calls,
     check_run_queue,

@@ -26,26 +26,25 @@ def run(args: ExplainArguments) -> int:
     if args.id is None:
         print("\n".join(ids()))
         return 0
-    refuse_a_typing_error(args.id)
+    refuse_unknown_id(args.id)
     print(explain(args.id))
     return 0
 
 
-def refuse_a_typing_error(asked: str) -> None:
-    """Raises UsageError with the ids and causes that are spelled nearly so; an id unlike any is
-    left to `explain`.
-    """
+def refuse_unknown_id(finding_id: str) -> None:
+    """Raise UsageError with the most similar ids and causes, where no finding has this id."""
     from difflib import get_close_matches
 
     from perfscope.analyzer.explain import ids
     from perfscope.analyzer.input.causes import CAUSES
     from perfscope.errors import UsageError
 
-    wanted = asked.strip().removeprefix("input-bound/")
+    wanted = finding_id.strip().removeprefix("input-bound/")
     known = [*ids(), *(cause.CAUSE for cause in CAUSES)]
-    close = get_close_matches(wanted, known)
-    if wanted not in known and close:
-        raise UsageError(
-            f"no finding {asked!r}; did you mean {' or '.join(close)}? `perfscope explain` lists"
-            " them all"
-        )
+    if wanted in known:
+        return
+    similar = get_close_matches(wanted, known)
+    question = f" Did you mean {' or '.join(similar)}?" if similar else ""
+    raise UsageError(
+        f"no finding has the id {finding_id!r}.{question} `perfscope explain` lists all ids."
+    )

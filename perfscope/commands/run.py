@@ -25,7 +25,7 @@ from perfscope.ui.answer import (
     load_and_diagnose,
     refuse_missing_folders,
     save,
-    write_json,
+    write_diagnosis,
 )
 from perfscope.ui.terminal.output import print_line
 from perfscope.ui.terminal.verbose_option import add_verbose_option
@@ -227,7 +227,7 @@ def report_recording(run_folder: Path, options: AnswerOptions) -> None:
     if options.json is None:
         show(diagnosis, trace, sys.stderr, verbose=options.verbose)
     else:
-        write_json(diagnosis, options.json)
+        write_diagnosis(diagnosis, options.json)
     if options.html is not None:
         save(trace, diagnosis, options.html)
         print_stderr(f"wrote {options.html}")

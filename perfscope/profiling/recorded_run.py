@@ -94,6 +94,8 @@ def diagnose(run: "RunPath | RecordedRun", *, ignore: Collection[str] = ()) -> "
 
     unknown = sorted(set(ignore) - set(RULES))
     if unknown:
-        raise UsageError(f"there is no finding {unknown[0]!r}; `perfscope explain` lists all")
+        raise UsageError(
+            f"no finding has the id {unknown[0]!r}. `perfscope explain` lists all ids."
+        )
     recorded = run if isinstance(run, RecordedRun) else load(run)
     return diagnose_trace(recorded.trace, ignored=ignore)

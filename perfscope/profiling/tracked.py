@@ -1,6 +1,4 @@
-"""`scope.track(loader)`: each wait for a batch of a loader that is not PyTorch's is recorded as one
-of PyTorch's is.
-"""
+"""`scope.track(loader)`: records each wait for a batch of a loader that is not PyTorch's."""
 
 import sys
 import threading
@@ -15,21 +13,21 @@ UNKNOWN = -1
 
 
 def is_timed_already(loader: Any) -> bool:
-    """PyTorch's own loaders are timed by the probe."""
-    own = getattr(sys.modules.get("torch.utils.data"), "DataLoader", None)
-    return own is not None and isinstance(loader, own)
+    """Return whether it is one of PyTorch's loaders, which the probe times."""
+    torch_loader = getattr(sys.modules.get("torch.utils.data"), "DataLoader", None)
+    return torch_loader is not None and isinstance(loader, torch_loader)
 
 
-class Tracked:
-    """Stands in for the loader: iterates as it does, has its length, and passes every other
-    question on.
-    """
+class TrackedLoader:
+    """A wrapper with the attributes of the loader, which records each wait for a batch."""
 
     def __init__(self, loader: Any, session: "Session") -> None:
         self.loader, self.session = loader, session
 
     def __iter__(self) -> Iterator[Any]:
-        return Waits(iter(self.loader), self.session, type(self.loader).__name__, id(self.loader))
+        return TimedPass(
+            iter(self.loader), self.session, type(self.loader).__name__, id(self.loader)
+        )
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -38,8 +36,8 @@ class Tracked:
         return getattr(self.loader, name)
 
 
-class Waits(Iterator[Any]):
-    """One pass over it."""
+class TimedPass(Iterator[Any]):
+    """The waits of one pass over a loader."""
 
     def __init__(self, inner: Iterator[Any], session: "Session", name: str, loader: int) -> None:
         self.inner, self.session = inner, session
@@ -66,14 +64,13 @@ class Waits(Iterator[Any]):
             self.put(first, before, ended)
 
     def put(self, first: int, before: int, ended: int) -> None:
-        """The wait, unless it was one of PyTorch's own within, which has its record."""
+        """Record the wait, unless a PyTorch loader inside it has recorded one."""
         took, probe = time.monotonic_ns() - first, self.session.probe
         if probe is None or not probe.live[0]:
             return
-        kind, here = probe.kinds["NEXT"], threading.get_native_id()
-        if any(
-            one[0] == kind and one[1] == here and one[2] >= first for one in probe.records[before:]
-        ):
-            return
-        row = (kind, here, first, took, *self.codes, UNKNOWN, UNKNOWN, ended, -1, -1, -1)
+        kind, thread = probe.kinds["NEXT"], threading.get_native_id()
+        for record_kind, record_thread, began, *_ in probe.records[before:]:
+            if record_kind == kind and record_thread == thread and began >= first:
+                return
+        row = (kind, thread, first, took, *self.codes, UNKNOWN, UNKNOWN, ended, -1, -1, -1)
         probe.records.append(row)

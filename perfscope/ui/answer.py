@@ -125,7 +125,7 @@ def write_files(
         error = unwritten
     try:
         if options.json_file is not None:
-            write_json(diagnosis, options.json_file)
+            write_diagnosis(diagnosis, options.json_file)
     except PerfscopeError as unwritten:
         error = error or unwritten
     return error
@@ -210,7 +210,7 @@ def encoded(diagnosis: "Diagnosis") -> str:
     return json_text(diagnosis, indent=2)
 
 
-def write_json(diagnosis: "Diagnosis", path: Path) -> None:
+def write_diagnosis(diagnosis: "Diagnosis", path: Path) -> None:
     """Write the diagnosis as JSON. Raises PerfscopeError."""
     from perfscope.ui.output_file import write_output
 

@@ -24,6 +24,15 @@ NS_PER_S = 1e9
 UNIT_NAMES = {"training-step": "step", "forward": "forward pass", "engine-iteration": "iteration"}
 SMALLEST_SHARE = 0.005
 """Parts of a time budget below this share are not shown next to a bar."""
+CLEAR_LEAD = 0.6
+"""With less confidence in it, the resource with the largest share does not clearly lead."""
+RESOURCE_OF_VERDICT = {
+    "input-bound": "input",
+    "launch-bound": "host",
+    "compute-bound": "compute",
+    "memory-bound": "memory-bandwidth",
+}
+"""The verdicts whose names say what bounds the run."""
 MOST_NAMED = 2
 """How many parts of a rank's time budget are written out next to its bar."""
 LARGEST_SPEEDUP_WITH_A_DECIMAL = 9.0
@@ -147,11 +156,19 @@ def verdict_title(diagnosis: Diagnosis) -> str:
 
 
 def bound_by_text(diagnosis: Diagnosis) -> str:
-    """Return `input, 78 % of step time (confidence 0.93)`; the confidence is its own."""
+    """Return `input, 78 % of step time (confidence 0.93)`; the confidence is its own.
+
+    Where no resource clearly leads, or the verdict is about the time of another resource, it says
+    that this is the largest part, so that it does not seem to contradict the verdict.
+    """
     bound = diagnosis.bound_by
     if bound.id == "unknown":
         return "unknown"
     name = bound.id.replace("-", " ")
+    if bound.confidence < CLEAR_LEAD:
+        name = f"no single resource: {name} is the largest part"
+    elif RESOURCE_OF_VERDICT.get(diagnosis.verdict.id, bound.id) != bound.id:
+        name = f"{name} for the largest part"
     share = f", {percent(bound.share)} {scope_of_budget(diagnosis)}" if bound.share else ""
     return f"{name}{share} (confidence {bound.confidence:.2f})"
 

@@ -33,11 +33,11 @@ def test_an_unknown_id_is_refused_with_a_similar_id(
     assert main(["explain", typed]) == 2
     output = capsys.readouterr()
     assert output.out == "" and output.err.count("\n") == 1
-    assert output.err.startswith(f"perfscope: no finding {typed!r}; did you mean {meant}")
+    assert repr(typed) in output.err and meant in output.err
 
 
-def test_an_id_without_a_similar_one_is_refused_with_the_list(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_an_unknown_id_is_answered_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "zzz"]) == 2
-    assert ", ".join(ids()) in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "'zzz'" in error and "`perfscope explain`" in error
+    assert error.count("\n") == 1 and len(error) <= 100

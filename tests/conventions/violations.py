@@ -34,7 +34,8 @@ PROTOCOL_FUNCTIONS = frozenset(
         *("not_applicable", "layout", "register"),  # a page of the dashboard
         *("detect",),  # a finding
         *("applies", "remedy"),  # a cause of input-bound
-        *("install", "start", "poll", "stop"),  # a part of the probe, a collector
+        *("install", "prepare_cost_trials"),  # a part of the probe
+        *("start", "poll", "stop"),  # a collector
         *("main",),  # a script
     }
 )

@@ -139,7 +139,7 @@ def entry_killed_at(pid: int, number: int) -> bool:
     """
     child = os.fork()
     if child == 0:
-        request, made = ptrace.request, 0
+        request, made = ptrace.call_ptrace, 0
 
         def counted(code: int, tid: int, address: int = 0, data: object = 0) -> int:
             nonlocal made
@@ -149,7 +149,7 @@ def entry_killed_at(pid: int, number: int) -> bool:
             return request(code, tid, address, data)
 
         try:
-            ptrace.request = counted
+            ptrace.call_ptrace = counted
             enter(pid, "pass", deadline_s=30)
         finally:
             os._exit(0)
@@ -222,7 +222,7 @@ class Saboteur:
         return bool(self.made[0])
 
     def __enter__(self) -> "Saboteur":
-        self.request, made = ptrace.request, 0
+        self.request, made = ptrace.call_ptrace, 0
 
         def counted(code: int, tid: int, address: int = 0, data: object = 0) -> int:
             nonlocal made
@@ -232,11 +232,11 @@ class Saboteur:
             made += 1
             return self.request(code, tid, address, data)
 
-        ptrace.request = counted
+        ptrace.call_ptrace = counted
         return self
 
     def __exit__(self, *_: object) -> None:
-        ptrace.request = self.request
+        ptrace.call_ptrace = self.request
 
 
 def kill_itself() -> None:

@@ -160,7 +160,15 @@ def test_a_folder_cannot_be_made_where_the_user_may_not(nobody: TargetUser, fold
     try:
         for place in ("/tmp", "/tmp/.", "/../tmp"):
             with pytest.raises(OSError):
-                call_as(nobody, files.make_folder, root, place, "made", {"file": ""}, files=(root,))
+                call_as(
+                    nobody,
+                    files.make_target_folder,
+                    root,
+                    place,
+                    "made",
+                    {"file": ""},
+                    files=(root,),
+                )
         assert list(victim.iterdir()) == [] and victim.stat().st_uid == 0
     finally:
         os.close(root)
@@ -215,7 +223,7 @@ def test_a_folder_made_for_the_user_belongs_to_the_user_and_is_closed_to_others(
 ) -> None:
     reply = call_as(
         nobody,
-        files.make_folder,
+        files.make_target_folder,
         nobody.root,
         "/tmp",
         f"perfscope-test-{os.getpid()}",

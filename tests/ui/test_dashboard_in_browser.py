@@ -108,7 +108,7 @@ def every_page(browser: Any, board: Dashboard, run: str) -> None:
         words = browser.find_element("id", "page").text
         assert (
             len(words) > 40
-            and "Something went wrong" not in browser.find_element("id", "room").text
+            and "Something went wrong" not in browser.find_element("id", "content").text
         )
     for page in PAGES:  # also those without facts explain themselves
         opened(browser, board, f"/run/{run}/{page.path}")
@@ -227,7 +227,7 @@ def test_the_input_page_has_the_loop_and_its_workers_where_the_finding_points(
 def test_a_table_can_be_sorted_and_saved(browser: Any, board: Dashboard) -> None:
     opened(browser, board, "/run/gpu.json/operators")
     csv = browser.execute_script(
-        "return csvOf(document.getElementById('table-kernels'))"
+        "return tableAsCsv(document.getElementById('table-kernels'))"
     ).splitlines()
     assert (
         csv[0].startswith("kernel,class,runs") and len(csv) == 2 and HOSTILE.split('"')[0] in csv[1]
@@ -253,7 +253,8 @@ def test_stacks_are_searched_and_a_step_opens_the_timeline(browser: Any, board: 
     )
     until(
         lambda: browser.execute_script(
-            "return document.querySelector('[data-chart=steps] [data-heard=yes]') !== null"
+            "return document.querySelector('[data-chart=steps] [data-has-click-action=yes]')"
+            " !== null"
         )
     )
     browser.execute_script(click)

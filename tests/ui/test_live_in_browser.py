@@ -67,11 +67,11 @@ def test_the_page_follows_the_recording_and_stops_it(
     until(lambda: "/live" in browser.current_url and "token" not in browser.current_url)
     until(lambda: ", 1 window" in shown_text(browser, "#live-status"), 60)
     browser.find_element("id", "live-window").click()
-    until(lambda: "will record the next steps" in shown_text(browser, "#live-said"))
+    until(lambda: "will record the next steps" in shown_text(browser, "#live-reply"))
     until(lambda: ", 2 windows" in shown_text(browser, "#live-status"), 60)
     browser.find_element("id", "live-stop").click()
     until(lambda: "stopped by the user" in shown_text(browser, "#live-status"), 60)
-    until(lambda: not browser.find_element("id", "live-said").is_displayed())
+    until(lambda: not browser.find_element("id", "live-reply").is_displayed())
     manifest = read_manifest(tmp_path / "live.perfscope")
     assert manifest.finished and load(tmp_path / "live.perfscope").torn == 0
     errors = [

@@ -15,6 +15,7 @@ import pytest
 from perfscope.analyzer.diagnose import diagnose
 from perfscope.analyzer.diagnosis import Diagnosis, NotChecked
 from perfscope.analyzer.findings import FINDINGS
+from perfscope.traces.run.manifest import SourceStatus
 from perfscope.ui.coverage import readable_name
 from perfscope.ui.terminal.diagnosis_view import diagnosis_lines, show
 from perfscope.ui.terminal.layout import SCREEN_LINES, TerminalLayout
@@ -150,6 +151,14 @@ def test_headline_explanation_and_caveat_are_not_cut() -> None:
 def test_bound_by_and_the_verdict_have_different_confidences() -> None:
     line = next(line for line in shown().splitlines() if line.startswith("  bound by"))
     assert "confidence 0.87" in line and "confidence 0.96" in shown()
+
+
+@pytest.mark.parametrize(("status", "removed"), [("ok", True), ("off", False)])
+def test_patches_are_reported_as_removed_only_after_a_probe(status: str, removed: bool) -> None:
+    recorded = trace()
+    manifest = recorded.manifest
+    manifest.finished, manifest.sources = True, [SourceStatus("probe", status)]
+    assert ("removed" in shown(of=recorded)) is removed
 
 
 def test_every_finding_has_a_readable_name() -> None:

@@ -38,7 +38,7 @@ ROW = (
     " t.canvas.getBoundingClientRect();"
 )
 ROW += (
-    "return [box.left + own.x(t, arguments[1]), box.top + t.size.ruler + row.y - t.view.scroll +"
+    "return [box.left + own.xOf(t, arguments[1]), box.top + t.size.ruler + row.y - t.view.scroll +"
     " row.h / 2]"
 )
 
@@ -162,7 +162,8 @@ def test_wheel_and_keys_zoom_the_window_and_its_tiles_are_loaded(browser: Any, s
     assert browser.execute_script(wide) == pytest.approx(0.7 * near)
     browser.execute_async_script(T + "const done = arguments[0]; t.settled().then(() => done())")
     shown = browser.execute_script(
-        T + "return [t.now.from <= t.view.from, t.now.to >= t.view.to, t.now.tile.lanes.size]"
+        T + "return [t.picture.from <= t.view.from, t.picture.to >= t.view.to,"
+        " t.picture.tile.lanes.size]"
     )
     assert shown[:2] == [True, True] and shown[2] == 5
     until(lambda: browser.execute_script("return location.hash").startswith("#timeline?from="))
@@ -228,6 +229,8 @@ def test_the_report_of_a_recorded_trace_is_small_and_shows_it(
     write_report(run, diagnose(run), path)
     assert path.stat().st_size < 5_000_000
     opened(browser, f"file://{path}")
-    drawn = T + "return [...t.now.tile.lanes.values()].filter((one) => one && one.x.length).length"
+    drawn = (
+        T + "return [...t.picture.tile.lanes.values()].filter((one) => one && one.x.length).length"
+    )
     assert browser.execute_script(drawn) > 3
     assert browser.get_log("browser") == []

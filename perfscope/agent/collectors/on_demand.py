@@ -88,7 +88,7 @@ class TraceFolder:
 def create_trace_folder(root: int, name: str) -> Reply:
     """Make the folder, as the user of the target. Raises OSError."""
     files.remove_dead_folders(root, PLACE, PREFIX)
-    return files.make_folder(root, PLACE, name, {})
+    return files.make_target_folder(root, PLACE, name, {})
 
 
 @dataclass(frozen=True)

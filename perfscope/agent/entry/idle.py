@@ -38,7 +38,7 @@ class ObservedWait:
 
 
 class IdleWatch:
-    """Observes one thread again and again; `idle` is its wait once that has lasted IDLE_NS."""
+    """Repeated observations of one thread; `idle` is its wait once that has lasted IDLE_NS."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid

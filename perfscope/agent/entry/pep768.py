@@ -171,7 +171,7 @@ def create_as_user(root: int, name: str, text: str) -> Reply:
         script = SCRIPT.format(folder=f"{place}/{name}", faults=set(map(int, FAULTS)))
         content = {"script.py": script, "source": text, "fresh": ""}
         try:
-            return files.make_folder(root, place, name, content)
+            return files.make_target_folder(root, place, name, content)
         except OSError as error:
             failure = error
     raise failure

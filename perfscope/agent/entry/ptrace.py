@@ -74,7 +74,7 @@ LIBC.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_
 LIBC.ptrace.restype = ctypes.c_long
 
 
-def request(code: int, tid: int, address: int = 0, data: object = 0) -> int:
+def call_ptrace(code: int, tid: int, address: int = 0, data: object = 0) -> int:
     """Make one ptrace call. Raises ProcessGone for ESRCH, else OSError."""
     ctypes.set_errno(0)
     result: int = LIBC.ptrace(code, tid, address, data)
@@ -88,44 +88,44 @@ def request(code: int, tid: int, address: int = 0, data: object = 0) -> int:
 
 def seize(tid: int) -> None:
     """Become the tracer without stopping the thread. Raises OSError EPERM if not permitted."""
-    request(SEIZE, tid)
+    call_ptrace(SEIZE, tid)
 
 
 def interrupt_thread(tid: int) -> None:
     """Stop the thread soon."""
-    request(INTERRUPT, tid)
+    call_ptrace(INTERRUPT, tid)
 
 
 def resume(tid: int, signal: int = 0) -> None:
     """Let the thread run on, and deliver `signal` if it is not 0."""
-    request(CONT, tid, 0, signal)
+    call_ptrace(CONT, tid, 0, signal)
 
 
 def resume_to_system_call(tid: int, signal: int = 0) -> None:
     """Let the thread run to its next system call, or the end of the one it is in."""
-    request(SYSCALL, tid, 0, signal)
+    call_ptrace(SYSCALL, tid, 0, signal)
 
 
 def mark_system_calls(tid: int) -> None:
     """Mark stops at system calls by SYSCALL_STOP."""
-    request(SETOPTIONS, tid, 0, TRACESYSGOOD)
+    call_ptrace(SETOPTIONS, tid, 0, TRACESYSGOOD)
 
 
 def detach(tid: int, signal: int = 0) -> None:
     """Let the thread run on, and stop tracing it."""
-    request(DETACH, tid, 0, signal)
+    call_ptrace(DETACH, tid, 0, signal)
 
 
 def registers(tid: int) -> Registers:
     """Return the registers of the thread."""
     found = Registers()
-    request(GETREGS, tid, 0, ctypes.addressof(found))
+    call_ptrace(GETREGS, tid, 0, ctypes.addressof(found))
     return found
 
 
 def set_registers(tid: int, wanted: Registers) -> None:
     """Set the registers of the thread."""
-    request(SETREGS, tid, 0, ctypes.addressof(wanted))
+    call_ptrace(SETREGS, tid, 0, ctypes.addressof(wanted))
 
 
 def copy_registers(given: Registers) -> Registers:
@@ -137,7 +137,7 @@ def vector_state(tid: int) -> bytes:
     """Return the x87, SSE, AVX and AMX state, which numerical code uses when it is stopped."""
     buffer = ctypes.create_string_buffer(XSTATE_BYTES)
     vector = Vector(ctypes.addressof(buffer), XSTATE_BYTES)
-    request(GETREGSET, tid, NT_X86_XSTATE, ctypes.addressof(vector))
+    call_ptrace(GETREGSET, tid, NT_X86_XSTATE, ctypes.addressof(vector))
     return buffer.raw[: vector.length]
 
 
@@ -145,27 +145,27 @@ def set_vector_state(tid: int, state: bytes) -> None:
     """Set what `vector_state` returns."""
     buffer = ctypes.create_string_buffer(state, len(state))
     vector = Vector(ctypes.addressof(buffer), len(state))
-    request(SETREGSET, tid, NT_X86_XSTATE, ctypes.addressof(vector))
+    call_ptrace(SETREGSET, tid, NT_X86_XSTATE, ctypes.addressof(vector))
 
 
 def signal_info(tid: int) -> bytes:
     """Return siginfo_t of the signal that stopped the thread; bytes 8 to 12 are si_code."""
     buffer = ctypes.create_string_buffer(SIGINFO_BYTES)
-    request(GETSIGINFO, tid, 0, ctypes.addressof(buffer))
+    call_ptrace(GETSIGINFO, tid, 0, ctypes.addressof(buffer))
     return buffer.raw
 
 
 def signal_mask(tid: int) -> int:
     """Return the mask of the signals that the thread blocks."""
     mask = ctypes.c_ulonglong()
-    request(GETSIGMASK, tid, 8, ctypes.addressof(mask))
+    call_ptrace(GETSIGMASK, tid, 8, ctypes.addressof(mask))
     return mask.value
 
 
 def set_signal_mask(tid: int, mask: int) -> None:
     """Set the mask of the signals that the thread blocks."""
     wanted = ctypes.c_ulonglong(mask)
-    request(SETSIGMASK, tid, 8, ctypes.addressof(wanted))
+    call_ptrace(SETSIGMASK, tid, 8, ctypes.addressof(wanted))
 
 
 def rseq_area(tid: int) -> int:
@@ -175,7 +175,7 @@ def rseq_area(tid: int) -> int:
     """
     area = (ctypes.c_ulonglong * 3)()
     try:
-        request(GET_RSEQ_CONFIGURATION, tid, ctypes.sizeof(area), ctypes.addressof(area))
+        call_ptrace(GET_RSEQ_CONFIGURATION, tid, ctypes.sizeof(area), ctypes.addressof(area))
     except OSError:
         return 0
     return int(area[0])

@@ -101,7 +101,7 @@ USED = {
 
 
 def refuse_by_seccomp(pid: int, status: dict[str, str]) -> None:
-    """Raise CannotEnter if seccomp forbids an entry, as far as that is known without a stop.
+    """Raise CannotEnter if seccomp forbids an entry, judging by what is known without a stop.
 
     status: /proc/PID/status. `check_filters` checks the filters themselves.
     """
@@ -127,9 +127,10 @@ def may_skip_check(status: dict[str, str]) -> bool:
     """Return whether the filters are also those of this process (a container's), or the user has
     passed `--even-with-seccomp`.
     """
-    own = proc.read_status(os.getpid())
-    same_filters = own.get("Seccomp_filters", "") == status.get("Seccomp_filters", "0")
-    is_shared = own.get("Seccomp") == FILTER and same_filters
+    this_process = proc.read_status(os.getpid())
+    count = this_process.get("Seccomp_filters", "")
+    same_filters = count == status.get("Seccomp_filters", "0")
+    is_shared = this_process.get("Seccomp") == FILTER and same_filters
     return is_shared or os.environ.get(INSIST, "") not in ("", "0")
 
 
@@ -179,7 +180,7 @@ def read_filters(tid: int) -> list[bytes] | None:
     for number in range(MOST_FILTERS):
         buffer = ctypes.create_string_buffer(MOST_INSTRUCTIONS * INSTRUCTION.size)
         try:
-            length = ptrace.request(GET_FILTER, tid, number, ctypes.addressof(buffer))
+            length = ptrace.call_ptrace(GET_FILTER, tid, number, ctypes.addressof(buffer))
         except OSError as refusal:
             return found if refusal.errno == errno.ENOENT else None
         found.append(buffer.raw[: length * INSTRUCTION.size])

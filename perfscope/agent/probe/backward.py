@@ -74,7 +74,7 @@ class EmptyLoss:
         return None
 
 
-def trials(
+def prepare_cost_trials(
     probe: "InstalledProbe",
 ) -> "list[tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]]":
     """Return (timed, original, arguments) of what happens once per step: a backward."""

@@ -48,7 +48,7 @@ class AgentLine:
         self.push()
 
     def push(self) -> None:
-        """Send what is queued, as far as possible now."""
+        """Send as much of the queue as the socket takes now."""
         try:
             while self.pending:
                 sent = self.connection.send(self.pending)
@@ -66,7 +66,7 @@ class AgentLine:
             return
         except OSError:
             received = b""
-        # At the end of the program we shut down our receiving side: that is no lost connection.
+        # At the end of the program we shut down our receiving side; the connection is not lost.
         self.open = self.open and (bool(received) or self.must_leave)
         self.must_leave = self.must_leave or b"L" in received
         for order in received.split(b"W")[1:]:

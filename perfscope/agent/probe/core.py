@@ -236,10 +236,10 @@ def measure_record_cost(config: dict[str, Any], parts: list[ModuleType]) -> floa
 
         return min(trial() for _ in range(COST_TRIALS))
 
-    with_trials = [part for part in parts if hasattr(part, "trials")]
+    with_trials = [part for part in parts if hasattr(part, "prepare_cost_trials")]
     costs = []
     for part in with_trials:
-        for timed, original, arguments in part.trials(separate):
+        for timed, original, arguments in part.prepare_cost_trials(separate):
             added_ns = fastest(timed, arguments) - fastest(original, arguments)
             costs.append(added_ns / CALLS_PER_TRIAL)
     separate.leave()  # closes the files that the wrappers of a worker read

@@ -332,7 +332,7 @@ class EmptyLoader:
         return self.collate_fn(index)
 
 
-def trials(
+def prepare_cost_trials(
     probe: "InstalledProbe",
 ) -> "list[tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]]":
     """Return (timed, original, arguments) of what happens once per batch in this process."""

@@ -1,6 +1,6 @@
 """Times top-level module calls, in programs that compile nothing (else see `compiled_calls`).
 
-Nested module calls are not timed. For a moment after entry, and again now and then,
+Nested module calls are not timed. For a moment after entry, and then every 15 seconds,
 `Module.__call__` is patched to find out which classes are called from outside any other module.
 Then only those classes are patched.
 """
@@ -52,7 +52,7 @@ class TopLevelModules:
         self.begin, self.end = self.call_hooks(grad_enabled)
 
     def tick(self, now_ns: int) -> None:
-        """Watch for top-level calls for a moment, first after entry, then now and then."""
+        """Watch for top-level calls for a moment, first after entry, then every WATCH_EVERY_NS."""
         if self.probe.compilation.in_use:
             return  # the patches are removed, and no new ones are allowed
         is_watching = self.watch_patch is not None
@@ -97,13 +97,13 @@ class TopLevelModules:
         If it inherits `__call__`, each call looks up the inherited one, which may be replaced.
         """
         self.timed.add(owner)
-        own = vars(owner).get("__call__")
+        defined = vars(owner).get("__call__")
 
         def inherited(module: Any, *args: Any, **kwargs: Any) -> Any:
             return super(owner, module).__call__(*args, **kwargs)  # type: ignore[misc]
 
-        original = owner.__call__ if own is None else own
-        timed = self.probe.wrap(inherited if own is None else own, self.begin, self.end)
+        original = owner.__call__ if defined is None else defined
+        timed = self.probe.wrap(inherited if defined is None else defined, self.begin, self.end)
         patches = MODULES["patches"]
         patches.copy_function_names(timed, original)
         wrapper = patches.PicklableWrapper(timed, original)
@@ -175,7 +175,7 @@ class EmptyModule:
         return None
 
 
-def trials(
+def prepare_cost_trials(
     probe: "InstalledProbe",
 ) -> "list[tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]]":
     """Return (timed, original, arguments) of what happens once per step: a top-level call."""

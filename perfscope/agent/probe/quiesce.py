@@ -55,8 +55,8 @@ def no_thread_inside(longest_s: float, given_up: "Callable[[], bool]" = never) -
 
     Returns False if that takes longer than `longest_s`, or `given_up` returns True.
     """
-    own = get_native_id()
-    tids = [tid for tid in map(int, os.listdir("/proc/self/task")) if tid != own]
+    this_thread = get_native_id()
+    tids = [tid for tid in map(int, os.listdir("/proc/self/task")) if tid != this_thread]
     begin_ns = {tid: thread_cpu_ns(tid) for tid in tids}
     last_ns: dict[int, int] = {}
     until = time.monotonic() + longest_s

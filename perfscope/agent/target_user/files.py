@@ -92,7 +92,7 @@ def filesystem_bytes(root: int, path: str) -> Reply:
         os.close(place)
 
 
-def make_folder(root: int, place: str, name: str, files: Mapping[str, str]) -> Reply:
+def make_target_folder(root: int, place: str, name: str, files: Mapping[str, str]) -> Reply:
     """Make the folder `name` (mode 0700) with `files` in `place`; return the place and the open
     folder. Raises OSError.
     """

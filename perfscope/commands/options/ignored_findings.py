@@ -57,8 +57,8 @@ def refuse_unknown_findings(ids: Iterable[str], place: str) -> None:
             continue
         similar = get_close_matches(finding_id, RULES, n=1, cutoff=0.0)
         raise UsageError(
-            f"{place}: there is no finding {finding_id!r}. Did you mean {similar[0]}?"
-            " `perfscope explain` lists all."
+            f"{place}: no finding has the id {finding_id!r}. Did you mean {similar[0]}?"
+            " `perfscope explain` lists all ids."
         )
 
 

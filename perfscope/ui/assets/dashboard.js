@@ -1,88 +1,150 @@
 "use strict";
-// What the dashboard's browser side does by itself: theme, painting, keys. Loaded in the head, before anything is drawn.
+// The browser's part of the dashboard: theme, colors of figures, keys. It is loaded in the head,
+// before anything is drawn.
 const root = document.documentElement;
 const darkSystem = matchMedia("(prefers-color-scheme: dark)");
-const remembered = localStorage.getItem("perfscope-theme");
-if (remembered === "light" || remembered === "dark") root.classList.add(remembered);
+const savedTheme = localStorage.getItem("perfscope-theme");
+if (savedTheme === "light" || savedTheme === "dark") root.classList.add(savedTheme);
 
-function dark() { return root.classList.contains("dark") || (darkSystem.matches && !root.classList.contains("light")); }
+function isDark() {
+  const isLightChosen = root.classList.contains("light");
+  return root.classList.contains("dark") || (darkSystem.matches && !isLightChosen);
+}
 
 function switchTheme() {
-  const other = dark() ? "light" : "dark";
+  const other = isDark() ? "light" : "dark";
   root.classList.remove("light", "dark");
   root.classList.add(other);
   localStorage.setItem("perfscope-theme", other);
 }
 
-function roomFor(name) {
-  const chart = document.querySelector(`[data-chart="${CSS.escape(name)}"]`);
+function chartElement(name) {
+  return document.querySelector(`[data-chart="${CSS.escape(name)}"]`);
+}
+
+function chartWidth(name) {
+  const chart = chartElement(name);
   return chart ? chart.clientWidth : document.getElementById("page").clientWidth - 48;
 }
 
-window.dash_clientside = Object.assign({}, window.dash_clientside, { perfscope: {
-  title(words) { document.title = words ? `${words} · perfscope` : "perfscope"; return window.dash_clientside.no_update; },
-  theme(clicks) { if (clicks) switchTheme(); return dark() ? "dark" : "light"; },
-  asked(workers, cost) { // what the sliders of the input page are set to stands in the address
+// The functions that Dash calls: clientside callbacks.
+const callbacks = {
+  title(words) {
+    document.title = words ? `${words} · perfscope` : "perfscope";
+    return window.dash_clientside.no_update;
+  },
+  theme(clicks) {
+    if (clicks) switchTheme();
+    return isDark() ? "dark" : "light";
+  },
+  // Writes the sliders of the input page into the address.
+  writeSliders(workers, cost) {
     const query = new URLSearchParams(location.search);
     query.set("workers", workers);
     query.set("cost", cost);
-    history.replaceState(history.state, "", `${location.pathname}?${query}${location.hash}`);
+    const address = `${location.pathname}?${query}${location.hash}`;
+    history.replaceState(history.state, "", address);
     return window.dash_clientside.no_update;
   },
   paint(figure, theme) {
     if (!figure) return window.dash_clientside.no_update;
-    const name = window.dash_clientside.callback_context.outputs_list.id.name;
-    if (name === "steps" || name === "roofline" || name.startsWith("stacks-")) whenThere(name, 50);
-    return repainted(figure, palettes[theme === "dark" ? "dark" : "light"], roomFor(name));
+    const { name } = window.dash_clientside.callback_context.outputs_list.id;
+    if (clickAction(name)) addClickAction(name, 50);
+    const palette = palettes[theme === "dark" ? "dark" : "light"];
+    return figureInPalette(figure, palette, chartWidth(name));
   },
-} });
+};
+window.dash_clientside = { ...window.dash_clientside, perfscope: callbacks };
 
-// What a chart does when it is clicked, from the moment it is there: a frame is zoomed to, a step opens the timeline.
-function whenThere(name, tries) {
-  const chart = document.querySelector(`[data-chart="${CSS.escape(name)}"] .js-plotly-plot`);
-  if (!chart || !chart.on) return tries && setTimeout(() => whenThere(name, tries - 1), 100);
-  if (chart.dataset.heard) return;
-  chart.dataset.heard = "yes";
-  if (name === "steps") chart.on("plotly_click", (event) => openStep(event.points[0]));
-  else if (name === "roofline") chart.on("plotly_click", (event) => openPlace(event.points[0]));
-  else chart.on("plotly_icicleclick", (event) => zoomed(chart, event.nextLevel));
+// A click on a step or an operator opens the timeline; one on a frame zooms to it.
+function clickAction(name) {
+  if (name === "steps") {
+    return (chart) => chart.on("plotly_click", (event) => openStep(event.points[0]));
+  }
+  if (name === "roofline") {
+    return (chart) => chart.on("plotly_click", (event) => openCall(event.points[0]));
+  }
+  if (name.startsWith("stacks-")) {
+    return (chart) => chart.on("plotly_icicleclick", (event) => zoomTo(chart, event.nextLevel));
+  }
+  return null;
 }
 
-function zoomed(chart, level) {
-  if (level !== undefined) Plotly.restyle(chart, { level: [level], text: [labelled(chart.data[0], chart.clientWidth, level)] });
+// Plotly draws the chart a moment later, so this waits for it.
+function addClickAction(name, tries) {
+  const element = chartElement(name);
+  const chart = element && element.querySelector(".js-plotly-plot");
+  if (!chart || !chart.on) {
+    if (tries) setTimeout(() => addClickAction(name, tries - 1), 100);
+    return;
+  }
+  if (chart.dataset.hasClickAction) return;
+  chart.dataset.hasClickAction = "yes";
+  clickAction(name)(chart);
+}
+
+// Returning false keeps plotly from zooming without new labels.
+function zoomTo(chart, level) {
+  if (level !== undefined) {
+    const labels = frameLabels(chart.data[0], chart.clientWidth, level);
+    Plotly.restyle(chart, { level: [level], text: [labels] });
+  }
   return false;
 }
 
-function openStep(point) { openTimeline(point.x, point.x + point.y / 1000); }
+function openStep(point) {
+  const durationMs = point.y;
+  openTimeline(point.x, point.x + durationMs / 1000);
+}
 
-function openPlace(point) { openTimeline(point.customdata[0], point.customdata[1]); }
+// An operator's point has the interval of its longest call.
+function openCall(point) {
+  const [begin, end] = point.customdata;
+  openTimeline(begin, end);
+}
 
 function openTimeline(from, to) {
-  const base = location.pathname.match(/^.*?\/run\/[^/]+/) || [document.querySelector('#links a[href*="/run/"]').pathname.replace(/\/[^/]*$/, "")];
-  history.pushState({}, "", `${base[0]}/timeline#timeline?from=${from}&to=${to}`);
+  history.pushState({}, "", `${runAddress()}/timeline#timeline?from=${from}&to=${to}`);
   dispatchEvent(new CustomEvent("_dashprivate_pushstate"));
 }
 
-addEventListener("input", (event) => {
-  const field = event.target.closest("#page .search input"), chart = field && field.closest("section").querySelector(".js-plotly-plot");
-  if (chart) lit(chart, field.value.trim(), field.closest(".search").querySelector("output"));
-});
+// The address of the run that is shown: of this page, or else of the links to its pages.
+function runAddress() {
+  const [address] = location.pathname.match(/^.*?\/run\/[^/]+/) || [];
+  if (address) return address;
+  const link = document.querySelector('#links a[href*="/run/"]');
+  return link.pathname.replace(/\/[^/]*$/, "");
+}
 
-function pressed(key) {
-  const dialog = document.getElementById("keys");
-  if (key === "?") return dialog.showModal();
-  if (key === "t") return document.getElementById("switch-theme").click();
-  if (key === "g") return document.querySelector(`#links a[href="${document.getElementById("brand").getAttribute("href")}"]`)?.click();
-  const pages = document.querySelectorAll('#links a[href*="/run/"]');
-  if (/^[1-9]$/.test(key)) return pages[Number(key) - 1]?.click();
+function runShortcut(key) {
+  if (key === "?") document.getElementById("keys").showModal();
+  if (key === "t") document.getElementById("switch-theme").click();
+  if (key === "g") {
+    const runList = document.getElementById("brand").getAttribute("href");
+    document.querySelector(`#links a[href="${runList}"]`)?.click();
+  }
+  if (/^[1-9]$/.test(key)) {
+    const pages = document.querySelectorAll('#links a[href*="/run/"]');
+    pages[Number(key) - 1]?.click();
+  }
   if (key === "/") document.querySelector("#page input[type=search]")?.focus();
 }
 
-addEventListener("keydown", (event) => {
-  if (event.target.closest("input, textarea, select, dialog") || event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.key === "/") event.preventDefault();
-  pressed(event.key);
+addEventListener("input", (event) => {
+  const field = event.target.closest("#page .search input");
+  const chart = field && field.closest("section").querySelector(".js-plotly-plot");
+  if (!chart) return;
+  const output = field.closest(".search").querySelector("output");
+  highlightMatches(chart, field.value.trim(), output);
 });
+
+addEventListener("keydown", (event) => {
+  const isTyping = event.target.closest("input, textarea, select, dialog");
+  if (isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "/") event.preventDefault();
+  runShortcut(event.key);
+});
+
 addEventListener("click", (event) => {
   if (event.target.closest("#show-keys")) document.getElementById("keys").showModal();
   if (event.target.closest('#page a[href="#changes"]')) {

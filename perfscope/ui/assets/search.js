@@ -1,39 +1,55 @@
-// Search in the stacks: frames whose name or file contains the words are lit, and their share of the time is told.
-const LIT = "#82a9ff"; // the frames' dark ink reads on it in both themes
+// Search in the charts of stacks: highlights the frames whose function or file contains the words,
+// and shows their share of the time.
+const HIGHLIGHT = "#82a9ff"; // the dark text of the frames is readable on it in both themes
 
-function matchesIn(trace, words) {
+function matchingFrames(trace, words) {
   const wanted = words.toLowerCase();
-  const plain = (text) => text.replace(/&lt;/g, "<").replace(/&gt;/g, ">").replace(/&amp;/g, "&");
-  return trace.labels.map((label) => plain(label).toLowerCase().includes(wanted));
+  return trace.labels.map((label) => withoutEntities(label).toLowerCase().includes(wanted));
 }
 
-// Time under frames that match, each counted once: a match below another adds nothing.
-function shareOf(trace, hits) {
-  const place = new Map(trace.ids.map((id, at) => [id, at]));
-  const below = (at) => {
-    for (let up = place.get(trace.parents[at]); up !== undefined; up = place.get(trace.parents[up])) if (hits[up]) return true;
+// The share of the time under matching frames; a match inside another adds nothing.
+function shareOfMatches(trace, matches) {
+  const indexOf = new Map(trace.ids.map((id, index) => [id, index]));
+  const isInsideMatch = (frame) => {
+    let parent = indexOf.get(trace.parents[frame]);
+    while (parent !== undefined) {
+      if (matches[parent]) return true;
+      parent = indexOf.get(trace.parents[parent]);
+    }
     return false;
   };
-  const sum = (keep) => trace.values.reduce((total, value, at) => total + (keep(at) ? value : 0), 0);
-  return sum((at) => hits[at] && !below(at)) / sum((at) => trace.parents[at] === "");
+  let matched = 0;
+  trace.values.forEach((value, frame) => {
+    if (matches[frame] && !isInsideMatch(frame)) matched += value;
+  });
+  return matched / sumOfRoots(trace);
+}
+
+function highlightMatches(chart, words, output) {
+  const [trace] = chart.data;
+  const matches = words ? matchingFrames(trace, words) : trace.labels.map(() => false);
+  chart.plainColors = chart.plainColors || trace.marker.colors;
+  const colors = chart.plainColors.map((color, frame) => (matches[frame] ? HIGHLIGHT : color));
+  Plotly.restyle(chart, { "marker.colors": [colors] });
+  output.textContent = words ? describeMatches(trace, matches) : "";
+}
+
+function describeMatches(trace, matches) {
+  const count = matches.filter(Boolean).length;
+  if (!count) return "no match";
+  const percent = 100 * shareOfMatches(trace, matches);
+  const frames = `${count} frame${count === 1 ? "" : "s"}`;
+  return `${frames}, ${percent.toFixed(percent < 2 ? 1 : 0)} % of the time`;
 }
 
 function searchStacks(field) {
   const chart = document.getElementById(field.dataset.chart);
-  lit(chart, field.value.trim(), field.parentElement.querySelector("output"));
-}
-
-function lit(chart, words, said) {
-  const trace = chart.data[0], hits = words ? matchesIn(trace, words) : trace.labels.map(() => false);
-  const count = hits.filter(Boolean).length;
-  chart.unlit = chart.unlit || trace.marker.colors;
-  Plotly.restyle(chart, { "marker.colors": [chart.unlit.map((colour, at) => hits[at] ? LIT : colour)] });
-  const share = 100 * shareOf(trace, hits);
-  said.textContent = !words ? "" : !count ? "no match"
-    : `${count} frame${count === 1 ? "" : "s"}, ${share.toFixed(share < 2 ? 1 : 0)} % of the time`;
+  highlightMatches(chart, field.value.trim(), field.parentElement.querySelector("output"));
 }
 
 for (const field of document.querySelectorAll(".search input")) {
   field.addEventListener("input", () => searchStacks(field));
-  document.addEventListener("drawn", () => { if (field.value.trim()) searchStacks(field); });
+  document.addEventListener("drawn", () => {
+    if (field.value.trim()) searchStacks(field);
+  });
 }

@@ -1,29 +1,47 @@
-// Sorting and saving of tables, and saving of charts: the report and the dashboard alike.
-function tableRows(table) { return [...table.tBodies[0].rows]; }
+// Shared by the report and the dashboard: tables are sorted and saved, and charts are saved.
+function tableRows(table) {
+  return [...table.tBodies[0].rows];
+}
 
 function sortBy(head) {
-  const table = head.closest("table"), at = Number(head.dataset.sort), number = head.classList.contains("number");
-  const down = head.getAttribute("aria-sort") !== "descending";
-  const value = (row) => number ? Number(row.cells[at].dataset.value) : row.cells[at].dataset.value;
-  const order = tableRows(table).sort((a, b) => {
-    const one = value(a), other = value(b), before = one < other ? -1 : one > other ? 1 : 0;
-    return down ? -before : before;
+  const table = head.closest("table");
+  const column = Number(head.dataset.sort);
+  const isNumber = head.classList.contains("number");
+  const isDescending = head.getAttribute("aria-sort") !== "descending";
+  const valueOf = (row) => {
+    const { value } = row.cells[column].dataset;
+    return isNumber ? Number(value) : value;
+  };
+  const sorted = tableRows(table).sort((a, b) => {
+    const order = compare(valueOf(a), valueOf(b));
+    return isDescending ? -order : order;
   });
-  for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
-  head.setAttribute("aria-sort", down ? "descending" : "ascending");
-  table.tBodies[0].append(...order);
+  for (const cell of table.tHead.rows[0].cells) cell.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", isDescending ? "descending" : "ascending");
+  table.tBodies[0].append(...sorted);
+}
+
+function compare(left, right) {
+  if (left < right) return -1;
+  return left > right ? 1 : 0;
 }
 
 // A cell that a spreadsheet would run as a formula is quoted as text.
 function csvCell(text) {
-  const safe = /^[=+\-@\t\r]/.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text;
+  const isFormula = /^[=+\-@\t\r]/.test(text) && Number.isNaN(Number(text));
+  const safe = isFormula ? `'${text}` : text;
   return /[",\n]/.test(safe) ? `"${safe.replace(/"/g, '""')}"` : safe;
 }
 
-function csvOf(table) {
-  const heads = [...table.tHead.rows[0].cells].filter((one) => one.dataset.sort).map((one) => one.textContent);
-  const rows = tableRows(table).map((row) => [...row.cells].filter((one) => "value" in one.dataset).map((one) => one.dataset.value));
-  return [heads, ...rows].map((cells) => cells.map(csvCell).join(",")).join("\n") + "\n";
+function tableAsCsv(table) {
+  const headCells = [...table.tHead.rows[0].cells].filter((cell) => cell.dataset.sort);
+  const titles = headCells.map((cell) => cell.textContent);
+  const rows = tableRows(table).map((row) => {
+    const valueCells = [...row.cells].filter((cell) => "value" in cell.dataset);
+    return valueCells.map((cell) => cell.dataset.value);
+  });
+  const lines = [titles, ...rows].map((cells) => cells.map(csvCell).join(","));
+  return lines.join("\n") + "\n";
 }
 
 function saveAs(name, text, kind) {
@@ -34,17 +52,36 @@ function saveAs(name, text, kind) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
+function saveTable({ dataset }) {
+  const table = document.getElementById(`table-${dataset.csv}`);
+  saveAs(`${dataset.csv}.csv`, tableAsCsv(table), "text/csv");
+}
+
+function savePicture(button) {
+  const chart = button.closest("section").querySelector(".js-plotly-plot");
+  if (!chart) return;
+  Plotly.downloadImage(chart, {
+    format: button.dataset.picture,
+    filename: button.dataset.name,
+    width: chart.clientWidth,
+    height: chart.clientHeight,
+  });
+}
+
 document.addEventListener("click", (event) => {
-  const head = event.target.closest("th[data-sort]"), save = event.target.closest("[data-csv]"), picture = event.target.closest("[data-picture]");
+  const head = event.target.closest("th[data-sort]");
+  const csvButton = event.target.closest("[data-csv]");
+  const pictureButton = event.target.closest("[data-picture]");
   if (head) sortBy(head);
-  if (save) saveAs(`${save.dataset.csv}.csv`, csvOf(document.getElementById(`table-${save.dataset.csv}`)), "text/csv");
-  if (picture) {
-    const chart = picture.closest("section").querySelector(".js-plotly-plot");
-    const size = { width: chart.clientWidth, height: chart.clientHeight };
-    if (chart) Plotly.downloadImage(chart, { format: picture.dataset.picture, filename: picture.dataset.name, ...size });
-  }
+  if (csvButton) saveTable(csvButton);
+  if (pictureButton) savePicture(pictureButton);
 });
+
 document.addEventListener("keydown", (event) => {
   const head = event.target.closest("th[data-sort]");
-  if (head && (event.key === "Enter" || event.key === " ")) { event.preventDefault(); sortBy(head); }
+  const isPress = event.key === "Enter" || event.key === " ";
+  if (head && isPress) {
+    event.preventDefault();
+    sortBy(head);
+  }
 });

@@ -16,7 +16,7 @@ from perfscope.ui.dashboard.cards import figure_data, graphs
 from perfscope.ui.dashboard.components import components
 from perfscope.ui.dashboard.source import Live
 from perfscope.ui.dashboard.watch import TICK_S, WINDOW_NS, Snapshot
-from perfscope.ui.figures.batch_times import beat, beats, queue, queue_depths, with_new_points
+from perfscope.ui.figures.batch_times import beat, beats, prefetch_depths, queue, with_new_points
 from perfscope.ui.html.overview import changes_and_ranks, subject_line, verdict_and_budget
 from perfscope.ui.html.report import block
 from perfscope.ui.html.sections import Section, host_sections, recent_workers
@@ -99,7 +99,7 @@ def all_charts(snapshot: Snapshot, number: int) -> LiveCharts:
     if len(rows):
         note = f"One point per batch, the last {CHARTED_S:g} s."
         found.append(Section("beat", "Time between batches", note, beat(beats(rows), span)))
-        if series := queue_depths(rows):
+        if series := prefetch_depths(rows):
             figure = queue(series, span)
             found.append(Section("queue", "Prefetched batches", QUEUE_NOTE, figure))
     found += [*recent_workers(snapshot.trace), *host_sections(snapshot.trace)]
@@ -114,7 +114,7 @@ def with_newer_batches(charts: LiveCharts, snapshot: Snapshot) -> LiveCharts:
     """
     rows, span = snapshot.recent.fact(batch_times), chart_span(snapshot)
     figures = dict(charts.figures)
-    for name, series in (("beat", beats(rows)), ("queue", queue_depths(rows))):
+    for name, series in (("beat", beats(rows)), ("queue", prefetch_depths(rows))):
         if name in figures and len(figures[name]["data"]) == len(series):
             figures[name] = with_new_points(figures[name], series, span)
     return LiveCharts(snapshot, charts.sections, figures, charts.drawn)
@@ -133,7 +133,7 @@ def layout(live: Live) -> list[Any]:
     ]
     return [
         html.Header([html.Div(id="live-who"), html.Div(controls)], className="live"),
-        html.Div(id="live-said", role="status"),
+        html.Div(id="live-reply", role="status"),
         html.Div(html.Section(waiting, className="card"), id="live-answer"),
         html.Div(id="live-cards"),
         html.Div(id="live-changes"),
@@ -176,7 +176,7 @@ def register(app: Dash, live: Live) -> None:
         State("live-seen", "data"),
     )(refresh)
     buttons = (Input("live-stop", "n_clicks"), Input("live-window", "n_clicks"))
-    app.callback(Output("live-said", "children"), *buttons)(steer)
+    app.callback(Output("live-reply", "children"), *buttons)(steer)
 
 
 def seen_by(sent: object) -> dict[str, Any]:

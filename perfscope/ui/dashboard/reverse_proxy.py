@@ -99,7 +99,7 @@ class ReverseProxyPath:
         except (ValueError, RecursionError):
             pass  # the application refuses it
         else:
-            for value in values_of(content):
+            for value in callback_values(content):
                 pathname = value.get("value")
                 if value.get("property") == "pathname" and isinstance(pathname, str):
                     value["value"] = self.without_base_path(pathname)
@@ -165,7 +165,7 @@ def host_of(origin: str) -> str:
         return ""
 
 
-def values_of(content: object) -> Iterator[dict[str, Any]]:
+def callback_values(content: object) -> Iterator[dict[str, Any]]:
     """Yield the inputs and states in the body of a callback's request, however nested."""
     if isinstance(content, dict):
         yield content
@@ -175,4 +175,4 @@ def values_of(content: object) -> Iterator[dict[str, Any]]:
     else:
         return
     for inner in nested:
-        yield from values_of(inner)
+        yield from callback_values(inner)

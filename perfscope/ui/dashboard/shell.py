@@ -24,7 +24,7 @@ def frame() -> Component:
     """Return what stays while pages change."""
     keys = [html.Tr([html.Th(html.Kbd(key)), html.Td(action)]) for key, action in KEYS]
     navigation = html.Nav([brand(), html.Div(id="links"), foot()], id="nav")
-    content = html.Div([html.Div(id="failure", role="alert"), html.Main(id="page")], id="room")
+    content = html.Div([html.Div(id="failure", role="alert"), html.Main(id="page")], id="content")
     dialog = html.Dialog(
         [html.H2("Keys"), html.Table(keys), html.P("Esc closes this list.", className="muted")],
         id="keys",
@@ -69,7 +69,7 @@ def links(view: View | None, current: str, *, single: bool, live: bool) -> list[
 
 def entry(words: Any, href: str, *, is_current: bool) -> Component:
     """Return a link of the navigation."""
-    return dcc.Link(words, href=href, className="entry here" if is_current else "entry")
+    return dcc.Link(words, href=href, className="entry current" if is_current else "entry")
 
 
 def headline(view: View) -> Component:

@@ -44,7 +44,7 @@ def beats(batch_times: pd.DataFrame) -> list[Series]:
     return found
 
 
-def queue_depths(batch_times: pd.DataFrame) -> list[Series]:
+def prefetch_depths(batch_times: pd.DataFrame) -> list[Series]:
     """Return per rank the prefetched batches each time the loop asks for one."""
     groups = batch_times[batch_times[QUEUE_DEPTH] >= 0].groupby("rank")
     return [

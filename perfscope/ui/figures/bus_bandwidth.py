@@ -28,7 +28,7 @@ def bus_bandwidth(rows: pd.DataFrame) -> go.Figure:
         y=places,
         x=rate.round(4).tolist(),
         name="bus bandwidth",
-        text=[rate_text(row) for row in rows.to_dict("records")],
+        text=[bandwidth_of_peak(row) for row in rows.to_dict("records")],
         textposition="outside",
         cliponaxis=False,
         meta={"category": "exposed-communication"},
@@ -58,7 +58,7 @@ def collective_label(kind: object, group: object) -> str:
     return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…"
 
 
-def rate_text(row: dict[Any, Any]) -> str:
+def bandwidth_of_peak(row: dict[Any, Any]) -> str:
     """Return `at least 6.56 GB/s, 2 % of the peak`."""
     least = "at least " if row["at_least"] else ""
     share = row["carried_bytes_per_s"] / row["peak_bytes_per_s"]

@@ -1,5 +1,7 @@
 """The roofline: a point per operator and shapes, under the peaks of the device."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -16,9 +18,21 @@ LONGEST_SHAPES = 90
 DECADES = 1.0
 SMALLEST_SHARE = 0.001
 WORTH_A_ROOF = 0.01
+POINT_CATEGORY = "device-compute"
+
+
+@dataclass(frozen=True)
+class Side:
+    """What limits an operator: arithmetic, or memory where its intensity is below the ridge."""
+
+    label: str
+    symbol: str
+    is_memory: bool
+
+
 SIDES = (
-    ("limited by arithmetic", "circle", False, "device-compute"),
-    ("limited by memory", "diamond-open", True, "device-compute"),
+    Side("limited by arithmetic", "circle", is_memory=False),
+    Side("limited by memory", "diamond-open", is_memory=True),
 )
 
 
@@ -37,11 +51,11 @@ def roofline(rows: pd.DataFrame, peaks: Peaks | None) -> go.Figure:
     top = float(y.max()) if len(y) else 1.0
     if peaks is not None:
         top = max(top, add_roofs(fig, peaks, shown, span))
-    longest = float(rows["work_ns"].sum()) or 1.0
-    for label, symbol, memory, category in SIDES:
-        part = shown[(shown["side"] == MEMORY) == memory]
-        if len(part):
-            add_points(fig, part, label, symbol, category, longest)
+    whole_ns = float(rows["work_ns"].sum()) or 1.0
+    for side in SIDES:
+        of_side = shown[(shown["side"] == MEMORY) == side.is_memory]
+        if len(of_side):
+            add_points(fig, of_side, side, whole_ns)
     low = float(y.min()) if len(y) else 0.001
     fig.update_xaxes(type="log", range=list(np.log10(span)), dtick=1, exponentformat="power")
     fig.update_yaxes(
@@ -54,14 +68,12 @@ def roofline(rows: pd.DataFrame, peaks: Peaks | None) -> go.Figure:
     return key_above(fig)
 
 
-def add_points(
-    fig: go.Figure, part: pd.DataFrame, label: str, symbol: str, category: str, whole: float
-) -> None:
-    """Add a point per operator; its area is its time.
+def add_points(fig: go.Figure, rows: pd.DataFrame, side: Side, whole_ns: float) -> None:
+    """Add a point per operator; its area is its share of `whole_ns`.
 
     A click shows its longest call: `customdata` starts with begin and end in seconds.
     """
-    share = part["work_ns"].to_numpy(float) / whole
+    share = rows["work_ns"].to_numpy(float) / whole_ns
     tooltips = [
         [
             ts / 1e9,
@@ -70,31 +82,31 @@ def add_points(
             shapes(text),
             dtype,
             ms(work),
-            percent(part_of),
-            roof(of_roof),
+            percent(share_of_row),
+            roof(roof_share),
         ]
-        for ts, ns, name, text, dtype, work, part_of, of_roof in zip(
-            part["longest_ts"],
-            part["longest_ns"],
-            part["name"],
-            part["shapes"],
-            part["dtype"],
-            part["work_ns"],
+        for ts, ns, name, text, dtype, work, share_of_row, roof_share in zip(
+            rows["longest_ts"],
+            rows["longest_ns"],
+            rows["name"],
+            rows["shapes"],
+            rows["dtype"],
+            rows["work_ns"],
             share,
-            part["roof_share"],
+            rows["roof_share"],
             strict=True,
         )
     ]
     fig.add_scatter(
-        x=part["intensity"].to_numpy(float),
-        y=part["flops_per_s"].to_numpy(float) / 1e12,
+        x=rows["intensity"].to_numpy(float),
+        y=rows["flops_per_s"].to_numpy(float) / 1e12,
         mode="markers",
-        name=label,
-        meta={"category": category},
+        name=side.label,
+        meta={"category": POINT_CATEGORY},
         marker={
-            "symbol": symbol,
+            "symbol": side.symbol,
             "size": np.clip(LARGEST * np.sqrt(share * 4), SMALLEST, LARGEST),
-            "color": LIGHT.category[category],
+            "color": LIGHT.category[POINT_CATEGORY],
             "opacity": 0.75,
         },
         customdata=tooltips,

@@ -57,35 +57,39 @@ def rows(table: pd.DataFrame | None) -> int:
     return 0 if table is None else len(table)
 
 
-def bars(
-    fig: go.Figure,
-    lane: list[str],
-    ts: pd.Series,
-    dur: pd.Series,
-    name: str,
-    category: str,
-    shown: bool = True,
-) -> None:
-    """Add bars of one kind; `ts` and `dur` are in ns."""
-    if not len(ts):
+@dataclass(frozen=True)
+class LaneBars:
+    """Bars of one kind: a lane, a begin and a duration in ns for each."""
+
+    name: str
+    category: str
+    lanes: list[str]
+    ts: pd.Series
+    dur: pd.Series
+    in_legend: bool = True
+
+
+def add_bars(fig: go.Figure, bars: LaneBars) -> None:
+    """Add the bars, if there are any."""
+    if not len(bars.ts):
         return
     fig.add_bar(
         orientation="h",
-        y=lane,
-        base=[round(value / 1e9, 6) for value in ts],
-        x=[round(value / 1e9, 6) for value in dur],
+        y=bars.lanes,
+        base=[round(value / 1e9, 6) for value in bars.ts],
+        x=[round(value / 1e9, 6) for value in bars.dur],
         width=0.7,
-        name=name,
-        showlegend=shown,
-        meta={"category": category},
+        name=bars.name,
+        showlegend=bars.in_legend,
+        meta={"category": bars.category},
         marker={
-            "color": LIGHT.category[category],
+            "color": LIGHT.category[bars.category],
             "line": {"width": 0},
-            "pattern": hatch(category),
+            "pattern": hatch(bars.category),
         },
-        customdata=[round(value / 1e6, 3) for value in dur],
+        customdata=[round(value / 1e6, 3) for value in bars.dur],
         hovertemplate=(
-            f"{name}: %{{customdata:.4g}} ms<br>from %{{base:.4f}} s<extra>%{{y}}</extra>"
+            f"{bars.name}: %{{customdata:.4g}} ms<br>from %{{base:.4f}} s<extra>%{{y}}</extra>"
         ),
     )
 
@@ -94,47 +98,38 @@ def add_step_bars(fig: go.Figure, steps: pd.DataFrame) -> None:
     """Add the steps with their numbers, every second one lighter."""
     for odd in (0, 1):
         part = steps[steps["index"] % 2 == odd]
-        bars(
-            fig,
-            [STEPS] * len(part),
-            part["ts"],
-            part["dur"] + part["cut"],
-            "step",
-            f"step_{odd}",
-            shown=False,
+        if not len(part):
+            continue
+        lanes = [STEPS] * len(part)
+        dur = part["dur"] + part["cut"]
+        add_bars(fig, LaneBars("step", f"step_{odd}", lanes, part["ts"], dur, in_legend=False))
+        fig.data[-1].update(
+            text=[str(index) for index in part["index"]],
+            textposition="inside",
+            insidetextanchor="middle",
+            textangle=0,
+            hovertemplate=(
+                "step %{text}: %{customdata:.4g} ms<br>from %{base:.4f} s<extra></extra>"
+            ),
         )
-        if len(part):
-            fig.data[-1].update(
-                text=[str(index) for index in part["index"]],
-                textposition="inside",
-                insidetextanchor="middle",
-                textangle=0,
-                hovertemplate=(
-                    "step %{text}: %{customdata:.4g} ms<br>from %{base:.4f} s<extra></extra>"
-                ),
-            )
 
 
 def add_main(fig: go.Figure, lanes: WorkerTables) -> None:
     """Add what the training thread does and what it waits for."""
     if lanes.ranges is not None:
-        for categories, name, category in RANGES:
-            part = lanes.ranges[lanes.ranges["category"].isin(categories)]
-            bars(fig, [MAIN] * len(part), part["ts"], part["dur"], name, category)
+        for range_categories, name, category in RANGES:
+            of_kind = lanes.ranges["category"].isin(range_categories)
+            add_main_bars(fig, name, category, lanes.ranges[of_kind])
     if lanes.copies is not None:
-        bars(
-            fig,
-            [MAIN] * len(lanes.copies),
-            lanes.copies["ts"],
-            lanes.copies["dur"],
-            "copy",
-            "exposed-copy",
-        )
+        add_main_bars(fig, "copy", "exposed-copy", lanes.copies)
     if lanes.loader is not None:
-        asked = lanes.loader
-        bars(
-            fig, [MAIN] * len(asked), asked["ts"], asked["dur"], "waiting for a batch", "input-wait"
-        )
+        add_main_bars(fig, "waiting for a batch", "input-wait", lanes.loader)
+
+
+def add_main_bars(fig: go.Figure, name: str, category: str, table: pd.DataFrame) -> None:
+    """Add the rows of a table to the lane of the training thread."""
+    lanes = [MAIN] * len(table)
+    add_bars(fig, LaneBars(name, category, lanes, table["ts"], table["dur"]))
 
 
 def worker_lanes(fetches: pd.DataFrame | None) -> dict[int, str]:
@@ -157,8 +152,10 @@ def worker_lanes(fetches: pd.DataFrame | None) -> dict[int, str]:
 
 def add_workers(fig: go.Figure, fetches: pd.DataFrame) -> None:
     """Add each fetch: the time in the dataset, then in collate."""
-    lanes = worker_lanes(fetches)
-    lane = [lanes[int(process)] for process in fetches["process"]]
-    bars(fig, lane, fetches["ts"], fetches["dataset_ns"].clip(lower=0), "dataset", "input_dataset")
-    begin = fetches["ts"] + fetches["dataset_ns"].clip(lower=0)
-    bars(fig, lane, begin, fetches["collate_ns"].clip(lower=0), "collate", "input_collate")
+    lane_of = worker_lanes(fetches)
+    lanes = [lane_of[int(process)] for process in fetches["process"]]
+    begin = fetches["ts"]
+    dataset = fetches["dataset_ns"].clip(lower=0)
+    collate = fetches["collate_ns"].clip(lower=0)
+    add_bars(fig, LaneBars("dataset", "input_dataset", lanes, begin, dataset))
+    add_bars(fig, LaneBars("collate", "input_collate", lanes, begin + dataset, collate))

@@ -122,11 +122,11 @@ def with_bandwidths(rows: pd.DataFrame, links: pd.DataFrame) -> pd.DataFrame:
     by_name = {(str(link["group"]), str(link["kind"])): link for link in links.to_dict("records")}
     names = zip(rows["group"], rows["kind"], strict=True)
     links_of_rows = [by_name.get((str(group), str(kind))) for group, kind in names]
-    bandwidths = [bandwidth_text(link) for link in links_of_rows]
+    bandwidths = [link_bandwidth(link) for link in links_of_rows]
     return rows.assign(bandwidth=bandwidths, peak=[peak_text(link) for link in links_of_rows])
 
 
-def bandwidth_text(link: dict[Any, Any] | None) -> str:
+def link_bandwidth(link: dict[Any, Any] | None) -> str:
     """Return the bus bandwidth of a collective, as a lower bound where it is one."""
     if link is None or pd.isna(link["bus_bytes_per_s"]):
         return "not known"

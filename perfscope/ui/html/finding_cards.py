@@ -39,7 +39,7 @@ def finding_row(finding: Finding, diagnosis: Diagnosis) -> str:
         f"{''.join(snippet(action) for action in finding.actions[:1])}"
         f"{share_bar(finding, diagnosis)}{other_actions(finding)}"
         f'<p class="id">{escape(finding_name(finding))}</p>{evidence_list(finding.evidence)}</div>'
-        f'<div class="won"><b>{likely}</b>{interval}</div></article>'
+        f'<div class="gain"><b>{likely}</b>{interval}</div></article>'
     )
 
 

@@ -27,6 +27,15 @@ from perfscope.ui.theme import DARK, LIGHT, Palette, ink
 from perfscope.ui.timeline.embedded import embedded_timeline
 from perfscope.ui.timeline.routes import EMBEDDED, timeline_script, timeline_style
 
+STYLES = ("page.css", "verdict.css", "report.css", "search.css", "tables.css")
+SCRIPTS = (
+    EMBEDDED,
+    "figure_colors.js",
+    "report.js",
+    "search.js",
+    "chart_clicks.js",
+    "tables.js",
+)
 UNDER_THE_BAR = "budget"
 """The id of the chart that is placed under the time budget's bar."""
 DEFAULT_HEIGHT = 200
@@ -76,8 +85,7 @@ def page(trace: Trace, diagnosis: Diagnosis) -> str:
 
 def report_script() -> str:
     """Return the script of the page, the same for every report."""
-    names = (EMBEDDED, "paint.js", "report.js", "search.js", "steps.js", "tables.js")
-    return timeline_script() + "".join(map(asset, names))
+    return timeline_script() + "".join(map(asset, SCRIPTS))
 
 
 @cache
@@ -135,7 +143,7 @@ def report_style() -> str:
         f"{dark_system}{{{variables('html:not(.light)', DARK)}}}",
         f"@media screen{{{variables('html.dark', DARK)}}}",
     ]
-    return "".join(palettes) + "".join(map(asset, ("report.css", "search.css", "tables.css")))
+    return "".join(palettes) + "".join(map(asset, STYLES))
 
 
 def variables(selector: str, palette: Palette) -> str:

@@ -17,6 +17,7 @@ from perfscope.ui.phrases import bound_by_text
 from perfscope.ui.terminal.layout import MUTED, TerminalLayout, wrapped
 
 if TYPE_CHECKING:
+    from perfscope.traces.run.manifest import Manifest
     from perfscope.traces.trace import Trace
 
 LABEL_CELLS = 22
@@ -24,6 +25,8 @@ LISTS_ALL = "--verbose lists all"
 HINT_GAP = "   "
 MOST_GROUPS = 4
 MOST_LIST_LINES = 2
+WITHOUT_PROBE = ("off", "unavailable")
+"""The statuses of a probe that was never in the process."""
 
 
 def coverage_lines(
@@ -103,10 +106,10 @@ def shortened_list(items: list[str], cells: int) -> str:
 def labeled_text(label: str, texts: list[str], layout: TerminalLayout) -> list[Text]:
     """Return the texts next to a label, wrapped where they are too long."""
     pieces = [piece for text in texts for piece in wrapped(text, text_cells(layout))]
-    return labeled(label, pieces)
+    return label_lines(label, pieces)
 
 
-def labeled(label: str, texts: list[str]) -> list[Text]:
+def label_lines(label: str, texts: list[str]) -> list[Text]:
     """Return the texts as lines next to a label."""
     lines = []
     for index, text in enumerate(texts):
@@ -121,9 +124,17 @@ def text_cells(layout: TerminalLayout) -> int:
 
 
 def detached_text(trace: "Trace | None") -> str:
-    """Return when the recording ended, once it has."""
+    """Return when the recording ended, once it has, and what it left in the process."""
     if trace is None or trace.is_profiler_trace or not trace.manifest.finished:
         return ""
+    if not had_probe(trace.manifest):
+        return "; observed from outside, nothing was patched"
     end_s = (trace.manifest.zero_realtime_ns + trace.span_ns[1]) / 1e9
     clock = time.strftime("%H:%M:%S", time.localtime(end_s))
     return f"; detached at {clock}, all patches removed"
+
+
+def had_probe(manifest: "Manifest") -> bool:
+    """Return whether the probe ran in the process."""
+    probe = next((source for source in manifest.sources if source.name == "probe"), None)
+    return probe is not None and probe.status not in WITHOUT_PROBE

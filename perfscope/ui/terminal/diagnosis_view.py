@@ -15,7 +15,7 @@ from perfscope.ui.phrases import (
 )
 from perfscope.ui.terminal.budget_bars import budget_bars
 from perfscope.ui.terminal.changes_table import changes_table
-from perfscope.ui.terminal.coverage_lines import coverage_lines, labeled
+from perfscope.ui.terminal.coverage_lines import coverage_lines, label_lines
 from perfscope.ui.terminal.detail_lines import detail_lines
 from perfscope.ui.terminal.layout import (
     MUTED,
@@ -126,6 +126,6 @@ def next_step_lines(diagnosis: Diagnosis) -> list[Text]:
         commands.append(f"perfscope explain {finding_name(finding)}")
     place = "trace" if Path(diagnosis.run).is_file() else "run folder"
     return [
-        *labeled(place, [diagnosis.run]),
-        *labeled("next", commands),
+        *label_lines(place, [diagnosis.run]),
+        *label_lines("next", commands),
     ]

@@ -47,7 +47,7 @@ def timeline_header(
         "version": VERSION,
         "span": list(lanes.span_ns),
         "events": lanes.events,
-        "colours": list(COLOURS),
+        "colors": list(COLOURS),
         "labels": [
             CATEGORY[name].label if name in CATEGORY else EXTRA_LABELS[name] for name in COLOURS
         ],
@@ -55,7 +55,7 @@ def timeline_header(
         "names": texts[:NAMES_AT_ONCE],
         "name_count": len(texts),
         "key": legend_colors(lanes.names),
-        "name_colours": base64_bytes(lanes.names.colour_codes()),
+        "name_colors": base64_bytes(lanes.names.colour_codes()),
         "tracks": [[getattr(track, name) for name in TRACK] for track in lanes.tracks],
         "groups": [[group.title, group.rank] for group in lanes.groups],
         "notes": lanes.notes,
@@ -83,7 +83,7 @@ def finding_marks(diagnosis: Diagnosis) -> list[dict[str, Any]]:
             "to": fact.end_ns,
             "id": finding_name(finding),
             "text": fact.text,
-            "colour": mark_of(finding.id),
+            "color": mark_of(finding.id),
         }
         for finding in diagnosis.findings
         for fact in finding.evidence

@@ -32,8 +32,13 @@ SCRIPTS = (
     "timeline/paint.js",
     "timeline/layout.js",
     "timeline/draw.js",
+    "timeline/strip.js",
     "timeline/panel.js",
+    "timeline/tip.js",
     "timeline/input.js",
+    "timeline/pictures.js",
+    "timeline/address.js",
+    "timeline/actions.js",
     "timeline/component.js",
 )
 STYLE, EMBEDDED = "timeline/style.css", "timeline/embedded.js"

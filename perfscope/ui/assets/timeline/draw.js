@@ -1,26 +1,38 @@
 "use strict";
-// One frame: the last exact picture, scaled to where the hand is, and over it names, ruler, marks, selection, arrows.
+// Draws a frame: the last exact picture, scaled to the view, and over it the names, the ruler, the
+// marks of findings, the selection, and the arrows between events.
 (() => {
-  const own = window.perfscopeTimeline;
+  const shared = window.perfscopeTimeline;
   const FONT = "Inter, system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif";
-  const LABEL = `11px ${FONT}`, NAME = `600 12px ${FONT}`, SMALL = `11px ${FONT}`;
-  const LEAST_LABEL = 26, FAR = 3;
+  const LABEL = `11px ${FONT}`;
+  const NAME = `600 12px ${FONT}`;
+  const TICK_ROOM = 110;
+  const NAMED_KINDS = new Set(["thread", "nvtx", "stream", "loader"]);
+  const LEAST_LABEL = 26;
+  const DENSE = 250; // of 255: how busy the pixels of one bar are
 
-  own.x = (t, ns) => t.size.gutter + (ns - t.view.from) / (t.view.to - t.view.from) * t.size.plot;
-  own.ns = (t, x) => t.view.from + (x - t.size.gutter) / t.size.plot * (t.view.to - t.view.from);
+  shared.xOf = ({ size, view }, ns) =>
+    size.gutter + ((ns - view.from) / (view.to - view.from)) * size.plot;
 
-  own.drawFrame = (t) => {
-    const { pen, size } = t, names = [t.layout, t.theme, t.view.scroll, size.width, size.height];
+  shared.timeAt = ({ size, view }, x) =>
+    view.from + ((x - size.gutter) / size.plot) * (view.to - view.from);
+
+  shared.drawFrame = (timeline) => {
+    const { pen, size } = timeline;
     pen.setTransform(size.dpr, 0, 0, size.dpr, 0, 0);
-    clipped(t, () => { bars(t); grid(t); labels(t); bands(t); arrows(t); chosen(t); });
-    ruler(t);
-    if (t.named && names.every((one, at) => one === t.named[at])) return;
-    gutter(t);
-    t.named = names;
+    drawInPlot(timeline, () => {
+      drawPictures(timeline);
+      drawGrid(timeline);
+      drawLabels(timeline);
+      drawBands(timeline);
+      drawArrows(timeline);
+    });
+    drawRuler(timeline);
+    drawGutterOnce(timeline);
   };
 
-  function clipped(t, draw) {
-    const { pen, size } = t;
+  function drawInPlot(timeline, draw) {
+    const { pen, size } = timeline;
     pen.save();
     pen.beginPath();
     pen.rect(size.gutter, size.ruler, size.plot, size.height - size.ruler);
@@ -29,101 +41,172 @@
     pen.restore();
   }
 
-  function bars(t) {
-    const { pen, size, view, now } = t, all = now && now.layout === t.layout && now.scroll === view.scroll && now.from <= view.from && now.to >= view.to;
+  function drawPictures(timeline) {
+    const { pen, size, layout, picture, overview } = timeline;
+    const isCovered = coversView(timeline, picture);
     pen.imageSmoothingEnabled = false;
-    if (!all) {
-      pen.fillStyle = t.theme.bg;
+    if (!isCovered) {
+      pen.fillStyle = timeline.theme.bg;
       pen.fillRect(size.gutter, size.ruler, size.plot, size.height - size.ruler);
     }
-    for (const shot of all ? [now] : [t.base, now]) if (shot && shot.layout === t.layout) picture(t, shot);
+    for (const drawn of isCovered ? [picture] : [overview, picture]) {
+      if (drawn && drawn.layout === layout) drawPicture(timeline, drawn);
+    }
   }
 
-  // The part of a picture that is in view, at its place and scale. What lies under it goes: it is exact, the older is not.
-  function picture(t, shot) {
-    const { pen, size, view } = t, span = shot.to - shot.from, image = shot.painter.canvas;
-    const from = Math.max(view.from, shot.from), to = Math.min(view.to, shot.to);
+  function coversView({ layout, view }, picture) {
+    return (
+      picture &&
+      picture.layout === layout &&
+      picture.scroll === view.scroll &&
+      picture.from <= view.from &&
+      picture.to >= view.to
+    );
+  }
+
+  // Draws the part of a picture that is in view, at its place and scale.
+  function drawPicture(timeline, picture) {
+    const { pen, size, view } = timeline;
+    const span = picture.to - picture.from;
+    const image = picture.painter.canvas;
+    const from = Math.max(view.from, picture.from);
+    const to = Math.min(view.to, picture.to);
     if (to <= from) return;
-    const left = (from - shot.from) / span * image.width, wide = (to - from) / span * image.width;
-    const x = own.x(t, from), w = own.x(t, to) - x;
-    pen.drawImage(image, left, 0, Math.max(wide, 1e-3), image.height, x, size.ruler + shot.scroll - view.scroll, w, image.height / size.dpr);
+    const sourceLeft = ((from - picture.from) / span) * image.width;
+    const sourceWidth = ((to - from) / span) * image.width;
+    const left = shared.xOf(timeline, from);
+    const width = shared.xOf(timeline, to) - left;
+    const top = size.ruler + picture.scroll - view.scroll;
+    const height = image.height / size.dpr;
+    const source = [sourceLeft, 0, Math.max(sourceWidth, 1e-3), image.height];
+    pen.drawImage(image, ...source, left, top, width, height);
   }
 
-  function grid(t) {
-    const { pen, size, theme } = t, { ticks } = own.ticks(t.view.from - t.zero, t.view.to - t.zero, size.plot, 110);
+  function ticksInView({ size, view, zero }) {
+    return shared.ticks(view.from - zero, view.to - zero, size.plot, TICK_ROOM);
+  }
+
+  function drawGrid(timeline) {
+    const { pen, size, theme } = timeline;
+    const { ticks } = ticksInView(timeline);
     pen.globalAlpha = 0.55;
     pen.fillStyle = theme.line;
-    for (const tick of ticks) pen.fillRect(Math.round(own.x(t, tick + t.zero)), size.ruler, 1, size.height);
+    for (const tick of ticks) {
+      const x = Math.round(shared.xOf(timeline, tick + timeline.zero));
+      pen.fillRect(x, size.ruler, 1, size.height);
+    }
     pen.globalAlpha = 1;
   }
 
-  // As much of a text as fits.
-  own.fitted = (t, text, room) => {
+  // The start of a text that fits into `room` pixels of the current font.
+  shared.fittedText = (timeline, text, room) => {
     if (!text || room < LEAST_LABEL) return "";
-    let wide = t.widths.get(text);
-    if (wide === undefined) {
-      if (t.widths.size > 5000) t.widths.clear();
-      t.widths.set(text, wide = t.pen.measureText(text).width);
-    }
-    if (wide <= room) return text;
-    const keep = Math.floor(text.length * (room - 8) / wide);
-    return keep < 3 ? "" : `${text.slice(0, keep)}…`;
+    const width = textWidth(timeline, text);
+    if (width <= room) return text;
+    const kept = Math.floor((text.length * (room - 8)) / width);
+    return kept < 3 ? "" : `${text.slice(0, kept)}…`;
   };
 
-  function labels(t) {
-    const shot = t.now, { pen, size, view } = t;
-    if (!shot || shot.layout !== t.layout) return;
+  function textWidth({ pen, widths }, text) {
+    let width = widths.get(text);
+    if (width === undefined) {
+      if (widths.size > 5000) widths.clear();
+      width = pen.measureText(text).width;
+      widths.set(text, width);
+    }
+    return width;
+  }
+
+  function drawLabels(timeline) {
+    const { pen, layout, picture, size, view } = timeline;
+    if (!picture || picture.layout !== layout) return;
     pen.font = LABEL;
     pen.textBaseline = "middle";
-    const scale = (shot.to - shot.from) / (view.to - view.from) * size.plot / shot.tile.pixels, offset = own.x(t, shot.from);
-    for (const row of own.visible(t.layout, view.scroll, view.scroll + size.height - size.ruler)) {
-      const lane = shot.tile.lanes.get(row.lane);
-      if (!lane) continue;
-      const { x, w, code } = lane.x ? lane : lane.long || (lane.long = longRuns(lane));
-      const least = LEAST_LABEL / scale, middle = size.ruler + row.y - view.scroll + row.h / 2 + 0.5;
-      for (let i = 0; i < x.length; i++) {
-        if (w[i] < least) continue;
-        const left = Math.max(offset + x[i] * scale, size.gutter), right = Math.min(offset + (x[i] + w[i]) * scale, size.width);
-        const text = own.fitted(t, t.names.label(code[i]), right - left - 8);
-        if (!text) continue;
-        pen.fillStyle = t.hits && !t.hits[code[i]] ? t.theme.muted : t.theme.inks[t.colours[code[i]]];
-        pen.fillText(text, left + 4, middle);
+    const room = size.height - size.ruler;
+    for (const row of shared.visibleRows(layout, view.scroll, view.scroll + room)) {
+      const lane = picture.tile.lanes.get(row.lane);
+      if (lane) drawLabelsOfRow(timeline, row, lane);
+    }
+  }
+
+  function drawLabelsOfRow(timeline, row, lane) {
+    const { pen, picture, size, view } = timeline;
+    const zoom = (picture.to - picture.from) / (view.to - view.from);
+    const scale = (zoom * size.plot) / picture.tile.pixels;
+    const offset = shared.xOf(timeline, picture.from);
+    const middle = size.ruler + row.y - view.scroll + row.h / 2 + 0.5;
+    const { x, w, code } = barsOf(lane);
+    for (let i = 0; i < x.length; i++) {
+      if (w[i] < LEAST_LABEL / scale) continue;
+      const left = Math.max(offset + x[i] * scale, size.gutter);
+      const right = Math.min(offset + (x[i] + w[i]) * scale, size.width);
+      const name = timeline.names.label(code[i]);
+      const text = shared.fittedText(timeline, name, right - left - 8);
+      if (!text) continue;
+      pen.fillStyle = labelColor(timeline, code[i]);
+      pen.fillText(text, left + 4, middle);
+    }
+  }
+
+  function labelColor({ hits, theme, colors }, code) {
+    const isMiss = hits && !hits[code];
+    return isMiss ? theme.muted : theme.inks[colors[code]];
+  }
+
+  function barsOf(lane) {
+    if (lane.x) return lane;
+    lane.long = lane.long || longRuns(lane);
+    return lane.long;
+  }
+
+  // The runs of pixels with the same name and without a gap.
+  function longRuns({ busy, code }) {
+    const runs = { x: [], w: [], code: [] };
+    let start = 0;
+    while (start < busy.length) {
+      let end = start + 1;
+      while (end < busy.length && code[end] === code[start] && busy[end] > DENSE) end++;
+      if (end - start >= LEAST_LABEL && busy[start] > 0) {
+        runs.x.push(start);
+        runs.w.push(end - start);
+        runs.code.push(code[start]);
       }
+      start = end;
     }
+    return runs;
   }
 
-  // Stretches of a fuller lane that have one name and no gap.
-  function longRuns(lane) {
-    const x = [], w = [], code = [];
-    for (let at = 0; at < lane.busy.length;) {
-      let end = at + 1;
-      while (end < lane.busy.length && lane.code[end] === lane.code[at] && lane.busy[end] > 250) end++;
-      if (end - at >= LEAST_LABEL && lane.busy[at] > 0) { x.push(at); w.push(end - at); code.push(lane.code[at]); }
-      at = end;
-    }
-    return { x, w, code };
-  }
-
-  // What findings point at: a bar under the ruler; the one that was asked for as a band.
-  function bands(t) {
-    const { pen, size, theme } = t;
-    for (const mark of t.meta.marks) {
-      const left = own.x(t, mark.from), right = Math.max(own.x(t, mark.to), left + 3);
+  // The evidence of findings as bars under the ruler, the linked interval and the selection as
+  // bands.
+  function drawBands(timeline) {
+    const { pen, meta, selection, shown, size } = timeline;
+    for (const mark of meta.marks) {
+      const left = shared.xOf(timeline, mark.from);
+      const right = Math.max(shared.xOf(timeline, mark.to), left + 3);
       if (right < size.gutter || left > size.width) continue;
-      pen.fillStyle = theme.css[t.meta.colours.indexOf(mark.colour)] || theme.accent;
+      pen.fillStyle = shared.markColor(timeline, mark);
       pen.fillRect(left, size.ruler, right - left, 4);
     }
-    if (t.shown) band(t, t.shown, 0.1, "");
-    if (t.selection) band(t, t.selection, 0.16, own.time(Math.abs(t.selection.to - t.selection.from)));
+    if (shown) drawBand(timeline, shown, 0.1, "");
+    if (selection) {
+      const duration = shared.formatTime(Math.abs(selection.to - selection.from));
+      drawBand(timeline, selection, 0.16, duration);
+    }
   }
 
-  function band(t, interval, strength, words) {
-    const { pen, size, theme } = t;
-    const left = own.x(t, Math.min(interval.from, interval.to)), right = Math.max(own.x(t, Math.max(interval.from, interval.to)), left + 1);
-    let top = size.ruler, bottom = size.height;
+  shared.markColor = ({ meta, theme }, mark) =>
+    theme.css[meta.colors.indexOf(mark.color)] || theme.accent;
+
+  function drawBand(timeline, interval, strength, label) {
+    const { pen, size, theme, view } = timeline;
+    const left = shared.xOf(timeline, Math.min(interval.from, interval.to));
+    const end = shared.xOf(timeline, Math.max(interval.from, interval.to));
+    const right = Math.max(end, left + 1);
+    let top = size.ruler;
+    let bottom = size.height;
     if (interval.top !== undefined) {
-      top = Math.max(size.ruler + interval.top - t.view.scroll, size.ruler);
-      bottom = size.ruler + interval.bottom - t.view.scroll;
+      top = Math.max(size.ruler + interval.top - view.scroll, size.ruler);
+      bottom = size.ruler + interval.bottom - view.scroll;
     }
     pen.fillStyle = theme.accent;
     pen.globalAlpha = strength;
@@ -131,100 +214,129 @@
     pen.globalAlpha = 1;
     pen.fillRect(left - 1, top, 1.5, bottom - top);
     pen.fillRect(right - 0.5, top, 1.5, bottom - top);
-    if (words && right - left > 54) {
-      pen.font = NAME;
-      pen.textBaseline = "alphabetic";
-      const wide = pen.measureText(words).width, middle = own.clamp((left + right) / 2, size.gutter + wide / 2 + 6, size.width - wide / 2 - 6);
-      const down = Math.min(bottom, size.height) - 10;
-      pen.fillStyle = theme.bg;
-      pen.fillRect(middle - wide / 2 - 6, down - 14, wide + 12, 20);
-      pen.fillStyle = theme.accent;
-      pen.fillText(words, middle - wide / 2, down);
+    if (label && right - left > 54) {
+      const baseline = Math.min(bottom, size.height) - 10;
+      drawBandLabel(timeline, label, (left + right) / 2, baseline);
     }
   }
 
-  const rowOfLane = (t, lane) => t.layout.rows.find((row) => row.lane === lane) || shutRow(t, lane);
-  // A lane inside a shut track: its first row stands for it.
-  function shutRow(t, lane) {
-    const track = t.tracks.find((one) => lane >= one.first && lane < one.first + one.rows);
-    return track && t.layout.rows.find((row) => row.track === track);
-  }
-  own.rowOfLane = rowOfLane;
-
-  function outline(t, place, width) {
-    const row = rowOfLane(t, place.lane);
-    if (!row) return null;
-    const left = own.x(t, place.ts_ns), right = Math.max(own.x(t, place.ts_ns + place.dur_ns), left + 2);
-    const top = t.size.ruler + row.y - t.view.scroll;
-    t.pen.lineWidth = width;
-    t.pen.strokeStyle = t.theme.text;
-    t.pen.strokeRect(left + 0.5, top + 0.5, right - left - 1, row.h - 1);
-    return { left, right, middle: top + row.h / 2, top, bottom: top + row.h };
+  function drawBandLabel(timeline, label, center, baseline) {
+    const { pen, size, theme } = timeline;
+    pen.font = NAME;
+    pen.textBaseline = "alphabetic";
+    const width = pen.measureText(label).width;
+    const room = width / 2 + 6;
+    const middle = shared.clamp(center, size.gutter + room, size.width - room);
+    pen.fillStyle = theme.bg;
+    pen.fillRect(middle - room, baseline - 14, width + 12, 20);
+    pen.fillStyle = theme.accent;
+    pen.fillText(label, middle - width / 2, baseline);
   }
 
-  function chosen(t) {
-    if (t.chosen) outline(t, t.chosen, 2);
+  // The row of a lane; the first row of its track, if that is collapsed.
+  shared.rowOfLane = ({ layout, tracks }, lane) => {
+    const row = layout.rows.find((candidate) => candidate.lane === lane);
+    if (row) return row;
+    const track = shared.trackOfLane(tracks, lane);
+    return track && layout.rows.find((candidate) => candidate.track === track);
+  };
+
+  function drawOutline(timeline, place) {
+    const { pen, size, theme, view } = timeline;
+    const row = shared.rowOfLane(timeline, place.lane);
+    if (!row) return false;
+    const left = shared.xOf(timeline, place.ts_ns);
+    const right = Math.max(shared.xOf(timeline, place.ts_ns + place.dur_ns), left + 2);
+    const top = size.ruler + row.y - view.scroll;
+    pen.lineWidth = 2;
+    pen.strokeStyle = theme.text;
+    pen.strokeRect(left + 0.5, top + 0.5, right - left - 1, row.h - 1);
+    return true;
   }
 
-  // From the operator to its call to what that started.
-  function arrows(t) {
-    if (!t.chosen) return;
-    const here = outline(t, t.chosen, 2), { causes, effects } = t.chosen;
-    if (!here) return;
-    const chain = [...causes, { ...t.chosen, role: "here" }];
-    for (let i = 0; i + 1 < chain.length; i++) arrow(t, chain[i], chain[i + 1]);
-    const calls = effects.filter((one) => one.role === "launch");
-    for (const call of calls) arrow(t, t.chosen, call);
-    for (const one of effects) if (one.role !== "launch") arrow(t, calls.filter((call) => call.ts_ns <= one.ts_ns).pop() || t.chosen, one);
+  // From the operator to its launch to the kernels that this started.
+  function drawArrows(timeline) {
+    const { chosen } = timeline;
+    if (!chosen || !drawOutline(timeline, chosen)) return;
+    const chain = [...chosen.causes, chosen];
+    for (let i = 0; i + 1 < chain.length; i++) drawArrow(timeline, chain[i], chain[i + 1]);
+    const launches = chosen.effects.filter((effect) => effect.role === "launch");
+    for (const launch of launches) drawArrow(timeline, chosen, launch);
+    for (const effect of chosen.effects) {
+      if (effect.role === "launch") continue;
+      const earlier = launches.filter((launch) => launch.ts_ns <= effect.ts_ns);
+      drawArrow(timeline, earlier.pop() || chosen, effect);
+    }
+    drawOutline(timeline, chosen);
   }
 
-  function arrow(t, from, to) {
-    const a = rowOfLane(t, from.lane), b = rowOfLane(t, to.lane), { pen, size, view, theme } = t;
-    if (!a || !b) return;
-    const x0 = own.x(t, from.ts_ns + Math.min(from.dur_ns, Math.max(to.ts_ns - from.ts_ns, 0))), x1 = own.x(t, to.ts_ns);
-    if (Math.max(x0, x1) < size.gutter - 2000 || Math.min(x0, x1) > size.width + 2000) return;
-    const down = b.y > a.y, y0 = size.ruler + a.y - view.scroll + (down ? a.h : 0), y1 = size.ruler + b.y - view.scroll + (down ? 0 : b.h);
-    const bend = own.clamp(Math.abs(y1 - y0) * 0.5, 8, 60) * (down ? 1 : -1);
+  function drawArrow(timeline, from, to) {
+    const { pen, size, view, theme } = timeline;
+    const fromRow = shared.rowOfLane(timeline, from.lane);
+    const toRow = shared.rowOfLane(timeline, to.lane);
+    if (!fromRow || !toRow) return;
+    const delay = Math.max(to.ts_ns - from.ts_ns, 0);
+    const startX = shared.xOf(timeline, from.ts_ns + Math.min(from.dur_ns, delay));
+    const endX = shared.xOf(timeline, to.ts_ns);
+    if (Math.max(startX, endX) < size.gutter - 2000) return;
+    if (Math.min(startX, endX) > size.width + 2000) return;
+    const isDownward = toRow.y > fromRow.y;
+    const origin = size.ruler - view.scroll;
+    const startY = origin + fromRow.y + (isDownward ? fromRow.h : 0);
+    const endY = origin + toRow.y + (isDownward ? 0 : toRow.h);
+    const direction = isDownward ? 1 : -1;
+    const bend = shared.clamp(Math.abs(endY - startY) * 0.5, 8, 60) * direction;
     pen.strokeStyle = pen.fillStyle = theme.text;
     pen.globalAlpha = 0.75;
     pen.lineWidth = 1.2;
     pen.beginPath();
-    pen.moveTo(x0, y0);
-    pen.bezierCurveTo(x0, y0 + bend, x1, y1 - bend, x1, y1);
+    pen.moveTo(startX, startY);
+    pen.bezierCurveTo(startX, startY + bend, endX, endY - bend, endX, endY);
     pen.stroke();
     pen.beginPath();
-    pen.moveTo(x1, y1);
-    pen.lineTo(x1 - 3.5, y1 - (down ? 6 : -6));
-    pen.lineTo(x1 + 3.5, y1 - (down ? 6 : -6));
+    pen.moveTo(endX, endY);
+    pen.lineTo(endX - 3.5, endY - 6 * direction);
+    pen.lineTo(endX + 3.5, endY - 6 * direction);
     pen.fill();
     pen.globalAlpha = 1;
   }
 
-  function ruler(t) {
-    const { pen, size, theme, view } = t;
+  function drawRuler(timeline) {
+    const { pen, size, theme, view } = timeline;
     pen.fillStyle = theme.surface;
     pen.fillRect(0, 0, size.width, size.ruler);
     pen.fillStyle = theme.line;
     pen.fillRect(0, size.ruler - 1, size.width, 1);
-    pen.font = SMALL;
+    pen.font = LABEL;
     pen.textBaseline = "middle";
-    const { step, ticks } = own.ticks(view.from - t.zero, view.to - t.zero, size.plot, 110);
+    const { step, ticks } = ticksInView(timeline);
     for (const tick of ticks) {
-      const x = Math.round(own.x(t, tick + t.zero));
+      const x = Math.round(shared.xOf(timeline, tick + timeline.zero));
       if (x < size.gutter - 1) continue;
       pen.fillStyle = theme.line;
       pen.fillRect(x, 0, 1, size.ruler);
       pen.fillStyle = theme.muted;
-      pen.fillText(own.tickLabel(tick, step), x + 5, size.ruler / 2);
+      pen.fillText(shared.tickLabel(tick, step), x + 5, size.ruler / 2);
     }
     pen.fillStyle = theme.surface;
     pen.fillRect(0, 0, size.gutter, size.ruler - 1);
     pen.fillStyle = theme.muted;
-    pen.fillText(`${own.time(view.to - view.from)} in view`, 14, size.ruler / 2);
+    pen.fillText(`${shared.formatTime(view.to - view.from)} in view`, 14, size.ruler / 2);
   }
 
-  function gutter(t) {
-    const { pen, size, theme, view } = t, height = size.height - size.ruler;
+  // Draws the names of the tracks, if they differ from those that are on the canvas.
+  function drawGutterOnce(timeline) {
+    const { size } = timeline;
+    const state = [timeline.layout, timeline.theme, timeline.view.scroll, size.width, size.height];
+    const drawn = timeline.drawnGutter;
+    if (drawn && state.every((value, index) => value === drawn[index])) return;
+    drawGutter(timeline);
+    timeline.drawnGutter = state;
+  }
+
+  function drawGutter(timeline) {
+    const { pen, layout, size, theme, view } = timeline;
+    const height = size.height - size.ruler;
     pen.fillStyle = theme.bg;
     pen.fillRect(0, size.ruler, size.gutter, height);
     pen.save();
@@ -232,115 +344,63 @@
     pen.rect(0, size.ruler, size.width, height);
     pen.clip();
     pen.textBaseline = "middle";
-    for (const head of t.layout.heads) groupHead(t, head);
-    let last = null;
-    for (const row of own.visible(t.layout, view.scroll - 20, view.scroll + height)) {
-      if (row.top) trackName(t, row);
-      else if (last === null) trackName(t, { ...row, y: Math.max(view.scroll, row.y) });
-      last = row;
-    }
+    for (const head of layout.heads) drawGroupHead(timeline, head);
+    const rows = shared.visibleRows(layout, view.scroll - 20, view.scroll + height);
+    rows.forEach((row, index) => {
+      if (row.top) drawTrackName(timeline, row);
+      else if (index === 0) drawTrackName(timeline, { ...row, y: Math.max(view.scroll, row.y) });
+    });
     pen.restore();
     pen.fillStyle = theme.line;
     pen.fillRect(size.gutter - 1, size.ruler, 1, height);
   }
 
-  function groupHead(t, head) {
-    const { pen, size, theme, view } = t, y = size.ruler + head.y - view.scroll;
+  function drawGroupHead(timeline, head) {
+    const { pen, size, theme, view } = timeline;
+    const y = size.ruler + head.y - view.scroll;
     if (y < size.ruler - head.h || y > size.height) return;
     pen.fillStyle = theme.surface;
     pen.fillRect(0, y, size.width, head.h);
     pen.fillStyle = theme.line;
     pen.fillRect(0, y, size.width, 1);
     pen.font = NAME;
-    pen.fillStyle = theme.text;
-    triangle(t, 9, y + head.h / 2, t.shutGroups.has(head.group));
-    pen.fillText(own.fitted(t, t.meta.groups[head.group][0], size.width - 40), 22, y + head.h / 2 + 0.5);
+    const middle = y + head.h / 2;
+    drawTriangle(timeline, 9, middle, timeline.collapsedGroups.has(head.group));
+    const [title] = timeline.meta.groups[head.group];
+    pen.fillText(shared.fittedText(timeline, title, size.width - 40), 22, middle + 0.5);
   }
 
-  function trackName(t, row) {
-    const { pen, size, theme, view } = t, { track } = row, y = size.ruler + row.y - view.scroll;
-    const middle = y + Math.min(Math.max(row.h, 14), 20) / 2 + 0.5, count = own.count(track.events);
-    if (track.rows > 1) triangle(t, 9, middle, t.shutTracks.has(track.number));
-    pen.font = SMALL;
+  function drawTrackName(timeline, row) {
+    const { pen, size, theme, view } = timeline;
+    const { track } = row;
+    const y = size.ruler + row.y - view.scroll;
+    const middle = y + Math.min(Math.max(row.h, 14), 20) / 2 + 0.5;
+    if (track.rows > 1) {
+      drawTriangle(timeline, 9, middle, timeline.collapsedTracks.has(track.number));
+    }
+    pen.font = LABEL;
     pen.fillStyle = theme.muted;
-    const wide = pen.measureText(count).width;
-    pen.fillText(count, size.gutter - 10 - wide, middle);
-    pen.font = row.track.kind === "thread" || row.track.kind === "nvtx" || row.track.kind === "stream" || row.track.kind === "loader" ? NAME : LABEL;
+    const count = shared.formatCount(track.events);
+    const countWidth = pen.measureText(count).width;
+    pen.fillText(count, size.gutter - 10 - countWidth, middle);
+    pen.font = NAMED_KINDS.has(track.kind) ? NAME : LABEL;
     pen.fillStyle = theme.text;
-    pen.fillText(own.fitted(t, track.title, size.gutter - 40 - wide), 22, middle);
+    const room = size.gutter - 40 - countWidth;
+    pen.fillText(shared.fittedText(timeline, track.title, room), 22, middle);
   }
 
-  function triangle(t, x, y, shut) {
-    const { pen } = t;
-    pen.fillStyle = t.theme.muted;
+  function drawTriangle({ pen, theme }, x, y, isCollapsed) {
+    pen.fillStyle = theme.muted;
     pen.beginPath();
-    if (shut) { pen.moveTo(x, y - 4); pen.lineTo(x + 5, y); pen.lineTo(x, y + 4); } else { pen.moveTo(x - 1, y - 2.5); pen.lineTo(x + 7, y - 2.5); pen.lineTo(x + 3, y + 2.5); }
+    if (isCollapsed) {
+      pen.moveTo(x, y - 4);
+      pen.lineTo(x + 5, y);
+      pen.lineTo(x, y + 4);
+    } else {
+      pen.moveTo(x - 1, y - 2.5);
+      pen.lineTo(x + 7, y - 2.5);
+      pen.lineTo(x + 3, y + 2.5);
+    }
     pen.fill();
-  }
-
-  // The whole span as a strip of the budget, with the window on it.
-  own.drawStrip = (t) => {
-    const { stripPen: pen, size, theme, stripHeight: height } = t, key = [t.strip, t.density, theme, size];
-    if (!t.ground || !key.every((one, at) => one === t.ground.key[at])) t.ground = { key, image: ground(t, height) };
-    pen.setTransform(1, 0, 0, 1, 0, 0);
-    pen.drawImage(t.ground.image, 0, 0);
-    pen.setTransform(size.dpr, 0, 0, size.dpr, 0, 0);
-    const left = own.stripX(t, t.view.from), right = Math.max(own.stripX(t, t.view.to), left + 3);
-    pen.fillStyle = pen.strokeStyle = theme.accent;
-    pen.globalAlpha = 0.08;
-    pen.fillRect(left, 1, right - left, height - 2);
-    pen.globalAlpha = 1;
-    pen.lineWidth = 1.5;
-    pen.strokeRect(left + 0.75, 1.25, Math.max(right - left - 1.5, 1.5), height - 2.5);
-  };
-
-  // All of the strip but the window, drawn once.
-  function ground(t, height) {
-    const { size, theme } = t, span = t.meta.span[1] - t.meta.span[0], image = document.createElement("canvas");
-    image.width = t.stripCanvas.width;
-    image.height = t.stripCanvas.height;
-    const pen = image.getContext("2d", { alpha: false });
-    pen.setTransform(size.dpr, 0, 0, size.dpr, 0, 0);
-    pen.fillStyle = theme.surface;
-    pen.fillRect(0, 0, size.width, height);
-    pen.font = SMALL;
-    pen.textBaseline = "middle";
-    pen.fillStyle = theme.muted;
-    pen.fillText("whole run", 14, height / 2 - 7);
-    pen.fillText(own.time(span), 14, height / 2 + 8);
-    const low = height - 5, high = height - 10;
-    if (t.strip) stacked(t, pen, low, high);
-    if (t.density) density(t, pen, low);
-    for (const mark of t.meta.marks) {
-      pen.fillStyle = theme.css[t.meta.colours.indexOf(mark.colour)] || theme.accent;
-      const at = own.stripX(t, mark.from);
-      pen.fillRect(at, 0, Math.max(own.stripX(t, mark.to) - at, 2), 3);
-    }
-    return image;
-  }
-
-  own.stripX = (t, ns) => t.size.gutter + (ns - t.meta.span[0]) / (t.meta.span[1] - t.meta.span[0]) * (t.size.plot - FAR);
-  own.stripNs = (t, x) => t.meta.span[0] + (x - t.size.gutter) / (t.size.plot - FAR) * (t.meta.span[1] - t.meta.span[0]);
-
-  function stacked(t, pen, low, high) {
-    const { theme, size } = t, kinds = Object.keys(t.strip);
-    const columns = kinds.length ? t.strip[kinds[0]].length : 0, wide = (size.plot - FAR) / Math.max(columns, 1);
-    const up = new Float32Array(columns);
-    for (const kind of kinds) {
-      pen.fillStyle = theme.css[t.meta.colours.indexOf(kind)];
-      const shares = t.strip[kind];
-      for (let at = 0; at < columns; at++) {
-        if (shares[at] <= 0) continue;
-        const tall = shares[at] * high;
-        pen.fillRect(size.gutter + at * wide, low - up[at] - tall, Math.max(wide, 1), tall);
-        up[at] += tall;
-      }
-    }
-  }
-
-  function density(t, pen, low) {
-    const { theme, size } = t, most = Math.max(...t.density, 1), wide = (size.plot - FAR) / t.density.length;
-    pen.fillStyle = theme.text;
-    t.density.forEach((count, at) => { if (count) pen.fillRect(size.gutter + at * wide, low, Math.max(wide, 1.5), 2 + 3 * count / most); });
   }
 })();

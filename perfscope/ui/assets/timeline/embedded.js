@@ -1,211 +1,444 @@
 "use strict";
-// A timeline without a server: events and tiles are in the page (perfscope/ui/timeline_embedded.py), answers are computed here.
+// The source of a timeline without a server: the page contains events and tiles, in the format of
+// perfscope/ui/timeline/embedded.py, and the answers are computed in the browser.
 (() => {
-  const own = window.perfscopeTimeline;
-  const BINS = 512, MOST_EFFECTS = 200;
+  const shared = window.perfscopeTimeline;
+  const DENSITY_COLUMNS = 512;
+  const MOST_EFFECTS = 200;
+  const ABSENT =
+    "This file does not contain the single events of this range, to stay small;" +
+    " perfscope ui shows them.";
 
-  own.unpacked = async (base64) => {
-    const stream = new Blob([own.bytesOf(base64)]).stream().pipeThrough(new DecompressionStream("gzip"));
-    const body = await new Response(stream).arrayBuffer(), length = new DataView(body).getUint32(0, true);
-    return { header: JSON.parse(new TextDecoder().decode(new Uint8Array(body, 4, length))), body, first: 4 + length };
+  shared.embeddedSource = (base64) => {
+    const file = { pack: null, header: null, lanes: [], tracks: [], effects: null, hits: {} };
+    return {
+      exact: (from, to) => hasEvents(file, from, to),
+      meta: async () => load(file, base64),
+      tile: async (from, to, pixels, lanes) => tile(file, { from, to, pixels }, lanes),
+      strip: async () => file.header.strip,
+      select: async (from, to, lanes, groupBy, limit) =>
+        select(file, { from, to, lanes, groupBy }, limit),
+      search: async (words) => search(file, words),
+      hit: async (words, time, lane, backwards) =>
+        nextHit(file, words, { ts_ns: time, lane }, backwards),
+      event: async (lane, time) => eventAt(file, lane, time),
+      describeLimits: () => describeLimits(file.header),
+    };
   };
 
-  function integers(bytes, n) {
-    const out = new Float64Array(n);
-    for (let i = 0, at = 0; i < n; i++) {
-      let value = 0, scale = 1, byte;
-      do { byte = bytes[at++]; value += (byte & 127) * scale; scale *= 128; } while (byte & 128);
-      out[i] = value;
-    }
-    return out;
+  async function load(file, base64) {
+    file.pack = await unpack(base64);
+    file.header = file.pack.header;
+    file.tracks = shared.readTracks(file.header);
+    let firstNumber = 1;
+    file.lanes = file.header.lanes.map((description) => {
+      if (!description) return description;
+      const lane = readLane(description, file.pack, firstNumber);
+      firstNumber += lane.ts.length;
+      return lane;
+    });
+    return file.header;
   }
 
-  // Columns of one lane: ts, end, code, cause (number in the file, 0 none), note, and the running sum of durations.
-  function columns(told, pack, first) {
-    const [begin, unit, n, palette, stored] = told;
-    const [gap, dur, index, cause, note] = stored.map(([at, length]) => integers(new Uint8Array(pack.body, pack.first + at, length), n));
-    const ts = new Float64Array(n), end = new Float64Array(n), code = new Uint32Array(n), total = new Float64Array(n + 1);
-    for (let i = 0, at = begin, link = 0; i < n; i++) {
-      at += i ? gap[i] * unit : 0;
-      ts[i] = at;
-      at = end[i] = at + dur[i] * unit;
-      code[i] = palette[index[i]];
-      total[i + 1] = total[i] + dur[i] * unit;
-      link += cause[i] % 2 ? -(cause[i] + 1) / 2 : cause[i] / 2;
-      cause[i] = link;
+  async function unpack(base64) {
+    const packed = new Blob([shared.decodeBase64(base64)]);
+    const stream = packed.stream().pipeThrough(new DecompressionStream("gzip"));
+    const body = await new Response(stream).arrayBuffer();
+    const length = new DataView(body).getUint32(0, true);
+    const text = new TextDecoder().decode(new Uint8Array(body, 4, length));
+    return { header: JSON.parse(text), body, first: 4 + length };
+  }
+
+  // Integers of variable length: seven bits per byte, low bits first.
+  function readIntegers(bytes, count) {
+    const values = new Float64Array(count);
+    let position = 0;
+    for (let i = 0; i < count; i++) {
+      let scale = 1;
+      let byte;
+      do {
+        byte = bytes[position++];
+        values[i] += (byte & 127) * scale;
+        scale *= 128;
+      } while (byte & 128);
+    }
+    return values;
+  }
+
+  // The columns of one lane: ts, end, code, note, the running sum of durations, and the cause: the
+  // number of an event in the file, 0 for none. `first` is the number of the lane's first event.
+  function readLane(description, pack, first) {
+    const [begin, unit, count, palette, stored] = description;
+    const [gaps, durations, nameIndices, causeSteps, note] = stored.map(([offset, length]) =>
+      readIntegers(new Uint8Array(pack.body, pack.first + offset, length), count),
+    );
+    const ts = new Float64Array(count);
+    const end = new Float64Array(count);
+    const code = new Uint32Array(count);
+    const cause = new Float64Array(count);
+    const total = new Float64Array(count + 1);
+    let time = begin;
+    let causeNumber = 0;
+    for (let i = 0; i < count; i++) {
+      if (i) time += gaps[i] * unit;
+      ts[i] = time;
+      time += durations[i] * unit;
+      end[i] = time;
+      code[i] = palette[nameIndices[i]];
+      total[i + 1] = total[i] + durations[i] * unit;
+      causeNumber += signedOf(causeSteps[i]);
+      cause[i] = causeNumber;
     }
     return { ts, end, code, cause, note, total, first };
   }
 
-  const below = (sorted, value) => { // how many are smaller
-    let low = 0, high = sorted.length;
-    while (low < high) { const middle = (low + high) >> 1; if (sorted[middle] < value) low = middle + 1; else high = middle; }
+  // Odd numbers are negative.
+  function signedOf(number) {
+    return number % 2 ? -(number + 1) / 2 : number / 2;
+  }
+
+  // How many of the sorted values are smaller.
+  function countBelow(sorted, value) {
+    let low = 0;
+    let high = sorted.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (sorted[middle] < value) low = middle + 1;
+      else high = middle;
+    }
     return low;
-  };
-  const busy = (lane, until) => {
-    const at = below(lane.ts, until);
-    return at ? lane.total[at] - Math.max(lane.end[at - 1] - until, 0) : 0;
-  };
-  const windowOf = (lane, from, to) => {
-    let first = Math.max(below(lane.ts, from) - 1, 0);
-    if (first < lane.ts.length && lane.ts[first] < from && lane.end[first] <= from) first++;
-    return [first, Math.max(below(lane.ts, to), first)];
-  };
+  }
 
-  own.embeddedSource = (base64) => {
-    let pack, header, lanes, tracks, effects, hits = { words: null };
-    const load = async () => {
-      pack = await own.unpacked(base64);
-      header = pack.header;
-      let first = 1;
-      lanes = header.lanes.map((told) => { const lane = told && columns(told, pack, first); first += told ? told[2] : 0; return lane; });
-      tracks = own.tracks(header);
-      for (const level of header.tiles) for (const one of level) one.tile = null;
-      return header;
+  function busyUntil(lane, time) {
+    const index = countBelow(lane.ts, time);
+    if (!index) return 0;
+    return lane.total[index] - Math.max(lane.end[index - 1] - time, 0);
+  }
+
+  // The events of a lane that touch an interval: [first, end).
+  function eventsBetween(lane, from, to) {
+    let first = Math.max(countBelow(lane.ts, from) - 1, 0);
+    const isBefore = first < lane.ts.length && lane.ts[first] < from && lane.end[first] <= from;
+    if (isBefore) first++;
+    return [first, Math.max(countBelow(lane.ts, to), first)];
+  }
+
+  function hasEvents({ header }, from, to) {
+    return header.whole || header.held.some(([begin, end]) => from >= begin && to <= end);
+  }
+
+  function describeLimits({ whole, held }) {
+    if (whole) return "";
+    const intervals = held.map(
+      ([begin, end]) => `${shared.formatTime(begin)} to ${shared.formatTime(end)}`,
+    );
+    return (
+      "To stay small, this file contains single events only where the page links to:" +
+      ` ${intervals.join(", ")}; elsewhere it has the main activity of each pixel.`
+    );
+  }
+
+  // range: {from, to, pixels}
+  function tile(file, range, numbers) {
+    const isExact = hasEvents(file, range.from, range.to);
+    const lanes = new Map();
+    for (const number of numbers) {
+      const lane = isExact
+        ? eventsAsBars(file.lanes[number], range)
+        : pixelsOfLane(file, number, range);
+      lanes.set(number, lane);
+    }
+    return { ...range, lanes, bytes: 0 };
+  }
+
+  function eventsAsBars(lane, { from, to, pixels }) {
+    if (!lane) return null;
+    const [first, end] = eventsBetween(lane, from, to);
+    const count = end - first;
+    if (!count) return null;
+    const scale = pixels / (to - from);
+    const x = new Float32Array(count);
+    const w = new Float32Array(count);
+    for (let i = 0; i < count; i++) {
+      const left = (lane.ts[first + i] - from) * scale;
+      const right = (lane.end[first + i] - from) * scale;
+      x[i] = shared.clamp(left, 0, pixels);
+      w[i] = shared.clamp(right, 0, pixels) - x[i];
+    }
+    return { x, w, code: lane.code.subarray(first, end) };
+  }
+
+  // Pixels of the coarsest stored level that is fine enough, else of the finest level.
+  function pixelsOfLane(file, number, range) {
+    const { pixels } = range;
+    const level = levelFor(file, (range.to - range.from) / pixels);
+    if (!level) return null;
+    const line = { busy: new Uint8Array(pixels), code: new Uint32Array(pixels) };
+    for (const stored of level) {
+      const [begin, end] = stored;
+      if (end <= range.from || begin >= range.to) continue;
+      const storedTile = decodedTile(file, stored);
+      const lane = lineOf(storedTile.lanes.get(number), storedTile.pixels);
+      if (lane) resample(lane, { begin, pixelNs: (end - begin) / storedTile.pixels }, range, line);
+    }
+    return line;
+  }
+
+  function levelFor(file, pixelNs) {
+    const { tiles } = file.header;
+    const storedPixelNs = (level) => {
+      const [begin, end] = level[0];
+      return (end - begin) / decodedTile(file, level[0]).pixels;
     };
-    const exact = (from, to) => header.whole || header.held.some(([begin, end]) => from >= begin && to <= end);
-    const absent = "This file does not contain the single events of this range, to stay small; perfscope ui shows them.";
+    const isFineEnough = (level) => storedPixelNs(level) <= pixelNs * 1.01;
+    return tiles.find(isFineEnough) || tiles[tiles.length - 1];
+  }
 
-    function tile(from, to, pixels, numbers) {
-      const found = new Map(), fine = exact(from, to);
-      for (const number of numbers) found.set(number, fine ? single(lanes[number], from, to, pixels) : coarse(number, from, to, pixels));
-      return { from, to, pixels, lanes: found, bytes: 0 };
-    }
-
-    function single(lane, from, to, pixels) {
-      if (!lane) return null;
-      const [first, last] = windowOf(lane, from, to), n = last - first, scale = pixels / (to - from);
-      if (!n) return null;
-      const x = new Float32Array(n), w = new Float32Array(n);
-      for (let i = 0; i < n; i++) {
-        x[i] = own.clamp((lane.ts[first + i] - from) * scale, 0, pixels);
-        w[i] = own.clamp((lane.end[first + i] - from) * scale, 0, pixels) - x[i];
-      }
-      return { x, w, code: lane.code.subarray(first, last) };
-    }
-
-    // From the coarsest level whose pixels are not wider than those asked for, else from the finest.
-    function coarse(number, from, to, pixels) {
-      const asked = (to - from) / pixels, size = (level) => (level[0][1] - level[0][0]) / decoded(level[0]).pixels;
-      const level = header.tiles.find((one) => size(one) <= asked * 1.01) || header.tiles[header.tiles.length - 1];
-      const code = new Uint32Array(pixels), share = new Uint8Array(pixels);
-      if (!level) return null;
-      for (const one of level) {
-        if (one[1] <= from || one[0] >= to) continue;
-        const part = spreadOut(decoded(one).lanes.get(number), decoded(one).pixels), wide = (one[1] - one[0]) / decoded(one).pixels;
-        if (!part) continue;
-        for (let x = 0; x < pixels; x++) {
-          const begin = from + x * asked, at = Math.floor((begin - one[0]) / wide), end = Math.max(Math.ceil((begin + asked - one[0]) / wide - 1e-9), at + 1);
-          let best = 0, sum = 0, seen = 0;
-          for (let i = Math.max(at, 0); i < end && i < part.busy.length; i++) { seen++; sum += part.busy[i]; if (part.busy[i] > best) { best = part.busy[i]; code[x] = part.code[i]; } }
-          if (seen && sum) share[x] = Math.max(Math.round(sum / seen), 1);
+  // Adds the pixels of a stored tile to a line of wider or narrower pixels: the mean busy share,
+  // and the name of the busiest pixel.
+  function resample(stored, grid, { from, to, pixels }, line) {
+    const pixelNs = (to - from) / pixels;
+    for (let x = 0; x < pixels; x++) {
+      const begin = from + x * pixelNs - grid.begin;
+      const first = Math.floor(begin / grid.pixelNs);
+      const last = Math.max(Math.ceil((begin + pixelNs) / grid.pixelNs - 1e-9), first + 1);
+      let busiest = 0;
+      let sum = 0;
+      let count = 0;
+      for (let i = Math.max(first, 0); i < last && i < stored.busy.length; i++) {
+        count++;
+        sum += stored.busy[i];
+        if (stored.busy[i] > busiest) {
+          busiest = stored.busy[i];
+          line.code[x] = stored.code[i];
         }
       }
-      return { busy: share, code };
+      if (count && sum) line.busy[x] = Math.max(Math.round(sum / count), 1);
     }
-    function decoded(one) {
-      if (!one.tile) {
-        const [at, length] = one[2];
-        one.tile = own.decode(pack.body.slice(pack.first + at, pack.first + at + length), one[0], one[1]);
+  }
+
+  // stored: [begin, end, [offset, length]]; its tile is decoded once.
+  function decodedTile({ pack }, stored) {
+    if (!stored.tile) {
+      const [begin, end, [offset, length]] = stored;
+      const first = pack.first + offset;
+      stored.tile = shared.decodeTile(pack.body.slice(first, first + length), begin, end);
+    }
+    return stored.tile;
+  }
+
+  function lineOf(lane, pixels) {
+    if (!lane || !lane.x) return lane;
+    if (!lane.line) {
+      lane.line = shared.emptyLine(pixels);
+      shared.spread(lane, pixels, lane.line);
+    }
+    return lane.line;
+  }
+
+  // asked: {from, to, lanes, groupBy}
+  function select(file, asked, limit) {
+    const { header, lanes, tracks } = file;
+    const [begin, end] = header.span;
+    if (!hasEvents(file, Math.max(asked.from, begin), Math.min(asked.to, end))) {
+      return { rows: [], more: 0, absent: ABSENT };
+    }
+    const statistics = makeStatistics(header, asked);
+    const chosen = new Set(asked.lanes);
+    for (const track of tracks) {
+      for (const number of shared.lanesOfTrack(track)) {
+        const lane = lanes[number];
+        if (!lane || !chosen.has(number)) continue;
+        const isLast = number === track.first + track.rows - 1;
+        const inner = track.kind === "stream" || isLast ? null : lanes[number + 1];
+        statistics.add(lane, inner);
       }
-      return one.tile;
     }
-    function spreadOut(lane, pixels) {
-      if (!lane || !lane.x) return lane;
-      if (!lane.spread) { lane.spread = { busy: new Uint8Array(pixels), code: new Uint32Array(pixels), edge: new Uint8Array(pixels), most: new Float32Array(pixels) }; own.spread(lane, pixels, lane.spread); }
-      return lane.spread;
-    }
+    const rows = statistics.rows();
+    return { rows: rows.slice(0, limit), more: Math.max(rows.length - limit, 0) };
+  }
 
-    function select(from, to, numbers, by, most) {
-      if (!exact(Math.max(from, header.span[0]), Math.min(to, header.span[1]))) return { rows: [], more: 0, absent };
-      const amounts = new Map(), colours = own.bytesOf(header.name_colours), chosen = new Set(numbers);
-      for (const track of tracks) for (let row = 0; row < track.rows; row++) {
-        const lane = lanes[track.first + row], inner = track.kind !== "stream" && row + 1 < track.rows ? lanes[track.first + row + 1] : null;
-        if (!lane || !chosen.has(track.first + row)) continue;
-        const [first, last] = windowOf(lane, from, to);
-        for (let i = first; i < last; i++) {
-          const begin = Math.max(lane.ts[i], from), end = own.clamp(lane.end[i], from, to), key = by === "name" ? lane.code[i] : colours[lane.code[i]];
-          let one = amounts.get(key);
-          if (!one) amounts.set(key, one = [by === "name" ? header.names[key] : header.colours[key], by === "name" ? colours[key] : key, 0, 0, 0, 0, 0]);
-          one[2]++;
-          one[3] += end - begin;
-          one[5] += end - begin - (inner ? busy(inner, end) - busy(inner, begin) : 0);
-          one[6] = Math.max(one[6], lane.end[i] - lane.ts[i]);
-        }
+  // Sums up the events of lanes by name or by category.
+  function makeStatistics(header, { from, to, groupBy }) {
+    const colors = shared.decodeBase64(header.name_colors);
+    const isByName = groupBy === "name";
+    const groups = new Map();
+
+    function groupOf(code) {
+      const key = isByName ? code : colors[code];
+      if (!groups.has(key)) {
+        const name = isByName ? header.names[key] : header.colors[key];
+        groups.set(key, { name, color: colors[code], count: 0, sum: 0, exclusive: 0, longest: 0 });
       }
-      const rows = [...amounts.values()].sort((a, b) => b[5] - a[5] || b[3] - a[3]);
-      return { rows: rows.slice(0, most), more: Math.max(rows.length - most, 0) };
+      return groups.get(key);
     }
 
-    function search(words) {
-      const wanted = words.toLowerCase(), codes = header.names.flatMap((name, code) => name.toLowerCase().includes(wanted) ? [code] : []);
-      const flags = new Set(codes), density = new Array(BINS).fill(0), found = [], [begin, end] = header.span;
-      lanes.forEach((lane, number) => lane && lane.code.forEach((code, i) => {
-        if (!flags.has(code)) return;
-        density[Math.min(Math.floor((lane.ts[i] - begin) / (end - begin) * BINS), BINS - 1)]++;
-        found.push({ lane: number, ts_ns: lane.ts[i], dur_ns: lane.end[i] - lane.ts[i] });
-      }));
-      hits = { words, found: found.sort((a, b) => a.ts_ns - b.ts_ns || a.lane - b.lane) };
-      return { codes, count: found.length, density };
-    }
-
-    function hit(words, at, lane, back) {
-      if (hits.words !== words) search(words);
-      const after = (one) => one.ts_ns > at || (one.ts_ns === at && one.lane > lane);
-      if (!back) return hits.found.find(after) || null;
-      const before = hits.found.filter((one) => !after(one) && (one.ts_ns !== at || one.lane !== lane));
-      return before[before.length - 1] || null;
-    }
-
-    const placeOf = (number, i) => ({ lane: number, ts_ns: lanes[number].ts[i], dur_ns: lanes[number].end[i] - lanes[number].ts[i], name: header.names[lanes[number].code[i]] });
-    function byNumber(wanted) { // of an event in the file, from 1
-      const number = lanes.findIndex((lane) => lane && wanted >= lane.first && wanted < lane.first + lane.ts.length);
-      return number < 0 ? null : [number, wanted - lanes[number].first];
-    }
-    function caused() {
-      if (effects) return effects;
-      effects = new Map();
-      lanes.forEach((lane, number) => lane && lane.cause.forEach((cause, i) => {
-        if (!cause) return;
-        if (!effects.has(cause)) effects.set(cause, []);
-        effects.get(cause).push([number, i]);
-      }));
-      return effects;
-    }
-    const kindOf = (number) => tracks.find((one) => number >= one.first && number < one.first + one.rows);
-
-    function event(number, at) {
-      const lane = lanes[number], i = lane ? below(lane.ts, at + 0.5) - 1 : -1;
-      if (i < 0 || lane.end[i] < at) return exact(at, at) ? null : { absent };
-      const track = kindOf(number), note = header.notes_of_events[lane.note[i]];
-      const causes = [], found = [];
-      for (let link = lane.cause[i]; link;) {
-        const place = byNumber(link);
-        if (!place) break;
-        causes.unshift({ ...placeOf(...place), role: kindOf(place[0]).kind === "calls" ? "launch" : "operator" });
-        link = lanes[place[0]].cause[place[1]];
-      }
-      const started = (link) => (caused().get(link) || []).map(([on, k]) => ({ ...placeOf(on, k), role: kindOf(on).kind === "stream" ? "kernel" : "launch" }));
-      if (track.kind === "calls") found.push(...started(lane.first + i));
-      if (track.kind === "thread") {
-        const calls = tracks.filter((one) => one.kind === "calls" && one.group === track.group && one.tid === track.tid);
-        for (const one of calls) for (let row = one.first; row < one.first + one.rows; row++) {
-          if (!lanes[row]) continue;
-          for (let k = below(lanes[row].ts, lane.ts[i]); k < lanes[row].ts.length && lanes[row].ts[k] < Math.max(lane.end[i], lane.ts[i] + 1); k++) {
-            if (lanes[row].cause[k]) found.push({ ...placeOf(row, k), role: "launch" }, ...started(lanes[row].first + k));
-          }
-        }
-      }
-      const colour = own.bytesOf(header.name_colours)[lane.code[i]];
-      return { ...placeOf(number, i), category: header.colours[colour], details: note ? JSON.parse(note) : {}, causes,
-        effects: found.slice(0, MOST_EFFECTS), hidden_effects: Math.max(found.length - MOST_EFFECTS, 0) };
-    }
-
-    const soon = (answer) => async (...asked) => answer(...asked);
     return {
-      exact, meta: load, tile: soon(tile), strip: soon(() => header.strip), select: soon(select), search: soon(search), hit: soon(hit), event: soon(event),
-      says: () => header.whole ? "" : `To stay small, this file contains single events only where the page links to: ${header.held.map(([a, b]) =>
-        `${own.time(a)} to ${own.time(b)}`).join(", ")}; elsewhere it has the main activity of each pixel.`,
+      // `inner` is the lane of the events inside those of `lane`.
+      add(lane, inner) {
+        const [first, last] = eventsBetween(lane, from, to);
+        for (let i = first; i < last; i++) {
+          const begin = Math.max(lane.ts[i], from);
+          const end = shared.clamp(lane.end[i], from, to);
+          const innerBusy = inner ? busyUntil(inner, end) - busyUntil(inner, begin) : 0;
+          const group = groupOf(lane.code[i]);
+          group.count++;
+          group.sum += end - begin;
+          group.exclusive += end - begin - innerBusy;
+          group.longest = Math.max(group.longest, lane.end[i] - lane.ts[i]);
+        }
+      },
+      rows() {
+        const sorted = [...groups.values()].sort(
+          (a, b) => b.exclusive - a.exclusive || b.sum - a.sum,
+        );
+        return sorted.map(({ name, color, count, sum, exclusive, longest }) => {
+          const share = 0; // the server sends it, and the panel does not show it
+          return [name, color, count, sum, share, exclusive, longest];
+        });
+      },
     };
-  };
+  }
+
+  function search(file, words) {
+    const { header, lanes } = file;
+    const wanted = words.toLowerCase();
+    const codes = [];
+    header.names.forEach((name, code) => {
+      if (name.toLowerCase().includes(wanted)) codes.push(code);
+    });
+    const matching = new Set(codes);
+    const density = new Array(DENSITY_COLUMNS).fill(0);
+    const places = [];
+    const [begin, end] = header.span;
+    lanes.forEach((lane, number) => {
+      if (!lane) return;
+      lane.code.forEach((code, index) => {
+        if (!matching.has(code)) return;
+        const place = placeOf(file, number, index);
+        const column = Math.floor(((place.ts_ns - begin) / (end - begin)) * DENSITY_COLUMNS);
+        density[Math.min(column, DENSITY_COLUMNS - 1)]++;
+        places.push(place);
+      });
+    });
+    places.sort((a, b) => a.ts_ns - b.ts_ns || a.lane - b.lane);
+    file.hits = { words, places };
+    return { codes, count: places.length, density };
+  }
+
+  function nextHit(file, words, start, backwards) {
+    if (file.hits.words !== words) search(file, words);
+    const { places } = file.hits;
+    const isAfter = ({ ts_ns, lane }) =>
+      ts_ns > start.ts_ns || (ts_ns === start.ts_ns && lane > start.lane);
+    const isStart = ({ ts_ns, lane }) => ts_ns === start.ts_ns && lane === start.lane;
+    if (!backwards) return places.find(isAfter) || null;
+    const earlier = places.filter((place) => !isAfter(place) && !isStart(place));
+    return earlier.pop() || null;
+  }
+
+  function placeOf({ header, lanes }, number, index) {
+    const lane = lanes[number];
+    return {
+      lane: number,
+      ts_ns: lane.ts[index],
+      dur_ns: lane.end[index] - lane.ts[index],
+      name: header.names[lane.code[index]],
+    };
+  }
+
+  function eventAt(file, number, time) {
+    const { header, lanes, tracks } = file;
+    const lane = lanes[number];
+    const index = lane ? countBelow(lane.ts, time + 0.5) - 1 : -1;
+    if (index < 0 || lane.end[index] < time) {
+      return hasEvents(file, time, time) ? null : { absent: ABSENT };
+    }
+    const note = header.notes_of_events[lane.note[index]];
+    const color = shared.decodeBase64(header.name_colors)[lane.code[index]];
+    const effects = effectsOf(file, shared.trackOfLane(tracks, number), lane, index);
+    return {
+      ...placeOf(file, number, index),
+      category: header.colors[color],
+      details: note ? JSON.parse(note) : {},
+      causes: causesOf(file, lane, index),
+      effects: effects.slice(0, MOST_EFFECTS),
+      hidden_effects: Math.max(effects.length - MOST_EFFECTS, 0),
+    };
+  }
+
+  // The chain of causes of an event, the first cause first.
+  function causesOf(file, lane, index) {
+    const causes = [];
+    let causeNumber = lane.cause[index];
+    while (causeNumber) {
+      const number = laneOfEvent(file.lanes, causeNumber);
+      if (number < 0) break;
+      const causeLane = file.lanes[number];
+      const causeIndex = causeNumber - causeLane.first;
+      const { kind } = shared.trackOfLane(file.tracks, number);
+      const role = kind === "calls" ? "launch" : "operator";
+      causes.unshift({ ...placeOf(file, number, causeIndex), role });
+      causeNumber = causeLane.cause[causeIndex];
+    }
+    return causes;
+  }
+
+  function laneOfEvent(lanes, eventNumber) {
+    return lanes.findIndex((lane) => {
+      if (!lane) return false;
+      return eventNumber >= lane.first && eventNumber < lane.first + lane.ts.length;
+    });
+  }
+
+  // The launches inside an operator, and the kernels of a launch.
+  function effectsOf(file, track, lane, index) {
+    if (track.kind === "calls") return startedBy(file, lane.first + index);
+    if (track.kind !== "thread") return [];
+    const effects = [];
+    const begin = lane.ts[index];
+    const end = Math.max(lane.end[index], begin + 1);
+    for (const number of launchLanes(file, track)) {
+      const launches = file.lanes[number];
+      const last = countBelow(launches.ts, end);
+      for (let i = countBelow(launches.ts, begin); i < last; i++) {
+        if (!launches.cause[i]) continue;
+        effects.push({ ...placeOf(file, number, i), role: "launch" });
+        effects.push(...startedBy(file, launches.first + i));
+      }
+    }
+    return effects;
+  }
+
+  // The lanes with the launches of a thread.
+  function launchLanes({ lanes, tracks }, thread) {
+    const isOfThread = (track) =>
+      track.kind === "calls" && track.group === thread.group && track.tid === thread.tid;
+    const numbers = tracks.filter(isOfThread).flatMap(shared.lanesOfTrack);
+    return numbers.filter((number) => lanes[number]);
+  }
+
+  function startedBy(file, eventNumber) {
+    const places = effectsByCause(file).get(eventNumber) || [];
+    return places.map(([number, index]) => {
+      const { kind } = shared.trackOfLane(file.tracks, number);
+      const role = kind === "stream" ? "kernel" : "launch";
+      return { ...placeOf(file, number, index), role };
+    });
+  }
+
+  // The number of an event -> [lane, index] of the events that it caused; computed once.
+  function effectsByCause(file) {
+    if (file.effects) return file.effects;
+    file.effects = new Map();
+    file.lanes.forEach((lane, number) => {
+      if (!lane) return;
+      lane.cause.forEach((cause, index) => {
+        if (!cause) return;
+        if (!file.effects.has(cause)) file.effects.set(cause, []);
+        file.effects.get(cause).push([number, index]);
+      });
+    });
+    return file.effects;
+  }
 })();

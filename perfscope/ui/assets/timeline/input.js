@@ -1,215 +1,377 @@
 "use strict";
-// Hand and keyboard: zoom at the pointer, drag to move, shift-drag to select, click for an event, keys for all of it.
+// Pointer and keyboard: zoom at the pointer, drag to move, shift-drag to select, click for an
+// event, and keys for all of these.
 (() => {
-  const own = window.perfscopeTimeline;
-  const NEAR = 4, STEP = 0.2, ZOOM = 0.7, EASE_MS = 160;
+  const shared = window.perfscopeTimeline;
+  const CLICK_RADIUS = 4; // pixels that the pointer may move during a click
+  const PAN_STEP = 0.2; // of the view
+  const ZOOM_STEP = 0.7;
+  const SCROLL_STEP = 40;
+  const ANIMATION_MS = 160;
 
-  own.zoom = (t, factor, at) => {
-    const { from, to } = t.view, middle = at === undefined ? (from + to) / 2 : own.clamp(at, from, to);
-    t.look(middle - (middle - from) * factor, middle + (to - middle) * factor);
+  shared.zoom = (timeline, factor, anchor) => {
+    const { from, to } = timeline.view;
+    const middle = anchor === undefined ? (from + to) / 2 : shared.clamp(anchor, from, to);
+    timeline.look(middle - (middle - from) * factor, middle + (to - middle) * factor);
   };
-  own.pan = (t, share) => { const wide = t.view.to - t.view.from; t.look(t.view.from + share * wide, t.view.to + share * wide); };
 
-  // A jump that the eye can follow; none where the reader asked for less motion.
-  own.glide = (t, from, to) => {
-    const begin = { ...t.view }, started = performance.now();
-    if (t.still) return t.look(from, to);
-    const turn = t.gliding = {};
-    const frame = (now) => {
-      if (t.gliding !== turn) return;
-      const done = own.clamp((now - started) / EASE_MS, 0, 1), part = 1 - (1 - done) ** 3;
-      t.look(begin.from + (from - begin.from) * part, begin.to + (to - begin.to) * part);
-      if (done < 1) requestAnimationFrame(frame); else t.gliding = null;
+  shared.pan = (timeline, share) => {
+    const { from, to } = timeline.view;
+    const shift = share * (to - from);
+    timeline.look(from + shift, to + shift);
+  };
+
+  // Moves the view in an animation, or at once where the reader prefers reduced motion.
+  shared.glide = (timeline, from, to) => {
+    if (timeline.reducedMotion) {
+      timeline.look(from, to);
+      return;
+    }
+    const start = { ...timeline.view };
+    const started = performance.now();
+    const animation = {};
+    timeline.animation = animation;
+    const drawStep = (now) => {
+      const isReplaced = timeline.animation !== animation;
+      if (isReplaced) return;
+      const progress = shared.clamp((now - started) / ANIMATION_MS, 0, 1);
+      const eased = 1 - (1 - progress) ** 3;
+      const nextFrom = start.from + (from - start.from) * eased;
+      const nextTo = start.to + (to - start.to) * eased;
+      timeline.look(nextFrom, nextTo);
+      if (progress < 1) requestAnimationFrame(drawStep);
+      else timeline.animation = null;
     };
-    requestAnimationFrame(frame);
-    return undefined;
+    requestAnimationFrame(drawStep);
   };
 
-  own.listen = (t) => {
-    const { canvas } = t;
-    canvas.addEventListener("wheel", (event) => wheel(t, event), { passive: false });
-    canvas.addEventListener("pointerdown", (event) => press(t, event));
-    canvas.addEventListener("pointermove", (event) => { if (!t.dragging) hover(t, event); });
-    canvas.addEventListener("pointerleave", () => { t.tip.hidden = true; t.pointer = null; });
-    canvas.addEventListener("dblclick", (event) => { if (place(t, event).x > t.size.gutter) own.zoom(t, 0.25, own.ns(t, place(t, event).x)); });
-    t.stripCanvas.addEventListener("pointerdown", (event) => pressStrip(t, event));
-    t.bar.addEventListener("pointerdown", (event) => pressBar(t, event));
-    t.keys = (event) => key(t, event);
-    document.addEventListener("keydown", t.keys);
+  shared.addInputListeners = (timeline) => {
+    const { canvas, stripCanvas, scrollbar } = timeline;
+    canvas.addEventListener("wheel", (event) => onWheel(timeline, event), { passive: false });
+    canvas.addEventListener("pointerdown", (event) => onPress(timeline, event));
+    canvas.addEventListener("pointermove", (event) => {
+      if (!timeline.dragging) hover(timeline, event);
+    });
+    canvas.addEventListener("pointerleave", () => {
+      timeline.tip.hidden = true;
+      timeline.pointer = null;
+    });
+    canvas.addEventListener("dblclick", (event) => {
+      const { x } = pointOf(timeline, event);
+      if (x > timeline.size.gutter) shared.zoom(timeline, 0.25, shared.timeAt(timeline, x));
+    });
+    stripCanvas.addEventListener("pointerdown", (event) => dragStrip(timeline, event));
+    scrollbar.addEventListener("pointerdown", (event) => dragScrollbar(timeline, event));
+    timeline.onKey = (event) => onKey(timeline, event);
+    document.addEventListener("keydown", timeline.onKey);
   };
 
-  function place(t, event) {
-    const box = t.canvas.getBoundingClientRect();
+  function pointOf(timeline, event) {
+    const box = timeline.canvas.getBoundingClientRect();
     return { x: event.clientX - box.left, y: event.clientY - box.top };
   }
 
-  function wheel(t, event) {
-    const { x } = place(t, event), lines = event.deltaMode === 1 ? 16 : 1;
-    if (event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY)) {
+  function onWheel(timeline, event) {
+    const { layout, size, view } = timeline;
+    const { x } = pointOf(timeline, event);
+    const pixelsPerUnit = event.deltaMode === 1 ? 16 : 1;
+    const isSideways = Math.abs(event.deltaX) > Math.abs(event.deltaY);
+    if (event.shiftKey || isSideways) {
       event.preventDefault();
-      return own.pan(t, (event.deltaX || event.deltaY) * lines / t.size.plot);
-    }
-    if (x < t.size.gutter || event.altKey) {
-      if (t.layout.height <= t.size.height - t.size.ruler) return undefined;
-      event.preventDefault();
-      return t.scrollTo(t.view.scroll + event.deltaY * lines);
-    }
-    // All in view and still turning outwards: the page's own scrolling goes on.
-    if (event.deltaY > 0 && t.whole() && !event.ctrlKey) return undefined;
-    event.preventDefault();
-    return own.zoom(t, Math.exp(own.clamp(event.deltaY * lines, -240, 240) * 0.0022), own.ns(t, x));
-  }
-
-  function hover(t, event) {
-    const { x, y } = place(t, event);
-    t.pointer = { x, y };
-    t.canvas.classList.toggle("gap", x < t.size.gutter);
-    own.showTip(t, x, y);
-  }
-
-  function drag(t, event, moved, ended) {
-    const from = event.target;
-    event.preventDefault();
-    from.setPointerCapture(event.pointerId);
-    t.dragging = true;
-    const stop = (last) => {
-      from.removeEventListener("pointermove", moved);
-      from.removeEventListener("pointerup", stop);
-      from.removeEventListener("pointercancel", stop);
-      t.dragging = false;
-      if (ended) ended(last);
-    };
-    from.addEventListener("pointermove", moved);
-    from.addEventListener("pointerup", stop);
-    from.addEventListener("pointercancel", stop);
-  }
-
-  function press(t, event) {
-    if (event.button !== 0) return;
-    const start = place(t, event), view = { ...t.view };
-    t.canvas.focus({ preventScroll: true });
-    t.tip.hidden = true;
-    if (start.x < t.size.gutter) return shut(t, start.y);
-    if (event.shiftKey || start.y < t.size.ruler) return select(t, event, start);
-    let moved = false;
-    drag(t, event, (move) => {
-      const now = place(t, move);
-      if (!moved && Math.abs(now.x - start.x) + Math.abs(now.y - start.y) < NEAR) return;
-      moved = true;
-      t.canvas.classList.add("drag");
-      const shift = (start.x - now.x) / t.size.plot * (view.to - view.from);
-      t.look(view.from + shift, view.to + shift);
-      t.scrollTo(view.scroll + start.y - now.y);
-    }, () => {
-      t.canvas.classList.remove("drag");
-      if (!moved) click(t, start);
-    });
-  }
-
-  function select(t, event, start) {
-    const overRuler = start.y < t.size.ruler, from = own.ns(t, start.x);
-    drag(t, event, (move) => {
-      const now = place(t, move), x = own.clamp(now.x, t.size.gutter, t.size.width);
-      t.selection = { from, to: own.ns(t, x), ...(overRuler ? everything(t) : between(t, start.y, now.y)) };
-      t.changed();
-    }, (last) => {
-      if (Math.abs(place(t, last).x - start.x) < NEAR) { t.selection = null; return overRuler ? t.changed() : click(t, start); }
-      t.chosen = null;
-      t.changed();
-      return own.showSelection(t);
-    });
-  }
-
-  // All lanes that say where time went: steps only divide it.
-  function everything(t) {
-    const lanes = t.tracks.filter((one) => one.kind !== "steps").flatMap((one) => Array.from({ length: one.rows }, (_, row) => one.first + row));
-    return { lanes, words: "all lanes" };
-  }
-  own.everything = everything;
-
-  // The tracks that a dragged rectangle touches, whole: rows of a thread belong together.
-  function between(t, one, other) {
-    const top = Math.min(one, other) - t.size.ruler + t.view.scroll, bottom = Math.max(one, other) - t.size.ruler + t.view.scroll;
-    return own.ofTracks(t, [...new Set(own.visible(t.layout, top, bottom + 1).map((row) => row.track))]);
-  }
-  own.ofTracks = (t, tracks) => {
-    const rows = t.layout.rows.filter((row) => tracks.includes(row.track));
-    if (!rows.length) return everything(t);
-    const names = tracks.map((track) => track.title);
-    return { lanes: tracks.flatMap((track) => Array.from({ length: track.rows }, (_, row) => track.first + row)).sort((a, b) => a - b),
-      tracks: tracks.map((track) => track.number), words: names.length < 4 ? names.join(", ") : `${names.length} tracks`,
-      top: rows[0].y, bottom: rows[rows.length - 1].y + rows[rows.length - 1].h };
-  };
-
-  async function click(t, { x, y }) {
-    const row = own.rowAt(t.layout, y - t.size.ruler + t.view.scroll), turn = ++t.panelTurn;
-    t.selection = null;
-    if (!row) { t.chosen = null; own.showNothing(t); t.remember(); return t.changed(); }
-    const slack = (t.view.to - t.view.from) / t.size.plot * 2, at = own.ns(t, x);
-    let found = null;
-    try {
-      for (const off of [0, -slack, slack]) if (!found) found = await t.source.event(row.lane, Math.round(at + off));
-    } catch (error) { return own.say(t, `Could not load the event: ${error.message}`); }
-    if (turn !== t.panelTurn) return undefined;
-    if (found && found.absent) { own.say(t, found.absent); t.chosen = null; return t.changed(); }
-    t.chosen = found;
-    if (found) own.showEvent(t, found); else own.showNothing(t);
-    t.remember();
-    return t.changed();
-  }
-
-  function shut(t, y) {
-    const at = y - t.size.ruler + t.view.scroll, head = t.layout.heads.find((one) => at >= one.y && at < one.y + one.h);
-    const toggle = (set, one) => set.has(one) ? set.delete(one) : set.add(one);
-    if (head) toggle(t.shutGroups, head.group);
-    else {
-      const row = own.visible(t.layout, at - 1, at + 1)[0];
-      if (!row || row.track.rows < 2) return;
-      toggle(t.shutTracks, row.track.number);
-    }
-    t.relayout();
-  }
-
-  function pressStrip(t, event) {
-    const box = t.stripCanvas.getBoundingClientRect(), wide = t.view.to - t.view.from, x = event.clientX - box.left;
-    const at = own.stripNs(t, x), inside = at >= t.view.from && at <= t.view.to && !t.whole(), hold = inside ? at - t.view.from : wide / 2;
-    let fresh = event.shiftKey || t.whole();
-    if (!fresh) t.look(at - hold, at - hold + wide);
-    drag(t, event, (move) => {
-      const now = own.stripNs(t, move.clientX - box.left);
-      if (fresh) { if (Math.abs(move.clientX - box.left - x) > NEAR) t.look(Math.min(at, now), Math.max(at, now)); } else t.look(now - hold, now - hold + wide);
-    }, () => { fresh = false; });
-  }
-
-  function pressBar(t, event) {
-    const start = event.clientY, scroll = t.view.scroll, share = t.layout.height / (t.size.height - t.size.ruler);
-    drag(t, event, (move) => t.scrollTo(scroll + (move.clientY - start) * share));
-  }
-
-  // Letters work wherever the reader is on the page, unless something is typed into.
-  function key(t, event) {
-    const typing = event.target.closest && event.target.closest("input, textarea, select, [contenteditable]");
-    if (event.ctrlKey || event.metaKey || event.altKey || !t.element.isConnected) return;
-    if (typing) {
-      if (event.target !== t.field) return;
-      if (event.key === "Enter") { event.preventDefault(); t.hit(event.shiftKey); }
-      if (event.key === "Escape") { t.field.value = ""; t.find(""); t.canvas.focus({ preventScroll: true }); }
+      const delta = (event.deltaX || event.deltaY) * pixelsPerUnit;
+      shared.pan(timeline, delta / size.plot);
       return;
     }
-    const at = t.pointer ? own.ns(t, Math.max(t.pointer.x, t.size.gutter)) : undefined;
-    const acts = {
-      w: () => own.zoom(t, ZOOM, at), s: () => own.zoom(t, 1 / ZOOM, at), a: () => own.pan(t, -STEP), d: () => own.pan(t, STEP),
-      f: () => t.fit(), n: () => t.finding(1), p: () => t.finding(-1), "[": () => t.step(-1), "]": () => t.step(1),
-      "/": () => t.field.focus(), Escape: () => t.back(),
+    const delta = event.deltaY * pixelsPerUnit;
+    if (x < size.gutter || event.altKey) {
+      if (layout.height <= size.height - size.ruler) return;
+      event.preventDefault();
+      timeline.scrollTo(view.scroll + delta);
+      return;
+    }
+    // The page scrolls where there is nothing left to zoom out.
+    if (delta > 0 && timeline.showsWholeRun() && !event.ctrlKey) return;
+    event.preventDefault();
+    const factor = Math.exp(shared.clamp(delta, -240, 240) * 0.0022);
+    shared.zoom(timeline, factor, shared.timeAt(timeline, x));
+  }
+
+  function hover(timeline, event) {
+    const { x, y } = pointOf(timeline, event);
+    timeline.pointer = { x, y };
+    timeline.canvas.classList.toggle("gap", x < timeline.size.gutter);
+    shared.showTip(timeline, x, y);
+  }
+
+  function drag(timeline, event, onMove, onEnd) {
+    const target = event.target;
+    event.preventDefault();
+    target.setPointerCapture(event.pointerId);
+    timeline.dragging = true;
+    const release = (lastEvent) => {
+      target.removeEventListener("pointermove", onMove);
+      target.removeEventListener("pointerup", release);
+      target.removeEventListener("pointercancel", release);
+      timeline.dragging = false;
+      if (onEnd) onEnd(lastEvent);
     };
-    const focused = t.element.contains(document.activeElement);
-    if (focused) Object.assign(acts, {
-      ArrowLeft: () => own.pan(t, -STEP), ArrowRight: () => own.pan(t, STEP), "+": () => own.zoom(t, ZOOM), "=": () => own.zoom(t, ZOOM), "-": () => own.zoom(t, 1 / ZOOM),
-      ArrowUp: () => t.scrollTo(t.view.scroll - 40), ArrowDown: () => t.scrollTo(t.view.scroll + 40), Home: () => t.look(...t.meta.span), Enter: () => t.selectView(),
+    target.addEventListener("pointermove", onMove);
+    target.addEventListener("pointerup", release);
+    target.addEventListener("pointercancel", release);
+  }
+
+  function onPress(timeline, event) {
+    if (event.button !== 0) return;
+    const start = pointOf(timeline, event);
+    timeline.canvas.focus({ preventScroll: true });
+    timeline.tip.hidden = true;
+    if (start.x < timeline.size.gutter) {
+      toggleCollapsed(timeline, start.y);
+    } else if (event.shiftKey || start.y < timeline.size.ruler) {
+      dragSelection(timeline, event, start);
+    } else {
+      dragView(timeline, event, start);
+    }
+  }
+
+  function dragView(timeline, event, start) {
+    const { canvas, size } = timeline;
+    const view = { ...timeline.view };
+    const nsPerPixel = (view.to - view.from) / size.plot;
+    let hasMoved = false;
+    const onMove = (move) => {
+      const pointer = pointOf(timeline, move);
+      const distance = Math.abs(pointer.x - start.x) + Math.abs(pointer.y - start.y);
+      if (!hasMoved && distance < CLICK_RADIUS) return;
+      hasMoved = true;
+      canvas.classList.add("drag");
+      const shift = (start.x - pointer.x) * nsPerPixel;
+      timeline.look(view.from + shift, view.to + shift);
+      timeline.scrollTo(view.scroll + start.y - pointer.y);
+    };
+    const onEnd = () => {
+      canvas.classList.remove("drag");
+      if (!hasMoved) click(timeline, start);
+    };
+    drag(timeline, event, onMove, onEnd);
+  }
+
+  // A drag in the ruler selects on all lanes, one below it on the tracks that it touches.
+  function dragSelection(timeline, event, start) {
+    const { size } = timeline;
+    const isInRuler = start.y < size.ruler;
+    const from = shared.timeAt(timeline, start.x);
+    const onMove = (move) => {
+      const pointer = pointOf(timeline, move);
+      const to = shared.timeAt(timeline, shared.clamp(pointer.x, size.gutter, size.width));
+      const lanes = isInRuler
+        ? shared.allLanes(timeline)
+        : lanesBetween(timeline, start.y, pointer.y);
+      timeline.selection = { from, to, ...lanes };
+      timeline.requestFrame();
+    };
+    const onEnd = (lastEvent) => {
+      const isClick = Math.abs(pointOf(timeline, lastEvent).x - start.x) < CLICK_RADIUS;
+      if (isClick) timeline.selection = null;
+      if (isClick && !isInRuler) {
+        click(timeline, start);
+        return;
+      }
+      if (!isClick) {
+        timeline.chosen = null;
+        shared.showSelection(timeline);
+      }
+      timeline.requestFrame();
+    };
+    drag(timeline, event, onMove, onEnd);
+  }
+
+  // All lanes but those of the steps, which are not work of their own.
+  shared.allLanes = (timeline) => {
+    const tracks = timeline.tracks.filter((track) => track.kind !== "steps");
+    return { lanes: tracks.flatMap(shared.lanesOfTrack), words: "all lanes" };
+  };
+
+  // All lanes of the tracks between two heights: the rows of a thread belong together.
+  function lanesBetween(timeline, startY, endY) {
+    const { layout, size, view } = timeline;
+    const offset = view.scroll - size.ruler;
+    const top = Math.min(startY, endY) + offset;
+    const bottom = Math.max(startY, endY) + offset;
+    const rows = shared.visibleRows(layout, top, bottom + 1);
+    const tracks = new Set(rows.map((row) => row.track));
+    return shared.lanesOfTracks(timeline, [...tracks]);
+  }
+
+  shared.lanesOfTracks = (timeline, tracks) => {
+    const rows = timeline.layout.rows.filter((row) => tracks.includes(row.track));
+    if (!rows.length) return shared.allLanes(timeline);
+    const lastRow = rows[rows.length - 1];
+    const names = tracks.map((track) => track.title);
+    return {
+      lanes: tracks.flatMap(shared.lanesOfTrack).sort((a, b) => a - b),
+      tracks: tracks.map((track) => track.number),
+      words: names.length < 4 ? names.join(", ") : `${names.length} tracks`,
+      top: rows[0].y,
+      bottom: lastRow.y + lastRow.h,
+    };
+  };
+
+  async function click(timeline, { x, y }) {
+    const { layout, size, view } = timeline;
+    timeline.panelTurn++;
+    const turn = timeline.panelTurn;
+    timeline.selection = null;
+    const row = shared.rowAt(layout, y - size.ruler + view.scroll);
+    let event = null;
+    if (row) {
+      try {
+        event = await eventNear(timeline, row.lane, x);
+      } catch (error) {
+        shared.showText(timeline, `Could not load the event: ${error.message}`);
+        return;
+      }
+      if (turn !== timeline.panelTurn) return;
+    }
+    if (event && event.absent) {
+      timeline.chosen = null;
+      shared.showText(timeline, event.absent);
+      timeline.requestFrame();
+      return;
+    }
+    timeline.chosen = event;
+    if (event) shared.showEvent(timeline, event);
+    else shared.showLegend(timeline);
+    timeline.updateAddress();
+    timeline.requestFrame();
+  }
+
+  // The event at a pixel, or up to two pixels away from it.
+  async function eventNear(timeline, lane, x) {
+    const { size, source, view } = timeline;
+    const tolerance = ((view.to - view.from) / size.plot) * 2;
+    const time = shared.timeAt(timeline, x);
+    for (const offset of [0, -tolerance, tolerance]) {
+      const event = await source.event(lane, Math.round(time + offset));
+      if (event) return event;
+    }
+    return null;
+  }
+
+  // Collapses or expands the group or the track whose name is at this height.
+  function toggleCollapsed(timeline, y) {
+    const { layout, size, view } = timeline;
+    const contentY = y - size.ruler + view.scroll;
+    const head = layout.heads.find(
+      (candidate) => contentY >= candidate.y && contentY < candidate.y + candidate.h,
+    );
+    if (head) {
+      toggleMember(timeline.collapsedGroups, head.group);
+    } else {
+      const [row] = shared.visibleRows(layout, contentY - 1, contentY + 1);
+      if (!row || row.track.rows < 2) return;
+      toggleMember(timeline.collapsedTracks, row.track.number);
+    }
+    timeline.relayout();
+  }
+
+  function toggleMember(set, member) {
+    if (!set.delete(member)) set.add(member);
+  }
+
+  // Moves the view on the strip; with Shift, or where the view is the whole run, selects a new one.
+  function dragStrip(timeline, event) {
+    const { view } = timeline;
+    const box = timeline.stripCanvas.getBoundingClientRect();
+    const startX = event.clientX - box.left;
+    const time = shared.stripTimeAt(timeline, startX);
+    const span = view.to - view.from;
+    const isInView = time >= view.from && time <= view.to && !timeline.showsWholeRun();
+    const grabOffset = isInView ? time - view.from : span / 2;
+    const selects = event.shiftKey || timeline.showsWholeRun();
+    const moveTo = (from) => timeline.look(from, from + span);
+    if (!selects) moveTo(time - grabOffset);
+    drag(timeline, event, (move) => {
+      const x = move.clientX - box.left;
+      const pointerTime = shared.stripTimeAt(timeline, x);
+      if (!selects) {
+        moveTo(pointerTime - grabOffset);
+      } else if (Math.abs(x - startX) > CLICK_RADIUS) {
+        timeline.look(Math.min(time, pointerTime), Math.max(time, pointerTime));
+      }
     });
-    const act = acts[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-    if (!act) return;
-    if (event.key === "/" || focused) event.preventDefault();
-    act();
+  }
+
+  function dragScrollbar(timeline, event) {
+    const { layout, size, view } = timeline;
+    const startY = event.clientY;
+    const startScroll = view.scroll;
+    const scale = layout.height / (size.height - size.ruler);
+    drag(timeline, event, (move) => {
+      timeline.scrollTo(startScroll + (move.clientY - startY) * scale);
+    });
+  }
+
+  // Letters work everywhere on the page, except in input fields.
+  function onKey(timeline, event) {
+    const hasModifier = event.ctrlKey || event.metaKey || event.altKey;
+    if (hasModifier || !timeline.element.isConnected) return;
+    const fields = "input, textarea, select, [contenteditable]";
+    const isTyping = event.target.closest && event.target.closest(fields);
+    if (isTyping) {
+      if (event.target === timeline.searchField) onSearchKey(timeline, event);
+      return;
+    }
+    const hasFocus = timeline.element.contains(document.activeElement);
+    const keys = { ...letterKeys(timeline), ...(hasFocus ? focusKeys(timeline) : {}) };
+    const action = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+    if (!action) return;
+    if (event.key === "/" || hasFocus) event.preventDefault();
+    action();
+  }
+
+  function onSearchKey(timeline, event) {
+    if (event.key === "Enter") {
+      event.preventDefault();
+      timeline.goToHit(event.shiftKey);
+    }
+    if (event.key === "Escape") {
+      timeline.searchField.value = "";
+      timeline.search("");
+      timeline.canvas.focus({ preventScroll: true });
+    }
+  }
+
+  function letterKeys(timeline) {
+    const { pointer, size } = timeline;
+    const anchor = pointer ? shared.timeAt(timeline, Math.max(pointer.x, size.gutter)) : undefined;
+    return {
+      w: () => shared.zoom(timeline, ZOOM_STEP, anchor),
+      s: () => shared.zoom(timeline, 1 / ZOOM_STEP, anchor),
+      a: () => shared.pan(timeline, -PAN_STEP),
+      d: () => shared.pan(timeline, PAN_STEP),
+      f: () => timeline.fit(),
+      n: () => timeline.goToFinding(1),
+      p: () => timeline.goToFinding(-1),
+      "[": () => timeline.goToStep(-1),
+      "]": () => timeline.goToStep(1),
+      "/": () => timeline.searchField.focus(),
+      Escape: () => timeline.clear(),
+    };
+  }
+
+  function focusKeys(timeline) {
+    const { meta, view } = timeline;
+    return {
+      ArrowLeft: () => shared.pan(timeline, -PAN_STEP),
+      ArrowRight: () => shared.pan(timeline, PAN_STEP),
+      "+": () => shared.zoom(timeline, ZOOM_STEP),
+      "=": () => shared.zoom(timeline, ZOOM_STEP),
+      "-": () => shared.zoom(timeline, 1 / ZOOM_STEP),
+      ArrowUp: () => timeline.scrollTo(view.scroll - SCROLL_STEP),
+      ArrowDown: () => timeline.scrollTo(view.scroll + SCROLL_STEP),
+      Home: () => timeline.look(...meta.span),
+      Enter: () => timeline.selectView(),
+    };
   }
 })();

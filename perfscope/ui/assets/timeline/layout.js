@@ -1,73 +1,146 @@
 "use strict";
-// Which lane lies where: groups and tracks from top to bottom, some shut, and what of them is in view. CSS pixels.
+// The place of each lane, in CSS pixels: groups and tracks from top to bottom, some of them
+// collapsed. Also the formats of numbers and times.
 (() => {
-  const own = window.perfscopeTimeline;
-  const HEADER = 24, GAP = 6;
-  const HEIGHTS = { steps: 19, nvtx: 17, thread: 17, python: 15, calls: 19, loader: 21, stream: 22, counter: 26 }, ALONE = 21;
-  const FIELDS = ["group", "kind", "title", "first", "rows", "events", "hidden", "shut", "tid"];
+  const shared = window.perfscopeTimeline;
+  const HEADER_HEIGHT = 24;
+  const GAP = 6;
+  const LEAST_TRACK_HEIGHT = 20;
+  const ROW_HEIGHTS = {
+    steps: 19,
+    nvtx: 17,
+    thread: 17,
+    python: 15,
+    calls: 19,
+    loader: 21,
+    stream: 22,
+    counter: 26,
+  };
+  const SINGLE_ROW_HEIGHT = 21;
+  const DEFAULT_ROW_HEIGHT = 17;
+  const TRACK_FIELDS = [
+    "group",
+    "kind",
+    "title",
+    "first",
+    "rows",
+    "events",
+    "hidden",
+    "collapsed",
+    "tid",
+  ];
 
-  own.tracks = (meta) => meta.tracks.map((one, number) => Object.assign({ number },
-    Object.fromEntries(FIELDS.map((name, at) => [name, one[at]]))));
+  shared.readTracks = (meta) =>
+    meta.tracks.map((values, number) => {
+      const fields = TRACK_FIELDS.map((name, index) => [name, values[index]]);
+      return { number, ...Object.fromEntries(fields) };
+    });
 
-  // rows: {y, h, lane, track, top}; heads: {y, h, group}. `top` marks the first row of a track, where its name stands.
-  own.layout = (meta, tracks, shutTracks, shutGroups) => {
-    const rows = [], heads = [], several = meta.groups.length > 1;
-    let y = 0, group = -1;
+  shared.trackOfLane = (tracks, lane) =>
+    tracks.find((track) => lane >= track.first && lane < track.first + track.rows);
+
+  shared.lanesOfTrack = (track) =>
+    Array.from({ length: track.rows }, (_, row) => track.first + row);
+
+  // rows: {y, h, lane, track, top}, where `top` marks the first row of a track, which has its
+  // name; heads: {y, h, group}.
+  shared.layout = (meta, tracks, collapsedTracks, collapsedGroups) => {
+    const rows = [];
+    const heads = [];
+    const hasHeads = meta.groups.length > 1;
+    let y = 0;
+    let group = -1;
     for (const track of tracks) {
       if (track.group !== group) {
         group = track.group;
-        if (several) { heads.push({ y, h: HEADER, group }); y += HEADER + 5; } else y += 4;
+        if (hasHeads) {
+          heads.push({ y, h: HEADER_HEIGHT, group });
+          y += HEADER_HEIGHT + 5;
+        } else {
+          y += 4;
+        }
       }
-      if (several && shutGroups.has(group)) continue;
-      const h = track.rows === 1 && track.kind === "thread" ? ALONE : HEIGHTS[track.kind] || 17, shown = shutTracks.has(track.number) ? Math.min(1, track.rows) : track.rows;
-      const begin = y;
-      for (let row = 0; row < shown; row++, y += h) rows.push({ y, h: h - 1, lane: track.first + row, track, top: row === 0 });
-      y = Math.max(y, begin + 20) + GAP;
+      if (hasHeads && collapsedGroups.has(group)) continue;
+      const height = rowHeight(track);
+      const isCollapsed = collapsedTracks.has(track.number);
+      const shownRows = isCollapsed ? Math.min(1, track.rows) : track.rows;
+      for (let row = 0; row < shownRows; row++) {
+        const top = y + row * height;
+        rows.push({ y: top, h: height - 1, lane: track.first + row, track, top: row === 0 });
+      }
+      y += Math.max(shownRows * height, LEAST_TRACK_HEIGHT) + GAP;
     }
     return { rows, heads, height: y };
   };
 
+  function rowHeight(track) {
+    if (track.rows === 1 && track.kind === "thread") return SINGLE_ROW_HEIGHT;
+    return ROW_HEIGHTS[track.kind] || DEFAULT_ROW_HEIGHT;
+  }
+
   // The rows that touch [top, bottom).
-  own.visible = (layout, top, bottom) => {
-    let low = 0, high = layout.rows.length;
+  shared.visibleRows = ({ rows }, top, bottom) => {
+    let low = 0;
+    let high = rows.length;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (layout.rows[middle].y + layout.rows[middle].h < top) low = middle + 1; else high = middle;
+      if (rows[middle].y + rows[middle].h < top) low = middle + 1;
+      else high = middle;
     }
-    const found = [];
-    for (let at = low; at < layout.rows.length && layout.rows[at].y < bottom; at++) found.push(layout.rows[at]);
-    return found;
+    let end = low;
+    while (end < rows.length && rows[end].y < bottom) end++;
+    return rows.slice(low, end);
   };
 
-  own.rowAt = (layout, y) => {
-    const [row] = own.visible(layout, y, y + 0.5);
+  shared.rowAt = (layout, y) => {
+    const [row] = shared.visibleRows(layout, y, y + 0.5);
     return row && y >= row.y && y <= row.y + row.h + 1 ? row : null;
   };
 
-  own.clamp = (value, least, most) => Math.min(Math.max(value, least), most);
+  shared.clamp = (value, least, most) => Math.min(Math.max(value, least), most);
 
-  // A time with as many digits as it has meaning.
-  own.time = (ns) => {
-    const size = Math.abs(ns), [unit, by] = size >= 1e9 ? ["s", 1e9] : size >= 1e6 ? ["ms", 1e6] : size >= 1e3 ? ["µs", 1e3] : ["ns", 1];
-    const value = ns / by, digits = by === 1 || Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
+  // A time with three significant digits.
+  shared.formatTime = (ns) => {
+    const [unit, divisor] = unitOf(Math.abs(ns));
+    const value = ns / divisor;
+    const size = Math.abs(value);
+    let digits = 2;
+    if (divisor === 1 || size >= 100) digits = 0;
+    else if (size >= 10) digits = 1;
     return `${value.toFixed(digits)} ${unit}`;
   };
 
-  own.count = (number) => Math.round(number).toLocaleString("en").replace(/,/g, "\u2009");
+  function unitOf(ns) {
+    if (ns >= 1e9) return ["s", 1e9];
+    if (ns >= 1e6) return ["ms", 1e6];
+    if (ns >= 1e3) return ["µs", 1e3];
+    return ["ns", 1];
+  }
 
-  // Ticks of the ruler: 1, 2 or 5 times a power of ten, one every `room` pixels or so.
-  own.ticks = (from, to, width, room) => {
-    const least = (to - from) / width * room, power = 10 ** Math.floor(Math.log10(least));
-    const step = [1, 2, 5, 10].map((one) => one * power).find((one) => one >= least);
+  shared.formatCount = (number) => Math.round(number).toLocaleString("en").replace(/,/g, "\u2009");
+
+  // Ticks of the ruler: 1, 2 or 5 times a power of ten, about one per `room` pixels.
+  shared.ticks = (from, to, width, room) => {
+    const leastStep = ((to - from) / width) * room;
+    const power = 10 ** Math.floor(Math.log10(leastStep));
+    const steps = [1, 2, 5, 10].map((factor) => factor * power);
+    const step = steps.find((candidate) => candidate >= leastStep);
     const ticks = [];
-    for (let at = Math.ceil(from / step) * step; at <= to; at += step) ticks.push(at);
+    for (let tick = Math.ceil(from / step) * step; tick <= to; tick += step) ticks.push(tick);
     return { step, ticks };
   };
 
-  // A tick's words: the unit of the step, digits down to the step.
-  own.tickLabel = (ns, step) => {
-    const [unit, by] = Math.abs(ns) >= 1e9 && step >= 1e6 ? ["s", 1e9] : step >= 1e5 || Math.abs(ns) >= 1e6 ? ["ms", 1e6] : step >= 1e2 || Math.abs(ns) >= 1e3 ? ["µs", 1e3] : ["ns", 1];
-    const digits = own.clamp(Math.ceil(Math.log10(by / step) - 1e-9), 0, 9);
-    return `${(ns / by).toFixed(digits)} ${unit}`;
+  // The label of a tick, with digits down to the step between ticks.
+  shared.tickLabel = (ns, step) => {
+    const [unit, divisor] = tickUnit(Math.abs(ns), step);
+    const digits = shared.clamp(Math.ceil(Math.log10(divisor / step) - 1e-9), 0, 9);
+    return `${(ns / divisor).toFixed(digits)} ${unit}`;
   };
+
+  function tickUnit(ns, step) {
+    if (ns >= 1e9 && step >= 1e6) return ["s", 1e9];
+    if (step >= 1e5 || ns >= 1e6) return ["ms", 1e6];
+    if (step >= 1e2 || ns >= 1e3) return ["µs", 1e3];
+    return ["ns", 1];
+  }
 })();

@@ -1,142 +1,246 @@
 "use strict";
-// From a tile to pixels: every lane becomes one line of colours, which is copied down its row; waits are hatched.
+// From a tile to pixels: each lane becomes one line of colors, which is copied to each pixel row of
+// the lane; waits are hatched. Also the colors of the theme.
 (() => {
-  const own = window.perfscopeTimeline;
-  const LEAST = 0.34; // how strong the shortest event is drawn: what is there must be seen
-  const HATCH = 8, STRIPE = 3, OPAQUE = 255 << 24;
-  const STRENGTH = Uint16Array.from({ length: 256 }, (_, share) => Math.round(256 * (LEAST + (1 - LEAST) * share / 255)));
+  const shared = window.perfscopeTimeline;
+  const LEAST = 0.34; // the strength of the color of the shortest event, so that it is visible
+  const HATCH = 8;
+  const STRIPE = 3;
+  const STRIPE_STRENGTH = 56;
+  const MISS_STRENGTH = 56; // of events that do not match the search
+  const EDGE_STRENGTH = 115;
+  const OPAQUE = 255 << 24;
+  const STRENGTH = Uint16Array.from({ length: 256 }, (_, share) =>
+    Math.round(256 * (LEAST + ((1 - LEAST) * share) / 255)),
+  );
+  const PAGE_COLORS = ["bg", "surface", "text", "muted", "line", "accent"];
 
   const rgb = (text) => {
-    const found = /^#(..)(..)(..)$/.exec(text.trim());
-    return found ? found.slice(1).map((one) => parseInt(one, 16)) : [128, 128, 128];
+    const hex = /^#(..)(..)(..)$/.exec(text.trim());
+    return hex ? hex.slice(1).map((digits) => parseInt(digits, 16)) : [128, 128, 128];
   };
-  const luminance = ([r, g, b]) => {
-    const linear = (c) => { const s = c / 255; return s <= 0.04045 ? s / 12.92 : ((s + 0.055) / 1.055) ** 2.4; };
-    return 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
-  };
-  const pack = (r, g, b) => (r | g << 8 | b << 16 | 255 << 24) >>> 0;
 
-  // The theme's colours, read from the page; one shade a name, so that neighbours can be told apart.
-  own.theme = (element, meta, palette) => {
+  const luminance = ([red, green, blue]) => {
+    const linear = (channel) => {
+      const scaled = channel / 255;
+      return scaled <= 0.04045 ? scaled / 12.92 : ((scaled + 0.055) / 1.055) ** 2.4;
+    };
+    return 0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue);
+  };
+
+  const inkOn = (fill) => {
+    const contrastOfBlack = (luminance(fill) + 0.05) / 0.05;
+    const contrastOfWhite = 1.05 / (luminance(fill) + 0.05);
+    return contrastOfBlack > contrastOfWhite ? "#000" : "#fff";
+  };
+
+  const pack = (red, green, blue) => (red | (green << 8) | (blue << 16) | OPAQUE) >>> 0;
+
+  // Moves one channel of a color toward that of another; 256 is all the way.
+  const mix = (from, to, strength) => from + (((to - from) * strength) >> 8);
+
+  // The theme's colors, from the palette or else from the page.
+  shared.readTheme = (element, meta, palette) => {
     const style = getComputedStyle(element);
-    const said = (name) => palette ? palette[name] || "" : style.getPropertyValue(`--${name.replace(/_/g, "-")}`).trim();
-    const names = ["bg", "surface", "text", "muted", "line", "accent"];
-    const theme = Object.fromEntries(names.map((name) => [name, said(name)]));
+    const colorOf = (name) => {
+      if (palette) return palette[name] || "";
+      return style.getPropertyValue(`--${name.replace(/_/g, "-")}`).trim();
+    };
+    const theme = Object.fromEntries(PAGE_COLORS.map((name) => [name, colorOf(name)]));
     theme.ground = rgb(theme.bg);
     theme.dark = luminance(theme.ground) < 0.2;
-    theme.fills = meta.colours.map((name) => rgb(said(name)));
-    theme.css = theme.fills.map(([r, g, b]) => `rgb(${r},${g},${b})`);
-    theme.inks = theme.fills.map((fill) => (luminance(fill) + 0.05) / 0.05 > 1.05 / (luminance(fill) + 0.05) ? "#000" : "#fff");
+    theme.fills = meta.colors.map((name) => rgb(colorOf(name)));
+    theme.css = theme.fills.map(([red, green, blue]) => `rgb(${red},${green},${blue})`);
+    theme.inks = theme.fills.map(inkOn);
     return theme;
   };
 
-  own.shades = (theme, colours, neutral) => {
-    const shades = new Uint8Array(colours.length * 3);
-    for (let code = 0; code < colours.length; code++) {
-      const fill = theme.fills[colours[code]];
-      const turn = ((Math.imul(code + 1, 2654435761) >>> 24) / 255 - 0.5) * (neutral[colours[code]] ? 0.1 : 0.24);
-      for (let i = 0; i < 3; i++) shades[3 * code + i] = turn < 0 ? fill[i] * (1 + turn) : fill[i] + (255 - fill[i]) * turn * 0.6;
+  // One shade of the category's color per name, so that bars next to each other differ: three
+  // bytes per name.
+  shared.nameShades = (theme, colors, isNeutral) => {
+    const shades = new Uint8Array(colors.length * 3);
+    for (let code = 0; code < colors.length; code++) {
+      const fill = theme.fills[colors[code]];
+      const hash = (Math.imul(code + 1, 2654435761) >>> 24) / 255 - 0.5;
+      const shift = hash * (isNeutral[colors[code]] ? 0.1 : 0.24);
+      for (let channel = 0; channel < 3; channel++) {
+        const value = fill[channel];
+        const shade = shift < 0 ? value * (1 + shift) : value + (255 - value) * shift * 0.6;
+        shades[3 * code + channel] = shade;
+      }
     }
     return shades;
   };
 
-  // Single events as shares of pixels: like the server does for many, but with edges where bars are wide enough.
-  own.spread = spread;
-  function spread(lane, pixels, line) {
-    const { busy, code, edge } = line, { x, w, code: codes } = lane;
-    busy.fill(0); edge.fill(0);
-    const most = line.most.fill(0);
-    for (let i = 0; i < x.length; i++) {
-      const left = x[i], right = left + w[i], first = Math.min(left | 0, pixels - 1), last = Math.min(right | 0, pixels - 1);
-      for (let at = first; at <= last; at++) {
-        const part = Math.min(right, at + 1) - Math.max(left, at);
-        if (at > first && part <= 0) break;
-        if (part >= most[at]) { most[at] = part; code[at] = codes[i]; }
-        busy[at] = Math.min(255, Math.max(1, busy[at] + Math.ceil(part * 255)));
-      }
-      if (w[i] >= 3) edge[first] = 1;
-    }
-  }
+  // A line of a lane: per pixel the busy share of 255, the code of the name that covers most of it
+  // (by `most`), and whether an event begins there.
+  shared.emptyLine = (pixels) => ({
+    busy: new Uint8Array(pixels),
+    code: new Uint32Array(pixels),
+    edge: new Uint8Array(pixels),
+    most: new Float32Array(pixels),
+  });
 
-  own.Painter = class {
+  // Converts single events to shares of pixels, as the server does for many events, but with edges
+  // where bars are wide enough.
+  shared.spread = (lane, pixels, line) => {
+    const { busy, code, edge, most } = line;
+    busy.fill(0);
+    edge.fill(0);
+    most.fill(0);
+    for (let i = 0; i < lane.x.length; i++) {
+      const left = lane.x[i];
+      const right = left + lane.w[i];
+      const first = Math.min(left | 0, pixels - 1);
+      const last = Math.min(right | 0, pixels - 1);
+      for (let pixel = first; pixel <= last; pixel++) {
+        const covered = Math.min(right, pixel + 1) - Math.max(left, pixel);
+        if (pixel > first && covered <= 0) break;
+        if (covered >= most[pixel]) {
+          most[pixel] = covered;
+          code[pixel] = lane.code[i];
+        }
+        busy[pixel] = Math.min(255, Math.max(1, busy[pixel] + Math.ceil(covered * 255)));
+      }
+      if (lane.w[i] >= 3) edge[first] = 1;
+    }
+  };
+
+  shared.Painter = class {
     constructor() {
       this.canvas = document.createElement("canvas");
       this.pen = this.canvas.getContext("2d", { alpha: false });
       this.pixels = 0;
     }
-    sized(pixels, height) {
-      if (this.canvas.width !== pixels || this.canvas.height !== height) {
-        this.canvas.width = pixels; this.canvas.height = height;
+
+    setSize(pixels, height) {
+      const { canvas } = this;
+      if (canvas.width !== pixels || canvas.height !== height) {
+        canvas.width = pixels;
+        canvas.height = height;
         this.image = this.pen.createImageData(pixels, height);
-        this.out = new Uint32Array(this.image.data.buffer);
+        this.imagePixels = new Uint32Array(this.image.data.buffer);
       }
       if (this.pixels !== pixels) {
         this.pixels = pixels;
-        this.line = { busy: new Uint8Array(pixels), code: new Uint32Array(pixels), edge: new Uint8Array(pixels), most: new Float32Array(pixels) };
-        this.colours = new Uint32Array(pixels);
-        this.lit = new Uint32Array(pixels);
-        this.striped = Array.from({ length: HATCH }, () => new Uint32Array(pixels));
+        this.line = shared.emptyLine(pixels);
+        this.colors = new Uint32Array(pixels);
+        this.striped = new Uint32Array(pixels);
+        this.hatchLines = Array.from({ length: HATCH }, () => new Uint32Array(pixels));
       }
     }
-    // rows: [{lane, y, h}] in device pixels; ink: {theme, shades, waiting, hits}, the last three with an entry a name
+
+    // rows: [{lane, y, h}] in device pixels; ink: {theme, shades, waiting, hits}, where the last
+    // three have an entry per name.
     paint(tile, rows, height, ink) {
-      this.sized(tile.pixels, height);
+      this.setSize(tile.pixels, height);
       const ground = pack(...ink.theme.ground);
-      this.out.fill(ground);
+      this.imagePixels.fill(ground);
       for (const row of rows) {
         const lane = tile.lanes.get(row.lane);
         if (!lane) continue;
-        if (lane.x) spread(lane, tile.pixels, this.line);
-        this.row(lane.x ? this.line : lane, row, ground, ink);
+        if (lane.x) shared.spread(lane, tile.pixels, this.line);
+        const line = lane.x ? this.line : lane;
+        if (line.level) this.paintLevels(line, row, ink);
+        else this.paintRow(line, row, ground, ink);
       }
       this.pen.putImageData(this.image, 0, 0);
     }
-    row(lane, row, ground, ink) {
-      const { pixels, colours, out } = this, { busy, code, edge } = lane, { shades, hits } = ink;
-      const waits = ink.waiting, [gr, gg, gb] = ink.theme.ground;
-      let hatched = 0;
+
+    paintRow(line, row, ground, ink) {
+      const { pixels, colors, imagePixels } = this;
+      const isHatched = this.setColors(line, ground, ink);
+      if (isHatched) this.setHatchLines(line, ink.waiting);
+      const { top, end } = this.visiblePart(row);
+      for (let y = top; y < end; y++) {
+        imagePixels.set(isHatched ? this.hatchLines[y % HATCH] : colors, y * pixels);
+      }
+    }
+
+    visiblePart(row) {
+      return { top: Math.max(row.y, 0), end: Math.min(row.y + row.h, this.canvas.height) };
+    }
+
+    // Sets the color of each pixel of a line; returns whether any of them waits.
+    setColors(line, ground, ink) {
+      const { pixels, colors } = this;
+      const { busy, code, edge } = line;
+      const { shades, hits, waiting } = ink;
+      const [red, green, blue] = ink.theme.ground;
+      let waits = 0;
       for (let x = 0; x < pixels; x++) {
         const share = busy[x];
-        if (!share) { colours[x] = ground; continue; }
-        const c = code[x];
-        let v = STRENGTH[share];
-        if (edge && edge[x]) v = v * 115 >> 8;
-        if (hits && !hits[c]) v = v * 56 >> 8;
-        hatched |= waits[c];
-        colours[x] = gr + ((shades[3 * c] - gr) * v >> 8) | gg + ((shades[3 * c + 1] - gg) * v >> 8) << 8 | gb + ((shades[3 * c + 2] - gb) * v >> 8) << 16 | OPAQUE;
+        if (!share) {
+          colors[x] = ground;
+          continue;
+        }
+        const name = code[x];
+        let strength = STRENGTH[share];
+        if (edge && edge[x]) strength = (strength * EDGE_STRENGTH) >> 8;
+        if (hits && !hits[name]) strength = (strength * MISS_STRENGTH) >> 8;
+        waits |= waiting[name];
+        const shade = 3 * name;
+        colors[x] =
+          mix(red, shades[shade], strength) |
+          (mix(green, shades[shade + 1], strength) << 8) |
+          (mix(blue, shades[shade + 2], strength) << 16) |
+          OPAQUE;
       }
-      const top = Math.max(row.y, 0), end = Math.min(row.y + row.h, this.canvas.height);
-      if (lane.level) { this.levels(lane, row, top, end, ground, ink); return; }
-      if (hatched) this.stripe(lane, waits);
-      for (let y = top; y < end; y++) out.set(hatched ? this.striped[y % HATCH] : colours, y * pixels);
+      return waits !== 0;
     }
-    // A counter's row: each pixel filled from below as high as its level, with a darker edge on top.
-    levels(lane, row, top, end, ground, ink) {
-      const { pixels, out } = this, { busy, code } = lane, { shades } = ink, [gr, gg, gb] = ink.theme.ground, c = 3 * code[0];
-      const mixed = (v) => gr + ((shades[c] - gr) * v >> 8) | gg + ((shades[c + 1] - gg) * v >> 8) << 8 | gb + ((shades[c + 2] - gb) * v >> 8) << 16 | OPAQUE;
-      const fill = mixed(110), edge = mixed(256);
+
+    // A counter's row: each pixel is filled from the bottom up to its level, with a darker edge.
+    paintLevels(line, row, ink) {
+      const { pixels, imagePixels } = this;
+      const { busy, code } = line;
+      const [red, green, blue] = ink.theme.ground;
+      const { top, end } = this.visiblePart(row);
+      const shade = 3 * code[0];
+      const colorOf = (strength) =>
+        mix(red, ink.shades[shade], strength) |
+        (mix(green, ink.shades[shade + 1], strength) << 8) |
+        (mix(blue, ink.shades[shade + 2], strength) << 16) |
+        OPAQUE;
+      const fill = colorOf(110);
+      const edge = colorOf(256);
       for (let x = 0; x < pixels; x++) {
         if (!busy[x]) continue;
-        const high = row.y + row.h - Math.max(1, Math.round(row.h * busy[x] / 255));
-        for (let y = Math.max(top, high); y < end; y++) out[y * pixels + x] = y === high ? edge : fill;
+        const levelTop = row.y + row.h - Math.max(1, Math.round((row.h * busy[x]) / 255));
+        for (let y = Math.max(top, levelTop); y < end; y++) {
+          imagePixels[y * pixels + x] = y === levelTop ? edge : fill;
+        }
       }
     }
-    // The same line with its waits lit where a stripe runs, for each of the rows that a stripe takes to repeat.
-    stripe(lane, waits) {
-      const { pixels, colours, lit, striped } = this, { busy, code } = lane;
-      lit.set(colours);
+
+    // The pixel rows of the hatch, which repeat: the line with its waits lighter inside a stripe.
+    setHatchLines(line, waiting) {
+      const { pixels, colors, striped, hatchLines } = this;
+      const { busy, code } = line;
+      striped.set(colors);
       for (let x = 0; x < pixels; x++) {
-        if (!busy[x] || !waits[code[x]]) continue;
-        const c = colours[x], r = c & 255, g = c >> 8 & 255, b = c >> 16 & 255;
-        lit[x] = r + ((255 - r) * 56 >> 8) | g + ((255 - g) * 56 >> 8) << 8 | b + ((255 - b) * 56 >> 8) << 16 | OPAQUE;
+        if (busy[x] && waiting[code[x]]) striped[x] = lighter(colors[x]);
       }
       for (let phase = 0; phase < HATCH; phase++) {
-        const line = striped[phase];
-        line.set(colours);
-        for (let x = -phase; x < pixels; x += HATCH) {
-          for (let i = Math.max(x, 0), end = Math.min(x + STRIPE, pixels); i < end; i++) line[i] = lit[i];
+        const hatchLine = hatchLines[phase];
+        hatchLine.set(colors);
+        for (let stripe = -phase; stripe < pixels; stripe += HATCH) {
+          const begin = Math.max(stripe, 0);
+          const end = Math.min(stripe + STRIPE, pixels);
+          for (let x = begin; x < end; x++) hatchLine[x] = striped[x];
         }
       }
     }
   };
+
+  function lighter(color) {
+    const red = color & 255;
+    const green = (color >> 8) & 255;
+    const blue = (color >> 16) & 255;
+    return (
+      mix(red, 255, STRIPE_STRENGTH) |
+      (mix(green, 255, STRIPE_STRENGTH) << 8) |
+      (mix(blue, 255, STRIPE_STRENGTH) << 16) |
+      OPAQUE
+    );
+  }
 })();

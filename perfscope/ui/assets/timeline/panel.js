@@ -1,144 +1,271 @@
 "use strict";
-// Below and above the lanes: statistics of a selection, one event in full, search, the tip at the pointer.
+// The panel below the lanes: the statistics of a selection, the details of an event, or the legend.
 (() => {
-  const own = window.perfscopeTimeline;
-  const MOST = 60, EFFECTS = 12;
+  const shared = window.perfscopeTimeline;
+  const MOST_ROWS = 60;
+  const MOST_EFFECTS = 12;
+  const MOST_CATEGORIES = 4;
+  const KEYS = [
+    ["w s", "zoom"],
+    ["a d", "move"],
+    ["drag", "move"],
+    ["⇧ drag", "select"],
+    ["f", "fit"],
+    ["n p", "finding"],
+    ["[ ]", "step"],
+    ["/", "search"],
+    ["esc", "back"],
+  ];
 
-  own.node = (tag, attributes, ...children) => {
-    const made = document.createElement(tag);
+  // Makes an element. Attributes: "on..." is a listener, "c" is the color of a chip.
+  shared.node = (tag, attributes, ...children) => {
+    const element = document.createElement(tag);
     for (const [name, value] of Object.entries(attributes || {})) {
-      if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-      else if (name === "c") made.style.setProperty("--c", value);
-      else if (value !== undefined && value !== false) made.setAttribute(name, value === true ? "" : value);
+      if (name.startsWith("on")) {
+        element.addEventListener(name.slice(2), value);
+      } else if (name === "c") {
+        element.style.setProperty("--c", value);
+      } else if (value !== undefined && value !== false) {
+        element.setAttribute(name, value === true ? "" : value);
+      }
     }
-    made.append(...children.filter((one) => one !== null && one !== undefined));
-    return made;
+    element.append(...children.filter((child) => child !== null && child !== undefined));
+    return element;
   };
-  const node = own.node;
-  const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
-  const chip = (t, colour) => node("i", { c: `var(--${t.meta.colours[colour].replace(/_/g, "-")})` });
+  const { node } = shared;
 
-  const KEYS = [["w s", "zoom"], ["a d", "move"], ["drag", "move"], ["⇧ drag", "select"], ["f", "fit"], ["n p", "finding"], ["[ ]", "step"], ["/", "search"], ["esc", "back"]];
+  shared.formatShare = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
 
-  own.help = () => node("div", { class: "tl-help" }, ...KEYS.map(([keys, what]) =>
-    node("span", {}, ...keys.split(" ").flatMap((one) => [node("kbd", {}, one), " "]), what)));
-
-  own.showNothing = (t) => {
-    const legend = node("div", { class: "tl-legend" }, ...usedColours(t).map((colour) =>
-      node("span", {}, node("i", { class: t.meta.waits[colour] ? "wait" : "", c: `var(--${t.meta.colours[colour].replace(/_/g, "-")})` }), t.meta.labels[colour])));
-    t.panel.replaceChildren(
-      node("div", {}, node("h3", {}, "Click an event for details; Shift-drag to select a range and see its statistics."), legend, limits(t)),
-      node("div", {}, node("h3", {}, "Keys"), own.help()));
+  shared.formatBytes = (value) => {
+    const size = Math.abs(value);
+    if (size >= 1e9) return `${(value / 1e9).toFixed(2)} GB`;
+    if (size >= 1e6) return `${(value / 1e6).toFixed(2)} MB`;
+    if (size >= 1e3) return `${(value / 1e3).toFixed(1)} kB`;
+    return `${value} B`;
   };
 
-  function usedColours(t) {
-    return t.meta.key.filter((one) => t.meta.colours[one] !== "step_1");
+  shared.showText = (timeline, text) => timeline.panel.replaceChildren(node("p", {}, text));
+
+  function column(...children) {
+    return node("div", {}, ...children);
   }
 
-  function limits(t) {
-    const words = [...t.meta.notes, ...(t.source.says ? [t.source.says()] : [])].filter(Boolean);
-    return words.length ? node("p", { style: "margin-top:10px" }, words.join(" ")) : null;
+  function cssColor({ meta }, color) {
+    return `var(--${meta.colors[color].replace(/_/g, "-")})`;
   }
 
-  own.showSelection = async (t) => {
-    const { selection } = t, turn = ++t.panelTurn;
-    const from = Math.floor(Math.min(selection.from, selection.to)), to = Math.max(Math.ceil(Math.max(selection.from, selection.to)), from + 1);
-    const by = t.by || "name";
-    let found, sums;
-    try {
-      [found, sums] = await Promise.all([t.source.select(from, to, selection.lanes, by, MOST), t.source.select(from, to, selection.lanes, "category", 20)]);
-    } catch (error) { return own.say(t, `Could not load the statistics: ${error.message}`); }
-    if (turn !== t.panelTurn) return undefined;
-    t.remember();
-    const tabs = node("div", { class: "tl-tabs" }, ...t.meta.by.map((one) => node("button", { type: "button", "aria-pressed": String(one === by),
-      onclick: () => { t.by = one; own.showSelection(t); } }, `by ${one}`)));
-    const title = node("h3", {}, "Selected: ", node("strong", {}, own.time(to - from)), ` of ${selection.words}`);
-    const rows = found.absent ? node("p", {}, found.absent) : node("div", { class: "tl-scroll" }, table(t, found, by, to - from));
-    t.panel.replaceChildren(
-      node("div", {}, tabs, title, rows),
-      node("div", {}, node("h3", {}, "Statistics of the selected range"), ...(found.absent ? roughly(t, from, to) : sentences(t, sums, to - from)), own.help()));
-    return undefined;
-  };
-
-  function table(t, found, by, span) {
-    const head = node("tr", {}, ...[by, "count", "sum", "exclusive", "of range", "longest"].map((one) => node("th", { scope: "col" }, one)));
-    const rows = found.rows.map(([name, colour, count, sum, share, alone, longest]) => node("tr", {},
-      node("td", { title: name }, chip(t, colour), by === "category" ? t.meta.labels[colour] : own.shortened(name)),
-      node("td", {}, own.count(count)), node("td", {}, own.time(sum)), node("td", {}, own.time(alone)),
-      node("td", {}, percent(alone / span)), node("td", {}, own.time(longest))));
-    if (!rows.length) return node("p", {}, "No events in this range on these lanes.");
-    return node("table", {}, node("thead", {}, head), node("tbody", {}, ...rows,
-      ...(found.more ? [node("tr", {}, node("td", {}, `and ${own.count(found.more)} more names`))] : [])));
+  function chip(timeline, color) {
+    return node("i", { c: cssColor(timeline, color) });
   }
 
-  function sentences(t, sums, span) {
-    const rows = sums.rows.filter((row) => !t.meta.colours[row[1]].startsWith("step_")).slice(0, 4);
-    return rows.map(([, colour, count, , , alone]) => node("p", {}, chip(t, colour),
-      `${t.meta.labels[colour]}: ${own.time(alone)}, ${percent(alone / span)} of the range, ${own.count(count)} events`));
-  }
-
-  // From the columns of the strip, where single events are not at hand: each says what its stretch was spent on, over all lanes.
-  function roughly(t, from, to) {
-    const [begin, end] = t.meta.span, shares = Object.entries(t.strip || {}).map(([name, columns]) => {
-      const wide = (end - begin) / columns.length;
-      return [name, columns.reduce((sum, share, at) => sum + share * Math.max(Math.min(begin + (at + 1) * wide, to) - Math.max(begin + at * wide, from), 0), 0)];
+  function keyHelp() {
+    const entries = KEYS.map(([keys, action]) => {
+      const caps = keys.split(" ").flatMap((key) => [node("kbd", {}, key), " "]);
+      return node("span", {}, ...caps, action);
     });
-    return shares.filter(([, ns]) => ns > 0).sort((a, b) => b[1] - a[1]).slice(0, 4).map(([name, ns]) =>
-      node("p", {}, chip(t, t.meta.colours.indexOf(name)), `${t.meta.labels[t.meta.colours.indexOf(name)]}: about ${own.time(ns)}, ${percent(ns / (to - from))} of the range, all lanes together`));
+    return node("div", { class: "tl-help" }, ...entries);
   }
 
-  own.showEvent = (t, event) => {
-    const track = t.tracks.find((one) => event.lane >= one.first && event.lane < one.first + one.rows);
-    const facts = [["from", own.tickLabel(event.ts_ns - t.zero, Math.max(event.dur_ns / 100, 1))], ["duration", own.time(event.dur_ns)], ["lane", track ? track.title : ""],
-      ["category", t.meta.labels[t.meta.colours.indexOf(event.category)]], ...Object.entries(event.details).map(([name, value]) => [words(name), amount(name, value)])];
-    const list = node("dl", {}, ...facts.flatMap(([name, value]) => [node("dt", {}, name), node("dd", {}, String(value))]));
-    const links = [...event.causes.map((one) => flow(t, one, `${one.role} that caused it`)), ...event.effects.slice(0, EFFECTS).map((one) => flow(t, one, one.role))];
-    const more = event.effects.length - EFFECTS + event.hidden_effects;
-    if (more > 0) links.push(node("p", {}, `and ${own.count(more)} more`));
-    t.panel.replaceChildren(
-      node("div", {}, node("h3", {}, node("i", { c: `var(--${event.category})` }), node("strong", {}, event.name)), node("div", { class: "tl-scroll" }, list)),
-      node("div", {}, node("h3", {}, links.length ? "Causes and effects" : "Keys"), ...(links.length ? [node("div", { class: "tl-scroll" }, ...links)] : [own.help()])));
+  shared.showLegend = (timeline) => {
+    const hint = "Click an event for details; Shift-drag to select a range and see its statistics.";
+    timeline.panel.replaceChildren(
+      column(node("h3", {}, hint), legend(timeline), notes(timeline)),
+      column(node("h3", {}, "Keys"), keyHelp()),
+    );
   };
 
-  function flow(t, place, role) {
-    return node("button", { type: "button", class: "tl-flow", title: place.name, onclick: () => t.goTo(place) },
-      node("span", {}, role), own.shortened(place.name), " ", node("span", {}, own.time(place.dur_ns)));
+  function legend(timeline) {
+    const { meta } = timeline;
+    const used = meta.key.filter((color) => meta.colors[color] !== "step_1");
+    const entries = used.map((color) => {
+      const texture = meta.waits[color] ? "wait" : "";
+      const sample = node("i", { class: texture, c: cssColor(timeline, color) });
+      return node("span", {}, sample, meta.labels[color]);
+    });
+    return node("div", { class: "tl-legend" }, ...entries);
   }
 
-  const words = (name) => name.replace(/_(ns|bytes)$/, "").replace(/_/g, " ");
-  const amount = (name, value) => name.endsWith("_ns") ? own.time(value) : /bytes/.test(name) ? own.bytes(value)
-    : ["pinned", "non_blocking"].includes(name) ? (value ? "yes" : "no") : value;
-  own.bytes = (value) => { const size = Math.abs(value); return size >= 1e9 ? `${(value / 1e9).toFixed(2)} GB` : size >= 1e6 ? `${(value / 1e6).toFixed(2)} MB` : size >= 1e3 ? `${(value / 1e3).toFixed(1)} kB` : `${value} B`; };
+  function notes({ meta, source }) {
+    const limits = source.describeLimits ? source.describeLimits() : "";
+    const texts = [...meta.notes, limits].filter(Boolean);
+    return texts.length ? node("p", { style: "margin-top:10px" }, texts.join(" ")) : null;
+  }
 
-  own.say = (t, text) => t.panel.replaceChildren(node("p", {}, text));
-
-  // The tip: from the picture that is on screen, without asking anybody.
-  own.hovered = (t, x, y) => {
-    const shot = t.now, row = own.rowAt(t.layout, y - t.size.ruler + t.view.scroll);
-    if (!shot || shot.layout !== t.layout || !row || x < t.size.gutter) return null;
-    const lane = shot.tile.lanes.get(row.lane), at = (own.ns(t, x) - shot.from) / (shot.to - shot.from) * shot.tile.pixels;
-    if (!lane || at < 0 || at >= shot.tile.pixels) return { row };
-    if (!lane.x) return lane.busy[at | 0] ? { row, code: lane.code[at | 0], busy: lane.busy[at | 0] / 255 } : { row };
-    const slack = 2 * shot.tile.pixels / t.size.plot;
-    let best = -1, distance = slack;
-    for (let i = 0; i < lane.x.length; i++) {
-      const off = Math.max(lane.x[i] - at, at - lane.x[i] - lane.w[i], 0);
-      if (off < distance || (off === 0 && distance === 0)) { distance = off; best = i; }
+  shared.showSelection = async (timeline) => {
+    const { selection, source } = timeline;
+    timeline.panelTurn++;
+    const turn = timeline.panelTurn;
+    const from = Math.floor(Math.min(selection.from, selection.to));
+    const end = Math.ceil(Math.max(selection.from, selection.to));
+    const to = Math.max(end, from + 1);
+    const groupBy = timeline.groupBy || "name";
+    let found;
+    let categories;
+    try {
+      [found, categories] = await Promise.all([
+        source.select(from, to, selection.lanes, groupBy, MOST_ROWS),
+        source.select(from, to, selection.lanes, "category", 20),
+      ]);
+    } catch (error) {
+      shared.showText(timeline, `Could not load the statistics: ${error.message}`);
+      return;
     }
-    if (best < 0) return { row };
-    const scale = (shot.to - shot.from) / shot.tile.pixels, cut = lane.x[best] <= 0 || lane.x[best] + lane.w[best] >= shot.tile.pixels - 0.2;
-    return { row, code: lane.code[best], single: true, dur: cut ? 0 : lane.w[best] * scale };
+    if (turn !== timeline.panelTurn) return;
+    timeline.updateAddress();
+    const duration = node("strong", {}, shared.formatTime(to - from));
+    const title = node("h3", {}, "Selected: ", duration, ` of ${selection.words}`);
+    const rows = found.absent
+      ? node("p", {}, found.absent)
+      : node("div", { class: "tl-scroll" }, statisticsTable(timeline, found, groupBy, to - from));
+    const summary = found.absent
+      ? estimatedCategories(timeline, from, to)
+      : exactCategories(timeline, categories, to - from);
+    const heading = node("h3", {}, "Statistics of the selected range");
+    timeline.panel.replaceChildren(
+      column(groupTabs(timeline, groupBy), title, rows),
+      column(heading, ...summary, keyHelp()),
+    );
   };
 
-  own.showTip = (t, x, y) => {
-    const found = own.hovered(t, x, y);
-    if (!found || found.code === undefined) { t.tip.hidden = true; return; }
-    const name = own.shortened(t.names.text(found.code)).slice(0, 160), colour = t.colours[found.code];
-    const words = found.dur ? `about ${own.time(found.dur)}, ` : found.single ? "" : `the longest here; ${percent(found.busy)} busy, `;
-    t.tip.replaceChildren(name, " ", node("span", {}, `${words}${t.meta.labels[colour]}`));
-    t.tip.hidden = false;
-    const room = t.size.width - t.tip.offsetWidth - 8;
-    t.tip.style.left = `${own.clamp(x + 14, 4, Math.max(room, 4))}px`;
-    t.tip.style.top = `${y + 18 + t.tip.offsetHeight > t.size.height ? y - t.tip.offsetHeight - 8 : y + 18}px`;
+  function groupTabs(timeline, groupBy) {
+    const tabs = timeline.meta.by.map((group) => {
+      const show = () => {
+        timeline.groupBy = group;
+        shared.showSelection(timeline);
+      };
+      const pressed = String(group === groupBy);
+      const attributes = { type: "button", "aria-pressed": pressed, onclick: show };
+      return node("button", attributes, `by ${group}`);
+    });
+    return node("div", { class: "tl-tabs" }, ...tabs);
+  }
+
+  function statisticsTable(timeline, found, groupBy, span) {
+    if (!found.rows.length) return node("p", {}, "No events in this range on these lanes.");
+    const titles = [groupBy, "count", "sum", "exclusive", "of range", "longest"];
+    const heads = titles.map((title) => node("th", { scope: "col" }, title));
+    const rows = found.rows.map((row) => statisticsRow(timeline, row, groupBy, span));
+    if (found.more) {
+      const more = `and ${shared.formatCount(found.more)} more names`;
+      rows.push(node("tr", {}, node("td", {}, more)));
+    }
+    const head = node("thead", {}, node("tr", {}, ...heads));
+    return node("table", {}, head, node("tbody", {}, ...rows));
+  }
+
+  function statisticsRow(timeline, row, groupBy, span) {
+    const [name, color, count, sum, , exclusive, longest] = row;
+    const isCategory = groupBy === "category";
+    const label = isCategory ? timeline.meta.labels[color] : shared.shortName(name);
+    return node(
+      "tr",
+      {},
+      node("td", { title: name }, chip(timeline, color), label),
+      node("td", {}, shared.formatCount(count)),
+      node("td", {}, shared.formatTime(sum)),
+      node("td", {}, shared.formatTime(exclusive)),
+      node("td", {}, shared.formatShare(exclusive / span)),
+      node("td", {}, shared.formatTime(longest)),
+    );
+  }
+
+  function exactCategories(timeline, categories, span) {
+    const { colors, labels } = timeline.meta;
+    const rows = categories.rows.filter(([, color]) => !colors[color].startsWith("step_"));
+    return rows.slice(0, MOST_CATEGORIES).map(([, color, count, , , exclusive]) => {
+      const time = `${labels[color]}: ${shared.formatTime(exclusive)}`;
+      const share = `${shared.formatShare(exclusive / span)} of the range`;
+      const text = `${time}, ${share}, ${shared.formatCount(count)} events`;
+      return node("p", {}, chip(timeline, color), text);
+    });
+  }
+
+  // Estimated from the columns of the strip, where the single events are missing.
+  function estimatedCategories(timeline, from, to) {
+    const { colors, labels, span } = timeline.meta;
+    const estimates = Object.entries(timeline.strip || {}).map(([category, shares]) => ({
+      category,
+      ns: timeInColumns(shares, span, from, to),
+    }));
+    const longest = estimates.filter(({ ns }) => ns > 0).sort((a, b) => b.ns - a.ns);
+    return longest.slice(0, MOST_CATEGORIES).map(({ category, ns }) => {
+      const color = colors.indexOf(category);
+      const time = `${labels[color]}: about ${shared.formatTime(ns)}`;
+      const share = `${shared.formatShare(ns / (to - from))} of the range`;
+      return node("p", {}, chip(timeline, color), `${time}, ${share}, all lanes together`);
+    });
+  }
+
+  // The time of a category between two times, from its shares in equal columns of the run.
+  function timeInColumns(shares, [begin, end], from, to) {
+    const columnNs = (end - begin) / shares.length;
+    let ns = 0;
+    shares.forEach((share, index) => {
+      const columnBegin = begin + index * columnNs;
+      const overlap = Math.min(columnBegin + columnNs, to) - Math.max(columnBegin, from);
+      ns += share * Math.max(overlap, 0);
+    });
+    return ns;
+  }
+
+  shared.showEvent = (timeline, event) => {
+    const links = [
+      ...event.causes.map((cause) => linkTo(timeline, cause, `${cause.role} that caused it`)),
+      ...event.effects
+        .slice(0, MOST_EFFECTS)
+        .map((effect) => linkTo(timeline, effect, effect.role)),
+    ];
+    const hidden = event.effects.length - MOST_EFFECTS + event.hidden_effects;
+    if (hidden > 0) links.push(node("p", {}, `and ${shared.formatCount(hidden)} more`));
+    const sample = node("i", { c: `var(--${event.category})` });
+    const title = node("h3", {}, sample, node("strong", {}, event.name));
+    const details = node("div", { class: "tl-scroll" }, detailList(timeline, event));
+    const related = links.length
+      ? [node("h3", {}, "Causes and effects"), node("div", { class: "tl-scroll" }, ...links)]
+      : [node("h3", {}, "Keys"), keyHelp()];
+    timeline.panel.replaceChildren(column(title, details), column(...related));
   };
+
+  function detailList(timeline, event) {
+    const { meta, tracks, zero } = timeline;
+    const track = shared.trackOfLane(tracks, event.lane);
+    const resolution = Math.max(event.dur_ns / 100, 1);
+    const facts = [
+      ["from", shared.tickLabel(event.ts_ns - zero, resolution)],
+      ["duration", shared.formatTime(event.dur_ns)],
+      ["lane", track ? track.title : ""],
+      ["category", meta.labels[meta.colors.indexOf(event.category)]],
+    ];
+    for (const [name, value] of Object.entries(event.details)) {
+      facts.push([detailLabel(name), detailText(name, value)]);
+    }
+    const entries = facts.flatMap(([label, text]) => [
+      node("dt", {}, label),
+      node("dd", {}, String(text)),
+    ]);
+    return node("dl", {}, ...entries);
+  }
+
+  function detailLabel(name) {
+    return name.replace(/_(ns|bytes)$/, "").replace(/_/g, " ");
+  }
+
+  function detailText(name, value) {
+    if (name.endsWith("_ns")) return shared.formatTime(value);
+    if (/bytes/.test(name)) return shared.formatBytes(value);
+    if (name === "pinned" || name === "non_blocking") return value ? "yes" : "no";
+    return value;
+  }
+
+  function linkTo(timeline, place, role) {
+    const attributes = {
+      type: "button",
+      class: "tl-flow",
+      title: place.name,
+      onclick: () => timeline.goTo(place),
+    };
+    const duration = node("span", {}, shared.formatTime(place.dur_ns));
+    const name = shared.shortName(place.name);
+    return node("button", attributes, node("span", {}, role), name, " ", duration);
+  }
 })();

@@ -1,42 +1,52 @@
 "use strict";
-// Where the timeline gets its pixels and answers from: routes of a server. (A page without one has embedded.js.)
+// The source of a timeline with a server: its routes. A page without a server uses embedded.js.
 (() => {
-  const own = window.perfscopeTimeline;
+  const shared = window.perfscopeTimeline;
 
   // Numbers as the routes take them: 3-9,12.
-  own.ranges = (numbers) => {
-    const parts = [];
+  shared.laneRanges = (numbers) => {
+    const ranges = [];
     for (let i = 0; i < numbers.length; i++) {
       const first = numbers[i];
       while (i + 1 < numbers.length && numbers[i + 1] === numbers[i] + 1) i++;
-      parts.push(first === numbers[i] ? `${first}` : `${first}-${numbers[i]}`);
+      const last = numbers[i];
+      ranges.push(first === last ? `${first}` : `${first}-${last}`);
     }
-    return parts.join(",");
+    return ranges.join(",");
   };
 
-  own.httpSource = (base) => {
-    const get = async (path, query, signal) => {
-      const words = new URLSearchParams(query).toString();
-      const answer = await fetch(`${base}/${path}${words ? "?" + words : ""}`, { signal, credentials: "same-origin" });
+  shared.httpSource = (base) => {
+    const get = async (path, query) => {
+      const parameters = new URLSearchParams(query).toString();
+      const address = `${base}/${path}${parameters ? "?" + parameters : ""}`;
+      const answer = await fetch(address, { credentials: "same-origin" });
       if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
       return answer;
     };
-    const json = (path, query) => get(path, query).then((answer) => answer.json());
+    const getJson = async (path, query) => (await get(path, query)).json();
     return {
       exact: () => true,
-      meta: () => json("meta", {}),
+      meta: () => getJson("meta", {}),
       async tile(from, to, pixels, lanes) {
-        const answer = await get("tile", { from, to, pixels, lanes: own.ranges(lanes) });
-        const tile = own.decode(await answer.arrayBuffer(), from, to);
-        tile.server = Number((/dur=([\d.]+)/.exec(answer.headers.get("Server-Timing") || "") || [0, 0])[1]);
+        const answer = await get("tile", { from, to, pixels, lanes: shared.laneRanges(lanes) });
+        const tile = shared.decodeTile(await answer.arrayBuffer(), from, to);
+        tile.server = serverTime(answer);
         return tile;
       },
-      names: (first, count) => json("names", { first, count }),
-      strip: (columns) => json("strip", { columns }),
-      select: (from, to, lanes, by, most) => json("select", { from, to, lanes: own.ranges(lanes), by, most }),
-      search: (words) => json("search", { words }),
-      hit: (words, at, lane, back) => json("hit", { words, at, lane, back: back ? 1 : 0 }),
-      event: (lane, at) => json("event", { lane, at }),
+      names: (first, count) => getJson("names", { first, count }),
+      strip: (columns) => getJson("strip", { columns }),
+      select: (from, to, lanes, by, most) =>
+        getJson("select", { from, to, lanes: shared.laneRanges(lanes), by, most }),
+      search: (words) => getJson("search", { words }),
+      hit: (words, at, lane, backwards) =>
+        getJson("hit", { words, at, lane, back: backwards ? 1 : 0 }),
+      event: (lane, at) => getJson("event", { lane, at }),
     };
   };
+
+  function serverTime(answer) {
+    const timing = answer.headers.get("Server-Timing") || "";
+    const [, milliseconds] = /dur=([\d.]+)/.exec(timing) || [];
+    return Number(milliseconds || 0);
+  }
 })();

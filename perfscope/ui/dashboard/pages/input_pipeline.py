@@ -15,7 +15,7 @@ from perfscope.ui.dashboard.cards import figure_data, graph
 from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.page import Page
 from perfscope.ui.dashboard.view import View
-from perfscope.ui.figures.batch_times import queue, queue_depths
+from perfscope.ui.figures.batch_times import prefetch_depths, queue
 from perfscope.ui.figures.fetch_split import fetch_split
 from perfscope.ui.figures.what_if_curve import what_if_curve
 from perfscope.ui.html.sections import Section, recording_span_s
@@ -47,7 +47,7 @@ def layout(view: View) -> list[Any]:
         fetch = pipeline.fetch
         note = f"Mean of {fetch.count} fetches; a fetch takes {ms(fetch.wall)}."
         sections.append(Section("fetch", "Time to make one batch", note, fetch_split(fetch)))
-    series = queue_depths(batches[batches["rank"] == view.rank])
+    series = prefetch_depths(batches[batches["rank"] == view.rank])
     if series:
         figure = queue(series, recording_span_s(view.trace))
         sections.append(Section("queue", "Prefetched batches", QUEUE_NOTE, figure))
@@ -186,7 +186,7 @@ def register(app: Dash, library: Library) -> None:
     )(predict)
     register_in_browser: Any = app.clientside_callback
     register_in_browser(
-        ClientsideFunction("perfscope", "asked"),
+        ClientsideFunction("perfscope", "writeSliders"),
         Output("what-if", "title"),
         *slider_values,
         prevent_initial_call=True,
