@@ -7,8 +7,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.budget.cpu_work import computing
-from perfscope.analyzer.compute.costs import LOOKED_INTO, cost_of, family_of, has_model
-from perfscope.analyzer.compute.costs.call import call_of, dtype_of, listed, value_of, whole_numbers
+from perfscope.analyzer.compute.costs import NEEDS_ALLOCATIONS, cost_of, family_of, has_model
+from perfscope.analyzer.compute.costs.call import (
+    dtype_from_cpp_name,
+    int_tuple,
+    parse_call,
+    parse_list,
+    parse_value,
+)
 from perfscope.analyzer.compute.costs.cost import Cost
 from perfscope.analyzer.compute.work_units import work_units
 from perfscope.analyzer.run.launch_origin import work_origin
@@ -74,7 +80,7 @@ def op_costs(trace: Trace) -> OpCosts:
     rows = np.flatnonzero(modelled)
     if not len(rows):
         return found
-    types, inside = list_types(ops), allocated_in(ops, LOOKED_INTO)
+    types, inside = list_types(ops), allocated_in(ops, NEEDS_ALLOCATIONS)
     number = {sizes: at for at, sizes in enumerate(dict.fromkeys(inside.values()))}
     keys = [ops[name].cat.codes.to_numpy()[rows].astype(np.int64) for name in ("name", *TEXTS)]
     keys.append(
@@ -135,7 +141,7 @@ def allocated_in(ops: pd.DataFrame, names: frozenset[str]) -> dict[int, frozense
     for text, owner in zip(
         ops["concrete"].to_numpy(object)[row[at >= 0]], at[at >= 0], strict=True
     ):
-        sizes = whole_numbers(value_of((listed(text) or [None])[0]))
+        sizes = int_tuple(parse_value((parse_list(text) or [None])[0]))
         if sizes:
             found.setdefault(int(owner), set()).add(sizes)
     return {owner: frozenset(sizes) for owner, sizes in found.items()}
@@ -145,13 +151,13 @@ def cost_of_row(
     row: "pd.Series[str]", types: dict[int, str], allocated: frozenset[tuple[int, ...]]
 ) -> Cost | None:
     """Return the cost of one row of `ops`, None without a model for its inputs."""
-    call = call_of(
+    call = parse_call(
         str(row["name"]),
         row["shapes"],
         row["dtypes"],
         row["strides"],
         row["concrete"],
-        types.get(int(row["process"]), ""),
+        list_dtype=types.get(int(row["process"]), ""),
     )
     return None if call is None else cost_of(replace(call, allocated=allocated))
 
@@ -165,8 +171,8 @@ def list_types(ops: pd.DataFrame) -> dict[int, str]:
     grads = ops[ops["name"] == ACCUMULATES]
     found: dict[int, set[str]] = {}
     for process, text in grads[["process", "dtypes"]].drop_duplicates().itertuples(index=False):
-        dtypes = listed(text) or [""]
-        found.setdefault(int(process), set()).add(dtype_of(str(dtypes[0])))
+        dtypes = parse_list(text) or [""]
+        found.setdefault(int(process), set()).add(dtype_from_cpp_name(str(dtypes[0])))
     return {process: next(iter(types)) for process, types in found.items() if len(types) == 1}
 
 

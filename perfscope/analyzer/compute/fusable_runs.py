@@ -11,7 +11,7 @@ from perfscope.analyzer.compute.work_limits import limited_by
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.trace import Trace
 
-FUSABLE = ("elementwise", "normalisation", "reductions", "losses", "movement")
+FUSABLE = ("elementwise", "normalization", "reductions", "losses", "movement")
 LISTS = "aten::_foreach_"
 # Tensors of a run differ by less than this factor: another size is another tensor.
 SAME_SIZE = 2.1
@@ -26,7 +26,7 @@ def fusable_runs(trace: Trace) -> pd.DataFrame:
     longest: what fusing them saves), names (the operators in order).
 
     Only calls that memory limits; any other work between, or another size, ends a run. Operators on
-    lists of parameters are left out: their neighbours are other parameters.
+    lists of parameters are left out: their neighbors are other parameters.
     """
     empty = pd.DataFrame(
         columns=["process", "device", "ts", "dur", "calls", "work_ns", "spare_ns", "names"]

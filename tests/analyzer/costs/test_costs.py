@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from perfscope.analyzer.compute.costs import FAMILIES, MODELS, cost_of
-from perfscope.analyzer.compute.costs.call import call_of
-from perfscope.analyzer.compute.costs.collectives import collective
+from perfscope.analyzer.compute.costs.call import parse_call
+from perfscope.analyzer.compute.costs.collectives import collective_cost
 from perfscope.analyzer.compute.costs.cost import Cost
 from tests.analyzer.costs.recorded import inputs
 
@@ -21,7 +21,7 @@ THREE = '["float", "float", "float"]'
 def cost(name: str, *tensors: tuple[list[int], str] | None, **said: Any) -> Cost | None:
     """`v3=True` says what stands at place 3."""
     values = {int(name[1:]): value for name, value in said.items()}
-    call = call_of(name, *inputs(*tensors, values=values))
+    call = parse_call(name, *inputs(*tensors, values=values))
     assert call is not None
     return cost_of(call)
 
@@ -104,17 +104,17 @@ def test_lists_of_parameters_have_the_type_that_is_known_of_them() -> None:
         "[[[8, 4], [8]], [[8, 4], [8]], [[8, 4], [8]], [[8, 4], [8]], []]",
         '["TensorList"' + ', "TensorList"' * 4 + "]",
     )
-    call = call_of("aten::_fused_adamw_", shapes, four, None, None, "float32")
+    call = parse_call("aten::_fused_adamw_", shapes, four, None, None, list_dtype="float32")
     found = None if call is None else cost_of(call)
     assert found is not None
     assert (found.read_bytes, found.written_bytes) == (4 * 4 * 40, 3 * 4 * 40)
-    untold = call_of("aten::_fused_adamw_", shapes, four, None, None)
+    untold = parse_call("aten::_fused_adamw_", shapes, four, None, None)
     assert untold is not None
     assert cost_of(untold) is None
 
 
 def test_an_expanded_input_lies_in_memory_once() -> None:
-    call = call_of(
+    call = parse_call(
         "aten::mul", "[[64, 32], [64, 32]]", '["float", "float"]', "[[32, 1], [0, 1]]", None
     )
     assert call is not None
@@ -124,10 +124,10 @@ def test_an_expanded_input_lies_in_memory_once() -> None:
 
 
 def test_a_collective_costs_what_goes_in_and_out() -> None:
-    found = collective("all_reduce", 1024, 1024, 4, "float32")
+    found = collective_cost("all_reduce", 1024, 1024, 4, "float32")
     assert found is not None
     assert (found.flops, found.bytes) == (256, 2048)
-    assert collective("all_reduce", -1, 1024, 4, "float32") is None
+    assert collective_cost("all_reduce", -1, 1024, 4, "float32") is None
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_collective_costs_what_goes_in_and_out() -> None:
     ],
 )
 def test_what_is_not_known_has_no_cost(name: str, texts: tuple[Any, ...]) -> None:
-    call = call_of(name, *texts)
+    call = parse_call(name, *texts)
     assert call is not None
     assert cost_of(call) is None
 
@@ -172,7 +172,7 @@ def test_what_is_not_known_has_no_cost(name: str, texts: tuple[Any, ...]) -> Non
     ],
 )
 def test_odd_texts_are_no_call(texts: tuple[Any, Any]) -> None:
-    assert call_of("aten::relu", *texts, None, None) is None
+    assert parse_call("aten::relu", *texts, None, None) is None
 
 
 def test_every_model_survives_inputs_of_every_odd_kind() -> None:
@@ -196,7 +196,7 @@ def test_every_model_survives_inputs_of_every_odd_kind() -> None:
                     "[" + ", ".join(['"[1, 1]"'] * count) + "]",
                     "[" + ", ".join(['"True"'] * count) + "]",
                 ):
-                    call = call_of(name, shapes, types, None, concrete, "float32")
+                    call = parse_call(name, shapes, types, None, concrete, list_dtype="float32")
                     found = None if call is None else cost_of(call)
                     assert found is None or found.bytes >= 0
 
@@ -216,7 +216,7 @@ BUFFERS = {
 
 
 def of_experts(buffers: set[tuple[int, ...]]) -> Cost | None:
-    call = call_of("vllm::moe_forward", *inputs(*EXPERTS, values={}))
+    call = parse_call("vllm::moe_forward", *inputs(*EXPERTS, values={}))
     assert call is not None
     return cost_of(replace(call, allocated=frozenset(buffers)))
 
