@@ -10,7 +10,7 @@ import pytest
 from perfscope.analyzer.counters.device_use import all_devices
 from perfscope.analyzer.devices.job_phases import JobPhases, job_phases
 from perfscope.analyzer.devices.link_map import DEVICE, NODE, SWITCH, link_maps
-from perfscope.analyzer.timeline.lane import COLOURS
+from perfscope.analyzer.timeline.lane import EVENT_COLORS
 from perfscope.analyzer.timeline.lanes import timeline_lanes
 from perfscope.analyzer.timeline.selection import selection
 from perfscope.analyzer.timeline.tiles import LEVELS, tile
@@ -82,7 +82,7 @@ def test_counters_are_lanes_of_levels_and_no_work(healthy: Trace) -> None:
     assert set(levels) == {204} and len(levels) > 32
     numbers = [one.first for one in counters.values()]
     assert not len(selection(lanes, *lanes.span_ns, numbers))
-    assert "checkpoint" not in {COLOURS[one] for one in legend_colors(lanes.names)}, (
+    assert "checkpoint" not in {EVENT_COLORS[one] for one in legend_colors(lanes.names)}, (
         "what levels are drawn in means nothing"
     )
     left = without_counters(lanes)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from perfscope.analyzer.timeline.event import event_at
-from perfscope.analyzer.timeline.lane import COLOURS
+from perfscope.analyzer.timeline.lane import EVENT_COLORS
 from perfscope.analyzer.timeline.lanes import timeline_lanes
 from perfscope.analyzer.timeline.nest import free_rows, nesting_depths
 from perfscope.analyzer.timeline.places import places_of, selection_by_place
@@ -114,7 +114,8 @@ def test_a_gpu_trace_has_its_thread_nested_its_calls_and_its_stream() -> None:
         ["aten::addmm"],
     ]
     colour = {
-        text: COLOURS[at] for text, at in zip(lanes.names.texts, lanes.names.colours, strict=True)
+        text: EVENT_COLORS[at]
+        for text, at in zip(lanes.names.texts, lanes.names.colors, strict=True)
     }
     assert (
         colour["gemm"] == "device-compute" and colour["nccl_all_reduce"] == "exposed-communication"
@@ -159,11 +160,11 @@ def test_a_stretch_is_told_by_the_module_and_the_range_that_launched_it() -> Non
     lanes = run.fact(timeline_lanes)
     stream = [one.first for one in lanes.tracks if one.kind == "stream"]
     assert places_of(run) == ["module", "range"] and places_of(trace()) == []
-    assert stated(selection_by_place(run, lanes, 250, 400, stream, "module")) == [
+    assert stated(selection_by_place(lanes, 250, 400, stream, "module", trace=run)) == [
         ("outside of any module", 1, 100, 100, 200),
         ("Linear_0", 1, 50, 50, 100),
     ]
-    assert stated(selection_by_place(run, lanes, 250, 400, stream, "range")) == [
+    assert stated(selection_by_place(lanes, 250, 400, stream, "range", trace=run)) == [
         ("<b>forward</b>", 2, 150, 150, 200)
     ]
     thread = [
@@ -172,9 +173,9 @@ def test_a_stretch_is_told_by_the_module_and_the_range_that_launched_it() -> Non
         if one.kind == "thread"
         for number in range(one.first, one.first + one.rows)
     ]
-    rows = selection_by_place(run, lanes, 90, 590, thread, "range")
+    rows = selection_by_place(lanes, 90, 590, thread, "range", trace=run)
     assert rows["exclusive_ns"].sum() == 500 and set(rows["name"]) == {"<b>forward</b>"}
-    assert len(selection_by_place(run, lanes, 10_000, 10_001, stream, "range")) == 0
+    assert len(selection_by_place(lanes, 10_000, 10_001, stream, "range", trace=run)) == 0
 
 
 def stated(rows: pd.DataFrame) -> list[tuple[object, ...]]:
