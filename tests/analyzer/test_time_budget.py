@@ -7,7 +7,7 @@ import pytest
 
 from perfscope.analyzer.budget.time_budget import steady_budget, time_budget
 from perfscope.analyzer.categories import CATEGORY_IDS
-from perfscope.analyzer.host.pauses import pauses_of_peers
+from perfscope.analyzer.host.pauses import waits_for_pausing_peers
 from perfscope.analyzer.run.steps import steady
 from perfscope.traces.trace import Trace
 from tests import build
@@ -244,7 +244,9 @@ def test_pauses_of_a_rank_in_step_count_where_the_other_waits_for_it() -> None:
     second = build.MAIN | {"process": 1, "pid": 101, "ns_pid": 101, "rank": 1, "local_rank": 1}
     tables = {name: zero.tables[name] + one.tables[name] for name in zero.tables}
     trace = build.trace(processes=[build.MAIN, second], **tables)
-    assert pauses_of_peers(trace, 0, "gc").mean() == 0, "its peer's lies in its own"
+    assert waits_for_pausing_peers(trace, 0, "gc").mean() == 0, "its peer's lies in its own"
     waited = float(steady_budget(trace).query("process == 1")["peer-wait"].mean())
     assert waited > 2 * MS
-    assert pauses_of_peers(trace, 1, "gc").mean() == pytest.approx(min(waited, 3 * MS), rel=0.01)
+    assert waits_for_pausing_peers(trace, 1, "gc").mean() == pytest.approx(
+        min(waited, 3 * MS), rel=0.01
+    )

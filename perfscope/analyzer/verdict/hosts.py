@@ -42,7 +42,7 @@ def view_of_host(trace: Trace, number: int) -> Trace:
         if frame is not None:
             kept[name] = rows_of_host(frame, name, processes, number, host=manifest.host)
     tables = {
-        name: with_new_row_numbers(frame[is_kept], name, kept)
+        name: with_row_numbers_of_host(frame[is_kept], name, kept)
         for name, (frame, is_kept) in kept.items()
         if is_kept.any()
     }
@@ -90,7 +90,7 @@ def rows_of_host(
     return frame, is_kept
 
 
-def with_new_row_numbers(
+def with_row_numbers_of_host(
     frame: pd.DataFrame, name: str, kept: dict[str, tuple[pd.DataFrame, Flags]]
 ) -> pd.DataFrame:
     """Return the table with row numbers that fit the other tables without other hosts' rows."""

@@ -7,7 +7,12 @@ import pytest
 from perfscope.analyzer.compute.kernel_roofline import kernel_roofline
 from perfscope.analyzer.compute.range_roofline import range_roofline
 from perfscope.analyzer.compute.roofline import CACHED, roofline_table
-from perfscope.analyzer.compute.roofline_coverage import NO_MODEL, REPLAYED, covered, roof_coverage
+from perfscope.analyzer.compute.roofline_coverage import (
+    NO_MODEL,
+    REPLAYED,
+    costed_share,
+    roof_coverage,
+)
 from perfscope.analyzer.compute.step_flops import step_flops
 from perfscope.traces.load import load
 from perfscope.traces.trace import Trace
@@ -106,7 +111,7 @@ def test_what_has_no_model_is_listed_with_the_reason() -> None:
     rows = on_h100(
         ("aten::mm", SQUARE, TYPES, 600), ("vllm::unified_attention", SQUARE, TYPES, 400)
     ).fact(roof_coverage)
-    assert covered(rows, reachable=False) == pytest.approx(0.6)
+    assert costed_share(rows, reachable=False) == pytest.approx(0.6)
     assert rows[["why", "name"]].to_numpy().tolist()[1] == [NO_MODEL, "vllm::unified_attention"]
 
 
@@ -130,7 +135,7 @@ def test_recorded_traces_of_gpus(name: str) -> None:
     assert len(rows)
     assert not ((rows["roof_share"] > 1.05) & (rows["mark"] == "")).any()
     assert coverage["share"].sum() == pytest.approx(1.0)
-    assert covered(coverage, reachable=True) >= ENOUGH.get(name, 0.0)
+    assert costed_share(coverage, reachable=True) >= ENOUGH.get(name, 0.0)
 
 
 @WHERE
@@ -209,9 +214,9 @@ def steps_of_products() -> Trace:
     return gpu.trace(manifest={"depth": "trace"})
 
 
-def test_a_step_has_a_utilisation_where_its_flops_are_known() -> None:
+def test_a_step_has_a_utilization_where_its_flops_are_known() -> None:
     """2 n^3 operations in 1 ms are 137 of the 989 TFLOP/s."""
     [one] = steps_of_products().fact(step_flops)
     assert one.flops == 2 * N**3
-    assert one.utilisation == pytest.approx(2 * N**3 / 989.4e12 / (one.step_ns / 1e9))
-    assert one.utilisation == pytest.approx(0.139, rel=0.01)
+    assert one.utilization == pytest.approx(2 * N**3 / 989.4e12 / (one.step_ns / 1e9))
+    assert one.utilization == pytest.approx(0.139, rel=0.01)
