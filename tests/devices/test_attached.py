@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.analyzer.devices.counters_per_step import device_per_step
 from perfscope.analyzer.devices.energy import energy
 from perfscope.traces.load import load
 from tests.driver import built, environment, written
@@ -36,9 +35,6 @@ def test_counters_are_joined_to_steps(tmp_path: Path) -> None:
     assert next(source["status"] for source in told["sources"] if source["name"] == "nvml") == "ok"
     assert told["bound_by"]["id"] == "compute", "the device works all the time"
     trace = load(tmp_path / "run")
-    steps = trace.fact(device_per_step)
-    power = steps[steps["name"] == "power_w"]
-    assert len(power) > 10 and power["value"].to_numpy() == pytest.approx(560)
     used = trace.fact(energy)[0]
     step_s = told["steps"]["mean_ms"] / 1e3
     assert used.joules_per_step == pytest.approx(560 * step_s, rel=0.1)

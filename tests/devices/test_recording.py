@@ -171,11 +171,7 @@ def test_the_processes_of_the_job_are_distinguished_from_others(
 def test_energy_is_stated_over_a_second_or_more(trace_of: Callable[[str], Trace]) -> None:
     trace = trace_of("healthy-h100")
     one = trace.fact(energy)[0]
-    assert (
-        one.counted
-        and one.mean_w == pytest.approx(560, rel=0.1)
-        and one.joules == pytest.approx(560 * one.seconds, rel=0.1)
-    )
+    assert one.counted and one.joules == pytest.approx(560 * one.seconds, rel=0.1)
     windows = trace.fact(energy_windows)
     assert len(windows) and (windows["dur"] >= 1_000_000_000).all()
     assert windows["power_w"].to_numpy() == pytest.approx(560, rel=0.1)

@@ -10,7 +10,6 @@ import pytest
 
 from perfscope.analyzer.compute.costs import FAMILIES, MODELS, cost_of
 from perfscope.analyzer.compute.costs.call import parse_call
-from perfscope.analyzer.compute.costs.collectives import collective_cost
 from perfscope.analyzer.compute.costs.cost import Cost
 from tests.analyzer.costs.recorded import inputs
 
@@ -121,13 +120,6 @@ def test_an_expanded_input_lies_in_memory_once() -> None:
     found = cost_of(call)
     assert found is not None
     assert found.read_bytes == 4 * (2048 + 32)
-
-
-def test_a_collective_costs_what_goes_in_and_out() -> None:
-    found = collective_cost("all_reduce", 1024, 1024, 4, "float32")
-    assert found is not None
-    assert (found.flops, found.bytes) == (256, 2048)
-    assert collective_cost("all_reduce", -1, 1024, 4, "float32") is None
 
 
 @pytest.mark.parametrize(

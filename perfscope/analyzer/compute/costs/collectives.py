@@ -5,21 +5,6 @@ roofline applies to them.
 from perfscope.analyzer.compute.costs.call import Call
 from perfscope.analyzer.compute.costs.cost import Cost, CostModel, cost_of_tensors
 
-REDUCING = ("all_reduce", "reduce_scatter", "reduce")
-
-
-def collective_cost(
-    kind: str, in_bytes: int, out_bytes: int, itemsize: int, dtype: str
-) -> Cost | None:
-    """Return the cost from the sizes in a trace, where -1 is unknown.
-
-    A reduction takes one addition per input element.
-    """
-    if in_bytes < 0 or out_bytes < 0:
-        return None
-    additions = in_bytes / itemsize if kind in REDUCING and itemsize > 0 else 0.0
-    return Cost(additions, float(in_bytes), float(out_bytes), dtype or "unknown")
-
 
 def symmetric_all_reduce_cost(call: Call) -> Cost | None:
     """Return the cost of an all-reduce of one tensor through the memory of the peers."""
