@@ -18,7 +18,7 @@ import pytest
 from perfscope.agent.entry import ptrace
 from perfscope.agent.profiler_windows import dynolog
 from perfscope.errors import CollectorUnavailable
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from tests.running import TARGETS, Run, attach, end, until
 
 WITHOUT_PTRACE = ["setpriv", "--bounding-set", "-sys_ptrace"]
@@ -88,7 +88,7 @@ def looked_into(folder: Path, *, elsewhere: bool) -> None:
     told = {source["name"]: source for source in answer["sources"]}
     assert told["probe"]["status"] == "unavailable"
     assert told["kernels"]["status"] == "ok", told["kernels"]
-    ops = load(folder / "run").table("ops")
+    ops = load_trace(folder / "run").table("ops")
     assert ops is not None
     assert {"aten::addmm", "aten::threshold_backward"} <= set(ops["name"])
     assert "[64, 32]" in " ".join(ops["shapes"].dropna().astype(str).unique())

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from tests.running import attach, end, start
 
 CLIENTS = 3
@@ -69,7 +69,7 @@ def looked_into(kind: str, pause_s: float, folder: Path) -> None:
     told = {source["name"]: source for source in answer["sources"]}["kernels"]
     assert told["status"] == "ok" and not clients.broken, told
     assert len({value for _, value, _ in clients.answers}) == 1
-    trace = load(folder / "run")
+    trace = load_trace(folder / "run")
     ops, windows = trace.table("ops"), trace.table("windows")
     assert ops is not None and windows is not None
     kept = windows[windows["kept"]]

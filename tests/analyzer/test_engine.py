@@ -7,7 +7,7 @@ import pytest
 
 from perfscope.analyzer import check_findings as engine
 from perfscope.analyzer.categories import CATEGORY_IDS
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis, Finding
 from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.rule import Rule
@@ -27,7 +27,7 @@ def healthy(steps: int = 60) -> Trace:
 
 
 def test_healthy_is_bound_by_compute() -> None:
-    result = diagnose(healthy())
+    result = diagnose_trace(healthy())
     assert result.verdict.id == "healthy"
     assert "98 % compute or host" in claim(
         result.verdict
@@ -45,7 +45,7 @@ def test_a_loop_that_mostly_sleeps_is_not_called_healthy() -> None:
     loop = Loop()
     for _ in range(60):
         loop.next(0.1, queue_depth=3).forward(2).idle(20).backward(3).optimizer(1)
-    result = diagnose(loop.sampled("thread_states", 1, state="sleep").trace())
+    result = diagnose_trace(loop.sampled("thread_states", 1, state="sleep").trace())
     assert {entry.category: round(entry.share, 1) for entry in result.time_budget}[
         "other-idle"
     ] == 0.8
@@ -59,7 +59,7 @@ def test_the_largest_loss_is_the_verdict() -> None:
     loop = Loop()
     for _ in range(60):
         loop.next(4, workers=0).work().call("checkpoint", 2, value=1)
-    result = diagnose(loop.trace())
+    result = diagnose_trace(loop.trace())
     assert [finding.id for finding in result.findings] == ["input-bound", "checkpoint-stall"]
     assert result.verdict.id == "input-bound"
     assert result.verdict.cause == "in-process-loading"
@@ -68,7 +68,7 @@ def test_the_largest_loss_is_the_verdict() -> None:
 
 
 def test_bound_by_input() -> None:
-    result = diagnose(pipeline(wait=30, fetch={"wall": 80, "cpu": 1}))
+    result = diagnose_trace(pipeline(wait=30, fetch={"wall": 80, "cpu": 1}))
     assert result.bound_by.id == "input"
     assert [entry.category for entry in result.time_budget] == ["input-wait", "compute-or-host"]
 
@@ -78,7 +78,7 @@ def test_a_rival_that_costs_as_much_lowers_confidence_and_is_named() -> None:
     for index in range(60):
         late = 4 if index % 2 else 0
         loop.next(4.1 if late else 0.1, workers=0).work().call("gc", 0.1 if late else 4, object=2)
-    result = diagnose(loop.trace())
+    result = diagnose_trace(loop.trace())
     assert "costs about as much" in (result.verdict.caveat or "")
     assert result.verdict.confidence < 0.95
 
@@ -87,7 +87,7 @@ def test_few_steps_lower_confidence() -> None:
     loop = Loop()
     for _ in range(9):
         loop.next(4, workers=0).work()
-    result = diagnose(loop.trace())
+    result = diagnose_trace(loop.trace())
     assert result.verdict.id == "input-bound"
     assert result.verdict.confidence < 0.7
     assert "few steps" in (result.verdict.caveat or "")
@@ -97,7 +97,7 @@ def test_too_few_steps_are_unknown_and_say_what_to_do() -> None:
     loop = Loop()
     for _ in range(5):
         loop.next(400).forward(500).backward(700).optimizer(300)
-    result = diagnose(loop.trace())
+    result = diagnose_trace(loop.trace())
     assert result.verdict.id == "unknown"
     assert "3 steps in 9.5 s" in result.verdict.headline
     assert (
@@ -108,7 +108,7 @@ def test_too_few_steps_are_unknown_and_say_what_to_do() -> None:
 
 
 def test_nothing_recorded_is_unknown() -> None:
-    result = diagnose(build.trace())
+    result = diagnose_trace(build.trace())
     assert result.verdict.id == "unknown"
     assert result.bound_by.id == "unknown"
     assert result.time_budget == []
@@ -122,7 +122,7 @@ def test_a_rule_that_breaks_does_not_take_the_others_along(monkeypatch: pytest.M
 
     bad = Rule("bad", lambda trace, limits: None, broken)
     monkeypatch.setattr(engine, "FINDINGS", (bad, *engine.FINDINGS))
-    result = diagnose(pipeline(wait=10, fetch={"wall": 40, "cpu": 1}))
+    result = diagnose_trace(pipeline(wait=10, fetch={"wall": 40, "cpu": 1}))
     assert [(item.id, item.error) for item in result.failed] == [
         ("bad", "ZeroDivisionError: by hand")
     ]
@@ -136,12 +136,12 @@ def test_an_absent_table_is_told_with_its_reason() -> None:
     trace = build.trace(
         **loop.tables, absent={"thread_states": "no right to read /proc/PID/syscall"}
     )
-    reasons = {item.id: item.reason for item in diagnose(trace).not_checked}
+    reasons = {item.id: item.reason for item in diagnose_trace(trace).not_checked}
     assert reasons["gil-contention"] == "thread_states: no right to read /proc/PID/syscall"
 
 
 def test_shares_sum_to_one_and_categories_are_known() -> None:
-    result = diagnose(pipeline(wait=7.3, fetch={"wall": 33, "cpu": 1}))
+    result = diagnose_trace(pipeline(wait=7.3, fetch={"wall": 33, "cpu": 1}))
     assert sum(entry.share for entry in result.time_budget) == pytest.approx(1.0, abs=1e-12)
     assert {entry.category for entry in result.time_budget} <= set(CATEGORY_IDS)
 
@@ -153,7 +153,7 @@ def test_the_rank_that_loses_is_the_critical_one() -> None:
         one.next(8).forward(2).backward(3).optimizer(1)
     second = {**build.MAIN, "process": 1, "pid": 101, "ns_pid": 101, "rank": 1, "local_rank": 1}
     both = {name: zero.tables[name] + one.tables[name] for name in ("loader", "ranges")}
-    result = diagnose(build.trace(processes=[build.MAIN, second], **both))
+    result = diagnose_trace(build.trace(processes=[build.MAIN, second], **both))
     assert result.budget_rank == 1
     assert result.verdict.id == "input-bound"
     assert [entry.rank for entry in result.per_process] == [0, 1]
@@ -184,7 +184,7 @@ def outside(states: list[str], stack: str | None = None, **more: Any) -> Trace:
 
 
 def test_from_outside_states_give_a_budget_and_no_verdict() -> None:
-    result = diagnose(outside(["running"] * 60 + ["poll"] * 40))
+    result = diagnose_trace(outside(["running"] * 60 + ["poll"] * 40))
     assert {entry.category: round(entry.share, 3) for entry in result.time_budget} == {
         "compute-or-host": 0.6,
         "other-idle": 0.4,
@@ -196,7 +196,7 @@ def test_from_outside_states_give_a_budget_and_no_verdict() -> None:
 
 def test_from_outside_stacks_in_the_loader_are_input_bound_with_a_ceiling() -> None:
     stack = "main (train.py:3);__next__ (torch/utils/data/dataloader.py:700);get (queues.py:1)"
-    result = diagnose(outside(["running", "poll"] * 50, stack))
+    result = diagnose_trace(outside(["running", "poll"] * 50, stack))
     assert result.verdict.id == "input-bound"
     assert result.findings[0].share == 0.5
     assert result.findings[0].speedup is not None
@@ -220,14 +220,14 @@ def test_from_outside_the_main_thread_is_known_without_its_id() -> None:
             (1, "Thread._bootstrap (t.py:1)"),
         )
     ]
-    result = diagnose(build.trace(manifest={"depth": "observe"}, stacks=rows))
+    result = diagnose_trace(build.trace(manifest={"depth": "observe"}, stacks=rows))
     assert result.findings[0].share == 1.0
     assert result.verdict.id == "input-bound"
     assert (
         "is not visible from outside" in result.verdict.explanation
         and "at depth probe" in result.findings[0].actions[0].text
     )
-    inside = diagnose(
+    inside = diagnose_trace(
         build.trace(manifest={"depth": "probe"}, stacks=rows)
     )  # too few steps, but the probe was in
     assert (
@@ -237,7 +237,7 @@ def test_from_outside_the_main_thread_is_known_without_its_id() -> None:
 
 
 def test_from_outside_waiting_for_the_gil_is_found() -> None:
-    result = diagnose(outside(["gil", "running"] * 50))
+    result = diagnose_trace(outside(["gil", "running"] * 50))
     assert result.verdict.id == "gil-contention"
     assert result.findings[0].share == 0.5
     assert result.bound_by.id in ("host", "compute")
@@ -247,20 +247,20 @@ def test_from_outside_throttling_is_still_found() -> None:
     rows = counters(5_000 * MS, {(0, -1, "cpu_ns"): 0.5e9, (0, -1, "throttled_ns"): 0.7e9})
     manifest = {"usable_cores": {"cores": 0.5, "affinity": 4, "quota": 0.5}}
     states = [{"process": 0, "tid": 100, "ts": i * 50 * MS, "state": "running"} for i in range(100)]
-    result = diagnose(build.trace(manifest=manifest, counters=rows, thread_states=states))
+    result = diagnose_trace(build.trace(manifest=manifest, counters=rows, thread_states=states))
     assert result.verdict.id == "cpu-throttled"
     assert result.bound_by.id == "host"
 
 
 def test_the_answer_is_json_and_back() -> None:
-    result = diagnose(pipeline(wait=10, fetch={"wall": 40, "cpu": 1}))
+    result = diagnose_trace(pipeline(wait=10, fetch={"wall": 40, "cpu": 1}))
     text = msgspec.json.encode(result)
     assert msgspec.json.decode(text, type=Diagnosis) == result
 
 
 def test_the_same_trace_gives_the_same_answer() -> None:
-    first = diagnose(pipeline(wait=10, fetch={"wall": 40, "cpu": 1}))
-    assert diagnose(pipeline(wait=10, fetch={"wall": 40, "cpu": 1})) == first
+    first = diagnose_trace(pipeline(wait=10, fetch={"wall": 40, "cpu": 1}))
+    assert diagnose_trace(pipeline(wait=10, fetch={"wall": 40, "cpu": 1})) == first
 
 
 def test_what_other_types_could_save_at_most_stands_behind_large_losses() -> None:
@@ -284,7 +284,9 @@ def test_a_finding_that_rests_on_no_step_says_so() -> None:
     calls = Loop().forward().tables
 
     def verdict(said: dict[str, Any], **tables: Any) -> str:
-        told = diagnose(build.trace(manifest={**cores, **said}, counters=rows, **tables)).verdict
+        told = diagnose_trace(
+            build.trace(manifest={**cores, **said}, counters=rows, **tables)
+        ).verdict
         assert told.id == "cpu-throttled"
         return told.caveat or ""
 
@@ -308,7 +310,7 @@ def test_a_profilers_trace_of_ranges_alone_is_judged_by_its_ranges() -> None:
     waits = [
         {"ts": 10 * MS * step, "dur": 9 * MS, "kind": "next", "workers": 0} for step in range(40)
     ]
-    result = diagnose(build.trace(manifest={"depth": "trace"}, ranges=ranges, loader=waits))
+    result = diagnose_trace(build.trace(manifest={"depth": "trace"}, ranges=ranges, loader=waits))
     assert (result.verdict.id, result.verdict.cause, result.failed) == (
         "input-bound",
         "in-process-loading",

@@ -11,7 +11,7 @@ from perfscope.analyzer.budget.time_budget import time_budget
 from perfscope.analyzer.categories import CATEGORY_IDS
 from perfscope.analyzer.check_findings import outcome
 from perfscope.analyzer.communication import straggler
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Clear, Failed, Finding, NotChecked
 from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.run.host_load import host_load
@@ -106,7 +106,7 @@ def test_ranks_in_step_wait_for_the_one_that_waits_least() -> None:
     assert budget.groupby("rank")["peer-wait"].sum().tolist() == pytest.approx(
         [0.75 * 9 * MS * (STEPS - 2), 0]
     )
-    told = diagnose(whole)
+    told = diagnose_trace(whole)
     assert told.verdict.id == "straggler" and "rank 1 on node-b" in told.verdict.headline
     hosts = [told.host_of(budget.process) for budget in told.per_process]
     assert told.budget_rank == 1 and hosts == ["node-a", "node-b"]
@@ -217,7 +217,7 @@ def test_processes_that_run_one_after_the_other_are_no_ranks_of_one_job() -> Non
     assert isinstance(found, NotChecked) and "one after the other" in found.reason
     assert apart.fact(time_budget)["peer-wait"].sum() == 0
     assert describe_subject(apart)[0] == "train.py (2 processes, one after the other)"
-    told = {trace: diagnose(trace) for trace in (together, apart)}
+    told = {trace: diagnose_trace(trace) for trace in (together, apart)}
     assert (told[together].sequential_processes, told[apart].sequential_processes) == (False, True)
     assert "one after the other" in rank_bars(told[apart], TerminalLayout())[
         -2

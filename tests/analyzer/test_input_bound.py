@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Finding, Speedup
 from perfscope.analyzer.input import input_bound
 from perfscope.analyzer.input.what_if import what_if
@@ -278,12 +278,12 @@ def test_unknown_loader() -> None:
 def test_silent_when_batches_are_ready() -> None:
     trace = pipeline(wait=0.2, depth=4, fetch={"wall": 15, "cpu": 15})
     assert input_bound.detect(trace, LIMITS) is None
-    assert "input-bound" in diagnose(trace).clear
+    assert "input-bound" in diagnose_trace(trace).clear
 
 
 def test_not_applicable_without_steps() -> None:
     loop = Loop().next().work()
-    groups = {item.id: item.group for item in diagnose(loop.trace()).not_checked}
+    groups = {item.id: item.group for item in diagnose_trace(loop.trace()).not_checked}
     assert groups["input-bound"] == "too-short"
 
 
@@ -294,7 +294,7 @@ def test_waits_on_a_gpu_without_device_timing_carry_no_verdict() -> None:
     assert finding.severity == "info"
     assert finding.speedup is not None
     assert finding.speedup.likely is None
-    assert diagnose(trace).verdict.id == "unknown"
+    assert diagnose_trace(trace).verdict.id == "unknown"
 
 
 @pytest.mark.parametrize(("busy", "verdict"), [(0.4, "input-bound"), (0.95, "unknown")])
@@ -315,7 +315,7 @@ def test_waits_on_a_gpu_carry_a_verdict_where_the_driver_shows_it_idle_meanwhile
     }
     bare.manifest.devices = [DeviceFacts(0, "NVIDIA H100")]
     trace = Trace(tables, {}, bare.manifests, span_ns=bare.span_ns)
-    assert diagnose(trace).verdict.id == verdict
+    assert diagnose_trace(trace).verdict.id == verdict
 
 
 def test_workers_out_of_sight_give_a_ceiling() -> None:
@@ -363,7 +363,7 @@ def test_a_rank_that_is_late_for_its_input_is_input_bound_before_it_is_a_straggl
         row["state"] = "lock" if 7 * MS <= row["ts"] % (16 * MS) < 14 * MS else "running"
     second = {**build.MAIN, "process": 1, "pid": 101, "ns_pid": 101, "rank": 1, "local_rank": 1}
     tables = {name: zero.tables[name] + one.tables[name] for name in zero.tables}
-    answer = diagnose(build.trace(processes=[build.MAIN, second], **tables))
+    answer = diagnose_trace(build.trace(processes=[build.MAIN, second], **tables))
     assert [(found.id, found.cause) for found in answer.findings] == [
         ("input-bound", None),
         ("straggler", "input"),

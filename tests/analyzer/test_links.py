@@ -12,7 +12,7 @@ from perfscope.analyzer.communication import network_saturated, nvlink_saturated
 from perfscope.analyzer.communication.arrival_spread import arrival_spread
 from perfscope.analyzer.communication.collective_links import collective_links
 from perfscope.analyzer.communication.group_path import DEVICE_LINKS, NETWORK, UNKNOWN, group_path
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Clear, Finding, NotChecked
 from perfscope.analyzer.hardware.link_products import link_peak
 from perfscope.analyzer.limits import LIMITS
@@ -80,7 +80,7 @@ def talking(name: str, size: int, *, ranks: int = 2, recorded: int = 2, **more: 
 
 def test_full_links_are_the_verdict_and_take_the_place_of_what_they_explain() -> None:
     # 1 GB in 4 ms between two: bus bandwidth 250 GB/s of 300.
-    told = diagnose(talking(A100, 1_000_000_000))
+    told = diagnose_trace(talking(A100, 1_000_000_000))
     assert told.verdict.id == "nvlink-saturated" and told.verdict.confidence > 0.3
     finding = next(one for one in told.findings if one.id == "nvlink-saturated")
     assert finding.lost_s == pytest.approx(0.04, rel=0.01)
@@ -92,7 +92,7 @@ def test_full_links_are_the_verdict_and_take_the_place_of_what_they_explain() ->
 def test_links_with_room_are_clear_when_all_ranks_are_there() -> None:
     trace = talking(A100, 100_000_000)
     assert outcome(nvlink_saturated.RULE, trace, LIMITS) == Clear("nvlink-saturated")
-    assert diagnose(trace).verdict.id == "exposed-communication"
+    assert diagnose_trace(trace).verdict.id == "exposed-communication"
 
 
 def test_one_rank_can_show_full_links_but_not_clear_them() -> None:

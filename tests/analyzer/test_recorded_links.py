@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from perfscope.analyzer.communication.collective_links import collective_links
-from perfscope.analyzer.diagnose import diagnose
-from perfscope.traces.load import load
+from perfscope.analyzer.diagnose import diagnose_trace
+from perfscope.traces.load import load_trace
 from tests.traces.kineto.recorded import FILES, WHERE
 
 pytestmark = [pytest.mark.shared_traces, WHERE]
@@ -55,7 +55,7 @@ def test_bus_bandwidth_is_that_of_the_text_and_at_least(
     name: str, device: str, gb_per_s: float
 ) -> None:
     (path,) = [one for one in FILES if one.name.startswith(name)]
-    rows = load(path).fact(collective_links)
+    rows = load_trace(path).fact(collective_links)
     known = rows[rows["bus_bytes_per_s"].notna()]
     wanted = by_hand(path)
     assert len(known) == len(wanted) > 0
@@ -75,7 +75,7 @@ def test_bus_bandwidth_is_that_of_the_text_and_at_least(
 
 def test_the_link_verdict_names_peak_and_source() -> None:
     (path,) = [one for one in FILES if one.name.startswith("mi300x_resnet")]
-    told = diagnose(load(path))
+    told = diagnose_trace(load_trace(path))
     said = next(one.reason for one in told.not_checked if one.id == "nvlink-saturated")
     assert (
         "at least 2.6 GB/s" in said
@@ -86,7 +86,7 @@ def test_the_link_verdict_names_peak_and_source() -> None:
 
 def test_custom_all_reduces_are_communication() -> None:
     (path,) = [one for one in FILES if one.name.startswith("b200")]
-    kernels = load(path).table("kernels")
+    kernels = load_trace(path).table("kernels")
     assert kernels is not None
     own = kernels[kernels["name"].str.contains("multimem_all_reduce")]
     assert len(own) == 73 and set(own["kind"]) == {"communication"}

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis, Finding
 from perfscope.analyzer.hardware.calibrated_peaks import calibrated_peaks
 from perfscope.traces import calibrations
@@ -64,7 +64,7 @@ MUL: Work = ("aten::mul", LARGE, HALF, 36.0, {})
 
 
 def test_elementwise_operators_behind_each_other_are_memory_bound() -> None:
-    answer = diagnose(on_gpu(ADD, MUL, ("aten::silu", LARGE, HALF, 24.0, {})))
+    answer = diagnose_trace(on_gpu(ADD, MUL, ("aten::silu", LARGE, HALF, 24.0, {})))
     one = found(answer, "memory-bound")
     assert one is not None and one.speedup is not None and one.speedup.likely is None
     assert one.share > 0.5
@@ -77,7 +77,7 @@ def test_one_alone_between_products_is_not() -> None:
     """A product at 70 % of its roof (2 x 4096^3 operations at 989 TFLOP/s are 139 us), and an
     addition behind it.
     """
-    answer = diagnose(on_gpu(("aten::mm", LARGE, HALF, 199.0, {}), ADD))
+    answer = diagnose_trace(on_gpu(("aten::mm", LARGE, HALF, 199.0, {}), ADD))
     assert found(answer, "memory-bound") is None and found(answer, "compute-bound") is None
     assert answer.verdict.id != "compute-bound"
     assert answer.bound_by.id == "compute"
@@ -87,7 +87,7 @@ def test_products_far_below_their_roof_are_compute_bound() -> None:
     """A tenth of the roof: half of it is what good code reaches, so four fifths could be had
     back.
     """
-    one = found(diagnose(on_gpu(("aten::mm", LARGE, HALF, 1390.0, {}))), "compute-bound")
+    one = found(diagnose_trace(on_gpu(("aten::mm", LARGE, HALF, 1390.0, {}))), "compute-bound")
     assert one is not None and one.share == pytest.approx(0.8, abs=0.06)
     assert "`mm`" in one.explanation and any("4096" in fact.text for fact in one.evidence)
 
@@ -100,7 +100,7 @@ def test_products_of_float32_outside_of_matrix_units_leave_precision_unused(
 ) -> None:
     """At 50 TFLOP/s."""
     one = found(
-        diagnose(on_gpu(("aten::mm", LARGE, FULL, 2750.0, {"name": kernel}))),
+        diagnose_trace(on_gpu(("aten::mm", LARGE, FULL, 2750.0, {"name": kernel}))),
         "reduced-precision-unused",
     )
     assert (one is not None) == fires
@@ -112,22 +112,25 @@ def test_products_of_float32_outside_of_matrix_units_leave_precision_unused(
 def test_products_too_small_for_their_units_gain_nothing_from_a_narrower_type() -> None:
     """2 x 64^3 operations in 8 us are 0.07 TFLOP/s."""
     small = ("aten::mm", [64, 64], FULL, 8.0, {"name": "ampere_sgemm_32x32_sliced1x4_nn"})
-    assert found(diagnose(on_gpu(small, repeat=400)), "reduced-precision-unused") is None
+    assert found(diagnose_trace(on_gpu(small, repeat=400)), "reduced-precision-unused") is None
 
 
 def test_grids_smaller_than_the_device_are_low_occupancy() -> None:
     kernel = {"name": "small", "blocks": 33, "threads": 256, "occupancy_percent": 12}
-    one = found(diagnose(on_gpu(("aten::mm", [64, 64], HALF, 400.0, kernel))), "low-occupancy")
+    one = found(
+        diagnose_trace(on_gpu(("aten::mm", [64, 64], HALF, 400.0, kernel))), "low-occupancy"
+    )
     assert one is not None and one.share == pytest.approx(0.63, abs=0.06)
     assert "33 blocks" in one.explanation and "132 multiprocessors" in one.explanation
     full = {"name": "large", "blocks": 1320, "threads": 256, "occupancy_percent": 62}
     assert (
-        found(diagnose(on_gpu(("aten::mm", [64, 64], HALF, 400.0, full))), "low-occupancy") is None
+        found(diagnose_trace(on_gpu(("aten::mm", [64, 64], HALF, 400.0, full))), "low-occupancy")
+        is None
     )
 
 
 def test_without_shapes_it_is_said_what_is_missing() -> None:
-    answer = diagnose(Gpu().op(0, 8).started(1, 20, 5000).trace(manifest={"depth": "trace"}))
+    answer = diagnose_trace(Gpu().op(0, 8).started(1, 20, 5000).trace(manifest={"depth": "trace"}))
     why = {one.id: one.reason for one in answer.not_checked}
     assert (
         "record_shapes=True" in why["memory-bound"] and "record_shapes=True" in why["compute-bound"]
@@ -177,7 +180,7 @@ def on_cpu(
 
 
 def test_on_a_cpu_dispatching_makes_a_run_launch_bound() -> None:
-    answer = diagnose(on_cpu(*[("aten::add", [8], FULL, 0.004)] * 2000))
+    answer = diagnose_trace(on_cpu(*[("aten::add", [8], FULL, 0.004)] * 2000))
     one = found(answer, "launch-bound")
     assert one is not None and one.share > 0.5
     assert "2000 operators per step" in one.explanation
@@ -185,7 +188,7 @@ def test_on_a_cpu_dispatching_makes_a_run_launch_bound() -> None:
 
 
 def test_on_a_cpu_large_products_do_not() -> None:
-    answer = diagnose(
+    answer = diagnose_trace(
         on_cpu(("aten::mm", [2048, 2048], FULL, 78.0), ("aten::mm", [2048, 2048], FULL, 19.0))
     )
     assert found(answer, "launch-bound") is None
@@ -195,7 +198,7 @@ def test_on_a_cpu_large_products_do_not() -> None:
 def test_products_with_a_python_number_count_and_run_together() -> None:
     """Between two of them lies the copy of a number: some bytes, which end no run."""
     one = found(
-        diagnose(on_cpu(*[("aten::mul", [4096, 4096], FULL, 25.0)] * 3, by_number=True)),
+        diagnose_trace(on_cpu(*[("aten::mul", [4096, 4096], FULL, 25.0)] * 3, by_number=True)),
         "memory-bound",
     )
     assert one is not None and one.share == pytest.approx(0.5, abs=0.02)
@@ -205,7 +208,7 @@ def test_products_with_a_python_number_count_and_run_together() -> None:
 
 def test_float64_is_told_without_any_peaks() -> None:
     one = found(
-        diagnose(on_cpu(("aten::mm", [2048, 2048], DOUBLE, 78.0))), "reduced-precision-unused"
+        diagnose_trace(on_cpu(("aten::mm", [2048, 2048], DOUBLE, 78.0))), "reduced-precision-unused"
     )
     assert one is not None and 0.3 < one.share < 0.5
     assert "float32" in one.actions[0].text
@@ -219,12 +222,12 @@ def test_a_cpu_has_a_roof_where_it_was_calibrated(
     """
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     run = on_cpu(("aten::mm", [2048, 2048], WHOLE, 78.0), host="box")
-    why = {one.id: one.reason for one in diagnose(run).not_checked}
+    why = {one.id: one.reason for one in diagnose_trace(run).not_checked}
     assert "doctor --calibrate" in why["compute-bound"]
     calibrations.store_calibration(
         Calibration("box", "a CPU", "2.13.0", 1, {"float32": 10e12}, 200e9, 0.0, 1.0)
     )
-    answer = diagnose(on_cpu(("aten::mm", [2048, 2048], WHOLE, 78.0), host="box"))
+    answer = diagnose_trace(on_cpu(("aten::mm", [2048, 2048], WHOLE, 78.0), host="box"))
     one = found(answer, "compute-bound")
     assert one is not None and "2 % of peak" in one.headline
     assert "float32" in one.actions[0].text

@@ -8,15 +8,15 @@ import pytest
 
 from perfscope.analyzer.communication import straggler
 from perfscope.analyzer.communication.rank_skew import rank_skew, slower_kernels
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.limits import LIMITS
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from tests.traces.made_ranks import made_ranks
 
 
 def test_the_slow_rank_is_named_and_costs_what_the_others_wait(tmp_path: Path) -> None:
     made = made_ranks(tmp_path / "job", ranks=4, slow=2, steps=12)
-    trace = load(tmp_path / "job")
+    trace = load_trace(tmp_path / "job")
     found = straggler.detect(trace, LIMITS)
     assert found is not None and found.processes == [2]
     others = [waited for rank, waited in enumerate(made.waited_us) if rank != 2]
@@ -28,7 +28,7 @@ def test_the_slow_rank_is_named_and_costs_what_the_others_wait(tmp_path: Path) -
     assert "20 % longer" in found.explanation and "ampere_sgemm" in " ".join(
         one.text for one in found.evidence
     )
-    diagnosis = diagnose(trace)
+    diagnosis = diagnose_trace(trace)
     assert (
         diagnosis.verdict.id == "straggler" and diagnosis.budget_rank == 2 and not diagnosis.failed
     )
@@ -37,7 +37,7 @@ def test_the_slow_rank_is_named_and_costs_what_the_others_wait(tmp_path: Path) -
 
 def test_ranks_of_equal_speed_have_no_straggler(tmp_path: Path) -> None:
     made_ranks(tmp_path / "job", ranks=4, slow=-1, steps=12)
-    trace = load(tmp_path / "job")
+    trace = load_trace(tmp_path / "job")
     assert (
         straggler.not_applicable(trace, LIMITS) is None and straggler.detect(trace, LIMITS) is None
     )
@@ -45,12 +45,12 @@ def test_ranks_of_equal_speed_have_no_straggler(tmp_path: Path) -> None:
 
 def test_one_rank_alone_says_what_is_needed(tmp_path: Path) -> None:
     made = made_ranks(tmp_path / "job", ranks=2)
-    assert "two ranks or more" in str(straggler.not_applicable(load(made.paths[0]), LIMITS))
+    assert "two ranks or more" in str(straggler.not_applicable(load_trace(made.paths[0]), LIMITS))
 
 
 def test_skew_adds_up(tmp_path: Path) -> None:
     made_ranks(tmp_path / "job", ranks=3, slow=1)
-    trace = load(tmp_path / "job")
+    trace = load_trace(tmp_path / "job")
     skew = trace.fact(rank_skew)
     assert skew["rank"].tolist() == [0, 1, 2] and skew["last"].sum() == skew["matched"].max()
     assert skew["caused_ns"].sum() == pytest.approx(skew["waited_ns"].sum(), abs=10)

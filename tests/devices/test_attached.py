@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from perfscope.analyzer.devices.energy import energy
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from tests.driver import built, environment, written
 from tests.running import end, perfscope, start
 
@@ -34,7 +34,7 @@ def test_counters_are_joined_to_steps(tmp_path: Path) -> None:
     told = json.loads(done.stdout)
     assert next(source["status"] for source in told["sources"] if source["name"] == "nvml") == "ok"
     assert told["bound_by"]["id"] == "compute", "the device works all the time"
-    trace = load(tmp_path / "run")
+    trace = load_trace(tmp_path / "run")
     used = trace.fact(energy)[0]
     step_s = told["steps"]["mean_ms"] / 1e3
     assert used.joules_per_step == pytest.approx(560 * step_s, rel=0.1)

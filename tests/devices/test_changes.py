@@ -11,7 +11,7 @@ import pytest
 from perfscope.analyzer.counters.link_use import link_use
 from perfscope.analyzer.counters.pcie_links import NOT_READ
 from perfscope.analyzer.devices.energy import energy_windows
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Finding
 from perfscope.traces.device_facts import DeviceFacts, LinkFacts
 from perfscope.traces.trace import Trace
@@ -85,7 +85,7 @@ def gap(begin_s: float, seconds: float) -> dict[str, list[dict[str, Any]]]:
 
 
 def finding(trace: Trace, id: str) -> Finding:
-    return next(each for each in diagnose(trace).findings if each.id == id)
+    return next(each for each in diagnose_trace(trace).findings if each.id == id)
 
 
 def value(found: Finding, text: str) -> float | None:
@@ -115,7 +115,7 @@ def test_a_link_that_trained_down_for_a_while_is_reported_for_that_time() -> Non
     down, full = (finding(trained(5, 8), id) for id in ("pcie-downtrained", "pcie-saturated"))
     assert "PCIe 1.0 x16 (4 GB/s) for 30 % of the time in which it works" in down.headline
     assert "3.8 of 4 GB/s" in full.explanation and full.share == pytest.approx(0.3, abs=0.06)
-    assert "pcie-downtrained" in diagnose(trained(5, 5.6)).clear, (
+    assert "pcie-downtrained" in diagnose_trace(trained(5, 5.6)).clear, (
         "a reading or two may be of the rest before"
     )
 
@@ -148,7 +148,7 @@ def test_what_a_full_link_moves_is_of_the_time_in_which_it_was_full() -> None:
 
 
 def test_a_link_that_counted_more_than_it_can_carry_is_not_believed() -> None:
-    told = diagnose(device(nvlink_tx_bytes_per_s=600e9, nvlink_rx_bytes_per_s=5e9))
+    told = diagnose_trace(device(nvlink_tx_bytes_per_s=600e9, nvlink_rx_bytes_per_s=5e9))
     reason = next(one.reason for one in told.not_checked if one.id == "nvlink-saturated")
     assert (
         "counted 600 GB/s, more than the 450 GB/s that 18 links to the switch can carry" in reason
@@ -198,14 +198,14 @@ def test_an_idle_link_is_reported_as_idle() -> None:
         pcie_tx_bytes_per_s=0,
         missing={"pcie_tx_bytes": "its counter has 32 bits"},
     )
-    told = {one.id: one.reason for one in diagnose(trace).not_checked}
+    told = {one.id: one.reason for one in diagnose_trace(trace).not_checked}
     assert told["pcie-downtrained"] == NOT_READ
     assert told["pcie-saturated"] == told["pcie-downtrained"]
 
 
 def test_a_list_of_processes_that_is_refused_is_not_an_empty_one() -> None:
     refused = {"processes": "no permission (the driver keeps it to the administrator)"}
-    told = diagnose(device(missing=refused, listed=False, devices=2))
+    told = diagnose_trace(device(missing=refused, listed=False, devices=2))
     throttled = next(entry for entry in told.not_checked if entry.id == "throttled")
     assert throttled.group == "not-permitted" and refused["processes"] in throttled.reason
 

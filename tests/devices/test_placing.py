@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.traces.device_facts import DeviceFacts
 from tests.build import MAIN, trace
 
@@ -65,7 +65,7 @@ def ranks(
 
 
 def test_two_ranks_on_one_device_while_another_is_free() -> None:
-    found = diagnose(ranks([(0, 0, 30), (1, 0, 30)], devices=2)).findings
+    found = diagnose_trace(ranks([(0, 0, 30), (1, 0, 30)], devices=2)).findings
     assert [(item.id, item.cause, item.share) for item in found] == [
         ("wrong-gpu", "two-ranks-on-one", 0.5)
     ]
@@ -73,7 +73,7 @@ def test_two_ranks_on_one_device_while_another_is_free() -> None:
 
 
 def test_memory_on_another_ranks_device() -> None:
-    found = diagnose(
+    found = diagnose_trace(
         ranks([(0, 0, 30), (1, 1, 30), (1, 0, 0.5), (2, 2, 30), (2, 0, 0.5)], devices=3)
     ).findings
     assert [(item.id, item.cause, item.lost_s) for item in found] == [
@@ -83,12 +83,12 @@ def test_memory_on_another_ranks_device() -> None:
 
 
 def test_a_rank_a_device_is_right_also_where_others_are_free() -> None:
-    diagnosis = diagnose(ranks([(0, 0, 30), (1, 1, 30)], devices=4))
+    diagnosis = diagnose_trace(ranks([(0, 0, 30), (1, 1, 30)], devices=4))
     assert diagnosis.findings == [] and "wrong-gpu" in diagnosis.clear
 
 
 def test_two_ranks_on_the_only_device_have_no_other_choice() -> None:
-    assert "wrong-gpu" in diagnose(ranks([(0, 0, 30), (1, 0, 30)], devices=1)).clear
+    assert "wrong-gpu" in diagnose_trace(ranks([(0, 0, 30), (1, 0, 30)], devices=1)).clear
 
 
 def test_another_job_counts_for_the_samples_in_which_it_ran() -> None:
@@ -101,7 +101,7 @@ def test_another_job_counts_for_the_samples_in_which_it_ran() -> None:
         "ts": 2 * SECOND,
         "sm_share": 0.6,
     }
-    found = diagnose(ranks([(0, 0, 30)], 1, other | {"memory_bytes": 10**9})).findings
+    found = diagnose_trace(ranks([(0, 0, 30)], 1, other | {"memory_bytes": 10**9})).findings
     assert [(item.id, item.share) for item in found] == [("shared-gpu", 0.2)]
 
 
@@ -120,7 +120,7 @@ def test_many_processes_of_others_count_together() -> None:
         for one in range(10)
         for at in range(3)
     ]
-    found = diagnose(ranks([(0, 0, 30)], 1, *others)).findings
+    found = diagnose_trace(ranks([(0, 0, 30)], 1, *others)).findings
     assert [(item.id, round(item.share, 4)) for item in found] == [("shared-gpu", 0.2)]
     assert (
         "With 9 more processes on the device, other jobs run 20 % of the time"
@@ -136,7 +136,7 @@ def test_a_lost_device_that_the_job_does_not_use_is_only_reported() -> None:
         "dur": SECOND,
         "reason": "the device fell off the bus",
     }
-    diagnosis = diagnose(ranks([(0, 0, 30)], devices=2, device_gaps=[gap]))
+    diagnosis = diagnose_trace(ranks([(0, 0, 30)], devices=2, device_gaps=[gap]))
     assert [(finding.id, finding.severity, finding.lost_s) for finding in diagnosis.findings] == [
         ("device-lost", "warning", 0.0)
     ]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis, Finding
 from perfscope.traces.trace import Trace
 from tests.devices.recordings import SCENARIOS
@@ -39,14 +39,14 @@ DECLARED: dict[str, tuple[str, str | None, set[str]]] = {
 
 @pytest.mark.parametrize("scenario", HEALTHY)
 def test_a_healthy_device_has_no_finding(scenario: str, trace_of: Callable[[str], Trace]) -> None:
-    diagnosis = diagnose(trace_of(scenario))
+    diagnosis = diagnose_trace(trace_of(scenario))
     assert diagnosis.findings == [] and diagnosis.failed == []
 
 
 @pytest.mark.parametrize("scenario", DECLARED)
 def test_a_scenario_gives_what_it_declares(scenario: str, trace_of: Callable[[str], Trace]) -> None:
     verdict, bound, findings = DECLARED[scenario]
-    diagnosis = diagnose(trace_of(scenario))
+    diagnosis = diagnose_trace(trace_of(scenario))
     assert {finding.id for finding in diagnosis.findings} == findings
     assert diagnosis.verdict.id == verdict
     assert bound is ANY or diagnosis.bound_by.id == bound
@@ -65,12 +65,12 @@ def why_not(diagnosis: Diagnosis, id: str) -> str:
 def test_memory_bound_decoding_is_bound_by_memory_though_every_sm_is_active(
     trace_of: Callable[[str], Trace],
 ) -> None:
-    diagnosis = diagnose(trace_of("memory-bound-decode"))
+    diagnosis = diagnose_trace(trace_of("memory-bound-decode"))
     assert diagnosis.bound_by.id == "memory-bandwidth"
     assert [item.value for item in of(diagnosis, "memory-bound").evidence] == pytest.approx(
         [0.74, 0.1, 0.98], abs=1e-3
     )
-    assert diagnose(trace_of("healthy-h100")).bound_by.id == "compute"
+    assert diagnose_trace(trace_of("healthy-h100")).bound_by.id == "compute"
 
 
 @pytest.mark.parametrize("scenario", ["healthy-a100", "healthy-v100", "healthy-geforce"])
@@ -78,7 +78,7 @@ def test_without_gpm_it_says_so_and_does_not_guess(
     scenario: str, trace_of: Callable[[str], Trace]
 ) -> None:
     trace = trace_of(scenario)
-    diagnosis, name = diagnose(trace), trace.manifest.devices[0].name
+    diagnosis, name = diagnose_trace(trace), trace.manifest.devices[0].name
     measured = f"not measurable on this device ({name}), because: needs GPM: Hopper or newer"
     assert why_not(diagnosis, "low-occupancy").startswith(measured)
     assert measured in why_not(diagnosis, "memory-bound")
@@ -88,7 +88,7 @@ def test_without_gpm_it_says_so_and_does_not_guess(
 
 
 def test_counters_never_clear_a_link(trace_of: Callable[[str], Trace]) -> None:
-    diagnosis = diagnose(trace_of("healthy-h100"))
+    diagnosis = diagnose_trace(trace_of("healthy-h100"))
     for id in ("nvlink-saturated", "pcie-saturated"):
         assert "cannot clear it" in why_not(diagnosis, id)
 
@@ -96,50 +96,50 @@ def test_counters_never_clear_a_link(trace_of: Callable[[str], Trace]) -> None:
 def test_the_link_verdict_names_the_peak_of_the_links_in_use_and_its_source(
     trace_of: Callable[[str], Trace],
 ) -> None:
-    peak = of(diagnose(trace_of("nvlink-full")), "nvlink-saturated").evidence[-1]
+    peak = of(diagnose_trace(trace_of("nvlink-full")), "nvlink-saturated").evidence[-1]
     assert (
         peak.value == 450.0 and "data sheet" in peak.text and "18 links to the switch" in peak.text
     )
-    mesh = of(diagnose(trace_of("nvlink-mesh-full")), "nvlink-saturated").evidence[-1]
+    mesh = of(diagnose_trace(trace_of("nvlink-mesh-full")), "nvlink-saturated").evidence[-1]
     assert mesh.value == 150.0 and "6 of 12 links, those to the other devices in use" in mesh.text
 
 
 def test_a_full_link_costs_no_more_than_the_devices_own_work_leaves(
     trace_of: Callable[[str], Trace],
 ) -> None:
-    finding = of(diagnose(trace_of("nvlink-full")), "nvlink-saturated")
+    finding = of(diagnose_trace(trace_of("nvlink-full")), "nvlink-saturated")
     assert finding.share == pytest.approx(1 - 0.62 / 0.93, abs=0.01), (
         "its tensor cores work for the rest"
     )
 
 
 def test_heat_says_when_and_how_much_slower(trace_of: Callable[[str], Trace]) -> None:
-    finding = of(diagnose(trace_of("hot")), "throttled")
+    finding = of(diagnose_trace(trace_of("hot")), "throttled")
     assert finding.cause == "thermal"
     assert 0 < finding.share < 0.5, "half the clock for a part of the time"
     assert [item.value for item in finding.evidence[1:]] == [700.0, 1395.0, 92.0]
 
 
 def test_the_usual_power_limit_is_only_reported(trace_of: Callable[[str], Trace]) -> None:
-    usual = of(diagnose(trace_of("power-cap-usual")), "power-capped")
-    lowered = of(diagnose(trace_of("power-cap-lowered")), "power-capped")
+    usual = of(diagnose_trace(trace_of("power-cap-usual")), "power-capped")
+    lowered = of(diagnose_trace(trace_of("power-cap-lowered")), "power-capped")
     assert (usual.severity, usual.lost_s, lowered.cause) == ("info", 0.0, "limit-lowered")
     assert lowered.lost_s > 0 and "400 W" in lowered.explanation and "700 W" in lowered.explanation
 
 
 def test_who_else_is_on_the_device_is_named(trace_of: Callable[[str], Trace]) -> None:
-    finding = of(diagnose(trace_of("another-job")), "shared-gpu")
+    finding = of(diagnose_trace(trace_of("another-job")), "shared-gpu")
     assert "sleep (pid " in finding.explanation and "20 GB" in finding.explanation
     assert finding.share == pytest.approx(0.4)
 
 
 def test_utilization_alone_does_not_mean_busy(trace_of: Callable[[str], Trace]) -> None:
-    finding = of(diagnose(trace_of("busy-but-empty")), "low-occupancy")
+    finding = of(diagnose_trace(trace_of("busy-but-empty")), "low-occupancy")
     assert [item.value for item in finding.evidence[:2]] == [1.0, pytest.approx(0.1)]
 
 
 def test_a_lost_device_costs_everything_from_then_on(trace_of: Callable[[str], Trace]) -> None:
-    diagnosis = diagnose(trace_of("off-the-bus"))
+    diagnosis = diagnose_trace(trace_of("off-the-bus"))
     finding = of(diagnosis, "device-lost")
     assert "device 1 (NVIDIA H100" in finding.headline and "fell off the bus" in finding.explanation
     assert finding.severity == "critical" and 0.2 < finding.share < 0.9
@@ -148,4 +148,4 @@ def test_a_lost_device_costs_everything_from_then_on(trace_of: Callable[[str], T
 
 
 def test_a_reloaded_driver_does_not_mean_a_lost_device(trace_of: Callable[[str], Trace]) -> None:
-    assert "device-lost" in diagnose(trace_of("driver-reload")).clear
+    assert "device-lost" in diagnose_trace(trace_of("driver-reload")).clear

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.traces.contents import contents
 from perfscope.traces.load import load_all
 from perfscope.ui.phrases import describe_subject
@@ -66,7 +66,7 @@ def test_both_parts_are_of_one_job_and_the_slow_host_is_named(recorded: Path) ->
     assert [one["host"] for one in manifests] == list(LAYERS)
     trace = load_all(parts)
     assert describe_subject(trace)[0] == "of_a_job.py (2 ranks on 2 hosts)"
-    told = diagnose(trace)
+    told = diagnose_trace(trace)
     finding = next(one for one in told.findings if one.id == "straggler")
     assert told.budget_process in finding.processes and "rank 1 on node-b" in finding.headline
     assert 0.05 < finding.share < 0.95

@@ -16,7 +16,7 @@ import perfscope
 from perfscope.agent.profiler_windows.window import MANY_STEPS
 from perfscope.errors import UsageError
 from perfscope.profiling.scope import Scope
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 
 TRAINING = """
 import json, os, sys, threading, time
@@ -72,7 +72,7 @@ def test_one_line_around_a_region_tells_what_bounds_it_and_leaves_nothing(tmp_pa
     assert "Input-bound" in done.stderr or "bound by" in done.stderr
     assert f"{steps} steps in" in done.stderr and steps > 10
     assert (tmp_path / "kept.html").stat().st_size > 100_000
-    ranges = load(tmp_path / "kept.perfscope").table("ranges")
+    ranges = load_trace(tmp_path / "kept.perfscope").table("ranges")
     assert ranges is not None and (ranges["category"] == "optimizer").sum() == 30
 
 
@@ -162,7 +162,7 @@ def test_steps_loaders_and_parts_that_only_the_program_knows(tmp_path: Path) -> 
         """,  # noqa: E501
     )
     assert answers(done) == [39, "unknown-loader", "kept.perfscope"]
-    waits = load(tmp_path / "kept.perfscope").table("loader")
+    waits = load_trace(tmp_path / "kept.perfscope").table("loader")
     assert (
         waits is not None
         and (waits["end"] == 0).sum() == 40
@@ -185,7 +185,7 @@ def test_each_rank_of_a_job_has_a_recording_of_its_own(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("bound by") == 1
     for rank in (0, 1):
-        processes = load(tmp_path / f"rank{rank}.perfscope").table("processes")
+        processes = load_trace(tmp_path / f"rank{rank}.perfscope").table("processes")
         assert processes is not None and processes[processes["role"] == "main"][
             "rank"
         ].tolist() == [rank]

@@ -19,7 +19,7 @@ import pytest
 from perfscope.agent.profiler_windows import trace_store
 from perfscope.agent.profiler_windows.trace_store import TraceStore
 from perfscope.agent.recorder import Plan, Progress, Recorder
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.run.stored import StoredRun
@@ -110,7 +110,7 @@ def test_a_file_system_that_becomes_read_only_keeps_what_it_has(pid: int, disk: 
     assert (
         not stored.manifest.finished
         and any(stored.rows("host.counters"))
-        and load(disk / "run").torn == 0
+        and load_trace(disk / "run").torn == 0
     )
 
 
@@ -179,7 +179,7 @@ def test_a_limit_on_the_size_of_files_ends_the_recording_and_what_is_there_is_re
         lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)), tmp_path / "run"
     )
     assert "ulimit -f" in said
-    trace = load(tmp_path / "run")
+    trace = load_trace(tmp_path / "run")
     ranges = trace.table("ranges")
     assert trace.manifest.finished and ranges is not None and len(ranges) > 500
 
@@ -198,7 +198,7 @@ def test_a_quota_that_is_used_up_ends_the_recording_and_what_is_there_is_read(
     try:
         said = written_under(lambda: os.setresuid(NOBODY, NOBODY, NOBODY), place / "run")
         assert "quota" in said
-        trace = load(place / "run")
+        trace = load_trace(place / "run")
         assert trace.manifest.finished and trace.table("ranges") is not None
     finally:
         subprocess.run(["umount", "-l", place], check=True)

@@ -19,7 +19,7 @@ import pytest
 
 from perfscope.agent.profiler_windows.trace_store import TraceStore
 from perfscope.errors import UsageError
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.run.stored import StoredRun
@@ -186,7 +186,7 @@ def test_a_place_that_was_prepared_is_refused(theirs: Path, kept: Kept) -> None:
     assert kept.state() == kept.before and not list((theirs / "folder").iterdir())
     (theirs / "empty").mkdir()  # of root's: taken as it is
     RunWriter.create(theirs / "empty", manifest).close()
-    assert load(theirs / "empty").manifest.finished
+    assert load_trace(theirs / "empty").manifest.finished
 
 
 def test_a_folder_that_is_exchanged_in_the_moment_it_is_made(theirs: Path, kept: Kept) -> None:

@@ -25,7 +25,7 @@ from perfscope.traces.kineto import pieces
 from perfscope.traces.kineto.compiled_parser import is_available, parse_compiled
 from perfscope.traces.kineto.piece_parser import parse_in_python
 from perfscope.traces.kineto.pieces import NoEvents, Pieces, array_begin, depth
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.naming import collective_kind, launch_kind
 from tests.safety.long_fuzz_readers import alike
 from tests.traces.kineto.events import event, kernel, launch, written
@@ -110,7 +110,7 @@ def test_members_of_a_gzip_file_of_a_byte_each_are_joined_once(tmp_path: Path) -
     file.write_bytes(
         b"".join(gzip.compress(text[at : at + 1], 1, mtime=0) for at in range(len(text)))
     )
-    ops = load(file).table("ops")
+    ops = load_trace(file).table("ops")
     assert ops is not None and ops["name"].tolist() == ["aten::mm"]
 
 
@@ -191,18 +191,18 @@ def test_many_groups_of_ranks_are_named_in_one_pass(tmp_path: Path) -> None:
         {**kernel(ts=at, args={**talk, "Process Group Ranks": f"[{at}]"}), "name": "ncclDevKernel"}
         for at in range(20_000)
     ]
-    collectives = load(written(tmp_path / "a.json", events)).table("collectives")
+    collectives = load_trace(written(tmp_path / "a.json", events)).table("collectives")
     assert collectives is not None and collectives["group"].nunique() == 20_000
 
 
 COMMA = """
 import json, locale, sys
 from perfscope.traces.kineto.compiled_parser import parse_compiled
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from pathlib import Path
 locale.setlocale(locale.LC_ALL, "")
 assert locale.localeconv()["decimal_point"] == ",", "the locale is not set"
-ops = load(Path(sys.argv[1])).table("ops")
+ops = load_trace(Path(sys.argv[1])).table("ops")
 print(json.dumps([parse_compiled(sys.argv[2].encode()) is not None, ops["ts"].tolist(), ops["dur"].tolist()]))
 """  # noqa: E501
 
@@ -307,12 +307,12 @@ def test_facts_of_another_type_around_the_events(tmp_path: Path, facts: dict[str
     file = written(
         tmp_path / "a.json", [event(), launch(), kernel(), event(deep)], trace_id=deep, **around
     )
-    assert load(file).manifest.zero_realtime_ns == 10_000
+    assert load_trace(file).manifest.zero_realtime_ns == 10_000
 
 
 def test_a_rank_of_many_digits_in_a_name(tmp_path: Path) -> None:
     for name in (f"rank{'9' * 40}.json", "rank٣.json"):
-        assert load(written(tmp_path / name, [event()])).table("ranks") is not None
+        assert load_trace(written(tmp_path / name, [event()])).table("ranks") is not None
 
 
 def test_a_name_that_is_not_utf_8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -320,7 +320,7 @@ def test_a_name_that_is_not_utf_8(tmp_path: Path, capsys: pytest.CaptureFixture[
         tmp_path / os.fsdecode(b"\xff\xfe.json"),
         [event(), launch(), kernel(), {**event(), "cat": "kernel"}],
     )
-    assert load(file).table("ranks") is not None
+    assert load_trace(file).table("ranks") is not None
     for words in (
         ["analyze", str(file), "--json"],
         ["analyze", str(file)],
@@ -334,7 +334,7 @@ def test_a_trace_that_is_a_pipe_behind_a_link_is_refused(tmp_path: Path) -> None
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "a.json").symlink_to(tmp_path / "pipe")
     with pytest.raises(UnreadableRun):
-        load(tmp_path / "a.json")
+        load_trace(tmp_path / "a.json")
 
 
 def test_a_small_packed_file_takes_bounded_memory(tmp_path: Path) -> None:
@@ -342,7 +342,7 @@ def test_a_small_packed_file_takes_bounded_memory(tmp_path: Path) -> None:
     file.write_bytes(gzip.compress(b'{"traceEvents":[' + b" " * (64 << 20) + b"]}", 9))
     tracemalloc.start()
     with pytest.raises(UnreadableRun):
-        load(file)
+        load_trace(file)
     _, most_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most_bytes < 512 << 20

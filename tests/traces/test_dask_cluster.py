@@ -19,7 +19,7 @@ from perfscope import __version__
 from perfscope.errors import UsageError
 from perfscope.traces.jobs.dask_cluster import check_address, dask_cluster
 from perfscope.traces.jobs.job import load_job
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.schema import TABLES
 from tests.conventions.sources import ROOT
 from tests.running import until
@@ -125,7 +125,7 @@ def test_a_worker_that_does_not_see_the_files_is_named(tmp_path: Path, scheduler
 def test_the_cluster_gives_what_local_processes_give(tmp_path: Path, cluster: str) -> None:
     made_ranks(tmp_path / "job", ranks=3)
     here, there = (
-        load(tmp_path / "job"),
+        load_trace(tmp_path / "job"),
         load_job([tmp_path / "job"], partial(dask_cluster, cluster)),
     )
     for name in TABLES:

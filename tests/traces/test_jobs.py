@@ -12,7 +12,7 @@ from perfscope.errors import UnreadableRun, UsageError
 from perfscope.traces.jobs.job import load_job
 from perfscope.traces.jobs.members import members
 from perfscope.traces.jobs.processes import local_processes, local_threads
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.reading import read_path
 from perfscope.traces.schema import ROW_NUMBERS, TABLES
 from tests.traces.made_ranks import made_ranks, write
@@ -20,7 +20,7 @@ from tests.traces.made_ranks import made_ranks, write
 
 def test_clocks_are_brought_together_to_a_microsecond(tmp_path: Path) -> None:
     made = made_ranks(tmp_path / "job")
-    trace = load(tmp_path / "job")
+    trace = load_trace(tmp_path / "job")
     ranks = trace.table("ranks")
     assert ranks is not None and ranks["rank"].tolist() == [0, 1, 2, 3]
     truth = [(made.offsets_us[0] - own) * 1e3 for own in made.offsets_us]
@@ -35,7 +35,7 @@ def test_clocks_are_brought_together_to_a_microsecond(tmp_path: Path) -> None:
 
 def test_tables_are_those_of_the_parts_with_their_references(tmp_path: Path) -> None:
     made = made_ranks(tmp_path / "job", ranks=3)
-    whole, parts = load(tmp_path / "job"), [read_path(path) for path in made.paths]
+    whole, parts = load_trace(tmp_path / "job"), [read_path(path) for path in made.paths]
     for name in TABLES:
         frame, own = whole.table(name), [part.table(name) for part in parts]
         assert (frame is None) == all(one is None for one in own), name
@@ -66,7 +66,7 @@ def test_files_are_taken_in_natural_order_and_others_said(tmp_path: Path) -> Non
         "rank1.json.gz",
         "rank10.json",
     ]
-    trace = load(tmp_path)
+    trace = load_trace(tmp_path)
     assert any("rank10.json" in line for line in trace.manifest.dropped)
     with pytest.raises(UnreadableRun, match=r"rank10\.json"):
         load_job([tmp_path / "rank0.json.gz", tmp_path / "rank10.json"])
@@ -86,7 +86,7 @@ def test_ranks_that_nothing_says_are_numbered_in_order(tmp_path: Path) -> None:
     made_ranks(tmp_path / "a", ranks=2, distributedInfo=None)
     for rank in (0, 1):
         (tmp_path / f"a/rank{rank}.json.gz").rename(tmp_path / f"a/host{rank}.json.gz")
-    trace = load(tmp_path / "a")
+    trace = load_trace(tmp_path / "a")
     assert (
         trace.table("ranks")["rank"].tolist() == [0, 1] == trace.table("processes")["rank"].tolist()
     )
@@ -100,7 +100,7 @@ def test_the_newest_recording_of_each_rank_is_taken_from_a_folder_and_said(tmp_p
         for rank in (0, 1):
             (tmp_path / age / f"rank{rank}.json.gz").rename(tmp_path / f"rank{rank}_{age}.json.gz")
         (tmp_path / age).rmdir()
-    trace = load(tmp_path)
+    trace = load_trace(tmp_path)
     assert sorted(Path(str(one)).name for one in trace.table("ranks")["source"]) == [
         "rank0_new.json.gz",
         "rank1_new.json.gz",
@@ -124,7 +124,7 @@ def test_ranks_without_a_common_collective_stay_unaligned_and_are_said(tmp_path:
     trace = json.loads(gzip.decompress(made.paths[2].read_bytes()))
     trace["traceEvents"] = [one for one in trace["traceEvents"] if "nccl" not in one["name"]]
     write(made.paths[2], trace)
-    whole = load(tmp_path)
+    whole = load_trace(tmp_path)
     assert (whole.table("ranks")["clock_residual_ns"] >= 0).tolist() == [True, True, False]
     said = {one.name: one for one in whole.manifest.sources}["clocks"]
     assert said.status == "partial" and "rank 2: they have no collective in common" in str(

@@ -9,7 +9,7 @@ import pytest
 
 from perfscope.traces.cache.place import table_folder
 from perfscope.traces.cache.tables import keep, recalled, remove_oldest_folders
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.schema import TABLES
 from tests.traces.kineto.events import event, kernel, launch, written
 
@@ -27,7 +27,7 @@ def trace_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_same_tables_come_back(trace_file: Path) -> None:
-    trace = load(trace_file)
+    trace = load_trace(trace_file)
     assert recalled(trace_file) is None
     keep(trace, trace_file)
     again = recalled(trace_file)
@@ -40,7 +40,7 @@ def test_the_same_tables_come_back(trace_file: Path) -> None:
 
 
 def test_another_file_under_the_same_name_is_read_anew(trace_file: Path) -> None:
-    keep(load(trace_file), trace_file)
+    keep(load_trace(trace_file), trace_file)
     written(trace_file, [event("other")])
     assert recalled(trace_file) is None
 
@@ -66,7 +66,7 @@ def test_everything_is_kept_in_the_readers_cache_folder_also_of_a_run_folder(
 
 @pytest.mark.parametrize("damage", [b"", b"ARROW1\0\0 and then nothing of the kind", None])
 def test_a_damaged_one_is_as_if_it_were_not_there(trace_file: Path, damage: bytes | None) -> None:
-    keep(load(trace_file), trace_file)
+    keep(load_trace(trace_file), trace_file)
     for file in kept_in(trace_file).iterdir():
         before = file.read_bytes()
         file.write_bytes(before[: len(before) // 2] if damage is None else damage)
@@ -78,7 +78,7 @@ def test_a_damaged_one_is_as_if_it_were_not_there(trace_file: Path, damage: byte
 def test_a_place_that_cannot_be_written_costs_nothing(
     trace_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trace = load(trace_file)
+    trace = load_trace(trace_file)
     (trace_file.parent / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(trace_file.parent / "file"))
     keep(trace, trace_file)

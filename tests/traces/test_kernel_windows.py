@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.kernel_windows import MOST_READ
 from perfscope.traces.run.manifest import Manifest
@@ -73,7 +73,7 @@ def test_a_trial_and_a_dropped_trace_have_their_row_and_no_operators(tmp_path: P
         row(2, name="rank0-2.json.gz"),
         {"gone": "rank0.json.gz"},
     ]
-    trace = load(written(tmp_path / "run", rows))
+    trace = load_trace(written(tmp_path / "run", rows))
     windows, ops = trace.table("windows"), trace.table("ops")
     assert windows is not None and ops is not None
     assert list(windows["kept"]) == [False, False, True]
@@ -88,7 +88,7 @@ def test_a_trial_and_a_dropped_trace_have_their_row_and_no_operators(tmp_path: P
 
 def test_of_very_many_windows_the_newest_are_read_and_all_are_told(tmp_path: Path) -> None:
     rows = [row(number, name=f"rank0-{number}.json.gz") for number in range(MOST_READ + 3)]
-    trace = load(written(tmp_path / "run", rows))
+    trace = load_trace(written(tmp_path / "run", rows))
     windows, ops = trace.table("windows"), trace.table("ops")
     assert windows is not None and ops is not None
     assert len(windows) == MOST_READ + 3 and list(ops["name"]) == [
@@ -101,4 +101,4 @@ def test_a_trace_that_is_not_there_is_counted(tmp_path: Path) -> None:
         tmp_path / "run", [row(0, name="rank0.json.gz"), row(1, name="rank0-2.json.gz")]
     )
     (folder / "kineto" / "rank0.json.gz").unlink()
-    assert load(folder).torn == 1
+    assert load_trace(folder).torn == 1

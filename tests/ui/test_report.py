@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.ui.html.report import write_report
 from perfscope.ui.theme import DARK, LIGHT
 from tests.build import trace
@@ -86,7 +86,7 @@ def test_a_long_run_fits_in_a_file_and_the_door_leads_to_what_it_says(
 ) -> None:
     path = tmp_path / "long.html"
     run = input_bound(steps=25_000, slow={15_000: 400 * MS})
-    write_report(run, diagnose(run), path)
+    write_report(run, diagnose_trace(run), path)
     assert path.stat().st_size < 5_000_000
     browser.get(f"file://{path}")
     until(lambda: browser.execute_script("return document.documentElement.dataset.drawn") == "yes")
@@ -193,6 +193,6 @@ def test_a_report_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_run_with_nothing_in_it_still_makes_a_page(tmp_path: Path) -> None:
     empty = trace()
-    write_report(empty, diagnose(empty), tmp_path / "empty.html")
+    write_report(empty, diagnose_trace(empty), tmp_path / "empty.html")
     text = (tmp_path / "empty.html").read_text("utf-8")
     assert "<h1>" in text and 'class="chart"' not in text

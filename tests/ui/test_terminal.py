@@ -12,7 +12,7 @@ from typing import Any, TextIO
 import msgspec
 import pytest
 
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis, NotChecked
 from perfscope.analyzer.findings import FINDINGS
 from perfscope.ui.coverage import readable_name
@@ -81,7 +81,9 @@ def test_no_color_is_respected_and_the_bar_stays_visible(monkeypatch: pytest.Mon
 def test_no_line_is_wider_than_the_terminal(width: int, in_color: bool, verbose: bool) -> None:
     layout = TerminalLayout(width=width, in_color=in_color, verbose=verbose)
     run = input_bound()
-    lines = diagnosis_lines(diagnose(run), run, layout) + diagnosis_lines(DIAGNOSIS, None, layout)
+    lines = diagnosis_lines(diagnose_trace(run), run, layout) + diagnosis_lines(
+        DIAGNOSIS, None, layout
+    )
     # A command is not broken, so that it can be copied.
     texts = [line for line in lines if " perfscope " not in line.plain]
     assert [line.plain for line in texts if line.cell_len > width] == []
@@ -166,7 +168,7 @@ def test_the_end_is_cut_off_where_it_does_not_fit() -> None:
 
 def test_the_name_comes_first() -> None:
     run = input_bound()
-    first, second = shown(diagnose(run), run).splitlines()[:2]
+    first, second = shown(diagnose_trace(run), run).splitlines()[:2]
     assert first.startswith("train.py (pid 100): ")
     assert second.startswith("2 data-loader workers, 2 usable cores")
 
@@ -186,7 +188,7 @@ def test_the_first_lines_have_every_known_rate() -> None:
 
 def test_a_run_without_steps_has_no_table_and_no_bar() -> None:
     empty = trace()
-    text = shown(diagnose(empty), empty)
+    text = shown(diagnose_trace(empty), empty)
     assert "recommended change" not in text and "per step" not in text
     assert re.search(r"bound by +unknown", text)
 

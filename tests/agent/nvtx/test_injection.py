@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from perfscope.analyzer.diagnose import diagnose
-from perfscope.traces.load import load
+from perfscope.analyzer.diagnose import diagnose_trace
+from perfscope.traces.load import load_trace
 from perfscope.ui.coverage import not_measured
 from tests.agent.nvtx.building import compiled, need_library
 from tests.running import perfscope
@@ -39,14 +39,14 @@ def ranges(folder: Path, *command: str) -> tuple[pd.DataFrame, str]:
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    found = load(folder / "run").table("ranges")
+    found = load_trace(folder / "run").table("ranges")
     assert found is not None
     return found[found["category"] == "nvtx"], done.stdout
 
 
 def dropped(run: Path) -> int:
     """Return how many ranges were dropped because this machine was busy."""
-    return sum(int(line.split()[0]) for line in load(run).manifest.dropped)
+    return sum(int(line.split()[0]) for line in load_trace(run).manifest.dropped)
 
 
 def test_every_nvtx_call_of_a_c_program(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_dropped_ranges_are_in_manifest_and_diagnosis(tmp_path: Path) -> None:
     deep += "\nimport time; time.sleep(0.5)"  # one that ends at once may be gone before it is met
     found, _ = ranges(tmp_path, sys.executable, "-c", deep)
     assert len(found) == 128
-    told = diagnose(load(tmp_path / "run"))
+    told = diagnose_trace(load_trace(tmp_path / "run"))
     assert told.dropped == ["72 NVTX ranges dropped: too many at once"]
     assert [why for _, why in not_measured(told) if "NVTX" in why] == [
         f"partial: {told.dropped[0]}"

@@ -18,7 +18,7 @@ from perfscope.analyzer.timeline.search import next_hit, search
 from perfscope.analyzer.timeline.selection import selection
 from perfscope.analyzer.timeline.strip import strip
 from perfscope.analyzer.timeline.track import Lanes
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.trace import Trace
 from tests.build import trace
 from tests.ui.runs import input_bound
@@ -293,7 +293,7 @@ def test_events_of_one_depth_never_overlap_however_they_cross() -> None:
     "path", sorted(SHARED.glob("*.json.gz")), ids=lambda path: path.name.split(".")[0]
 )
 def test_a_recorded_trace_is_shown_whole_in_lanes_without_overlap(path: Path) -> None:
-    run = load(path)
+    run = load_trace(path)
     lanes = run.fact(timeline_lanes)
     for one in lanes.lanes:
         assert (one.ts[1:] >= one.ts[:-1] + one.dur(slice(None))[:-1]).all()

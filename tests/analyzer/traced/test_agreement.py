@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from perfscope.analyzer.budget.device_segments import segments
 from perfscope.analyzer.run.units import NO_DEVICE, units
 from perfscope.traces.intervals import Spans, intersected, merged
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.trace import Trace
 from tests.analyzer.traced.gpu import Gpu
 from tests.analyzer.traced.sweep import counted
@@ -47,12 +47,12 @@ def agrees(trace: Trace) -> None:
 @pytest.mark.shared_traces
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.name.partition(".")[0])
 def test_every_recorded_trace_is_accounted_for_to_the_nanosecond(path: Path) -> None:
-    agrees(load(path))
+    agrees(load_trace(path))
 
 
 def test_what_ranks_wait_for_each_other_is_accounted_for_to_the_nanosecond(tmp_path: Path) -> None:
     made = made_ranks(tmp_path / "job", ranks=3, slow=1)
-    trace = load(tmp_path / "job")
+    trace = load_trace(tmp_path / "job")
     agrees(trace)
     for unit, waited_us in zip(units(trace), made.waited_us, strict=True):
         told = by_category(trace, unit.process, unit.device).get("peer-wait", 0)
@@ -67,7 +67,7 @@ def test_recorded_ranks_that_wait_for_each_other_are_accounted_for_too(tmp_path:
     warped_ranks(
         SHARED / "kineto" / "a100_nccl_metadata_rank0.json.gz", tmp_path / "job", 2, slow=1
     )
-    trace = load(tmp_path / "job")
+    trace = load_trace(tmp_path / "job")
     agrees(trace)
     assert (
         sum(
@@ -174,7 +174,7 @@ def length(spans: Spans) -> int:
 @pytest.mark.parametrize("name", sorted(references().keys() - PEER_COUNTS_MORE))
 def test_the_peer_agrees_where_it_is_right(name: str) -> None:
     said = references()[name]
-    spans = as_the_peer_sees(load(SHARED / "kineto" / f"{name}.json.gz"))
+    spans = as_the_peer_sees(load_trace(SHARED / "kineto" / f"{name}.json.gz"))
     # Half a per cent; rounding to whole us from another zero moves each edge by up to one.
     count = sum(len(one[0]) for one in spans.values())
     near = lambda ns: pytest.approx(ns, rel=0.005, abs=0.2 * count)  # noqa: E731

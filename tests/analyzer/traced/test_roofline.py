@@ -14,7 +14,7 @@ from perfscope.analyzer.compute.roofline_coverage import (
     roof_coverage,
 )
 from perfscope.analyzer.compute.step_flops import step_flops
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.trace import Trace
 from tests.analyzer.traced.gpu import Gpu
 from tests.build import trace
@@ -130,7 +130,7 @@ ENOUGH = {
 @pytest.mark.shared_traces
 @pytest.mark.parametrize("name", [*ENOUGH, "vllm_prefill_decode_piecewise_graph"])
 def test_recorded_traces_of_gpus(name: str) -> None:
-    found = load(FOLDER / "kineto" / f"{name}.json.gz")
+    found = load_trace(FOLDER / "kineto" / f"{name}.json.gz")
     rows, coverage = found.fact(roofline_table), found.fact(roof_coverage)
     assert len(rows)
     assert not ((rows["roof_share"] > 1.05) & (rows["mark"] == "")).any()
@@ -141,7 +141,7 @@ def test_recorded_traces_of_gpus(name: str) -> None:
 @WHERE
 @pytest.mark.shared_traces
 def test_what_a_server_replays_without_telling_its_sizes_is_most_of_its_time_and_listed() -> None:
-    replayed = load(FOLDER / "kineto" / "vllm_prefill_decode_piecewise_graph.json.gz").fact(
+    replayed = load_trace(FOLDER / "kineto" / "vllm_prefill_decode_piecewise_graph.json.gz").fact(
         roof_coverage
     )
     assert replayed[replayed["why"] == REPLAYED]["share"].sum() == pytest.approx(0.96, abs=0.01)

@@ -10,7 +10,7 @@ from perfscope.analyzer.budget.host_gaps import host_gaps
 from perfscope.analyzer.budget.trace_case import NO_ACCELERATOR, NO_KERNELS, WANTS_TRACE
 from perfscope.analyzer.check_findings import NOT_IN_TRACES, outcome
 from perfscope.analyzer.communication import exposed_communication, small_collectives
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Clear, Finding, NotChecked
 from perfscope.analyzer.findings import FINDINGS
 from perfscope.analyzer.host import checkpoint_stall, host_sync, launch_bound, profiler_overhead
@@ -106,7 +106,7 @@ def test_a_recording_of_a_start_is_no_verdict_on_the_run() -> None:
     gpu = Gpu().add("launches", 0, 50_000, tid=100, name="cudaFuncLoad", kind="other")
     for step in range(10):
         gpu.started(50_000 + step * 100, 50_010 + step * 100, 10)
-    said = diagnose(gpu.trace()).verdict
+    said = diagnose_trace(gpu.trace()).verdict
     assert said.id == "unknown"
     assert "98 %" in said.headline
 
@@ -277,7 +277,7 @@ def test_what_a_profilers_trace_cannot_show_is_not_called_clear() -> None:
         *("shared-gpu", "wrong-gpu", "numa-mismatch", "link-errors", "device-lost"),
     }
     assert silent == of_the_host | of_counters
-    lacking = {one.id: one.reason for one in diagnose(trace).not_checked}
+    lacking = {one.id: one.reason for one in diagnose_trace(trace).not_checked}
     assert {name for name, why in lacking.items() if why == NOT_IN_TRACES} == silent
     assert "stacks" in reason(checkpoint_stall, trace)
 
@@ -293,6 +293,8 @@ def test_checkpoints_are_seen_where_python_functions_are_recorded() -> None:
 
 def test_idle_time_with_work_in_the_queue_is_said_beside_the_verdict() -> None:
     gpu = busy(4).started(100, 5000, 10).started(110, 5010, 2000, stream=9)
-    assert "idle although its next work is launched" in (diagnose(gpu.trace()).verdict.caveat or "")
+    assert "idle although its next work is launched" in (
+        diagnose_trace(gpu.trace()).verdict.caveat or ""
+    )
     ahead = Gpu().started(0, 5000, 8000)
-    assert "first work" in (diagnose(ahead.trace()).verdict.caveat or "")
+    assert "first work" in (diagnose_trace(ahead.trace()).verdict.caveat or "")

@@ -7,7 +7,7 @@ import pytest
 
 from perfscope.analyzer.budget.time_budget import time_budget
 from perfscope.analyzer.categories import CATEGORY_IDS
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.run.repeating_work import anchors
 from perfscope.analyzer.run.steps import steps
 from perfscope.analyzer.run.trace_steps import step_marks
@@ -53,7 +53,9 @@ def test_of_marks_on_two_threads_one_threads_count() -> None:
 
 
 def test_marks_left_out_because_they_overlap_are_said() -> None:
-    assert diagnose(overlapping(180)).dropped == ["9 marks of steps left out: they overlap others"]
+    assert diagnose_trace(overlapping(180)).dropped == [
+        "9 marks of steps left out: they overlap others"
+    ]
 
 
 def test_ranges_with_the_name_of_a_step_are_steps() -> None:
@@ -108,7 +110,7 @@ def test_each_steps_categories_sum_to_it_and_the_whole_to_the_span() -> None:
     trace = with_steps("step", [f"ProfilerStep#{n}" for n in range(8)])
     frame = trace.fact(time_budget)
     assert (frame[list(CATEGORY_IDS)].sum(axis=1) == frame["dur"]).all()
-    answer = diagnose(trace)
+    answer = diagnose_trace(trace)
     assert sum(entry.seconds for entry in answer.time_budget) == pytest.approx(answer.span_s)
     assert answer.budget_over == "span"
     assert answer.steps.source == "the profiler's step marks"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from perfscope.errors import UnreadableRun
 from perfscope.traces.kineto import text
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from tests.traces.kineto.events import event, kernel, launch, written
 
 GOOD = [event(ts=1, dur=50), launch(ts=5, dur=2), kernel(ts=20, dur=9)]
@@ -18,7 +18,7 @@ GOOD = [event(ts=1, dur=50), launch(ts=5, dur=2), kernel(ts=20, dur=9)]
 
 def told(path: Path) -> str:
     with pytest.raises(UnreadableRun) as caught:
-        load(path)
+        load_trace(path)
     message = str(caught.value)
     assert "\n" not in message and len(message) < 400
     return message
@@ -42,7 +42,7 @@ def test_nests_without_end(tmp_path: Path) -> None:
 
 def test_a_lone_time_of_another_age_does_not_stretch_the_recording(tmp_path: Path) -> None:
     events = [kernel(ts=1000 + 10 * at, dur=5) for at in range(300)]
-    trace = load(written(tmp_path / "a.json", [*events, event(ts=1e15), event(ts=-(10**15))]))
+    trace = load_trace(written(tmp_path / "a.json", [*events, event(ts=1e15), event(ts=-(10**15))]))
     assert trace.span_ns == (0, (10 * 299 + 5) * 1000)
     assert trace.manifest.dropped == [
         "2 events left out: they are more than an hour away from all others"
@@ -51,7 +51,7 @@ def test_a_lone_time_of_another_age_does_not_stretch_the_recording(tmp_path: Pat
 
 def test_two_recordings_in_one_file_two_hours_apart_stay_both(tmp_path: Path) -> None:
     events = [kernel(ts=at + 7.2e9 * half, dur=0.5) for half in (0, 1) for at in range(50)]
-    trace = load(written(tmp_path / "a.json", events))
+    trace = load_trace(written(tmp_path / "a.json", events))
     kernels = trace.table("kernels")
     assert kernels is not None and len(kernels) == 100 and trace.manifest.dropped == []
 
@@ -65,7 +65,7 @@ def test_impossible_times_are_left_out_and_counted(tmp_path: Path) -> None:
         event(dur=float("nan")),
         event(ts=[]),
     ]
-    trace = load(written(tmp_path / "a.json", [*GOOD, *bad]))
+    trace = load_trace(written(tmp_path / "a.json", [*GOOD, *bad]))
     assert trace.manifest.dropped == ["6 events left out: they have impossible times"]
     ops = trace.table("ops")
     assert ops is not None and len(ops) == 1
@@ -84,7 +84,7 @@ def test_two_files_in_one(tmp_path: Path) -> None:
 
 def test_half_a_surrogate_pair_in_a_name_costs_nothing(tmp_path: Path) -> None:
     names = ["a\ud800b", "c\\ud800", "d\U0001f600", "\udc00"]
-    trace = load(
+    trace = load_trace(
         written(tmp_path / "a.json", [event(name, ts=at) for at, name in enumerate(names)])
     )
     ops = trace.table("ops")
@@ -99,7 +99,7 @@ def test_half_a_surrogate_pair_in_a_name_costs_nothing(tmp_path: Path) -> None:
 def test_zeros_behind_a_packed_file_are_padding(tmp_path: Path) -> None:
     file = tmp_path / "a.json.gz"
     file.write_bytes(gzip.compress(json.dumps({"traceEvents": GOOD}).encode()) + bytes(1000))
-    assert load(file).manifest.dropped == []
+    assert load_trace(file).manifest.dropped == []
 
 
 def test_another_objects_events_before_the_real_ones_are_none(tmp_path: Path) -> None:
@@ -109,14 +109,14 @@ def test_another_objects_events_before_the_real_ones_are_none(tmp_path: Path) ->
         other={"traceEvents": [event("no", ts=10**9)], "text": 'a "b" {'},
         rank=[3],
     )
-    ops = load(file).table("ops")
+    ops = load_trace(file).table("ops")
     assert ops is not None and ops["name"].tolist() == ["aten::mm"]
 
 
 def test_a_file_cut_off_gives_what_came_before(tmp_path: Path) -> None:
     file = written(tmp_path / "a.json", [*GOOD, event(), event("last")])
     file.write_bytes(file.read_bytes()[:-30])
-    trace = load(file)
+    trace = load_trace(file)
     assert "cut off" in trace.manifest.dropped[0]
     ops = trace.table("ops")
     assert ops is not None and "last" not in set(ops["name"])
@@ -130,7 +130,7 @@ def test_a_packed_file_cut_off_gives_what_came_before(tmp_path: Path) -> None:
     )
     file = tmp_path / "a.json.gz"
     file.write_bytes(whole[: len(whole) // 2])
-    trace = load(file)
+    trace = load_trace(file)
     ops = trace.table("ops")
     assert ops is not None and 5_000 < len(ops) < 15_000
     assert "compressed data ends early" in trace.manifest.dropped[0]
@@ -144,7 +144,7 @@ def test_a_file_that_unpacks_without_end(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_hundred_thousand_threads(tmp_path: Path) -> None:
-    trace = load(
+    trace = load_trace(
         written(tmp_path / "a.json", [event(pid=at % 50, tid=at, ts=at) for at in range(100_000)])
     )
     ops = trace.table("ops")
@@ -152,7 +152,7 @@ def test_a_hundred_thousand_threads(tmp_path: Path) -> None:
 
 
 def test_ids_used_twice_give_the_first_launch(tmp_path: Path) -> None:
-    trace = load(
+    trace = load_trace(
         written(tmp_path / "a.json", [launch(ts=1), launch(ts=30), kernel(ts=40), kernel(ts=50)])
     )
     kernels = trace.table("kernels")
@@ -169,7 +169,7 @@ def test_marks_of_steps_and_loader_waits_among_the_operators_of_old_versions(
         event("aten::add", ts=20, dur=4, **old),
         event(wait, ts=30, **old),
     ]
-    trace = load(written(tmp_path / "a.json", events))
+    trace = load_trace(written(tmp_path / "a.json", events))
     ranges, ops, loader = trace.table("ranges"), trace.table("ops"), trace.table("loader")
     assert ranges is not None and ranges["category"].tolist() == ["step"]
     assert (
@@ -199,7 +199,7 @@ def test_any_change_of_bytes_is_read_or_refused(
     file = tmp_path / "a.json"
     file.write_bytes(data[: int(cut * len(data))])
     try:
-        trace = load(file)
+        trace = load_trace(file)
     except UnreadableRun as error:
         assert "\n" not in str(error) and len(str(error)) < 600
     else:

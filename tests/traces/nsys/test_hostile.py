@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from perfscope.errors import UnreadableRun
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from tests.traces.nsys.exports import export, pid_of, tid_of
 
 KERNEL: dict[str, Any] = {
@@ -41,7 +41,7 @@ def sound(path: Path) -> Path:
 def told(path: Path) -> str:
     """The one line of the refusal."""
     with pytest.raises(UnreadableRun) as caught:
-        load(path)
+        load_trace(path)
     assert "\n" not in str(caught.value) and path.name in str(caught.value)
     return str(caught.value)
 
@@ -99,7 +99,7 @@ def test_a_view_that_never_ends_is_not_read(tmp_path: Path) -> None:
             '(SELECT 1, 2 UNION ALL SELECT "start" + 1, "end" + 1 FROM n) SELECT * FROM n'
         )
         connection.commit()
-    trace = load(path)
+    trace = load_trace(path)
     assert trace.table("kernels") is None and len(trace.table("launches")) == 1  # type: ignore[arg-type]
 
 
@@ -112,7 +112,7 @@ def test_a_column_that_computes_is_not_read(tmp_path: Path) -> None:
         )
         connection.execute("INSERT INTO OSRT_API (start, end, globalTid) VALUES (9, 10, 3)")
         connection.commit()
-    assert load(path).table("ranges")["name"].isna().tolist() == [True]  # type: ignore[index]
+    assert load_trace(path).table("ranges")["name"].isna().tolist() == [True]  # type: ignore[index]
 
 
 def test_rows_of_wrong_types_and_impossible_times_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_rows_of_wrong_types_and_impossible_times_are_left_out_and_counted(tmp_p
         "shortName": 4_000_000,
     }
     kernels.append({"start": 30, "end": 40, **wrong})
-    trace = load(export(tmp_path / "types.sqlite", CUPTI_ACTIVITY_KIND_KERNEL=kernels))
+    trace = load_trace(export(tmp_path / "types.sqlite", CUPTI_ACTIVITY_KIND_KERNEL=kernels))
     table = trace.table("kernels")
     assert table is not None
     assert table[["ts", "dur", "device", "stream", "correlation", "launch"]].values.tolist() == [
@@ -148,7 +148,7 @@ def test_rows_of_wrong_types_and_impossible_times_are_left_out_and_counted(tmp_p
 def test_a_lone_time_of_another_age_does_not_stretch_the_recording(tmp_path: Path) -> None:
     far = {"start": 10**18, "end": 10**18 + 5}
     kernels = [{"start": 10 * at, "end": 10 * at + 5, **KERNEL} for at in range(1, 400)]
-    trace = load(
+    trace = load_trace(
         export(
             tmp_path / "far.sqlite",
             CUPTI_ACTIVITY_KIND_KERNEL=[*kernels, {**KERNEL, **far}],
@@ -187,7 +187,7 @@ def test_names_that_are_no_text_or_no_utf8_do_no_harm(tmp_path: Path) -> None:
             "INSERT INTO StringIds VALUES (1, CAST(x'ff41' AS TEXT)), (2, x'00ff'), ('id', 'text')"
         )
         connection.commit()
-    names = load(path).table("ranges")["name"]  # type: ignore[index]
+    names = load_trace(path).table("ranges")["name"]  # type: ignore[index]
     assert names.astype(object).where(names.notna(), None).tolist() == ["\ufffdA", None, None]
 
 
@@ -197,12 +197,12 @@ def test_a_journal_beside_it_is_read_too(tmp_path: Path) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("INSERT INTO CUPTI_ACTIVITY_KIND_KERNEL (start, end) VALUES (1, 2)")
         connection.commit()
-        assert len(load(path).table("kernels")) == 400  # type: ignore[arg-type]
+        assert len(load_trace(path).table("kernels")) == 400  # type: ignore[arg-type]
 
 
 def test_odd_characters_in_the_path(tmp_path: Path) -> None:
     path = sound(tmp_path / "a?b#c%41 é.sqlite")
-    assert len(load(path).table("kernels")) == 399  # type: ignore[arg-type]
+    assert len(load_trace(path).table("kernels")) == 399  # type: ignore[arg-type]
 
 
 @settings(
@@ -226,6 +226,6 @@ def test_bytes_changed_anywhere(tmp_path: Path, changes: list[tuple[int, int]]) 
     path = tmp_path / "changed.sqlite"
     path.write_bytes(content)
     try:
-        load(path)
+        load_trace(path)
     except UnreadableRun as error:
         assert "\n" not in str(error)

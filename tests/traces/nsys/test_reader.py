@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace
 from tests.traces.nsys.exports import NEW, OLD, export, pid_of, tid_of
@@ -101,7 +101,7 @@ def old(tmp_path: Path) -> Trace:
             **ONE,
         }
     ]
-    return load(
+    return load_trace(
         export(
             tmp_path / "old.sqlite",
             OLD,
@@ -168,7 +168,7 @@ def test_every_table_has_the_declared_columns_and_dtypes(old: Trace) -> None:
 def two_processes(path: Path, **more: Any) -> Trace:
     """Two processes that both call their only card 0, and whose correlation ids coincide."""
     second = {"globalTid": tid_of(80, 81)}
-    return load(
+    return load_trace(
         export(
             path,
             CUPTI_ACTIVITY_KIND_RUNTIME=[
@@ -253,7 +253,7 @@ def test_operators_and_ranges_of_nvtx(tmp_path: Path) -> None:
         nvtx(960, None, "open"),
         nvtx(961, 962, "a thread's name", eventType=39),
     ]
-    trace = load(
+    trace = load_trace(
         export(
             tmp_path / "nvtx.sqlite",
             NVTX_EVENTS=events,
@@ -290,7 +290,7 @@ def test_operators_and_ranges_of_nvtx(tmp_path: Path) -> None:
 
 
 def test_graphs_by_node_and_whole(tmp_path: Path) -> None:
-    trace = load(
+    trace = load_trace(
         export(
             tmp_path / "graphs.sqlite",
             CUPTI_ACTIVITY_KIND_RUNTIME=[
@@ -334,7 +334,7 @@ def test_numbers_mean_what_the_exports_own_tables_say(tmp_path: Path) -> None:
             (5, 99, 1, 1),
         )
     ]
-    trace = load(
+    trace = load_trace(
         export(
             tmp_path / "enums.sqlite",
             CUPTI_ACTIVITY_KIND_MEMCPY=copies,
@@ -363,7 +363,7 @@ def test_other_numbers_of_memory_kinds_are_not_believed(tmp_path: Path) -> None:
     memory pinned.
     """
     copy = {"start": 1, "end": 2, "bytes": 4, "copyKind": 1, "srcKind": 1, "dstKind": 3 + 4, **ONE}
-    trace = load(export(tmp_path / "cupti.sqlite", OLD, CUPTI_ACTIVITY_KIND_MEMCPY=[copy]))
+    trace = load_trace(export(tmp_path / "cupti.sqlite", OLD, CUPTI_ACTIVITY_KIND_MEMCPY=[copy]))
     assert rows(trace, "copies", "pinned") == [[-1]]
 
 
@@ -379,14 +379,14 @@ def test_memory_that_the_process_holds(tmp_path: Path) -> None:
         dict(zip(columns, event, strict=True)) | {"globalPid": pid_of(70), "deviceId": 0}
         for event in events
     ]
-    trace = load(export(path, CUDA_GPU_MEMORY_USAGE_EVENTS=whole))
+    trace = load_trace(export(path, CUDA_GPU_MEMORY_USAGE_EVENTS=whole))
     told = ("ts", "bytes", "allocated_bytes", "reserved_bytes")
     assert rows(trace, "memory", *told) == [
         [0, 512, -1, 512],
         [10, 256, -1, 768],
         [20, -512, -1, 256],
     ]
-    trace = load(export(tmp_path / "part.sqlite", CUDA_GPU_MEMORY_USAGE_EVENTS=whole[1:]))
+    trace = load_trace(export(tmp_path / "part.sqlite", CUDA_GPU_MEMORY_USAGE_EVENTS=whole[1:]))
     assert rows(trace, "memory", *told) == [[0, 256, -1, -1], [10, -512, -1, -1]], (
         "the beginning was not recorded"
     )
@@ -397,7 +397,7 @@ def test_system_calls_and_overhead(tmp_path: Path) -> None:
         {"start": 5, "end": 9, "overheadType": kind, "nameId": "flush", **MAIN}
         for kind in (3, 8, 1)
     ]
-    trace = load(
+    trace = load_trace(
         export(
             tmp_path / "os.sqlite",
             OSRT_API=[{"start": 1, "end": 4, "nameId": "poll", **MAIN}],
@@ -413,7 +413,7 @@ def test_system_calls_and_overhead(tmp_path: Path) -> None:
 
 
 def test_when_and_where_it_was_recorded(tmp_path: Path) -> None:
-    trace = load(
+    trace = load_trace(
         export(
             tmp_path / "capture_rank5.sqlite",
             CUPTI_ACTIVITY_KIND_KERNEL=[kernel(1500, 1600, "k", 1)],
@@ -444,4 +444,4 @@ def test_what_the_schema_of_the_future_adds_is_passed_over(tmp_path: Path) -> No
         CUPTI_ACTIVITY_KIND_KERNEL=[kernel(1, 2, "k", 1, tomorrow="x")],
         TOMORROW=[{"start": 1, "end": 5}],
     )
-    assert rows(load(path), "kernels", "name", "dur") == [["k", 1]]
+    assert rows(load_trace(path), "kernels", "name", "dur") == [["k", 1]]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.trace import Trace
 from perfscope.traces.writers import perfetto
 from tests.conventions.sources import ROOT
@@ -93,7 +93,7 @@ def test_odd_names_survive(written: Path) -> None:
 
 
 def test_our_reader_finds_the_same_tables(written: Path) -> None:
-    compare(odd_trace(), load(written))
+    compare(odd_trace(), load_trace(written))
 
 
 def compare(before: Trace, after: Trace) -> None:
@@ -108,6 +108,6 @@ def compare(before: Trace, after: Trace) -> None:
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"the recorded traces are not in {SHARED}")
 @pytest.mark.parametrize("name", RECORDED)
 def test_recorded_traces_come_back_the_same(tmp_path: Path, name: str) -> None:
-    before = load(SHARED / name)
+    before = load_trace(SHARED / name)
     perfetto.write_perfetto(before, tmp_path / "again.json.gz")
-    compare(before, load(tmp_path / "again.json.gz"))
+    compare(before, load_trace(tmp_path / "again.json.gz"))

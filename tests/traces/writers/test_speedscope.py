@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.trace import Trace
 from perfscope.traces.writers import speedscope
 from tests.conventions.sources import ROOT
@@ -155,7 +155,7 @@ def test_samples_keep_their_weights(tmp_path: Path) -> None:
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"the recorded traces are not in {SHARED}")
 @pytest.mark.parametrize("name", ["kineto/h100_vit_inference.json.gz", "nsys/h100_2gpu_1s.sqlite"])
 def test_recorded_traces(tmp_path: Path, name: str) -> None:
-    trace = load(SHARED / name)
+    trace = load_trace(SHARED / name)
     file = written(trace, tmp_path / "again.json")
     jsonschema.Draft7Validator(FORMAT).validate({**file, "profiles": []})
     found = total_by_name(file)
