@@ -7,13 +7,21 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.compute.call_costs import device_work
+from perfscope.analyzer.compute.costs import (
+    elementwise,
+    family_name,
+    losses,
+    movement,
+    normalization,
+    reductions,
+)
 from perfscope.analyzer.compute.roofline import MEMORY, roofed_calls
 from perfscope.analyzer.compute.work_limits import limited_by
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
-FUSABLE = ("elementwise", "normalization", "reductions", "losses", "movement")
+FUSABLE = tuple(map(family_name, (elementwise, normalization, reductions, losses, movement)))
 LISTS = "aten::_foreach_"
 SAME_SIZE = 2.1
 """The tensors of a run differ by less than this factor: another size is another tensor."""

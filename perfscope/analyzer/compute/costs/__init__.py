@@ -56,11 +56,16 @@ def has_model(name: str) -> bool:
     return name in MODELS or compiled.is_compiled(name)
 
 
+def family_name(family: ModuleType) -> str:
+    """Return the name of a family, which is that of its module."""
+    return family.__name__.rpartition(".")[2]
+
+
 def family_of(name: str) -> str:
     """Return the family of an operator, "" if it has no model."""
     if name in MODELS:
         family, _ = MODELS[name]
-        return str(family.__name__.rpartition(".")[2])
+        return family_name(family)
     return "compiled" if compiled.is_compiled(name) else ""
 
 

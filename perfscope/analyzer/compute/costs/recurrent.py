@@ -21,7 +21,7 @@ def recurrent_flops(call: Call) -> float | None:
     x, input_weight, state_weight = (call.tensor(position) for position in range(3))
     if x is None or input_weight is None or state_weight is None:
         return None
-    if not x.shape or x.shape[-1] != input_weight.shape[-1]:
+    if not x.shape or x.shape[-1:] != input_weight.shape[-1:]:
         return None
     elements = x.numel / max(x.shape[-1], 1)
     return 2.0 * elements * (input_weight.numel + state_weight.numel)
