@@ -58,7 +58,7 @@ NO_COMMUNICATION = Unmet("one-process", "no communication ran on the device")
 
 
 def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
-    """Needs a device that communicates."""
+    """Return why this cannot be checked: no device communicates."""
     unmet = missing_device(trace)
     if unmet is not None:
         return unmet

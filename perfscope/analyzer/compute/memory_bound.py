@@ -84,7 +84,7 @@ HALVE_BYTES = Advice(
 
 
 def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
-    """Needs operators with shapes, or GPM counters."""
+    """Return why this cannot be checked: it needs operators with shapes, or GPM counters."""
     unmet = no_work_case(trace, limits)
     return None if unmet is None else counter_evidence.unmet_without_counters(trace, unmet)
 

@@ -32,7 +32,7 @@ def strip(lanes: Lanes, columns: int) -> dict[str, NDArray[np.float64]]:
     color = lanes.names.color_codes()
     found = [lanes.lanes[number] for number in rows]
     if sum(map(len, found)) > EXACT_EVENTS:
-        return by_busiest(found, color, edges)
+        return shares_of_busiest_lane(found, color, edges)
     spans = [spans_in_color(found, color, EVENT_COLORS.index(name)) for name in PRECEDENCE]
     shares = exclusive(spans, edges[:-1], edges[1:])
     wide = np.maximum(np.diff(edges), 1)
@@ -51,7 +51,7 @@ def spans_in_color(rows: list[Lane], color: NDArray[np.uint8], wanted: int) -> S
     return merged(*parts)
 
 
-def by_busiest(
+def shares_of_busiest_lane(
     rows: list[Lane], color: NDArray[np.uint8], edges: Ints
 ) -> dict[str, NDArray[np.float64]]:
     """Return the share of the busiest lane, in the color that most of the lane's names have."""

@@ -110,7 +110,7 @@ def together(outcomes: list[tuple[str, Outcome]]) -> Outcome:
     found = [(host, outcome) for host, outcome in outcomes if isinstance(outcome, Finding)]
     if found:
         host, worst = max(found, key=lambda pair: pair[1].lost_s)
-        return on_host(worst, host, [other for other, _ in found if other != host])
+        return with_host_name(worst, host, [other for other, _ in found if other != host])
     for host, outcome in outcomes:
         if isinstance(outcome, Failed):
             return Failed(outcome.id, f"{host}: {outcome.error}")
@@ -124,7 +124,7 @@ def together(outcomes: list[tuple[str, Outcome]]) -> Outcome:
     return NotChecked(first.id, f"{host}: {first.reason}", first.group)
 
 
-def on_host(finding: Finding, host: str, others: list[str]) -> Finding:
+def with_host_name(finding: Finding, host: str, others: list[str]) -> Finding:
     """Return the finding with the name of its host, and of the other hosts that have it."""
     also = f" (also on {', '.join(others)})" if others else ""
     return msgspec.structs.replace(finding, headline=f"On {host}{also}: {finding.headline}")
