@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from tests.driver import built, environment, written
 
 DEVICES = 8
@@ -56,7 +56,7 @@ def main(seconds: float) -> int:
 def print_cost(folder: Path, seconds: float, difference_s: float) -> int:
     """Print the cost; return the exit code."""
     sampling = json.loads((folder / "with" / "manifest.json").read_text())["device_sampling"]
-    table = load(folder / "with").table("device_counters")
+    table = load_trace(folder / "with").table("device_counters")
     assert table is not None
     quick = table[table["name"] == "kernel_time_share"]
     slow = table[table["name"] == "nvlink_tx_bytes"]

@@ -106,13 +106,13 @@ def serve(events: int) -> None:
 
 def random_lanes(events: int) -> Any:
     """The trial's events: exponential gaps, log-normal durations, names with a long tail."""
-    from perfscope.analyzer.timeline.lane import COLOURS, Events, lane
+    from perfscope.analyzer.timeline.lane import EVENT_COLORS, Events, lane
     from perfscope.analyzer.timeline.names import Names
     from perfscope.analyzer.timeline.track import Group, Lanes, Track
 
     rng, each, names, made, tracks = np.random.default_rng(0), events // LANES, Names(), [], []
     for number in range(NAMES):
-        names.code(f"operator_{number}", COLOURS[number % 10])
+        names.code(f"operator_{number}", EVENT_COLORS[number % 10])
     for number in range(LANES):
         gap = rng.exponential(2000, each).astype(np.int64) + 1
         dur = rng.lognormal(8.5, 1.2, each).astype(np.int64) + 1

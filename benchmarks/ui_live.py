@@ -56,9 +56,9 @@ def count_refreshes(driver: Any) -> int:
 def steps_per_second(run: Path, begin_ns: int, end_ns: int) -> float:
     """Return the steps per second of a rank between two times (CLOCK_MONOTONIC)."""
     from perfscope.analyzer.run.steps import steps
-    from perfscope.traces.load import load
+    from perfscope.traces.load import load_trace
 
-    trace = load(run)
+    trace = load_trace(run)
     zero_ns, rows = trace.manifest.zero_monotonic_ns, trace.fact(steps)
     ends = zero_ns + (rows["ts"] + rows["dur"]).to_numpy()
     inside = int(((ends >= begin_ns) & (ends < end_ns)).sum())

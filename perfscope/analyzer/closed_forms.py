@@ -9,7 +9,7 @@ from perfscope.analyzer.bootstrap import interval, resampled_means
 from perfscope.analyzer.diagnosis import Speedup
 
 NORM = 4.0
-"""Two limits of similar size add up where they alternate (a batch that is late now and then, a core
+"""Two limits of similar size add up where they alternate (a batch that is sometimes late, a core
 that is taken): the pessimistic time is their 4-norm, 19 % above the larger when they are equal and
 4 % when one is two thirds of the other.
 """

@@ -16,7 +16,9 @@ from perfscope.traces.naming import path_text
 from perfscope.traces.trace import Trace
 
 
-def diagnose(trace: Trace, limits: Limits = LIMITS, *, ignored: Collection[str] = ()) -> Diagnosis:
+def diagnose_trace(
+    trace: Trace, limits: Limits = LIMITS, *, ignored: Collection[str] = ()
+) -> Diagnosis:
     """Return the whole answer for a recording, without the findings whose ids are `ignored`.
 
     Never raises for what a recording lacks: a finding that cannot be checked says why, a rule that

@@ -192,7 +192,7 @@ class Limits:
     # Idle time for reasons that the trace does not contain is reported from a tenth of it on.
     unexplained_idle: float = 0.10
     # The device has begun when it has done this share of all its work: a single small kernel or
-    # copy before that is no beginning.
+    # copy before that does not count.
     device_began: float = 0.001
     # Memory bounds the run, and not arithmetic, when it limits more of the work than arithmetic and
     # at least this share; the rest may be in small calls.

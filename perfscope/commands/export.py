@@ -42,13 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: ExportArguments) -> int:
     from perfscope.traces.exporting import default_path, export, refuse_to_overwrite
-    from perfscope.traces.load import load
+    from perfscope.traces.load import load_trace
     from perfscope.traces.writers import WRITERS
 
     writer = next(writer for writer in WRITERS if args.to == writer.name)
     path = args.output if args.output is not None else default_path(args.path, writer)
     refuse_to_overwrite(path, writer, force=args.force)  # before the trace is read
-    trace = load(args.path)
+    trace = load_trace(args.path)
     if args.redact:
         from perfscope.traces.redacted_trace import redacted_trace
 

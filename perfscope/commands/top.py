@@ -76,12 +76,12 @@ def show_glances(seen: "Iterator[Glances]", *, as_json: bool) -> None:
     """Print each as a line of JSON or as a table; on a terminal the table is refreshed in place."""
     from rich.live import Live
 
-    from perfscope.analyzer.live_status import worded
+    from perfscope.analyzer.live_status import add_status_words
     from perfscope.ui.terminal.top_view import printed, top_view
 
     if as_json:
         for glance in seen:
-            print(json_text(worded(glance)), flush=True)
+            print(json_text(add_status_words(glance)), flush=True)
         return
     on_terminal = sys.stdout.isatty()
     console = filtered_console(sys.stdout, width=None if on_terminal else 200)

@@ -78,7 +78,7 @@ def load(path: "RunPath") -> RecordedRun:
 
     Raises UsageError, or UnreadableRun, when there is nothing to read.
     """
-    from perfscope.traces.load import load as load_trace
+    from perfscope.traces.load import load_trace
 
     return RecordedRun(load_trace(Path(path)))
 
@@ -89,7 +89,7 @@ def diagnose(run: "RunPath | RecordedRun", *, ignore: Collection[str] = ()) -> "
     Findings whose ids are in `ignore` have no influence on the verdict. Raises UsageError for an id
     that no finding has, and as `load`.
     """
-    from perfscope.analyzer.diagnose import diagnose as diagnose_trace
+    from perfscope.analyzer.diagnose import diagnose_trace
     from perfscope.analyzer.findings import RULES
 
     unknown = sorted(set(ignore) - set(RULES))

@@ -175,8 +175,8 @@ class Scope:
         """
         from msgspec.structs import replace
 
-        from perfscope.analyzer.diagnose import diagnose
-        from perfscope.traces.load import load
+        from perfscope.analyzer.diagnose import diagnose_trace
+        from perfscope.traces.load import load_trace
         from perfscope.traces.time_slice import time_slice
 
         session = self.session
@@ -186,12 +186,12 @@ class Scope:
             raise PerfscopeError(f"nothing was recorded: {session.trouble}")
         if self.answer is not None:
             return self.answer
-        trace = load(session.out)
+        trace = load_trace(session.out)
         zero_ns = trace.manifest.zero_monotonic_ns
         if session.shared:
             end_ns = time.monotonic_ns() if self.depth else self.end_ns
             trace = time_slice(trace, self.begin_ns - zero_ns, end_ns - zero_ns)
-        diagnosis = diagnose(trace)
+        diagnosis = diagnose_trace(trace)
         if not session.kept:
             diagnosis = replace(diagnosis, run=None)
         if session.ended:

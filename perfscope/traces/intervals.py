@@ -69,7 +69,7 @@ def exclusive(kinds: list[Spans], begin: Ints, end: Ints) -> list[Ints]:
 
 def subtracted(spans: Spans, taken: Spans) -> Spans:
     """Return what the sorted, disjoint `spans` cover and `taken` does not."""
-    starts, ends, label = labeled([taken, spans])
+    starts, ends, label = labeled_intervals([taken, spans])
     only_spans = label == 1
     return merged((starts[only_spans], ends[only_spans]))
 
@@ -99,7 +99,7 @@ def instants_of(kinds: list[Spans]) -> Ints:
     return edges[np.concatenate(([True], edges[1:] > edges[:-1]))] if len(edges) else edges
 
 
-def labeled(kinds: list[Spans]) -> tuple[Ints, Ints, Ints]:
+def labeled_intervals(kinds: list[Spans]) -> tuple[Ints, Ints, Ints]:
     """Return (starts, ends, labels): the union of all kinds, cut into pieces at every start and
     end. The label of a piece is the number of the first kind that covers it.
 

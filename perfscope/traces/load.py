@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from perfscope.traces.trace import Trace
 
 
-def load(path: Path) -> "Trace":
+def load_trace(path: Path) -> "Trace":
     """Return the Trace at a path: a file, a run folder, or a folder with those of several ranks.
 
     Raises UnreadableRun or UsageError, with one line that says what is wrong.

@@ -75,6 +75,7 @@ def hashed(kind: str, text: str) -> str:
 
 
 def redact_host(text: str) -> str:
+    """Return a host name as a hash; "" stays."""
     return hashed("host", text) if text else text
 
 
@@ -178,6 +179,7 @@ def redact_process(name: str) -> str:
 
 
 def redact_user(name: str) -> str:
+    """Return a user name as a hash."""
     return hashed("user", name)
 
 
@@ -187,6 +189,7 @@ def redact_label(name: str) -> str:
 
 
 def redact_argument(word: str) -> str:
+    """Return a word of a command line as a hash."""
     return hashed("argument", word)
 
 

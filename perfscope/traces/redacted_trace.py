@@ -174,4 +174,5 @@ class SentenceRedaction:
         return redact_paths(self.pattern.sub(lambda found: self.replacements[found[0]], text))
 
     def redact_optional(self, text: str | None) -> str | None:
+        """Return the sentence redacted, None if there is none."""
         return None if text is None else self.redact(text)

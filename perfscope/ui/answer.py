@@ -67,9 +67,9 @@ def answer(
     about_to_print: Callable[[], None] = lambda: None,
 ) -> int:
     """Read the run, then do what `answer_trace` does. Raises UnreadableRun."""
-    from perfscope.traces.load import load
+    from perfscope.traces.load import load_trace
 
-    return answer_trace(load(folder), options, about_to_print=about_to_print)
+    return answer_trace(load_trace(folder), options, about_to_print=about_to_print)
 
 
 def answer_trace(
@@ -85,10 +85,10 @@ def answer_trace(
     `answered_again`. Raises PerfscopeError when a file cannot be written; the diagnosis is printed
     even then.
     """
-    from perfscope.analyzer.diagnose import diagnose
+    from perfscope.analyzer.diagnose import diagnose_trace
 
     trace = prepared(trace, options)
-    diagnosis = diagnose(trace, ignored=options.ignored)
+    diagnosis = diagnose_trace(trace, ignored=options.ignored)
     error = write_files(trace, diagnosis, options)
     about_to_print()
     print_answer(diagnosis, trace, options)
@@ -193,11 +193,11 @@ def write_report_of_run(folder: Path, options: AnswerOptions) -> int:
 
 def load_and_diagnose(folder: Path, options: AnswerOptions) -> "tuple[Trace, Diagnosis]":
     """Return the trace of a run folder and its diagnosis."""
-    from perfscope.analyzer.diagnose import diagnose
-    from perfscope.traces.load import load
+    from perfscope.analyzer.diagnose import diagnose_trace
+    from perfscope.traces.load import load_trace
 
-    trace = prepared(load(folder), options)
-    return trace, diagnose(trace, ignored=options.ignored)
+    trace = prepared(load_trace(folder), options)
+    return trace, diagnose_trace(trace, ignored=options.ignored)
 
 
 def print_json(diagnosis: "Diagnosis") -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from perfscope.analyzer.run.steps import steps
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from tests.running import attach, end, start
 
 
@@ -21,7 +21,7 @@ def test_compiled_steps_are_counted(kind: str, tmp_path: Path) -> None:
     finally:
         end(run)
     zero = json.loads((tmp_path / "run" / "manifest.json").read_text())["zero_monotonic_ns"]
-    seen = load(tmp_path / "run").fact(steps)
+    seen = load_trace(tmp_path / "run").fact(steps)
     begin, last = int(seen["ts"].min()) + zero, int((seen["ts"] + seen["dur"]).max()) + zero
     counted = sum(begin < at <= last for at in clock)
     assert counted >= 5 and abs(len(seen) - counted) <= 1

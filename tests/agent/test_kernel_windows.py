@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from perfscope.agent.probe.user_profiler import ON_OR_PREPARED
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.run.stored import read_manifest
 from tests.running import attach, end, perfscope, source_reasons, source_statuses, start, until
 
@@ -47,7 +47,7 @@ def test_a_window_shows_operators_with_shapes_and_changes_nothing(tmp_path: Path
     assert any("Backward" in name for name in names["backward"])
     assert any("add_" in name for name in names["optimizer"])
     assert 0.8 < sum(row["share"] for row in operators) <= 1.001
-    trace = load(tmp_path / "run")
+    trace = load_trace(tmp_path / "run")
     ops, windows = trace.table("ops"), trace.table("windows")
     assert ops is not None and windows is not None
     counts = Counter(ops["name"].astype(str))
@@ -90,7 +90,10 @@ def test_repeated_windows_are_stored_separately(tmp_path: Path) -> None:
         record_windows(run.pid, tmp_path / "run", 2, "--every", "0.2", "--window", "steps=2")
     finally:
         end(run)
-    windows, ops = load(tmp_path / "run").table("windows"), load(tmp_path / "run").table("ops")
+    windows, ops = (
+        load_trace(tmp_path / "run").table("windows"),
+        load_trace(tmp_path / "run").table("ops"),
+    )
     assert windows is not None and ops is not None
     kept = windows[windows["kept"]]
     assert len(kept) >= 2 and len(list((tmp_path / "run" / "kineto").iterdir())) == len(kept)
@@ -131,7 +134,7 @@ def test_a_window_that_is_ended_with_the_gil_is_short_and_changes_nothing(
         end(run)
     assert source_statuses(answer)["kernels"] in ("ok", "partial")
     assert "ended with the GIL" in source_reasons(answer)["kernels"]
-    trace = load(tmp_path / "run")
+    trace = load_trace(tmp_path / "run")
     ops, windows = trace.table("ops"), trace.table("windows")
     assert ops is not None and windows is not None
     assert {"aten::addmm", "aten::threshold_backward"} <= set(ops["name"])
@@ -169,7 +172,7 @@ def test_no_window_is_taken_while_another_profiler_is_on(tmp_path: Path) -> None
     manifest = read_manifest(tmp_path / "run")
     assert manifest.depth == "probe" and ON_OR_PREPARED in (manifest.depth_reason or "")
     assert traces == [str(2 * words.index("trace"))]
-    assert load(tmp_path / "run").table("ops") is None
+    assert load_trace(tmp_path / "run").table("ops") is None
 
 
 def test_an_agent_killed_within_a_window_leaves_the_target_clean(tmp_path: Path) -> None:
@@ -183,7 +186,7 @@ def test_an_agent_killed_within_a_window_leaves_the_target_clean(tmp_path: Path)
         agent.kill()
         agent.wait()
         until(lambda: run.state() == before, 40)
-        load(tmp_path / "run")
+        load_trace(tmp_path / "run")
         again = attach(run.pid, tmp_path / "again", seconds=5)
     finally:
         end(run)

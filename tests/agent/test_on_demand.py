@@ -18,7 +18,7 @@ import pytest
 from perfscope.agent.entry import ptrace
 from perfscope.agent.profiler_windows import dynolog
 from perfscope.errors import CollectorUnavailable
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from tests.running import TARGETS, Run, attach, end, source_reasons, source_statuses, until
 
 WITHOUT_PTRACE = ["setpriv", "--bounding-set", "-sys_ptrace"]
@@ -89,7 +89,7 @@ def check_window_of_kineto(folder: Path, *, in_namespaces: bool) -> None:
     statuses = source_statuses(answer)
     assert statuses["probe"] == "unavailable"
     assert statuses["kernels"] == "ok", source_reasons(answer)["kernels"]
-    ops = load(folder / "run").table("ops")
+    ops = load_trace(folder / "run").table("ops")
     assert ops is not None
     assert {"aten::addmm", "aten::threshold_backward"} <= set(ops["name"])
     assert "[64, 32]" in " ".join(ops["shapes"].dropna().astype(str).unique())

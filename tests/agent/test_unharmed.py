@@ -23,7 +23,7 @@ import pytest
 from perfscope.agent.host import proc
 from perfscope.analyzer.budget.time_budget import steady_budget
 from perfscope.errors import UnreadableRun
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.trace import Trace
 from tests.running import (
     Run,
@@ -77,7 +77,7 @@ def until_entered(run: Run, before: dict[str, Any]) -> None:
 def count_records(folder: Path) -> int:
     """Return how many rows of the loader a run folder that is being written has."""
     try:
-        trace = load(folder)
+        trace = load_trace(folder)
     except UnreadableRun:
         return 0
     return len(trace.table("loader")) if trace.has("loader") else 0
@@ -112,7 +112,7 @@ def test_a_killed_agent_leaves_a_readable_run_and_a_clean_target(
         time.sleep(chance.uniform(0.0, 3.0))
         agent.kill()
         agent.wait()
-        load(out)
+        load_trace(out)
     until(lambda: looping.state() == before, PATIENCE_S)
 
 
@@ -158,7 +158,7 @@ def test_a_target_that_is_killed_leaves_a_valid_run(looping: Run, tmp_path: Path
     os.kill(looping.pid, signal.SIGKILL)
     _, err = agent.communicate(timeout=PATIENCE_S)
     assert agent.returncode == 0, err
-    trace = load(tmp_path / "run")
+    trace = load_trace(tmp_path / "run")
     assert trace.manifests[0].end_reason == "the process ended"
     assert len(trace.table("loader")) > 50
 
@@ -173,7 +173,7 @@ def test_every_kind_of_loader_is_timed_as_the_program_times_itself(
         lines = run.lines()
     finally:
         end(run)
-    trace = load(tmp_path / "run")
+    trace = load_trace(tmp_path / "run")
     assert fetching_processes(trace) >= 2
     pairs = matched_steps(lines, trace)
     assert len(pairs) > 20
@@ -231,6 +231,6 @@ def test_in_process_loading_is_timed(tmp_path: Path) -> None:
         attach(run.pid, tmp_path / "run")
     finally:
         end(run)
-    fetches = load(tmp_path / "run").table("fetches")
+    fetches = load_trace(tmp_path / "run").table("fetches")
     assert (fetches["worker"] == -1).all() and len(fetches) > 20
     assert (fetches["dataset_ns"] + fetches["collate_ns"] == fetches["dur"]).all()

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from tests.running import attach, end, source_reasons, source_statuses, start
 
 CLIENTS = 3
@@ -69,7 +69,7 @@ def check_recorded_threads(kind: str, pause_s: float, folder: Path) -> None:
     assert source_statuses(answer)["kernels"] == "ok", source_reasons(answer)["kernels"]
     assert not clients.broken
     assert len({value for _, value, _ in clients.answers}) == 1
-    trace = load(folder / "run")
+    trace = load_trace(folder / "run")
     ops, windows = trace.table("ops"), trace.table("windows")
     assert ops is not None and windows is not None
     kept = windows[windows["kept"]]

@@ -7,7 +7,7 @@ import pytest
 
 from perfscope.analyzer import check_findings as engine
 from perfscope.analyzer.categories import CATEGORY_IDS
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis, Finding
 from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.rule import Rule
@@ -27,7 +27,7 @@ def healthy(steps: int = 60) -> Trace:
 
 
 def test_a_healthy_run_is_bound_by_compute() -> None:
-    result = diagnose(healthy())
+    result = diagnose_trace(healthy())
     assert result.verdict.id == "healthy"
     # without a profiling window, compute and host cannot be separated
     assert budget_shares(result) == {"compute-or-host": 0.98, "input-wait": 0.02}
@@ -44,7 +44,7 @@ def test_the_verdict_of_a_loop_that_mostly_sleeps_is_unknown() -> None:
     loop = Loop()
     for _ in range(60):
         loop.next(0.1, queue_depth=3).forward(2).idle(20).backward(3).optimizer(1)
-    result = diagnose(loop.sampled("thread_states", 1, state="sleep").trace())
+    result = diagnose_trace(loop.sampled("thread_states", 1, state="sleep").trace())
     assert budget_shares(result)["other-idle"] == 0.77
     assert result.verdict.id == "unknown" and result.verdict.confidence == 0.0
     assert "77 %" in result.verdict.headline and "26.1 ms" in result.verdict.explanation
@@ -54,7 +54,7 @@ def test_the_largest_loss_is_the_verdict() -> None:
     loop = Loop()
     for _ in range(60):
         loop.next(4, workers=0).work().call("checkpoint", 2, value=1)
-    result = diagnose(loop.trace())
+    result = diagnose_trace(loop.trace())
     assert [finding.id for finding in result.findings] == ["input-bound", "checkpoint-stall"]
     assert result.verdict.id == "input-bound"
     assert result.verdict.cause == "in-process-loading"
@@ -63,7 +63,7 @@ def test_the_largest_loss_is_the_verdict() -> None:
 
 
 def test_a_run_that_mostly_waits_for_data_is_bound_by_input() -> None:
-    result = diagnose(pipeline(wait=30, fetch={"wall": 80, "cpu": 1}))
+    result = diagnose_trace(pipeline(wait=30, fetch={"wall": 80, "cpu": 1}))
     assert result.bound_by.id == "input"
     assert [entry.category for entry in result.time_budget] == ["input-wait", "compute-or-host"]
 
@@ -73,7 +73,7 @@ def test_a_second_finding_of_equal_cost_lowers_confidence_and_is_named() -> None
     for index in range(60):
         late = 4 if index % 2 else 0
         loop.next(4.1 if late else 0.1, workers=0).work().call("gc", 0.1 if late else 4, object=2)
-    result = diagnose(loop.trace())
+    result = diagnose_trace(loop.trace())
     first, second = result.findings
     assert second.lost_s == pytest.approx(first.lost_s, rel=0.1)
     assert result.verdict.caveat is not None
@@ -85,7 +85,7 @@ def test_few_steps_lower_confidence() -> None:
     loop = Loop()
     for _ in range(9):
         loop.next(4, workers=0).work()
-    result = diagnose(loop.trace())
+    result = diagnose_trace(loop.trace())
     assert result.verdict.id == "input-bound"
     assert result.verdict.confidence < 0.7
 
@@ -94,7 +94,7 @@ def test_too_few_steps_are_unknown_and_advise_a_longer_recording() -> None:
     loop = Loop()
     for _ in range(5):
         loop.next(400).forward(500).backward(700).optimizer(300)
-    result = diagnose(loop.trace())
+    result = diagnose_trace(loop.trace())
     assert result.verdict.id == "unknown"
     assert "3 steps in 9.5 s" in result.verdict.headline
     assert "1.9 s" in result.verdict.explanation
@@ -103,7 +103,7 @@ def test_too_few_steps_are_unknown_and_advise_a_longer_recording() -> None:
 
 
 def test_an_empty_recording_is_unknown() -> None:
-    result = diagnose(build.trace())
+    result = diagnose_trace(build.trace())
     assert result.verdict.id == "unknown"
     assert result.bound_by.id == "unknown"
     assert result.time_budget == []
@@ -117,7 +117,7 @@ def test_a_rule_that_fails_does_not_prevent_the_others(monkeypatch: pytest.Monke
 
     bad = Rule("bad", lambda trace, limits: None, broken)
     monkeypatch.setattr(engine, "FINDINGS", (bad, *engine.FINDINGS))
-    result = diagnose(pipeline(wait=10, fetch={"wall": 40, "cpu": 1}))
+    result = diagnose_trace(pipeline(wait=10, fetch={"wall": 40, "cpu": 1}))
     assert [(item.id, item.error) for item in result.failed] == [
         ("bad", "ZeroDivisionError: by hand")
     ]
@@ -130,12 +130,12 @@ def test_a_rule_without_its_table_is_not_checked_for_the_reason_of_the_table() -
         loop.next().work()
     absent = "no right to read /proc/PID/syscall"
     trace = build.trace(**loop.tables, absent={"thread_states": absent})
-    reasons = {item.id: item.reason for item in diagnose(trace).not_checked}
+    reasons = {item.id: item.reason for item in diagnose_trace(trace).not_checked}
     assert reasons["gil-contention"] == f"thread_states: {absent}"
 
 
 def test_shares_sum_to_one_and_categories_are_known() -> None:
-    result = diagnose(pipeline(wait=7.3, fetch={"wall": 33, "cpu": 1}))
+    result = diagnose_trace(pipeline(wait=7.3, fetch={"wall": 33, "cpu": 1}))
     assert sum(entry.share for entry in result.time_budget) == pytest.approx(1.0, abs=1e-12)
     assert {entry.category for entry in result.time_budget} <= set(CATEGORY_IDS)
 
@@ -145,7 +145,7 @@ def test_the_rank_that_loses_most_is_the_critical_rank() -> None:
     for _ in range(30):
         first.next(1).forward(2).backward(10).optimizer(1)
         second.next(8).forward(2).backward(3).optimizer(1)
-    result = diagnose(trace_of_two_ranks(first, second))
+    result = diagnose_trace(trace_of_two_ranks(first, second))
     assert result.budget_rank == 1
     assert result.verdict.id == "input-bound"
     assert [entry.rank for entry in result.per_process] == [0, 1]
@@ -177,7 +177,7 @@ def seen_from_outside(states: list[str], stack: str | None = None, **more: Any) 
 
 
 def test_states_seen_from_outside_give_a_budget_and_no_verdict() -> None:
-    result = diagnose(seen_from_outside(["running"] * 60 + ["poll"] * 40))
+    result = diagnose_trace(seen_from_outside(["running"] * 60 + ["poll"] * 40))
     assert {entry.category: round(entry.share, 3) for entry in result.time_budget} == {
         "compute-or-host": 0.6,
         "other-idle": 0.4,
@@ -189,7 +189,7 @@ def test_states_seen_from_outside_give_a_budget_and_no_verdict() -> None:
 
 def test_loader_stacks_seen_from_outside_are_input_bound_with_a_ceiling() -> None:
     stack = "main (train.py:3);__next__ (torch/utils/data/dataloader.py:700);get (queues.py:1)"
-    result = diagnose(seen_from_outside(["running", "poll"] * 50, stack))
+    result = diagnose_trace(seen_from_outside(["running", "poll"] * 50, stack))
     assert result.verdict.id == "input-bound"
     assert result.findings[0].share == 0.5
     assert result.findings[0].speedup is not None
@@ -213,17 +213,17 @@ def test_the_main_thread_is_known_from_outside_without_its_id() -> None:
             (1, "Thread._bootstrap (t.py:1)"),
         )
     ]
-    result = diagnose(build.trace(manifest={"depth": "observe"}, stacks=rows))
+    result = diagnose_trace(build.trace(manifest={"depth": "observe"}, stacks=rows))
     assert result.findings[0].share == 1.0
     assert result.verdict.id == "input-bound"
     assert "probe" in result.findings[0].actions[0].text
     # With the probe in the process and too few steps, the advice is another.
-    inside = diagnose(build.trace(manifest={"depth": "probe"}, stacks=rows))
+    inside = diagnose_trace(build.trace(manifest={"depth": "probe"}, stacks=rows))
     assert "probe" not in inside.findings[0].actions[0].text
 
 
 def test_waiting_for_the_gil_is_found_from_outside() -> None:
-    result = diagnose(seen_from_outside(["gil", "running"] * 50))
+    result = diagnose_trace(seen_from_outside(["gil", "running"] * 50))
     assert result.verdict.id == "gil-contention"
     assert result.findings[0].share == 0.5
     assert result.bound_by.id in ("host", "compute")
@@ -233,20 +233,20 @@ def test_throttling_is_found_from_outside() -> None:
     rows = counters(5_000 * MS, {(0, -1, "cpu_ns"): 0.5e9, (0, -1, "throttled_ns"): 0.7e9})
     manifest = {"usable_cores": {"cores": 0.5, "affinity": 4, "quota": 0.5}}
     states = Loop().idle(5_000).sampled("thread_states", 50, state="running").tables
-    result = diagnose(build.trace(manifest=manifest, counters=rows, **states))
+    result = diagnose_trace(build.trace(manifest=manifest, counters=rows, **states))
     assert result.verdict.id == "cpu-throttled"
     assert result.bound_by.id == "host"
 
 
 def test_a_diagnosis_survives_json() -> None:
-    result = diagnose(pipeline(wait=10, fetch={"wall": 40, "cpu": 1}))
+    result = diagnose_trace(pipeline(wait=10, fetch={"wall": 40, "cpu": 1}))
     text = msgspec.json.encode(result)
     assert msgspec.json.decode(text, type=Diagnosis) == result
 
 
 def test_the_same_trace_gives_the_same_diagnosis() -> None:
-    first = diagnose(pipeline(wait=10, fetch={"wall": 40, "cpu": 1}))
-    assert diagnose(pipeline(wait=10, fetch={"wall": 40, "cpu": 1})) == first
+    first = diagnose_trace(pipeline(wait=10, fetch={"wall": 40, "cpu": 1}))
+    assert diagnose_trace(pipeline(wait=10, fetch={"wall": 40, "cpu": 1})) == first
 
 
 def finding_of(id: str, share: float) -> Finding:
@@ -272,7 +272,7 @@ def test_a_verdict_that_rests_on_few_steps_has_a_caveat_with_their_number() -> N
 
     def caveat(facts: dict[str, Any], **tables: Any) -> str:
         trace = build.trace(manifest={**cores, **facts}, counters=rows, **tables)
-        verdict = diagnose(trace).verdict
+        verdict = diagnose_trace(trace).verdict
         assert verdict.id == "cpu-throttled"
         return verdict.caveat or ""
 
@@ -294,7 +294,7 @@ def test_a_profilers_trace_without_operators_is_diagnosed_from_its_ranges() -> N
     waits = [
         {"ts": 10 * MS * step, "dur": 9 * MS, "kind": "next", "workers": 0} for step in range(40)
     ]
-    result = diagnose(build.trace(manifest={"depth": "trace"}, ranges=ranges, loader=waits))
+    result = diagnose_trace(build.trace(manifest={"depth": "trace"}, ranges=ranges, loader=waits))
     verdict = result.verdict
     assert (verdict.id, verdict.cause) == ("input-bound", "in-process-loading")
     assert result.failed == []

@@ -11,7 +11,7 @@ from perfscope.analyzer.budget.time_budget import time_budget
 from perfscope.analyzer.categories import CATEGORY_IDS
 from perfscope.analyzer.check_findings import outcome
 from perfscope.analyzer.communication import straggler
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Clear, Failed, Finding, NotChecked
 from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.run.host_load import host_load
@@ -106,7 +106,7 @@ def test_ranks_wait_for_the_rank_that_waits_least() -> None:
     assert budget.groupby("rank")["peer-wait"].sum().tolist() == pytest.approx(
         [0.75 * 9 * MS * (STEPS - 2), 0]
     )
-    diagnosis = diagnose(whole)
+    diagnosis = diagnose_trace(whole)
     assert diagnosis.verdict.id == "straggler"
     assert "rank 1 on node-b" in diagnosis.verdict.headline
     hosts = [diagnosis.host_of(budget.process) for budget in diagnosis.per_process]
@@ -212,13 +212,13 @@ def test_processes_that_run_one_after_the_other_are_not_ranks_of_one_job() -> No
     at_once, in_turn = trace_of_two_processes(0), trace_of_two_processes(STEPS * 9 + 50)
     found = outcome(straggler.RULE, at_once, LIMITS)
     assert isinstance(found, Finding) and found.processes == [1]
-    assert not diagnose(at_once).sequential_processes
+    assert not diagnose_trace(at_once).sequential_processes
     assert describe_subject(at_once)[0] == "train.py (2 ranks)"
     found = outcome(straggler.RULE, in_turn, LIMITS)
     assert isinstance(found, NotChecked) and found.group == "one-process"
     assert in_turn.fact(time_budget)["peer-wait"].sum() == 0
     assert "2 processes" in describe_subject(in_turn)[0]
-    diagnosis = diagnose(in_turn)
+    diagnosis = diagnose_trace(in_turn)
     assert diagnosis.sequential_processes
     assert "one after the other" in rank_bars(diagnosis, TerminalLayout())[-2].plain
     assert "one after the other" in rank_rows(diagnosis)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Finding, Speedup
 from perfscope.analyzer.input import input_bound
 from perfscope.analyzer.input.what_if import what_if
@@ -273,12 +273,12 @@ def test_waiting_in_user_code_without_a_loader_is_an_unknown_loader() -> None:
 def test_a_loop_whose_batches_are_ready_is_not_input_bound() -> None:
     trace = pipeline(wait=0.2, depth=4, fetch={"wall": 15, "cpu": 15})
     assert input_bound.detect(trace, LIMITS) is None
-    assert "input-bound" in diagnose(trace).clear
+    assert "input-bound" in diagnose_trace(trace).clear
 
 
 def test_input_bound_is_not_checked_without_steps() -> None:
     loop = Loop().next().work()
-    groups = {item.id: item.group for item in diagnose(loop.trace()).not_checked}
+    groups = {item.id: item.group for item in diagnose_trace(loop.trace()).not_checked}
     assert groups["input-bound"] == "too-short"
 
 
@@ -289,7 +289,7 @@ def test_waits_on_a_gpu_without_device_timing_are_not_the_verdict() -> None:
     assert finding.severity == "info"
     assert finding.speedup is not None
     assert finding.speedup.likely is None
-    assert diagnose(trace).verdict.id == "unknown"
+    assert diagnose_trace(trace).verdict.id == "unknown"
 
 
 @pytest.mark.parametrize(("busy", "verdict"), [(0.4, "input-bound"), (0.95, "unknown")])
@@ -310,7 +310,7 @@ def test_waits_on_a_gpu_are_the_verdict_where_the_driver_shows_it_idle(
     }
     bare.manifest.devices = [DeviceFacts(0, "NVIDIA H100")]
     trace = Trace(tables, {}, bare.manifests, span_ns=bare.span_ns)
-    assert diagnose(trace).verdict.id == verdict
+    assert diagnose_trace(trace).verdict.id == verdict
 
 
 def test_input_bound_has_a_ceiling_where_workers_are_not_recorded() -> None:
@@ -351,7 +351,7 @@ def test_input_bound_comes_before_the_straggler_that_it_causes() -> None:
         loop.sampled("thread_states", 0.7, state="running")
     for row in first.tables["thread_states"]:
         row["state"] = "lock" if 7 * MS <= row["ts"] % (16 * MS) < 14 * MS else "running"
-    diagnosis = diagnose(trace_of_two_ranks(first, second))
+    diagnosis = diagnose_trace(trace_of_two_ranks(first, second))
     causes = [(finding.id, finding.cause) for finding in diagnosis.findings]
     assert causes == [("input-bound", None), ("straggler", "input")]
     assert diagnosis.verdict.id == "input-bound"

@@ -12,7 +12,7 @@ from perfscope.analyzer.communication import network_saturated, nvlink_saturated
 from perfscope.analyzer.communication.arrival_spread import arrival_spread
 from perfscope.analyzer.communication.collective_links import collective_links
 from perfscope.analyzer.communication.group_path import DEVICE_LINKS, NETWORK, UNKNOWN, group_path
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Clear, Finding, NotChecked
 from perfscope.analyzer.hardware.link_products import link_peak
 from perfscope.analyzer.limits import LIMITS
@@ -74,7 +74,7 @@ def trace_of_all_reduces(
 
 def test_full_links_are_the_verdict_before_the_exposed_communication_they_explain() -> None:
     # 1 GB in 4 ms between two: bus bandwidth 250 GB/s of 300.
-    diagnosis = diagnose(trace_of_all_reduces(A100, 1_000_000_000))
+    diagnosis = diagnose_trace(trace_of_all_reduces(A100, 1_000_000_000))
     assert diagnosis.verdict.id == "nvlink-saturated" and diagnosis.verdict.confidence > 0.3
     found = {finding.id: finding for finding in diagnosis.findings}
     finding = found["nvlink-saturated"]
@@ -88,7 +88,7 @@ def test_full_links_are_the_verdict_before_the_exposed_communication_they_explai
 def test_links_that_are_not_full_are_clear_when_all_ranks_are_recorded() -> None:
     trace = trace_of_all_reduces(A100, 100_000_000)
     assert outcome(nvlink_saturated.RULE, trace, LIMITS) == Clear("nvlink-saturated")
-    assert diagnose(trace).verdict.id == "exposed-communication"
+    assert diagnose_trace(trace).verdict.id == "exposed-communication"
 
 
 def test_one_rank_can_show_that_links_are_full_but_not_that_they_are_clear() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from perfscope.analyzer import diagnosis
 from perfscope.analyzer.categories import CATEGORY_IDS
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import (
     SCHEMA,
     Diagnosis,
@@ -98,7 +98,7 @@ def test_ids_are_kebab_case() -> None:
 
 def test_a_diagnosis_survives_json_and_its_parts_agree() -> None:
     trace = pipeline(wait=20, fetch={"wall": 25, "cpu": 24}, workers=1)
-    answer = diagnose(trace)
+    answer = diagnose_trace(trace)
     again = msgspec.json.decode(msgspec.json.encode(answer), type=Diagnosis)
     assert again == answer
     keys = [finding.key for finding in answer.findings]
@@ -117,7 +117,7 @@ def test_a_diagnosis_survives_json_and_its_parts_agree() -> None:
 
 def test_an_ignored_finding_is_listed_and_is_not_the_verdict() -> None:
     trace = pipeline(wait=20, fetch={"wall": 25, "cpu": 24}, workers=1)
-    whole, answer = diagnose(trace), diagnose(trace, ignored=("input-bound",))
+    whole, answer = diagnose_trace(trace), diagnose_trace(trace, ignored=("input-bound",))
     assert whole.verdict.id == "input-bound"
     assert [finding.id for finding in answer.ignored] == ["input-bound"]
     assert "input-bound" not in {finding.id for finding in answer.findings}

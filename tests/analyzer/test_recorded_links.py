@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from perfscope.analyzer.communication.collective_links import collective_links
-from perfscope.analyzer.diagnose import diagnose
-from perfscope.traces.load import load
+from perfscope.analyzer.diagnose import diagnose_trace
+from perfscope.traces.load import load_trace
 from tests.traces.kineto.recorded import FILES, WHERE
 
 pytestmark = [pytest.mark.shared_traces, WHERE]
@@ -61,7 +61,7 @@ def test_the_bus_bandwidth_of_one_rank_is_a_lower_bound_computed_from_its_file(
     name: str, device: str, gb_per_s: float
 ) -> None:
     path = recorded_file(name)
-    rows = load(path).fact(collective_links)
+    rows = load_trace(path).fact(collective_links)
     known = rows[rows["bus_bytes_per_s"].notna()]
     wanted = bus_bandwidths(path)
     assert len(known) == len(wanted) > 0
@@ -74,7 +74,7 @@ def test_the_bus_bandwidth_of_one_rank_is_a_lower_bound_computed_from_its_file(
 
 
 def test_unchecked_links_have_a_reason_with_their_peak_and_its_source() -> None:
-    diagnosis = diagnose(load(recorded_file("mi300x_resnet")))
+    diagnosis = diagnose_trace(load_trace(recorded_file("mi300x_resnet")))
     reasons = {item.id: item.reason for item in diagnosis.not_checked}
     reason = reasons["nvlink-saturated"]
     assert "2.6 GB/s" in reason and "448 GB/s of Infinity Fabric" in reason
@@ -82,7 +82,7 @@ def test_unchecked_links_have_a_reason_with_their_peak_and_its_source() -> None:
 
 
 def test_custom_all_reduces_are_communication() -> None:
-    kernels = load(recorded_file("b200")).table("kernels")
+    kernels = load_trace(recorded_file("b200")).table("kernels")
     assert kernels is not None
     custom = kernels[kernels["name"].str.contains("multimem_all_reduce")]
     assert len(custom) == 73 and set(custom["kind"]) == {"communication"}

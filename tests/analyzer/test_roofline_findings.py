@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis, Finding
 from perfscope.analyzer.hardware.calibrated_peaks import calibrated_peaks
 from perfscope.traces import calibrations
@@ -65,7 +65,7 @@ MUL: Work = ("aten::mul", LARGE, HALF, 36.0, {})
 
 
 def test_a_sequence_of_elementwise_operators_is_memory_bound() -> None:
-    diagnosis = diagnose(trace_of_gpu(ADD, MUL, ("aten::silu", LARGE, HALF, 24.0, {})))
+    diagnosis = diagnose_trace(trace_of_gpu(ADD, MUL, ("aten::silu", LARGE, HALF, 24.0, {})))
     finding = find(diagnosis, "memory-bound")
     assert finding is not None and finding.share > 0.5
     assert finding.speedup is not None and finding.speedup.likely is None
@@ -78,7 +78,7 @@ def test_an_elementwise_operator_alone_between_products_is_not_memory_bound() ->
     """A product at 70 % of its roof (2 x 4096^3 operations at 989 TFLOP/s are 139 us), and then an
     addition.
     """
-    diagnosis = diagnose(trace_of_gpu(("aten::mm", LARGE, HALF, 199.0, {}), ADD))
+    diagnosis = diagnose_trace(trace_of_gpu(("aten::mm", LARGE, HALF, 199.0, {}), ADD))
     assert find(diagnosis, "memory-bound") is None and find(diagnosis, "compute-bound") is None
     assert diagnosis.verdict.id != "compute-bound"
     assert diagnosis.bound_by.id == "compute"
@@ -86,7 +86,7 @@ def test_an_elementwise_operator_alone_between_products_is_not_memory_bound() ->
 
 def test_products_far_below_their_roof_are_compute_bound() -> None:
     """A tenth of the roof: good code reaches half of it, which would save four fifths."""
-    diagnosis = diagnose(trace_of_gpu(("aten::mm", LARGE, HALF, 1390.0, {})))
+    diagnosis = diagnose_trace(trace_of_gpu(("aten::mm", LARGE, HALF, 1390.0, {})))
     finding = find(diagnosis, "compute-bound")
     assert finding is not None and finding.share == pytest.approx(0.8, abs=0.06)
     assert "`mm`" in finding.explanation
@@ -100,7 +100,7 @@ def test_float32_products_without_matrix_units_leave_reduced_precision_unused(
     kernel: str, is_found: bool
 ) -> None:
     """The products run at 50 TFLOP/s."""
-    diagnosis = diagnose(trace_of_gpu(("aten::mm", LARGE, FULL, 2750.0, {"name": kernel})))
+    diagnosis = diagnose_trace(trace_of_gpu(("aten::mm", LARGE, FULL, 2750.0, {"name": kernel})))
     finding = find(diagnosis, "reduced-precision-unused")
     assert (finding is not None) == is_found
     if finding is not None:
@@ -111,23 +111,25 @@ def test_float32_products_without_matrix_units_leave_reduced_precision_unused(
 def test_a_narrower_type_does_not_help_products_too_small_for_the_matrix_units() -> None:
     """2 x 64^3 operations in 8 us are 0.07 TFLOP/s."""
     small = ("aten::mm", [64, 64], FULL, 8.0, {"name": "ampere_sgemm_32x32_sliced1x4_nn"})
-    diagnosis = diagnose(trace_of_gpu(small, repeat=400))
+    diagnosis = diagnose_trace(trace_of_gpu(small, repeat=400))
     assert find(diagnosis, "reduced-precision-unused") is None
 
 
 def test_grids_smaller_than_the_device_are_low_occupancy() -> None:
     few = {"name": "small", "blocks": 33, "threads": 256, "occupancy_percent": 12}
-    finding = find(diagnose(trace_of_gpu(("aten::mm", [64, 64], HALF, 400.0, few))), LOW)
+    finding = find(diagnose_trace(trace_of_gpu(("aten::mm", [64, 64], HALF, 400.0, few))), LOW)
     assert finding is not None and finding.share == pytest.approx(0.63, abs=0.06)
     assert "33 blocks" in finding.explanation
     assert "132 multiprocessors" in finding.explanation
     many = {"name": "large", "blocks": 1320, "threads": 256, "occupancy_percent": 62}
-    assert find(diagnose(trace_of_gpu(("aten::mm", [64, 64], HALF, 400.0, many))), LOW) is None
+    assert (
+        find(diagnose_trace(trace_of_gpu(("aten::mm", [64, 64], HALF, 400.0, many))), LOW) is None
+    )
 
 
 def test_the_roofline_is_not_checked_without_shapes_and_grids() -> None:
     trace = Gpu().op(0, 8).started(1, 20, 5000).trace(manifest={"depth": "trace"})
-    reasons = {item.id: item.reason for item in diagnose(trace).not_checked}
+    reasons = {item.id: item.reason for item in diagnose_trace(trace).not_checked}
     assert "record_shapes=True" in reasons["memory-bound"]
     assert "record_shapes=True" in reasons["compute-bound"]
     assert "grids" in reasons["low-occupancy"]
@@ -176,7 +178,7 @@ def recording_of_cpu(
 
 
 def test_a_cpu_run_that_mostly_dispatches_is_launch_bound() -> None:
-    diagnosis = diagnose(recording_of_cpu(*[("aten::add", [8], FULL, 0.004)] * 2000))
+    diagnosis = diagnose_trace(recording_of_cpu(*[("aten::add", [8], FULL, 0.004)] * 2000))
     finding = find(diagnosis, "launch-bound")
     assert finding is not None and finding.share > 0.5
     assert "2000 operators per step" in finding.explanation
@@ -185,7 +187,7 @@ def test_a_cpu_run_that_mostly_dispatches_is_launch_bound() -> None:
 
 def test_a_cpu_run_of_large_products_is_not_launch_bound() -> None:
     products = [("aten::mm", [2048, 2048], FULL, ms) for ms in (78.0, 19.0)]
-    diagnosis = diagnose(recording_of_cpu(*products))
+    diagnosis = diagnose_trace(recording_of_cpu(*products))
     assert find(diagnosis, "launch-bound") is None
     assert (diagnosis.verdict.id, diagnosis.bound_by.id) == ("healthy", "compute")
 
@@ -193,7 +195,7 @@ def test_a_cpu_run_of_large_products_is_not_launch_bound() -> None:
 def test_copies_of_python_numbers_do_not_separate_elementwise_operators() -> None:
     """Each copy is a few bytes, so the operators before and after it are still a sequence."""
     scaled = [("aten::mul", [4096, 4096], FULL, 25.0)] * 3
-    finding = find(diagnose(recording_of_cpu(*scaled, by_number=True)), "memory-bound")
+    finding = find(diagnose_trace(recording_of_cpu(*scaled, by_number=True)), "memory-bound")
     assert finding is not None and finding.share == pytest.approx(0.5, abs=0.02)
     # The remaining quarter is up to 15 % shorter, because it has the caches alone.
     assert finding.speedup is not None
@@ -201,7 +203,7 @@ def test_copies_of_python_numbers_do_not_separate_elementwise_operators() -> Non
 
 
 def test_float64_leaves_reduced_precision_unused_where_peaks_are_unknown() -> None:
-    diagnosis = diagnose(recording_of_cpu(("aten::mm", [2048, 2048], DOUBLE, 78.0)))
+    diagnosis = diagnose_trace(recording_of_cpu(("aten::mm", [2048, 2048], DOUBLE, 78.0)))
     finding = find(diagnosis, "reduced-precision-unused")
     assert finding is not None and 0.3 < finding.share < 0.5
     assert "float32" in finding.actions[0].text
@@ -211,13 +213,13 @@ def test_a_calibrated_cpu_has_a_roof(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     """Products of integers reach 0.22 of the CPU's 10 TFLOP/s, and the advice is another type."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     run = recording_of_cpu(("aten::mm", [2048, 2048], WHOLE, 78.0), host="box")
-    reasons = {item.id: item.reason for item in diagnose(run).not_checked}
+    reasons = {item.id: item.reason for item in diagnose_trace(run).not_checked}
     assert "doctor --calibrate" in reasons["compute-bound"]
     calibrations.store_calibration(
         Calibration("box", "a CPU", "2.13.0", 1, {"float32": 10e12}, 200e9, 0.0, 1.0)
     )
     run = recording_of_cpu(("aten::mm", [2048, 2048], WHOLE, 78.0), host="box")
-    diagnosis = diagnose(run)
+    diagnosis = diagnose_trace(run)
     finding = find(diagnosis, "compute-bound")
     assert finding is not None and "2 %" in finding.headline
     assert "float32" in finding.actions[0].text

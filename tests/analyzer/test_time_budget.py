@@ -7,7 +7,7 @@ import pytest
 
 from perfscope.analyzer.budget.time_budget import steady_budget, time_budget
 from perfscope.analyzer.categories import CATEGORY_IDS
-from perfscope.analyzer.host.pauses import pauses_of_peers
+from perfscope.analyzer.host.pauses import waits_for_pausing_peers
 from perfscope.analyzer.run.steps import steady
 from perfscope.traces.trace import Trace
 from tests.analyzer.loop import MS, Loop, trace_of_two_ranks
@@ -243,7 +243,9 @@ def test_pauses_of_a_rank_count_as_long_as_the_other_rank_waits_for_it() -> None
         row["state"] = "lock" if 6 * MS <= row["ts"] % (11 * MS) < 9 * MS else "running"
     trace = trace_of_two_ranks(first, second)
     # The pause of rank 1 is within that of rank 0.
-    assert pauses_of_peers(trace, 0, "gc").mean() == 0
+    assert waits_for_pausing_peers(trace, 0, "gc").mean() == 0
     waited = float(steady_budget(trace).query("process == 1")["peer-wait"].mean())
     assert waited > 2 * MS
-    assert pauses_of_peers(trace, 1, "gc").mean() == pytest.approx(min(waited, 3 * MS), rel=0.01)
+    assert waits_for_pausing_peers(trace, 1, "gc").mean() == pytest.approx(
+        min(waited, 3 * MS), rel=0.01
+    )

@@ -8,7 +8,7 @@ import pytest
 
 from perfscope.analyzer.budget.compute_shares import compute_shares
 from perfscope.analyzer.budget.time_budget import time_budget
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.run.steps import steps
 from perfscope.analyzer.run.units import units
 from perfscope.analyzer.run.window_count import windows_taken
@@ -166,7 +166,7 @@ def test_collectives_and_the_waits_for_them_are_communication() -> None:
     assert budget["exposed-communication"].mean() == pytest.approx(23 * MS, rel=0.01)
     product = {"tid": 100, "ts": 500 * MS, "dur": 40 * MS, "name": "aten::mm"}
     update = {"tid": 100, "ts": 560 * MS, "dur": 19 * MS, "name": "aten::_fused_adam_"}
-    diagnosis = diagnose(
+    diagnosis = diagnose_trace(
         trace(
             ranges=ranges(),
             ops=[product, *more[2:], update],
@@ -267,7 +267,7 @@ def test_operators_between_steps_are_not_a_wait_for_input() -> None:
 def test_the_time_between_calls_of_a_server_is_not_computing() -> None:
     calls = [row for row in ranges() if row["category"] == "forward"]
     product = [{"tid": 100, "ts": 500 * MS, "dur": 60 * MS, "name": "aten::mm"}]
-    diagnosis = diagnose(
+    diagnosis = diagnose_trace(
         trace(ranges=calls, ops=product, windows=[WINDOW], manifest={"depth": "kernels"})
     )
     assert diagnosis.verdict.id == "healthy"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.redacted_trace import redacted_trace
 from perfscope.traces.schema import TABLES
 from tests.commands.calling import call
@@ -76,7 +76,7 @@ def test_the_diagnosis_is_the_same_and_the_hashes_are_stable(recording: Recordin
 
 
 def test_tables_keep_their_columns_and_rows(recording: Recording) -> None:
-    trace = load(recording.run_folder)
+    trace = load_trace(recording.run_folder)
     redacted = redacted_trace(trace)
     for name in TABLES:
         table, other = trace.table(name), redacted.table(name)

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from tests.commands.run_targets import COUNTING, LOOKING, SIGNALLED, TRAINING, WITH_WORKER
 from tests.running import perfscope
 
@@ -55,7 +55,7 @@ def test_run_does_not_change_streams_exit_code_path_and_sitecustomize_of_the_com
         done = run(folder, sys.executable, program, given="x", PYTHONPATH=path)
         assert done.returncode == 7
         assert json.loads(done.stdout) == seen_by(sys.executable, program, {"PYTHONPATH": path})
-        manifest = load(folder / "run").manifests[0]
+        manifest = load_trace(folder / "run").manifests[0]
         assert manifest.command == [sys.executable, program]
         assert {source.name: source.status for source in manifest.sources}["probe"] == "unavailable"
 
@@ -132,7 +132,7 @@ def test_every_step_of_a_script_is_recorded_and_its_spawned_worker_is_a_loader_w
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
     answer = json.loads((tmp_path / "shown.json").read_text())
     assert {entry["name"]: entry["status"] for entry in answer["sources"]}["probe"] == "ok"
-    trace = load(tmp_path / "run")
+    trace = load_trace(tmp_path / "run")
     ranges, fetches, processes = (
         trace.table("ranges"),
         trace.table("fetches"),
@@ -159,7 +159,7 @@ def test_torchrun_is_one_job_with_two_ranks(tmp_path: Path) -> None:
     )
     assert done.returncode == 0 and sorted(done.stdout.split()) == ["0", "1", "rank", "rank"]
     assert "(2 ranks)" in done.stderr
-    trace = load(tmp_path / "run")
+    trace = load_trace(tmp_path / "run")
     processes, ranges = trace.table("processes"), trace.table("ranges")
     assert processes is not None and ranges is not None
     mains = processes[processes["role"] == "main"]
@@ -192,4 +192,4 @@ def test_tasks_of_slurm_that_start_at_once_have_separate_folders(tmp_path: Path)
         "rank0.perfscope",
         "rank1.perfscope",
     ]
-    assert len({load(entry).manifest.job_id for entry in folders}) == 1
+    assert len({load_trace(entry).manifest.job_id for entry in folders}) == 1

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.trace import Trace
 from tests.devices.recordings import record_scenarios
 
@@ -23,7 +23,7 @@ def trace_of(runs: dict[str, Path]) -> Callable[[str], Trace]:
 
     def get(name: str) -> Trace:
         if name not in traces:
-            traces[name] = load(runs[name])
+            traces[name] = load_trace(runs[name])
         return traces[name]
 
     return get

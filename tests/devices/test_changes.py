@@ -11,7 +11,7 @@ import pytest
 from perfscope.analyzer.counters.link_use import link_use
 from perfscope.analyzer.counters.pcie_links import NOT_READ
 from perfscope.analyzer.devices.energy import energy_windows
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Finding
 from perfscope.traces.device_facts import DeviceFacts, LinkFacts
 from perfscope.traces.trace import Trace
@@ -81,7 +81,7 @@ def gap(begin_s: float, seconds: float) -> dict[str, list[dict[str, Any]]]:
 
 def finding(trace: Trace, id: str) -> Finding:
     """Return the finding with this id."""
-    return find_finding(diagnose(trace), id)
+    return find_finding(diagnose_trace(trace), id)
 
 
 def value(found: Finding, text: str) -> float | None:
@@ -119,7 +119,7 @@ def test_a_link_that_trained_down_for_a_while_is_reported_for_that_time() -> Non
     assert value(full, "while near the peak") == 3.8
     assert full.share == pytest.approx(0.3, abs=0.06)
     # One or two readings may be those of the idle link before.
-    assert "pcie-downtrained" in diagnose(trained_down(5, 5.6)).clear
+    assert "pcie-downtrained" in diagnose_trace(trained_down(5, 5.6)).clear
 
 
 def test_links_to_devices_of_ranks_that_were_not_recorded_are_in_use_too() -> None:
@@ -151,7 +151,7 @@ def test_the_rate_of_a_full_link_is_that_of_the_time_in_which_it_was_full() -> N
 
 
 def test_a_link_that_counted_more_than_it_can_carry_is_not_checked() -> None:
-    diagnosis = diagnose(device(nvlink_tx_bytes_per_s=600e9, nvlink_rx_bytes_per_s=5e9))
+    diagnosis = diagnose_trace(device(nvlink_tx_bytes_per_s=600e9, nvlink_rx_bytes_per_s=5e9))
     reason = why_not_checked(diagnosis, "nvlink-saturated")
     assert "600 GB/s" in reason and "450 GB/s" in reason
 
@@ -201,14 +201,14 @@ def test_an_idle_link_is_reported_as_idle() -> None:
         pcie_tx_bytes_per_s=0,
         missing={"pcie_tx_bytes": "its counter has 32 bits"},
     )
-    diagnosis = diagnose(trace)
+    diagnosis = diagnose_trace(trace)
     assert why_not_checked(diagnosis, "pcie-downtrained") == NOT_READ
     assert why_not_checked(diagnosis, "pcie-saturated") == NOT_READ
 
 
 def test_a_refused_list_of_processes_is_reported_as_not_permitted() -> None:
     refused = {"processes": "no permission (the driver keeps it to the administrator)"}
-    diagnosis = diagnose(device(missing=refused, listed=False, devices=2))
+    diagnosis = diagnose_trace(device(missing=refused, listed=False, devices=2))
     throttled = next(entry for entry in diagnosis.not_checked if entry.id == "throttled")
     assert throttled.group == "not-permitted" and refused["processes"] in throttled.reason
 

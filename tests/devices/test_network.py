@@ -18,9 +18,9 @@ from perfscope.agent.collector import Job
 from perfscope.agent.collectors import Network
 from perfscope.agent.host.network_ports import Interfaces
 from perfscope.analyzer.counters.link_use import link_use
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.traces.device_facts import DeviceFacts
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.trace import Trace
@@ -85,7 +85,7 @@ class Recording:
     def trace(self) -> Trace:
         self.run.manifest.sources = [self.collector.stop()]
         self.run.close()
-        return load(self.run.path)
+        return load_trace(self.run.path)
 
 
 def test_an_infiniband_port_is_compared_with_its_negotiated_rate(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_an_infiniband_port_is_compared_with_its_negotiated_rate(tmp_path: Path)
     found = next(link for link in trace.fact(link_use) if link.name == "port mlx5_0/1")
     assert (found.peak_bytes_per_s, found.near_share) == (25e9, 1.0)
     assert found.tx_bytes_per_s == pytest.approx(23e9)
-    diagnosis = diagnose(trace)
+    diagnosis = diagnose_trace(trace)
     assert {"network-saturated", "link-errors"} <= {finding.id for finding in diagnosis.findings}
     errors = find_finding(diagnosis, "link-errors")
     assert "port mlx5_0/1" in errors.headline and "link_error_recovery" in errors.headline
@@ -118,7 +118,7 @@ def test_a_quiet_port_does_not_clear_network_saturated(tmp_path: Path) -> None:
         for file in ("port_xmit_data", "port_rcv_data"):
             (port / "counters" / file).write_text("1000\n")
         recording.poll()
-    diagnosis = diagnose(recording.trace())
+    diagnosis = diagnose_trace(recording.trace())
     assert "network-saturated" not in diagnosis.clear
     assert "network-saturated" in {entry.id for entry in diagnosis.not_checked}
 

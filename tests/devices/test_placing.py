@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.traces.device_facts import DeviceFacts
 from tests.build import MAIN, trace
 
@@ -52,7 +52,7 @@ def each_second(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def test_two_ranks_on_one_device_are_reported_if_another_device_is_free() -> None:
-    (finding,) = diagnose(ranks([(0, 0, 30), (1, 0, 30)], devices=2)).findings
+    (finding,) = diagnose_trace(ranks([(0, 0, 30), (1, 0, 30)], devices=2)).findings
     assert (finding.id, finding.cause, finding.share) == ("wrong-gpu", "two-ranks-on-one", 0.5)
     assert "ranks 0, 1" in finding.headline and "device 0" in finding.headline
     assert "device 1" in finding.explanation
@@ -60,18 +60,18 @@ def test_two_ranks_on_one_device_are_reported_if_another_device_is_free() -> Non
 
 def test_memory_on_the_device_of_another_rank_is_reported() -> None:
     placed = [(0, 0, 30), (1, 1, 30), (1, 0, 0.5), (2, 2, 30), (2, 0, 0.5)]
-    (finding,) = diagnose(ranks(placed, devices=3)).findings
+    (finding,) = diagnose_trace(ranks(placed, devices=3)).findings
     assert (finding.id, finding.cause, finding.lost_s) == ("wrong-gpu", "memory-on-another", 0.0)
     assert "2 ranks" in finding.explanation and "1 GB" in finding.explanation
 
 
 def test_one_rank_per_device_is_right_also_if_other_devices_are_free() -> None:
-    diagnosis = diagnose(ranks([(0, 0, 30), (1, 1, 30)], devices=4))
+    diagnosis = diagnose_trace(ranks([(0, 0, 30), (1, 1, 30)], devices=4))
     assert diagnosis.findings == [] and "wrong-gpu" in diagnosis.clear
 
 
 def test_two_ranks_on_the_only_device_are_not_reported() -> None:
-    assert "wrong-gpu" in diagnose(ranks([(0, 0, 30), (1, 0, 30)], devices=1)).clear
+    assert "wrong-gpu" in diagnose_trace(ranks([(0, 0, 30), (1, 0, 30)], devices=1)).clear
 
 
 OTHER_JOB = {
@@ -86,20 +86,20 @@ OTHER_JOB = {
 
 def test_another_job_counts_for_the_samples_in_which_it_ran() -> None:
     other = OTHER_JOB | {"ts": 2 * SECOND, "sm_share": 0.6}
-    found = diagnose(ranks([(0, 0, 30)], 1, other)).findings
+    found = diagnose_trace(ranks([(0, 0, 30)], 1, other)).findings
     assert [(item.id, item.share) for item in found] == [("shared-gpu", 0.2)]
 
 
 def test_the_processes_of_other_jobs_are_added() -> None:
     others = [OTHER_JOB | {"pid": 900 + number, "sm_share": 0.02} for number in range(10)]
-    (finding,) = diagnose(ranks([(0, 0, 30)], 1, *each_second(others))).findings
+    (finding,) = diagnose_trace(ranks([(0, 0, 30)], 1, *each_second(others))).findings
     assert (finding.id, round(finding.share, 4)) == ("shared-gpu", 0.2)
     assert "9 more processes" in finding.explanation
 
 
 def test_a_lost_device_that_the_job_does_not_use_is_only_reported() -> None:
     gap = {**HOST, "device": 1, "ts": SECOND, "dur": SECOND, "reason": "off the bus"}
-    diagnosis = diagnose(ranks([(0, 0, 30)], devices=2, device_gaps=[gap]))
+    diagnosis = diagnose_trace(ranks([(0, 0, 30)], devices=2, device_gaps=[gap]))
     (finding,) = diagnosis.findings
     assert (finding.id, finding.severity, finding.lost_s) == ("device-lost", "warning", 0.0)
     assert diagnosis.verdict.id != "device-lost"

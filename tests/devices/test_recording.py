@@ -159,7 +159,6 @@ def test_energy_is_reported_for_a_second_or_more(trace_of: Callable[[str], Trace
     trace = trace_of("healthy-h100")
     used = trace.fact(energy)[0]
     assert used.counted
-    assert used.mean_w == pytest.approx(560, rel=0.1)
     assert used.joules == pytest.approx(560 * used.seconds, rel=0.1)
     windows = trace.fact(energy_windows)
     assert len(windows) and (windows["dur"] >= 1_000_000_000).all()

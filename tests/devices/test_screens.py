@@ -10,7 +10,7 @@ import pytest
 from perfscope.analyzer.counters.device_use import all_devices
 from perfscope.analyzer.devices.job_phases import JobPhases, job_phases
 from perfscope.analyzer.devices.link_map import DEVICE, NODE, SWITCH, link_maps
-from perfscope.analyzer.timeline.lane import COLOURS
+from perfscope.analyzer.timeline.lane import EVENT_COLORS
 from perfscope.analyzer.timeline.lanes import timeline_lanes
 from perfscope.analyzer.timeline.selection import selection
 from perfscope.analyzer.timeline.tiles import LEVELS, tile
@@ -84,7 +84,7 @@ def test_counters_are_lanes_of_levels_and_are_not_selected_as_work(healthy: Trac
     numbers = [track.first for track in counters.values()]
     assert not len(selection(lanes, *lanes.span_ns, numbers))
     # The color of levels has no meaning and is not in the legend.
-    assert "checkpoint" not in {COLOURS[code] for code in legend_colors(lanes.names)}
+    assert "checkpoint" not in {EVENT_COLORS[code] for code in legend_colors(lanes.names)}
     others = without_counters(lanes)
     assert not any(track.kind == COUNTER for track in others.tracks)
     assert all(lane.level is None for lane in others.lanes)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.traces.contents import contents
 from perfscope.traces.load import load_all
 from perfscope.ui.phrases import describe_subject
@@ -68,7 +68,7 @@ def test_recordings_of_two_hosts_are_one_job_whose_straggler_is_the_slow_host(
     assert [manifest["host"] for manifest in manifests] == list(LAYERS)
     trace = load_all(parts)
     assert describe_subject(trace)[0] == "of_a_job.py (2 ranks on 2 hosts)"
-    diagnosis = diagnose(trace)
+    diagnosis = diagnose_trace(trace)
     finding = next(finding for finding in diagnosis.findings if finding.id == "straggler")
     assert diagnosis.budget_process in finding.processes
     assert "rank 1 on node-b" in finding.headline

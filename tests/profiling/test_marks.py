@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import perfscope
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from tests.running import perfscope as command
 
 LOOP = """
@@ -33,7 +33,7 @@ def program(folder: Path, text: str) -> Path:
 
 def marks_of(run_folder: Path) -> list[tuple[int, float]]:
     """Samples and tokens of each mark."""
-    ranges = load(run_folder).table("ranges")
+    ranges = load_trace(run_folder).table("ranges")
     assert ranges is not None
     marks = ranges[ranges["category"] == "step"]
     return list(zip(marks["value"], marks["payload"], strict=True))

@@ -16,7 +16,7 @@ import perfscope
 from perfscope.agent.profiler_windows.window import MANY_STEPS
 from perfscope.errors import UsageError
 from perfscope.profiling.scope import Scope
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 
 TRAINING = """
 import json, os, sys, threading, time
@@ -75,7 +75,7 @@ def test_a_profiled_region_is_diagnosed_and_all_patches_are_removed(tmp_path: Pa
     assert html == "<iframe" and run is None
     assert f"{steps} steps" in done.stderr and steps > 10
     assert (tmp_path / "kept.html").stat().st_size > 100_000
-    ranges = load(tmp_path / "kept.perfscope").table("ranges")
+    ranges = load_trace(tmp_path / "kept.perfscope").table("ranges")
     assert ranges is not None and (ranges["category"] == "optimizer").sum() == 30
 
 
@@ -166,7 +166,7 @@ def test_steps_and_loaders_that_the_program_declares_are_recorded(tmp_path: Path
         """,
     )
     assert printed_json(done) == [39, "unknown-loader", "kept.perfscope"]
-    waits = load(tmp_path / "kept.perfscope").table("loader")
+    waits = load_trace(tmp_path / "kept.perfscope").table("loader")
     assert waits is not None
     assert (waits["end"] == 0).sum() == 40
     assert (waits["dur"] > 15_000_000).sum() >= 40
@@ -187,7 +187,7 @@ def test_each_rank_of_a_job_has_a_separate_recording(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr.count(".perfscope") == 1, "one rank prints its diagnosis"
     for rank in (0, 1):
-        processes = load(tmp_path / f"rank{rank}.perfscope").table("processes")
+        processes = load_trace(tmp_path / f"rank{rank}.perfscope").table("processes")
         assert processes is not None
         assert processes[processes["role"] == "main"]["rank"].tolist() == [rank]
 

@@ -29,7 +29,7 @@ from typing import Any
 import flask
 
 import perfscope.commands.export
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.cli import main as perfscope_main
 from perfscope.errors import PerfscopeError
 from perfscope.ui.dashboard.library import Library
@@ -248,7 +248,7 @@ def addresses(run: str, trace: Any, chance: random.Random) -> None:
     """
     server = flask.Flask("fuzz")
     server.config["PROPAGATE_EXCEPTIONS"] = True
-    diagnosis = diagnose(trace)
+    diagnosis = diagnose_trace(trace)
     routes.add_timeline_routes(server, lambda _: trace, lambda _: diagnosis)
     client = server.test_client()
     for route in TIMELINE:

@@ -34,7 +34,7 @@ from perfscope.traces.kineto import compiled_parser
 from perfscope.traces.kineto.columns import Coded
 from perfscope.traces.kineto.layout import ParsedPiece
 from perfscope.traces.kineto.piece_parser import parse_in_python
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.run.growing import GrowingRun
 from perfscope.traces.run.kernel_windows import cached_window_trace
 from perfscope.traces.run.tables import trace_of
@@ -175,7 +175,7 @@ class Fuzzer:
         for python_only in (False, True):
             with without_compiled_reader() if python_only else nullcontext():
                 try:
-                    results.append(tables_of(load(path)))
+                    results.append(tables_of(load_trace(path)))
                 except PerfscopeError as error:
                     results.append(str(error))
         if repr(results[0]) != repr(results[1]):
@@ -193,7 +193,7 @@ class Fuzzer:
             files = sorted(path for path in folder.rglob("*") if path.is_file())
             self.change(mutator, chance.choice(files), chance)
         try:
-            load(folder)
+            load_trace(folder)
             grows = GrowingRun(folder, WINDOW_NS)
             grows.update()
             trace_of(grows)
@@ -268,7 +268,7 @@ class Fuzzer:
             data[at : at + 8] = odd.to_bytes(8, "little", signed=True)
         path.write_bytes(data)
         try:
-            load(folder)
+            load_trace(folder)
             return True
         except PerfscopeError:
             return False
@@ -282,7 +282,7 @@ class Fuzzer:
         path.write_bytes(chance.choice(self.exports))
         Mutator(chance).database(path)
         try:
-            load(path)
+            load_trace(path)
             return True
         except PerfscopeError as error:
             return "contains no events" in str(error)

@@ -18,7 +18,7 @@ import pytest
 from perfscope.agent.profiler_windows import trace_store
 from perfscope.agent.profiler_windows.trace_store import TraceStore
 from perfscope.agent.recorder import Plan, Progress, Recorder
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.run.stored import StoredRun
@@ -92,7 +92,7 @@ def test_the_recorded_part_on_a_read_only_file_system_is_readable(pid: int, disk
     assert "read-only" in (recorder.run.stopped or "") and not recorder.problems
     stored = StoredRun.open(disk / "run")
     assert not stored.manifest.finished and any(stored.rows("host.counters"))
-    assert load(disk / "run").torn == 0
+    assert load_trace(disk / "run").torn == 0
 
 
 def test_a_run_folder_that_is_removed_ends_the_recording_with_one_line(
@@ -160,7 +160,7 @@ def test_a_limit_on_the_size_of_files_ends_the_recording_which_is_readable(
         lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)), tmp_path / "run"
     )
     assert "ulimit -f" in printed
-    trace = load(tmp_path / "run")
+    trace = load_trace(tmp_path / "run")
     ranges = trace.table("ranges")
     assert trace.manifest.finished and ranges is not None and len(ranges) > 500
 
@@ -178,7 +178,7 @@ def test_a_used_up_quota_ends_the_recording_which_is_readable(
     try:
         printed = write_limited(lambda: os.setresuid(NOBODY, NOBODY, NOBODY), place / "run")
         assert "quota" in printed
-        trace = load(place / "run")
+        trace = load_trace(place / "run")
         assert trace.manifest.finished and trace.table("ranges") is not None
     finally:
         subprocess.run(["umount", "-l", place], check=True)

@@ -18,7 +18,7 @@ import pytest
 
 from perfscope.agent.profiler_windows.trace_store import TraceStore
 from perfscope.errors import UsageError
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.run.stored import StoredRun
@@ -159,7 +159,7 @@ def test_links_and_folders_of_another_user_are_refused_as_run_folders(
     assert kept.state() == kept.before and not list((foreign / "folder").iterdir())
     (foreign / "empty").mkdir()  # an empty folder of root is used
     RunWriter.create(foreign / "empty", manifest).close()
-    assert load(foreign / "empty").manifest.finished
+    assert load_trace(foreign / "empty").manifest.finished
 
 
 def test_a_folder_that_is_replaced_as_soon_as_it_exists_leads_to_no_other_file(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from perfscope.errors import UnreadableRun
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.nsys import database
 from tests.safety.seeds import nsys_export
 from tests.traces.nsys.exports import tid_of
@@ -59,11 +59,11 @@ def test_an_export_whose_pages_repeat_billions_of_rows_is_refused(
 ) -> None:
     """24 KB contain 50 * 580 ** 6 rows."""
     with pytest.raises(UnreadableRun, match="damaged SQLite file"):
-        load(amplified(tmp_path / "a.sqlite", levels))
+        load_trace(amplified(tmp_path / "a.sqlite", levels))
 
 
 def test_an_export_whose_pages_repeat_few_rows_is_read(tmp_path: Path) -> None:
-    assert load(amplified(tmp_path / "a.sqlite", 1)).table("ranges") is not None
+    assert load_trace(amplified(tmp_path / "a.sqlite", 1)).table("ranges") is not None
 
 
 def test_texts_longer_than_the_file_are_refused(
@@ -72,16 +72,17 @@ def test_texts_longer_than_the_file_are_refused(
     monkeypatch.setattr(database, "TEXT_PER_BYTE", 0)
     monkeypatch.setattr(database, "LEAST_TEXT", 10)
     with pytest.raises(UnreadableRun, match="more rows or text"):
-        load(nsys_export(tmp_path / "a.sqlite", True))
+        load_trace(nsys_export(tmp_path / "a.sqlite", True))
 
 
 def test_an_export_whose_name_is_not_utf_8_is_read(tmp_path: Path) -> None:
     assert (
-        load(nsys_export(tmp_path / os.fsdecode(b"\xff.sqlite"), True)).table("kernels") is not None
+        load_trace(nsys_export(tmp_path / os.fsdecode(b"\xff.sqlite"), True)).table("kernels")
+        is not None
     )
 
 
 def test_a_pipe_named_as_an_export_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.sqlite")
     with pytest.raises(UnreadableRun):
-        load(tmp_path / "a.sqlite")
+        load_trace(tmp_path / "a.sqlite")

@@ -14,7 +14,7 @@ import pytest
 
 from perfscope.agent.nvml import bindings
 from perfscope.agent.probe.torch_profiler_api import OLDEST_TORCH, too_old
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from tests.commands.run_targets import TRAINING
 from tests.driver import built, environment, written
 from tests.running import perfscope
@@ -212,7 +212,9 @@ def test_with_an_older_torch_no_window_is_taken_and_the_reason_is_reported(tmp_p
         [sys.executable, path], capture_output=True, text=True, timeout=120, cwd=tmp_path, env=env
     )
     assert done.returncode == 0, done.stderr
-    sources = {source.name: source for source in load(tmp_path / "kept.perfscope").manifest.sources}
+    sources = {
+        source.name: source for source in load_trace(tmp_path / "kept.perfscope").manifest.sources
+    }
     assert sources["probe"].status == "ok"
     assert sources["kernels"].status == "unavailable" and "torch 2.3.1" in (
         sources["kernels"].reason or ""

@@ -15,11 +15,11 @@ import pyarrow.feather as feather
 import pyarrow.parquet as parquet
 import pytest
 
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.commands.export import FORMATS
 from perfscope.traces.cache.place import user_cache
 from perfscope.traces.kineto import trace_file
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.schema import TABLES
 from perfscope.ui.answer import STDOUT, AnswerOptions, answer_trace
 from perfscope.ui.dashboard.pages import PAGES
@@ -103,7 +103,7 @@ def test_the_agent_writes_no_secret_into_a_run_folder(folder: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_secret_is_in_a_trace_that_was_read(folder: Path, kind: str) -> None:
-    trace = load(path_of(folder, kind))
+    trace = load_trace(path_of(folder, kind))
     shown = 0
     for name in TABLES:
         table = trace.table(name)
@@ -120,7 +120,7 @@ def test_no_secret_is_in_a_trace_that_was_read(folder: Path, kind: str) -> None:
 def test_no_secret_is_in_the_terminals_text_the_json_or_the_report(
     folder: Path, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trace, report = load(path_of(folder, kind)), tmp_path / "report.html"
+    trace, report = load_trace(path_of(folder, kind)), tmp_path / "report.html"
     answer_trace(trace, AnswerOptions(html=report))
     answer_trace(trace, AnswerOptions(json=STDOUT))
     printed, text = capsys.readouterr(), report.read_text()
@@ -137,7 +137,7 @@ def test_no_secret_is_in_an_export(folder: Path, kind: str, tmp_path: Path) -> N
     from perfscope.traces.exporting import export
     from perfscope.traces.writers import WRITERS
 
-    trace = load(path_of(folder, kind))
+    trace = load_trace(path_of(folder, kind))
     assert [writer.name for writer in WRITERS] == list(FORMATS)
     shown = {}
     for writer in WRITERS:
@@ -158,7 +158,7 @@ def test_no_secret_is_in_the_cache(
     monkeypatch.setattr(trace_file, "WORTH_KEEPING", 0)
     path = path_of(folder, "kineto")
     with reading(None, use_cache=True):
-        trace = load(path)
+        trace = load_trace(path)
     for thread in threading.enumerate():
         if thread.name == "perfscope-keep":
             thread.join()
@@ -232,7 +232,7 @@ def test_live_views_show_no_secret(folder: Path) -> None:
     growing = GrowingRun(path_of(folder, "old run"), 10**15)
     growing.update()
     trace = trace_of(growing)
-    diagnosis = diagnose(trace)
+    diagnosis = diagnose_trace(trace)
     assert leaks(str(trace.manifests)) == [] and leaks(str(diagnosis)) == []
     ranges = trace.table("ranges")
     assert ranges is not None and leaks("\n".join(map(str, ranges["name"].cat.categories))) == []

@@ -14,7 +14,7 @@ import pytest
 
 from perfscope.cli import main
 from perfscope.errors import UnreadableRun
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.run import growing, stored
 from perfscope.traces.run.arrow_messages import ArrowReader
 from perfscope.traces.run.events import COLUMNS, STEP
@@ -229,7 +229,7 @@ def test_other_files_that_are_not_regular_are_left_out(
     if path.exists():
         path.rename(tmp_path / "away")
     replace(path, kind, elsewhere / where)
-    trace = load(folder)
+    trace = load_trace(folder)
     states = trace.table("thread_states")
     expected = 1 if where == "kineto" else 0
     assert (0 if states is None else len(states)) == expected
@@ -245,7 +245,7 @@ def test_a_window_that_is_a_link_or_a_pipe_is_not_read(tmp_path: Path) -> None:
     (folder / "kineto").mkdir()
     (folder / "kineto" / "rank0.json.gz").symlink_to("/etc/passwd")
     os.mkfifo(folder / "kineto" / "rank1.json.gz")
-    assert load(folder).torn == 6
+    assert load_trace(folder).torn == 6
 
 
 MANIFESTS: list[dict[str, Any]] = [
@@ -328,7 +328,7 @@ def test_rows_of_another_kind_are_left_out(tmp_path: Path, source: str) -> None:
         stream_folder = folder / "streams" / f"{source}@{process}"
         stream_folder.mkdir(exist_ok=True)
         (stream_folder / "000001.jsonl").write_text("\n".join(ROWS[source]) + "\n")
-    trace = load(folder)
+    trace = load_trace(folder)
     grows = GrowingRun(folder, HOUR_NS)
     grows.update()
     trace_of(grows)
@@ -346,7 +346,7 @@ def test_times_out_of_range_in_records_are_torn(tmp_path: Path) -> None:
     folder = run_folder(tmp_path / "r")
     batches = [records(1, ts=2**63 - 1), records(1, ts=-(2**63)), records(1, dur=2**62), records(2)]
     (folder / "streams" / "probe.records@0" / "000000.arrow").write_bytes(stream(*batches))
-    trace = load(folder)
+    trace = load_trace(folder)
     ranges = trace.table("ranges")
     assert trace.torn == 3 and ranges is not None and len(ranges) == 2
 
@@ -375,7 +375,7 @@ def test_a_sparse_segment_and_a_line_without_end_take_no_memory(tmp_path: Path) 
     call = perfscope("analyze", str(folder), "--json")
     done = subprocess.run(call, capture_output=True, text=True, timeout=60, preexec_fn=limited)
     assert done.returncode == 0, done.stderr
-    states = load(folder).table("thread_states")
+    states = load_trace(folder).table("thread_states")
     assert states is not None and len(states) == 2
 
 
@@ -387,10 +387,10 @@ def test_rows_beyond_the_limit_of_a_run_are_torn(
     for number in range(1, 11):
         (folder / "streams" / "host.states@0" / f"{number:06d}.jsonl").write_text(line * 100)
     monkeypatch.setattr(stored, "MOST_BYTES", 5 * 100 * len(line) + 100)
-    states = load(folder).table("thread_states")
-    assert states is not None and len(states) == 501 and load(folder).torn == 5
+    states = load_trace(folder).table("thread_states")
+    assert states is not None and len(states) == 501 and load_trace(folder).torn == 5
     monkeypatch.setattr(stored, "MOST_CELLS", 402)
-    states = load(folder).table("thread_states")
+    states = load_trace(folder).table("thread_states")
     assert states is not None and len(states) == 100
 
 
@@ -414,7 +414,7 @@ def test_many_processes_are_read_in_one_pass(tmp_path: Path) -> None:
         (folder / f"streams/host.states@{process}" / "000000.jsonl").write_text(
             '{"ts": 9, "tid": 1, "state": "x"}\n' * 10
         )
-    states = load(folder).table("thread_states")
+    states = load_trace(folder).table("thread_states")
     assert states is not None and states["process"].nunique() == 3001
 
 

@@ -42,8 +42,8 @@ BREAKS = {
     "manifest": (
         "from perfscope.traces.run.folder import RunWriter as at; at.replace_manifest = fail"
     ),
-    "reading": "import perfscope.traces.load as at; at.load = fail",
-    "diagnosis": "import perfscope.analyzer.diagnose as at; at.diagnose = fail",
+    "reading": "import perfscope.traces.load as at; at.load_trace = fail",
+    "diagnosis": "import perfscope.analyzer.diagnose as at; at.diagnose_trace = fail",
     "printing": "import perfscope.ui.terminal.diagnosis_view as at; at.show = fail",
 }
 AFTER_THE_END = ("reading", "diagnosis", "printing")
@@ -194,7 +194,7 @@ def test_ctrl_c_during_the_diagnosis_ends_it_with_the_exit_code_of_the_command(
     tmp_path: Path,
 ) -> None:
     slow = "import perfscope.analyzer.diagnose as at, time, os\n"
-    slow += "at.diagnose = lambda trace, **options: (os.write(1, b'now\\n'), time.sleep(60))"
+    slow += "at.diagnose_trace = lambda trace, **options: (os.write(1, b'now\\n'), time.sleep(60))"
     text = PATCHED.format(patch=slow, error="ValueError")
     for signo in (signal.SIGINT, signal.SIGTERM):
         out = str(tmp_path / signo.name)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from perfscope.agent.host import proc
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from tests.running import TARGETS, attach, until
 from tests.safety.strangers import NOBODY, folder_of_nobody, needs_root
 
@@ -71,7 +71,7 @@ def test_two_ranks_of_another_users_torchrun_are_entered_by_root(
     try:
         until(lambda: steps.exists() and steps.read_text().count("\n") > 20, 90)
         attach(torchrun.pid, tmp_path / "run", "--depth", "probe", seconds=4)
-        trace = load(tmp_path / "run")
+        trace = load_trace(tmp_path / "run")
         processes, ranges = trace.table("processes"), trace.table("ranges")
         assert processes is not None and ranges is not None
         mains = processes[processes["role"] == "main"]

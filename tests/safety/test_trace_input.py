@@ -26,7 +26,7 @@ from perfscope.traces.kineto import pieces
 from perfscope.traces.kineto.compiled_parser import is_available, parse_compiled
 from perfscope.traces.kineto.piece_parser import parse_in_python
 from perfscope.traces.kineto.pieces import NoEvents, Pieces, array_begin, depth
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.naming import collective_kind, launch_kind
 from tests.safety.long_fuzz_readers import alike
 from tests.traces.kineto.events import event, kernel, launch, written
@@ -111,7 +111,7 @@ def test_gzip_members_of_one_byte_are_joined_once(tmp_path: Path) -> None:
     file.write_bytes(
         b"".join(gzip.compress(text[at : at + 1], 1, mtime=0) for at in range(len(text)))
     )
-    ops = load(file).table("ops")
+    ops = load_trace(file).table("ops")
     assert ops is not None and ops["name"].tolist() == ["aten::mm"]
 
 
@@ -195,18 +195,18 @@ def test_many_groups_of_ranks_are_named_in_one_pass(tmp_path: Path) -> None:
         {**kernel(ts=at, args={**talk, "Process Group Ranks": f"[{at}]"}), "name": "ncclDevKernel"}
         for at in range(20_000)
     ]
-    collectives = load(written(tmp_path / "a.json", events)).table("collectives")
+    collectives = load_trace(written(tmp_path / "a.json", events)).table("collectives")
     assert collectives is not None and collectives["group"].nunique() == 20_000
 
 
 COMMA = """
 import json, locale, sys
 from perfscope.traces.kineto.compiled_parser import parse_compiled
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from pathlib import Path
 locale.setlocale(locale.LC_ALL, "")
 assert locale.localeconv()["decimal_point"] == ",", "the locale is not set"
-ops = load(Path(sys.argv[1])).table("ops")
+ops = load_trace(Path(sys.argv[1])).table("ops")
 is_compiled = parse_compiled(sys.argv[2].encode()) is not None
 print(json.dumps([is_compiled, ops["ts"].tolist(), ops["dur"].tolist()]))
 """
@@ -314,12 +314,12 @@ def test_facts_of_another_type_are_ignored(tmp_path: Path, facts: dict[str, obje
     file = written(
         tmp_path / "a.json", [event(), launch(), kernel(), event(deep)], trace_id=deep, **around
     )
-    assert load(file).manifest.zero_realtime_ns == 10_000
+    assert load_trace(file).manifest.zero_realtime_ns == 10_000
 
 
 def test_a_rank_of_many_digits_in_a_name_is_ignored(tmp_path: Path) -> None:
     for name in (f"rank{'9' * 40}.json", "rank٣.json"):
-        assert load(written(tmp_path / name, [event()])).table("ranks") is not None
+        assert load_trace(written(tmp_path / name, [event()])).table("ranks") is not None
 
 
 def test_a_trace_whose_name_is_not_utf_8_is_read(
@@ -329,7 +329,7 @@ def test_a_trace_whose_name_is_not_utf_8_is_read(
         tmp_path / os.fsdecode(b"\xff\xfe.json"),
         [event(), launch(), kernel(), {**event(), "cat": "kernel"}],
     )
-    assert load(file).table("ranks") is not None
+    assert load_trace(file).table("ranks") is not None
     for words in (
         ["analyze", str(file), "--json"],
         ["analyze", str(file)],
@@ -343,7 +343,7 @@ def test_a_link_to_a_pipe_is_refused_as_a_trace(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "a.json").symlink_to(tmp_path / "pipe")
     with pytest.raises(UnreadableRun):
-        load(tmp_path / "a.json")
+        load_trace(tmp_path / "a.json")
 
 
 def test_a_small_compressed_file_uses_bounded_memory(tmp_path: Path) -> None:
@@ -351,7 +351,7 @@ def test_a_small_compressed_file_uses_bounded_memory(tmp_path: Path) -> None:
     file.write_bytes(gzip.compress(b'{"traceEvents":[' + b" " * (64 << 20) + b"]}", 9))
     tracemalloc.start()
     with pytest.raises(UnreadableRun):
-        load(file)
+        load_trace(file)
     _, most_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most_bytes < 512 << 20

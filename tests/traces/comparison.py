@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from perfscope.errors import UnreadableRun
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace
 
@@ -25,7 +25,7 @@ def assert_same_tables(trace: Trace, other: Trace) -> None:
 def refusal_to_read(path: Path) -> str:
     """Return the message of the error, of one line, with which the file is refused."""
     with pytest.raises(UnreadableRun) as caught:
-        load(path)
+        load_trace(path)
     message = str(caught.value)
     assert "\n" not in message and len(message) < 400
     assert path.name in message

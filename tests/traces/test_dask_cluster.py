@@ -16,7 +16,7 @@ from perfscope import __version__
 from perfscope.errors import UsageError
 from perfscope.traces.jobs.dask_cluster import check_address, dask_cluster
 from perfscope.traces.jobs.job import load_job
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from tests.conventions.sources import ROOT
 from tests.running import until
 from tests.traces.comparison import assert_same_tables
@@ -125,7 +125,7 @@ def test_a_worker_that_does_not_see_the_files_is_named(tmp_path: Path, scheduler
 
 def test_the_cluster_reads_the_same_tables_as_local_processes(tmp_path: Path, cluster: str) -> None:
     made_ranks(tmp_path / "job", ranks=3)
-    local = load(tmp_path / "job")
+    local = load_trace(tmp_path / "job")
     on_cluster = load_job([tmp_path / "job"], partial(dask_cluster, cluster))
     assert_same_tables(local, on_cluster)
     assert local.manifests == on_cluster.manifests and local.span_ns == on_cluster.span_ns

@@ -11,7 +11,7 @@ from perfscope.errors import UnreadableRun, UsageError
 from perfscope.traces.jobs.job import load_job
 from perfscope.traces.jobs.members import members
 from perfscope.traces.jobs.processes import local_processes, local_threads
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.reading import read_path
 from perfscope.traces.run.manifest import SourceStatus
 from perfscope.traces.schema import ROW_NUMBERS, TABLES
@@ -22,7 +22,7 @@ from tests.traces.made_ranks import made_ranks, write
 
 def test_clocks_of_ranks_are_aligned_to_a_microsecond(tmp_path: Path) -> None:
     made = made_ranks(tmp_path / "job")
-    trace = load(tmp_path / "job")
+    trace = load_trace(tmp_path / "job")
     ranks = trace.table("ranks")
     assert ranks is not None and ranks["rank"].tolist() == [0, 1, 2, 3]
     truth = [(made.offsets_us[0] - offset_us) * 1e3 for offset_us in made.offsets_us]
@@ -37,7 +37,7 @@ def test_clocks_of_ranks_are_aligned_to_a_microsecond(tmp_path: Path) -> None:
 
 def test_tables_of_a_job_are_those_of_its_ranks_with_valid_references(tmp_path: Path) -> None:
     made = made_ranks(tmp_path / "job", ranks=3)
-    whole, parts = load(tmp_path / "job"), [read_path(path) for path in made.paths]
+    whole, parts = load_trace(tmp_path / "job"), [read_path(path) for path in made.paths]
     for name in TABLES:
         frame = whole.table(name)
         of_ranks = [table for part in parts if (table := part.table(name)) is not None]
@@ -65,7 +65,7 @@ def test_files_are_read_in_natural_order_and_others_are_reported(tmp_path: Path)
     (tmp_path / "notes.txt").write_text("x")
     names = [member.path.name for member in members([tmp_path])]
     assert names == ["rank0.json.gz", "rank1.json.gz", "rank10.json"]
-    trace = load(tmp_path)
+    trace = load_trace(tmp_path)
     assert any("rank10.json" in line for line in trace.manifest.dropped)
     with pytest.raises(UnreadableRun, match=r"rank10\.json"):
         load_job([tmp_path / "rank0.json.gz", tmp_path / "rank10.json"])
@@ -89,7 +89,7 @@ def test_files_without_ranks_are_numbered_in_order(tmp_path: Path) -> None:
     made_ranks(tmp_path / "a", ranks=2, distributedInfo=None)
     for rank in (0, 1):
         (tmp_path / f"a/rank{rank}.json.gz").rename(tmp_path / f"a/host{rank}.json.gz")
-    trace = load(tmp_path / "a")
+    trace = load_trace(tmp_path / "a")
     assert trace.table("ranks")["rank"].tolist() == [0, 1]
     assert trace.table("processes")["rank"].tolist() == [0, 1]
     assert "numbered" in str(sources_of(trace)["ranks"].reason)
@@ -102,7 +102,7 @@ def test_of_several_recordings_of_a_rank_in_a_folder_the_newest_is_read(tmp_path
         for rank in (0, 1):
             (tmp_path / age / f"rank{rank}.json.gz").rename(tmp_path / f"rank{rank}_{age}.json.gz")
         (tmp_path / age).rmdir()
-    trace = load(tmp_path)
+    trace = load_trace(tmp_path)
     names = sorted(Path(str(source)).name for source in trace.table("ranks")["source"])
     assert names == ["rank0_new.json.gz", "rank1_new.json.gz"]
     dropped = trace.manifest.dropped
@@ -126,7 +126,7 @@ def test_ranks_without_a_common_collective_are_not_aligned_and_are_reported(tmp_
     trace = json.loads(gzip.decompress(made.paths[2].read_bytes()))
     trace["traceEvents"] = [event for event in trace["traceEvents"] if "nccl" not in event["name"]]
     write(made.paths[2], trace)
-    whole = load(tmp_path)
+    whole = load_trace(tmp_path)
     assert (whole.table("ranks")["clock_residual_ns"] >= 0).tolist() == [True, True, False]
     clocks = sources_of(whole)["clocks"]
     assert clocks.status == "partial" and "rank 2" in str(clocks.reason)

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.kernel_windows import MOST_READ
 from perfscope.traces.run.manifest import Manifest
@@ -73,7 +73,7 @@ def test_a_trial_and_a_removed_trace_have_a_row_and_no_operators(tmp_path: Path)
         row(2, name="rank0-2.json.gz"),
         {"gone": "rank0.json.gz"},
     ]
-    trace = load(write_run(tmp_path / "run", rows))
+    trace = load_trace(write_run(tmp_path / "run", rows))
     windows, ops = trace.table("windows"), trace.table("ops")
     assert windows is not None and ops is not None
     assert list(windows["kept"]) == [False, False, True]
@@ -89,7 +89,7 @@ def test_a_trial_and_a_removed_trace_have_a_row_and_no_operators(tmp_path: Path)
 
 def test_of_very_many_windows_all_have_a_row_and_the_newest_are_read(tmp_path: Path) -> None:
     rows = [row(number, name=f"rank0-{number}.json.gz") for number in range(MOST_READ + 3)]
-    trace = load(write_run(tmp_path / "run", rows))
+    trace = load_trace(write_run(tmp_path / "run", rows))
     windows, ops = trace.table("windows"), trace.table("ops")
     assert windows is not None and ops is not None
     assert len(windows) == MOST_READ + 3 and list(ops["name"]) == [
@@ -102,4 +102,4 @@ def test_a_missing_trace_is_counted_as_damaged(tmp_path: Path) -> None:
         tmp_path / "run", [row(0, name="rank0.json.gz"), row(1, name="rank0-2.json.gz")]
     )
     (folder / "kineto" / "rank0.json.gz").unlink()
-    assert load(folder).torn == 1
+    assert load_trace(folder).torn == 1

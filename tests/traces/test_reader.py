@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from perfscope.errors import UnreadableRun
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.run import events
 from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.manifest import Manifest, SourceStatus
@@ -47,7 +47,7 @@ def write(path: Path) -> None:
 
 def test_every_table_has_the_declared_columns_and_dtypes(tmp_path: Path) -> None:
     write(tmp_path / "r")
-    trace = load(tmp_path / "r")
+    trace = load_trace(tmp_path / "r")
     for name in ("loader", "fetches", "ranges", "copies", "stacks", "thread_states", "counters"):
         frame = trace.table(name)
         assert frame is not None, name
@@ -59,7 +59,7 @@ def test_every_table_has_the_declared_columns_and_dtypes(tmp_path: Path) -> None
 
 def test_records_become_rows_in_job_time(tmp_path: Path) -> None:
     write(tmp_path / "r")
-    trace = load(tmp_path / "r")
+    trace = load_trace(tmp_path / "r")
     loader, ranges, fetches = trace.table("loader"), trace.table("ranges"), trace.table("fetches")
     assert loader is not None and ranges is not None and fetches is not None
     assert loader[["ts", "kind", "queue_depth", "workers"]].values.tolist() == [
@@ -81,7 +81,7 @@ def test_an_absent_table_has_the_reason_of_its_source(tmp_path: Path) -> None:
     run = RunWriter.create(tmp_path / "r", msgspec.convert(FACTS, Manifest))
     run.manifest.sources = [SourceStatus("probe", "unavailable", "the container lacks SYS_PTRACE")]
     run.close()
-    trace = load(tmp_path / "r")
+    trace = load_trace(tmp_path / "r")
     assert trace.table("loader") is None
     assert trace.why_absent("loader") == "the container lacks SYS_PTRACE"
 
@@ -90,7 +90,7 @@ def test_a_path_that_is_not_a_regular_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UnreadableRun, match="symbolic link"):
-        load(tmp_path / "loop")
+        load_trace(tmp_path / "loop")
     with pytest.raises(UnreadableRun, match="is not a regular file"):
-        load(tmp_path / "pipe")
+        load_trace(tmp_path / "pipe")
     assert recalled_answer(tmp_path / "loop") is None and recalled_answer(tmp_path / "pipe") is None

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from perfscope.errors import UnreadableRun, UsageError
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.run.events import COLUMNS, WIDTH
 from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.held_folder import create_run_folder
@@ -64,7 +64,7 @@ def test_a_run_is_read_up_to_its_last_flush(tmp_path: Path) -> None:
     run.arrow("probe.records", 0, COLUMNS).append(record(5, 100, 7))
     run.flush()
     run.arrow("probe.records", 0, COLUMNS).append(record(5, 200, 7))
-    trace = load(tmp_path / "r")
+    trace = load_trace(tmp_path / "r")
     ranges = trace.table("ranges")
     assert ranges is not None and ranges["ts"].tolist() == [100] and trace.torn == 0
 
@@ -101,7 +101,7 @@ def test_segments_are_sealed_when_full_and_the_cap_drops_the_oldest(
     segments = sorted((tmp_path / "r/streams/probe.records@0").iterdir())
     assert sum(path.stat().st_size for path in segments) <= 60_000
     assert segments[0].name != "000000.arrow"
-    trace = load(tmp_path / "r")
+    trace = load_trace(tmp_path / "r")
     assert len(trace.manifest.dropped) == 1
     ranges = trace.table("ranges")
     assert ranges is not None and ranges["ts"].max() == 99 and ranges["ts"].min() > 0
@@ -129,7 +129,7 @@ def test_a_recording_that_a_full_disk_stops_can_be_read(small_disk: Path) -> Non
         run.flush()
     run.close()
     assert run.stopped is not None and "disk is full" in run.stopped
-    ranges = load(small_disk / "r").table("ranges")
+    ranges = load_trace(small_disk / "r").table("ranges")
     assert ranges is not None and len(ranges) > 500
 
 
@@ -159,17 +159,17 @@ def test_of_two_recordings_that_start_at_once_one_gets_the_folder(tmp_path: Path
 
 def test_unreadable_runs_are_refused_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(UnreadableRun, match="does not exist"):
-        load(tmp_path / "none")
+        load_trace(tmp_path / "none")
     with pytest.raises(UnreadableRun, match="not a run folder"):
-        load(tmp_path)
+        load_trace(tmp_path)
     run = writer(tmp_path / "r")
     run.manifest.schema = SCHEMA_VERSION + 1
     run.close()
     with pytest.raises(UnreadableRun, match="format 2"):
-        load(tmp_path / "r")
+        load_trace(tmp_path / "r")
     (tmp_path / "r/manifest.json").write_bytes(b"{")
     with pytest.raises(UnreadableRun, match="damaged"):
-        load(tmp_path / "r")
+        load_trace(tmp_path / "r")
 
 
 def test_foreign_and_damaged_segments_are_counted_and_links_not_followed(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_foreign_and_damaged_segments_are_counted_and_links_not_followed(tmp_pat
         b'\xff\n[1]\n{"ts": 1, "tid": 2, "state": "running"}\n{"ts"'
     )
     (streams / "host.counters@0").symlink_to("/etc")
-    trace = load(tmp_path / "r")
+    trace = load_trace(tmp_path / "r")
     states = trace.table("thread_states")
     assert trace.torn >= 4 and states is not None and len(states) == 1
 

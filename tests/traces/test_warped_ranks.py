@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.run.matched_collectives import matched_collectives
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from tests.traces.kineto.recorded import FOLDER
 from tests.traces.warped_ranks import warped_ranks
 
@@ -20,14 +20,14 @@ def test_the_clocks_of_ranks_are_aligned_and_the_slow_rank_is_the_straggler(tmp_
     if not source.exists():
         pytest.skip(f"{source} is not available")
     made = warped_ranks(source, tmp_path / "job", RANKS, SLOW)
-    trace = load(tmp_path / "job")
+    trace = load_trace(tmp_path / "job")
     ranks = trace.table("ranks")
     assert ranks is not None and ranks["rank"].tolist() == list(range(RANKS))
     assert (ranks["clock_residual_ns"] >= 0).all()
     truth = np.array([-round(offset_us) for offset_us in made.offsets_us]) * 1e3
     assert np.abs(ranks["clock_offset_ns"].to_numpy() - truth).max() < 2_000
     assert (trace.fact(matched_collectives)["match"] >= 0).mean() > 0.9
-    diagnosis = diagnose(trace)
+    diagnosis = diagnose_trace(trace)
     assert not diagnosis.failed
     found = {finding.id: finding for finding in diagnosis.findings}["straggler"]
     slow_process = next(rank.process for rank in diagnosis.per_process if rank.rank == SLOW)

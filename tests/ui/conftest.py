@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.ui.html.report import write_report
 from tests.running import until
 from tests.ui.browsing import forget_last_page, has_browser, open_browser
@@ -26,7 +26,7 @@ def browser() -> Iterator[Any]:
 def page(browser: Any, tmp_path: Path) -> Any:
     path = tmp_path / "report.html"
     run = input_bound()
-    write_report(run, diagnose(run), path)
+    write_report(run, diagnose_trace(run), path)
     assert path.stat().st_size < 5_000_000
     forget_last_page(browser)
     browser.get(f"file://{path}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.manifest import Manifest
 from perfscope.ui.dashboard.pages import PAGES
@@ -89,5 +89,5 @@ def test_the_note_on_collectives_depends_on_whether_waiting_for_peers_is_known(
     tmp_path: Path,
 ) -> None:
     made = made_ranks(tmp_path / "job", ranks=2)
-    assert overlap_note(load(made.paths[0]), 0).endswith(WAITING_INCLUDED)
-    assert overlap_note(load(tmp_path / "job"), 0).endswith(WAITING_SEPARATED)
+    assert overlap_note(load_trace(made.paths[0]), 0).endswith(WAITING_INCLUDED)
+    assert overlap_note(load_trace(tmp_path / "job"), 0).endswith(WAITING_SEPARATED)

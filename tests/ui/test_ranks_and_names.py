@@ -5,7 +5,7 @@ import io
 import msgspec
 import pytest
 
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, ProcessBudget
 from perfscope.traces.trace import Trace
 from perfscope.ui.terminal.diagnosis_view import show
@@ -33,7 +33,7 @@ def ranks(*waiting: float) -> Diagnosis:
         for at, share in enumerate(waiting)
     ]
     return msgspec.structs.replace(
-        diagnose(input_bound()),
+        diagnose_trace(input_bound()),
         per_process=each,
         time_budget=each[-1].time_budget,
         budget_process=len(waiting) - 1,
@@ -59,5 +59,5 @@ def test_one_rank_has_no_line_and_of_many_the_others_are_counted() -> None:
 )
 def test_control_characters_of_a_name_are_not_printed(name: str) -> None:
     run = trace(processes=[{**MAIN, "name": name}])
-    text = shown(diagnose(run), run)
+    text = shown(diagnose_trace(run), run)
     assert [letter for letter in text if not letter.isprintable() and letter != "\n"] == []

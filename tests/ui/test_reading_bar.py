@@ -10,7 +10,7 @@ import pytest
 
 from perfscope.traces.jobs.job import Processes
 from perfscope.traces.jobs.processes import local_processes, local_threads
-from perfscope.traces.load import load, load_all
+from perfscope.traces.load import load_all, load_trace
 from perfscope.traces.reading_options import reading, reading_options
 from perfscope.ui.terminal.reading_bar import LINE_EVERY_S, ReadingBar, reading_bar
 from tests.traces.kineto.events import event, written
@@ -62,7 +62,7 @@ def test_the_reader_reports_its_progress(tmp_path: Path) -> None:
     file = written(tmp_path / "a.json", [event(ts=at) for at in range(100)])
     progress: list[tuple[int, int, int]] = []
     with reading(lambda *so_far: progress.append(so_far)):
-        load(file)
+        load_trace(file)
     size = file.stat().st_size
     assert progress[-1][:2] == (size, size) and 0 < progress[-1][2] <= size
     assert reading_options().progress is None

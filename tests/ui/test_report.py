@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.ui.html.report import write_report
 from perfscope.ui.theme import DARK, LIGHT
 from tests.build import trace
@@ -60,7 +60,7 @@ def test_the_verdict_is_on_the_first_screen_with_a_link_to_its_longest_wait(page
     verdict = page.find_element("css selector", ".verdict h1")
     run = input_bound()
     assert verdict.location["y"] + verdict.size["height"] < 900
-    assert verdict.text == diagnose(run).verdict.headline
+    assert verdict.text == diagnose_trace(run).verdict.headline
     page.find_element("css selector", ".verdict a.button.main").click()
     until(lambda: page.execute_script(SHOWN) is not None)
     until(lambda: 0 <= page.execute_script(TOP) < 900)
@@ -89,7 +89,7 @@ def test_the_report_of_a_long_run_is_small_and_its_link_leads_to_the_longest_wai
 ) -> None:
     path = tmp_path / "long.html"
     run = input_bound(steps=25_000, slow={15_000: 400 * MS})
-    write_report(run, diagnose(run), path)
+    write_report(run, diagnose_trace(run), path)
     assert path.stat().st_size < 5_000_000
     browser.get(f"file://{path}")
     until(lambda: browser.execute_script("return document.documentElement.dataset.drawn") == "yes")
@@ -196,6 +196,6 @@ def test_a_report_that_cannot_be_written_leaves_no_files(tmp_path: Path) -> None
 
 def test_an_empty_run_has_a_report_without_charts(tmp_path: Path) -> None:
     empty = trace()
-    write_report(empty, diagnose(empty), tmp_path / "empty.html")
+    write_report(empty, diagnose_trace(empty), tmp_path / "empty.html")
     text = (tmp_path / "empty.html").read_text("utf-8")
     assert "<h1>" in text and 'class="chart"' not in text

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from perfscope.analyzer.compute.roofline import roofline_table
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.hardware.peaks import Peaks
 from perfscope.traces.trace import Trace
 from perfscope.ui.figures.roofline import roofline
@@ -76,7 +76,7 @@ def test_the_sections_have_the_covered_share_and_list_operators_without_a_model(
 
 def test_a_point_of_the_report_opens_the_timeline(browser: Any, tmp_path: Path) -> None:
     run = products_and_sums()
-    write_report(run, diagnose(run), tmp_path / "report.html")
+    write_report(run, diagnose_trace(run), tmp_path / "report.html")
     browser.get(f"file://{tmp_path / 'report.html'}")
     until(lambda: browser.execute_script("return document.documentElement.dataset.drawn") == "yes")
     place = (

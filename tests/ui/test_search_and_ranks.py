@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import BudgetEntry, ProcessBudget
 from perfscope.ui.html.rank_rows import rank_rows
 from tests.ui.runs import input_bound
@@ -65,7 +65,7 @@ def test_typing_a_letter_does_not_move_the_timeline(page: Any) -> None:
 
 def test_every_rank_has_its_row(tmp_path: Path) -> None:
     halves = [BudgetEntry("input-wait", 1.0, 0.5), BudgetEntry("compute-or-host", 1.0, 0.5)]
-    alone = diagnose(input_bound())
+    alone = diagnose_trace(input_bound())
     both = msgspec.structs.replace(
         alone,
         per_process=[ProcessBudget(0, 0, halves), ProcessBudget(1, 1, [])],

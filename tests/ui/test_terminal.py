@@ -12,7 +12,7 @@ from typing import Any, TextIO
 import msgspec
 import pytest
 
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis, NotChecked
 from perfscope.analyzer.findings import FINDINGS
 from perfscope.traces.run.manifest import SourceStatus
@@ -82,7 +82,9 @@ def test_no_color_is_respected_and_the_bar_stays_visible(monkeypatch: pytest.Mon
 def test_no_line_is_wider_than_the_terminal(width: int, in_color: bool, verbose: bool) -> None:
     layout = TerminalLayout(width=width, in_color=in_color, verbose=verbose)
     run = input_bound()
-    lines = diagnosis_lines(diagnose(run), run, layout) + diagnosis_lines(DIAGNOSIS, None, layout)
+    lines = diagnosis_lines(diagnose_trace(run), run, layout) + diagnosis_lines(
+        DIAGNOSIS, None, layout
+    )
     # A command is not broken, so that it can be copied.
     texts = [line for line in lines if " perfscope " not in line.plain]
     assert [line.plain for line in texts if line.cell_len > width] == []
@@ -175,7 +177,7 @@ def test_lines_beyond_the_limit_are_left_out() -> None:
 
 def test_the_first_line_has_the_name_and_the_pid() -> None:
     run = input_bound()
-    first, second = shown(diagnose(run), run).splitlines()[:2]
+    first, second = shown(diagnose_trace(run), run).splitlines()[:2]
     assert first.startswith("train.py (pid 100): ")
     assert second.startswith("2 data-loader workers, 2 usable cores")
 
@@ -195,7 +197,7 @@ def test_the_first_lines_have_every_known_rate() -> None:
 
 def test_a_run_without_steps_has_no_table_and_no_bar() -> None:
     empty = trace()
-    text = shown(diagnose(empty), empty)
+    text = shown(diagnose_trace(empty), empty)
     assert "recommended change" not in text and "per step" not in text
     assert re.search(r"bound by +unknown", text)
 

@@ -12,8 +12,8 @@ from flask import Flask
 from selenium.webdriver import ActionChains, Keys
 from werkzeug.serving import make_server
 
-from perfscope.analyzer.diagnose import diagnose
-from perfscope.traces.load import load
+from perfscope.analyzer.diagnose import diagnose_trace
+from perfscope.traces.load import load_trace
 from perfscope.traces.trace import Trace
 from perfscope.ui.html.report import report_style, write_report
 from perfscope.ui.timeline.routes import add_timeline_routes, timeline_script
@@ -94,7 +94,7 @@ def test_a_click_on_a_kernel_shows_its_details_and_its_launch(
 ) -> None:
     if where == "file":
         run = gpu_run()
-        write_report(run, diagnose(run), tmp_path / "gpu.html")
+        write_report(run, diagnose_trace(run), tmp_path / "gpu.html")
     opened(browser, f"{served}/gpu" if where == "served" else f"file://{tmp_path}/gpu.html")
     browser.execute_script(
         "document.getElementById('timeline').scrollIntoView({ behavior: 'instant' })"
@@ -225,8 +225,8 @@ def test_a_hostile_name_is_text_and_an_empty_run_has_a_note(browser: Any, served
 def test_the_report_of_a_recorded_trace_is_small_and_shows_it(
     browser: Any, name: str, tmp_path: Path
 ) -> None:
-    run, path = load(FOLDER / "kineto" / f"{name}.json.gz"), tmp_path / "report.html"
-    write_report(run, diagnose(run), path)
+    run, path = load_trace(FOLDER / "kineto" / f"{name}.json.gz"), tmp_path / "report.html"
+    write_report(run, diagnose_trace(run), path)
     assert path.stat().st_size < 5_000_000
     opened(browser, f"file://{path}")
     drawn = (

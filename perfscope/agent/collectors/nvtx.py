@@ -155,6 +155,6 @@ class Nvtx(Collector):
             processes = "a process" if self.unknown == 1 else f"{self.unknown} processes"
             reasons.append(f"NVTX ranges of {processes} dropped: ended before being identified")
         for reason in reasons:
-            self.job.run.tell_dropped(reason, reason)
+            self.job.run.note_dropped(reason, reason)
         status = "partial" if reasons else "ok"
         return SourceStatus(self.NAME, status, "; ".join(reasons) or None)

@@ -395,7 +395,7 @@ class Probes(Collector):
         dropped = sum(session.dropped for session in self.sessions.values())
         if dropped:
             problems.append(f"{dropped} records of the probe were dropped: too many at once")
-            self.job.run.tell_dropped("records of the probe", problems[-1])
+            self.job.run.note_dropped("records of the probe", problems[-1])
         if self.damaged:
             pids = ", ".join(map(str, self.damaged))
             problems.append(

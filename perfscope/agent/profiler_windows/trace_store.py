@@ -156,7 +156,7 @@ class TraceStore:
         limit = f"{LARGEST_TRACE_BYTES >> 20} MB"
         self.trouble.append(f"the trace of a window was cut off after {limit}")
         line = f"the end of {self.cut} traces of windows, larger than {limit}"
-        self.run.tell_dropped("the end of", line)
+        self.run.note_dropped("the end of", line)
 
     def remove_oldest(self) -> None:
         """Remove the oldest traces beyond the limit.
@@ -171,7 +171,7 @@ class TraceStore:
             self.run.jsonl("kernels", trace.process).append({"gone": trace.name})
             self.dropped += 1
             line = f"{self.dropped} oldest traces of windows over {MOST_STORED_BYTES >> 20} MB"
-            self.run.tell_dropped("oldest traces", line)
+            self.run.note_dropped("oldest traces", line)
 
     def finish(self) -> None:
         """Wait for the traces that are being stored, and list them."""

@@ -19,7 +19,7 @@ from perfscope.analyzer.categories import (
 )
 from perfscope.analyzer.run.device_activity import activity
 from perfscope.analyzer.run.units import NO_DEVICE, Unit, units
-from perfscope.traces.intervals import Ints, Spans, labeled, merged, subtracted
+from perfscope.traces.intervals import Ints, Spans, labeled_intervals, merged, subtracted
 from perfscope.traces.trace import Trace
 
 CATEGORY = pd.CategoricalDtype(list(CATEGORY_IDS))
@@ -99,7 +99,7 @@ def sorted_pieces(unit: Unit, parts: list[pd.DataFrame]) -> pd.DataFrame:
 
 def pieces_by_kind(kinds: list[tuple[str, Spans]]) -> pd.DataFrame:
     """Return pieces of the first kind that covers each instant."""
-    start, end, label = labeled([spans for _, spans in kinds])
+    start, end, label = labeled_intervals([spans for _, spans in kinds])
     return pieces_frame(start, end, category_codes(kinds)[label])
 
 
@@ -146,7 +146,7 @@ def idle_pieces_of_thread(trace: Trace, unit: Unit, gaps: Idle, tid: int) -> pd.
         (HOST_BOUND, active),
         (OTHER_IDLE, (begin, end)),
     ]
-    start, stop, label = labeled([spans for _, spans in kinds])
+    start, stop, label = labeled_intervals([spans for _, spans in kinds])
     gap = np.searchsorted(begin, start, side="right") - 1
     within = (gap >= 0) & (start < end[np.maximum(gap, 0)])
     start, stop, label, gap = start[within], stop[within], label[within], gap[within]

@@ -7,7 +7,7 @@ from perfscope.analyzer.budget.device_segments import segments
 from perfscope.analyzer.categories import HOST_BOUND
 from perfscope.analyzer.run.table_access import column, of_category, table
 from perfscope.analyzer.run.thread_intervals import spans_of
-from perfscope.traces.intervals import Spans, labeled
+from perfscope.traces.intervals import Spans, labeled_intervals
 from perfscope.traces.trace import Trace
 
 ACTIVITIES = ("driver", "allocating", "launching", "operators", "python", "unrecorded")
@@ -77,7 +77,7 @@ def divide_pieces(pieces: pd.DataFrame, kinds: list[Spans]) -> pd.DataFrame:
     """Return the pieces divided where what the thread did changes."""
     begin = column(pieces, "ts")
     end = begin + column(pieces, "dur")
-    start, stop, label = labeled([*kinds, (begin, end)])
+    start, stop, label = labeled_intervals([*kinds, (begin, end)])
     piece = np.searchsorted(begin, start, side="right") - 1
     within = (piece >= 0) & (start < end[np.maximum(piece, 0)])
     start, stop, label, piece = start[within], stop[within], label[within], piece[within]

@@ -90,13 +90,13 @@ def sampled_parts(evidence: StepEvidence, gap_shares: GapShares) -> SampledParts
     idle = shares.other.waiting if evidence.serves else sleeps
     gap_input, gap_idle = waits_in_gaps(evidence, gap_shares)
     return SampledParts(
-        gil_torch=share_of_time(amounts.torch, shares.torch.gil),
-        gil_input=share_of_time(amounts.input_wait, shares.input.gil),
-        gil_gap=share_of_time(amounts.gap, shares.gap.gil),
-        gil_other=share_of_time(amounts.other, shares.other.gil),
-        gap_input=share_of_time(amounts.gap, gap_input),
-        gap_idle=share_of_time(amounts.gap, gap_idle),
-        other_idle=share_of_time(amounts.other, min(idle, 1.0 - shares.other.gil)),
+        gil_torch=share_in_ns(amounts.torch, shares.torch.gil),
+        gil_input=share_in_ns(amounts.input_wait, shares.input.gil),
+        gil_gap=share_in_ns(amounts.gap, shares.gap.gil),
+        gil_other=share_in_ns(amounts.other, shares.other.gil),
+        gap_input=share_in_ns(amounts.gap, gap_input),
+        gap_idle=share_in_ns(amounts.gap, gap_idle),
+        other_idle=share_in_ns(amounts.other, min(idle, 1.0 - shares.other.gil)),
     )
 
 
@@ -154,24 +154,22 @@ def divide_compute(
     idle; the rest is dispatch and Python, which is host-bound.
     """
     amounts, shares, window = evidence.amounts, evidence.shares, window_shares(evidence)
-    in_calls = share_of_time(amounts.torch, window.torch) + share_of_time(
-        amounts.other, window.other
-    )
-    in_gaps = share_of_time(amounts.gap, min(window.other, gap_shares.operators))
+    in_calls = share_in_ns(amounts.torch, window.torch) + share_in_ns(amounts.other, window.other)
+    in_gaps = share_in_ns(amounts.gap, min(window.other, gap_shares.operators))
     computes = np.minimum(in_calls + in_gaps, divisible)
 
     in_torch = min(window.torch_talks, shares.torch.locked_at_most)
-    outside = share_of_time(amounts.other + amounts.gap, window.other_talks)
-    room_in_other = share_of_time(amounts.other, shares.other.locked_at_most)
-    room_in_gaps = share_of_time(amounts.gap, gap_shares.communication)
-    communicates = share_of_time(amounts.torch, in_torch) + np.minimum(
+    outside = share_in_ns(amounts.other + amounts.gap, window.other_talks)
+    room_in_other = share_in_ns(amounts.other, shares.other.locked_at_most)
+    room_in_gaps = share_in_ns(amounts.gap, gap_shares.communication)
+    communicates = share_in_ns(amounts.torch, in_torch) + np.minimum(
         outside, room_in_other + room_in_gaps
     )
     communicates = np.minimum(communicates, divisible - computes)
 
     left = divisible - computes - communicates
     waits = max(shares.torch.waiting - window.torch - in_torch, 0.0)
-    idle = np.minimum(share_of_time(amounts.torch, waits), left)
+    idle = np.minimum(share_in_ns(amounts.torch, waits), left)
     return budget | {
         DEVICE_COMPUTE: computes,
         EXPOSED_COMMUNICATION: communicates,
@@ -189,7 +187,7 @@ def window_shares(evidence: StepEvidence) -> ComputeShares:
     return evidence.window
 
 
-def share_of_time(amount: Ints, share: float) -> Ints:
+def share_in_ns(amount: Ints, share: float) -> Ints:
     """Return a share of int64 ns, rounded down."""
     part: Ints = np.floor(amount * max(share, 0.0)).astype(np.int64)
     return part

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.budget.step_division import divide_steps, share_of_time
+from perfscope.analyzer.budget.step_division import divide_steps, share_in_ns
 from perfscope.analyzer.budget.step_evidence import step_evidence
 from perfscope.analyzer.budget.trace_budget import traced_budget
 from perfscope.analyzer.categories import (
@@ -75,7 +75,7 @@ def with_peer_waits(trace: Trace, budget: pd.DataFrame) -> pd.DataFrame:
     waits = trace.fact(rank_waiting)
     for process, share in zip(waits["process"], waits["peer_share"], strict=True):
         of_process = (budget["process"] == process).to_numpy(bool)
-        left = share_of_time(column(budget, "dur")[of_process], float(share))
+        left = share_in_ns(column(budget, "dur")[of_process], float(share))
         for name in MAY_HOLD_PEER_WAITS:
             taken = np.minimum(left, movable_time(budget, name)[of_process])
             budget.loc[of_process, name] -= taken

@@ -59,7 +59,7 @@ def unclear_link(trace: Trace, path: str, limits: Limits) -> Unmet | None:
         return no_collectives_on_path(sized, path)
     first = longest_collectives(on_path)
     if on_path["peak_bytes_per_s"].isna().all():
-        return Unmet("other", f"{bandwidth_text(first)}, and {first['peak_why']}")
+        return Unmet("other", f"{bus_bandwidth_text(first)}, and {first['peak_why']}")
     if near_peak_share(on_path) >= limits.bus_full_share:
         return None
     if on_path["at_least"].any():
@@ -84,7 +84,7 @@ def no_collectives_on_path(rows: pd.DataFrame, path: str) -> Unmet:
         return Unmet("one-process", "no group of its collectives spans hosts")
     if (rows["path"] == NETWORK).any():
         return Unmet("other", f"its collectives go over the network: {first['peak_why']}")
-    return Unmet("other", f"{bandwidth_text(first)}; {first['peak_why']}")
+    return Unmet("other", f"{bus_bandwidth_text(first)}; {first['peak_why']}")
 
 
 def use_of_path(case: Case, path: str) -> CollectiveLinkUse:
@@ -123,7 +123,7 @@ def longest_collectives(rows: pd.DataFrame) -> "pd.Series[float]":
     return rows.iloc[int(np.argmax(rows["busy_ns"].to_numpy()))]
 
 
-def bandwidth_text(row: "pd.Series[float]") -> str:
+def bus_bandwidth_text(row: "pd.Series[float]") -> str:
     """Return `all_reduce in group 0 [0, 1]: bus bandwidth at least 6.56 GB/s`."""
     least = "at least " if row["at_least"] else ""
     rate = gigabytes_per_s(float(row["bus_bytes_per_s"]))
@@ -135,7 +135,7 @@ def peak_comparison(row: "pd.Series[float]") -> str:
     most = "at most " if row["peak_at_most"] else ""
     peak = gigabytes_per_s(float(row["peak_bytes_per_s"]))
     return (
-        f"{bandwidth_text(row)}, {percent(share_of_peak(row))} of the {most}{peak} of"
+        f"{bus_bandwidth_text(row)}, {percent(share_of_peak(row))} of the {most}{peak} of"
         f" {row['technology']} of {row['device']} ({row['peak_source']})"
     )
 

@@ -58,7 +58,7 @@ NO_COMMUNICATION = Unmet("one-process", "no communication ran on the device")
 
 
 def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
-    """Needs a device that communicates."""
+    """Return why this cannot be checked: no device communicates."""
     unmet = missing_device(trace)
     if unmet is not None:
         return unmet
@@ -129,9 +129,9 @@ def exposure_by_kind(case: Case) -> list[Evidence]:
     named = rows.assign(
         group=rows["group"].astype(object).fillna(""), kind=rows["kind"].astype(object)
     )
-    groups = [own for _, own in named.groupby(["kind", "group"], observed=True)]
-    groups.sort(key=lambda own: -int(column(own, "exposed_ns").sum()))
-    return [kind_evidence(case, own) for own in groups[:MOST_KINDS]]
+    groups = [rows for _, rows in named.groupby(["kind", "group"], observed=True)]
+    groups.sort(key=lambda rows: -int(column(rows, "exposed_ns").sum()))
+    return [kind_evidence(case, rows) for rows in groups[:MOST_KINDS]]
 
 
 def kind_evidence(case: Case, rows: pd.DataFrame) -> Evidence:

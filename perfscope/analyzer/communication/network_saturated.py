@@ -62,7 +62,10 @@ CHECK_PORTS = Advice(
 
 
 def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
-    """Needs collectives with sizes across hosts and the network's rate, or port counters."""
+    """Return why this cannot be checked.
+
+    It needs port counters, or collectives with sizes across hosts and the rate of the network.
+    """
     if trace.has_profiled_work:
         return unclear_path(trace, NETWORK, limits)
     return unclear_counters(trace, "network", limits)

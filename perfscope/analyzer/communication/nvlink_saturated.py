@@ -66,7 +66,10 @@ SYNCHRONIZE_LESS_OFTEN = Advice(
 
 
 def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
-    """Needs collectives with sizes over links of known peak, or the driver's byte counters."""
+    """Return why this cannot be checked.
+
+    It needs the driver's byte counters, or collectives with sizes over links of known peak.
+    """
     if trace.has_profiled_work:
         return unclear_path(trace, DEVICE_LINKS, limits)
     return unclear_counters(trace, "nvlink", limits)

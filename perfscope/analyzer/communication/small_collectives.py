@@ -54,7 +54,7 @@ JOIN_TENSORS = Advice(
 
 
 def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
-    """Needs a device, collectives and their sizes."""
+    """Return why this cannot be checked: it needs a device, collectives and their sizes."""
     unmet = missing_device(trace)
     if unmet is not None:
         return unmet

@@ -57,7 +57,10 @@ MOST_KERNELS = 3
 
 
 def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
-    """Needs collectives recorded on two ranks or more, or live ranks that step together."""
+    """Return why this cannot be checked.
+
+    It needs collectives recorded on two ranks or more, or live ranks that step together.
+    """
     if has_matched_collectives(trace):
         return None
     return straggler_in_live_jobs.not_comparable(trace)

@@ -30,7 +30,7 @@ from perfscope.analyzer.rule import Unmet
 from perfscope.analyzer.run.cumulative_counters import used
 from perfscope.analyzer.run.host_load import host_load, window
 from perfscope.analyzer.run.local_ranks import main_processes, ranks_at_once
-from perfscope.analyzer.run.rank_waiting import in_step, rank_waiting
+from perfscope.analyzer.run.rank_waiting import rank_waiting, step_together
 from perfscope.analyzer.run.table_access import column
 from perfscope.traces.trace import Trace
 
@@ -89,7 +89,7 @@ def not_comparable(trace: Trace) -> Unmet | None:
 
 def most_waiting_group(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the ranks that step together and wait most for one of them; empty without any."""
-    groups = [group for _, group in rows.groupby("group") if in_step(group)]
+    groups = [group for _, group in rows.groupby("group") if step_together(group)]
     if not groups:
         return rows.iloc[:0].reset_index(drop=True)
     worst = max(groups, key=lambda group: float(group["peer_share"].mean()))

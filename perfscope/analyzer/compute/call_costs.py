@@ -1,14 +1,22 @@
 """The work of each operator on the device (on a CPU: its own), and its least FLOPs and bytes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.budget.cpu_work import computing
-from perfscope.analyzer.compute.costs import LOOKED_INTO, cost_of, family_of, has_model
-from perfscope.analyzer.compute.costs.call import call_of, dtype_of, listed, value_of, whole_numbers
+from perfscope.analyzer.compute.costs import NEEDS_ALLOCATIONS, cost_of, family_of, has_model
+from perfscope.analyzer.compute.costs.call import (
+    dtype_from_cpp_name,
+    int_tuple,
+    parse_call,
+    parse_list,
+    parse_value,
+)
 from perfscope.analyzer.compute.costs.cost import Cost
 from perfscope.analyzer.compute.work_units import work_units
 from perfscope.analyzer.run.launch_origin import work_origin
@@ -58,55 +66,64 @@ def op_costs(trace: Trace) -> OpCosts:
     A call that delegates to another of its family (`linear` to `addmm`) has none.
     """
     ops = table(trace, "ops")
-    count = 0 if ops is None else len(ops)
-    found = OpCosts(
-        np.full(count, np.nan),
-        np.full(count, np.nan),
-        np.full(count, "", object),
-        np.zeros(count, bool),
-    )
-    if ops is None or not count:
-        return found
+    costs = empty_costs(0 if ops is None else len(ops))
+    if ops is None or not len(ops):
+        return costs
     names = ops["name"].cat.categories.to_numpy(object)
-    modelled = np.array([has_model(str(name)) for name in names] + [False], bool)[
-        ops["name"].cat.codes
-    ]
-    rows = np.flatnonzero(modelled)
+    rows = np.flatnonzero(per_name(ops, [has_model(str(name)) for name in names], missing=False))
     if not len(rows):
-        return found
-    types, inside = list_types(ops), allocated_in(ops, LOOKED_INTO)
-    number = {sizes: at for at, sizes in enumerate(dict.fromkeys(inside.values()))}
+        return costs
+    list_dtypes = list_types(ops)
+    allocated = allocated_in(ops, NEEDS_ALLOCATIONS)
+    keys = distinct_call_keys(ops, rows, allocated)
+    _, first, number = np.unique(keys, return_index=True, return_inverse=True)
+    distinct = [
+        cost_of_row(ops.iloc[row], list_dtypes, allocated.get(int(row), NOTHING))
+        for row in rows[first]
+    ]
+    known = [cost if cost is not None else UNKNOWN_COST for cost in distinct]
+    number = number.ravel()
+    costs.flops[rows] = np.array([np.nan if cost.flops is None else cost.flops for cost in known])[
+        number
+    ]
+    costs.bytes[rows] = np.array([cost.bytes for cost in known])[number]
+    costs.dtype[rows] = np.array([cost.dtype for cost in known], object)[number]
+    costs.matrix[rows] = np.array([cost.matrix for cost in known], bool)[number]
+    delegating = delegates(ops, ~np.isnan(costs.bytes))
+    costs.flops[delegating] = costs.bytes[delegating] = np.nan
+    return costs
+
+
+UNKNOWN_COST = Cost(None, float("nan"), float("nan"), "")
+
+
+def empty_costs(count: int) -> OpCosts:
+    """Return the costs of so many calls, all unknown."""
+    return OpCosts(
+        flops=np.full(count, np.nan),
+        bytes=np.full(count, np.nan),
+        dtype=np.full(count, "", object),
+        matrix=np.zeros(count, bool),
+    )
+
+
+def per_name(ops: pd.DataFrame, values: Sequence[object], *, missing: object) -> NDArray[Any]:
+    """Return a value for each operator, from one per name; `missing` for one without a name."""
+    return np.array([*values, missing])[ops["name"].cat.codes]
+
+
+def distinct_call_keys(
+    ops: pd.DataFrame, rows: Ints, allocated: dict[int, frozenset[tuple[int, ...]]]
+) -> Ints:
+    """Return a key for each of these calls. Calls with equal keys have equal costs."""
     keys = [ops[name].cat.codes.to_numpy()[rows].astype(np.int64) for name in ("name", *TEXTS)]
-    keys.append(
-        np.array(
-            [number.get(inside.get(int(row), NOTHING), -1) for row in rows] if inside else 0 * rows,
-            np.int64,
-        )
-    )
-    _, first, of = np.unique(
-        combined_key([*keys, column(ops, "process")[rows]]), return_index=True, return_inverse=True
-    )
-    costs = [
-        cost_of_row(ops.iloc[rows[at]], types, inside.get(int(rows[at]), NOTHING)) for at in first
-    ]
-    of = of.ravel()
-    known = np.array([cost is not None for cost in costs], bool)[of]
-    costed_rows, cost_number = rows[known], of[known]
-    found.flops[costed_rows] = np.array(
-        [np.nan if c is None or c.flops is None else c.flops for c in costs]
-    )[cost_number]
-    found.bytes[costed_rows] = np.array([np.nan if c is None else c.bytes for c in costs])[
-        cost_number
-    ]
-    found.dtype[costed_rows] = np.array(["" if c is None else c.dtype for c in costs], object)[
-        cost_number
-    ]
-    found.matrix[costed_rows] = np.array([c is not None and c.matrix for c in costs], bool)[
-        cost_number
-    ]
-    passing = delegates(ops, ~np.isnan(found.bytes))
-    found.flops[passing] = found.bytes[passing] = np.nan
-    return found
+    keys.append(column(ops, "process")[rows])
+    if allocated:
+        distinct_sizes = dict.fromkeys(allocated.values())
+        number_of_sizes = {sizes: number for number, sizes in enumerate(distinct_sizes)}
+        numbers = [number_of_sizes.get(allocated.get(int(row), NOTHING), -1) for row in rows]
+        keys.append(np.array(numbers, np.int64))
+    return combined_key(keys)
 
 
 def combined_key(keys: list[Ints]) -> Ints:
@@ -128,30 +145,43 @@ def allocated_in(ops: pd.DataFrame, names: frozenset[str]) -> dict[int, frozense
     wanted = ops["name"].isin(names).to_numpy()
     if not wanted.any():
         return {}
-    parent, row = column(ops, "parent"), np.flatnonzero((ops["name"] == "aten::empty").to_numpy())
-    at, found = parent[row], dict[int, set[tuple[int, ...]]]()
-    while (climbing := (at >= 0) & ~np.append(wanted, False)[at]).any():
-        at[climbing] = parent[at[climbing]]
-    for text, owner in zip(
-        ops["concrete"].to_numpy(object)[row[at >= 0]], at[at >= 0], strict=True
-    ):
-        sizes = whole_numbers(value_of((listed(text) or [None])[0]))
+    allocations = np.flatnonzero((ops["name"] == "aten::empty").to_numpy())
+    parent = column(ops, "parent")
+    owner = innermost_of(wanted, parent[allocations], parent)
+    texts = ops["concrete"].to_numpy(object)[allocations]
+    found: dict[int, set[tuple[int, ...]]] = {}
+    for row, text in zip(owner.tolist(), texts, strict=True):
+        if row < 0:
+            continue
+        arguments = parse_list(text) or [None]
+        sizes = int_tuple(parse_value(arguments[0]))
         if sizes:
-            found.setdefault(int(owner), set()).add(sizes)
-    return {owner: frozenset(sizes) for owner, sizes in found.items()}
+            found.setdefault(row, set()).add(sizes)
+    return {row: frozenset(sizes) for row, sizes in found.items()}
+
+
+def innermost_of(wanted: NDArray[np.bool_], start: Ints, parent: Ints) -> Ints:
+    """Return the innermost wanted operator at or around each of `start`, -1 if there is none."""
+    found = start.copy()
+    is_wanted = np.append(wanted, False)
+    while True:
+        climbing = np.flatnonzero((found >= 0) & ~is_wanted[found])
+        if not len(climbing):
+            return found
+        found[climbing] = parent[found[climbing]]
 
 
 def cost_of_row(
     row: "pd.Series[str]", types: dict[int, str], allocated: frozenset[tuple[int, ...]]
 ) -> Cost | None:
     """Return the cost of one row of `ops`, None without a model for its inputs."""
-    call = call_of(
+    call = parse_call(
         str(row["name"]),
         row["shapes"],
         row["dtypes"],
         row["strides"],
         row["concrete"],
-        types.get(int(row["process"]), ""),
+        list_dtype=types.get(int(row["process"]), ""),
     )
     return None if call is None else cost_of(replace(call, allocated=allocated))
 
@@ -165,31 +195,25 @@ def list_types(ops: pd.DataFrame) -> dict[int, str]:
     grads = ops[ops["name"] == ACCUMULATES]
     found: dict[int, set[str]] = {}
     for process, text in grads[["process", "dtypes"]].drop_duplicates().itertuples(index=False):
-        dtypes = listed(text) or [""]
-        found.setdefault(int(process), set()).add(dtype_of(str(dtypes[0])))
+        dtypes = parse_list(text) or [""]
+        found.setdefault(int(process), set()).add(dtype_from_cpp_name(str(dtypes[0])))
     return {process: next(iter(types)) for process, types in found.items() if len(types) == 1}
 
 
 def delegates(ops: pd.DataFrame, costed: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return which calls with a cost have another of their family inside, which does the work."""
-    names = ops["name"].cat.categories
-    families = {
-        name: at + 1
-        for at, name in enumerate(sorted({family_of(str(each)) for each in names} - {""}))
-    }
-    family = np.array([families.get(family_of(str(name)), 0) for name in names] + [0])[
-        ops["name"].cat.codes
-    ]
+    names = [family_of(str(name)) for name in ops["name"].cat.categories]
+    numbers = {name: number for number, name in enumerate(sorted({*names, ""}))}
+    family = per_name(ops, [numbers[name] for name in names], missing=numbers[""])
     parent, found = column(ops, "parent"), np.zeros(len(ops), bool)
     inner = np.flatnonzero(costed)
-    at = parent[inner]
+    outer = parent[inner]
     while len(inner):
-        keep = at >= 0
-        inner, at = inner[keep], at[keep]
-        same = family[at] == family[inner]
-        found[at[same]] = True
-        inner, at = inner[~same], at[~same]
-        at = parent[at]
+        has_outer = outer >= 0
+        inner, outer = inner[has_outer], outer[has_outer]
+        same_family = family[outer] == family[inner]
+        found[outer[same_family]] = True
+        inner, outer = inner[~same_family], parent[outer[~same_family]]
     return found & costed
 
 
@@ -240,15 +264,9 @@ def costed_operators(trace: Trace, op: Ints) -> tuple[Ints, NDArray[np.bool_]]:
     costed = ~np.isnan(trace.fact(op_costs).bytes)
     if not len(costed):
         return op, np.zeros(len(op), bool)
-    parent = column(table(trace, "ops"), "parent")
-    at = op.copy()
-    while True:
-        climbing = np.flatnonzero((at >= 0) & ~np.append(costed, False)[at])
-        if not len(climbing):
-            break
-        at[climbing] = parent[at[climbing]]
-    known = at >= 0
-    return np.where(known, at, op), known
+    owner = innermost_of(costed, op, column(table(trace, "ops"), "parent"))
+    has_owner = owner >= 0
+    return np.where(has_owner, owner, op), has_owner
 
 
 def call_costs(trace: Trace) -> pd.DataFrame:
@@ -308,26 +326,23 @@ def call_costs(trace: Trace) -> pd.DataFrame:
 def over_a_link(trace: Trace, work: Work) -> NDArray[np.bool_]:
     """Return which pieces are copies between host and device, or between devices."""
     copies = table(trace, "copies")
-    linked = np.append(
-        np.zeros(0, bool) if copies is None else copies["direction"].isin(OVER_A_LINK).to_numpy(),
-        False,
-    )
-    found: NDArray[np.bool_] = (work.copy >= 0) & linked[work.copy]
+    if copies is None:
+        return np.zeros(len(work.copy), bool)
+    linked = np.append(copies["direction"].isin(OVER_A_LINK).to_numpy(), False)
+    found: NDArray[np.bool_] = linked[work.copy]
     return found
 
 
 def communicates(trace: Trace, work: Work) -> NDArray[np.bool_]:
     """Return which pieces communicate with other devices."""
-    kernels = table(trace, "kernels")
-    talks = np.append(
-        np.zeros(0, bool) if kernels is None else (kernels["kind"] == "communication").to_numpy(),
-        False,
-    )
-    ops = table(trace, "ops")
-    names = [] if ops is None else list(ops["name"].cat.categories)
-    by_name = np.array([family_of(str(name)) == "collectives" for name in names] + [False], bool)
-    asked = np.append(np.full(0, -1) if ops is None else ops["name"].cat.codes.to_numpy(), -1)[
-        work.op
-    ]
-    found: NDArray[np.bool_] = ((work.kernel >= 0) & talks[work.kernel]) | by_name[asked]
+    found = np.zeros(len(work.op), bool)
+    kernels, ops = table(trace, "kernels"), table(trace, "ops")
+    if kernels is not None:
+        is_communication = (kernels["kind"] == "communication").to_numpy()
+        found |= np.append(is_communication, False)[work.kernel]
+    if ops is not None:
+        names = ops["name"].cat.categories
+        is_collective = [family_of(str(name)) == "collectives" for name in names]
+        by_op = per_name(ops, is_collective, missing=False)
+        found |= np.append(by_op, False)[work.op]
     return found

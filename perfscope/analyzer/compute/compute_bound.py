@@ -61,7 +61,7 @@ LARGER_PRODUCTS = Advice(
 
 
 def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
-    """Needs operators with shapes, and the peaks of their device."""
+    """Return why this cannot be checked: it needs operators with shapes, and device peaks."""
     unmet = no_work_case(trace, limits)
     case = work_case(trace, limits) if unmet is None else None
     if case is None or isinstance(case.peaks, Peaks):

@@ -4,19 +4,30 @@ replace a run of them.
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from perfscope.analyzer.compute.call_costs import device_work
+from perfscope.analyzer.compute.costs import (
+    elementwise,
+    family_name,
+    losses,
+    movement,
+    normalization,
+    reductions,
+)
 from perfscope.analyzer.compute.roofline import MEMORY, roofed_calls
 from perfscope.analyzer.compute.work_limits import limited_by
 from perfscope.analyzer.run.table_access import column, table
+from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
-FUSABLE = ("elementwise", "normalisation", "reductions", "losses", "movement")
+FUSABLE = tuple(map(family_name, (elementwise, normalization, reductions, losses, movement)))
 LISTS = "aten::_foreach_"
-# Tensors of a run differ by less than this factor: another size is another tensor.
 SAME_SIZE = 2.1
-# A call that moves less handles a single number, and does not interrupt a run.
+"""The tensors of a run differ by less than this factor: another size is another tensor."""
 NUMBER_BYTES = 64
+"""A call that moves less handles a single number, and does not end a run."""
+RUN_COLUMNS = ["process", "device", "ts", "dur", "calls", "work_ns", "spare_ns", "names"]
 
 
 def fusable_runs(trace: Trace) -> pd.DataFrame:
@@ -25,31 +36,21 @@ def fusable_runs(trace: Trace) -> pd.DataFrame:
     Columns process, device, ts, dur (to the end of its last), calls, work_ns, spare_ns (all but the
     longest: what fusing them saves), names (the operators in order).
 
-    Only calls that memory limits; any other work between, or another size, ends a run. Operators on
-    lists of parameters are left out: their neighbours are other parameters.
+    A run consists of calls that memory limits. It ends where other work runs or where the size
+    changes. Operators on lists of parameters are left out: consecutive calls of them work on
+    different parameters.
     """
-    empty = pd.DataFrame(
-        columns=["process", "device", "ts", "dur", "calls", "work_ns", "spare_ns", "names"]
-    )
-    calls, work, ops = trace.fact(roofed_calls), trace.fact(device_work), table(trace, "ops")
+    calls, work = trace.fact(roofed_calls), trace.fact(device_work)
     calls = calls[~(calls["bytes"] < NUMBER_BYTES)]
-    if not len(calls) or ops is None:
-        return empty
-    names = np.append(ops["name"].to_numpy(object), "")
-    listed = np.array(
-        [str(name).startswith(LISTS) for name in names[column(ops, "parent")[calls["op"]]]], bool
-    )
-    fits = calls["family"].isin(FUSABLE).to_numpy() & (limited_by(calls) == MEMORY) & ~listed
-    rows = calls.assign(fits=fits).sort_values(["process", "device", "ts"], ignore_index=True)
-    size = rows["bytes"].to_numpy(np.float64)
-    ratio = np.append(0.0, size[1:] / np.maximum(size[:-1], 1.0))
-    same = (ratio < SAME_SIZE) & (ratio > 1 / SAME_SIZE)
-    ok = rows["fits"].to_numpy(bool)
-    where = rows[["process", "device"]].to_numpy(np.int64)
-    together = np.append(False, ok[1:] & ok[:-1] & (where[1:] == where[:-1]).all(axis=1)) & same
-    together &= ~_other_work_before(rows, work.ts[~work.costed])
-    rows = rows.assign(run=np.cumsum(~together), end=rows["ts"] + rows["span_ns"])[ok]
-    groups = rows.groupby("run", sort=True)
+    if not len(calls) or table(trace, "ops") is None:
+        return pd.DataFrame(columns=RUN_COLUMNS)
+    is_fusable = calls["family"].isin(FUSABLE).to_numpy() & ~is_on_lists(trace, calls)
+    is_fusable &= limited_by(calls) == MEMORY
+    rows = calls.assign(fusable=is_fusable)
+    rows = rows.sort_values(["process", "device", "ts"], ignore_index=True)
+    continues = continues_run(rows) & ~other_work_before(rows, work.ts[~work.costed])
+    rows = rows.assign(run=np.cumsum(~continues), end=rows["ts"] + rows["span_ns"])
+    groups = rows[rows["fusable"]].groupby("run", sort=True)
     runs = groups.agg(
         process=("process", "first"),
         device=("device", "first"),
@@ -61,16 +62,31 @@ def fusable_runs(trace: Trace) -> pd.DataFrame:
         names=("name", tuple),
     )
     runs = runs[runs["calls"] > 1]
-    return runs.assign(dur=runs["end"] - runs["ts"], spare_ns=runs["work_ns"] - runs["longest"])[
-        list(empty.columns)
-    ]
+    runs = runs.assign(dur=runs["end"] - runs["ts"], spare_ns=runs["work_ns"] - runs["longest"])
+    return runs[RUN_COLUMNS]
 
 
-def _other_work_before(
-    rows: pd.DataFrame, other: "np.ndarray[tuple[int], np.dtype[np.int64]]"
-) -> "pd.Series[bool]":
-    """Return whether work without a cost began between the call before and each call."""
-    ts, others = rows["ts"].to_numpy(np.int64), np.sort(other)
-    count = np.searchsorted(others, ts)
-    found: pd.Series[bool] = pd.Series(np.append(False, count[1:] != count[:-1]))
-    return found
+def is_on_lists(trace: Trace, calls: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return which calls were made by an operator on lists of tensors."""
+    ops = table(trace, "ops")
+    names = np.append([] if ops is None else ops["name"].to_numpy(object), "")
+    callers = names[column(ops, "parent")[calls["op"]]]
+    return np.array([str(name).startswith(LISTS) for name in callers], bool)
+
+
+def continues_run(rows: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return which calls are fusable with the call before, on the same device and of its size."""
+    size = rows["bytes"].to_numpy(np.float64)
+    ratio = size[1:] / np.maximum(size[:-1], 1.0)
+    same_size = (ratio < SAME_SIZE) & (ratio > 1 / SAME_SIZE)
+    fusable = rows["fusable"].to_numpy(bool)
+    place = rows[["process", "device"]].to_numpy(np.int64)
+    same_device = (place[1:] == place[:-1]).all(axis=1)
+    return np.append(False, fusable[1:] & fusable[:-1] & same_device & same_size)
+
+
+def other_work_before(rows: pd.DataFrame, other_ts: Ints) -> NDArray[np.bool_]:
+    """Return before which calls work without a cost began, since the call before."""
+    ts = rows["ts"].to_numpy(np.int64)
+    count = np.searchsorted(np.sort(other_ts), ts)
+    return np.append(False, count[1:] != count[:-1])

@@ -1,10 +1,10 @@
-"""What sort of work a kernel is, from its name: names are all that a trace tells of it."""
+"""The class of a kernel, inferred from its name: a trace contains nothing else about its work."""
 
 import re
 
-# The first pattern that fits decides, so what is special stands before what its name also contains
-# (a fused attention kernel contains a gemm; an optimizer's is a multi_tensor_apply over elements; a
-# softmax inside an attention is the attention).
+# The first pattern that matches decides, so a special class precedes the general classes whose
+# words its names contain as well: the name of a fused attention kernel may contain gemm or softmax,
+# and that of an optimizer's kernel contains multi_tensor_apply.
 PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (name, re.compile(pattern, re.IGNORECASE))
     for name, pattern in (
@@ -50,22 +50,26 @@ COMMUNICATION = "communication"
 CLASSES = (COMMUNICATION, *(name for name, _ in PATTERNS), OTHER)
 
 
-# These say what they do only in their template's arguments; elsewhere the arguments are types,
-# whose names mislead.
 GENERIC = re.compile(
     r"elementwise_kernel|reduce_kernel|multi_tensor_apply|enable_if|cutlass::Kernel|cub::|rocprim"
 )
+"""Generic kernels, whose template arguments contain the function that they compute.
+
+The template arguments of other kernels are types, whose names are misleading.
+"""
 
 
 def kernel_class(name: str, kind: str = "compute") -> str:
-    """One of CLASSES. `kind` is the kernel's own in the table, which its reader told from the name:
-    see traces/naming.py.
-    """
+    """Return one of CLASSES. `kind` is the column of `kernels`, see traces/naming.py."""
     if kind == COMMUNICATION:
         return kind
-    head = name.partition("<")[0]
-    return (None if GENERIC.search(name) else _fitting(head)) or _fitting(name) or OTHER
+    if GENERIC.search(name):
+        return first_matching_class(name)
+    without_template_arguments = name.partition("<")[0]
+    found = first_matching_class(without_template_arguments)
+    return first_matching_class(name) if found == OTHER else found
 
 
-def _fitting(text: str) -> str | None:
-    return next((label for label, pattern in PATTERNS if pattern.search(text)), None)
+def first_matching_class(text: str) -> str:
+    """Return the class of the first pattern that matches, OTHER if none does."""
+    return next((label for label, pattern in PATTERNS if pattern.search(text)), OTHER)

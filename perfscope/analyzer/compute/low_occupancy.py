@@ -86,7 +86,7 @@ TUNE_GRIDS = Advice(
 
 
 def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
-    """Needs grids and the number of multiprocessors, or SM activity."""
+    """Return why this cannot be checked: it needs grids and the SM count, or SM activity."""
     if not trace.has_profiled_work:
         return no_activity_counters(trace)
     unmet = missing_device(trace)

@@ -84,7 +84,7 @@ HALVE_BYTES = Advice(
 
 
 def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
-    """Needs operators with shapes, or GPM counters."""
+    """Return why this cannot be checked: it needs operators with shapes, or GPM counters."""
     unmet = no_work_case(trace, limits)
     return None if unmet is None else counter_evidence.unmet_without_counters(trace, unmet)
 
@@ -110,7 +110,7 @@ def memory_bound_by_operators(trace: Trace, limits: Limits) -> Finding | None:
     message = Message(
         "Memory-bound: operators that wait for memory take"
         f" {percent(case.share(case.limits.memory))} of the time",
-        f"{case.top_operators(calls)}{rate_text(calls)}. Many follow each other on the same"
+        f"{case.top_operators(calls)}{memory_rate_text(calls)}. Many follow each other on the same"
         f" tensors: fusing them would save {percent(case.share(spare_ns))} of the time.",
         "Faster arithmetic would not help.",
     )
@@ -125,7 +125,7 @@ def memory_bound_by_operators(trace: Trace, limits: Limits) -> Finding | None:
     )
 
 
-def rate_text(calls: pd.DataFrame) -> str:
+def memory_rate_text(calls: pd.DataFrame) -> str:
     """Return the memory bandwidth that these calls reach, as the end of a sentence."""
     seconds = float(calls["work_ns"].sum()) / 1e9
     if seconds <= 0:

@@ -32,10 +32,10 @@ def operators_by_phase(trace: Trace) -> pd.DataFrame:
     Empty without windows.
 
     Columns: COLUMNS. `phase` is forward, backward or optimizer by the probe's ranges around the
-    operator's middle, else backward where autograd's engine called it (it calls also where no probe
-    is, and for `torch.autograd.grad`), else other; `host_self_ns` is without the operators that it
-    calls, `device_ns` what it launched itself. Inside a window every call takes
-    longer: only proportions are exact.
+    operator's middle, else backward if the engine of autograd called it (as it does without a probe
+    and for `torch.autograd.grad`), else other. `host_self_ns` is without the operators that it
+    calls, `device_ns` is of the work that it launched directly. Every call takes longer inside a
+    window, so only the proportions are exact.
     """
     ops = table(trace, "ops")
     if ops is None or not len(ops) or table(trace, "windows") is None:
@@ -69,47 +69,47 @@ def operators_by_phase(trace: Trace) -> pd.DataFrame:
     ]
 
 
-def phase_of(trace: Trace, ops: pd.DataFrame) -> "np.ndarray[tuple[int], np.dtype[np.object_]]":
-    """The phase of each operator, by the ranges of its own thread; one that has none (autograd's)
-    works for the others.
+def phase_of(trace: Trace, ops: pd.DataFrame) -> NDArray[np.object_]:
+    """Return the phase of each operator, by the ranges around its middle.
+
+    These are the ranges of its thread. A thread without ranges (one of autograd's) works for the
+    other threads of its process, so all ranges of the process count.
     """
-    process, tid, middle = (
-        column(ops, "process"),
-        column(ops, "tid"),
-        column(ops, "ts") + column(ops, "dur") // 2,
-    )
+    process, tid = column(ops, "process"), column(ops, "tid")
+    middle = column(ops, "ts") + column(ops, "dur") // 2
     phase = np.full(len(ops), "other", object)
+    categories = [category for of_phase in PHASES.values() for category in of_phase]
     for code in np.unique(process):
-        ranges = of_category(
-            rows_of(trace, "ranges", int(code)), *(one for of in PHASES.values() for one in of)
-        )
+        ranges = of_category(rows_of(trace, "ranges", int(code)), *categories)
         if ranges is None or not len(ranges):
             continue
-        own = np.unique(column(ranges, "tid"))
-        served = np.where(np.isin(tid, own), tid, -1)
-        for thread in np.unique(served[process == code]):
-            near = ranges if thread < 0 else ranges[column(ranges, "tid") == thread]
-            here = (process == code) & (served == thread)
-            for name, categories in PHASES.items():
-                phase[here & inside(spans_of(of_category(near, *categories)), middle)] = name
+        with_ranges = np.isin(tid, np.unique(column(ranges, "tid")))
+        range_tid = np.where(with_ranges, tid, -1)
+        for thread in np.unique(range_tid[process == code]):
+            candidates = ranges if thread < 0 else ranges[column(ranges, "tid") == thread]
+            of_thread = (process == code) & (range_tid == thread)
+            for name, of_phase in PHASES.items():
+                spans = spans_of(of_category(candidates, *of_phase))
+                phase[of_thread & inside(spans, middle)] = name
     starts = ops["name"].astype(str).str.startswith(ENGINE).to_numpy(bool)
     phase[(phase == "other") & called_by(starts, column(ops, "parent"))] = "backward"
     return phase
 
 
-def called_by(these: NDArray[np.bool_], parent: Ints) -> NDArray[np.bool_]:
-    """The operators that are among `these` or inside one of them; `parent`: the row of the one
-    around each, -1 for none.
+def called_by(callers: NDArray[np.bool_], parent: Ints) -> NDArray[np.bool_]:
+    """Return which operators are among `callers` or inside one of them.
+
+    `parent` is the row of the operator around each, -1 for none.
     """
-    found, at = these.copy(), parent
-    while (at >= 0).any():
-        inner = at >= 0
-        found[inner] |= these[at[inner]]
-        at = np.where(inner, parent[at], -1)
+    found, ancestor = callers.copy(), parent
+    while (ancestor >= 0).any():
+        nested = ancestor >= 0
+        found[nested] |= callers[ancestor[nested]]
+        ancestor = np.where(nested, parent[ancestor], -1)
     return found
 
 
-def launched_device_time(trace: Trace, count: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+def launched_device_time(trace: Trace, count: int) -> Ints:
     """Return the device time of the work that each operator itself launched, ns."""
     if not trace.has("kernels") and not trace.has("copies"):
         return np.zeros(count, np.int64)

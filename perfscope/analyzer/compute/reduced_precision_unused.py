@@ -97,10 +97,10 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     case = work_case(trace, limits)
     if case is None:
         return None
-    return in_float64(case, limits) or in_float32(trace, case, limits)
+    return float64_finding(case, limits) or float32_finding(trace, case, limits)
 
 
-def in_float64(case: WorkCase, limits: Limits) -> Finding | None:
+def float64_finding(case: WorkCase, limits: Limits) -> Finding | None:
     """Return the finding about float64, which also doubles the bytes of all other operators."""
     is_float64 = case.calls["dtype"] == "float64"
     calls = case.calls[case.calls["matrix"] & is_float64]
@@ -115,7 +115,7 @@ def in_float64(case: WorkCase, limits: Limits) -> Finding | None:
     return wide_type_finding(case, limits, choice, calls, taken_ns=taken_ns, most=most)
 
 
-def in_float32(trace: Trace, case: WorkCase, limits: Limits) -> Finding | None:
+def float32_finding(trace: Trace, case: WorkCase, limits: Limits) -> Finding | None:
     """Return the finding about float32 on a device that is faster in TF32 or bfloat16."""
     calls = case.calls[case.calls["matrix"] & (case.calls["dtype"] == "float32")]
     choice = faster_than_float32(case)
@@ -215,7 +215,7 @@ def uses_float32_units(trace: Trace, calls: pd.DataFrame) -> NDArray[np.bool_]:
 
 def narrower_types(case: WorkCase, choice: NarrowerType, calls: int) -> list[Action]:
     """Return the changes of type that the device supports."""
-    in_float64 = f"{plural(float(calls), 'matrix multiplication')} in float64"
+    float64_finding = f"{plural(float(calls), 'matrix multiplication')} in float64"
     is_float64 = choice.wide == "float64"
     matrix = case.peaks.matrix if isinstance(case.peaks, Peaks) else {}
     rate = float32_rate(case) or 0.0
@@ -223,9 +223,11 @@ def narrower_types(case: WorkCase, choice: NarrowerType, calls: int) -> list[Act
     device_type = "cpu" if case.is_cpu else "cuda"
     return [
         *CONVERT_TO_FLOAT32.given(
-            is_float64, in_float64, snippet="inputs = inputs.float(); model.float()"
+            is_float64, float64_finding, snippet="inputs = inputs.float(); model.float()"
         ),
-        *CONVERT_NUMPY_ARRAYS.given(is_float64, in_float64, snippet="array.astype(np.float32)"),
+        *CONVERT_NUMPY_ARRAYS.given(
+            is_float64, float64_finding, snippet="array.astype(np.float32)"
+        ),
         *ALLOW_TF32.given(
             choice.narrow == "tf32",
             f"{digits(tf32 / 1e12)} TFLOP/s in TF32, {digits(rate / 1e12)} in float32",

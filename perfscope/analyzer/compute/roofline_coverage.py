@@ -63,7 +63,7 @@ def roof_coverage(trace: Trace) -> pd.DataFrame:
     )[columns]
 
 
-def covered(rows: pd.DataFrame, *, reachable: bool) -> float:
+def costed_share(rows: pd.DataFrame, *, reachable: bool) -> float:
     """Return the share of these rows' time that has a cost, 0..1; NaN without rows.
 
     `reachable`: only of work that a recorded operator launched, because the inputs of the rest are
@@ -71,11 +71,10 @@ def covered(rows: pd.DataFrame, *, reachable: bool) -> float:
     """
     counted = rows[~rows["why"].isin(UNREACHABLE)] if reachable else rows
     whole = float(counted["work_ns"].sum())
-    return (
-        float(counted[counted["why"].isin(WITH_COST)]["work_ns"].sum()) / whole
-        if whole > 0
-        else float("nan")
-    )
+    if whole <= 0:
+        return float("nan")
+    costed = counted[counted["why"].isin(WITH_COST)]
+    return float(costed["work_ns"].sum()) / whole
 
 
 def reasons_and_names(trace: Trace, work: Work) -> tuple[NDArray[np.object_], NDArray[np.object_]]:

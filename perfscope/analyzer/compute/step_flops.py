@@ -8,7 +8,7 @@ import pandas as pd
 from perfscope.analyzer.budget.time_budget import time_budget
 from perfscope.analyzer.compute.device_peaks import roofs
 from perfscope.analyzer.compute.roofline import roofed_calls
-from perfscope.analyzer.compute.roofline_coverage import BEFORE, covered, roof_coverage
+from perfscope.analyzer.compute.roofline_coverage import BEFORE, costed_share, roof_coverage
 from perfscope.analyzer.compute.work_units import work_units
 from perfscope.analyzer.hardware.peaks import Peaks
 from perfscope.analyzer.limits import LIMITS
@@ -23,7 +23,7 @@ class StepFlops:
     """The mean work of the `steps` whole steps of one device that were counted.
 
     `flops` are those of matrix multiplications, convolutions and attention. `step_ns` is the time
-    of a step outside of windows. `utilisation` is the share of the FLOPs that the device could have
+    of a step outside of windows. `utilization` is the share of the FLOPs that the device could have
     done in that time, each type by its own peak; None where a peak is unknown or too much of the
     work has no cost. Recomputation with activation checkpointing counts too (this is then called
     hardware FLOPs utilization).
@@ -36,7 +36,7 @@ class StepFlops:
     flops: float
     bytes: float
     step_ns: float
-    utilisation: float | None
+    utilization: float | None
 
 
 def step_flops(trace: Trace) -> list[StepFlops]:
@@ -47,40 +47,51 @@ def step_flops(trace: Trace) -> list[StepFlops]:
 
 def step_flops_of_unit(trace: Trace, unit: Unit) -> StepFlops | None:
     """Return the work of a step of one device, None without whole steps or costs."""
-    rows, calls, ops = trace.fact(time_budget), trace.fact(roofed_calls), table(trace, "ops")
+    rows = trace.fact(time_budget)
     usual = steady(rows)
     usual = usual[usual["process"] == unit.process]
     counted = usual
     if not trace.has_profiled_work:
         of_process = rows[rows["process"] == unit.process]
         counted = steps_in_windows(trace, unit.process, of_process)
-    if ops is None or not len(counted) or not len(usual):
+    if not len(counted) or not len(usual):
         return None
-    of_unit = (calls["process"] == unit.process) & (calls["device"] == unit.device)
-    in_steps = calls[of_unit]
-    begin = column(counted.sort_values("ts"), "ts")
-    end = begin + column(counted.sort_values("ts"), "dur")
-    at = column(ops, "ts")[in_steps["op"].to_numpy(np.int64)]
-    place = np.searchsorted(begin, at, side="right") - 1
-    inside = (place >= 0) & (at < end[place])
-    in_steps = in_steps[inside]
-    products = in_steps[in_steps["matrix"] & in_steps["flops"].notna()]
-    if not len(in_steps):
+    calls = calls_in_steps(trace, unit, counted)
+    if not len(calls):
         return None
+    products = calls[calls["matrix"] & calls["flops"].notna()]
     steps, step_ns = len(counted), float(usual["dur"].mean())
-    possible = seconds_at_peak(trace, unit, products) if costs_mostly_known(trace, unit) else None
-    used = None if possible is None else possible / steps / (step_ns / 1e9)
-    flops = float(products["flops"].sum()) / steps
+    utilization = None
+    if costs_mostly_known(trace, unit):
+        at_peak_s = seconds_at_peak(trace, unit, products)
+        if at_peak_s is not None:
+            utilization = at_peak_s / steps / (step_ns / 1e9)
     return StepFlops(
-        unit.rank,
-        unit.process,
-        unit.device,
-        steps,
-        flops,
-        float(in_steps["bytes"].sum()) / steps,
-        step_ns,
-        used,
+        rank=unit.rank,
+        process=unit.process,
+        device=unit.device,
+        steps=steps,
+        flops=float(products["flops"].sum()) / steps,
+        bytes=float(calls["bytes"].sum()) / steps,
+        step_ns=step_ns,
+        utilization=utilization,
     )
+
+
+def calls_in_steps(trace: Trace, unit: Unit, steps: pd.DataFrame) -> pd.DataFrame:
+    """Return the calls with a cost of one device whose operator began inside one of these steps."""
+    ops = table(trace, "ops")
+    calls = trace.fact(roofed_calls)
+    calls = calls[(calls["process"] == unit.process) & (calls["device"] == unit.device)]
+    if ops is None:
+        return calls.iloc[:0]
+    steps = steps.sort_values("ts")
+    begin = column(steps, "ts")
+    end = begin + column(steps, "dur")
+    called = column(ops, "ts")[calls["op"].to_numpy(np.int64)]
+    step = np.searchsorted(begin, called, side="right") - 1
+    inside: pd.DataFrame = calls[(step >= 0) & (called < end[step])]
+    return inside
 
 
 def costs_mostly_known(trace: Trace, unit: Unit) -> bool:
@@ -94,7 +105,7 @@ def costs_mostly_known(trace: Trace, unit: Unit) -> bool:
         & (rows["device"] == unit.device)
         & (rows["why"] != BEFORE)
     ]
-    return covered(rows, reachable=False) >= LIMITS.enough_costs
+    return costed_share(rows, reachable=False) >= LIMITS.enough_costs
 
 
 def steps_in_windows(trace: Trace, process: int, rows: pd.DataFrame) -> pd.DataFrame:

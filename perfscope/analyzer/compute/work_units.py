@@ -28,7 +28,7 @@ def work_units(trace: Trace) -> list[Unit]:
     ]
 
 
-def on_a_cpu(trace: Trace) -> bool:
+def runs_on_cpu(trace: Trace) -> bool:
     """Return whether all recorded work runs on the CPU."""
     found = work_units(trace)
     return bool(found) and all(unit.device == NO_DEVICE for unit in found)

@@ -139,7 +139,7 @@ def nvlink_use(trace: Trace, use: DeviceUse, uses: list[DeviceUse]) -> LinkUse |
 
 
 def occupied_devices(trace: Trace) -> list[DeviceUse]:
-    """Return the devices that run any process, as far as that is known.
+    """Return the devices that run a process, and those whose processes are not known.
 
     Ranks that were not recorded may communicate with the job's devices, and counters are of all
     links.

@@ -50,7 +50,7 @@ REPORT_DEVICE = Advice(
 
 
 def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
-    """Needs a device whose counters were read, whichever job uses it."""
+    """Return why this cannot be checked: no counters of a device, of any job, were read."""
     return None if trace.fact(device_losses) else no_devices(trace)
 
 

@@ -10,15 +10,17 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from perfscope.analyzer.budget.time_budget import time_budget
 from perfscope.analyzer.counters.device_use import DeviceUse, device_use
 from perfscope.analyzer.counters.series import time_mean
-from perfscope.analyzer.devices.counters_per_step import cumulative_at, reading_weights
 from perfscope.analyzer.run.steps import steady
 from perfscope.analyzer.run.table_access import column, table
+from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
+Floats = NDArray[np.float64]
 SHORTEST_NS: Final = 1_000_000_000
 LONGEST_GAP_NS: Final = SHORTEST_NS // 100
 """The longest gap between two steady steps of one stretch: in a longer one something else ran."""
@@ -48,16 +50,6 @@ class DeviceEnergy:
     counted: bool
     joules_per_step: float | None
     joules_per_sample: float | None
-
-    @property
-    def mean_w(self) -> float:
-        """The mean power, in watts."""
-        return self.joules / self.seconds
-
-    @property
-    def samples_per_joule(self) -> float | None:
-        """Performance per watt: samples per second for each watt."""
-        return None if not self.joules_per_sample else 1.0 / self.joules_per_sample
 
 
 def energy(trace: Trace) -> list[DeviceEnergy]:
@@ -91,7 +83,7 @@ def windows_of_device(trace: Trace, use: DeviceUse) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
     if not len(series):
         return found
-    ones, watts_read, _ = reading_weights(series)
+    ones, watts_read = np.ones(len(series)), series["value"].to_numpy(np.float64)
     for begin, end, steps in stretches(trace, use):
         edges = np.array([begin, end])
         covered_ns = float(np.diff(cumulative_at(series, ones, edges))[0])
@@ -103,6 +95,17 @@ def windows_of_device(trace: Trace, use: DeviceUse) -> list[dict[str, object]]:
         values = (use.host, use.device, begin, end - begin, joules, watts, steps, per_step)
         found.append(dict(zip(WINDOW_COLUMNS, values, strict=True)))
     return found
+
+
+def cumulative_at(readings: pd.DataFrame, weight: Floats, instants: Ints) -> Floats:
+    """Return the integral of a weight, given per reading, up to each instant; 0 over gaps."""
+    end = column(readings, "ts")
+    previous_end = np.concatenate([[np.iinfo(np.int64).min], end[:-1]])
+    begin = np.maximum(end - column(readings, "span"), previous_end)
+    edges = np.column_stack([begin, end]).ravel()
+    gains = np.column_stack([np.zeros(len(readings)), weight * (end - begin)]).ravel()
+    values: Floats = np.interp(instants, edges, np.cumsum(gains))
+    return values
 
 
 def stretches(trace: Trace, use: DeviceUse) -> list[tuple[int, int, int]]:

@@ -56,7 +56,10 @@ MOVE_HOST_WORK = Advice(
 
 
 def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
-    """Needs the device's load, and no timed steps: their budget shows what the host does."""
+    """Return why this cannot be checked.
+
+    It needs the load of the device. With timed steps, their budget shows what the host does.
+    """
     unmet = no_devices(trace)
     if unmet is not None:
         return unmet

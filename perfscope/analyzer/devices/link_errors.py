@@ -45,7 +45,7 @@ REPORT_LINK = Advice(
 
 
 def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
-    """Needs error counters of any link."""
+    """Return why this cannot be checked: it needs error counters of a link."""
     return None if errors_counted(trace) else NOT_COUNTED
 
 

@@ -45,7 +45,7 @@ BIND_TO_NODE = Advice(
 
 
 def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
-    """Needs the nodes of devices and processes."""
+    """Return why this cannot be checked: it needs the NUMA nodes of devices and processes."""
     unmet = no_devices(trace)
     if unmet is not None:
         return unmet

@@ -52,7 +52,7 @@ RESEAT_CARD = Advice(
 
 
 def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
-    """Needs the current and the best state of the link of a device that the job uses."""
+    """Return why this cannot be checked: it needs the current and best state of a PCIe link."""
     unmet = no_devices(trace)
     if unmet is not None:
         return unmet

@@ -50,7 +50,11 @@ COPY_LESS = Advice(
 
 
 def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
-    """Needs the link's traffic and state; counters never clear a link that was not full."""
+    """Return why this cannot be checked.
+
+    It needs the traffic and the state of the link. Counters alone do not show that a link was
+    never full.
+    """
     return unclear_counters(trace, KIND, limits)
 
 

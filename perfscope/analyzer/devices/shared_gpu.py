@@ -51,7 +51,7 @@ USE_FREE_DEVICE = Advice(
 
 
 def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
-    """Needs the driver's list of processes."""
+    """Return why this cannot be checked: it needs the driver's list of processes."""
     return no_devices(trace)
 
 

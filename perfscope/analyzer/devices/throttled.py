@@ -58,7 +58,7 @@ EXCLUDE_DEVICE = Advice(
 
 
 def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
-    """Needs the driver's reasons for the clocks."""
+    """Return why this cannot be checked: it needs the driver's reasons for lower clocks."""
     return no_devices(trace) or no_clock_reasons(trace)
 
 

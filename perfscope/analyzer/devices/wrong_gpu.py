@@ -50,7 +50,7 @@ SET_DEVICE_SNIPPET = "torch.cuda.set_device(int(os.environ['LOCAL_RANK']))"
 
 
 def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
-    """Needs the driver's list of processes."""
+    """Return why this cannot be checked: it needs the driver's list of processes."""
     return no_devices(trace)
 
 

@@ -1,5 +1,4 @@
-"""Accelerators and their peaks, dense, from device_peaks.json beside this file (each with its
-sources).
+"""Accelerators and their peaks, dense, from device_peaks.json (with the sources of each).
 
 A device is identified by its whole name; without a name by its compute units and memory, where
 these fit only one product. A part of a device (MIG, a partition with fewer compute units than the

@@ -72,11 +72,11 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     if pauses is None:
         return None
     writes = writes_in_steps(trace, pauses)
-    written_in = int((pauses.own > 0).sum())
+    written_in = int((pauses.pause_ns > 0).sum())
     size = int(writes["value"].max())
     sized = f" of {megabytes(size)}" if size > 0 else ""
     lasted = ms(float(longest(writes)["dur"]))
-    per_step = f"{ms(pauses.own_ns)} of each {ms(pauses.step_ns)} step on average"
+    per_step = f"{ms(pauses.mean_pause_ns)} of each {ms(pauses.step_ns)} step on average"
     return pauses.finding(
         ID,
         limits,
@@ -102,7 +102,7 @@ def checkpoint_actions(pauses: Pauses, writes: int, limits: Limits) -> list[Acti
     interval_s = (end - begin) / 1e9 / max(writes, 1)
     return [
         *WRITE_IN_BACKGROUND.given(
-            pauses.own_ns > 0.0,
+            pauses.mean_pause_ns > 0.0,
             f"{plural(writes, 'write')} on the training thread",
             snippet=(
                 "state = copy.deepcopy(model.state_dict()); "

@@ -39,7 +39,7 @@ FREEZE_OBJECTS = Advice(
     "freeze-long-lived-objects",
     "exclude objects that live as long as the run, once, before the first step",
     "old-generations-are-collected",
-    "Most of the time goes into collections of older generations, which visit long-lived objects.",
+    "Most of the time goes into collections of older generations, which scan long-lived objects.",
 )
 COLLECT_BY_HAND = Advice(
     "collect-by-hand",
@@ -80,7 +80,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
                 f" {freed} objects freed",
             ),
             pauses.mean_evidence(
-                f"{plural(count / steps, 'collection')} and {ms(pauses.own_ns)} per step"
+                f"{plural(count / steps, 'collection')} and {ms(pauses.mean_pause_ns)} per step"
             ),
             *pauses.peer_evidence("collect"),
         ],

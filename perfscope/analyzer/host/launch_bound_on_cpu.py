@@ -20,7 +20,7 @@ from perfscope.analyzer.categories import (
 )
 from perfscope.analyzer.compute.compiled_code import compiled_code
 from perfscope.analyzer.compute.compute_case import call_sites
-from perfscope.analyzer.compute.work_units import on_a_cpu
+from perfscope.analyzer.compute.work_units import runs_on_cpu
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.host.optimizer_calls import FUSE_OPTIMIZER, optimizer_calls
 from perfscope.analyzer.input.input_pipeline import input_pipelines
@@ -48,7 +48,7 @@ ADVICE = (LARGER_OPERATORS, COMPILE_DISPATCH)
 
 def is_windowed_cpu_run(trace: Trace, limits: Limits) -> bool:
     """Return whether it is a recorded run on a CPU, with a profiling window and enough steps."""
-    windowed = table(trace, "windows") is not None and on_a_cpu(trace)
+    windowed = table(trace, "windows") is not None and runs_on_cpu(trace)
     return windowed and missing_steps(trace, limits) is None
 
 

@@ -60,7 +60,7 @@ def launch_queue(trace: Trace) -> pd.DataFrame:
     for unit in units(trace):
         kernels = launched_kernels(trace, unit)
         if kernels is not None:
-            instants, depth = queue_depths(kernels)
+            instants, depth = launch_queue_depths(kernels)
             keys = {"rank": unit.rank, "process": unit.process, "device": unit.device}
             parts.append(pd.DataFrame({**keys, "ts": instants, "depth": depth}))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
@@ -78,7 +78,7 @@ def queue_summaries(trace: Trace) -> list[QueueSummary]:
 
 def queue_summary(unit: Unit, kernels: LaunchedKernels) -> QueueSummary:
     """Return the summary of one device."""
-    instants, depth = queue_depths(kernels)
+    instants, depth = launch_queue_depths(kernels)
     lasts = np.diff(instants)
     in_all = max(int(lasts.sum()), 1)
     return QueueSummary(
@@ -113,7 +113,7 @@ def launched_kernels(trace: Trace, unit: Unit) -> LaunchedKernels | None:
     return LaunchedKernels(launched, call, start, column(kernels, "dur"))
 
 
-def queue_depths(kernels: LaunchedKernels) -> tuple[Ints, Ints]:
+def launch_queue_depths(kernels: LaunchedKernels) -> tuple[Ints, Ints]:
     """Return instants, and the launched kernels that wait from each of them on."""
     count = len(kernels.start)
     change = np.concatenate((np.ones(count, np.int64), np.full(count, -1, np.int64)))

@@ -100,7 +100,7 @@ def is_growth(trend: MemoryTrend, limits: Limits) -> bool:
         return False
     grown = trend.slope * trend.span_s
     noise = max(limits.growth_bytes * trend.processes, limits.growth_share * trend.first_bytes)
-    # A profiling window makes the allocator return memory that it takes again: then the end is no
+    # A profiling window makes the allocator return memory that it takes again: then the end is not
     # higher than the beginning.
     kept = trend.last_bytes - trend.first_bytes
     return grown >= noise and kept >= limits.kept_growth_share * grown

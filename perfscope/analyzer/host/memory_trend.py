@@ -83,7 +83,10 @@ def memory_trend(trace: Trace) -> MemoryTrend | None:
 
 
 def tree_memory(trace: Trace) -> TreeMemory | None:
-    """Return the memory of the processes that ran all the time: a worker that starts is no leak."""
+    """Return the memory of the processes that ran all the time.
+
+    The memory of a worker that starts later would look like growth.
+    """
     frame = readings(trace, "rss_bytes")
     if frame is None:
         return None

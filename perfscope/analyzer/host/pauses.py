@@ -16,21 +16,22 @@ from perfscope.analyzer.number_text import ms
 from perfscope.analyzer.run.ranks_in_step import peers_in_step
 from perfscope.analyzer.run.table_access import column, longest, of_category, rows_of, uses_device
 from perfscope.analyzer.run.thread_intervals import spans_of
-from perfscope.traces.intervals import Ints, exclusive, merged
+from perfscope.traces.intervals import Ints, Spans, exclusive, merged
 from perfscope.traces.trace import Trace
 
 
 @dataclass(frozen=True)
 class Pauses:
-    """The pauses of one rank of one category of its time budget, ns of each step.
+    """The pauses of one rank, of one category of its time budget.
 
-    `own` are its own pauses, `of_peers` its waits for peers that pause.
+    Nanoseconds of each step: `pause_ns` in which the rank pauses, `peer_wait_ns` in which it waits
+    for peers that pause.
     """
 
     process: int
     rows: pd.DataFrame
-    own: "pd.Series[int]"
-    of_peers: Ints
+    pause_ns: "pd.Series[int]"
+    peer_wait_ns: Ints
     on_device: bool
 
     @property
@@ -39,14 +40,14 @@ class Pauses:
         return float(self.rows["dur"].mean())
 
     @property
-    def own_ns(self) -> float:
-        """The rank's own pauses per step."""
-        return float(self.own.mean())
+    def mean_pause_ns(self) -> float:
+        """The pauses of the rank per step."""
+        return float(self.pause_ns.mean())
 
     @property
     def cost_ns(self) -> float:
-        """The rank's own pauses and its waits for pausing peers, per step."""
-        return self.own_ns + float(self.of_peers.mean())
+        """The pauses of the rank and its waits for pausing peers, per step."""
+        return self.mean_pause_ns + float(self.peer_wait_ns.mean())
 
     @property
     def share(self) -> float:
@@ -67,14 +68,14 @@ class Pauses:
     def gain(self, stays: float, limits: Limits) -> Speedup:
         """Return the speedup without the pauses.
 
-        Pessimistically the share `stays` of the rank's own pauses remains; optimistically the loop
-        has the caches to itself.
+        Pessimistically, the share `stays` of the rank's pauses remains. Optimistically, nothing
+        else evicts the caches of the loop.
         """
         likely = self.step_ns - self.cost_ns
-        slow = self.step_ns - (1.0 - stays) * self.own_ns
+        slow = self.step_ns - (1.0 - stays) * self.mean_pause_ns
         quiet = undisturbed_factor(self.share, limits.most_interrupted, on_device=self.on_device)
         after = After(slow, likely, likely * quiet)
-        return speedup(self.step_ns, after, self.own + self.of_peers, self.rows["dur"])
+        return speedup(self.step_ns, after, self.pause_ns + self.peer_wait_ns, self.rows["dur"])
 
     def finding(
         self,
@@ -118,12 +119,12 @@ class Pauses:
         )
 
     def mean_evidence(self, text: str) -> Evidence:
-        """Return the rank's own pauses per step."""
-        return Evidence(text, round(self.own_ns / 1e6, 3), "ms/step", process=self.process)
+        """Return the pauses of the rank per step."""
+        return Evidence(text, round(self.mean_pause_ns / 1e6, 3), "ms/step", process=self.process)
 
     def peer_evidence(self, activity: str) -> list[Evidence]:
         """Return the waits for peers that pause for `activity`, nothing without any."""
-        waits_ns = float(self.of_peers.mean())
+        waits_ns = float(self.peer_wait_ns.mean())
         if waits_ns <= 0.0:
             return []
         return [
@@ -146,13 +147,13 @@ def pauses_of(trace: Trace, category: str, limits: Limits) -> Pauses | None:
     if process is None:
         return None
     rows = steps_of(trace, process)
-    of_peers = pauses_of_peers(trace, process, category)
-    pauses = Pauses(process, rows, rows[category], of_peers, uses_device(trace))
-    costly = pauses.own_ns > 0.0 and pauses.share >= limits.worth_share
+    peer_wait_ns = waits_for_pausing_peers(trace, process, category)
+    pauses = Pauses(process, rows, rows[category], peer_wait_ns, uses_device(trace))
+    costly = pauses.mean_pause_ns > 0.0 and pauses.share >= limits.worth_share
     return pauses if costly else None
 
 
-def pauses_of_peers(trace: Trace, process: int, category: str) -> Ints:
+def waits_for_pausing_peers(trace: Trace, process: int, category: str) -> Ints:
     """Return, per steady step of a rank, the ns in which a peer pauses and the rank does not.
 
     It is at most what the rank waits for others in that step. `category` is gc or checkpoint.
@@ -164,10 +165,13 @@ def pauses_of_peers(trace: Trace, process: int, category: str) -> Ints:
         return np.zeros(len(rows), np.int64)
     begin = column(rows, "ts")
     end = begin + column(rows, "dur") + column(rows, "cut")
-    own_pauses = spans_of(of_category(rows_of(trace, "ranges", process), category))
-    of_peers = merged(
-        *(spans_of(of_category(rows_of(trace, "ranges", peer), category)) for peer in peers)
-    )
-    paused = exclusive([own_pauses, of_peers], begin, end)[1]
+    rank_pauses = pause_spans(trace, process, category)
+    peer_pauses = merged(*(pause_spans(trace, peer, category) for peer in peers))
+    paused = exclusive([rank_pauses, peer_pauses], begin, end)[1]
     waited: Ints = column(rows, EXPOSED_COMMUNICATION) + column(rows, PEER_WAIT)
     return np.minimum(paused, waited)
+
+
+def pause_spans(trace: Trace, process: int, category: str) -> Spans:
+    """Return when a rank pauses."""
+    return spans_of(of_category(rows_of(trace, "ranges", process), category))

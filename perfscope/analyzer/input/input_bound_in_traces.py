@@ -85,6 +85,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
 
 
 def trace_wait_evidence(case: Case, waits: pd.DataFrame, asked: pd.DataFrame) -> list[Evidence]:
+    """Return the longest exposed wait, and the waits per step."""
     worst, per_step = longest(waits), a_step(case, total(waits))
     scope = "per step" if case.steps else "in all"
     return [

@@ -202,7 +202,7 @@ def fetches_of(
 ) -> pd.DataFrame | None:
     """Return the fetches for one rank's training between two instants, None without any.
 
-    They are made by its worker processes or by itself. Workers that fetch mostly while the rank
+    They are made by its worker processes or by the rank. Workers that fetch mostly while the rank
     evaluates belong to the evaluation's loader.
     """
     frame = table(trace, "fetches")

@@ -24,6 +24,12 @@ from perfscope.analyzer.run.host_load import HostLoad
 
 SHOWN_PART = 0.02
 """A part of a fetch below this share is not listed in the evidence."""
+WORKERS_CAN_RUN = "workers-can-run"
+"""The precondition of advice to use more loader workers, which `workers_help` evaluates."""
+WORKERS_CAN_RUN_WHEN = (
+    "Fetches need little CPU, or the cores have room for workers that make a step 15 % faster."
+    " If no fetch was recorded: the job may use more than one core."
+)
 
 
 @dataclass(frozen=True)
@@ -284,8 +290,8 @@ def gain_of_workers(case: LoaderCase) -> float:
 def workers_help(case: LoaderCase) -> tuple[bool, str]:
     """Return whether more workers help, and the evidence.
 
-    They do where fetches mostly wait and need little CPU, where the prediction on the usable cores
-    gains enough. Where no fetch was recorded, they do unless there is only one core.
+    They do if fetches mostly wait and need little CPU, or if the prediction on the usable cores
+    gains enough. If no fetch was recorded, they do unless there is only one core.
     """
     fetch, cores = case.pipeline.fetch, case.load.usable_cores
     if fetch is None:

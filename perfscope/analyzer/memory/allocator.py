@@ -29,7 +29,6 @@ class Allocator:
     ts: Ints
     allocated: Ints
     reserved: Ints
-    peak_ts: int
     peak_bytes: int
     reserved_bytes: int
     unused_share: float | None
@@ -51,17 +50,15 @@ def allocators(trace: Trace) -> list[Allocator]:
 
 def allocator_of(process: int, device: int, rows: pd.DataFrame) -> Allocator:
     """Return one allocator from its events, in order of time."""
-    ts = column(rows, "ts")
     allocated, reserved = column(rows, "allocated_bytes"), column(rows, "reserved_bytes")
     peak = int(allocated.argmax())
     held, used = int(reserved[peak]), int(allocated[peak])
     return Allocator(
         process=process,
         device=device,
-        ts=ts,
+        ts=column(rows, "ts"),
         allocated=allocated,
         reserved=reserved,
-        peak_ts=int(ts[peak]),
         peak_bytes=used,
         reserved_bytes=held,
         unused_share=None if held <= 0 else max(held - used, 0) / held,

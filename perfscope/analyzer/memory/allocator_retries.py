@@ -61,7 +61,10 @@ NEED_LESS_MEMORY = Advice(
 
 
 def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
-    """Needs a device and steps: before the first steps every program allocates."""
+    """Return why this cannot be checked.
+
+    It needs a device and steps: every program allocates before its first steps.
+    """
     return missing_device(trace) or missing_steps(trace, limits)
 
 

@@ -68,7 +68,7 @@ SEND_LESS = Advice(
 
 
 def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
-    """Needs a device."""
+    """Return why this cannot be checked: it needs a device."""
     return missing_device(trace)
 
 

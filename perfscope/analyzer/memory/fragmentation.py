@@ -45,7 +45,7 @@ REPEAT_SIZES = Advice(
 
 
 def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
-    """Needs memory events of a device."""
+    """Return why this cannot be checked: it needs memory events of a device."""
     return None if len(trace.fact(memory_peaks)) else NO_MEMORY_EVENT
 
 

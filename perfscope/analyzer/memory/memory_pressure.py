@@ -57,7 +57,10 @@ SMALLER_MICRO_BATCHES = Advice(
 
 
 def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
-    """Needs what the allocator held on a device of known size, or the driver's figure."""
+    """Return why this cannot be checked.
+
+    It needs the allocator's memory on a device of known size, or the driver's figure.
+    """
     if trace.fact(fullest_memory) is not None:
         return None
     if table(trace, "memory") is None:

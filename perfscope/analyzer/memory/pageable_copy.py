@@ -50,7 +50,7 @@ PIN_MEMORY = Advice(
 
 
 def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
-    """Needs copies that are marked as pinned or pageable."""
+    """Return why this cannot be checked: no copy is marked as pinned or pageable."""
     unmet = missing_device(trace)
     if unmet is not None:
         return unmet

@@ -38,7 +38,6 @@ class HostLoad:
     """The cores that a process keeps busy."""
     throttled_share: float | None
     """The share of time in which the cgroup was throttled, summed over cores: it may exceed 1."""
-    throttled_events: float | None
 
     def wanted_by_others(self, process: int) -> float:
         """Return the cores that the job's other processes use, or wait for.
@@ -122,7 +121,6 @@ def host_load(trace: Trace) -> HostLoad:
         },
         process_cores={p: v / span for p, v in cpu.items()},
         throttled_share=None if throttled is None else throttled / span,
-        throttled_events=cgroup_growth(trace, "nr_throttled", begin, end),
     )
 
 

@@ -120,7 +120,7 @@ def evaluations(batches: Batches, others: Ints, quiet_until: Ints) -> tuple[Span
     return (batches.ts[first], until[final]), (begin[is_batch], until_batch[is_batch])
 
 
-def by_loader(batches: Batches, marks: Ints, evals: Spans, work: Ints) -> Loop:
+def loop_of_loader(batches: Batches, marks: Ints, evals: Spans, work: Ints) -> Loop:
     """Return one step per outer iteration: it begins at the first loader row after a mark.
 
     `marks` are the times of progress (an optimizer or scaler step; without any, a batch delivered),

@@ -111,7 +111,7 @@ def wait_samples(trace: Trace, process: int, rows: pd.DataFrame) -> WaitSamples:
     return WaitSamples(int(in_steps.sum()), int((in_steps & waits & ~sleeps).sum()))
 
 
-def in_step(rows: pd.DataFrame) -> bool:
+def step_together(rows: pd.DataFrame) -> bool:
     """Return whether the steps of these ranks are as equal as those of ranks that synchronize."""
     return bool(rows["step_ns"].min() >= IN_STEP * rows["step_ns"].max())
 
@@ -121,7 +121,7 @@ def peer_shares(rows: pd.DataFrame) -> NDArray[np.float64]:
 
     0 where the ranks do not step together or the difference may be chance.
     """
-    if not in_step(rows):
+    if not step_together(rows):
         return np.zeros(len(rows))
     share, count = rows["waiting_share"].to_numpy(np.float64), rows["samples"].to_numpy(np.float64)
     variance = share * (1.0 - share) / count

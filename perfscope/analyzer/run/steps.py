@@ -10,9 +10,9 @@ from perfscope.analyzer.run.outer_loop import (
     Batches,
     Loop,
     anchor,
-    by_loader,
     evaluations,
     every_nth,
+    loop_of_loader,
     steps_between,
     trained,
 )
@@ -172,7 +172,7 @@ def process_steps(loader: pd.DataFrame | None, ranges: pd.DataFrame | None) -> p
         return training_steps(tid, batches, ranges, marks)
     delivered = batches.end[~batches.start & ~batches.last]
     if len(delivered) >= FEW_PERIODS:
-        loop = by_loader(batches, delivered, EMPTY, delivered)
+        loop = loop_of_loader(batches, delivered, EMPTY, delivered)
         micro_steps = count_per_step(loop, batches.ts[~batches.start & ~batches.last])
         return LoopFrame(tid, batches, ranges).of(loop, "inference", micro_steps)
     return calls_as_steps(of_category(ranges, "forward"), ranges)
@@ -244,7 +244,7 @@ def training_steps(
     )
     if not len(runs[0]):
         runs, single = evaluation_calls(forward, np.sort(np.concatenate((work, marks))))
-    loop = by_loader(feeding, marks, runs, work) if len(feeding) else NO_LOOP
+    loop = loop_of_loader(feeding, marks, runs, work) if len(feeding) else NO_LOOP
     if len(loop.begin) < FEW_PERIODS:
         anchored = steps_between(iteration_ends(ranges, marks), marks, runs, work)
         loop = anchored if len(anchored.begin) > FEW_PERIODS * len(loop.begin) else loop

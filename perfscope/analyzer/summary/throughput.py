@@ -88,9 +88,9 @@ def rank_samples_per_s(trace: Trace, pipeline: Pipeline) -> float | None:
 def model_flops_utilization(trace: Trace, process: int) -> Rate:
     """Return the mean share of their peaks that the devices of `process` use (MFU)."""
     utilizations = [
-        counted.utilisation
+        counted.utilization
         for counted in trace.fact(step_flops)
-        if counted.process == process and counted.utilisation is not None
+        if counted.process == process and counted.utilization is not None
     ]
     if not utilizations:
         return Rate(None, reason=NO_COSTS)

@@ -43,7 +43,7 @@ class TrackedCounter:
     title: str
     names: tuple[str, ...]
     unit: str
-    colour: str
+    color: str
 
 
 COUNTERS = (
@@ -170,7 +170,7 @@ def levels(
     begins = np.concatenate(([True], (level[1:] != level[:-1]) | (ts[1:] != ts[:-1] + dur[:-1])))
     at = np.flatnonzero(begins)
     until = np.append(at[1:], len(ts)) - 1
-    code = names.of(texts.iloc[at], counter.colour)
+    code = names.of(texts.iloc[at], counter.color)
     names.levels.update(int(number) for number in np.unique(code))
     nowhere = np.full(len(at), NOT_IN_A_TABLE, np.int32)
     source = np.full(len(at), SOURCES.index("device_counters"), np.uint8)

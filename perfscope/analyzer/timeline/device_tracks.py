@@ -34,10 +34,10 @@ def device_events(trace: Trace, names: Names) -> Iterator[PlacedEvents]:
     kernels, copies = trace.table("kernels"), trace.table("copies")
     if kernels is not None and len(kernels):
         talks = is_one_of(kernels["kind"], "communication")
-        for chosen, colour in ((talks, EXPOSED_COMMUNICATION), (~talks, DEVICE_COMPUTE)):
+        for chosen, color in ((talks, EXPOSED_COMMUNICATION), (~talks, DEVICE_COMPUTE)):
             rows = np.flatnonzero(chosen)
             if len(rows):
-                code = names.of(kernels["name"].iloc[rows], colour)
+                code = names.of(kernels["name"].iloc[rows], color)
                 yield events_of(kernels, "kernels", code, rows), streams_of_rows(kernels, rows)
     if copies is not None:
         rows = np.flatnonzero(copies["device"].to_numpy(np.int64) >= 0)

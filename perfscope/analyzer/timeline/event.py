@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.run.steps import steps
-from perfscope.analyzer.timeline.lane import COLOURS
+from perfscope.analyzer.timeline.lane import EVENT_COLORS
 from perfscope.analyzer.timeline.track import SOURCES, Lanes
 from perfscope.traces.trace import Trace
 
@@ -70,10 +70,10 @@ def event_at(trace: Trace, lanes: Lanes, number: int, instant_ns: int) -> Event 
     code = int(lane.code(slice(at, at + 1))[0])
     source, row = SOURCES[int(lane.source[at])], int(lane.row[at])
     frame = table_of(trace, source)
-    name, colour = lanes.names.texts[code], COLOURS[lanes.names.colours[code]]
+    name, color = lanes.names.texts[code], EVENT_COLORS[lanes.names.colors[code]]
     dur = int(lane.dur(slice(at, at + 1))[0])
     if frame is None or row >= len(frame):
-        return Event(number, int(lane.ts[at]), dur, name, colour, source, {})
+        return Event(number, int(lane.ts[at]), dur, name, color, source, {})
     recorded = frame.iloc[row]
     dur = dur if source in ("fetches", "steps") else int(recorded["dur"])
     causes, effects, more = flow(trace, lanes, source, row)
@@ -82,7 +82,7 @@ def event_at(trace: Trace, lanes: Lanes, number: int, instant_ns: int) -> Event 
         int(lane.ts[at]),
         dur,
         name,
-        colour,
+        color,
         source,
         details(recorded, source),
         causes,

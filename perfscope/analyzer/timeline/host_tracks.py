@@ -133,11 +133,11 @@ def operator_piles(trace: Trace, names: Names, host: str) -> Iterator[Pile]:
     launches = trace.table("launches")
     if launches is not None and len(launches):
         waits = is_one_of(launches["kind"], "sync")
-        for chosen, colour in ((waits, SYNC_WAIT), (~waits, HOST_BOUND)):
+        for chosen, color in ((waits, SYNC_WAIT), (~waits, HOST_BOUND)):
             rows = np.flatnonzero(chosen)
             if len(rows):
                 yield pile(
-                    launches, "launches", names.of(launches["name"].iloc[rows], colour), rows, CALLS
+                    launches, "launches", names.of(launches["name"].iloc[rows], color), rows, CALLS
                 )
 
 
@@ -146,15 +146,15 @@ def range_piles(trace: Trace, names: Names) -> Iterator[Pile]:
     ranges = trace.table("ranges")
     if ranges is None:
         return
-    for categories, colour in RANGES:
+    for categories, color in RANGES:
         rows = np.flatnonzero(is_one_of(ranges["category"], *categories))
         if len(rows):
-            fill = "step_0" if colour == COMPUTE_OR_HOST and has_device(trace) else colour
+            fill = "step_0" if color == COMPUTE_OR_HOST and has_device(trace) else color
             yield pile(ranges, "ranges", names.of(ranges["name"].iloc[rows], fill), rows, THREAD)
-    for category, colour, layer in (("python", "step_1", PYTHON), ("nvtx", "step_0", NVTX)):
+    for category, color, layer in (("python", "step_1", PYTHON), ("nvtx", "step_0", NVTX)):
         rows = np.flatnonzero(is_one_of(ranges["category"], category))
         if len(rows):
-            yield pile(ranges, "ranges", names.of(ranges["name"].iloc[rows], colour), rows, layer)
+            yield pile(ranges, "ranges", names.of(ranges["name"].iloc[rows], color), rows, layer)
 
 
 def pile(frame: pd.DataFrame, source: str, code: Ints, rows: Ints, layer: int) -> Pile:

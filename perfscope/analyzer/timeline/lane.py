@@ -14,7 +14,7 @@ from perfscope.analyzer.categories import CATEGORY_IDS
 from perfscope.traces.intervals import Ints
 
 BLOCKS = (8, 64)
-COLOURS = (*CATEGORY_IDS, "input_dataset", "input_collate", "step_0", "step_1")
+EVENT_COLORS = (*CATEGORY_IDS, "input_dataset", "input_collate", "step_0", "step_1")
 """The colors of events: a category of the time budget, a half of a fetch, or neutral (steps,
 ranges, functions).
 """

@@ -39,11 +39,13 @@ PLACES: Final[dict[str, Callable[[pd.DataFrame], pd.DataFrame]]] = {
 def places_of(trace: Trace) -> list[str]:
     """Return the kinds of places that this trace has."""
     ranges = table(trace, "ranges")
-    return [] if ranges is None else [kind for kind, of in PLACES.items() if len(of(ranges))]
+    if ranges is None:
+        return []
+    return [kind for kind, find_places in PLACES.items() if len(find_places(ranges))]
 
 
 def selection_by_place(
-    trace: Trace, lanes: Lanes, begin_ns: int, end_ns: int, chosen: Sequence[int], kind: str
+    lanes: Lanes, begin_ns: int, end_ns: int, chosen: Sequence[int], kind: str, *, trace: Trace
 ) -> pd.DataFrame:
     """Return one row per module or range (`kind`), columns as `selection`.
 
@@ -51,33 +53,30 @@ def selection_by_place(
     open there when it begins, work of a device to that in which it was launched. Raises KeyError
     for another kind.
     """
-    of = PLACES[kind]
+    find_places = PLACES[kind]
+    stretches = list(selected_stretches(lanes, begin_ns, end_ns, chosen))
     ranges = table(trace, "ranges")
-    found = list(selected_stretches(lanes, begin_ns, end_ns, chosen))
-    if ranges is None or not found:
+    if ranges is None or not stretches:
         return pd.DataFrame(columns=list(COLUMNS))
-    places = of(ranges)
-    of_lane = {
+    places = find_places(ranges)
+    track_of_lane = {
         number: track
         for track in lanes.tracks
         for number in range(track.first, track.first + track.rows)
     }
-    at = innermost(
-        places,
-        pd.concat(
-            [launch_instants(trace, of_lane[stretch.number], stretch) for stretch in found],
-            ignore_index=True,
-        ),
-    )
+    instants = [
+        launch_instants(trace, track_of_lane[stretch.number], stretch) for stretch in stretches
+    ]
+    place = innermost(places, pd.concat(instants, ignore_index=True))
     names = np.append(places["name"].to_numpy(object), f"{OUTSIDE} {kind}")
     rows = pd.DataFrame(
         {
-            "name": names[at],
-            "category": np.where(at >= 0, NEUTRAL, IDLE),
+            "name": names[place],
+            "category": np.where(place >= 0, NEUTRAL, IDLE),
             "count": 1,
-            "sum_ns": np.concatenate([stretch.inside for stretch in found]),
-            "exclusive_ns": np.concatenate([stretch.alone for stretch in found]),
-            "longest_ns": np.concatenate([stretch.lane.dur(stretch.part) for stretch in found]),
+            "sum_ns": np.concatenate([stretch.inside for stretch in stretches]),
+            "exclusive_ns": np.concatenate([stretch.alone for stretch in stretches]),
+            "longest_ns": np.concatenate([stretch.lane.dur(stretch.part) for stretch in stretches]),
         }
     )
     summed = rows.groupby(["name", "category"], sort=False, as_index=False).agg(
@@ -95,12 +94,10 @@ def launch_instants(trace: Trace, track: Track, stretch: Stretch) -> pd.DataFram
     process, tid = np.full(len(ts), track.process), np.full(len(ts), track.tid)
     if track.kind != "stream":
         return pd.DataFrame({"process": process, "tid": tid, "ts": ts})
-    calls, source, row = (
-        table(trace, "launches"),
-        stretch.lane.source[stretch.part],
-        stretch.lane.row[stretch.part],
-    )
+    calls = table(trace, "launches")
+    source, row = stretch.lane.source[stretch.part], stretch.lane.row[stretch.part]
     tid[:] = -1
+    ts = ts.copy()
     for name in ("kernels", "copies"):
         started = table(trace, name)
         events = np.flatnonzero(source == SOURCES.index(name))
@@ -108,10 +105,7 @@ def launch_instants(trace: Trace, track: Track, stretch: Stretch) -> pd.DataFram
             continue
         launch = column(started, "launch")[row[events]]
         events, launch = events[launch >= 0], launch[launch >= 0]
-        process[events], tid[events], ts = (
-            column(calls, "process")[launch],
-            column(calls, "tid")[launch],
-            ts.copy(),
-        )
+        process[events] = column(calls, "process")[launch]
+        tid[events] = column(calls, "tid")[launch]
         ts[events] = column(calls, "ts")[launch]
     return pd.DataFrame({"process": process, "tid": tid, "ts": ts})

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.timeline.lane import COLOURS, Lane
+from perfscope.analyzer.timeline.lane import EVENT_COLORS, Lane
 from perfscope.analyzer.timeline.track import COUNTER, Lanes
 from perfscope.traces.intervals import Ints
 
@@ -126,7 +126,7 @@ def statistics_table(
     frame = pd.DataFrame(
         {
             "name": [lanes.names.texts[code] for code in seen],
-            "category": [COLOURS[lanes.names.colours[code]] for code in seen],
+            "category": [EVENT_COLORS[lanes.names.colors[code]] for code in seen],
             "count": count[seen],
             "sum_ns": total[seen],
             "exclusive_ns": alone[seen],

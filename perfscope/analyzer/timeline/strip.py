@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfscope.analyzer.categories import OTHER_IDLE, PRECEDENCE
-from perfscope.analyzer.timeline.lane import COLOURS, Lane
+from perfscope.analyzer.timeline.lane import EVENT_COLORS, Lane
 from perfscope.analyzer.timeline.selection import busy
 from perfscope.analyzer.timeline.tiles import edges_of
 from perfscope.analyzer.timeline.track import Lanes
@@ -29,11 +29,11 @@ def strip(lanes: Lanes, columns: int) -> dict[str, NDArray[np.float64]]:
         if track.kind in kinds
         for number in range(track.first, track.first + track.rows)
     ]
-    colour = lanes.names.colour_codes()
+    color = lanes.names.color_codes()
     found = [lanes.lanes[number] for number in rows]
     if sum(map(len, found)) > EXACT_EVENTS:
-        return by_busiest(found, colour, edges)
-    spans = [spans_in_color(found, colour, COLOURS.index(name)) for name in PRECEDENCE]
+        return shares_of_busiest_lane(found, color, edges)
+    spans = [spans_in_color(found, color, EVENT_COLORS.index(name)) for name in PRECEDENCE]
     shares = exclusive(spans, edges[:-1], edges[1:])
     wide = np.maximum(np.diff(edges), 1)
     return {
@@ -41,18 +41,18 @@ def strip(lanes: Lanes, columns: int) -> dict[str, NDArray[np.float64]]:
     }
 
 
-def spans_in_color(rows: list[Lane], colour: NDArray[np.uint8], wanted: int) -> Spans:
+def spans_in_color(rows: list[Lane], color: NDArray[np.uint8], wanted: int) -> Spans:
     """Return the union of all events in one color."""
     parts = []
     for lane in rows:
-        is_wanted = (colour[lane.codes] == wanted)[lane.key & lane.mask]
+        is_wanted = (color[lane.codes] == wanted)[lane.key & lane.mask]
         ts = lane.ts[is_wanted]
         parts.append((ts, ts + (lane.key[is_wanted] >> lane.bits)))
     return merged(*parts)
 
 
-def by_busiest(
-    rows: list[Lane], colour: NDArray[np.uint8], edges: Ints
+def shares_of_busiest_lane(
+    rows: list[Lane], color: NDArray[np.uint8], edges: Ints
 ) -> dict[str, NDArray[np.float64]]:
     """Return the share of the busiest lane, in the color that most of the lane's names have."""
     wide = np.maximum(np.diff(edges), 1)
@@ -60,7 +60,7 @@ def by_busiest(
     for lane in rows:
         name = OTHER_IDLE
         if len(lane):
-            name = COLOURS[int(np.bincount(colour[lane.codes]).argmax())]
+            name = EVENT_COLORS[int(np.bincount(color[lane.codes]).argmax())]
         share = np.diff(busy(lane, edges)) / wide
         shares[name] = np.maximum(shares.get(name, np.zeros(len(wide))), share)
     left = np.ones(len(wide))

@@ -20,6 +20,7 @@ Then by kind, and zeros up to a multiple of 4:
 
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,35 +36,52 @@ FULL = 255
 Bytes = NDArray[np.uint8]
 
 
+@dataclass(frozen=True)
+class PixelGrid:
+    """A window of time, [begin_ns, end_ns), and its width in pixels."""
+
+    begin_ns: int
+    end_ns: int
+    pixels: int
+
+
+@dataclass(frozen=True)
+class NameIndices:
+    """The names of events: a palette of their codes, and an index into it per event or pixel."""
+
+    palette: NDArray[np.uint32]
+    index: NDArray[np.uint8] | NDArray[np.uint16]
+
+
 def tile(
     lanes: Sequence[Lane], begin_ns: int, end_ns: int, pixels: int, numbers: Sequence[int]
 ) -> bytes:
     """Return the window [begin_ns, end_ns) of the lanes with these numbers, `pixels` wide."""
     parts = [struct.pack("<4sHHII", MAGIC, VERSION, 0, len(numbers), pixels)]
+    grid = PixelGrid(begin_ns, end_ns, pixels)
     edges = edges_of(begin_ns, end_ns, pixels)
     for number in numbers:
-        parts.append(lane_part(number, lanes[number], begin_ns, end_ns, edges))
+        parts.append(lane_part(number, lanes[number], grid, edges))
     return b"".join(parts)
 
 
 def edges_of(begin_ns: int, end_ns: int, pixels: int) -> Ints:
     """Return the instants between pixels, one more than there are pixels."""
-    wide = (end_ns - begin_ns) / pixels
-    edges: Ints = begin_ns + np.rint(np.arange(pixels + 1) * wide).astype(np.int64)
+    pixel_ns = (end_ns - begin_ns) / pixels
+    edges: Ints = begin_ns + np.rint(np.arange(pixels + 1) * pixel_ns).astype(np.int64)
     return edges
 
 
-def lane_part(number: int, lane: Lane, begin_ns: int, end_ns: int, edges: Ints) -> bytes:
-    """Return one lane of a tile."""
-    pixels = len(edges) - 1
-    part = lane.window(begin_ns, end_ns)
+def lane_part(number: int, lane: Lane, grid: PixelGrid, edges: Ints) -> bytes:
+    """Return one lane of a tile; `edges` are those of the grid."""
+    part = lane.window(grid.begin_ns, grid.end_ns)
     events = part.stop - part.start
     if not events:
         return struct.pack("<IBBHII", number, EMPTY, 1, 0, 0, 0)
     if lane.level is not None:
         return level_part(number, lane, lane.level, part, edges)
-    if events <= pixels // 2:
-        return rectangles(number, lane, part, begin_ns, end_ns, pixels)
+    if events <= grid.pixels // 2:
+        return rectangle_part(number, lane, part, grid)
     busy, local = pixel_columns(lane, part, edges)
     return pixel_part(number, lane, busy, local)
 
@@ -75,27 +93,26 @@ def level_part(number: int, lane: Lane, level: Bytes, part: slice, edges: Ints) 
     first = np.searchsorted(end, edges[:-1], side="right")
     until = np.searchsorted(ts, edges[1:], side="left")
     padded = np.append(level[part], np.uint8(0))
-    bounds = np.stack(
-        [np.minimum(first, len(ts)), np.minimum(np.maximum(until, first), len(ts))], axis=1
-    ).ravel()
+    begins = np.minimum(first, len(ts))
+    ends = np.minimum(np.maximum(until, first), len(ts))
+    bounds = np.stack([begins, ends], axis=1).ravel()
     highest = np.maximum.reduceat(padded, bounds)[::2]
     shown = np.where(until > first, np.maximum(highest, 1), 0).astype(np.uint8)
-    palette = lane.codes[:1].astype("<u4")
-    return lane_bytes(number, LEVELS, len(shown), palette, np.zeros(0, np.uint8), shown.tobytes())
+    only_name = NameIndices(lane.codes[:1].astype("<u4"), np.zeros(0, np.uint8))
+    return lane_bytes(number, LEVELS, len(shown), only_name, shown.tobytes())
 
 
-def rectangles(
-    number: int, lane: Lane, part: slice, begin_ns: int, end_ns: int, pixels: int
-) -> bytes:
-    scale = EIGHTHS * pixels / (end_ns - begin_ns)
-    start = (lane.ts[part] - begin_ns) * scale
+def rectangle_part(number: int, lane: Lane, part: slice, grid: PixelGrid) -> bytes:
+    """Return the events as rectangles."""
+    scale = EIGHTHS * grid.pixels / (grid.end_ns - grid.begin_ns)
+    start = (lane.ts[part] - grid.begin_ns) * scale
     stop = start + lane.dur(part) * scale
-    last = min(EIGHTHS * pixels, 0xFFFF)
+    last = min(EIGHTHS * grid.pixels, 0xFFFF)
     left = np.clip(np.rint(start), 0, last)
-    wide = np.clip(np.rint(stop), 0, last) - left
-    palette, index = compacted(lane, lane.key[part] & lane.mask)
-    body = left.astype("<u2").tobytes() + wide.astype("<u2").tobytes() + index.tobytes()
-    return lane_bytes(number, RECTANGLES, len(left), palette, index, body)
+    width = np.clip(np.rint(stop), 0, last) - left
+    names = name_indices(lane, lane.key[part] & lane.mask)
+    body = left.astype("<u2").tobytes() + width.astype("<u2").tobytes() + names.index.tobytes()
+    return lane_bytes(number, RECTANGLES, len(left), names, body)
 
 
 def pixel_columns(lane: Lane, part: slice, edges: Ints) -> tuple[Bytes, Ints]:
@@ -111,10 +128,9 @@ def pixel_columns(lane: Lane, part: slice, edges: Ints) -> tuple[Bytes, Ints]:
     longest = longest_from(lane, part, at[:-1], len(edges) - 1)
     longest = np.maximum(np.where(begins, longest, -1), np.where(carried, key[before[:-1]], -1))
     busy = np.ceil(np.clip(share, 0, 1) * FULL).astype(np.uint8)
-    taken = begins | carried
-    return np.where(taken, np.maximum(busy, 1), 0).astype(np.uint8), np.where(
-        taken, longest & lane.mask, 0
-    )
+    occupied = begins | carried
+    shares = np.where(occupied, np.maximum(busy, 1), 0).astype(np.uint8)
+    return shares, np.where(occupied, longest & lane.mask, 0)
 
 
 def longest_from(lane: Lane, part: slice, at: Ints, pixels: int) -> Ints:
@@ -131,37 +147,31 @@ def longest_from(lane: Lane, part: slice, at: Ints, pixels: int) -> Ints:
     return longest
 
 
-def compacted(
-    lane: Lane, local: Ints
-) -> tuple[NDArray[np.uint32], NDArray[np.uint8] | NDArray[np.uint16]]:
-    """Return a palette of the names that occur, and indices into it."""
-    flags = np.zeros(len(lane.codes), bool)
-    flags[local] = True
-    used = np.flatnonzero(flags)
-    place = np.zeros(len(lane.codes), "<u1" if len(used) <= 256 else "<u2")
-    place[used] = np.arange(len(used))
-    return lane.codes[used].astype("<u4"), place[local]
+def name_indices(lane: Lane, local: Ints) -> NameIndices:
+    """Return the names with these numbers in the lane; the palette has those that occur."""
+    occurs = np.zeros(len(lane.codes), bool)
+    occurs[local] = True
+    used = np.flatnonzero(occurs)
+    index = np.zeros(len(lane.codes), "<u1" if len(used) <= 256 else "<u2")
+    index[used] = np.arange(len(used))
+    return NameIndices(lane.codes[used].astype("<u4"), index[local])
 
 
 def pixel_part(number: int, lane: Lane, busy: Bytes, local: Ints) -> bytes:
     """Return pixels, or runs of equal pixels where that is shorter."""
-    palette, index = compacted(lane, local)
-    new = np.flatnonzero((busy[1:] != busy[:-1]) | (index[1:] != index[:-1])) + 1
-    first = np.concatenate(([0], new))
+    names = name_indices(lane, local)
+    index = names.index
+    changes = np.flatnonzero((busy[1:] != busy[:-1]) | (index[1:] != index[:-1])) + 1
+    first = np.concatenate(([0], changes))
     if len(first) * (3 + index.itemsize) < len(busy) * (1 + index.itemsize):
         length = np.diff(np.append(first, len(busy))).astype("<u2")
         body = length.tobytes() + index[first].tobytes() + busy[first].tobytes()
-        return lane_bytes(number, RUNS, len(first), palette, index, body)
-    return lane_bytes(number, PIXELS, len(busy), palette, index, index.tobytes() + busy.tobytes())
+        return lane_bytes(number, RUNS, len(first), names, body)
+    return lane_bytes(number, PIXELS, len(busy), names, index.tobytes() + busy.tobytes())
 
 
-def lane_bytes(
-    number: int,
-    kind: int,
-    n: int,
-    palette: NDArray[np.uint32],
-    index: NDArray[np.generic],
-    body: bytes,
-) -> bytes:
-    head = struct.pack("<IBBHII", number, kind, index.itemsize, 0, n, len(palette))
+def lane_bytes(number: int, kind: int, count: int, names: NameIndices, body: bytes) -> bytes:
+    """Return a lane with its header and palette, padded to a multiple of 4."""
+    palette, width = names.palette, names.index.itemsize
+    head = struct.pack("<IBBHII", number, kind, width, 0, count, len(palette))
     return head + palette.tobytes() + body + b"\0" * (-len(body) % 4)

@@ -42,7 +42,7 @@ def view_of_host(trace: Trace, number: int) -> Trace:
         if frame is not None:
             kept[name] = rows_of_host(frame, name, processes, number, host=manifest.host)
     tables = {
-        name: with_new_row_numbers(frame[is_kept], name, kept)
+        name: with_row_numbers_of_host(frame[is_kept], name, kept)
         for name, (frame, is_kept) in kept.items()
         if is_kept.any()
     }
@@ -90,7 +90,7 @@ def rows_of_host(
     return frame, is_kept
 
 
-def with_new_row_numbers(
+def with_row_numbers_of_host(
     frame: pd.DataFrame, name: str, kept: dict[str, tuple[pd.DataFrame, Flags]]
 ) -> pd.DataFrame:
     """Return the table with row numbers that fit the other tables without other hosts' rows."""
@@ -110,7 +110,7 @@ def together(outcomes: list[tuple[str, Outcome]]) -> Outcome:
     found = [(host, outcome) for host, outcome in outcomes if isinstance(outcome, Finding)]
     if found:
         host, worst = max(found, key=lambda pair: pair[1].lost_s)
-        return on_host(worst, host, [other for other, _ in found if other != host])
+        return with_host_name(worst, host, [other for other, _ in found if other != host])
     for host, outcome in outcomes:
         if isinstance(outcome, Failed):
             return Failed(outcome.id, f"{host}: {outcome.error}")
@@ -124,7 +124,7 @@ def together(outcomes: list[tuple[str, Outcome]]) -> Outcome:
     return NotChecked(first.id, f"{host}: {first.reason}", first.group)
 
 
-def on_host(finding: Finding, host: str, others: list[str]) -> Finding:
+def with_host_name(finding: Finding, host: str, others: list[str]) -> Finding:
     """Return the finding with the name of its host, and of the other hosts that have it."""
     also = f" (also on {', '.join(others)})" if others else ""
     return msgspec.structs.replace(finding, headline=f"On {host}{also}: {finding.headline}")

@@ -34,7 +34,7 @@ class NcclFacts:
     group: NameColumn
 
     def of_calls(self, call: Ints) -> "NcclFacts":
-        """Return the facts for rows of calls, where -1 is no call."""
+        """Return the facts for rows of calls, where -1 means without a call."""
         codes = np.append(self.group.codes, np.int32(-1))[call]
         return NcclFacts(
             np.append(self.message_bytes, -1)[call],

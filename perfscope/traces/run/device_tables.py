@@ -48,7 +48,7 @@ class HostTables:
         for _, row in self.run.rows("device.counters"):
             ts, device = row.get("ts"), row.get("device")
             if is_time(ts) and is_whole(device):
-                readings.add((device, -1), ts, values_of(row, "device"))
+                readings.add((device, -1), ts, named_values(row, "device"))
         columns = {"device": int64_array(readings.first), **readings.columns()}
         return self.in_job_time("device_counters", columns)
 
@@ -59,7 +59,7 @@ class HostTables:
             ts, port = row.get("ts"), row.get("port")
             code = ports.code(port) if isinstance(port, str) else None
             if is_time(ts) and code is not None:
-                readings.add((code, -1), ts, values_of(row, "port"))
+                readings.add((code, -1), ts, named_values(row, "port"))
         port_column = ports.category(array("i", readings.first))
         return self.in_job_time("network_counters", {"port": port_column, **readings.columns()})
 
@@ -82,6 +82,6 @@ class HostTables:
         return frame.sort_values("ts", kind="stable").reset_index(drop=True)
 
 
-def values_of(row: dict[str, Any], key: str) -> list[tuple[str, Any]]:
+def named_values(row: dict[str, Any], key: str) -> list[tuple[str, Any]]:
     """Return the names and values of a row, without its time and its key."""
     return [(name, value) for name, value in row.items() if name not in ("ts", key)]

@@ -181,13 +181,13 @@ class RunWriter:
             largest = max(with_sealed, key=lambda key: sizes[key])
             sizes[largest] -= self.streams[largest].drop_oldest()
             self.dropped_segments += 1
-            self.tell_dropped(
+            self.note_dropped(
                 "over the cap",
                 f"{self.dropped_segments} oldest segments over the cap of"
                 f" {self.cap_bytes >> 20} MB",
             )
 
-    def tell_dropped(self, kind: str, line: str) -> None:
+    def note_dropped(self, kind: str, line: str) -> None:
         """Note in the manifest what is missing. `line` replaces an earlier one that contains
         `kind`.
         """

@@ -51,7 +51,7 @@ class HeldFolder:
         """
         known = self.inside.get(name)
         descriptor = (
-            make_folder(name, self.descriptor)
+            make_held_folder(name, self.descriptor)
             if known is None
             else os.open(name, DIRECTORY, dir_fd=self.descriptor)
         )
@@ -111,7 +111,7 @@ def create_run_folder(path: Path) -> HeldFolder:
     parent = held_parent(above)
     try:
         try:
-            descriptor = make_folder(name, parent)
+            descriptor = make_held_folder(name, parent)
         except FileExistsError:
             descriptor = existing_folder(path, name, parent)
     finally:
@@ -130,14 +130,14 @@ def held_parent(path: Path) -> int:
             raise
     above = held_parent(path.parent)
     try:
-        return make_folder(path.name, above, mode=0o777)
+        return make_held_folder(path.name, above, mode=0o777)
     except FileExistsError:  # another recording of the job has just created it
         return os.open(path.name, DIRECTORY, dir_fd=above)
     finally:
         os.close(above)
 
 
-def make_folder(name: str, parent: int, mode: int = FOLDER_MODE) -> int:
+def make_held_folder(name: str, parent: int, mode: int = FOLDER_MODE) -> int:
     """Create a folder and return its descriptor.
 
     Somebody may have replaced the new folder before it is opened. So it must be empty and belong to

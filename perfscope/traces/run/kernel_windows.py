@@ -138,8 +138,9 @@ def trace_path(folder: Path, name: object) -> Path | None:
 
 @lru_cache(TRACES_IN_MEMORY)
 def cached_window_trace(path: Path, changed_ns: int) -> Trace:
-    """Return the Trace of a window. It is cached, because a growing run is read again and again;
-    `changed_ns` makes it be read again when the file has changed.
+    """Return the Trace of a window, from a cache because a growing run is read repeatedly.
+
+    `changed_ns` is part of the key: a file that has changed is read again.
     """
     return read_trace(path)
 

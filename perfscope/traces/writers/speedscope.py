@@ -179,10 +179,10 @@ def sample_profiles(trace: Trace, frames: FrameTable) -> Iterator[ProfileWriter]
             ],
             "weights": weights,
         }
-        yield partial(write_json, profile)
+        yield partial(write_profile, profile)
 
 
-def write_json(value: dict[str, Any], file: IO[bytes]) -> None:
+def write_profile(value: dict[str, Any], file: IO[bytes]) -> None:
     """Write a value as JSON."""
     file.write(to_json(value))
 

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.errors import UsageError
 from perfscope.traces.contents import Found, contents, leads_out
@@ -76,7 +76,9 @@ class Library:
             if opened is None:
                 refuse_links(found, self.root)
                 trace = load_all(found.paths)
-                opened = self.keep(Opened(found, trace, diagnose(trace, ignored=self.ignored)))
+                opened = self.keep(
+                    Opened(found, trace, diagnose_trace(trace, ignored=self.ignored))
+                )
         return opened
 
     def kept(self, found: Found) -> Opened | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.errors import PerfscopeError
 from perfscope.traces.contents import Found
@@ -90,7 +90,7 @@ def judge_run(paths: tuple[Path, ...], stamp: str, ignored: tuple[str, ...]) -> 
     """Read and diagnose a run; this runs in the separate process."""
     try:
         trace = load_all(paths)
-        return Judged(stamp, describe_subject(trace), diagnose(trace, ignored=ignored))
+        return Judged(stamp, describe_subject(trace), diagnose_trace(trace, ignored=ignored))
     except PerfscopeError as error:
         return Judged(stamp, [], None, str(error))
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.errors import PerfscopeError
 from perfscope.traces.run.growing import GrowingRun
@@ -123,7 +123,7 @@ class RunWatch:
         recent = self.recent_batches(before)
         if before is None or diagnose_too:
             trace = trace_of(self.run)
-            diagnosis = diagnose(trace, ignored=self.ignored)
+            diagnosis = diagnose_trace(trace, ignored=self.ignored)
             diagnosed = 1 if before is None else before.diagnosed + 1
         else:
             trace, diagnosis, diagnosed = before.trace, before.diagnosis, before.diagnosed

@@ -8,7 +8,7 @@ from perfscope.analyzer.compute.device_peaks import roofs
 from perfscope.analyzer.compute.kernel_roofline import kernel_roofline
 from perfscope.analyzer.compute.range_roofline import range_roofline
 from perfscope.analyzer.compute.roofline import MEMORY, roofline_table
-from perfscope.analyzer.compute.roofline_coverage import WITH_COST, covered, roof_coverage
+from perfscope.analyzer.compute.roofline_coverage import WITH_COST, costed_share, roof_coverage
 from perfscope.analyzer.compute.step_flops import step_flops
 from perfscope.analyzer.hardware.peaks import Peaks
 from perfscope.analyzer.number_text import digits, ms, operations, percent
@@ -190,8 +190,8 @@ def without_empty_remarks(
 def figure_note(trace: Trace, peaks: Peaks | str, process: int, device: int) -> str:
     """Return what the figure shows, how much of the time it covers, and its peaks."""
     rows = rows_of_device(trace.fact(roof_coverage), process, device)
-    covered_share = covered(rows, reachable=False)
-    covered_of_launched = covered(rows, reachable=True)
+    covered_share = costed_share(rows, reachable=False)
+    covered_of_launched = costed_share(rows, reachable=True)
     coverage = f"FLOPs and bytes are known for {percent(covered_share)} of the device's time"
     if covered_of_launched - covered_share > NOTICEABLE:
         launched = percent(covered_of_launched)
@@ -219,8 +219,8 @@ def step_note(trace: Trace, process: int, device: int) -> str:
     if step is None:
         return ""
     utilization = ""
-    if step.utilisation is not None:
-        utilization = f": {percent(step.utilisation)} of the peak (MFU)"
+    if step.utilization is not None:
+        utilization = f": {percent(step.utilization)} of the peak (MFU)"
     return (
         f"A step of {ms(step.step_ns)} does {operations(step.flops)} in matrix multiplications,"
         f" convolutions and attention{utilization}. "

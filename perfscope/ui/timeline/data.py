@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from perfscope.analyzer.categories import CATEGORY
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.analyzer.timeline.event import Event
-from perfscope.analyzer.timeline.lane import COLOURS
+from perfscope.analyzer.timeline.lane import EVENT_COLORS
 from perfscope.analyzer.timeline.names import Names
 from perfscope.analyzer.timeline.search import Hits
 from perfscope.analyzer.timeline.selection import BY
@@ -47,15 +47,16 @@ def timeline_header(
         "version": VERSION,
         "span": list(lanes.span_ns),
         "events": lanes.events,
-        "colors": list(COLOURS),
+        "colors": list(EVENT_COLORS),
         "labels": [
-            CATEGORY[name].label if name in CATEGORY else EXTRA_LABELS[name] for name in COLOURS
+            CATEGORY[name].label if name in CATEGORY else EXTRA_LABELS[name]
+            for name in EVENT_COLORS
         ],
-        "waits": [texture(name) == "wait" for name in COLOURS],
+        "waits": [texture(name) == "wait" for name in EVENT_COLORS],
         "names": texts[:NAMES_AT_ONCE],
         "name_count": len(texts),
         "key": legend_colors(lanes.names),
-        "name_colors": base64_bytes(lanes.names.colour_codes()),
+        "name_colors": base64_bytes(lanes.names.color_codes()),
         "tracks": [[getattr(track, name) for name in TRACK] for track in lanes.tracks],
         "groups": [[group.title, group.rank] for group in lanes.groups],
         "notes": lanes.notes,
@@ -66,7 +67,7 @@ def timeline_header(
 
 def legend_colors(names: Names) -> list[int]:
     """Return the colors that the legend explains: those of work and waits, not of levels."""
-    colors = {color for code, color in enumerate(names.colours) if code not in names.levels}
+    colors = {color for code, color in enumerate(names.colors) if code not in names.levels}
     return sorted(colors)
 
 
@@ -96,7 +97,7 @@ def of_selection(frame: pd.DataFrame, most: int) -> dict[str, Any]:
     rows = [
         [
             str(row["name"]),
-            COLOURS.index(row["category"]),
+            EVENT_COLORS.index(row["category"]),
             *(float(row[name]) for name in STATED_COLUMNS),
         ]
         for row in frame.head(most).to_dict("records")

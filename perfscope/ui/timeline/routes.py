@@ -131,7 +131,7 @@ class TimelineAnswers:
         if by not in (*BY, *PLACES):
             abort(400, f"by must be one of {', '.join((*BY, *PLACES))}")
         asked = (lanes, *query_interval(), query_lanes(lanes), by)
-        found = selection(*asked) if by in BY else selection_by_place(self.trace(run), *asked)
+        found = selection(*asked) if by in BY else selection_by_place(*asked, trace=self.trace(run))
         return jsonify(of_selection(found, query_number("most", 1, MOST_ROWS)))
 
     def hits(self, run: str) -> tuple[Lanes, Hits]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from tests.running import attach, end, start, until
 
 
@@ -19,7 +19,7 @@ def test_python_calls_are_recorded_and_unpatched(tmp_path: Path) -> None:
     finally:
         end(run)
     assert "True" in {line[1] for line in lines} and lines[-1][1] == "False"
-    ranges = load(tmp_path / "run").table("ranges")
+    ranges = load_trace(tmp_path / "run").table("ranges")
     assert ranges is not None
     nvtx = ranges[ranges["category"] == "nvtx"]
     assert set(nvtx["name"]) == {"domain:part", "inner", "mark"}

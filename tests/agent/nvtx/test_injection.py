@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from perfscope.analyzer.diagnose import diagnose
-from perfscope.traces.load import load
+from perfscope.analyzer.diagnose import diagnose_trace
+from perfscope.traces.load import load_trace
 from perfscope.ui.coverage import not_measured
 from tests.agent.nvtx.building import compile_program, need_library
 from tests.running import perfscope
@@ -51,14 +51,14 @@ def record_ranges(folder: Path, *command: str) -> tuple[pd.DataFrame, str]:
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    found = load(folder / "run").table("ranges")
+    found = load_trace(folder / "run").table("ranges")
     assert found is not None
     return found[found["category"] == "nvtx"], done.stdout
 
 
 def count_dropped(run: Path) -> int:
     """Return how many ranges were dropped because this machine was busy."""
-    return sum(int(line.split()[0]) for line in load(run).manifest.dropped)
+    return sum(int(line.split()[0]) for line in load_trace(run).manifest.dropped)
 
 
 def test_every_nvtx_call_of_a_c_program_is_recorded(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_dropped_ranges_are_in_manifest_and_diagnosis(tmp_path: Path) -> None:
     found, _ = record_ranges(tmp_path, sys.executable, "-c", DEEP)
     assert len(found) == 128
     assert count_dropped(tmp_path / "run") == 72
-    diagnosis = diagnose(load(tmp_path / "run"))
+    diagnosis = diagnose_trace(load_trace(tmp_path / "run"))
     (dropped,) = diagnosis.dropped
     assert [why for _, why in not_measured(diagnosis) if dropped in why] == [f"partial: {dropped}"]
 

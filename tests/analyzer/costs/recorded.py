@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.trace import Trace
 
 
@@ -20,7 +20,7 @@ def recorded(work: Callable[[], Any]) -> Trace:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
         window.export_chrome_trace(str(path))
-        return load(path)
+        return load_trace(path)
 
 
 def inputs(

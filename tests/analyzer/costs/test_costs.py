@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from perfscope.analyzer.compute.costs import FAMILIES, MODELS, cost_of
-from perfscope.analyzer.compute.costs.call import call_of
-from perfscope.analyzer.compute.costs.collectives import collective
+from perfscope.analyzer.compute.costs.call import parse_call
 from perfscope.analyzer.compute.costs.cost import Cost
 from tests.analyzer.costs.recorded import inputs
 
@@ -19,7 +18,7 @@ THREE = '["float", "float", "float"]'
 def cost(name: str, *tensors: tuple[list[int], str] | None, **values: Any) -> Cost | None:
     """Return the cost of an operator on these inputs; `v3=True`: input 3 has the value True."""
     by_position = {int(name[1:]): value for name, value in values.items()}
-    call = call_of(name, *inputs(*tensors, values=by_position))
+    call = parse_call(name, *inputs(*tensors, values=by_position))
     assert call is not None
     return cost_of(call)
 
@@ -100,30 +99,23 @@ def test_the_intensity_of_a_large_product_is_a_third_of_its_side_in_16_bits() ->
 def test_the_cost_of_lists_of_parameters_is_unknown_without_a_type() -> None:
     shapes = "[[[8, 4], [8]], [[8, 4], [8]], [[8, 4], [8]], [[8, 4], [8]], []]"
     types = json.dumps(["TensorList"] * 5)
-    call = call_of("aten::_fused_adamw_", shapes, types, None, None, "float32")
+    call = parse_call("aten::_fused_adamw_", shapes, types, None, None, list_dtype="float32")
     found = None if call is None else cost_of(call)
     assert found is not None
     assert (found.read_bytes, found.written_bytes) == (4 * 4 * 40, 3 * 4 * 40)
-    untyped = call_of("aten::_fused_adamw_", shapes, types, None, None)
+    untyped = parse_call("aten::_fused_adamw_", shapes, types, None, None)
     assert untyped is not None
     assert cost_of(untyped) is None
 
 
 def test_an_expanded_input_is_read_once() -> None:
-    call = call_of(
+    call = parse_call(
         "aten::mul", "[[64, 32], [64, 32]]", '["float", "float"]', "[[32, 1], [0, 1]]", None
     )
     assert call is not None
     found = cost_of(call)
     assert found is not None
     assert found.read_bytes == 4 * (2048 + 32)
-
-
-def test_a_collective_moves_its_input_and_its_output() -> None:
-    found = collective("all_reduce", 1024, 1024, 4, "float32")
-    assert found is not None
-    assert (found.flops, found.bytes) == (256, 2048)
-    assert collective("all_reduce", -1, 1024, 4, "float32") is None
 
 
 @pytest.mark.parametrize(
@@ -158,7 +150,7 @@ def test_a_collective_moves_its_input_and_its_output() -> None:
     ],
 )
 def test_operators_with_unknown_inputs_have_no_cost(name: str, texts: tuple[Any, ...]) -> None:
-    call = call_of(name, *texts)
+    call = parse_call(name, *texts)
     assert call is not None
     assert cost_of(call) is None
 
@@ -174,7 +166,7 @@ def test_operators_with_unknown_inputs_have_no_cost(name: str, texts: tuple[Any,
     ],
 )
 def test_malformed_inputs_are_not_a_call(texts: tuple[Any, Any]) -> None:
-    assert call_of("aten::relu", *texts, None, None) is None
+    assert parse_call("aten::relu", *texts, None, None) is None
 
 
 def test_no_model_raises_on_unusual_inputs() -> None:
@@ -184,6 +176,7 @@ def test_no_model_raises_on_unusual_inputs() -> None:
         "[[0]]",
         "[[], [], [], [], [], [], [], [], [], [], [], []]",
         "[[4], [4], [4], [4], [4], [4], [4], [4], [4], [4], [4], [4]]",
+        "[[4], [], [], [4], [4], [4], [4], [4], [4], [4], [4], [4], [4]]",
         "[[2, 0, 3, 3], [2, 0, 3, 3], [2, 0, 3, 3], [], [], [], [], [], [], [], [], []]",
         "[[[2]], [[2]], [[2]], [[]], [], [1], [], [], [], [], [], []]",
     ]
@@ -197,7 +190,7 @@ def test_no_model_raises_on_unusual_inputs() -> None:
                     "[" + ", ".join(['"[1, 1]"'] * count) + "]",
                     "[" + ", ".join(['"True"'] * count) + "]",
                 ):
-                    call = call_of(name, shapes, types, None, concrete, "float32")
+                    call = parse_call(name, shapes, types, None, concrete, list_dtype="float32")
                     found = None if call is None else cost_of(call)
                     assert found is None or found.bytes >= 0
 
@@ -213,7 +206,7 @@ BUFFERS = {(1000, 2), (1000, 512), (2240, 256), (2240, 512)}
 
 
 def cost_of_experts(buffers: set[tuple[int, ...]]) -> Cost | None:
-    call = call_of("vllm::moe_forward", *inputs(*EXPERTS, values={}))
+    call = parse_call("vllm::moe_forward", *inputs(*EXPERTS, values={}))
     assert call is not None
     return cost_of(replace(call, allocated=frozenset(buffers)))
 

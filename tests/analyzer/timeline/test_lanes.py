@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from perfscope.analyzer.timeline.event import event_at
-from perfscope.analyzer.timeline.lane import COLOURS
+from perfscope.analyzer.timeline.lane import EVENT_COLORS
 from perfscope.analyzer.timeline.lanes import timeline_lanes
 from perfscope.analyzer.timeline.nest import free_rows, nesting_depths
 from perfscope.analyzer.timeline.places import places_of, selection_by_place
@@ -18,7 +18,7 @@ from perfscope.analyzer.timeline.search import next_hit, search
 from perfscope.analyzer.timeline.selection import selection
 from perfscope.analyzer.timeline.strip import strip
 from perfscope.analyzer.timeline.track import Lanes
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.trace import Trace
 from tests.build import trace
 from tests.traces.kineto.recorded import WHERE, each_recorded
@@ -108,7 +108,7 @@ def test_a_gpu_trace_has_tracks_for_its_thread_its_calls_and_its_stream() -> Non
     ]
     thread = [[lanes.names.texts[code] for code in lane.code(slice(None))] for lane in lanes.lanes]
     assert thread[:3] == [["<b>forward</b>"], ["aten::linear"], ["aten::addmm"]]
-    colors = [COLOURS[number] for number in lanes.names.colours]
+    colors = [EVENT_COLORS[number] for number in lanes.names.colors]
     by_name = dict(zip(lanes.names.texts, colors, strict=True))
     assert by_name["gemm"] == "device-compute"
     assert by_name["nccl_all_reduce"] == "exposed-communication"
@@ -161,7 +161,7 @@ def test_a_selection_is_summed_by_the_module_or_range_that_launched_it() -> None
     thread = list(range(track.first, track.first + track.rows))
     rows = selection_by_place(run, lanes, 90, 590, thread, "range")
     assert rows["exclusive_ns"].sum() == 500 and set(rows["name"]) == {"<b>forward</b>"}
-    assert len(selection_by_place(run, lanes, 10_000, 10_001, stream, "range")) == 0
+    assert len(selection_by_place(lanes, 10_000, 10_001, stream, "range", trace=run)) == 0
 
 
 def sums(rows: pd.DataFrame) -> list[tuple[object, ...]]:
@@ -273,7 +273,7 @@ def test_events_of_one_depth_do_not_overlap_even_if_they_cross() -> None:
 @WHERE
 @each_recorded()
 def test_every_event_of_a_recorded_trace_is_in_a_lane_without_overlap(path: Path) -> None:
-    run = load(path)
+    run = load_trace(path)
     lanes = run.fact(timeline_lanes)
     for lane in lanes.lanes:
         assert (lane.ts[1:] >= lane.ts[:-1] + lane.dur(slice(None))[:-1]).all()

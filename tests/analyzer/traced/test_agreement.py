@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from perfscope.analyzer.budget.device_segments import segments
 from perfscope.analyzer.run.units import NO_DEVICE, units
 from perfscope.traces.intervals import Spans, intersected, merged
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.trace import Trace
 from tests.analyzer.traced.gpu import Gpu
 from tests.analyzer.traced.sweep import counted
@@ -46,12 +46,12 @@ def assert_budgets_agree(trace: Trace) -> None:
 @pytest.mark.shared_traces
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.name.partition(".")[0])
 def test_the_budget_of_a_recorded_trace_agrees_to_the_nanosecond(path: Path) -> None:
-    assert_budgets_agree(load(path))
+    assert_budgets_agree(load_trace(path))
 
 
 def test_the_budget_of_ranks_that_wait_for_each_other_agrees(tmp_path: Path) -> None:
     made = made_ranks(tmp_path / "job", ranks=3, slow=1)
-    trace = load(tmp_path / "job")
+    trace = load_trace(tmp_path / "job")
     assert_budgets_agree(trace)
     for unit, waited_us in zip(units(trace), made.waited_us, strict=True):
         waited_ns = by_category(trace, unit.process, unit.device).get("peer-wait", 0)
@@ -65,7 +65,7 @@ def test_the_budget_of_recorded_ranks_that_wait_for_each_other_agrees(tmp_path: 
     warped_ranks(
         FOLDER / "kineto" / "a100_nccl_metadata_rank0.json.gz", tmp_path / "job", 2, slow=1
     )
-    trace = load(tmp_path / "job")
+    trace = load_trace(tmp_path / "job")
     assert_budgets_agree(trace)
     budgets = [by_category(trace, unit.process, unit.device) for unit in units(trace)]
     assert any("peer-wait" in budget for budget in budgets)
@@ -169,7 +169,7 @@ def length(spans: Spans) -> int:
 @pytest.mark.parametrize("name", sorted(references().keys() - HTA_COUNTS_MORE))
 def test_budgets_agree_with_those_of_hta(name: str) -> None:
     figures = references()[name]
-    spans = spans_as_in_hta(load(FOLDER / "kineto" / f"{name}.json.gz"))
+    spans = spans_as_in_hta(load_trace(FOLDER / "kineto" / f"{name}.json.gz"))
     # Half a percent, and up to one us per edge, because HTA rounds from another zero.
     count = sum(len(begin) for begin, _ in spans.values())
     near = lambda ns: pytest.approx(ns, rel=0.005, abs=0.2 * count)  # noqa: E731

@@ -7,9 +7,14 @@ import pytest
 from perfscope.analyzer.compute.kernel_roofline import kernel_roofline
 from perfscope.analyzer.compute.range_roofline import range_roofline
 from perfscope.analyzer.compute.roofline import CACHED, roofline_table
-from perfscope.analyzer.compute.roofline_coverage import NO_MODEL, REPLAYED, covered, roof_coverage
+from perfscope.analyzer.compute.roofline_coverage import (
+    NO_MODEL,
+    REPLAYED,
+    costed_share,
+    roof_coverage,
+)
 from perfscope.analyzer.compute.step_flops import step_flops
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.trace import Trace
 from tests.analyzer.traced.gpu import Gpu
 from tests.build import trace
@@ -106,7 +111,7 @@ def test_an_operator_without_a_model_is_listed_with_the_reason() -> None:
     rows = on_h100(
         ("aten::mm", SQUARE, TYPES, 600), ("vllm::unified_attention", SQUARE, TYPES, 400)
     ).fact(roof_coverage)
-    assert covered(rows, reachable=False) == pytest.approx(0.6)
+    assert costed_share(rows, reachable=False) == pytest.approx(0.6)
     assert rows[["why", "name"]].to_numpy().tolist()[1] == [NO_MODEL, "vllm::unified_attention"]
 
 
@@ -125,18 +130,18 @@ ENOUGH = {
 @pytest.mark.shared_traces
 @pytest.mark.parametrize("name", [*ENOUGH, "vllm_prefill_decode_piecewise_graph"])
 def test_most_of_the_time_of_a_recorded_trace_has_a_roof(name: str) -> None:
-    found = load(FOLDER / "kineto" / f"{name}.json.gz")
+    found = load_trace(FOLDER / "kineto" / f"{name}.json.gz")
     rows, coverage = found.fact(roofline_table), found.fact(roof_coverage)
     assert len(rows)
     assert not ((rows["roof_share"] > 1.05) & (rows["mark"] == "")).any()
     assert coverage["share"].sum() == pytest.approx(1.0)
-    assert covered(coverage, reachable=True) >= ENOUGH.get(name, 0.0)
+    assert costed_share(coverage, reachable=True) >= ENOUGH.get(name, 0.0)
 
 
 @WHERE
 @pytest.mark.shared_traces
 def test_replayed_graphs_of_unknown_sizes_are_listed_with_their_share() -> None:
-    trace = load(FOLDER / "kineto" / "vllm_prefill_decode_piecewise_graph.json.gz")
+    trace = load_trace(FOLDER / "kineto" / "vllm_prefill_decode_piecewise_graph.json.gz")
     coverage = trace.fact(roof_coverage)
     assert coverage[coverage["why"] == REPLAYED]["share"].sum() == pytest.approx(0.96, abs=0.01)
 
@@ -210,5 +215,5 @@ def test_a_step_of_known_flops_has_a_utilization() -> None:
     """2 n^3 operations in 1 ms are 137 of the 989 TFLOP/s."""
     (step,) = steps_of_products().fact(step_flops)
     assert step.flops == 2 * N**3
-    assert step.utilisation == pytest.approx(2 * N**3 / 989.4e12 / (step.step_ns / 1e9))
-    assert step.utilisation == pytest.approx(0.139, rel=0.01)
+    assert step.utilization == pytest.approx(2 * N**3 / 989.4e12 / (step.step_ns / 1e9))
+    assert step.utilization == pytest.approx(0.139, rel=0.01)

@@ -10,7 +10,7 @@ from perfscope.analyzer.budget.host_gaps import host_gaps
 from perfscope.analyzer.budget.trace_case import NO_ACCELERATOR, NO_KERNELS, WANTS_TRACE
 from perfscope.analyzer.check_findings import NOT_IN_TRACES
 from perfscope.analyzer.communication import exposed_communication, small_collectives
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.findings import FINDINGS
 from perfscope.analyzer.host import checkpoint_stall, host_sync, launch_bound, profiler_overhead
 from perfscope.analyzer.input import input_bound
@@ -90,7 +90,7 @@ def test_a_trace_of_a_start_has_an_unknown_verdict() -> None:
     gpu = Gpu().add("launches", 0, 50_000, tid=100, name="cudaFuncLoad", kind="other")
     for step in range(10):
         gpu.started(50_000 + step * 100, 50_010 + step * 100, 10)
-    verdict = diagnose(gpu.trace()).verdict
+    verdict = diagnose_trace(gpu.trace()).verdict
     assert verdict.id == "unknown"
     assert "98 %" in verdict.headline
 
@@ -259,7 +259,7 @@ def test_findings_that_a_profilers_trace_cannot_show_are_not_checked() -> None:
         *("shared-gpu", "wrong-gpu", "numa-mismatch", "link-errors", "device-lost"),
     }
     assert only_in_recordings == of_the_host | of_counters
-    reasons = {item.id: item.reason for item in diagnose(trace).not_checked}
+    reasons = {item.id: item.reason for item in diagnose_trace(trace).not_checked}
     assert {id for id, why in reasons.items() if why == NOT_IN_TRACES} == only_in_recordings
     assert "stacks" in not_checked(checkpoint_stall, trace).reason
 
@@ -275,8 +275,8 @@ def test_checkpoints_are_found_where_python_functions_are_recorded() -> None:
 
 def test_idle_time_of_a_device_with_launched_work_is_a_caveat_of_the_verdict() -> None:
     gpu = busy_device(4).started(100, 5000, 10).started(110, 5010, 2000, stream=9)
-    diagnosis = diagnose(gpu.trace())
+    diagnosis = diagnose_trace(gpu.trace())
     idle = budget_shares(diagnosis)["other-idle"]
     assert f"{idle:.0%}".replace("%", " %") in (diagnosis.verdict.caveat or "")
     ahead = Gpu().started(0, 5000, 8000)
-    assert "first work" in (diagnose(ahead.trace()).verdict.caveat or "")
+    assert "first work" in (diagnose_trace(ahead.trace()).verdict.caveat or "")

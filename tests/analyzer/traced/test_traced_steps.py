@@ -7,7 +7,7 @@ import pytest
 
 from perfscope.analyzer.budget.time_budget import time_budget
 from perfscope.analyzer.categories import CATEGORY_IDS
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.run.repeating_work import anchors
 from perfscope.analyzer.run.steps import steps
 from perfscope.analyzer.run.trace_steps import step_marks
@@ -55,7 +55,7 @@ def test_of_marks_on_two_threads_those_of_one_are_steps() -> None:
 
 
 def test_marks_with_a_large_overlap_are_ignored_and_reported() -> None:
-    (dropped,) = diagnose(trace_of_overlapping_marks(180)).dropped
+    (dropped,) = diagnose_trace(trace_of_overlapping_marks(180)).dropped
     assert dropped.startswith("9 marks")
 
 
@@ -110,7 +110,7 @@ def test_the_budget_sums_to_each_step_and_to_the_span() -> None:
     trace = trace_with_marks("step", [f"ProfilerStep#{n}" for n in range(8)])
     frame = trace.fact(time_budget)
     assert (frame[list(CATEGORY_IDS)].sum(axis=1) == frame["dur"]).all()
-    diagnosis = diagnose(trace)
+    diagnosis = diagnose_trace(trace)
     seconds = sum(entry.seconds for entry in diagnosis.time_budget)
     assert seconds == pytest.approx(diagnosis.span_s)
     assert diagnosis.budget_over == "span"

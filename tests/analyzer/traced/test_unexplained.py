@@ -1,6 +1,6 @@
 """The confidence of a verdict where a part of the time is not explained."""
 
-from perfscope.analyzer.diagnose import diagnose
+from perfscope.analyzer.diagnose import diagnose_trace
 from tests.analyzer.traced.gpu import Gpu
 
 
@@ -15,7 +15,7 @@ def busy_after(idle_us: float) -> Gpu:
 
 
 def test_idle_time_before_the_first_work_lowers_the_confidence_of_a_healthy_verdict() -> None:
-    soon, late = (diagnose(busy_after(idle_us).trace()).verdict for idle_us in (10, 40_000))
+    soon, late = (diagnose_trace(busy_after(idle_us).trace()).verdict for idle_us in (10, 40_000))
     assert (soon.id, late.id) == ("healthy", "healthy")
     assert "first work" in (late.caveat or "") and "first work" not in (soon.caveat or "")
     assert 0.0 < late.confidence < 0.65 * soon.confidence
@@ -27,6 +27,6 @@ def test_the_caveat_names_a_cuda_graph_whose_work_starts_late() -> None:
         for gpu, kind in ((with_graphs, "graph"), (plain, "kernel")):
             gpu.started(1000 * step, 1000 * step + 10, 300)
             gpu.started(1000 * step + 20, 1000 * step + 800, 200, call_kind=kind)
-    caveat = diagnose(with_graphs.trace()).verdict.caveat or ""
+    caveat = diagnose_trace(with_graphs.trace()).verdict.caveat or ""
     assert "100 %" in caveat and "CUDA graph" in caveat
-    assert "CUDA graph" not in (diagnose(plain.trace()).verdict.caveat or "")
+    assert "CUDA graph" not in (diagnose_trace(plain.trace()).verdict.caveat or "")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from perfscope.errors import UnreadableRun
 from perfscope.traces.kineto import text
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from tests.traces.comparison import refusal_to_read
 from tests.traces.kineto.events import event, kernel, launch, written
 
@@ -40,7 +40,7 @@ def test_a_file_of_very_deep_nesting_is_refused(tmp_path: Path) -> None:
 
 def test_events_of_another_year_do_not_extend_the_recording(tmp_path: Path) -> None:
     events = [kernel(ts=1000 + 10 * at, dur=5) for at in range(300)]
-    trace = load(written(tmp_path / "a.json", [*events, event(ts=1e15), event(ts=-(10**15))]))
+    trace = load_trace(written(tmp_path / "a.json", [*events, event(ts=1e15), event(ts=-(10**15))]))
     assert trace.span_ns == (0, (10 * 299 + 5) * 1000)
     (dropped,) = trace.manifest.dropped
     assert dropped.startswith("2 events")
@@ -48,7 +48,7 @@ def test_events_of_another_year_do_not_extend_the_recording(tmp_path: Path) -> N
 
 def test_two_recordings_in_one_file_two_hours_apart_are_both_read(tmp_path: Path) -> None:
     events = [kernel(ts=at + 7.2e9 * half, dur=0.5) for half in (0, 1) for at in range(50)]
-    trace = load(written(tmp_path / "a.json", events))
+    trace = load_trace(written(tmp_path / "a.json", events))
     kernels = trace.table("kernels")
     assert kernels is not None and len(kernels) == 100 and trace.manifest.dropped == []
 
@@ -62,7 +62,7 @@ def test_events_of_impossible_times_are_ignored_and_counted(tmp_path: Path) -> N
         event(dur=float("nan")),
         event(ts=[]),
     ]
-    trace = load(written(tmp_path / "a.json", [*GOOD, *bad]))
+    trace = load_trace(written(tmp_path / "a.json", [*GOOD, *bad]))
     (dropped,) = trace.manifest.dropped
     assert dropped.startswith("6 events")
     ops = trace.table("ops")
@@ -82,7 +82,7 @@ def test_several_traces_in_one_file_are_refused(tmp_path: Path) -> None:
 
 def test_half_a_surrogate_pair_in_a_name_is_replaced(tmp_path: Path) -> None:
     names = ["a\ud800b", "c\\ud800", "d\U0001f600", "\udc00"]
-    trace = load(
+    trace = load_trace(
         written(tmp_path / "a.json", [event(name, ts=at) for at, name in enumerate(names)])
     )
     ops = trace.table("ops")
@@ -97,7 +97,7 @@ def test_half_a_surrogate_pair_in_a_name_is_replaced(tmp_path: Path) -> None:
 def test_zeros_after_compressed_data_are_padding(tmp_path: Path) -> None:
     file = tmp_path / "a.json.gz"
     file.write_bytes(gzip.compress(json.dumps({"traceEvents": GOOD}).encode()) + bytes(1000))
-    assert load(file).manifest.dropped == []
+    assert load_trace(file).manifest.dropped == []
 
 
 def test_events_of_another_object_in_the_file_are_not_read(tmp_path: Path) -> None:
@@ -107,14 +107,14 @@ def test_events_of_another_object_in_the_file_are_not_read(tmp_path: Path) -> No
         other={"traceEvents": [event("no", ts=10**9)], "text": 'a "b" {'},
         rank=[3],
     )
-    ops = load(file).table("ops")
+    ops = load_trace(file).table("ops")
     assert ops is not None and ops["name"].tolist() == ["aten::mm"]
 
 
 def test_the_events_before_the_end_of_a_truncated_file_are_read(tmp_path: Path) -> None:
     file = written(tmp_path / "a.json", [*GOOD, event(), event("last")])
     file.write_bytes(file.read_bytes()[:-30])
-    trace = load(file)
+    trace = load_trace(file)
     assert len(trace.manifest.dropped) == 1
     ops = trace.table("ops")
     assert ops is not None and "last" not in set(ops["name"])
@@ -125,7 +125,7 @@ def test_the_events_before_the_end_of_truncated_compressed_data_are_read(tmp_pat
     whole = gzip.compress(json.dumps({"traceEvents": events}).encode())
     file = tmp_path / "a.json.gz"
     file.write_bytes(whole[: len(whole) // 2])
-    trace = load(file)
+    trace = load_trace(file)
     ops = trace.table("ops")
     assert ops is not None and 5_000 < len(ops) < 15_000
     assert len(trace.manifest.dropped) == 1
@@ -141,7 +141,7 @@ def test_a_file_that_decompresses_to_a_suspicious_size_is_refused(
 
 
 def test_a_trace_of_a_hundred_thousand_threads_is_read(tmp_path: Path) -> None:
-    trace = load(
+    trace = load_trace(
         written(tmp_path / "a.json", [event(pid=at % 50, tid=at, ts=at) for at in range(100_000)])
     )
     ops = trace.table("ops")
@@ -149,7 +149,7 @@ def test_a_trace_of_a_hundred_thousand_threads_is_read(tmp_path: Path) -> None:
 
 
 def test_a_correlation_id_used_twice_belongs_to_the_first_launch(tmp_path: Path) -> None:
-    trace = load(
+    trace = load_trace(
         written(tmp_path / "a.json", [launch(ts=1), launch(ts=30), kernel(ts=40), kernel(ts=50)])
     )
     kernels = trace.table("kernels")
@@ -166,7 +166,7 @@ def test_step_marks_and_loader_waits_of_old_versions_are_not_operators(
         event("aten::add", ts=20, dur=4, **old),
         event(wait, ts=30, **old),
     ]
-    trace = load(written(tmp_path / "a.json", events))
+    trace = load_trace(written(tmp_path / "a.json", events))
     ranges, ops, loader = trace.table("ranges"), trace.table("ops"), trace.table("loader")
     assert ranges is not None and ranges["category"].tolist() == ["step"]
     assert ops is not None and ops["parent"].tolist() == [-1]
@@ -195,7 +195,7 @@ def test_a_file_with_changed_bytes_is_read_or_refused(
     file = tmp_path / "a.json"
     file.write_bytes(data[: int(cut * len(data))])
     try:
-        trace = load(file)
+        trace = load_trace(file)
     except UnreadableRun as error:
         assert "\n" not in str(error) and len(str(error)) < 600
     else:

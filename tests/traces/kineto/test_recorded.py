@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.trace import Trace
 from tests.traces.kineto.plainly import counted
 from tests.traces.kineto.recorded import FILES, WHERE, each_recorded
@@ -23,12 +23,12 @@ def table(trace: Trace, name: str) -> pd.DataFrame:
 
 def recorded(name: str) -> Trace:
     (path,) = [path for path in FILES if path.name.startswith(name)]
-    return load(path)
+    return load_trace(path)
 
 
 @each_recorded()
 def test_every_event_is_in_its_table_at_its_nanosecond(path: Path) -> None:
-    plain, trace = counted(path), load(path)
+    plain, trace = counted(path), load_trace(path)
     for name in COUNTED:
         found = trace.table(name)
         rows = 0 if found is None else len(found)
@@ -47,7 +47,7 @@ def test_every_event_is_in_its_table_at_its_nanosecond(path: Path) -> None:
 
 @each_recorded()
 def test_launched_work_has_the_correlation_of_its_launch_and_begins_after_it(path: Path) -> None:
-    trace = load(path)
+    trace = load_trace(path)
     launches = trace.table("launches")
     for name in ("kernels", "copies"):
         started = trace.table(name)
@@ -62,7 +62,7 @@ def test_launched_work_has_the_correlation_of_its_launch_and_begins_after_it(pat
 
 @each_recorded()
 def test_an_operator_is_within_its_parent(path: Path) -> None:
-    ops = table(load(path), "ops")
+    ops = table(load_trace(path), "ops")
     inner = ops[ops["parent"] >= 0]
     outer = ops.iloc[inner["parent"].to_numpy()]
     starts, ends = outer["ts"].to_numpy(), (outer["ts"] + outer["dur"]).to_numpy()

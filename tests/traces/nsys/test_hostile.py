@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from perfscope.errors import UnreadableRun
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from tests.traces.comparison import refusal_to_read
 from tests.traces.nsys.exports import export, pid_of, tid_of
 
@@ -91,7 +91,7 @@ def test_a_view_that_never_ends_is_not_read(tmp_path: Path) -> None:
             '(SELECT 1, 2 UNION ALL SELECT "start" + 1, "end" + 1 FROM n) SELECT * FROM n'
         )
         connection.commit()
-    trace = load(path)
+    trace = load_trace(path)
     launches = trace.table("launches")
     assert trace.table("kernels") is None
     assert launches is not None and len(launches) == 1
@@ -106,7 +106,7 @@ def test_a_column_that_computes_is_not_read(tmp_path: Path) -> None:
         )
         connection.execute("INSERT INTO OSRT_API (start, end, globalTid) VALUES (9, 10, 3)")
         connection.commit()
-    assert load(path).table("ranges")["name"].isna().tolist() == [True]  # type: ignore[index]
+    assert load_trace(path).table("ranges")["name"].isna().tolist() == [True]  # type: ignore[index]
 
 
 def test_rows_of_impossible_times_are_ignored_and_counted(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_rows_of_impossible_times_are_ignored_and_counted(tmp_path: Path) -> Non
         "shortName": 4_000_000,
     }
     kernels.append({"start": 30, "end": 40, **wrong})
-    trace = load(export(tmp_path / "types.sqlite", CUPTI_ACTIVITY_KIND_KERNEL=kernels))
+    trace = load_trace(export(tmp_path / "types.sqlite", CUPTI_ACTIVITY_KIND_KERNEL=kernels))
     table = trace.table("kernels")
     assert table is not None
     assert table[["ts", "dur", "device", "stream", "correlation", "launch"]].values.tolist() == [
@@ -143,7 +143,7 @@ def test_rows_of_impossible_times_are_ignored_and_counted(tmp_path: Path) -> Non
 def test_events_of_another_year_do_not_extend_the_recording(tmp_path: Path) -> None:
     far = {"start": 10**18, "end": 10**18 + 5}
     kernels = [{"start": 10 * at, "end": 10 * at + 5, **KERNEL} for at in range(1, 400)]
-    trace = load(
+    trace = load_trace(
         export(
             tmp_path / "far.sqlite",
             CUPTI_ACTIVITY_KIND_KERNEL=[*kernels, {**KERNEL, **far}],
@@ -178,7 +178,7 @@ def test_names_that_are_not_text_or_not_utf8_are_replaced_or_missing(tmp_path: P
             "INSERT INTO StringIds VALUES (1, CAST(x'ff41' AS TEXT)), (2, x'00ff'), ('id', 'text')"
         )
         connection.commit()
-    names = load(path).table("ranges")["name"]  # type: ignore[index]
+    names = load_trace(path).table("ranges")["name"]  # type: ignore[index]
     assert names.astype(object).where(names.notna(), None).tolist() == ["\ufffdA", None, None]
 
 
@@ -188,12 +188,12 @@ def test_the_journal_of_an_export_is_read_too(tmp_path: Path) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("INSERT INTO CUPTI_ACTIVITY_KIND_KERNEL (start, end) VALUES (1, 2)")
         connection.commit()
-        assert len(load(path).table("kernels")) == 400  # type: ignore[arg-type]
+        assert len(load_trace(path).table("kernels")) == 400  # type: ignore[arg-type]
 
 
 def test_an_export_with_special_characters_in_its_path_is_read(tmp_path: Path) -> None:
     path = valid_export(tmp_path / "a?b#c%41 é.sqlite")
-    assert len(load(path).table("kernels")) == 399  # type: ignore[arg-type]
+    assert len(load_trace(path).table("kernels")) == 399  # type: ignore[arg-type]
 
 
 @settings(
@@ -216,6 +216,6 @@ def test_a_file_with_changed_bytes_is_read_or_refused(
     path = tmp_path / "changed.sqlite"
     path.write_bytes(content)
     try:
-        load(path)
+        load_trace(path)
     except UnreadableRun as error:
         assert "\n" not in str(error)

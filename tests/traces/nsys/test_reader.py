@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace
 from tests.traces.nsys.exports import NEW, OLD, export, pid_of, tid_of
@@ -101,7 +101,7 @@ def old(tmp_path: Path) -> Trace:
             **ONE,
         }
     ]
-    return load(
+    return load_trace(
         export(
             tmp_path / "old.sqlite",
             OLD,
@@ -168,7 +168,7 @@ def test_every_table_has_the_declared_columns_and_dtypes(old: Trace) -> None:
 def two_processes(path: Path, **more: Any) -> Trace:
     """Return the trace of two processes with equal device numbers and equal correlation ids."""
     second = {"globalTid": tid_of(80, 81)}
-    return load(
+    return load_trace(
         export(
             path,
             CUPTI_ACTIVITY_KIND_RUNTIME=[
@@ -253,7 +253,7 @@ def test_operators_and_ranges_are_read_from_nvtx(tmp_path: Path) -> None:
         nvtx(960, None, "open"),
         nvtx(961, 962, "a thread's name", eventType=39),
     ]
-    trace = load(
+    trace = load_trace(
         export(
             tmp_path / "nvtx.sqlite",
             NVTX_EVENTS=events,
@@ -290,7 +290,7 @@ def test_operators_and_ranges_are_read_from_nvtx(tmp_path: Path) -> None:
 
 
 def test_kernels_of_graphs_are_read_by_node_and_by_graph(tmp_path: Path) -> None:
-    trace = load(
+    trace = load_trace(
         export(
             tmp_path / "graphs.sqlite",
             CUPTI_ACTIVITY_KIND_RUNTIME=[
@@ -334,7 +334,7 @@ def test_numbers_have_the_meaning_of_the_enumerations_in_the_export(tmp_path: Pa
             (5, 99, 1, 1),
         )
     ]
-    trace = load(
+    trace = load_trace(
         export(
             tmp_path / "enums.sqlite",
             CUPTI_ACTIVITY_KIND_MEMCPY=copies,
@@ -363,7 +363,7 @@ def test_unknown_numbers_of_memory_kinds_are_ignored(tmp_path: Path) -> None:
     memory pinned.
     """
     copy = {"start": 1, "end": 2, "bytes": 4, "copyKind": 1, "srcKind": 1, "dstKind": 3 + 4, **ONE}
-    trace = load(export(tmp_path / "cupti.sqlite", OLD, CUPTI_ACTIVITY_KIND_MEMCPY=[copy]))
+    trace = load_trace(export(tmp_path / "cupti.sqlite", OLD, CUPTI_ACTIVITY_KIND_MEMCPY=[copy]))
     assert rows(trace, "copies", "pinned") == [[-1]]
 
 
@@ -379,14 +379,14 @@ def test_reserved_memory_is_known_where_its_beginning_is_recorded(tmp_path: Path
         dict(zip(columns, event, strict=True)) | {"globalPid": pid_of(70), "deviceId": 0}
         for event in events
     ]
-    trace = load(export(path, CUDA_GPU_MEMORY_USAGE_EVENTS=whole))
+    trace = load_trace(export(path, CUDA_GPU_MEMORY_USAGE_EVENTS=whole))
     in_table = ("ts", "bytes", "allocated_bytes", "reserved_bytes")
     assert rows(trace, "memory", *in_table) == [
         [0, 512, -1, 512],
         [10, 256, -1, 768],
         [20, -512, -1, 256],
     ]
-    trace = load(export(tmp_path / "part.sqlite", CUDA_GPU_MEMORY_USAGE_EVENTS=whole[1:]))
+    trace = load_trace(export(tmp_path / "part.sqlite", CUDA_GPU_MEMORY_USAGE_EVENTS=whole[1:]))
     assert rows(trace, "memory", *in_table) == [[0, 256, -1, -1], [10, -512, -1, -1]]
 
 
@@ -395,7 +395,7 @@ def test_system_calls_and_overhead_are_ranges(tmp_path: Path) -> None:
         {"start": 5, "end": 9, "overheadType": kind, "nameId": "flush", **MAIN}
         for kind in (3, 8, 1)
     ]
-    trace = load(
+    trace = load_trace(
         export(
             tmp_path / "os.sqlite",
             OSRT_API=[{"start": 1, "end": 4, "nameId": "poll", **MAIN}],
@@ -411,7 +411,7 @@ def test_system_calls_and_overhead_are_ranges(tmp_path: Path) -> None:
 
 
 def test_the_time_the_command_and_the_rank_of_an_export_are_read(tmp_path: Path) -> None:
-    trace = load(
+    trace = load_trace(
         export(
             tmp_path / "capture_rank5.sqlite",
             CUPTI_ACTIVITY_KIND_KERNEL=[kernel(1500, 1600, "k", 1)],
@@ -442,4 +442,4 @@ def test_tables_and_columns_of_newer_versions_are_ignored(tmp_path: Path) -> Non
         CUPTI_ACTIVITY_KIND_KERNEL=[kernel(1, 2, "k", 1, tomorrow="x")],
         TOMORROW=[{"start": 1, "end": 5}],
     )
-    assert rows(load(path), "kernels", "name", "dur") == [["k", 1]]
+    assert rows(load_trace(path), "kernels", "name", "dur") == [["k", 1]]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from tests.traces.kineto import recorded
 
 FOLDER = recorded.FOLDER / "nsys"
@@ -26,7 +26,7 @@ def query(path: Path, sql: str) -> list[Any]:
 @pytest.mark.parametrize("name", FILES)
 def test_the_sums_by_device_direction_and_call_are_those_of_sql(name: str) -> None:
     path = FOLDER / name
-    trace = load(path)
+    trace = load_trace(path)
     kernels, copies, launches = (
         trace.table("kernels"),
         trace.table("copies"),
@@ -67,7 +67,7 @@ def test_the_sums_by_device_direction_and_call_are_those_of_sql(name: str) -> No
 @pytest.mark.parametrize("name", FILES)
 def test_every_kernel_has_the_launch_that_sql_finds(name: str) -> None:
     path = FOLDER / name
-    trace = load(path)
+    trace = load_trace(path)
     kernels, launches = trace.table("kernels"), trace.table("launches")
     assert kernels is not None and launches is not None
     sql = """SELECT k.start - first.at, r.start - first.at
@@ -86,7 +86,7 @@ def test_every_kernel_has_the_launch_that_sql_finds(name: str) -> None:
 
 def test_sends_inside_an_all_to_all_of_torch_are_an_all_to_all() -> None:
     """66 SendRecv kernels: 64 were launched inside torch's all_to_all, 2 before the recording."""
-    collectives = load(FOLDER / FILES[0]).table("collectives")
+    collectives = load_trace(FOLDER / FILES[0]).table("collectives")
     assert collectives is not None
     assert collectives["kind"].value_counts().to_dict() == {"all_to_all": 64, "send_recv": 2}
 
@@ -94,7 +94,7 @@ def test_sends_inside_an_all_to_all_of_torch_are_an_all_to_all() -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_operators_have_the_time_of_sql_and_are_within_their_parents(name: str) -> None:
     path = FOLDER / name
-    ops = load(path).table("ops")
+    ops = load_trace(path).table("ops")
     assert ops is not None
     sql = "SELECT count(*), sum(end - start) FROM NVTX_EVENTS WHERE text LIKE '%op_id = %'"
     assert (len(ops), ops["dur"].sum()) == query(path, sql)[0]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.trace import Trace
 from perfscope.traces.writers import perfetto
 from tests.traces.kineto.recorded import FOLDER
@@ -91,7 +91,7 @@ def test_names_with_special_characters_are_written_unchanged(written: Path) -> N
 
 
 def test_the_tables_are_the_same_when_the_file_is_read_again(written: Path) -> None:
-    compare(odd_trace(), load(written))
+    compare(odd_trace(), load_trace(written))
 
 
 def compare(before: Trace, after: Trace) -> None:
@@ -106,6 +106,6 @@ def compare(before: Trace, after: Trace) -> None:
 @pytest.mark.skipif(not FOLDER.is_dir(), reason=f"the recorded traces are not in {FOLDER}")
 @pytest.mark.parametrize("name", RECORDED)
 def test_recorded_traces_are_the_same_when_they_are_read_again(tmp_path: Path, name: str) -> None:
-    before = load(FOLDER / name)
+    before = load_trace(FOLDER / name)
     perfetto.write_perfetto(before, tmp_path / "again.json.gz")
-    compare(before, load(tmp_path / "again.json.gz"))
+    compare(before, load_trace(tmp_path / "again.json.gz"))

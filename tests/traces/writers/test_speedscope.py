@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.trace import Trace
 from perfscope.traces.writers import speedscope
 from tests.traces.kineto.recorded import FOLDER
@@ -152,7 +152,7 @@ def test_samples_keep_their_weights(tmp_path: Path) -> None:
 @pytest.mark.skipif(not FOLDER.is_dir(), reason=f"the recorded traces are not in {FOLDER}")
 @pytest.mark.parametrize("name", ["kineto/h100_vit_inference.json.gz", "nsys/h100_2gpu_1s.sqlite"])
 def test_recorded_traces(tmp_path: Path, name: str) -> None:
-    trace = load(FOLDER / name)
+    trace = load_trace(FOLDER / name)
     file = written(trace, tmp_path / "again.json")
     jsonschema.Draft7Validator(FORMAT).validate({**file, "profiles": []})
     found = total_by_name(file)

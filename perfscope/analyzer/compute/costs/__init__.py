@@ -1,8 +1,8 @@
-"""What operators cost: FLOPs and bytes from shapes and types, a family a file.
+"""Costs of operators: FLOPs and bytes from shapes and types, one module per family.
 
-A model never guesses: where a shape, a type or an argument is missing there is no cost. Products
-follow the convention of `torch.utils.flop_counter` (a multiplication with its addition is two),
-which the tests hold them against.
+A model never guesses: if a shape, a type or an argument is missing, there is no cost. Products
+follow the convention of `torch.utils.flop_counter` (a multiplication with its addition is two
+operations), and the tests compare them with it.
 """
 
 from types import ModuleType
@@ -18,12 +18,12 @@ from perfscope.analyzer.compute.costs import (
     matrix_products,
     mixtures,
     movement,
+    normalization,
     optimizers,
     recurrent,
     reductions,
     serving,
 )
-from perfscope.analyzer.compute.costs import normalization as normalisation
 from perfscope.analyzer.compute.costs.call import Call
 from perfscope.analyzer.compute.costs.cost import Cost
 
@@ -32,7 +32,7 @@ FAMILIES: tuple[ModuleType, ...] = (
     convolutions,
     recurrent,
     attention,
-    normalisation,
+    normalization,
     elementwise,
     reductions,
     losses,
@@ -47,27 +47,34 @@ MODELS = {
     name: (family, model) for family in reversed(FAMILIES) for name, model in family.MODELS.items()
 }
 
-LOOKED_INTO = frozenset(mixtures.MODELS)
-"""Operators of whose work only what they allocate tells."""
+NEEDS_ALLOCATIONS = frozenset(mixtures.MODELS)
+"""Operators whose cost is computed from the sizes of the buffers that they allocate."""
 
 
 def has_model(name: str) -> bool:
-    """Is there a model for operators of this name?"""
-    return name in MODELS or bool(compiled.POINTWISE.match(name))
+    """Return whether there is a cost model for operators of this name."""
+    return name in MODELS or compiled.is_compiled(name)
+
+
+def family_name(family: ModuleType) -> str:
+    """Return the name of a family, which is that of its module."""
+    return family.__name__.rpartition(".")[2]
 
 
 def family_of(name: str) -> str:
-    """The family an operator belongs to, "" for none."""
-    found = MODELS.get(name)
-    if found is not None:
-        return str(found[0].__name__.rpartition(".")[2])
-    return "compiled" if compiled.POINTWISE.match(name) else ""
+    """Return the family of an operator, "" if it has no model."""
+    if name in MODELS:
+        family, _ = MODELS[name]
+        return family_name(family)
+    return "compiled" if compiled.is_compiled(name) else ""
 
 
 def cost_of(call: Call) -> Cost | None:
-    """The cost of a call, None where there is no model or it lacks something."""
-    found = MODELS.get(call.name)
-    if found is not None:
-        cost: Cost | None = found[1](call)
+    """Return the cost of a call, None without a model or if the model lacks an argument."""
+    if call.name in MODELS:
+        _, model = MODELS[call.name]
+        cost: Cost | None = model(call)
         return cost
-    return compiled.fused(call) if compiled.POINTWISE.match(call.name) else None
+    if compiled.is_compiled(call.name):
+        return compiled.compiled_kernel_cost(call)
+    return None

@@ -1,147 +1,174 @@
-"""Fused attention: two products forward, five backward, over the pairs of query and key that the
-mask leaves.
+"""Fused attention: two matrix products forward and five backward, over the pairs of query and key
+that the mask keeps.
 
-Scores are never written (that is what fused means), so traffic is queries, keys, values and result.
-A causal mask leaves the pairs on and below the diagonal; these kernels skip the others. Sequences
-packed behind each other have lengths that a trace does not hold: no cost.
+A fused kernel never writes the scores, so its traffic is queries, keys, values and result. With a
+causal mask it skips the pairs above the diagonal. Packed sequences get no cost: a trace does not
+contain their lengths.
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from perfscope.analyzer.compute.costs.call import Call, Tensor
-from perfscope.analyzer.compute.costs.cost import Cost, costs
+from perfscope.analyzer.compute.costs.cost import Cost, CostModel, cost_of_tensors
 
-FORWARD, BACKWARD = 1.0, 2.5
-CAUSAL_TOP_LEFT, CAUSAL_BOTTOM_RIGHT = 1, 2
+BACKWARD_FACTOR = 2.5
+"""FLOPs of the five products of the backward pass, over those of the two forward."""
+MASK_BY_TYPE = {0: "all", 1: "top-left", 2: "bottom-right"}
+"""Pairs that are kept, by torch's number of a mask type."""
 
 
-def forward(
-    call: Call,
-    *,
-    heads_first: bool,
-    causal: int,
-    packed: tuple[int, ...] = (),
-    mask: int | None = None,
-    mask_type: bool = False,
-) -> Cost | None:
-    """By the places of the arguments; queries, keys and values come first."""
-    query, key, value = call.tensor(0), call.tensor(1), call.tensor(2)
-    flops = _flops(call, query, key, value, heads_first, _causal(call, causal, mask_type), packed)
-    if flops is None or query is None or key is None or value is None:
+@dataclass(frozen=True)
+class AttentionArguments:
+    """The tensor layout of an attention operator and the positions of its arguments.
+
+    `heads_first`: tensors are [batch, heads, length, width], else [batch, length, heads, width].
+    `causal`: the flag or, with `has_mask_type`, the number of the mask type. `packed`: lengths of
+    packed sequences. `mask`: the additive mask. `result`: the forward result, in a backward pass.
+    """
+
+    heads_first: bool
+    causal: int
+    packed: tuple[int, ...] = ()
+    mask: int | None = None
+    has_mask_type: bool = False
+    result: int | None = None
+
+
+@dataclass(frozen=True)
+class AttentionInputs:
+    """The queries, keys and values of one call, each with four dimensions."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+
+    def all(self) -> list[Tensor]:
+        """Return all three."""
+        return [self.query, self.key, self.value]
+
+
+def attention_cost(call: Call, *, arguments: AttentionArguments) -> Cost | None:
+    """Return the cost of a forward pass, whose arguments begin with queries, keys and values."""
+    inputs = attention_inputs(call, 0)
+    flops = attention_flops(call, inputs, arguments)
+    if inputs is None or flops is None:
         return None
+    query, value = inputs.query, inputs.value
     result = query.like((*query.shape[:-1], value.shape[-1]))
-    added = call.tensor(mask) if mask is not None else None
-    return costs(flops, [query, key, value, added], [result], dtype=query.dtype, matrix=True)
+    mask = None if arguments.mask is None else call.tensor(arguments.mask)
+    reads = [*inputs.all(), mask]
+    return cost_of_tensors(flops, reads, [result], dtype=query.dtype, matrix=True)
 
 
-def backward(
-    call: Call,
-    *,
-    heads_first: bool,
-    causal: int,
-    out: int,
-    packed: tuple[int, ...] = (),
-    mask_type: bool = False,
-) -> Cost | None:
-    """The gradient of the result comes first, then queries, keys, values; the result stands at
-    `out`.
-    """
-    grad, query, key, value = (call.tensor(at) for at in range(4))
-    flops = _flops(call, query, key, value, heads_first, _causal(call, causal, mask_type), packed)
-    if flops is None or query is None or key is None or value is None:
+def attention_backward_cost(call: Call, *, arguments: AttentionArguments) -> Cost | None:
+    """Return the cost of a backward pass: the gradient precedes queries, keys and values."""
+    inputs = attention_inputs(call, 1)
+    flops = attention_flops(call, inputs, arguments)
+    if inputs is None or flops is None:
         return None
-    reads = [grad, query, key, value, call.tensor(out)]
-    return costs(
-        BACKWARD * flops,
-        reads,
-        [query.like(), key.like(), value.like()],
-        dtype=query.dtype,
-        matrix=True,
-    )
+    result = None if arguments.result is None else call.tensor(arguments.result)
+    reads = [call.tensor(0), *inputs.all(), result]
+    gradients = [tensor.like() for tensor in inputs.all()]
+    dtype = inputs.query.dtype
+    return cost_of_tensors(BACKWARD_FACTOR * flops, reads, gradients, dtype=dtype, matrix=True)
 
 
-def _causal(call: Call, at: int, by_type: bool) -> str | None:
-    """Which pairs: all, top-left or bottom-right; None unknown."""
-    said = call.value(at)
-    if by_type:
-        kinds = {0: "all", CAUSAL_TOP_LEFT: "top-left", CAUSAL_BOTTOM_RIGHT: "bottom-right"}
-        return kinds.get(said) if type(said) is int else None
-    return None if not isinstance(said, bool) else "bottom-right" if said else "all"
+def attention_inputs(call: Call, first: int) -> AttentionInputs | None:
+    """Return queries, keys and values from position `first` on, None if one is missing."""
+    query, key, value = (call.tensor(position) for position in range(first, first + 3))
+    if query is None or key is None or value is None:
+        return None
+    inputs = AttentionInputs(query, key, value)
+    if any(len(tensor.shape) != 4 for tensor in inputs.all()):
+        return None
+    return inputs
 
 
-def _flops(
-    call: Call,
-    query: Tensor | None,
-    key: Tensor | None,
-    value: Tensor | None,
-    heads_first: bool,
-    causal: str | None,
-    packed: tuple[int, ...],
+def attention_flops(
+    call: Call, inputs: AttentionInputs | None, arguments: AttentionArguments
 ) -> float | None:
-    """Of both products forward."""
-    if query is None or key is None or value is None or causal is None:
+    """Return the FLOPs of both products of the forward pass, None if they are not known."""
+    kept = kept_pairs(call, arguments)
+    is_packed = any(call.tensor(position) is not None for position in arguments.packed)
+    if inputs is None or kept is None or is_packed:
         return None
-    if any(len(one.shape) != 4 for one in (query, key, value)) or any(
-        call.tensor(at) is not None for at in packed
-    ):
-        return None
-    at_heads, at_length = (1, 2) if heads_first else (2, 1)
-    heads, length, keys = query.shape[at_heads], query.shape[at_length], key.shape[at_length]
-    seen = pairs(length, keys, causal)
-    return 2.0 * query.shape[0] * heads * seen * (query.shape[-1] + value.shape[-1])
+    query, key = inputs.query.shape, inputs.key.shape
+    heads_dim, length_dim = (1, 2) if arguments.heads_first else (2, 1)
+    pairs = pair_count(query[length_dim], key[length_dim], kept)
+    width = query[-1] + inputs.value.shape[-1]
+    return 2.0 * query[0] * query[heads_dim] * pairs * width
 
 
-def pairs(queries: int, keys: int, causal: str) -> float:
-    """Pairs of query and key that are looked at. `bottom-right`: the last query sees all keys;
-    `top-left`: the first sees one.
+def kept_pairs(call: Call, arguments: AttentionArguments) -> str | None:
+    """Return which pairs the mask keeps: all, top-left or bottom-right; None if unknown."""
+    causal = call.value(arguments.causal)
+    if arguments.has_mask_type:
+        return MASK_BY_TYPE.get(causal) if type(causal) is int else None
+    if not isinstance(causal, bool):
+        return None
+    return "bottom-right" if causal else "all"
+
+
+def pair_count(queries: int, keys: int, kept: str) -> float:
+    """Return the number of pairs of query and key that a mask keeps.
+
+    `bottom-right`: the last query attends to all keys. `top-left`: the first attends to one key.
     """
-    if causal == "all":
+    if kept == "all":
         return float(queries * keys)
-    ahead = keys - queries if causal == "bottom-right" else 0
-    first, last = min(max(1 + ahead, 0), keys), min(max(queries + ahead, 0), keys)
+    ahead = keys - queries if kept == "bottom-right" else 0
+    first = min(max(1 + ahead, 0), keys)
+    last = min(max(queries + ahead, 0), keys)
     rising = last - first + 1 if last >= first else 0
     full = max(queries + ahead - keys, 0)
     return (first + last) * rising / 2.0 + full * keys
 
 
-Model = Callable[[Call], Cost | None]
-MODELS: dict[str, Model] = {
-    "aten::_scaled_dot_product_flash_attention": partial(forward, heads_first=True, causal=4),
-    "aten::_flash_attention_forward": partial(forward, heads_first=False, causal=8, packed=(3, 4)),
-    "aten::_scaled_dot_product_flash_attention_for_cpu": partial(
-        forward, heads_first=True, causal=4, mask=5
+FORWARD = {
+    "aten::_scaled_dot_product_flash_attention": AttentionArguments(heads_first=True, causal=4),
+    "aten::_flash_attention_forward": AttentionArguments(
+        heads_first=False, causal=8, packed=(3, 4)
     ),
-    "aten::_scaled_dot_product_efficient_attention": partial(
-        forward, heads_first=True, causal=6, mask=3
+    "aten::_scaled_dot_product_flash_attention_for_cpu": AttentionArguments(
+        heads_first=True, causal=4, mask=5
     ),
-    "aten::_efficient_attention_forward": partial(
-        forward, heads_first=False, causal=9, packed=(4, 5), mask=3, mask_type=True
+    "aten::_scaled_dot_product_efficient_attention": AttentionArguments(
+        heads_first=True, causal=6, mask=3
     ),
-    "aten::_scaled_dot_product_cudnn_attention": partial(
-        forward, heads_first=True, causal=6, mask=3
+    "aten::_efficient_attention_forward": AttentionArguments(
+        heads_first=False, causal=9, packed=(4, 5), mask=3, has_mask_type=True
     ),
-    "aten::_cudnn_attention_forward": partial(
-        forward, heads_first=True, causal=10, packed=(4, 5), mask=3
+    "aten::_scaled_dot_product_cudnn_attention": AttentionArguments(
+        heads_first=True, causal=6, mask=3
     ),
-    "flash_attn::_flash_attn_forward": partial(forward, heads_first=False, causal=5),
-    "aten::_scaled_dot_product_flash_attention_backward": partial(
-        backward, heads_first=True, causal=11, out=4
+    "aten::_cudnn_attention_forward": AttentionArguments(
+        heads_first=True, causal=10, packed=(4, 5), mask=3
     ),
-    "aten::_flash_attention_backward": partial(
-        backward, heads_first=False, causal=11, out=4, packed=(6, 7)
+    "flash_attn::_flash_attn_forward": AttentionArguments(heads_first=False, causal=5),
+}
+BACKWARD = {
+    "aten::_scaled_dot_product_flash_attention_backward": AttentionArguments(
+        heads_first=True, causal=11, result=4
     ),
-    "aten::_scaled_dot_product_flash_attention_for_cpu_backward": partial(
-        backward, heads_first=True, causal=7, out=4
+    "aten::_flash_attention_backward": AttentionArguments(
+        heads_first=False, causal=11, result=4, packed=(6, 7)
     ),
-    "aten::_scaled_dot_product_efficient_attention_backward": partial(
-        backward, heads_first=True, causal=11, out=5
+    "aten::_scaled_dot_product_flash_attention_for_cpu_backward": AttentionArguments(
+        heads_first=True, causal=7, result=4
     ),
-    "aten::_efficient_attention_backward": partial(
-        backward, heads_first=False, causal=14, out=5, packed=(6, 7), mask_type=True
+    "aten::_scaled_dot_product_efficient_attention_backward": AttentionArguments(
+        heads_first=True, causal=11, result=5
     ),
-    "aten::_scaled_dot_product_cudnn_attention_backward": partial(
-        backward, heads_first=True, causal=14, out=4
+    "aten::_efficient_attention_backward": AttentionArguments(
+        heads_first=False, causal=14, result=5, packed=(6, 7), has_mask_type=True
     ),
-    "flash_attn::_flash_attn_backward": partial(backward, heads_first=False, causal=11, out=4),
+    "aten::_scaled_dot_product_cudnn_attention_backward": AttentionArguments(
+        heads_first=True, causal=14, result=4
+    ),
+    "flash_attn::_flash_attn_backward": AttentionArguments(heads_first=False, causal=11, result=4),
+}
+MODELS: dict[str, CostModel] = {
+    **{name: partial(attention_cost, arguments=found) for name, found in FORWARD.items()},
+    **{name: partial(attention_backward_cost, arguments=found) for name, found in BACKWARD.items()},
 }

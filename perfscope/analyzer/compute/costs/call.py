@@ -1,8 +1,8 @@
-"""One call of an operator as the profiler recorded it: its tensors with shape, type and strides,
-and its other arguments.
+"""Calls of operators as the profiler recorded them: tensors with shape, type and strides, and the
+values of the other arguments.
 
-Nothing is completed: a type that is not known has size 0, an argument whose value was not recorded
-is None, and a model that needs either gives no cost.
+Nothing is guessed. A type that is not known has size 0, and an argument that was not recorded is
+None. A cost model that needs either returns no cost.
 """
 
 import json
@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final
 
-BYTES: Final[dict[str, int]] = {
+ITEM_BYTES: Final[dict[str, int]] = {
     "float64": 8,
     "float32": 4,
     "bfloat16": 2,
@@ -25,8 +25,8 @@ BYTES: Final[dict[str, int]] = {
     "uint8": 1,
     "bool": 1,
 }
-"""Bytes of an element, by type."""
-NAMES: Final[dict[str, str]] = {
+"""Bytes per element, by type."""
+DTYPE_BY_CPP_NAME: Final[dict[str, str]] = {
     "double": "float64",
     "float": "float32",
     "half": "float16",
@@ -43,14 +43,14 @@ NAMES: Final[dict[str, str]] = {
     "complex<float>": "complex64",
     "complex<double>": "complex128",
 }
-"""What torch's profiler calls them (names of C++)."""
-NO_TENSOR: Final = ("Scalar", "ScalarList", "GenericList", "")
+"""Types by the C++ names that the profiler of torch writes."""
+NOT_TENSORS: Final = ("Scalar", "ScalarList", "GenericList", "")
 MOST_ELEMENTS: Final = 1 << 62
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor: sizes, element type ("" unknown) and strides (None unknown)."""
+    """A tensor: sizes, element type ("" if unknown) and strides (None if unknown)."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -58,27 +58,26 @@ class Tensor:
 
     @property
     def numel(self) -> int:
-        """Elements as the operator sees them, repeated ones too."""
+        """Return the number of elements that the operator sees, repeated ones included."""
         return math.prod(self.shape)
 
     @property
     def itemsize(self) -> int:
-        """Bytes of an element, 0 unknown."""
-        return BYTES.get(self.dtype, 0)
+        """Return the bytes per element, 0 if unknown."""
+        return ITEM_BYTES.get(self.dtype, 0)
 
     @property
     def nbytes(self) -> int:
-        """Bytes that lie in memory: an expanded dimension (stride 0) is there once."""
+        """Return the bytes in memory. An expanded dimension (stride 0) is stored once."""
         strides = self.strides or (1,) * len(self.shape)
-        return self.itemsize * math.prod(
-            n for n, stride in zip(self.shape, strides, strict=True) if stride
-        )
+        stored = [size for size, stride in zip(self.shape, strides, strict=True) if stride]
+        return self.itemsize * math.prod(stored)
 
     def like(self, shape: tuple[int, ...] | None = None, dtype: str | None = None) -> "Tensor":
-        """Another, contiguous, of this shape and type (None: the same)."""
-        return Tensor(
-            self.shape if shape is None else shape, self.dtype if dtype is None else dtype
-        )
+        """Return a contiguous tensor of this shape and type (None: those of this tensor)."""
+        new_shape = self.shape if shape is None else shape
+        new_dtype = self.dtype if dtype is None else dtype
+        return Tensor(new_shape, new_dtype)
 
 
 Argument = Tensor | list[Tensor] | None
@@ -86,77 +85,88 @@ Argument = Tensor | list[Tensor] | None
 
 @dataclass(frozen=True)
 class Call:
-    """`tensors` has a place for each argument: a tensor, a list of them, None for what is none;
-    `values` what was passed there, None where that is a tensor or was not recorded. `allocated`:
-    the sizes of what `aten::empty` was asked for inside it, only for operators whose arguments do
-    not tell what they work on.
+    """A call of an operator with its arguments, by position.
+
+    `tensors` holds the tensor or the list of tensors at each position, None for other arguments.
+    `values` holds the other arguments, None for a tensor and for what was not recorded.
+    `allocated` are the sizes that the operator requested from `aten::empty`; they are only set for
+    operators whose arguments do not contain the sizes of their work.
     """
 
     name: str
     tensors: tuple[Argument, ...]
     values: tuple[Any, ...]
-    list_dtype: str = ""
     allocated: frozenset[tuple[int, ...]] = frozenset()
 
-    def tensor(self, at: int) -> Tensor | None:
-        """The tensor at a place, None when there is none."""
-        found = self.tensors[at] if at < len(self.tensors) else None
+    def tensor(self, position: int) -> Tensor | None:
+        """Return the tensor at a position, None if there is none."""
+        found = self.tensors[position] if position < len(self.tensors) else None
         return found if isinstance(found, Tensor) else None
 
-    def tensor_list(self, at: int) -> list[Tensor]:
-        """The list of tensors at a place, empty when there is none."""
-        found = self.tensors[at] if at < len(self.tensors) else None
+    def tensor_list(self, position: int) -> list[Tensor]:
+        """Return the list of tensors at a position, empty if there is none."""
+        found = self.tensors[position] if position < len(self.tensors) else None
         return found if isinstance(found, list) else []
 
-    def value(self, at: int) -> Any:
-        """What was passed at a place, None unknown."""
-        return self.values[at] if at < len(self.values) else None
+    def value(self, position: int) -> Any:
+        """Return the value at a position, None if unknown."""
+        return self.values[position] if position < len(self.values) else None
 
-    def numbers(self, at: int, count: int) -> tuple[int, ...] | None:
-        """A list of `count` whole numbers at a place (one number stands for all), None when it is
-        not known.
+    def numbers(self, position: int, count: int) -> tuple[int, ...] | None:
+        """Return the list of `count` integers at a position, None if unknown.
+
+        A single integer is repeated `count` times.
         """
-        found = self.value(at)
-        listed = [found] if type(found) is int else found
-        if not isinstance(listed, list) or not all(type(one) is int for one in listed):
+        value = self.value(position)
+        numbers = int_tuple([value] if type(value) is int else value)
+        if numbers is None:
             return None
-        listed = listed * count if len(listed) == 1 else listed
-        return tuple(listed) if len(listed) == count else None
+        if len(numbers) == 1:
+            numbers *= count
+        return numbers if len(numbers) == count else None
 
 
-def call_of(
+def parse_call(
     name: str,
     shapes: object,
     dtypes: object,
     strides: object,
     concrete: object,
+    *,
     list_dtype: str = "",
 ) -> Call | None:
-    """From the texts of the table `ops`; None where shapes or types were not recorded or are no
-    such lists, and of sparse tensors: a trace does not tell how many of their elements are there.
+    """Return the call in the text columns of the table `ops`, None if it cannot have a cost.
+
+    It has none if shapes or types were not recorded or are not lists of the same length, or if an
+    argument is a sparse tensor: a trace does not contain the number of its stored elements.
+    `list_dtype` is the type of tensors in lists, which a trace does not contain either.
     """
-    sizes, types = listed(shapes), listed(dtypes)
+    sizes, types = parse_list(shapes), parse_list(dtypes)
     if sizes is None or types is None or len(sizes) != len(types):
         return None
-    steps, said = listed(strides) or [], listed(concrete) or []
-    steps = steps if len(steps) == len(sizes) else [None] * len(sizes)
-    if any(map(sparse, sizes, steps)) and "mkldnn" not in name:
+    steps = list_of_length(parse_list(strides), len(sizes))
+    values = list_of_length(parse_list(concrete), len(sizes))
+    if any(map(is_sparse, sizes, steps)) and "mkldnn" not in name:
         return None
-    said = said if len(said) == len(sizes) else [None] * len(sizes)
-    tensors = tuple(argument(*one, list_dtype) for one in zip(sizes, types, steps, strict=True))
-    return Call(name, tensors, tuple(map(value_of, said)), list_dtype)
+    tensors = tuple(
+        parse_argument(size, kind, step, list_dtype)
+        for size, kind, step in zip(sizes, types, steps, strict=True)
+    )
+    return Call(name, tensors, tuple(map(parse_value, values)))
 
 
-def sparse(sizes: object, strides: object) -> bool:
-    """Has a tensor of these sizes, or one in the list, no strides? (oneDNN's blocked ones have none
-    either, but are dense.)
+def is_sparse(sizes: object, strides: object) -> bool:
+    """Return whether a tensor of these sizes, or one of a list of tensors, has no strides.
+
+    The blocked tensors of oneDNN have no strides either, but are dense.
     """
     if isinstance(sizes, list) and sizes and isinstance(sizes[0], list):
-        return isinstance(strides, list) and any(map(sparse, sizes, strides))
+        return isinstance(strides, list) and any(map(is_sparse, sizes, strides))
     return bool(sizes) and strides == []
 
 
-def listed(text: object) -> list[Any] | None:
+def parse_list(text: object) -> list[Any] | None:
+    """Return the list that a JSON text contains, None if it is not one."""
     if not isinstance(text, str) or not text:
         return None
     try:
@@ -166,58 +176,72 @@ def listed(text: object) -> list[Any] | None:
     return found if isinstance(found, list) else None
 
 
-def argument(sizes: object, said: object, strides: object, list_dtype: str) -> Argument:
-    """What stands at one place."""
-    if said == "TensorList":
-        if not isinstance(sizes, list):
-            return None
-        steps = (
-            strides
-            if isinstance(strides, list) and len(strides) == len(sizes)
-            else [None] * len(sizes)
-        )
-        found = [tensor_of(one, list_dtype, step) for one, step in zip(sizes, steps, strict=True)]
-        return (
-            [one for one in found if one is not None]
-            if all(one is not None for one in found)
-            else None
-        )
-    if not isinstance(said, str) or said in NO_TENSOR:
+def list_of_length(values: object, length: int) -> list[Any]:
+    """Return `values` if it is a list of this length, else a list of None."""
+    if isinstance(values, list) and len(values) == length:
+        return values
+    return [None] * length
+
+
+def parse_argument(sizes: object, kind: object, strides: object, list_dtype: str) -> Argument:
+    """Return the argument at one position from its sizes, kind (a type of C++) and strides."""
+    if kind == "TensorList":
+        return parse_tensor_list(sizes, strides, list_dtype)
+    if not isinstance(kind, str) or kind in NOT_TENSORS:
         return None
-    return tensor_of(sizes, dtype_of(said), strides)
+    return parse_tensor(sizes, dtype_from_cpp_name(kind), strides)
 
 
-def tensor_of(sizes: object, dtype: str, strides: object) -> Tensor | None:
-    shape = whole_numbers(sizes)
+def parse_tensor_list(sizes: object, strides: object, dtype: str) -> list[Tensor] | None:
+    """Return the tensors of a list, None if one of them cannot be parsed."""
+    if not isinstance(sizes, list):
+        return None
+    found = []
+    for size, step in zip(sizes, list_of_length(strides, len(sizes)), strict=True):
+        tensor = parse_tensor(size, dtype, step)
+        if tensor is None:
+            return None
+        found.append(tensor)
+    return found
+
+
+def parse_tensor(sizes: object, dtype: str, strides: object) -> Tensor | None:
+    """Return a tensor with these sizes, None if they are not the sizes of a tensor."""
+    shape = int_tuple(sizes)
     if shape is None or min(shape, default=0) < 0 or math.prod(shape) > MOST_ELEMENTS:
         return None
-    steps = whole_numbers(strides)
-    return Tensor(shape, dtype, steps if steps is not None and len(steps) == len(shape) else None)
+    steps = int_tuple(strides)
+    if steps is not None and len(steps) != len(shape):
+        steps = None
+    return Tensor(shape, dtype, steps)
 
 
-def whole_numbers(value: object) -> tuple[int, ...] | None:
-    return (
-        tuple(value) if isinstance(value, list) and all(type(one) is int for one in value) else None
-    )
+def int_tuple(value: object) -> tuple[int, ...] | None:
+    """Return a list of integers as a tuple, None for anything else."""
+    if not isinstance(value, list) or any(type(number) is not int for number in value):
+        return None
+    return tuple(value)
 
 
-def dtype_of(said: str) -> str:
-    """torch's name of a type to ours, "" for one that is not known."""
-    bare = said.removeprefix("c10::").lower()
+def dtype_from_cpp_name(name: str) -> str:
+    """Return the type that the profiler of torch calls `name`, "" if it is not known."""
+    bare = name.removeprefix("c10::").lower()
     if bare.startswith("float8"):
         return "float8"
-    return NAMES.get(bare, bare if bare in BYTES else "")
+    return DTYPE_BY_CPP_NAME.get(bare, bare if bare in ITEM_BYTES else "")
 
 
-def value_of(said: object) -> Any:
-    """What the profiler wrote for an argument that is no tensor: a number, a truth value, a list of
-    them; None for none.
+def parse_value(text: object) -> Any:
+    """Return the value of an argument that is not a tensor, None if it was not recorded.
+
+    It is a number, a truth value, a list of them, or else the text.
     """
-    if not isinstance(said, str) or not said:
+    if not isinstance(text, str) or not text:
         return None
-    text = said.replace("True", "true").replace("False", "false")
-    text = text + "0" if text.endswith(".") else text
+    json_text = text.replace("True", "true").replace("False", "false")
+    if json_text.endswith("."):
+        json_text += "0"
     try:
-        return json.loads(text)
+        return json.loads(json_text)
     except (ValueError, RecursionError):
-        return said
+        return text

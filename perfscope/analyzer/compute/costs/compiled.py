@@ -1,24 +1,31 @@
-"""Kernels that torch.compile writes in Triton: each tensor that it is given moves once; its
+"""Kernels that torch.compile writes in Triton: each argument tensor is moved once, and the
 arithmetic is not known.
 
-A kernel that looks rows up is given whole tables, and a template (a product, an attention) does
-more than its operands tell: these get no cost.
+Two sorts of kernels get no cost. A kernel that reads some rows of a table gets the whole table as
+argument. A template (a matrix product, an attention) does more work than its operands show.
 """
 
 import re
 
 from perfscope.analyzer.compute.costs.call import Call, Tensor
-from perfscope.analyzer.compute.costs.cost import Cost, costs
+from perfscope.analyzer.compute.costs.cost import Cost, cost_of_tensors
 
-POINTWISE = re.compile(r"^triton_(poi|red|per)_fused_")
-PARTIAL = re.compile(r"embedding|gather|index|scatter|slice|cat")
+FUSED_KERNEL = re.compile(r"^triton_(poi|red|per)_fused_")
+PARTIAL_ACCESS = re.compile(r"embedding|gather|index|scatter|slice|cat")
 
 
-def fused(call: Call) -> Cost | None:
-    """What is written is among the arguments too and cannot be told from what is read: the sum is
-    right, not the halves.
+def is_compiled(name: str) -> bool:
+    """Return whether this is the name of a fused kernel of torch.compile."""
+    return bool(FUSED_KERNEL.match(name))
+
+
+def compiled_kernel_cost(call: Call) -> Cost | None:
+    """Return the cost of a fused kernel, None if it accesses its arguments in part.
+
+    Arguments that are written are counted as read: which ones they are is not recorded. The sum of
+    the bytes is right, the two directions are not.
     """
-    moved = [one for one in call.tensors if isinstance(one, Tensor)]
-    if PARTIAL.search(call.name) or not moved:
+    moved = [argument for argument in call.tensors if isinstance(argument, Tensor)]
+    if PARTIAL_ACCESS.search(call.name) or not moved:
         return None
-    return costs(None, moved, [], dtype=moved[0].dtype)
+    return cost_of_tensors(None, moved, [], dtype=moved[0].dtype)

@@ -1,164 +1,181 @@
 """Convolutions: each output element takes 2 x (input channels of its group) x (kernel elements)
 operations.
 
-A transposed one does the same work seen from the other side: each *input* element meets the kernel
-once for each output channel of its group. The backward computes up to three gradients: of the input
-and of the weight, each as dear as the forward, and of the bias, whose sum, as the forward's
-additions, is not counted.
+A transposed convolution does the same work in the other direction: each *input* element is
+multiplied with the kernel once for each output channel of its group. The backward pass computes up
+to three gradients. Those of the input and of the weight each cost as much as the forward pass. That
+of the bias is a sum, which is not counted, as the addition of the bias is not counted forward.
 """
 
 import math
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from perfscope.analyzer.compute.costs.call import Call, Tensor
-from perfscope.analyzer.compute.costs.cost import Cost, costs
+from perfscope.analyzer.compute.costs.cost import Cost, CostModel, cost_of_tensors
 
 Sizes = tuple[int, ...]
 
 
-def forward(
-    call: Call,
-    *,
-    bias: int | None,
-    stride: int,
-    padding: int,
-    dilation: int | None,
-    groups: int | None,
-    transposed: int | None = None,
-    output_padding: int | None = None,
-    always_transposed: bool = False,
-) -> Cost | None:
-    """By the places of the arguments; None for one that the operator does not have."""
+@dataclass(frozen=True)
+class ConvolutionArguments:
+    """The positions of the arguments of a convolution, None for those that it does not have.
+
+    `transposed` is the position of the flag; `always_transposed` is set for operators that have no
+    flag and only compute transposed convolutions.
+    """
+
+    stride: int
+    padding: int
+    bias: int | None = None
+    dilation: int | None = None
+    groups: int | None = None
+    transposed: int | None = None
+    output_padding: int | None = None
+    always_transposed: bool = False
+
+
+@dataclass(frozen=True)
+class ConvolutionSettings:
+    """The settings of one call, sizes with a number per dimension of the image."""
+
+    stride: Sizes
+    padding: Sizes
+    dilation: Sizes
+    output_padding: Sizes
+    groups: int
+    transposed: bool
+
+
+def convolution_cost(call: Call, *, arguments: ConvolutionArguments) -> Cost | None:
+    """Return the cost of a convolution, whose arguments begin with input and weight."""
     x, weight = call.tensor(0), call.tensor(1)
     if x is None or weight is None or len(x.shape) != len(weight.shape) or len(x.shape) < 3:
         return None
-    dims = len(x.shape) - 2
-    turned = always_transposed or (call.value(transposed) if transposed is not None else False)
-    number = call.value(groups) if groups is not None else 1
-    steps, pads = call.numbers(stride, dims), call.numbers(padding, dims)
-    spread = (1,) * dims if dilation is None else call.numbers(dilation, dims)
-    extra = (0,) * dims if output_padding is None else call.numbers(output_padding, dims)
-    if (
-        not isinstance(turned, bool)
-        or type(number) is not int
-        or None in (steps, pads, spread, extra)
-    ):
+    settings = convolution_settings(call, arguments, dims=len(x.shape) - 2)
+    if settings is None:
         return None
-    assert steps is not None and pads is not None and spread is not None and extra is not None
-    sizes = output_sizes(
-        x.shape[2:], weight.shape[2:], steps, pads, spread, extra if turned else None
-    )
+    sizes = output_sizes(x.shape[2:], weight.shape[2:], settings)
     if sizes is None:
         return None
-    result = x.like((x.shape[0], weight.shape[1] * number if turned else weight.shape[0], *sizes))
-    added = call.tensor(bias) if bias is not None else None
-    flops = products(x, weight, result, transposed=turned)
-    return costs(flops, [x, weight, added], [result], dtype=x.dtype, matrix=True)
+    transposed = settings.transposed
+    channels = weight.shape[1] * settings.groups if transposed else weight.shape[0]
+    result = x.like((x.shape[0], channels, *sizes))
+    bias = None if arguments.bias is None else call.tensor(arguments.bias)
+    flops = convolution_flops(x, weight, result, transposed=transposed)
+    return cost_of_tensors(flops, [x, weight, bias], [result], dtype=x.dtype, matrix=True)
 
 
-def products(x: Tensor, weight: Tensor, result: Tensor, *, transposed: bool) -> float:
-    """Operations of the products alone."""
-    meets = x.numel if transposed else result.numel
-    return 2.0 * meets * weight.shape[1] * math.prod(weight.shape[2:])
-
-
-def output_sizes(
-    x: Sizes,
-    kernel: Sizes,
-    stride: Sizes,
-    padding: Sizes,
-    dilation: Sizes,
-    output_padding: Sizes | None,
-) -> Sizes | None:
-    """Of each dimension; with `output_padding` of a transposed one. None where a stride or the
-    result is not above 0.
-    """
-    if min(stride) < 1:
+def convolution_settings(
+    call: Call, arguments: ConvolutionArguments, *, dims: int
+) -> ConvolutionSettings | None:
+    """Return the settings of a call, None if one of them was not recorded."""
+    stride = call.numbers(arguments.stride, dims)
+    padding = call.numbers(arguments.padding, dims)
+    dilation: Sizes | None = (1,) * dims
+    if arguments.dilation is not None:
+        dilation = call.numbers(arguments.dilation, dims)
+    output_padding: Sizes | None = (0,) * dims
+    if arguments.output_padding is not None:
+        output_padding = call.numbers(arguments.output_padding, dims)
+    groups = 1 if arguments.groups is None else call.value(arguments.groups)
+    transposed = arguments.always_transposed
+    if not transposed and arguments.transposed is not None:
+        transposed = call.value(arguments.transposed)
+    if stride is None or padding is None or dilation is None or output_padding is None:
         return None
-    each = zip(x, kernel, stride, padding, dilation, output_padding or (0,) * len(x), strict=True)
-    if output_padding is None:
-        found = tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d, _ in each)
-    else:
-        found = tuple((n - 1) * s - 2 * p + d * (k - 1) + o + 1 for n, k, s, p, d, o in each)
-    return found if min(found) > 0 else None
-
-
-def backward(call: Call) -> Cost | None:
-    """convolution_backward(grad, input, weight, bias sizes, ..., transposed at 7, which gradients
-    at 10).
-    """
-    grad, x, weight, turned, asked = (
-        call.tensor(0),
-        call.tensor(1),
-        call.tensor(2),
-        call.value(7),
-        call.value(10),
+    if type(groups) is not int or not isinstance(transposed, bool):
+        return None
+    return ConvolutionSettings(
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        output_padding=output_padding,
+        groups=groups,
+        transposed=transposed,
     )
-    if (
-        grad is None
-        or x is None
-        or weight is None
-        or not isinstance(turned, bool)
-        or not isinstance(asked, list)
-    ):
+
+
+def convolution_flops(x: Tensor, weight: Tensor, result: Tensor, *, transposed: bool) -> float:
+    """Return the operations of the products, without the bias."""
+    elements = x.numel if transposed else result.numel
+    return 2.0 * elements * weight.shape[1] * math.prod(weight.shape[2:])
+
+
+def output_sizes(image: Sizes, kernel: Sizes, settings: ConvolutionSettings) -> Sizes | None:
+    """Return the size of the result in each dimension, None unless strides and sizes are positive.
+
+    The formulas are those in torch's documentation of `Conv2d` and `ConvTranspose2d`.
+    """
+    if min(settings.stride) < 1:
         return None
-    if len(asked) != 3 or not all(isinstance(one, bool) for one in asked) or len(weight.shape) < 3:
+    sizes = []
+    for dim, (size, elements) in enumerate(zip(image, kernel, strict=True)):
+        stride, padding = settings.stride[dim], settings.padding[dim]
+        kernel_extent = settings.dilation[dim] * (elements - 1)
+        if settings.transposed:
+            inner = (size - 1) * stride - 2 * padding + kernel_extent
+            sizes.append(inner + settings.output_padding[dim] + 1)
+        else:
+            inner = size + 2 * padding - kernel_extent - 1
+            sizes.append(inner // stride + 1)
+    return tuple(sizes) if min(sizes) > 0 else None
+
+
+def convolution_backward_cost(call: Call) -> Cost | None:
+    """Return the cost of convolution_backward(gradient, input, weight, ...).
+
+    Argument 7 is whether the convolution is transposed. Argument 10 is which of three gradients to
+    compute: input, weight, bias.
+    """
+    grad, x, weight = call.tensor(0), call.tensor(1), call.tensor(2)
+    transposed, wanted = call.value(7), call.value(10)
+    if grad is None or x is None or weight is None or len(weight.shape) < 3:
         return None
-    of_input, of_weight, of_bias = asked
-    one = products(x, weight, grad, transposed=turned)
-    flops = one * (of_input + of_weight)
-    reads = [grad, weight if of_input else None, x if of_weight else None]
-    channels = grad.like((grad.shape[1],)) if len(grad.shape) > 1 else None
+    if not isinstance(transposed, bool) or not isinstance(wanted, list) or len(wanted) != 3:
+        return None
+    if not all(isinstance(flag, bool) for flag in wanted):
+        return None
+    for_input, for_weight, for_bias = wanted
+    flops_per_gradient = convolution_flops(x, weight, grad, transposed=transposed)
+    flops = flops_per_gradient * (for_input + for_weight)
+    reads = [grad, weight if for_input else None, x if for_weight else None]
+    bias = grad.like((grad.shape[1],)) if len(grad.shape) > 1 else None
     writes = [
-        x.like() if of_input else None,
-        weight.like() if of_weight else None,
-        channels if of_bias else None,
+        x.like() if for_input else None,
+        weight.like() if for_weight else None,
+        bias if for_bias else None,
     ]
-    return costs(flops, reads, writes, dtype=grad.dtype, matrix=True)
+    return cost_of_tensors(flops, reads, writes, dtype=grad.dtype, matrix=True)
 
 
-Model = Callable[[Call], Cost | None]
-plain = partial(
-    forward, bias=2, stride=3, padding=4, dilation=5, groups=8, transposed=6, output_padding=7
+GENERAL = ConvolutionArguments(
+    bias=2, stride=3, padding=4, dilation=5, groups=8, transposed=6, output_padding=7
 )
-by_kernel_size = partial(forward, bias=3, stride=4, padding=5, groups=None)
-MODELS: dict[str, Model] = {
-    "aten::convolution": plain,
-    "aten::_convolution": plain,
-    "aten::cudnn_convolution": partial(
-        forward, bias=None, padding=2, stride=3, dilation=4, groups=5
+WITH_KERNEL_SIZE = ConvolutionArguments(bias=3, stride=4, padding=5)
+DILATED_WITH_KERNEL_SIZE = ConvolutionArguments(bias=3, stride=4, padding=5, dilation=6)
+WITH_BIAS = ConvolutionArguments(bias=2, padding=3, stride=4, dilation=5, groups=6)
+ARGUMENTS = {
+    "aten::convolution": GENERAL,
+    "aten::_convolution": GENERAL,
+    "aten::cudnn_convolution": ConvolutionArguments(padding=2, stride=3, dilation=4, groups=5),
+    "aten::miopen_convolution": WITH_BIAS,
+    "aten::mkldnn_convolution": WITH_BIAS,
+    "aten::_slow_conv2d_forward": WITH_KERNEL_SIZE,
+    "aten::slow_conv3d_forward": WITH_KERNEL_SIZE,
+    "aten::slow_conv_dilated2d": DILATED_WITH_KERNEL_SIZE,
+    "aten::slow_conv_dilated3d": DILATED_WITH_KERNEL_SIZE,
+    "aten::_conv_depthwise2d": DILATED_WITH_KERNEL_SIZE,
+    "aten::conv_depthwise3d": DILATED_WITH_KERNEL_SIZE,
+    "aten::miopen_depthwise_convolution": WITH_BIAS,
+    "aten::cudnn_convolution_transpose": ConvolutionArguments(
+        padding=2, output_padding=3, stride=4, dilation=5, groups=6, always_transposed=True
     ),
-    "aten::miopen_convolution": partial(forward, bias=2, padding=3, stride=4, dilation=5, groups=6),
-    "aten::mkldnn_convolution": partial(forward, bias=2, padding=3, stride=4, dilation=5, groups=6),
-    "aten::_slow_conv2d_forward": partial(by_kernel_size, dilation=None),
-    "aten::slow_conv3d_forward": partial(by_kernel_size, dilation=None),
-    "aten::slow_conv_dilated2d": partial(by_kernel_size, dilation=6),
-    "aten::slow_conv_dilated3d": partial(by_kernel_size, dilation=6),
-    "aten::_conv_depthwise2d": partial(by_kernel_size, dilation=6),
-    "aten::conv_depthwise3d": partial(by_kernel_size, dilation=6),
-    "aten::miopen_depthwise_convolution": partial(
-        forward, bias=2, padding=3, stride=4, dilation=5, groups=6
+    "aten::miopen_convolution_transpose": ConvolutionArguments(
+        bias=2, padding=3, output_padding=4, stride=5, dilation=6, groups=7, always_transposed=True
     ),
-    "aten::cudnn_convolution_transpose": partial(
-        forward,
-        bias=None,
-        padding=2,
-        output_padding=3,
-        stride=4,
-        dilation=5,
-        groups=6,
-        always_transposed=True,
-    ),
-    "aten::miopen_convolution_transpose": partial(
-        forward,
-        bias=2,
-        padding=3,
-        output_padding=4,
-        stride=5,
-        dilation=6,
-        groups=7,
-        always_transposed=True,
-    ),
-    "aten::convolution_backward": backward,
+}
+MODELS: dict[str, CostModel] = {
+    **{name: partial(convolution_cost, arguments=found) for name, found in ARGUMENTS.items()},
+    "aten::convolution_backward": convolution_backward_cost,
 }

@@ -1,19 +1,19 @@
-"""What one call of an operator costs at least: arithmetic, and traffic with memory."""
+"""The least that a call of an operator costs: arithmetic, and traffic with memory."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from perfscope.analyzer.compute.costs.call import Tensor
-
-ANY = "any"
+from perfscope.analyzer.compute.costs.call import Call, Tensor
 
 
 @dataclass(frozen=True)
 class Cost:
-    """`flops`: floating-point operations, a multiplication with its addition counted as two; None
-    where only the traffic is known. Traffic is the least that must happen: each input read once,
-    each output written once. `dtype` is the type whose peak limits the arithmetic; `matrix` says
-    that it is products, which matrix units (tensor cores) can do.
+    """Floating-point operations and memory traffic of one call.
+
+    `flops` counts a multiplication with its addition as two; None where only the traffic is known.
+    The traffic is the least possible: each input is read once and each output is written once.
+    `dtype` is the type whose peak limits the arithmetic. `matrix`: the arithmetic is matrix
+    products, which matrix units (tensor cores) can compute.
     """
 
     flops: float | None
@@ -24,16 +24,21 @@ class Cost:
 
     @property
     def bytes(self) -> float:
-        """Both directions."""
+        """Return the bytes read and written."""
         return self.read_bytes + self.written_bytes
 
     @property
     def intensity(self) -> float | None:
-        """FLOP per byte, None where one of them is not known."""
-        return None if self.flops is None or self.bytes <= 0 else self.flops / self.bytes
+        """Return the arithmetic intensity in FLOPs per byte, None if unknown."""
+        if self.flops is None or self.bytes <= 0:
+            return None
+        return self.flops / self.bytes
 
 
-def costs(
+CostModel = Callable[[Call], Cost | None]
+
+
+def cost_of_tensors(
     flops: float | None,
     reads: Iterable[Tensor | None],
     writes: Iterable[Tensor | None],
@@ -41,63 +46,52 @@ def costs(
     dtype: str,
     matrix: bool = False,
 ) -> Cost | None:
-    """The cost of reading and writing these tensors (None among them: an optional one that is not
-    there); None where the type of one is not known.
+    """Return the cost of reading and writing these tensors, None if the type of one is unknown.
+
+    None among the tensors is an optional argument that was not passed.
     """
-    read = [one for one in reads if one is not None]
-    written = [one for one in writes if one is not None]
-    if not dtype or any(one.numel and not one.itemsize for one in (*read, *written)):
+    read = [tensor for tensor in reads if tensor is not None]
+    written = [tensor for tensor in writes if tensor is not None]
+    untyped = any(tensor.numel and not tensor.itemsize for tensor in (*read, *written))
+    if not dtype or untyped:
         return None
-    return Cost(
-        flops,
-        float(sum(t.nbytes for t in read)),
-        float(sum(t.nbytes for t in written)),
-        dtype,
-        matrix,
-    )
+    read_bytes = float(sum(tensor.nbytes for tensor in read))
+    written_bytes = float(sum(tensor.nbytes for tensor in written))
+    return Cost(flops, read_bytes, written_bytes, dtype, matrix)
 
 
-def broadcast(tensors: Iterable[Tensor]) -> tuple[int, ...] | None:
-    """The shape that all of these are expanded to, None when they do not fit."""
+def broadcast_shape(tensors: Iterable[Tensor]) -> tuple[int, ...] | None:
+    """Return the shape that all tensors are expanded to, None if they cannot be."""
     shape: list[int] = []
-    for one in tensors:
-        sizes = list(one.shape)
-        longer = max(len(shape), len(sizes))
-        before, mine = [1] * (longer - len(shape)) + shape, [1] * (longer - len(sizes)) + sizes
-        if any(a != b and 1 not in (a, b) for a, b in zip(before, mine, strict=True)):
+    for tensor in tensors:
+        dims = max(len(shape), len(tensor.shape))
+        left = [1] * (dims - len(shape)) + shape
+        right = [1] * (dims - len(tensor.shape)) + list(tensor.shape)
+        pairs = list(zip(left, right, strict=True))
+        if any(a != b and 1 not in (a, b) for a, b in pairs):
             return None
-        shape = [b if a == 1 else a for a, b in zip(before, mine, strict=True)]
+        shape = [b if a == 1 else a for a, b in pairs]
     return tuple(shape)
 
 
-ORDER = (
-    "bool",
-    "uint8",
-    "int8",
-    "int16",
-    "int32",
-    "int64",
-    "float8",
-    "float16",
-    "bfloat16",
-    "float32",
-    "float64",
-)
-WHOLE = ORDER[:6]
+INTEGER_DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64")
+PROMOTION_ORDER = (*INTEGER_DTYPES, "float8", "float16", "bfloat16", "float32", "float64")
 
 
-def promoted(tensors: Iterable[Tensor]) -> str:
-    """The type of the result of arithmetic on these, as torch promotes: a tensor without dimensions
-    counts only where it is of a higher kind (floating over whole numbers); "" where one is not
-    known.
+def promoted_dtype(tensors: Iterable[Tensor]) -> str:
+    """Return the type of the result of arithmetic on these tensors, "" if it is not known.
+
+    As in torch, a tensor without dimensions counts only where it is floating-point and the others
+    are integers.
     """
-    some = list(tensors)
-    if not some or any(one.dtype not in ORDER for one in some):
-        return next((one.dtype for one in some if one.dtype.startswith("complex")), "")
-    sized = [one.dtype for one in some if one.shape] or [one.dtype for one in some]
-    floats = [one for one in sized if one not in WHOLE]
-    if not floats and any(one.dtype not in WHOLE for one in some):
+    operands = list(tensors)
+    dtypes = [tensor.dtype for tensor in operands]
+    if not operands or any(dtype not in PROMOTION_ORDER for dtype in dtypes):
+        return next((dtype for dtype in dtypes if dtype.startswith("complex")), "")
+    counting = [tensor.dtype for tensor in operands if tensor.shape] or dtypes
+    floats = [dtype for dtype in counting if dtype not in INTEGER_DTYPES]
+    if not floats and any(dtype not in INTEGER_DTYPES for dtype in dtypes):
         return "float32"
     if {"float16", "bfloat16"} <= set(floats):
         return "float32"
-    return max(floats or sized, key=ORDER.index)
+    return max(floats or counting, key=PROMOTION_ORDER.index)

@@ -1,17 +1,23 @@
-"""One operation (or as many as its formula has) for each element of the result; inputs are expanded
-to each other.
+"""Elementwise operators: the operations of the formula for each element of the result, with inputs
+broadcast to one shape.
 
-A transcendental function counts as one operation, as the ceiling of memory is reached long before
-that matters. The list forms (`_foreach_*`) do the same for each tensor of their lists.
+A transcendental function counts as one operation: memory limits these operators long before its
+real cost matters. The list forms (`_foreach_*`) do the same for each tensor of their lists.
 """
 
-from collections.abc import Callable
 from functools import partial
 
 from perfscope.analyzer.compute.costs.call import Call, Tensor
-from perfscope.analyzer.compute.costs.cost import Cost, broadcast, costs, promoted
+from perfscope.analyzer.compute.costs.cost import (
+    INTEGER_DTYPES,
+    Cost,
+    CostModel,
+    broadcast_shape,
+    cost_of_tensors,
+    promoted_dtype,
+)
 
-# operations an element, by how many tensors an operator reads
+# Operations per element, by the number of tensors that an operator reads.
 UNARY = {
     "abs": 1,
     "acos": 1,
@@ -130,8 +136,9 @@ BINARY = {
     "native_dropout_backward": 2,
 }
 TERNARY = {"addcmul": 3, "addcdiv": 3, "lerp": 3, "where": 0}
-LERP_WITH_NUMBER = 2
-COMPARES = (
+LERP_BY_NUMBER = 2
+"""Operations per element of `lerp` with a number as weight."""
+COMPARISONS = (
     "eq",
     "ne",
     "lt",
@@ -148,73 +155,92 @@ COMPARES = (
     "logical_xor",
     "logical_not",
 )
+FLOAT_FUNCTIONS = (
+    "div",
+    "true_divide",
+    "exp",
+    "log",
+    "sqrt",
+    "sin",
+    "cos",
+    "tanh",
+    "sigmoid",
+)
+"""Operators whose result is floating-point for integers too."""
 TWO_RESULTS = ("log_sigmoid_forward", "_prelu_kernel_backward")
-PLACES = {**dict.fromkeys(UNARY, 1), **dict.fromkeys(BINARY, 2), **dict.fromkeys(TERNARY, 3)}
+TENSOR_COUNT = {**dict.fromkeys(UNARY, 1), **dict.fromkeys(BINARY, 2), **dict.fromkeys(TERNARY, 3)}
 OPERATIONS = UNARY | BINARY | TERNARY
 
 
-def elementwise(call: Call, *, bare: str, in_place: bool) -> Cost | None:
-    """An operator on tensors; numbers among its arguments cost nothing to read."""
-    return of_tensors(
-        bare, [one for one in map(call.tensor, range(PLACES[bare])) if one is not None], in_place
-    )
+def elementwise_cost(call: Call, *, operator: str, in_place: bool) -> Cost | None:
+    """Return the cost of an operator on tensors. Numbers among the arguments are not read."""
+    arguments = [call.tensor(position) for position in range(TENSOR_COUNT[operator])]
+    read = [tensor for tensor in arguments if tensor is not None]
+    return elementwise_cost_of_tensors(operator, read, in_place=in_place)
 
 
-def of_tensors(bare: str, read: list[Tensor], in_place: bool) -> Cost | None:
-    """`read` are the tensors among the arguments; numbers cost nothing to read."""
-    shape = broadcast(read) if read else None
-    kept = (
-        read[0].dtype
-        if read and in_place
-        else ("bool" if bare in COMPARES else result_type(bare, read))
-    )
-    if shape is None or not kept:
+def elementwise_cost_of_tensors(
+    operator: str, read: list[Tensor], *, in_place: bool
+) -> Cost | None:
+    """Return the cost of an operator that reads these tensors, None if they do not match."""
+    shape = broadcast_shape(read)
+    if not read or shape is None:
         return None
-    if bare == "glu":
-        shape = (*shape[:-1], shape[-1] // 2) if shape else shape
-    result = Tensor(shape, kept)
-    operations = OPERATIONS[bare] - (bare == "lerp" and len(read) == LERP_WITH_NUMBER)
-    worked = promoted(read) or kept
-    return costs(
-        float(operations * result.numel), read, [result] * (1 + (bare in TWO_RESULTS)), dtype=worked
-    )
-
-
-def result_type(bare: str, read: list[Tensor]) -> str:
-    if bare == "where":
-        return promoted(read[1:])
-    if bare == "masked_fill" or bare.endswith("_backward"):
-        return read[0].dtype if read else ""
-    found = promoted(read)
-    whole = found in ("bool", "uint8", "int8", "int16", "int32", "int64")
-    return (
-        "float32"
-        if whole
-        and bare in ("div", "true_divide", "exp", "log", "sqrt", "sin", "cos", "tanh", "sigmoid")
-        else found
-    )
-
-
-def of_lists(call: Call, *, bare: str, in_place: bool) -> Cost | None:
-    """Element by element of the lists, one tensor at a time."""
-    lists = [one for one in map(call.tensor_list, range(PLACES[bare])) if one]
-    if not lists or any(len(one) != len(lists[0]) for one in lists):
+    dtype = read[0].dtype if in_place else elementwise_dtype(operator, read)
+    if not dtype:
         return None
-    each = [of_tensors(bare, list(read), in_place) for read in zip(*lists, strict=True)]
-    known = [one for one in each if one is not None]
-    if len(known) != len(each):
+    if operator == "glu" and shape:
+        shape = (*shape[:-1], shape[-1] // 2)
+    result = Tensor(shape, dtype)
+    results = 2 if operator in TWO_RESULTS else 1
+    flops = float(operations_per_element(operator, len(read)) * result.numel)
+    return cost_of_tensors(flops, read, [result] * results, dtype=promoted_dtype(read) or dtype)
+
+
+def operations_per_element(operator: str, tensors: int) -> int:
+    """Return the operations per element of an operator that reads so many tensors."""
+    if operator == "lerp" and tensors == 2:
+        return LERP_BY_NUMBER
+    return OPERATIONS[operator]
+
+
+def elementwise_dtype(operator: str, read: list[Tensor]) -> str:
+    """Return the type of the result of an operator that is not in place, "" if unknown."""
+    if operator in COMPARISONS:
+        return "bool"
+    if operator == "where":
+        return promoted_dtype(read[1:])
+    if operator == "masked_fill" or operator.endswith("_backward"):
+        return read[0].dtype
+    promoted = promoted_dtype(read)
+    if promoted in INTEGER_DTYPES and operator in FLOAT_FUNCTIONS:
+        return "float32"
+    return promoted
+
+
+def foreach_cost(call: Call, *, operator: str, in_place: bool) -> Cost | None:
+    """Return the cost of an operator on lists, None if a part of it is not known."""
+    arguments = [call.tensor_list(position) for position in range(TENSOR_COUNT[operator])]
+    lists = [tensors for tensors in arguments if tensors]
+    if not lists or any(len(tensors) != len(lists[0]) for tensors in lists):
         return None
+    costs = []
+    for read in zip(*lists, strict=True):
+        cost = elementwise_cost_of_tensors(operator, list(read), in_place=in_place)
+        if cost is None:
+            return None
+        costs.append(cost)
     return Cost(
-        sum(one.flops or 0.0 for one in known),
-        sum(one.read_bytes for one in known),
-        sum(one.written_bytes for one in known),
-        known[0].dtype,
+        sum(cost.flops or 0.0 for cost in costs),
+        sum(cost.read_bytes for cost in costs),
+        sum(cost.written_bytes for cost in costs),
+        costs[0].dtype,
     )
 
 
-MODELS: dict[str, Callable[[Call], Cost | None]] = {
-    f"{room}{name}{end}": partial(model, bare=name, in_place=bool(end))
-    for name in PLACES
-    for room, model in (("aten::", elementwise), ("aten::_foreach_", of_lists))
-    for end in ("", "_")
+MODELS: dict[str, CostModel] = {
+    f"{prefix}{name}{suffix}": partial(model, operator=name, in_place=suffix == "_")
+    for name in TENSOR_COUNT
+    for prefix, model in (("aten::", elementwise_cost), ("aten::_foreach_", foreach_cost))
+    for suffix in ("", "_")
 }

@@ -1,98 +1,93 @@
-"""Looking rows up, and adding into them: only the rows that are asked for move, with their numbers.
-No arithmetic to look up.
+"""Indexed reads and additions: only the indexed rows and the index are moved. A read takes no
+arithmetic.
 """
 
-import math
-from collections.abc import Callable
-
 from perfscope.analyzer.compute.costs.call import Call, Tensor
-from perfscope.analyzer.compute.costs.cost import Cost, costs
+from perfscope.analyzer.compute.costs.cost import Cost, CostModel, cost_of_tensors
 
 
-def rows_of(weight: Tensor, index: Tensor) -> Tensor:
-    """The rows of a table [rows, ...] that an index of any shape asks for."""
+def indexed_rows(weight: Tensor, index: Tensor) -> Tensor:
+    """Return the rows of a table [rows, ...] that an index of any shape selects."""
     return weight.like((*index.shape, *weight.shape[1:]))
 
 
-def lookup(call: Call) -> Cost | None:
-    """embedding(weight, index)."""
+def embedding_cost(call: Call) -> Cost | None:
+    """Return the cost of embedding(weight, index)."""
     weight, index = call.tensor(0), call.tensor(1)
     if weight is None or index is None or not weight.shape:
         return None
-    found = rows_of(weight, index)
-    return costs(0.0, [index, found], [found], dtype=weight.dtype)
+    rows = indexed_rows(weight, index)
+    return cost_of_tensors(0.0, [index, rows], [rows], dtype=weight.dtype)
 
 
-def selected(call: Call) -> Cost | None:
-    """index_select(x, dimension, index)."""
+def index_select_cost(call: Call) -> Cost | None:
+    """Return the cost of index_select(x, dimension, index)."""
     x, dim, index = call.tensor(0), call.value(1), call.tensor(2)
-    if (
-        x is None
-        or index is None
-        or type(dim) is not int
-        or not -len(x.shape) <= dim < len(x.shape)
-    ):
+    if x is None or index is None or type(dim) is not int:
         return None
-    at = dim % len(x.shape)
-    found = x.like((*x.shape[:at], index.numel, *x.shape[at + 1 :]))
-    return costs(0.0, [index, found], [found], dtype=x.dtype)
+    rank = len(x.shape)
+    if not -rank <= dim < rank:
+        return None
+    sizes = list(x.shape)
+    sizes[dim] = index.numel
+    selected = x.like(tuple(sizes))
+    return cost_of_tensors(0.0, [index, selected], [selected], dtype=x.dtype)
 
 
-def gathered(call: Call) -> Cost | None:
-    """gather(x, dimension, index): an element for each of the index."""
+def gather_cost(call: Call) -> Cost | None:
+    """Return the cost of gather(x, dimension, index): one element per element of the index."""
     x, index = call.tensor(0), call.tensor(2)
     if x is None or index is None:
         return None
-    found = x.like(index.shape)
-    return costs(0.0, [index, found], [found], dtype=x.dtype)
+    gathered = x.like(index.shape)
+    return cost_of_tensors(0.0, [index, gathered], [gathered], dtype=x.dtype)
 
 
-def added(call: Call) -> Cost | None:
-    """scatter_add_(x, dimension, index, source) and index_add_: what is added to is read and
-    written.
+def scatter_add_cost(call: Call) -> Cost | None:
+    """Return the cost of scatter_add_ or index_add_(x, dimension, index, source).
+
+    The elements that are added to are read and written.
     """
     x, index, source = call.tensor(0), call.tensor(2), call.tensor(3)
     if x is None or index is None or source is None:
         return None
-    return costs(
-        float(source.numel), [index, source, source], [source.like(dtype=x.dtype)], dtype=x.dtype
-    )
+    reads = [index, source, source]
+    written = source.like(dtype=x.dtype)
+    return cost_of_tensors(float(source.numel), reads, [written], dtype=x.dtype)
 
 
-def backward(call: Call) -> Cost | None:
-    """embedding_dense_backward(grad, index, rows): the whole table's gradient is written."""
+def embedding_backward_cost(call: Call) -> Cost | None:
+    """Return the cost of embedding_dense_backward(gradient, index, rows).
+
+    The gradient of the whole table is written.
+    """
     grad, index, rows = call.tensor(0), call.tensor(1), call.value(2)
     if grad is None or index is None or type(rows) is not int or not grad.shape:
         return None
-    return costs(
-        float(grad.numel), [grad, index], [grad.like((rows, grad.shape[-1]))], dtype=grad.dtype
-    )
+    table = grad.like((rows, grad.shape[-1]))
+    return cost_of_tensors(float(grad.numel), [grad, index], [table], dtype=grad.dtype)
 
 
-def bags(call: Call) -> Cost | None:
-    """_embedding_bag(weight, index, offsets): rows are summed over bags, one for each offset."""
+def embedding_bag_cost(call: Call) -> Cost | None:
+    """Return the cost of _embedding_bag(weight, index, offsets): rows are summed per offset."""
     weight, index, offsets = call.tensor(0), call.tensor(1), call.tensor(2)
-    if (
-        weight is None
-        or index is None
-        or offsets is None
-        or len(weight.shape) != 2
-        or len(index.shape) != 1
-    ):
+    if weight is None or index is None or offsets is None:
         return None
-    found = rows_of(weight, index)
-    result = weight.like((math.prod(offsets.shape), weight.shape[1]))
-    return costs(float(found.numel), [index, offsets, found], [result], dtype=weight.dtype)
+    if len(weight.shape) != 2 or len(index.shape) != 1:
+        return None
+    rows = indexed_rows(weight, index)
+    sums = weight.like((offsets.numel, weight.shape[1]))
+    reads = [index, offsets, rows]
+    return cost_of_tensors(float(rows.numel), reads, [sums], dtype=weight.dtype)
 
 
-Model = Callable[[Call], Cost | None]
-MODELS: dict[str, Model] = {
-    "aten::embedding": lookup,
-    "aten::index_select": selected,
-    "aten::gather": gathered,
-    "aten::scatter_add_": added,
-    "aten::index_add_": added,
-    "aten::embedding_dense_backward": backward,
-    "aten::_embedding_bag": bags,
-    "aten::_embedding_bag_forward_only": bags,
+MODELS: dict[str, CostModel] = {
+    "aten::embedding": embedding_cost,
+    "aten::index_select": index_select_cost,
+    "aten::gather": gather_cost,
+    "aten::scatter_add_": scatter_add_cost,
+    "aten::index_add_": scatter_add_cost,
+    "aten::embedding_dense_backward": embedding_backward_cost,
+    "aten::_embedding_bag": embedding_bag_cost,
+    "aten::_embedding_bag_forward_only": embedding_bag_cost,
 }

@@ -1,52 +1,57 @@
-"""Recurrent layers that run as one operator: at each element of each sequence two products, of the
-input's and the state's.
+"""Recurrent layers that run as one operator: two matrix products per element of each sequence, one
+of the input and one of the state.
 
-The weights of all gates lie in one matrix each, [gates * hidden, input] and [gates * hidden,
-hidden], so their elements are the multiplications of one step. The gates' own elementwise functions
-are not counted. What training keeps for its backward is not among the traffic: its size is oneDNN's
-own.
+The weights of all gates are in two matrices, [gates * hidden, input] and [gates * hidden, hidden],
+so the number of their elements is the number of multiplications per sequence element. The
+elementwise functions of the gates are not counted. The buffer that training keeps for the backward
+pass is not part of the traffic: oneDNN chooses its size.
 """
 
-from perfscope.analyzer.compute.costs.call import Call, Tensor
-from perfscope.analyzer.compute.costs.cost import Cost, costs
+from perfscope.analyzer.compute.costs.call import Call
+from perfscope.analyzer.compute.costs.cost import Cost, CostModel, cost_of_tensors
+
+FORWARD_ARGUMENTS = 7
+"""Input, two weights, two biases, two states."""
+BACKWARD_ARGUMENTS = 13
+"""Those of the forward pass, its three results, and their gradients."""
 
 
-def products(call: Call) -> tuple[Tensor, float] | None:
-    """The input, and the FLOPs of a forward pass over it."""
-    x, of_input, of_state = (call.tensor(at) for at in range(3))
-    if (
-        x is None
-        or of_input is None
-        or of_state is None
-        or not x.shape
-        or x.shape[-1] != of_input.shape[-1]
-    ):
+def recurrent_flops(call: Call) -> float | None:
+    """Return the FLOPs of a forward pass, None if input and weights do not match."""
+    x, input_weight, state_weight = (call.tensor(position) for position in range(3))
+    if x is None or input_weight is None or state_weight is None:
+        return None
+    if not x.shape or x.shape[-1:] != input_weight.shape[-1:]:
         return None
     elements = x.numel / max(x.shape[-1], 1)
-    return x, 2.0 * elements * (of_input.numel + of_state.numel)
+    return 2.0 * elements * (input_weight.numel + state_weight.numel)
 
 
-def forward(call: Call) -> Cost | None:
-    """input, two weights, two biases, both states."""
-    found, state = products(call), call.tensor(5)
-    if found is None or state is None or not state.shape:
+def recurrent_cost(call: Call) -> Cost | None:
+    """Return the cost of mkldnn_rnn_layer(input, two weights, two biases, two states)."""
+    flops, x, state = recurrent_flops(call), call.tensor(0), call.tensor(5)
+    if flops is None or x is None or state is None or not state.shape:
         return None
-    x, flops = found
-    out = x.like((*x.shape[:-1], state.shape[-1]))
-    read = [call.tensor(at) for at in range(7)]
-    return costs(flops, read, [out, *read[5:]], dtype=x.dtype, matrix=True)
+    arguments = [call.tensor(position) for position in range(FORWARD_ARGUMENTS)]
+    result = x.like((*x.shape[:-1], state.shape[-1]))
+    states = arguments[5:]
+    return cost_of_tensors(flops, arguments, [result, *states], dtype=x.dtype, matrix=True)
 
 
-def backward(call: Call) -> Cost | None:
-    """The same seven, what forward returned and the gradients of that; for each product two: of its
-    input and of its weight.
+def recurrent_backward_cost(call: Call) -> Cost | None:
+    """Return the cost of mkldnn_rnn_layer_backward.
+
+    Each product of the forward pass has two gradients: of its input and of its weight.
     """
-    found = products(call)
-    if found is None:
+    flops, x = recurrent_flops(call), call.tensor(0)
+    if flops is None or x is None:
         return None
-    x, flops = found
-    read = [call.tensor(at) for at in range(13)]
-    return costs(2.0 * flops, read, read[:7], dtype=x.dtype, matrix=True)
+    arguments = [call.tensor(position) for position in range(BACKWARD_ARGUMENTS)]
+    gradients = arguments[:FORWARD_ARGUMENTS]
+    return cost_of_tensors(2.0 * flops, arguments, gradients, dtype=x.dtype, matrix=True)
 
 
-MODELS = {"aten::mkldnn_rnn_layer": forward, "aten::mkldnn_rnn_layer_backward": backward}
+MODELS: dict[str, CostModel] = {
+    "aten::mkldnn_rnn_layer": recurrent_cost,
+    "aten::mkldnn_rnn_layer_backward": recurrent_backward_cost,
+}

@@ -1,15 +1,14 @@
-"""Reductions read everything and write what is left: one operation for each element read, more for
-moments.
+"""Reductions: everything is read and the reduced tensor is written. One operation per element that
+is read, more for moments.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from perfscope.analyzer.compute.costs.call import Call, Tensor
-from perfscope.analyzer.compute.costs.cost import Cost, costs
+from perfscope.analyzer.compute.costs.call import Call, Tensor, int_tuple
+from perfscope.analyzer.compute.costs.cost import Cost, CostModel, cost_of_tensors
 
-ONE_NUMBER = (
+WITHOUT_DIMS = (
     "aten::max",
     "aten::min",
     "aten::sum",
@@ -18,118 +17,136 @@ ONE_NUMBER = (
     "aten::any",
     "aten::all",
 )
+"""Operators that reduce the whole tensor if they are called without dimensions."""
+WITH_INDICES = ("aten::max", "aten::min")
+"""Operators that also write an index per result if they are called with a dimension."""
 
 
-def reduction(
+def reduction_cost(
     call: Call,
     *,
     operations: int,
-    dims: int = 1,
-    keep: int = 2,
-    result: str | None = None,
+    keepdim: int = 2,
+    result_dtype: str | None = None,
     results: int = 1,
 ) -> Cost | None:
-    """`dims` and `keep` are the places of the dimensions and of keepdim; what was not recorded
-    gives no cost.
+    """Return the cost of a reduction, None if its dimensions were not recorded.
+
+    The dimensions are argument 1, and whether to keep them is argument `keepdim`.
     """
     x = call.tensor(0)
-    if x is None or call.tensor(1) is not None:  # max and min of two tensors are another operator
+    takes_two_tensors = call.tensor(1) is not None  # max and min are elementwise then
+    if x is None or takes_two_tensors:
         return None
-    said, kept_there = call.value(dims), call.value(keep)
-    shape = left_over(
-        x.shape, [] if said is None and isinstance(kept_there, bool) else said, kept_there
-    )
-    if shape is None and not (len(call.tensors) <= dims + 1 and call.name in ONE_NUMBER):
+    has_dims = len(call.tensors) > 2
+    dims, keep = call.value(1), call.value(keepdim)
+    if dims is None and isinstance(keep, bool):
+        dims = []
+    shape = reduced_shape(x.shape, dims, keep)
+    if shape is None and (has_dims or call.name not in WITHOUT_DIMS):
         return None
-    kept = x.like(shape or (), result)
-    written: list[Tensor] = [kept] * results
-    if results == 1 and call.name in ("aten::max", "aten::min") and len(call.tensors) > dims + 1:
+    reduced = x.like(shape or (), result_dtype)
+    written: list[Tensor] = [reduced] * results
+    if has_dims and results == 1 and call.name in WITH_INDICES:
         written.append(x.like(shape or (), "int64"))
-    return costs(float(operations * x.numel), [x], written, dtype=x.dtype)
+    return cost_of_tensors(float(operations * x.numel), [x], written, dtype=x.dtype)
 
 
-def left_over(shape: tuple[int, ...], dims: Any, keep: Any) -> tuple[int, ...] | None:
-    """The shape of the result; None where the dimensions are not known."""
-    listed = [dims] if type(dims) is int else dims
-    if listed == [] or not shape:
-        listed = list(range(len(shape)))
-    if not isinstance(listed, list) or not all(
-        type(one) is int and -len(shape) <= one < len(shape) for one in listed
-    ):
+def reduced_shape(shape: tuple[int, ...], dims: Any, keep: Any) -> tuple[int, ...] | None:
+    """Return the shape of the result, None if the dimensions are not known.
+
+    An empty list of dimensions means all of them.
+    """
+    rank = len(shape)
+    reduced = int_tuple([dims] if type(dims) is int else dims)
+    if reduced == () or not shape:
+        reduced = tuple(range(rank))
+    if reduced is None or any(not -rank <= dim < rank for dim in reduced):
         return None
-    gone = {one % len(shape) for one in listed}
-    return tuple(
-        1 if at in gone else n for at, n in enumerate(shape) if at not in gone or keep is True
-    )
+    removed = {dim % rank for dim in reduced}
+    if keep is True:
+        return tuple(1 if dim in removed else size for dim, size in enumerate(shape))
+    return tuple(size for dim, size in enumerate(shape) if dim not in removed)
 
 
-def norm(call: Call) -> Cost | None:
-    """linalg_vector_norm(x, order, dimensions, keepdim): all dimensions where none are said."""
+def vector_norm_cost(call: Call) -> Cost | None:
+    """Return the cost of linalg_vector_norm(x, order, dimensions, keepdim)."""
     x = call.tensor(0)
     if x is None or len(call.values) < 4:
         return None
-    said = call.value(2)
-    shape = left_over(x.shape, [] if said is None else said, call.value(3))
-    return None if shape is None else costs(2.0 * x.numel, [x], [x.like(shape)], dtype=x.dtype)
+    shape = reduced_shape(x.shape, dims_or_all(call.value(2)), call.value(3))
+    if shape is None:
+        return None
+    return cost_of_tensors(2.0 * x.numel, [x], [x.like(shape)], dtype=x.dtype)
 
 
-def place_of_largest(call: Call) -> Cost | None:
-    """argmax, argmin(x, dimension, keepdim): the whole tensor where none is said."""
+def arg_max_cost(call: Call) -> Cost | None:
+    """Return the cost of argmax or argmin(x, dimension, keepdim)."""
     x = call.tensor(0)
     if x is None or len(call.values) < 3:
         return None
-    said = call.value(1)
-    shape = left_over(x.shape, [] if said is None else said, call.value(2))
-    return (
-        None
-        if shape is None
-        else costs(float(x.numel), [x], [x.like(shape, "int64")], dtype=x.dtype)
-    )
-
-
-def running(call: Call) -> Cost | None:
-    """cumsum and the like: a result of the same shape."""
-    x = call.tensor(0)
-    return None if x is None else costs(float(x.numel), [x], [x.like()], dtype=x.dtype)
-
-
-def sorting(call: Call) -> Cost | None:
-    """The least a sort moves: everything read, values and places written."""
-    x = call.tensor(0)
-    return None if x is None else costs(None, [x], [x.like(), x.like(dtype="int64")], dtype=x.dtype)
-
-
-def largest(call: Call) -> Cost | None:
-    """topk(x, k, dimension)."""
-    x, count, dim = call.tensor(0), call.value(1), call.value(2)
-    if (
-        x is None
-        or type(count) is not int
-        or type(dim) is not int
-        or not -len(x.shape) <= dim < len(x.shape)
-    ):
+    shape = reduced_shape(x.shape, dims_or_all(call.value(1)), call.value(2))
+    if shape is None:
         return None
-    at = dim % len(x.shape)
-    kept = (*x.shape[:at], count, *x.shape[at + 1 :])
-    return costs(float(x.numel), [x], [x.like(kept), x.like(kept, "int64")], dtype=x.dtype)
+    return cost_of_tensors(float(x.numel), [x], [x.like(shape, "int64")], dtype=x.dtype)
 
 
-moments = partial(reduction, operations=4, keep=3)
-Model = Callable[[Call], Cost | None]
-MODELS: dict[str, Model] = {
+def dims_or_all(dims: Any) -> Any:
+    """Return the dimensions of a call, all of them (an empty list) if there are none."""
+    return [] if dims is None else dims
+
+
+def cumulative_cost(call: Call) -> Cost | None:
+    """Return the cost of cumsum and similar operators, whose result has the shape of the input."""
+    x = call.tensor(0)
+    if x is None:
+        return None
+    return cost_of_tensors(float(x.numel), [x], [x.like()], dtype=x.dtype)
+
+
+def sort_cost(call: Call) -> Cost | None:
+    """Return the least traffic of a sort: everything is read, values and indices are written."""
+    x = call.tensor(0)
+    if x is None:
+        return None
+    return cost_of_tensors(None, [x], [x.like(), x.like(dtype="int64")], dtype=x.dtype)
+
+
+def top_k_cost(call: Call) -> Cost | None:
+    """Return the cost of topk(x, k, dimension)."""
+    x, count, dim = call.tensor(0), call.value(1), call.value(2)
+    if x is None or type(count) is not int or type(dim) is not int:
+        return None
+    rank = len(x.shape)
+    if not -rank <= dim < rank:
+        return None
+    sizes = list(x.shape)
+    sizes[dim] = count
+    values = x.like(tuple(sizes))
+    return cost_of_tensors(float(x.numel), [x], [values, values.like(dtype="int64")], dtype=x.dtype)
+
+
+moments_cost = partial(reduction_cost, operations=4, keepdim=3)
+MODELS: dict[str, CostModel] = {
     **{
-        f"aten::{name}": partial(reduction, operations=1)
+        f"aten::{name}": partial(reduction_cost, operations=1)
         for name in ("sum", "mean", "prod", "amax", "amin", "max", "min")
     },
-    **{f"aten::{name}": partial(reduction, operations=1, result="bool") for name in ("any", "all")},
-    "aten::logsumexp": partial(reduction, operations=3),
-    "aten::var": moments,
-    "aten::std": moments,
-    "aten::var_mean": partial(moments, results=2),
-    "aten::linalg_vector_norm": norm,
-    "aten::argmax": place_of_largest,
-    "aten::argmin": place_of_largest,
-    **{f"aten::{name}": running for name in ("cumsum", "cumsum_", "cumprod", "logcumsumexp")},
-    "aten::sort": sorting,
-    "aten::topk": largest,
+    **{
+        f"aten::{name}": partial(reduction_cost, operations=1, result_dtype="bool")
+        for name in ("any", "all")
+    },
+    "aten::logsumexp": partial(reduction_cost, operations=3),
+    "aten::var": moments_cost,
+    "aten::std": moments_cost,
+    "aten::var_mean": partial(moments_cost, results=2),
+    "aten::linalg_vector_norm": vector_norm_cost,
+    "aten::argmax": arg_max_cost,
+    "aten::argmin": arg_max_cost,
+    **{
+        f"aten::{name}": cumulative_cost
+        for name in ("cumsum", "cumsum_", "cumprod", "logcumsumexp")
+    },
+    "aten::sort": sort_cost,
+    "aten::topk": top_k_cost,
 }

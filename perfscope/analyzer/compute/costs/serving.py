@@ -1,62 +1,61 @@
-"""Operators of inference servers whose operands stand in the trace.
+"""Operators of inference servers whose operands are in the trace.
 
 Attention over a paged cache (`unified_attention`) gets no cost: the lengths of the sequences are
 not among its arguments.
 """
 
-from collections.abc import Callable
-
 from perfscope.analyzer.compute.costs.call import Call
-from perfscope.analyzer.compute.costs.cost import Cost, costs
+from perfscope.analyzer.compute.costs.cost import Cost, CostModel, cost_of_tensors
 
 
-def rotary(call: Call) -> Cost | None:
-    """rotary_embedding(positions, query, key, head size, cosines and sines): query and key are
-    turned in place.
+def rotary_embedding_cost(call: Call) -> Cost | None:
+    """Return the cost of rotary_embedding(positions, query, key, head size, table).
+
+    Query and key are rotated in place. The table of cosines and sines has a row per position.
     """
     positions, query, key, table = call.tensor(0), call.tensor(1), call.tensor(2), call.tensor(4)
     if positions is None or query is None or table is None or len(table.shape) != 2:
         return None
-    both = [query] if key is None else [query, key]
-    rows = table.like((positions.numel, table.shape[1]))
-    return costs(
-        3.0 * sum(one.numel for one in both), [positions, *both, rows], both, dtype=query.dtype
-    )
+    rotated = [query] if key is None else [query, key]
+    table_rows = table.like((positions.numel, table.shape[1]))
+    flops = 3.0 * sum(tensor.numel for tensor in rotated)
+    return cost_of_tensors(flops, [positions, *rotated, table_rows], rotated, dtype=query.dtype)
 
 
-def gated(call: Call) -> Cost | None:
-    """silu_and_mul(result, input) and the like: half of the input is the gate."""
-    out, x = call.tensor(0), call.tensor(1)
-    return None if out is None or x is None else costs(5.0 * out.numel, [x], [out], dtype=x.dtype)
-
-
-def quantized(call: Call) -> Cost | None:
-    """static_scaled_fp8_quant(result, input, scale) and the dynamic ones."""
-    out, x = call.tensor(0), call.tensor(1)
-    return None if out is None or x is None else costs(2.0 * x.numel, [x], [out], dtype=x.dtype)
-
-
-def cached(call: Call) -> Cost | None:
-    """reshape_and_cache_flash(key, value, key cache, value cache, slots): the new rows go into the
-    cache.
-    """
-    key, value, keys, values, slots = (call.tensor(at) for at in range(5))
-    if key is None or value is None or keys is None or values is None:
+def gated_activation_cost(call: Call) -> Cost | None:
+    """Return the cost of silu_and_mul(result, input): half of the input is the gate."""
+    result, x = call.tensor(0), call.tensor(1)
+    if result is None or x is None:
         return None
-    return costs(
-        0.0,
-        [key, value, slots],
-        [key.like(dtype=keys.dtype), value.like(dtype=values.dtype)],
-        dtype=key.dtype,
-    )
+    return cost_of_tensors(5.0 * result.numel, [x], [result], dtype=x.dtype)
 
 
-Model = Callable[[Call], Cost | None]
-MODELS: dict[str, Model] = {
-    "_C::rotary_embedding": rotary,
-    **{f"_C::{name}": gated for name in ("silu_and_mul", "gelu_and_mul", "gelu_tanh_and_mul")},
-    **{
-        f"_C::{name}": quantized for name in ("static_scaled_fp8_quant", "dynamic_scaled_fp8_quant")
-    },
-    "_C_cache_ops::reshape_and_cache_flash": cached,
+def quantization_cost(call: Call) -> Cost | None:
+    """Return the cost of static_scaled_fp8_quant(result, input, scale), or of the dynamic one."""
+    result, x = call.tensor(0), call.tensor(1)
+    if result is None or x is None:
+        return None
+    return cost_of_tensors(2.0 * x.numel, [x], [result], dtype=x.dtype)
+
+
+def kv_cache_write_cost(call: Call) -> Cost | None:
+    """Return the cost of reshape_and_cache_flash(key, value, key cache, value cache, slots).
+
+    The new rows are written to the cache, in its type.
+    """
+    key, value, key_cache, value_cache, slots = (call.tensor(position) for position in range(5))
+    if key is None or value is None or key_cache is None or value_cache is None:
+        return None
+    written = [key.like(dtype=key_cache.dtype), value.like(dtype=value_cache.dtype)]
+    return cost_of_tensors(0.0, [key, value, slots], written, dtype=key.dtype)
+
+
+MODELS: dict[str, CostModel] = {
+    "_C::rotary_embedding": rotary_embedding_cost,
+    "_C::silu_and_mul": gated_activation_cost,
+    "_C::gelu_and_mul": gated_activation_cost,
+    "_C::gelu_tanh_and_mul": gated_activation_cost,
+    "_C::static_scaled_fp8_quant": quantization_cost,
+    "_C::dynamic_scaled_fp8_quant": quantization_cost,
+    "_C_cache_ops::reshape_and_cache_flash": kv_cache_write_cost,
 }

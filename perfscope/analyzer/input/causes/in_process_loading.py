@@ -3,6 +3,8 @@
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.closed_forms import After
 from perfscope.analyzer.input.loader_case import (
+    WORKERS_CAN_RUN,
+    WORKERS_CAN_RUN_WHEN,
     LoaderCase,
     Remedy,
     cores_text,
@@ -23,9 +25,8 @@ WORKERS_FOR_UNSEEN_FETCHES = 2
 USE_WORKERS = Advice(
     "use-loader-workers",
     "use loader workers instead of none",
-    "workers-can-run",
-    "Fetches need little CPU, or the cores have room for workers that make a step 15 % faster;"
-    " without recorded fetches: there are no workers, and not only one core.",
+    WORKERS_CAN_RUN,
+    WORKERS_CAN_RUN_WHEN,
 )
 ADVICE = (USE_WORKERS,)
 

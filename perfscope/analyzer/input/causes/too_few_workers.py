@@ -2,6 +2,8 @@
 
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.input.loader_case import (
+    WORKERS_CAN_RUN,
+    WORKERS_CAN_RUN_WHEN,
     LoaderCase,
     Remedy,
     core_evidence,
@@ -19,8 +21,8 @@ CAUSE = "too-few-workers"
 ADD_WORKERS = Advice(
     "add-loader-workers",
     "use more loader workers",
-    "workers-can-run",
-    "Fetches need little CPU, or the cores have room for workers that make a step 15 % faster.",
+    WORKERS_CAN_RUN,
+    WORKERS_CAN_RUN_WHEN,
 )
 ADVICE = (ADD_WORKERS,)
 

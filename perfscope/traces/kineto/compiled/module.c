@@ -1,4 +1,5 @@
-/* The door from Python: plan(...) once, then columns(plan, piece) for each piece, on as many threads as one likes. */
+/* The Python module: plan(...) is called once, then columns(plan, piece) for each piece, from any
+   number of threads. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
@@ -31,7 +32,7 @@ static bool put_word(PyObject *text, int value, Word *word)
     return true;
 }
 
-/* A tuple of key numbers. */
+/* Appends the key numbers in a tuple. False for a key that the plan does not have. */
 static bool put_columns(PyObject *tuple, const Plan *plan, int *columns, int *count)
 {
     Py_ssize_t size = PyTuple_Check(tuple) ? PyTuple_GET_SIZE(tuple) : MOST_COLUMNS + 1;
@@ -59,7 +60,8 @@ static bool put_layout(PyObject *group, Plan *plan)
            put_columns(texts, plan, layout->texts, &layout->text_count);
 }
 
-static bool fill_plan(PyObject *keys, PyObject *groups, PyObject *categories, PyObject *instant, int group, Plan *plan)
+static bool fill_plan(PyObject *keys, PyObject *groups, PyObject *categories, PyObject *instant,
+                      int group, Plan *plan)
 {
     PyObject *name, *place;
     Py_ssize_t at = 0;
@@ -86,22 +88,24 @@ static PyObject *make_plan(PyObject *module, PyObject *args)
     PyObject *keys, *groups, *categories, *instant;
     int group;
     (void)module;
-    if (!PyArg_ParseTuple(args, "O!O!O!Ui", &PyList_Type, &keys, &PyList_Type, &groups, &PyDict_Type, &categories,
-                          &instant, &group))
+    if (!PyArg_ParseTuple(args, "O!O!O!Ui", &PyList_Type, &keys, &PyList_Type, &groups,
+                          &PyDict_Type, &categories, &instant, &group))
         return NULL;
     Plan *plan = calloc(1, sizeof *plan);
     if (!plan)
         return PyErr_NoMemory();
     if (!fill_plan(keys, groups, categories, instant, group, plan)) {
         free_plan(plan);
-        return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_ValueError, "more columns than the compiled reader has room for");
+        if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_ValueError, "too many columns for the compiled reader");
+        return NULL;
     }
     index_keys(plan);
     return PyCapsule_New(plan, PLAN, forget_plan);
 }
 
-/* Texts as str; one with escapes as bytes, for Python to resolve. */
-static PyObject *listed(const Names *names)
+/* A list of texts: str, or bytes for a text with escapes, which Python resolves. */
+static PyObject *list_of_names(const Names *names)
 {
     PyObject *list = PyList_New((Py_ssize_t)names->count);
     for (size_t i = 0; list && i < names->count; i++) {
@@ -117,16 +121,20 @@ static PyObject *listed(const Names *names)
 }
 
 /* [bytes of int64 ..., (bytes of int32, texts) ...] in the order of the layout. */
-static PyObject *columns_of(const Layout *layout, const Rows *rows)
+static PyObject *list_of_columns(const Layout *layout, const Rows *rows)
 {
     int numbers = number_columns(layout), codes = code_columns(layout);
+    Py_ssize_t number_bytes = (Py_ssize_t)(rows->count * sizeof(int64_t));
+    Py_ssize_t code_bytes = (Py_ssize_t)(rows->count * sizeof(int32_t));
     PyObject *list = PyList_New(numbers + codes), *column = list;
     for (int i = 0; column && i < numbers + codes; i++) {
-        if (i < numbers)
-            column = PyBytes_FromStringAndSize((const char *)rows->numbers[i], (Py_ssize_t)(rows->count * sizeof(int64_t)));
-        else
-            column = Py_BuildValue("(y#N)", rows->count ? (const char *)rows->codes[i - numbers] : "",
-                                   (Py_ssize_t)(rows->count * sizeof(int32_t)), listed(&rows->names[i - numbers]));
+        if (i < numbers) {
+            column = PyBytes_FromStringAndSize((const char *)rows->numbers[i], number_bytes);
+        } else {
+            const char *bytes = rows->count ? (const char *)rows->codes[i - numbers] : "";
+            PyObject *names = list_of_names(&rows->names[i - numbers]);
+            column = Py_BuildValue("(y#N)", bytes, code_bytes, names);
+        }
         if (column)
             PyList_SET_ITEM(list, i, column);
     }
@@ -135,22 +143,26 @@ static PyObject *columns_of(const Layout *layout, const Rows *rows)
     return list;
 }
 
-static PyObject *told(const Plan *plan, const Piece *piece)
+/* The result of columns(). */
+static PyObject *result_of_piece(const Plan *plan, const Piece *piece)
 {
-    PyObject *groups = PyList_New(plan->group_count), *metadata = PyList_New((Py_ssize_t)piece->metadata_count);
-    bool well = groups && metadata;
-    for (int i = 0; well && i < plan->group_count; i++) {
-        PyObject *columns = piece->rows[i].seen ? columns_of(&plan->layouts[i], &piece->rows[i]) : Py_NewRef(Py_None);
-        if ((well = columns != NULL))
-            PyList_SET_ITEM(groups, i, columns);
+    PyObject *groups = PyList_New(plan->group_count);
+    PyObject *metadata = PyList_New((Py_ssize_t)piece->metadata_count);
+    bool complete = groups && metadata;
+    for (int i = 0; complete && i < plan->group_count; i++) {
+        const Rows *rows = &piece->rows[i];
+        PyObject *group =
+            rows->seen ? list_of_columns(&plan->layouts[i], rows) : Py_NewRef(Py_None);
+        if ((complete = group != NULL))
+            PyList_SET_ITEM(groups, i, group);
     }
-    for (size_t i = 0; well && i < piece->metadata_count; i++) {
+    for (size_t i = 0; complete && i < piece->metadata_count; i++) {
         const Slice *slice = &piece->metadata[i];
         PyObject *text = PyBytes_FromStringAndSize(slice->begin, slice->end - slice->begin);
-        if ((well = text != NULL))
+        if ((complete = text != NULL))
             PyList_SET_ITEM(metadata, (Py_ssize_t)i, text);
     }
-    if (well)
+    if (complete)
         return Py_BuildValue("nnnNN", (Py_ssize_t)piece->events, (Py_ssize_t)piece->ended_at,
                              (Py_ssize_t)piece->impossible, metadata, groups);
     Py_XDECREF(groups);
@@ -172,7 +184,7 @@ static PyObject *columns(PyObject *module, PyObject *args)
         Py_BEGIN_ALLOW_THREADS
         regular = read_piece(plan, text.buf, (const char *)text.buf + text.len, piece);
         Py_END_ALLOW_THREADS
-        result = regular ? told(plan, piece) : Py_NewRef(Py_None);
+        result = regular ? result_of_piece(plan, piece) : Py_NewRef(Py_None);
         forget_piece(piece);
         free(piece);
     } else if (plan) {
@@ -190,14 +202,16 @@ static PyObject *holders(PyObject *module, PyObject *args)
     (void)module;
     if (!PyArg_ParseTuple(args, "y*y*y*", &thread, &start, &end))
         return NULL;
-    if (thread.len == start.len && start.len == end.len && thread.len % (Py_ssize_t)sizeof(int64_t) == 0)
+    bool same_length = thread.len == start.len && start.len == end.len;
+    if (same_length && thread.len % (Py_ssize_t)sizeof(int64_t) == 0)
         result = PyByteArray_FromStringAndSize(NULL, thread.len);
     else
-        PyErr_SetString(PyExc_ValueError, "three columns of int64 of one length are wanted");
+        PyErr_SetString(PyExc_ValueError, "expected three columns of int64 with the same length");
     if (result) {
         int64_t *holder = (int64_t *)PyByteArray_AS_STRING(result);
+        size_t count = (size_t)thread.len / sizeof *holder;
         Py_BEGIN_ALLOW_THREADS
-        found = find_holders(thread.buf, start.buf, end.buf, holder, (size_t)thread.len / sizeof *holder);
+        found = find_holders(thread.buf, start.buf, end.buf, holder, count);
         Py_END_ALLOW_THREADS
         if (!found)
             Py_CLEAR(result);
@@ -209,15 +223,26 @@ static PyObject *holders(PyObject *module, PyObject *args)
 }
 
 static PyMethodDef methods[] = {
-    {"plan", make_plan, METH_VARARGS, "plan(keys, groups, categories, instant, group): what to read."},
+    {"plan", make_plan, METH_VARARGS,
+     "plan(keys, groups, categories, instant, group) -> the columns to read"},
     {"columns", columns, METH_VARARGS,
-     "columns(plan, piece) -> (events, ended_at, impossible, metadata, groups), or None for a piece that is not plain."},
-    {"holders", holders, METH_VARARGS, "holders(thread, start, end) -> bytearray of int64: see nesting.h."},
+     "columns(plan, piece) -> (events, ended_at, impossible, metadata, groups), "
+     "or None for a piece that Python has to parse"},
+    {"holders", holders, METH_VARARGS,
+     "holders(thread, start, end) -> bytearray of int64, see nesting.h"},
     {NULL, NULL, 0, NULL},
 };
 
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "compiled_reader", "Pieces of a Kineto trace to columns.", 0, methods, NULL, NULL, NULL, NULL,
+    PyModuleDef_HEAD_INIT,
+    "compiled_reader",
+    "Parser of pieces of a Kineto trace.",
+    0,
+    methods,
+    NULL,
+    NULL,
+    NULL,
+    NULL,
 };
 
 PyMODINIT_FUNC PyInit_compiled_reader(void)

@@ -3,7 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A good hash leaves runs of some dozens; longer ones are made on purpose, and would make reading quadratic. */
+/* With a good hash, runs have a few dozen slots. Longer runs are the work of an attacker and would
+   make reading quadratic. */
 enum { FIRST_CAPACITY = 64, LONGEST_RUN = 1000 };
 
 static uint32_t hash_of(const char *at, size_t length)
@@ -25,9 +26,10 @@ static bool same(const Name *name, const Token *text, size_t length)
     return name->length == length && !memcmp(name->begin, text->begin, length);
 }
 
-static bool grown(Names *names)
+static bool grow(Names *names)
 {
-    size_t capacity = names->capacity ? names->capacity * 2 : FIRST_CAPACITY, mask = capacity * 2 - 1;
+    size_t capacity = names->capacity ? names->capacity * 2 : FIRST_CAPACITY;
+    size_t mask = capacity * 2 - 1;
     Name *more = realloc(names->names, capacity * sizeof *more);
     if (!more)
         return false;
@@ -58,7 +60,7 @@ int32_t number_of(Names *names, const Token *text)
         return -1;
     if (names->count && same(&names->names[names->latest], text, length))
         return names->latest;
-    if (names->count == names->capacity && !grown(names))
+    if (names->count == names->capacity && !grow(names))
         return -1;
     uint32_t hash = hash_of(text->begin, length);
     size_t at = hash & names->mask, run = 0;

@@ -1,6 +1,7 @@
 #include "nesting.h"
 
-bool find_holders(const int64_t *thread, const int64_t *start, const int64_t *end, int64_t *holder, size_t count)
+bool find_holders(const int64_t *thread, const int64_t *start, const int64_t *end, int64_t *holder,
+                  size_t count)
 {
     size_t *open = malloc((count ? count : 1) * sizeof *open), depth = 0;
     if (!open)

@@ -6,11 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The same limits as in columns.py, in microseconds. */
+/* In microseconds, as in columns.py. */
 #define EXACT_FLOAT_US 8.7e12
 #define LATEST_US 4000000000000000LL
 
-/* Numbers of a trace have a point whatever the locale of the program that reads them. */
+/* Traces have decimal points, in whatever locale perfscope runs. */
 static locale_t plain;
 
 bool prepare_numbers(void)
@@ -50,11 +50,12 @@ bool whole_number(const Token *token, int64_t *found)
     return true;
 }
 
-/* Exactly from decimal digits, a half of a nanosecond to the even one. */
+/* Converts decimal digits exactly; half a nanosecond is rounded to the even neighbor. */
 static bool from_decimal(const char *begin, const char *point, const char *end, int64_t *found)
 {
     bool negative = *begin == '-';
-    const char *at = begin + negative, *fraction = point ? point + 1 : end, *stop = point ? point : end;
+    const char *at = begin + negative;
+    const char *fraction = point ? point + 1 : end, *stop = point ? point : end;
     if (end - at > LONGEST_DECIMAL)
         return false;
     while (at < stop - 1 && *at == '0')
@@ -127,7 +128,9 @@ bool nanoseconds(const Token *token, int64_t *found)
     case NULL_VALUE:
         return true;
     case STRING:
-        return !token->escaped && is_decimal(token, &point) && from_decimal(token->begin, point, token->end, found);
+        if (token->escaped || !is_decimal(token, &point))
+            return false;
+        return from_decimal(token->begin, point, token->end, found);
     case NUMBER:
         if (token->point || token->exponent)
             return from_float(token, found);

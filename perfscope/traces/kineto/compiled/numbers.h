@@ -1,4 +1,4 @@
-/* Numbers of a trace to int64, by the rules of columns.py. */
+/* Conversion of numbers in a trace to int64, by the rules of columns.py. */
 #ifndef PERFSCOPE_NUMBERS_H
 #define PERFSCOPE_NUMBERS_H
 
@@ -8,13 +8,15 @@
 #define BAD INT64_MIN
 #define DAY_NS 86400000000000LL
 
-/* Once, before anything else here. False without memory. */
+/* Must be called once, before the other functions. False without memory. */
 bool prepare_numbers(void);
 
-/* A whole number; -1 for null, none, or one beyond 63 bits. False for what Python has to look at. */
+/* Sets `found` to an integer; to MISSING for null, without a value, and beyond 63 bits. False for
+   other values, which Python has to parse. */
 bool whole_number(const Token *token, int64_t *found);
 
-/* Microseconds, a number or its text, to ns; BAD for none, null and impossible ones. False as above. */
+/* Sets `found` to nanoseconds, from a number of microseconds or its text; to BAD for null, without
+   a value, and for impossible numbers. False as above. */
 bool nanoseconds(const Token *token, int64_t *found);
 
 #endif

@@ -13,16 +13,22 @@ typedef struct {
     Piece *piece;
     Cursor text;
     Token values[MOST_KEYS];
-    uint64_t filled; /* a bit a key: which values belong to this event */
+    uint64_t filled; /* one bit per key: the values that belong to this event */
 } Reader;
 
 int number_columns(const Layout *layout) { return 4 + layout->number_count; }
-int code_columns(const Layout *layout) { return 1 + layout->with_category + layout->name_count + layout->text_count; }
+int code_columns(const Layout *layout)
+{
+    return 1 + layout->with_category + layout->name_count + layout->text_count;
+}
 
 static size_t key_slot(const char *at, size_t length)
 {
     const unsigned char *text = (const unsigned char *)at;
-    return length ? (length * 7 + text[0] * 31u + text[length - 1] * 3u + text[length / 2] * 11u) % KEY_SLOTS : 0;
+    if (!length)
+        return 0;
+    size_t ends = text[0] * 31u + text[length - 1] * 3u;
+    return (length * 7 + ends + text[length / 2] * 11u) % KEY_SLOTS;
 }
 
 void index_keys(Plan *plan)
@@ -36,7 +42,7 @@ void index_keys(Plan *plan)
     }
 }
 
-static bool is(const Token *token, const char *text, size_t length)
+static bool is_text(const Token *token, const char *text, size_t length)
 {
     return (size_t)(token->end - token->begin) == length && !memcmp(token->begin, text, length);
 }
@@ -46,7 +52,7 @@ static int key_number(const Plan *plan, const Token *key)
     size_t slot = key_slot(key->begin, (size_t)(key->end - key->begin));
     for (; plan->key_slots[slot]; slot = (slot + 1) % KEY_SLOTS) {
         int number = plan->key_slots[slot] - 1;
-        if (is(key, plan->keys[number].text, plan->keys[number].length))
+        if (is_text(key, plan->keys[number].text, plan->keys[number].length))
             return number;
     }
     return -1;
@@ -70,7 +76,7 @@ static bool read_arguments(Reader *reader)
             return false;
         if (number >= 0) {
             if (reader->filled >> number & 1)
-                return false; /* twice in one object */
+                return false; /* the key is repeated */
             reader->filled |= 1ull << number;
         }
         if (!scan_separator(text, '}', &more))
@@ -83,15 +89,15 @@ static Token *member(Event *event, const Token *key)
 {
     switch (key->end - key->begin) {
     case 2:
-        return is(key, "ph", 2) ? &event->phase : is(key, "ts", 2) ? &event->ts : NULL;
+        return is_text(key, "ph", 2) ? &event->phase : is_text(key, "ts", 2) ? &event->ts : NULL;
     case 3:
-        return is(key, "cat", 3)   ? &event->category
-               : is(key, "pid", 3) ? &event->process
-               : is(key, "tid", 3) ? &event->thread
-               : is(key, "dur", 3) ? &event->dur
-                                   : NULL;
+        return is_text(key, "cat", 3)   ? &event->category
+               : is_text(key, "pid", 3) ? &event->process
+               : is_text(key, "tid", 3) ? &event->thread
+               : is_text(key, "dur", 3) ? &event->dur
+                                        : NULL;
     case 4:
-        return is(key, "name", 4) ? &event->name : NULL;
+        return is_text(key, "name", 4) ? &event->name : NULL;
     default:
         return NULL;
     }
@@ -108,13 +114,15 @@ static bool read_members(Reader *reader, Event *event)
     while (more) {
         if (!scan_key(text, &key))
             return false;
-        if (is(&key, "args", 4)) {
+        if (is_text(&key, "args", 4)) {
             if (event->has_arguments || !read_arguments(reader))
                 return false;
             event->has_arguments = true;
         } else {
             Token *found = member(event, &key);
-            if ((found && found->kind != NOTHING) || !scan_value(text, found ? found : &ignored, 1))
+            if (found && found->kind != NOTHING)
+                return false; /* the key is repeated */
+            if (!scan_value(text, found ? found : &ignored, 1))
                 return false;
         }
         if (!scan_separator(text, '}', &more))
@@ -123,7 +131,7 @@ static bool read_members(Reader *reader, Event *event)
     return true;
 }
 
-static bool grown(Rows *rows, const Layout *layout)
+static bool grow(Rows *rows, const Layout *layout)
 {
     size_t capacity = rows->capacity ? rows->capacity * 2 : 1024;
     for (int i = 0; i < number_columns(layout); i++) {
@@ -149,7 +157,8 @@ static const Token *value_of(const Reader *reader, int key)
     return reader->filled >> key & 1 ? &reader->values[key] : &nothing;
 }
 
-/* The code of a text in column `at`: -1 for none. A value with `whole` is taken as it stands, quotes and all. */
+/* Stores the code of a text in column `at`, -1 for none. `whole`: the JSON text of any value, with
+   the quotes of a string. */
 static bool put_code(Rows *rows, int at, const Token *value, bool whole)
 {
     int32_t code = -1;
@@ -176,13 +185,14 @@ static bool put_row(Reader *reader, const Event *event, int group)
     rows->seen = true;
     if (!nanoseconds(&event->ts, &ts))
         return false;
-    if (event->dur.kind != NOTHING && event->dur.kind != NULL_VALUE && !nanoseconds(&event->dur, &dur))
+    bool has_dur = event->dur.kind != NOTHING && event->dur.kind != NULL_VALUE;
+    if (has_dur && !nanoseconds(&event->dur, &dur))
         return false;
     if (ts == BAD || dur < 0 || dur >= DAY_NS) {
         reader->piece->impossible++;
         return true;
     }
-    if (rows->count == rows->capacity && !grown(rows, layout))
+    if (rows->count == rows->capacity && !grow(rows, layout))
         return false;
     rows->numbers[0][rows->count] = ts;
     rows->numbers[1][rows->count] = dur;
@@ -236,20 +246,25 @@ static bool read_event(Reader *reader)
         return true;
     if (phase->kind != STRING || phase->escaped)
         return false;
-    if (is(phase, "M", 1))
+    if (is_text(phase, "M", 1))
         return put_metadata(reader->piece, begin, reader->text.at);
-    if (is(phase, "i", 1)) {
-        if (event.name.kind == STRING && !event.name.escaped && is(&event.name, plan->instant.text, plan->instant.length))
+    if (is_text(phase, "i", 1)) {
+        if (event.name.kind != STRING || event.name.escaped)
+            return false;
+        if (is_text(&event.name, plan->instant.text, plan->instant.length))
             return put_row(reader, &event, plan->instant.value);
-        return event.name.kind == STRING && !event.name.escaped;
-    }
-    if (!is(phase, "X", 1) || event.category.kind == NOTHING || event.category.kind == NULL_VALUE)
         return true;
-    if (event.category.kind != STRING || event.category.escaped)
+    }
+    const Token *category = &event.category;
+    if (!is_text(phase, "X", 1) || category->kind == NOTHING || category->kind == NULL_VALUE)
+        return true;
+    if (category->kind != STRING || category->escaped)
         return false;
-    for (int i = 0; i < plan->category_count; i++)
-        if (is(&event.category, plan->categories[i].text, plan->categories[i].length))
-            return put_row(reader, &event, plan->categories[i].value);
+    for (int i = 0; i < plan->category_count; i++) {
+        const Word *known = &plan->categories[i];
+        if (is_text(category, known->text, known->length))
+            return put_row(reader, &event, known->value);
+    }
     return true;
 }
 

@@ -1,13 +1,19 @@
-/* A piece of the event array to columns. Needs no interpreter: runs without its lock. */
+/* Parser of a piece of the array of events. It does not use Python, so it runs without the GIL. */
 #ifndef PERFSCOPE_PIECE_H
 #define PERFSCOPE_PIECE_H
 
 #include "names.h"
 #include "numbers.h"
 
-enum { MOST_KEYS = 64, MOST_COLUMNS = 16, MOST_GROUPS = 16, MOST_CATEGORIES = 128, KEY_SLOTS = 256 };
+enum {
+    MOST_KEYS = 64,
+    MOST_COLUMNS = 16,
+    MOST_GROUPS = 16,
+    MOST_CATEGORIES = 128,
+    KEY_SLOTS = 256,
+};
 
-/* Which columns a group has, each by the number of its key; the order is that of `Rows`. */
+/* The columns of a group, by the numbers of their keys, in the order of `Rows`. */
 typedef struct {
     int numbers[MOST_COLUMNS], names[MOST_COLUMNS], texts[MOST_COLUMNS];
     int number_count, name_count, text_count;
@@ -20,7 +26,7 @@ typedef struct {
     int value;
 } Word;
 
-/* What is read; written once, before any piece. */
+/* The columns to read. It is not changed after the first piece. */
 typedef struct {
     Word keys[MOST_KEYS], categories[MOST_CATEGORIES], instant;
     int key_count, category_count, group_count;
@@ -28,7 +34,8 @@ typedef struct {
     Layout layouts[MOST_GROUPS];
 } Plan;
 
-/* The rows of one group: ts, dur, pid, tid, then the plan's numbers; name, category, names and texts as codes. */
+/* The rows of a group. `numbers`: ts, dur, pid, tid, then the numbers of the plan. `codes`: name,
+   category, then the names and the texts of the plan. */
 typedef struct {
     int64_t *numbers[4 + MOST_COLUMNS];
     int32_t *codes[2 + 2 * MOST_COLUMNS];
@@ -46,14 +53,14 @@ typedef struct {
     Slice *metadata;
     size_t metadata_count, metadata_capacity;
     size_t events, impossible;
-    ptrdiff_t ended_at; /* past the end of the array, -1 when it goes on */
+    ptrdiff_t ended_at; /* the position after the end of the array, -1 if it continues */
 } Piece;
 
 void index_keys(Plan *plan);
 int number_columns(const Layout *layout);
 int code_columns(const Layout *layout);
 
-/* False for a piece that Python has to look at (or without memory). */
+/* False for a piece that Python has to parse, and without memory. */
 bool read_piece(const Plan *plan, const char *begin, const char *end, Piece *piece);
 void forget_piece(Piece *piece);
 

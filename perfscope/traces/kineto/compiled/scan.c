@@ -23,7 +23,7 @@ bool take(Cursor *text, char expected)
     return true;
 }
 
-/* Well-formed UTF-8, without surrogates and over-long forms. */
+/* Whether the text is well-formed UTF-8, without surrogates and overlong forms. */
 static bool is_utf8(const unsigned char *at, const unsigned char *end)
 {
     while (at < end) {
@@ -45,23 +45,31 @@ static bool is_utf8(const unsigned char *at, const unsigned char *end)
     return true;
 }
 
+static bool is_hex_digit(char digit)
+{
+    char lower = digit | 32;
+    return (digit >= '0' && digit <= '9') || (lower >= 'a' && lower <= 'f');
+}
+
 static bool is_hex(const char *at)
 {
     for (int i = 0; i < 4; i++)
-        if (!((at[i] >= '0' && at[i] <= '9') || ((at[i] | 32) >= 'a' && (at[i] | 32) <= 'f')))
+        if (!is_hex_digit(at[i]))
             return false;
     return true;
 }
 
-/* Is the escape at `at` half of a surrogate pair: `second` of them, \uDC00 and above, or the first? */
+/* Whether the escape is half of a surrogate pair: the `second`, from \uDC00 on, or the first. */
 static bool is_half(const char *at, bool second)
 {
-    char digit = at[3] | 32; /* of \uD800: 8 to B the first half, C to F the second */
-    bool above = digit >= 'c' && digit <= 'f', below = at[3] == '8' || at[3] == '9' || digit == 'a' || digit == 'b';
-    return (at[2] | 32) == 'd' && (second ? above : below);
+    char digit = at[3] | 32; /* of \uD800: 8 to B is the first half, C to F the second */
+    bool is_second = digit >= 'c' && digit <= 'f';
+    bool is_first = at[3] == '8' || at[3] == '9' || digit == 'a' || digit == 'b';
+    return (at[2] | 32) == 'd' && (second ? is_second : is_first);
 }
 
-/* Past one escape sequence or pair of them, NULL for none that JSON has and for half of a surrogate pair alone. */
+/* The position after an escape sequence or a surrogate pair. NULL for an escape that JSON does not
+   have, and for half of a surrogate pair. */
 static const char *past_escape(const char *at, const char *end)
 {
     if (end - at < 2)
@@ -72,15 +80,18 @@ static const char *past_escape(const char *at, const char *end)
         return NULL;
     if (!is_half(at, false))
         return at + 6;
-    bool paired = end - at >= 12 && at[6] == '\\' && at[7] == 'u' && is_hex(at + 8) && is_half(at + 6, true);
-    return paired ? at + 12 : NULL;
+    if (end - at < 12 || at[6] != '\\' || at[7] != 'u' || !is_hex(at + 8))
+        return NULL;
+    return is_half(at + 6, true) ? at + 12 : NULL;
 }
 
-/* The next byte that may end a run of plain characters: a quote, a backslash or a control character. */
+/* The position of the next quote, backslash or control character. `high` is set if a byte before it
+   is not ASCII. */
 static const char *past_plain(const char *at, const char *end, bool *high)
 {
 #ifdef __SSE2__
-    const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\'), control = _mm_set1_epi8(0x1F);
+    const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\');
+    const __m128i control = _mm_set1_epi8(0x1F);
     int seen = 0;
     while (end - at >= 16) {
         __m128i bytes = _mm_loadu_si128((const __m128i *)at);
@@ -131,7 +142,7 @@ static const char *past_digits(const char *at, const char *end)
     return at;
 }
 
-/* How large a number with an exponent may be: of those beyond what a double holds Python says what becomes of them. */
+/* Whether an exponent is small enough for a double. Python decides about larger numbers. */
 static bool is_moderate(const char *digits, const char *end)
 {
     int exponent = 0;

@@ -1,4 +1,5 @@
-/* JSON as strict as its grammar: whatever is not exactly that is refused, and the Python way decides what to make of it. */
+/* A strict JSON scanner. It refuses text that does not follow the grammar exactly; the parser
+   in Python decides about it. */
 #ifndef PERFSCOPE_SCAN_H
 #define PERFSCOPE_SCAN_H
 
@@ -12,10 +13,10 @@ typedef struct {
 
 typedef enum { NOTHING, NULL_VALUE, BOOLEAN, NUMBER, STRING, ARRAY, OBJECT } Kind;
 
-/* A value as it stands in the text; a string without its quotes. */
+/* The text of a value; that of a string is without its quotes. */
 typedef struct {
     Kind kind;
-    bool escaped; /* a string with a backslash in it */
+    bool escaped; /* a string with a backslash */
     bool exponent;
     const char *begin, *end;
     const char *point; /* the decimal point of a number, NULL without one */
@@ -26,10 +27,11 @@ bool take(Cursor *text, char expected);
 bool scan_string(Cursor *text, Token *found);
 bool scan_value(Cursor *text, Token *found, int depth);
 
-/* Takes the key of a member with its colon; false also for a key with escapes. */
+/* Reads the key of a member and its colon. False also for a key with escapes. */
 bool scan_key(Cursor *text, Token *found);
 
-/* After a member or element: true and *more = true past a comma, *more = false past `close`. */
+/* Reads what follows a member or element: a comma sets `more`, `close` clears it. False for
+   anything else. */
 bool scan_separator(Cursor *text, char close, bool *more);
 
 #endif

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from perfscope.traces.load import load
+from perfscope.traces.load import load_trace
 from perfscope.traces.schema import TABLES
 from tests.traces.kineto.golden.record import SMALL
 
@@ -16,7 +16,7 @@ GOLDEN = Path(__file__).with_name("tables.json")
 
 def tables() -> dict[str, Any]:
     """Return the columns of every table, with the name of the file instead of its path."""
-    trace = load(SMALL)
+    trace = load_trace(SMALL)
     found = {}
     for name in TABLES:
         frame = trace.table(name)
