@@ -4,7 +4,7 @@ import ast
 import io
 import re
 import tokenize
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,6 @@ from tests.conventions.sources import FOLDERS, ROOT, functions, kept_files, pyth
 
 COLUMNS = 100
 POSITIONAL_PARAMETERS = 5
-PACKAGE_DEPTH = {"perfscope": 3}
 WORDED_SOURCES = {".c", ".css", ".h", ".html", ".js", ".md", ".s", ".yaml", ".yml"}
 MEASURED_SOURCES = WORDED_SOURCES | {".py", ".pyi", ".toml", ""}  # "": Makefile and scripts
 EXEMPT_FROM_WORDS = {"docs/glossary.md", "tests/conventions/banned_words.py"}
@@ -52,13 +51,6 @@ class Violation:
     path: str
     line: int
     text: str
-
-    @property
-    def package(self) -> str:
-        """Return the folder whose number of remaining violations includes this one."""
-        folders = Path(self.path).parent.parts
-        depth = PACKAGE_DEPTH.get(folders[0], 2) if folders else 0
-        return "/".join(folders[:depth]) or "."
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.text}"
@@ -199,9 +191,3 @@ CHECKS: dict[str, Callable[[], Iterator[Violation]]] = {
     "repeated classes": repeated_classes,
     "repeated functions": repeated_functions,
 }
-
-
-def count_by_package(found: list[Violation]) -> dict[str, int]:
-    """Return the number of violations in each package that has any."""
-    counted = Counter(violation.package for violation in found)
-    return dict(sorted(counted.items()))
