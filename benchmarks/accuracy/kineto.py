@@ -18,9 +18,10 @@ Event = dict[str, Any]
 START_US = 4_724_756_765_000.0
 BASE_TIME_NS = 1_790_857_026_000_000_000
 LAUNCH_US, LAUNCH_LATENCY_US, KERNEL_GAP_US = 7.0, 4.0, 1.5
+GRAPH_LAUNCH_US = 90.0
 OPERATOR_US = 42.0
 ROWS, WIDTH = 8192, 4096
-GRADIENT_ELEMENTS = 4 * WIDTH * WIDTH
+GRADIENT_ELEMENTS = 2 * WIDTH * WIDTH
 COPY_STREAM, COMPUTE_STREAM, COMMUNICATION_STREAM = 7, 7, 28
 
 
@@ -121,6 +122,7 @@ class Workload:
     between_steps_us: float = 180.0
     """Python at the end of a step, while the device is idle."""
     all_reduce_us: float = 0.0
+    all_reduce_elements: int = GRADIENT_ELEMENTS
     annotated: bool = True
     """Whether the profiler's `step()` was called."""
 
@@ -139,7 +141,10 @@ class ProcessRecording:
     device: int = 0
     host_us: float = START_US
     events: list[Event] = field(default_factory=list)
-    stream_end_us: dict[int, float] = field(default_factory=dict)
+    stream_end_us: dict[tuple[int, int], float] = field(default_factory=dict)
+    """The end of the last work, by device and stream."""
+    joined_us: float = 0.0
+    """All later work waits until then."""
     correlation: int = 1000
 
     def __post_init__(self) -> None:
@@ -187,13 +192,13 @@ class ProcessRecording:
         device_us: float,
         *,
         stream: int = COMPUTE_STREAM,
+        after_us: float = 0.0,
         **args: Any,
     ) -> Event:
-        """Add work of the device after the last call, and return its event."""
-        start = max(
-            self.stream_end_us.get(stream, 0.0) + KERNEL_GAP_US, self.host_us + LAUNCH_LATENCY_US
-        )
-        self.stream_end_us[stream] = start + device_us
+        """Add work of the device that the last call started, and return its event."""
+        earlier_us = max(self.end_of_stream(stream), self.joined_us, after_us)
+        start = max(earlier_us + KERNEL_GAP_US, self.host_us + LAUNCH_LATENCY_US)
+        self.stream_end_us[self.device, stream] = start + device_us
         event = {
             "ph": "X",
             "cat": category,
@@ -218,6 +223,14 @@ class ProcessRecording:
             {"ph": "f", "pid": self.device, "tid": stream, "ts": event["ts"], "bp": "e", **flow},
         ]
         return event
+
+    def end_of_stream(self, stream: int) -> float:
+        """Return when the last work of a stream of the current device ends."""
+        return self.stream_end_us.get((self.device, stream), 0.0)
+
+    def join_streams(self) -> None:
+        """Make all later work of the devices wait for all earlier work."""
+        self.joined_us = max(self.stream_end_us.values())
 
     def call_runtime(self, name: str, call_us: float = LAUNCH_US) -> None:
         """Add a call of the device's runtime; the host's clock advances to its end."""
@@ -251,6 +264,14 @@ class ProcessRecording:
         self.host_us = start + OPERATOR_US
         return event
 
+    def replay_graph(self, kernels: Iterable[tuple[str, float]]) -> list[Event]:
+        """Add one call that runs a graph of kernels (name, microseconds); return their events."""
+        self.call_runtime(self.gpu.launch_graph, GRAPH_LAUNCH_US)
+        return [
+            self.add_device("kernel", name, device_us, **{"graph id": 5, "graph node id": node})
+            for node, (name, device_us) in enumerate(kernels)
+        ]
+
     def copy_to_device(self, copied_bytes: int, device_us: float) -> Event:
         """Add an asynchronous copy from pinned memory; return its event."""
         start = self.host_us
@@ -275,12 +296,12 @@ class ProcessRecording:
         end = max([self.host_us + 2.0, *self.stream_end_us.values()])
         self.call_runtime(self.gpu.synchronize, end + 3.0 - self.host_us)
 
-    def all_reduce(self, device_us: float) -> Event:
-        """Add an all-reduce of the gradients on a stream of its own; return the kernel's event."""
+    def all_reduce(self, device_us: float, elements: int = GRADIENT_ELEMENTS) -> Event:
+        """Add an all-reduce on a stream of its own; return the event of its kernel."""
         facts = {
             "Collective name": "allreduce",
-            "In msg nelems": GRADIENT_ELEMENTS,
-            "Out msg nelems": GRADIENT_ELEMENTS,
+            "In msg nelems": elements,
+            "Out msg nelems": elements,
             "Group size": self.ranks,
             "dtype": "BFloat16",
             "Process Group Name": "0",
@@ -292,14 +313,14 @@ class ProcessRecording:
             self.add_host("cpu_op", operator, start, start + OPERATOR_US - 2, **facts)
         self.host_us += 20.0
         self.call_runtime(self.gpu.launch)
-        computed = self.stream_end_us.get(COMPUTE_STREAM, 0.0)
-        self.stream_end_us[COMMUNICATION_STREAM] = max(
-            computed, self.stream_end_us.get(COMMUNICATION_STREAM, 0.0)
-        )
         event = self.add_device(
-            "kernel", self.gpu.collective, device_us, stream=COMMUNICATION_STREAM, **facts
+            "kernel",
+            self.gpu.collective,
+            device_us,
+            stream=COMMUNICATION_STREAM,
+            after_us=self.end_of_stream(COMPUTE_STREAM),
+            **facts,
         )
-        self.stream_end_us[COMPUTE_STREAM] = self.stream_end_us[COMMUNICATION_STREAM]
         self.host_us = start + OPERATOR_US
         return event
 
@@ -311,7 +332,8 @@ class ProcessRecording:
             self.forward(workload)
             self.backward(workload)
             if workload.all_reduce_us:
-                self.all_reduce(workload.all_reduce_us)
+                self.all_reduce(workload.all_reduce_us, workload.all_reduce_elements)
+                self.join_streams()
             self.step_optimizer(workload.optimizer_us)
             self.read_loss()
             self.host_us += workload.between_steps_us

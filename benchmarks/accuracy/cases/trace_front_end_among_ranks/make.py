@@ -1,8 +1,14 @@
 """Two tensor-parallel workers of a server, and the file of its front end, which has no device."""
 
-from benchmarks.accuracy.kineto import ProcessRecording, Workload, output_folder, write_json
+from benchmarks.accuracy.kineto import WIDTH, ProcessRecording, Workload, output_folder, write_json
 
-WORKLOAD = Workload(all_reduce_us=150.0, annotated=False, loader_us=30.0, between_steps_us=60.0)
+WORKLOAD = Workload(
+    all_reduce_us=150.0,
+    all_reduce_elements=WIDTH * WIDTH,
+    annotated=False,
+    loader_us=30.0,
+    between_steps_us=60.0,
+)
 FUNCTIONS = (
     "vllm/v1/engine/async_llm.py(430): output_handler",
     "vllm/v1/engine/output_processor.py(390): process_outputs",
