@@ -2,7 +2,8 @@
 
 The cases are those in `benchmarks/accuracy/cases` and in each FOLDER: a case is a folder with
 `expect.json` (`case.py`) and its input. A program runs as `python program.py SECONDS` in the folder
-of its case; perfscope attaches to it. Results are appended to `--out`, one JSON line per input.
+of its case; perfscope attaches to it. A recording that does not exist is written by `make.py` of
+its case into a temporary folder. Results are appended to `--out`, one JSON line per input.
 
 Usage: `python -m benchmarks.accuracy [FOLDER ...] [--only WORD] [--kind program] [--out FILE]`.
 """
@@ -22,9 +23,10 @@ from statistics import mean
 from typing import Any
 
 from benchmarks.accuracy.case import PROGRAM, Case, read_cases
-from benchmarks.accuracy.score import UNKNOWN, points
+from benchmarks.accuracy.score import Answer, Failure, points, points_without_diagnosis
 
 CASES = Path(__file__).parent / "cases"
+ROOT = Path(__file__).parents[2]
 LONGEST_COMMAND_S = 180.0
 LONGEST_EXIT_S = 10.0
 
@@ -54,8 +56,13 @@ def run_case(case: Case) -> list[dict[str, Any]]:
     rows = []
     for name in case.inputs:
         diagnose = diagnose_program if case.kind == PROGRAM else diagnose_recording
-        answer, error = diagnose(case, name)
-        score, reason = (UNKNOWN, error) if answer is None else points(case, answer)
+        answer = diagnose(case, name)
+        if isinstance(answer, Failure):
+            headline = None
+            score, reason = points_without_diagnosis(case, answer)
+        else:
+            headline = answer["verdict"]["headline"]
+            score, reason = points(case, answer)
         row = {
             "case": case.name,
             "input": name,
@@ -63,15 +70,15 @@ def run_case(case: Case) -> list[dict[str, Any]]:
             "new_kind": case.new_kind,
             "points": score,
             "reason": reason,
-            "verdict": answer and answer["verdict"]["headline"],
+            "verdict": headline,
         }
-        print(f"{score:3}  {case.name}/{name}: {reason}\n     {row['verdict']}", flush=True)
+        print(f"{score:3}  {case.name}/{name}: {reason}\n     {headline}", flush=True)
         rows.append(row)
     return rows
 
 
-def diagnose_program(case: Case, name: str) -> tuple[dict[str, Any] | None, str]:
-    """Run a program and attach to it; return the diagnosis and the error, one of them empty."""
+def diagnose_program(case: Case, name: str) -> Answer | Failure:
+    """Run a program and attach to it; return the diagnosis."""
     lasts_s = case.attach_after_s + case.duration_s + LONGEST_COMMAND_S
     command = [sys.executable, name, str(lasts_s)]
     if case.ranks:
@@ -100,24 +107,30 @@ def end(program: subprocess.Popen[bytes]) -> None:
     program.wait()
 
 
-def diagnose_recording(case: Case, name: str) -> tuple[dict[str, Any] | None, str]:
-    """Analyze a recording; return the diagnosis and the error, one of them empty."""
-    return run_perfscope("analyze", str(case.folder / name))
+def diagnose_recording(case: Case, name: str) -> Answer | Failure:
+    """Analyze a recording, and make it first if it does not exist; return the diagnosis."""
+    path = case.folder / name
+    if path.exists():
+        return run_perfscope("analyze", str(path))
+    with tempfile.TemporaryDirectory() as folder:
+        make = [sys.executable, str(case.folder / "make.py"), folder]
+        subprocess.run(make, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+        return run_perfscope("analyze", f"{folder}/{name}")
 
 
-def run_perfscope(command: str, *arguments: str) -> tuple[dict[str, Any] | None, str]:
-    """Run a command of perfscope; return the diagnosis and the error, one of them empty."""
+def run_perfscope(command: str, *arguments: str) -> Answer | Failure:
+    """Run a command of perfscope; return the diagnosis."""
     with tempfile.TemporaryDirectory() as folder:
         out = ["--out", f"{folder}/run.perfscope"] if command == "attach" else []
         words = [sys.executable, "-m", "perfscope", command, *arguments, "--json", *out]
         try:
             done = subprocess.run(words, capture_output=True, text=True, timeout=LONGEST_COMMAND_S)
         except subprocess.TimeoutExpired:
-            return None, f"no answer within {LONGEST_COMMAND_S:.0f} s"
+            return Failure(f"no answer within {LONGEST_COMMAND_S:.0f} s")
     if done.returncode:
-        return None, done.stderr.strip()
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer, ""
+        return Failure(done.stderr.strip(), done.returncode)
+    answer: Answer = json.loads(done.stdout)
+    return answer
 
 
 def print_summary(rows: list[dict[str, Any]]) -> None:

@@ -41,6 +41,8 @@ class Case(msgspec.Struct, kw_only=True):
     longest_span_s: float | None = None
     data_quality: list[str] = []
     """Invariants that the diagnosis must list as violated."""
+    refused: bool = False
+    """Whether the input cannot be analyzed: the right answer is one clear error."""
     verdict: str | None = None
     check: str | None = None
     """What a person must check."""

@@ -1,16 +1,39 @@
 """Points for a diagnosis: 2 right, 1 an honest general answer, 0 unknown, -2 wrong, -4 harmful."""
 
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
 from benchmarks.accuracy.case import Case, places_in
 
 RIGHT, GENERAL, UNKNOWN, WRONG, HARMFUL = 2, 1, 0, -2, -4
+UNREADABLE, LONGEST_ERROR = 2, 2
+"""Exit code of perfscope for an input that it cannot read, and lines of its error at most."""
 Answer = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A command that printed no diagnosis. Without an exit code it did not end in time."""
+
+    error: str
+    exit_code: int | None = None
+
+
+def points_without_diagnosis(case: Case, failure: Failure) -> tuple[int, str]:
+    """Return the points for a command that failed, and the reason for them."""
+    if not case.refused:
+        return UNKNOWN, failure.error
+    lines = len(failure.error.splitlines())
+    if failure.exit_code == UNREADABLE and 0 < lines <= LONGEST_ERROR:
+        return RIGHT, "refused"
+    return WRONG, f"exit code {failure.exit_code}, {lines} lines of error"
 
 
 def points(case: Case, answer: Answer) -> tuple[int, str]:
     """Return the points for a diagnosis (JSON schema 2.0), and the reason for them."""
+    if case.refused:
+        return WRONG, "diagnosed, not refused"
     verdict = answer["verdict"]
     harmful = harmful_advice(case, answer)
     if harmful:
