@@ -16,6 +16,7 @@ from perfscope.ui.phrases import (
     bound_by_text,
     capitalized,
     category_label,
+    confidence_text,
     describe_subject,
     mean_step_ms,
     part_amount,
@@ -94,15 +95,15 @@ def verdict_card(diagnosis: Diagnosis, longest: dict[str, StepInterval]) -> str:
     return (
         f'<section class="verdict card" style="--mark:var(--{mark})"><div>'
         f"<h1>{prose(verdict.headline)}</h1>{paragraphs(texts)}"
-        f'<p class="confidence">{escape(confidence_text(diagnosis))}</p>{buttons}</div>'
+        f'<p class="confidence">{escape(confidence_line(diagnosis))}</p>{buttons}</div>'
         f"{predicted(finding.speedup) if finding is not None else ''}</section>"
     )
 
 
-def confidence_text(diagnosis: Diagnosis) -> str:
-    """Return the confidence of the verdict and what the run is bound by, with its confidence."""
+def confidence_line(diagnosis: Diagnosis) -> str:
+    """Return the confidence of the verdict and what the run is bound by."""
     steps = diagnosis.steps.count
-    confidence = f"Verdict: confidence {diagnosis.verdict.confidence:.2f}"
+    confidence = f"Verdict: {confidence_text(diagnosis.verdict.confidence)}"
     confidence += f", from {steps} steps" if steps else ""
     return f"{confidence}. Bound by: {bound_by_text(diagnosis)}."
 
