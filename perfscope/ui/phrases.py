@@ -136,9 +136,9 @@ def rate_texts(diagnosis: Diagnosis) -> list[str]:
     rates = diagnosis.throughput
     found = []
     if rates.samples_per_s.value is not None:
-        found.append(f"{large_number(rates.samples_per_s.value)} samples/s")
+        found.append(f"{digits(rates.samples_per_s.value)} samples/s")
     if rates.tokens_per_s.value is not None:
-        found.append(f"{large_number(rates.tokens_per_s.value)} tokens/s")
+        found.append(f"{digits(rates.tokens_per_s.value)} tokens/s")
     if rates.mfu.value is not None:
         found.append(f"{percent(rates.mfu.value)} MFU")
     return found
@@ -154,11 +154,6 @@ def unknown_rates(diagnosis: Diagnosis) -> list[tuple[str, str]]:
     }
     unknown = {name: rate for name, rate in rates.items() if rate.value is None}
     return [(name, rate.reason or "not known") for name, rate in unknown.items()]
-
-
-def large_number(value: float) -> str:
-    """Return three significant digits, or all digits before the point with separators: `1,850`."""
-    return f"{value:,.0f}" if value >= 1000 else digits(value)
 
 
 def verdict_title(diagnosis: Diagnosis) -> str:

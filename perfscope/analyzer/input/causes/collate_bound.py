@@ -1,4 +1,12 @@
-"""Putting samples together (collate_fn) takes at least half of the time to load a batch."""
+"""Putting samples together (collate_fn) takes at least half of the time to load a batch.
+
+How it is detected
+    `collate_fn` takes at least half of the time of a fetch, as measured in the workers.
+
+When it is wrong
+    A `collate_fn` that also decodes, tokenizes or augments does work that belongs to loading; the
+    actions of `decode-bound` then fit better.
+"""
 
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.closed_forms import After

@@ -1,4 +1,14 @@
-"""Loading batches is CPU work and the usable cores are full: more workers would wait for cores."""
+"""Loading batches is CPU work and the usable cores are full: more workers would wait for cores.
+
+How it is detected
+    At least 60 % of a fetch is CPU time or a wait for a core, without the waits that other jobs
+    cause. The usable cores are full, or no number of workers makes a step 15 % faster.
+
+When it is wrong
+    The CPU work is not always decoding: augmentation and tokenization look the same. The prediction
+    assumes that this work disappears; at least half of it does in the pessimistic case. Where other
+    jobs fill the cores, moving those helps too: the caveat says how many cores they use.
+"""
 
 import math
 

@@ -1,6 +1,17 @@
 """Batches are ready, but receiving one takes long: large tensors are pickled, copied or pinned.
 
 Also where the training process would load a batch in less time than it takes to receive it.
+
+How it is detected
+    At least half of the avoidable input wait is for batches that a worker had already loaded. Where
+    the workers fill the cores, such a batch also waits for a core: then only the CPU time of
+    receiving it counts, unless the workers could load twice as fast as training needs. The cause
+    also applies where the step is predicted to be 15 % faster without workers.
+
+When it is wrong
+    The part of the wait that smaller batches remove is not known: the prediction assumes all of it,
+    and that the workers become no slower. Where a thread pins the batches, its work counts as
+    receiving.
 """
 
 from perfscope.analyzer.advice import Advice
