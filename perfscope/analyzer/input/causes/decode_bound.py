@@ -133,11 +133,11 @@ def step_after(case: LoaderCase) -> After:
     pipeline, limits = case.pipeline, case.limits
     saved_cpu = pipeline.needed(case.fetch.cpu) * max(case.ranks, 1)
     own_cpu = min(max(own_cpu_time(case), case.machine.floor(saved_cpu)), pipeline.consumer)
-    shortened = own_cpu * (1.0 - uninterrupted_factor(case, limits.interrupted))
+    shortened = own_cpu * (1.0 - uninterrupted_factor(case, limits.kept_core_saving))
     relieved = max(consumer_after_saving(case, saved_cpu), own_cpu)
-    likely = (relieved - shortened) * warm_factor(case, limits.warmer)
-    fastest = own_cpu * uninterrupted_factor(case, limits.most_interrupted)
-    fast = fastest * warm_factor(case, limits.most_warmer)
+    likely = (relieved - shortened) * warm_factor(case, limits.warm_core_saving)
+    fastest = own_cpu * uninterrupted_factor(case, limits.most_kept_core_saving)
+    fast = fastest * warm_factor(case, limits.most_warm_core_saving)
     return After(slow_step(case), likely, fast)
 
 

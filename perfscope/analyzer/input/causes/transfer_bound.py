@@ -76,7 +76,9 @@ def applies(case: LoaderCase) -> bool:
     if faster_without_workers(case):
         return True
     cost = receive_cost(case) - unavoidable_wait(pipeline, limits)
-    return pipeline.workers > 0 and cost >= limits.explains * avoidable_wait(pipeline, limits)
+    return pipeline.workers > 0 and cost >= limits.main_cause_share * avoidable_wait(
+        pipeline, limits
+    )
 
 
 def receive_cost(case: LoaderCase) -> float:
@@ -113,7 +115,7 @@ def remedy(case: LoaderCase) -> Remedy:
     slow = max(likely, min(supplied, pipeline.step))
     fast = max(undelayed_consumer(case) - pipeline.received, 0.5 * likely)
     beyond = receive_cost(case) - unavoidable_wait(pipeline, limits)
-    dominates = beyond >= limits.explains * avoidable
+    dominates = beyond >= limits.main_cause_share * avoidable
     evidence = f"{ms(beyond)} of {ms(avoidable)} of avoidable input wait per step"
     return Remedy(
         after=After(slow, likely, fast),

@@ -41,7 +41,7 @@ def applies(case: LoaderCase) -> bool:
     pipeline = case.pipeline
     if pipeline.workers <= 0 or pipeline.restarts <= 1:
         return False
-    return pipeline.restart >= case.limits.explains * pipeline.input_wait
+    return pipeline.restart >= case.limits.main_cause_share * pipeline.input_wait
 
 
 def remedy(case: LoaderCase) -> Remedy:
