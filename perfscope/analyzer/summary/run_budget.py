@@ -5,7 +5,7 @@ import numpy as np
 from perfscope.analyzer.diagnosis import RunPhase
 from perfscope.analyzer.run.host_load import window
 from perfscope.analyzer.run.steps import steps
-from perfscope.analyzer.run.table_access import column, of_category, rows_of, table
+from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category, table
 from perfscope.traces.intervals import Spans, exclusive, merged
 from perfscope.traces.trace import Trace
 
@@ -64,7 +64,7 @@ def step_spans(trace: Trace, process: int) -> Spans:
 
 def checkpoint_spans(trace: Trace, process: int) -> Spans:
     """Return the time in which `process` writes checkpoints."""
-    ranges = of_category(rows_of(trace, "ranges", process), "checkpoint")
+    ranges = rows_of_category(rows_of(trace, "ranges", process), "checkpoint")
     if ranges is None:
         return merged()
     begin_ns = column(ranges, "ts")

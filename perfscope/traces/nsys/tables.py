@@ -41,7 +41,7 @@ from perfscope.traces.outliers import OUTLIER_REASON, find_outliers, tables_with
 from perfscope.traces.reader import WrongFormat
 from perfscope.traces.run.manifest import Manifest, SourceStatus
 from perfscope.traces.schema import TABLES
-from perfscope.traces.span import on_job_time, span
+from perfscope.traces.span import move_to_job_time, span
 from perfscope.traces.trace import Trace
 from perfscope.traces.trace_kind import PROFILER_DEPTH, TraceKind
 
@@ -72,7 +72,7 @@ def read_export(path: Path) -> Trace:
                 f"{path} contains no events. Record it with `nsys profile --trace=cuda,nvtx`."
             )
         tables, export.outlier_count = tables_without_outliers(tables)
-        zero_ns = on_job_time(tables)
+        zero_ns = move_to_job_time(tables)
         manifest = nsys_manifest(database, export, zero_ns)
     absent = {name: WHY_ABSENT.get(name, NO_ROWS) for name in TABLES if name not in tables}
     return Trace(
