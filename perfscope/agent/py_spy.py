@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from perfscope.agent.probe.stacks import short_path
+from perfscope.agent.probe.stacks import is_of_package, short_path
 from perfscope.agent.target_user.rights import take_rights_to_trace, target_user
 
 LARGEST_OUTPUT_BYTES = 256 << 20
@@ -237,8 +237,8 @@ def read_stacks(events: list[PySpyEvent]) -> Iterator[LastingStack]:
 
 
 def frame_label(event: PySpyEvent) -> str:
-    """Return `function (file:line)` as the probe writes it, with the path from its package on."""
-    function = event.name.rsplit(".", 1)[-1]
+    """Return `function (file:line)` as the probe writes it."""
     file = short_path(str(event.args.get("filename", "?")))
+    function = event.name.rsplit(".", 1)[-1] if is_of_package(file) else event.name
     line = event.args.get("line", 0)
     return f"{function} ({file}:{line})".replace(";", ",")

@@ -66,5 +66,6 @@ def assemble(
         ],
         dropped=[*manifest(trace).dropped, *steps_left_out(trace)],
         overhead=measured_overhead,
+        by_code=run.by_code,
         operators=operator_summary(trace, run.budget_rank),
     )

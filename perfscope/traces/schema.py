@@ -37,6 +37,18 @@ CORRELATION: Final = Column(
 HOST: Final = Column("host", "category", "", "host name")
 LAUNCH: Final = Column("launch", "int64", "", "row of its launch in `launches`, -1 unknown")
 
+STACK_SAMPLES = (
+    PROCESS,
+    TID,
+    TS,
+    Column("weight_ns", "int64", "ns", "time that the sample represents"),
+    Column(
+        "stack",
+        "category",
+        "",
+        "frames `function (file:line)`, outermost first, separated by `;`",
+    ),
+)
 TABLES: Final[dict[str, tuple[Column, ...]]] = {
     "processes": (
         Column("process", "int64", "", "process code, unique in the job"),
@@ -289,18 +301,8 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
         Column("allocated_bytes", "int64", "bytes", "bytes in use by tensors afterwards"),
         Column("reserved_bytes", "int64", "bytes", "bytes reserved by the allocator afterwards"),
     ),
-    "stacks": (
-        PROCESS,
-        TID,
-        TS,
-        Column("weight_ns", "int64", "ns", "time that the sample represents"),
-        Column(
-            "stack",
-            "category",
-            "",
-            "frames `function (file:line)`, outermost first, separated by `;`",
-        ),
-    ),
+    "stacks": STACK_SAMPLES,
+    "outside_stacks": STACK_SAMPLES,
     "thread_states": (
         PROCESS,
         TID,

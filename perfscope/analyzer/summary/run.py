@@ -7,6 +7,7 @@ from perfscope.analyzer.budget.critical_rank import critical_rank, rank_of_proce
 from perfscope.analyzer.budget.rank_budgets import budget_over, budgets
 from perfscope.analyzer.diagnosis import (
     BudgetEntry,
+    CodeCost,
     Device,
     MemoryUse,
     Process,
@@ -19,6 +20,7 @@ from perfscope.analyzer.diagnosis import (
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.run.local_ranks import ranks_at_once
 from perfscope.analyzer.run.steps import steps
+from perfscope.analyzer.summary.code_costs import code_costs
 from perfscope.analyzer.summary.memory_summary import memory_summary
 from perfscope.analyzer.summary.recorded_processes import recorded_devices, recorded_processes
 from perfscope.analyzer.summary.run_budget import run_budget, span_s
@@ -56,6 +58,7 @@ class Run:
     steps: StepSummary
     span_s: float
     run_budget: list[RunPhase]
+    by_code: list[CodeCost]
     throughput: Throughput
     memory: list[MemoryUse]
 
@@ -85,6 +88,7 @@ def summarize(trace: Trace, limits: Limits) -> Run:
         steps=summary,
         span_s=span_s(trace),
         run_budget=run_budget(trace, process),
+        by_code=code_costs(trace, process),
         throughput=throughput(trace, summary, process),
         memory=memory_summary(trace, step_s, limits),
     )

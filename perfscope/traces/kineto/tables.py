@@ -237,6 +237,7 @@ WHY_ABSENT: Final = {
     "loader": "the trace contains no waits for a PyTorch data loader",
     "fetches": "the PyTorch profiler does not record loader workers",
     "stacks": "the PyTorch profiler does not sample call stacks",
+    "outside_stacks": "the PyTorch profiler does not sample call stacks",
     "thread_states": "the PyTorch profiler does not record thread states",
     "counters": "the PyTorch profiler does not record host counters",
     "memory": "recorded without `profile_memory=True`",
