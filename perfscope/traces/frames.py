@@ -16,6 +16,11 @@ class Frame:
     file: str
     line: int
 
+    def __str__(self) -> str:
+        file = self.file.removeprefix("./")
+        place = f"{file}:{self.line}" if self.line else file
+        return f"{self.function} ({place})" if place else self.function
+
     @property
     def is_of_program(self) -> bool:
         """Whether it is the program's own code, not that of an installed or standard package."""
