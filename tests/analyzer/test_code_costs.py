@@ -2,10 +2,12 @@
 
 import pytest
 
-from perfscope.analyzer.diagnosis import CodeCost
+from perfscope.analyzer.diagnosis import CodeCost, Finding
 from perfscope.analyzer.run.sample_shares import share_interval
 from perfscope.analyzer.summary.code_costs import code_costs
+from perfscope.analyzer.summary.code_lines import locate
 from perfscope.traces.trace import Trace
+from tests import build
 from tests.analyzer.loop import MS, Loop
 
 MAIN = "<module> (./train.py:50);main (./train.py:40)"
@@ -86,3 +88,51 @@ def test_code_of_a_command_line_is_the_programs_and_generated_code_is_not() -> N
     generated = f"{MAIN};__init__ (<string>:2)"
     assert set(self_seconds(sampled_trace([typed] * 100))) == {"<string>:4", "<string>:2"}
     assert set(self_seconds(sampled_trace([generated] * 100))) == {"train.py:50", "train.py:40"}
+
+
+NEXT = "main (./train.py:40);__next__ (torch/utils/data/dataloader.py:700)"
+READ = f"{NEXT};fetch (torch/utils/data/_utils/fetch.py:50);Data.read (./data.py:8);open (io.py:3)"
+SAVE = "main (./train.py:44);save (torch/serialization.py:9)"
+
+
+def finding_of(id: str, cause: str | None = None) -> Finding:
+    """Return a finding about process 0."""
+    return Finding(id, cause, "warning", 1.0, 0.5, None, "", [], [], processes=[0])
+
+
+@pytest.mark.parametrize(
+    ("id", "cause", "place"),
+    [
+        ("input-bound", "in-process-loading", "data.py:8"),
+        ("input-bound", "unknown-loader", "model.py:8"),
+        ("launch-bound", None, "model.py:8"),
+        ("checkpoint-stall", None, "train.py:44"),
+        ("gc-pause", None, None),
+    ],
+)
+def test_a_finding_is_located_in_its_own_samples(
+    id: str, cause: str | None, place: str | None
+) -> None:
+    trace = sampled_trace([READ, READ, LINEAR, LINEAR, LINEAR, SAVE] * 30, "outside_stacks")
+    where = locate(trace, finding_of(id, cause))
+    assert (None if where is None else f"{where.file}:{where.line}") == place
+
+
+def test_a_line_needs_twenty_samples() -> None:
+    trace = sampled_trace([LINEAR] * 90 + [READ] * 10, "outside_stacks")
+    assert locate(trace, finding_of("input-bound", "in-process-loading")) is None
+
+
+def test_the_time_of_workers_is_located_in_their_stacks() -> None:
+    worker = {**build.MAIN, "process": 1, "pid": 200, "ns_pid": 200, "role": "loader-worker"}
+    loop, stack = Loop(), "fetch (torch/utils/data/_utils/fetch.py:50);Data.read (./data.py:9)"
+    for _ in range(20):
+        loop.next(100).optimizer(400)
+    loop.sampled("stacks", 100, stack=stack, weight_ns=100 * MS)
+    for row in loop.tables["stacks"]:
+        row["process"], row["tid"] = 1, 200
+    trace = loop.trace(processes=[build.MAIN, worker])
+    where = locate(trace, finding_of("input-bound", "decode-bound"))
+    assert where is not None
+    assert (where.process, where.function, where.line) == (1, "Data.read", 9)
+    assert where.share.likely == 1.0

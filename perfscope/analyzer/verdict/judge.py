@@ -60,6 +60,7 @@ def judge(run: Run, found: list[Finding], limits: Limits, *, ignored: list[Findi
         kind="finding" if finding is not None else kinds.get(verdict.id, "unknown"),
         scope="steps" if finding is None else finding.scope,
         finding_key=None if finding is None else finding.key,
+        where=None if finding is None else finding.where,
     )
     limiting = bound_by(
         run.time_budget,
