@@ -49,7 +49,9 @@ class StackSampling:
             return
         if time.monotonic_ns() - self.sampling.began_ns > MEASURED_AFTER_NS:
             self.end()
-            self.rate_hz = max(SLOWEST_HZ, self.rate_hz * most_share / share)
+            self.rate_hz = max(
+                SLOWEST_HZ, self.rate_hz * most_share // share
+            )  # it takes no fractions
             self.sampling = self.begin()
 
     def end(self) -> None:
@@ -77,7 +79,7 @@ def stack_rows(
     """
     rows: list[dict[str, object]] = []
     period_us = 1e6 / sampling.rate_hz
-    for stack in read_stacks(events):
+    for stack in read_stacks(events, sampling.folder):
         count = max(1, round(stack.duration_us / period_us))
         weight_us = stack.duration_us / count
         for index in range(count):
