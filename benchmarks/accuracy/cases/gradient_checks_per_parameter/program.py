@@ -8,18 +8,15 @@ from torch import nn
 
 SECONDS, FIX = float(sys.argv[1]), "--fix" in sys.argv
 WIDTH, LAYERS, LARGEST_NORM = 24, 100, 1.0
+MEASURES = (torch.norm, torch.min, torch.max, torch.mean, torch.std)
 
 
 def gradient_statistics(model: nn.Module) -> dict[str, float]:
-    """Return the norm, the largest value and the deviation of each gradient."""
+    """Return several statistics of each gradient."""
     statistics: dict[str, float] = {}
     for name, parameter in model.named_parameters():
-        gradient = parameter.grad
-        if torch.isnan(gradient).any() or torch.isinf(gradient).any():
-            raise FloatingPointError(f"gradient of {name}")
-        statistics[f"{name}/norm"] = torch.norm(gradient).item()
-        statistics[f"{name}/largest"] = torch.max(torch.abs(gradient)).item()
-        statistics[f"{name}/deviation"] = torch.std(gradient).item()
+        for measure in MEASURES:
+            statistics[f"{name}/{measure.__name__}"] = measure(parameter.grad).item()
     return statistics
 
 
