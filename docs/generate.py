@@ -3,14 +3,13 @@
 A test fails when they are out of date.
 """
 
-import inspect
-import textwrap
 from pathlib import Path
 from types import ModuleType
 
 import msgspec
 
 from perfscope.analyzer.diagnosis import Diagnosis
+from perfscope.analyzer.explain import cause_documentation
 from perfscope.analyzer.findings import FINDINGS
 from perfscope.analyzer.input.causes import CAUSES
 from perfscope.cli import name_of
@@ -19,7 +18,6 @@ from perfscope.traces.device_counters import COUNTERS
 from perfscope.traces.schema import TABLES
 
 FOLDER = Path(__file__).parent
-COLUMNS = 99
 EXIT_CODES = (
     "Exit codes: 0 done, whatever the verdict; 1 failed; 2 bad usage or unreadable input; 3 and 4\n"
     "are reserved. `run` exits with the code of its command. A recording that Ctrl-C ends prints\n"
@@ -38,11 +36,10 @@ def findings() -> str:
     ]
     for rule in FINDINGS:
         parts.append(f"## {rule.id}\n\n{sections(rule.documentation)}\n")
-    parts.append("## Causes of input-bound\n")
     for cause in CAUSES:
-        item = f"- **{cause.CAUSE}**: {one_line(cause.__doc__)}"
-        parts.append(textwrap.fill(item, COLUMNS, subsequent_indent="  "))
-    return "\n".join(parts) + "\n"
+        text = sections(cause_documentation(cause))
+        parts.append(f"## input-bound/{cause.CAUSE}\n\n{text}\n")
+    return "\n".join(parts).rstrip() + "\n"
 
 
 def actions() -> str:
@@ -61,11 +58,6 @@ def actions() -> str:
             for advice in rule.advice
         ]
     return "\n".join(parts) + "\n"
-
-
-def one_line(docstring: str | None) -> str:
-    """Return a docstring as a single line."""
-    return " ".join(inspect.cleandoc(docstring or "").split())
 
 
 def sections(text: str) -> str:

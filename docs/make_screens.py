@@ -29,6 +29,13 @@ RUN = "train.perfscope"
 REPORT = "report.html"
 RECORDED_S, LONGEST_S = 15, 300
 READY_S = 60.0
+WIDTH, MOST_HEIGHT, MARGIN = 1280, 1600, 16
+"""The size of a picture in pixels; it ends this far below the last card that fits."""
+END_OF_LAST_CARD = """
+    const cards = [...document.querySelectorAll("main .card, main .timeline")];
+    const ends = cards.map((card) => card.getBoundingClientRect().bottom);
+    return Math.max(...ends.filter((end) => end + arguments[0] <= innerHeight));
+"""
 
 
 def main() -> int:
@@ -84,21 +91,36 @@ def with_screen(text: str, screen: str) -> str:
 
 def take_pictures(folder: Path) -> None:
     """Take pictures of the report and of the dashboard, each in light and dark."""
-    browser = open_browser()
+    browser = open_browser("--hide-scrollbars")
     board = Dashboard(folder / RUN, port=0)
     try:
+        set_page_size(browser, MOST_HEIGHT)
         browser.get(board.url)  # signs in
         for scheme in ("light", "dark"):
             use_color_scheme(browser, scheme)
             browser.get(f"file://{folder / REPORT}")
             wait_for(browser, "document.documentElement.dataset.drawn === 'yes'")
-            browser.save_screenshot(str(PICTURES / f"report-{scheme}.png"))
+            take_picture(browser, PICTURES / f"report-{scheme}.png")
             browser.get(f"http://127.0.0.1:{board.access.port}/")
             wait_for(browser, "document.querySelectorAll('#page .js-plotly-plot svg').length > 0")
-            browser.save_screenshot(str(PICTURES / f"dashboard-{scheme}.png"))
+            take_picture(browser, PICTURES / f"dashboard-{scheme}.png")
     finally:
         board.close()
         browser.quit()
+
+
+def take_picture(browser: Any, path: Path) -> None:
+    """Write a picture of the top of the page, to the end of the last card that fits."""
+    end = browser.execute_script(END_OF_LAST_CARD, MARGIN)
+    set_page_size(browser, round(end) + MARGIN)
+    browser.save_screenshot(str(path))
+    set_page_size(browser, MOST_HEIGHT)
+
+
+def set_page_size(browser: Any, height: int) -> None:
+    """Set the visible part of the page, in pixels."""
+    size = {"width": WIDTH, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
 def wait_for(browser: Any, condition: str) -> None:

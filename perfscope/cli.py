@@ -17,6 +17,7 @@ from perfscope.commands import COMMANDS
 from perfscope.commands.options.json_output import (
     BARE,
     OPTION,
+    JsonOptionHelp,
     restore_bare_json,
     rewrite_bare_json,
     takes_json_output,
@@ -100,7 +101,7 @@ def add_command(
         name_of(command),
         help=" ".join(first_paragraph.split()),
         description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=JsonOptionHelp,
     )
     command_parser.add_argument(
         "--debug",

@@ -5,7 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """Shares are of step time, 0..1, unless the comment says otherwise."""
+    """Shares are of step time, 0..1, unless the comment says otherwise.
+
+    Sources: XProf (https://github.com/openxla/xprof), the PyTorch plugin of TensorBoard
+    (https://github.com/pytorch/kineto/tree/main/tb_plugin).
+    """
 
     # With fewer steady steps a mean depends on each single step.
     fewest_steps: int = 5
@@ -22,8 +26,6 @@ class Limits:
     worth_share: float = 0.03
     # XProf's "highly input-bound": from here on a finding is critical.
     critical_share: float = 0.20
-    # A garbage collection or GIL wait below 2 % of a step is within sampling and clock noise.
-    pause_share: float = 0.02
     # Checkpoints closer together than this are written more often than a restart needs: a failure
     # then costs less than the writes.
     frequent_checkpoint_s: float = 300.0
@@ -35,15 +37,15 @@ class Limits:
     cpu_dominated: float = 0.6
     # A cause explains the waits when it is at least half of them: then removing it saves more than
     # removing all others.
-    explains: float = 0.5
+    main_cause_share: float = 0.5
     # A fetch is bound by I/O when that is at least this share of it. Pure decoding on full cores
     # shows no I/O; below a third of a fetch it is not the cause, even where no other is known.
     io_share: float = 0.3
     # The least cost of receiving a ready batch (a queue read, a file descriptor passed on, memory
     # mapped): 0.3 ms on an idle machine, above 1 ms on a full one. It is the cost of workers, not a
     # bottleneck.
-    ordinary_handover_ns: float = 1.5e6
-    least_handover_ns: float = 0.3e6
+    receive_batch_ns: float = 1.5e6
+    least_receive_batch_ns: float = 0.3e6
     # A batch that needs less CPU time contains no decoding (one small JPEG takes about as long):
     # the time goes into calling the dataset for each sample, and into stacking them.
     light_batch_ns: float = 1e6
@@ -54,18 +56,18 @@ class Limits:
     # same steps took 0 to 27 % less of its time (docs/measured.md). These are the likely and the
     # largest reduction where half of the time or more is waiting. For runs on a CPU only: for
     # devices no such effect is known.
-    warmer: float = 0.1
-    most_warmer: float = 0.25
+    warm_core_saving: float = 0.1
+    most_warm_core_saving: float = 0.25
     # A loop that often loses its core within a step finds caches that others used: without that the
     # same steps took 3 to 10 % (a model of 1 MB) and 28 to 39 % (24 MB) less time where the loop
     # had waited for 60 to 73 % of its time (docs/measured.md). These are the likely and the largest
     # reduction, as shares of the time off its core.
-    interrupted: float = 0.3
-    most_interrupted: float = 0.55
+    kept_core_saving: float = 0.3
+    most_kept_core_saving: float = 0.55
     # On a CPU the rest of a step took 12 % less time without a product, and 15 % less without a
     # chain of elementwise operators that was fused (docs/measured.md, compute_bound, memory_bound):
     # nothing else uses the caches. This is the largest reduction.
-    calmer: float = 0.15
+    most_free_cache_saving: float = 0.15
     # With a speedup below this from any number of workers, the cores are the limit: predictions on
     # the sample workloads have errors of this size (docs/measured.md).
     workers_gain: float = 1.15
@@ -134,9 +136,9 @@ class Limits:
     # FLOP per byte up to which every machine waits for memory, and from which on none does for
     # types of 16 bits and more: ridge points of CPUs are between about 3 and 50, those of the
     # accelerators in device_peaks.json between 9 and 420.
-    surely_memory: float = 1.0
-    surely_compute: float = 500.0
-    surely_compute_on_a_cpu: float = 50.0
+    memory_bound_intensity: float = 1.0
+    compute_bound_intensity: float = 500.0
+    compute_bound_intensity_on_cpu: float = 50.0
     # Without a measured roof memory counts as the limit of a call on a CPU only beyond the size of
     # a core's own caches (1 to 2 MB on servers, up to 16 MB on laptops).
     beyond_caches_bytes: float = 16e6
@@ -184,9 +186,9 @@ class Limits:
 
     # For a live sample of twenty readings: below a tenth something may be chance, from three tenths
     # on it is a pattern, above a half it is usual.
-    seen_idle: float = 0.1
-    seen_often: float = 0.3
-    seen_mostly: float = 0.5
+    live_noise_share: float = 0.1
+    live_pattern_share: float = 0.3
+    live_most_share: float = 0.5
     # A trace mostly covers start-up, or its device mostly computes, from half of its time on.
     most_of_trace: float = 0.5
     # Idle time for reasons that the trace does not contain is reported from a tenth of it on.

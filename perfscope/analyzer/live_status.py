@@ -53,43 +53,43 @@ def device_word(device: DeviceGlance) -> str:
     full_bytes = LIMITS.full_memory * device.memory_bytes
     if device.memory_bytes > 0 and device.memory_used_bytes >= full_bytes:
         return "full"
-    if not isnan(device.sm_active) and device.kernel_time_share >= LIMITS.seen_idle:
-        return "busy" if device.sm_active >= LIMITS.seen_often else "underused"
+    if not isnan(device.sm_active) and device.kernel_time_share >= LIMITS.live_noise_share:
+        return "busy" if device.sm_active >= LIMITS.live_pattern_share else "underused"
     if isnan(device.kernel_time_share):
         return "unknown"
-    return "kernels" if device.kernel_time_share >= LIMITS.seen_idle else "idle"
+    return "kernels" if device.kernel_time_share >= LIMITS.live_noise_share else "idle"
 
 
 def process_word(process: ProcessGlance, devices: Sequence[DeviceGlance]) -> str:
     """Return the first of PROCESS_WORDS that applies."""
     used = [each for each in devices if each.device in process.devices and each.lost is None]
     device_works = any(may_work(device) for device in used)
-    if process.waiting_cores >= LIMITS.seen_often:
+    if process.waiting_cores >= LIMITS.live_pattern_share:
         return "starved"
     if not process.states:
         return "unknown"
     share = process.states.get
-    if share("gil", 0.0) >= LIMITS.seen_often:
+    if share("gil", 0.0) >= LIMITS.live_pattern_share:
         return "gil"
-    if share("file", 0.0) + share("disk", 0.0) >= LIMITS.seen_often:
+    if share("file", 0.0) + share("disk", 0.0) >= LIMITS.live_pattern_share:
         return "storage"
-    if share("running", 0.0) >= LIMITS.seen_mostly:
+    if share("running", 0.0) >= LIMITS.live_most_share:
         return "host" if used and not device_works else "computing"
     waiting = sum(share(state, 0.0) for state in WAITS)
-    mostly_waits = waiting >= LIMITS.seen_mostly
-    workers_work = process.workers > 0 and process.worker_cores >= LIMITS.seen_often
+    mostly_waits = waiting >= LIMITS.live_most_share
+    workers_work = process.workers > 0 and process.worker_cores >= LIMITS.live_pattern_share
     if mostly_waits and workers_work:
         return "input"
     if device_works or not mostly_waits:
         return "computing"
-    if process.cores < LIMITS.seen_idle:
+    if process.cores < LIMITS.live_noise_share:
         return "idle"
     return "peers" if process.rank is not None else "waiting"
 
 
 def may_work(device: DeviceGlance) -> bool:
     """Return whether a device works, or does not report whether it does."""
-    return isnan(device.kernel_time_share) or device.kernel_time_share >= LIMITS.seen_idle
+    return isnan(device.kernel_time_share) or device.kernel_time_share >= LIMITS.live_noise_share
 
 
 def add_status_words(sample: Glances) -> dict[str, Any]:

@@ -14,12 +14,12 @@ def ms(ns: float) -> str:
 
 
 def digits(value: float) -> str:
-    """Return three significant digits, without trailing zeros after the point or an exponent."""
+    """Return three significant digits, all digits of large numbers: `0.4`, `33.9`, `1,850`."""
     if value == 0:
         return "0"
     bounds = (100, 10, 1)
     decimals = sum(abs(value) < bound for bound in bounds)
-    text = f"{value:.{decimals}f}"
+    text = f"{value:,.{decimals}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 

@@ -15,7 +15,7 @@ from perfscope.traces.trace import Trace
 
 PARTS_OF_HOST_BOUND = ("gc", "gil")
 """Columns of the time budget in addition to its categories."""
-HEADINGS = ("What it means", "How it is detected", "What to do", "When it is wrong")
+DOCUMENTATION_HEADINGS = ("What it means", "How it is detected", "What to do", "When it is wrong")
 KEBAB_CASE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
@@ -50,14 +50,14 @@ class Rule:
     """Whether the trace of a profiler can show it."""
     across_hosts: bool = False
     """Whether it compares hosts; else it is checked on each host of a job separately."""
-    explains: tuple[str, ...] = ()
-    """Findings (`ID` or `ID/CAUSE`) whose loss is a consequence of this one's."""
-    is_chance: bool = False
-    """Whether its loss is what another way of computing saves at most."""
-    ends_the_run: bool = False
-    """Whether, where it is critical, it no longer matters what else the run loses."""
-    starves_compute: bool = False
-    """Whether its loss is inside `compute-or-host`: the thread is runnable and has no core."""
+    consequences: tuple[str, ...] = ()
+    """Findings (`ID` or `ID/CAUSE`) that this one can cause."""
+    loss_is_upper_bound: bool = False
+    """Whether its loss is the most that a different computation would save, not time that is lost."""
+    outranks_others_if_critical: bool = False
+    """Whether it is the verdict wherever it is critical, however much the other findings cost."""
+    loses_compute_time: bool = False
+    """Whether its loss is counted as `compute-or-host`: the thread is runnable and has no core."""
     advice: tuple[Advice, ...] = ()
     """Every change that it can recommend."""
 

@@ -1,8 +1,9 @@
-"""What was checked and what was not: readable names, and the reasons in groups."""
+"""What was checked and what was not: readable names, and the reasons with their counts."""
 
+from collections import Counter
 from dataclasses import dataclass
 
-from perfscope.analyzer.diagnosis import Diagnosis, NotChecked
+from perfscope.analyzer.diagnosis import Diagnosis, NotChecked, NotCheckedGroup
 from perfscope.analyzer.number_text import percent
 
 SPECIAL_SPELLINGS = {
@@ -15,22 +16,22 @@ SPECIAL_SPELLINGS = {
     "nvml": "NVML",
     "pcie": "PCIe",
 }
-GROUP_TEXTS = {
-    "no-device": "no GPU",
-    "no-driver": "no NVIDIA driver",
-    "no-kernels": "no kernels recorded",
-    "one-process": "one process",
-    "too-short": "recording too short",
-    "not-calibrated": "CPU not calibrated",
-    "not-permitted": "not permitted",
-    "not-in-this-format": "not in this kind of recording",
-    "other": "other reasons",
+NEEDED_BY_GROUP: dict[NotCheckedGroup, str] = {
+    "no-device": "a GPU",
+    "no-driver": "the NVIDIA driver",
+    "no-kernels": "recorded kernels",
+    "one-process": "several processes",
+    "too-short": "a longer recording",
+    "not-calibrated": "a calibrated CPU",
+    "not-permitted": "more permissions",
+    "not-in-this-format": "another kind of recording",
 }
+"""What findings need that were not checked, by the group of the reason; `other` has many."""
 
 
 @dataclass(frozen=True)
 class NotCheckedReason:
-    """Findings that were not checked for one kind of reason."""
+    """Findings that were not checked for one reason."""
 
     text: str
     findings: list[str]
@@ -42,13 +43,26 @@ def readable_name(finding_id: str) -> str:
     return " ".join(SPECIAL_SPELLINGS.get(word, word) for word in words)
 
 
-def not_checked_by_group(diagnosis: Diagnosis) -> list[NotCheckedReason]:
-    """Return the findings that were not checked, by kind of reason, the largest group first."""
-    groups: dict[str, list[str]] = {}
-    for unchecked in diagnosis.not_checked:
-        groups.setdefault(unchecked.group, []).append(readable_name(unchecked.id))
-    largest_first = sorted(groups.items(), key=lambda group: (group[0] == "other", -len(group[1])))
-    return [NotCheckedReason(GROUP_TEXTS.get(name, name), ids) for name, ids in largest_first]
+def not_checked_counts(diagnosis: Diagnosis) -> list[str]:
+    """Return how many findings were not checked, by kind of reason, the largest number first.
+
+    For example `11 findings that need the NVIDIA driver`, `8 that need recorded kernels`.
+    """
+    counts = Counter(unchecked.group for unchecked in diagnosis.not_checked)
+    largest_first = sorted(counts.items(), key=lambda count: (count[0] == "other", -count[1]))
+    texts = []
+    for group, count in largest_first:
+        noun = "" if texts else " finding" if count == 1 else " findings"
+        texts.append(f"{count}{noun} {group_reason(group, count)}")
+    return texts
+
+
+def group_reason(group: NotCheckedGroup, count: int) -> str:
+    """Return `that need a GPU`: why the findings of a group were not checked."""
+    needed = NEEDED_BY_GROUP.get(group)
+    if needed is None:
+        return "for other reasons"
+    return f"that {'needs' if count == 1 else 'need'} {needed}"
 
 
 def not_checked_by_reason(not_checked: list[NotChecked]) -> list[NotCheckedReason]:

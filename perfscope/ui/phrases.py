@@ -104,7 +104,7 @@ def counted(names: list[str]) -> list[str]:
 def recording_text(diagnosis: Diagnosis) -> list[str]:
     """Return the steps and the rates of the recording that are known.
 
-    For example `292 steps in 10.1 s`, `33.9 ms/step (p95 34.8 ms)`, `1,850 samples/s`.
+    For example `292 steady steps in 10.1 s`, `33.9 ms/step (p95 34.8 ms)`, `1,850 samples/s`.
     """
     steps = diagnosis.steps
     span = f"{digits(diagnosis.span_s)} s"
@@ -114,7 +114,21 @@ def recording_text(diagnosis: Diagnosis) -> list[str]:
     p95 = f" (p95 {ms(steps.p95_ms * NS_PER_MS)})" if steps.p95_ms is not None else ""
     # A forward pass is long to repeat: 0.4 ms/pass.
     per_step = f"{ms(steps.mean_ms * NS_PER_MS)}/{unit.split()[-1]}{p95}"
-    return [f"{plural(steps.count, unit)} in {span}", per_step, *rate_texts(diagnosis)]
+    count = f"{plural(steps.count, f'steady {unit}')}{left_out_text(diagnosis)}"
+    return [f"{count} in {span}", per_step, *rate_texts(diagnosis)]
+
+
+def left_out_text(diagnosis: Diagnosis) -> str:
+    """Return ` (12 more in the profiling window)`, or nothing without such steps.
+
+    Only their number in all processes is known, so it is not given next to the steps of one rank.
+    """
+    distorted = diagnosis.steps.distorted
+    if not distorted:
+        return ""
+    if len({entry.process for entry in diagnosis.per_process}) > 1:
+        return " (those in the profiling window left out)"
+    return f" ({distorted} more in the profiling window)"
 
 
 def rate_texts(diagnosis: Diagnosis) -> list[str]:
@@ -122,9 +136,9 @@ def rate_texts(diagnosis: Diagnosis) -> list[str]:
     rates = diagnosis.throughput
     found = []
     if rates.samples_per_s.value is not None:
-        found.append(f"{large_number(rates.samples_per_s.value)} samples/s")
+        found.append(f"{digits(rates.samples_per_s.value)} samples/s")
     if rates.tokens_per_s.value is not None:
-        found.append(f"{large_number(rates.tokens_per_s.value)} tokens/s")
+        found.append(f"{digits(rates.tokens_per_s.value)} tokens/s")
     if rates.mfu.value is not None:
         found.append(f"{percent(rates.mfu.value)} MFU")
     return found
@@ -142,24 +156,20 @@ def unknown_rates(diagnosis: Diagnosis) -> list[tuple[str, str]]:
     return [(name, rate.reason or "not known") for name, rate in unknown.items()]
 
 
-def large_number(value: float) -> str:
-    """Return three significant digits, or all digits before the point with separators: `1,850`."""
-    return f"{value:,.0f}" if value >= 1000 else digits(value)
-
-
 def verdict_title(diagnosis: Diagnosis) -> str:
     """Return the headline of the verdict with its confidence."""
     verdict = diagnosis.verdict
     if verdict.confidence <= 0:
         return verdict.headline
-    return f"{verdict.headline} (confidence {verdict.confidence:.2f})"
+    return f"{verdict.headline} ({confidence_text(verdict.confidence)})"
 
 
 def bound_by_text(diagnosis: Diagnosis) -> str:
     """Return `input, 78 % of step time (confidence 0.93)`; the confidence is its own.
 
-    Where no resource clearly leads, or the verdict is about the time of another resource, it says
-    that this is the largest part, so that it does not seem to contradict the verdict.
+    It is left out where resource, share and confidence repeat the verdict's. Where no resource
+    clearly leads, or the verdict is about the time of another resource, the text says that this is
+    the largest part, so that it does not seem to contradict the verdict.
     """
     bound = diagnosis.bound_by
     if bound.id == "unknown":
@@ -170,7 +180,26 @@ def bound_by_text(diagnosis: Diagnosis) -> str:
     elif RESOURCE_OF_VERDICT.get(diagnosis.verdict.id, bound.id) != bound.id:
         name = f"{name} for the largest part"
     share = f", {percent(bound.share)} {scope_of_budget(diagnosis)}" if bound.share else ""
-    return f"{name}{share} (confidence {bound.confidence:.2f})"
+    if repeats_verdict(diagnosis):
+        return f"{name}{share}"
+    return f"{name}{share} ({confidence_text(bound.confidence)})"
+
+
+def repeats_verdict(diagnosis: Diagnosis) -> bool:
+    """Return whether `bound_by` names the resource, share and confidence of the verdict."""
+    bound, verdict, finding = diagnosis.bound_by, diagnosis.verdict, verdict_finding(diagnosis)
+    if finding is None or bound.share is None:
+        return False
+    return (
+        RESOURCE_OF_VERDICT.get(verdict.id) == bound.id
+        and percent(finding.share) == percent(bound.share)
+        and confidence_text(verdict.confidence) == confidence_text(bound.confidence)
+    )
+
+
+def confidence_text(confidence: float) -> str:
+    """Return `confidence 0.93`."""
+    return f"confidence {confidence:.2f}"
 
 
 def scope_of_budget(diagnosis: Diagnosis) -> str:

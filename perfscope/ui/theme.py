@@ -10,7 +10,6 @@ from perfscope.analyzer.categories import (
     CATEGORY,
     CHECKPOINT,
     COMPUTE_OR_HOST,
-    DEVICE_COMPUTE,
     HOST_BOUND,
     OTHER_IDLE,
     PEER_WAIT,
@@ -23,7 +22,8 @@ class Palette:
     """The colors of one theme.
 
     `scheme` is `light` or `dark`: what the browser draws scroll bars for. The keys of `category`
-    are the categories of the time budget, the two halves of a fetch, and the two shades of steps.
+    are the categories of the time budget, the two halves of a fetch, the two shades of steps on the
+    timeline, and the steps of the whole run.
     """
 
     scheme: str
@@ -49,6 +49,7 @@ LIGHT = Palette(
         "input_dataset": "#f7c277",
         "step_0": "#d5dae1",
         "step_1": "#e6e9ee",
+        "all_steps": "#7b8594",
         "input_collate": "#d4500c",
     },
 )
@@ -66,6 +67,7 @@ DARK = Palette(
         "input_dataset": "#ffd591",
         "step_0": "#343b47",
         "step_1": "#262c36",
+        "all_steps": "#7d8896",
         "input_collate": "#e2571f",
     },
 )
@@ -73,8 +75,11 @@ DARK = Palette(
 UNDIVIDED = (COMPUTE_OR_HOST,)
 """Categories that hold two activities which the recording does not distinguish."""
 
+ALL_STEPS = "all_steps"
+"""The color of all steps together: neutral, because a step contains several categories."""
+
 PHASE_CATEGORIES = {
-    "steps": DEVICE_COMPUTE,
+    "steps": ALL_STEPS,
     "warm-up": COMPUTE_OR_HOST,
     "validation": COMPUTE_OR_HOST,
     "checkpoint": CHECKPOINT,
@@ -85,11 +90,11 @@ PHASE_CATEGORIES = {
     "waiting-for-ranks": PEER_WAIT,
     "not-recorded": PROFILER_OVERHEAD,
 }
-"""The category whose color each phase of the whole run has; the others look idle."""
+"""The key of the color that each phase of the whole run has; the others look idle."""
 
 
 def phase_category(phase: str) -> str:
-    """Return the category whose color a phase of the whole run has."""
+    """Return the key of the color of a phase of the whole run: a category, or `ALL_STEPS`."""
     return PHASE_CATEGORIES.get(phase, OTHER_IDLE)
 
 

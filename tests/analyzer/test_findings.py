@@ -326,6 +326,6 @@ def test_host_sync_is_not_checked_without_device_timing() -> None:
 
 
 def test_explain_accepts_causes_and_lists_the_findings_for_an_unknown_name() -> None:
-    assert explain.explain("input-bound/decode-bound").startswith("decode-bound: ")
+    assert explain.explain("input-bound/decode-bound").startswith("input-bound/decode-bound\n")
     with pytest.raises(UsageError, match="input-bound, checkpoint-stall"):
         explain.explain("compute")

@@ -102,6 +102,18 @@ def test_the_recording_process_gets_the_same_arguments(options: str) -> None:
     assert isinstance(again, AttachArguments)
 
 
+@pytest.mark.parametrize(
+    ("command", "option"), [("analyze", "--json[=FILE]"), ("run", "--json=FILE")]
+)
+def test_the_help_shows_that_json_takes_a_file_only_after_an_equals_sign(
+    command: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parser().parse_args([command, "--help"])
+    text = capsys.readouterr().out
+    assert f"  {option} " in text and "--json FILE" not in text
+
+
 def test_attach_with_a_dashboard_takes_a_window(tmp_path: Path) -> None:
     target = start("looping.py", tmp_path)
     out = tmp_path / "run.perfscope"

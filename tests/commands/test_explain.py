@@ -15,7 +15,9 @@ def test_every_finding_and_cause_is_explained(
 ) -> None:
     assert main(["explain", known]) == 0
     text = capsys.readouterr().out
-    headings = ("What it means", "How it is detected", "What to do", "When it is wrong")
+    headings = ["How it is detected", "What to do", "When it is wrong"]
+    if known in ids():
+        headings.append("What it means")
     assert [heading for heading in headings if heading not in text] == []
 
 

@@ -14,7 +14,7 @@ from perfscope.agent.collectors import COLLECTORS
 from perfscope.agent.delivery.probe_bundle import NAMES
 from perfscope.analyzer.findings import FINDINGS
 from perfscope.analyzer.input.causes import CAUSES
-from perfscope.analyzer.rule import HEADINGS, Rule
+from perfscope.analyzer.rule import DOCUMENTATION_HEADINGS, Rule
 from perfscope.commands import COMMANDS
 from perfscope.commands.export import FORMATS
 from perfscope.traces.reader import Reader
@@ -89,7 +89,7 @@ def test_every_part_of_the_probe_is_sent() -> None:
 @pytest.mark.parametrize("rule", FINDINGS, ids=lambda rule: rule.id)
 def test_a_rule_is_documented_in_the_file_named_after_it(rule: Rule) -> None:
     assert rule.module.rsplit(".", 1)[-1].replace("_", "-") == rule.id
-    at = [rule.documentation.find(f"\n{heading}\n") for heading in HEADINGS]
+    at = [rule.documentation.find(f"\n{heading}\n") for heading in DOCUMENTATION_HEADINGS]
     assert at[0] > 0 and at == sorted(at), (
         "the docstring is the user's documentation, under four headings"
     )

@@ -14,7 +14,13 @@ from perfscope.ui.figures.bus_bandwidth import bus_bandwidth
 from perfscope.ui.figures.stack_icicle import stack_icicle
 from perfscope.ui.figures.step_times import MOST_POINTS, step_times
 from perfscope.ui.figures.worker_timeline import worker_lanes
-from perfscope.ui.html.sections import PROFILER, WARM_UP, budget_sections, missing_steps_note
+from perfscope.ui.html.sections import (
+    PROFILER,
+    WARM_UP,
+    WINDOW_LABEL,
+    budget_sections,
+    missing_steps_note,
+)
 from tests import build
 from tests.ui.runs import MS, input_bound
 
@@ -27,7 +33,7 @@ def tree(*stacks: str) -> list[Node]:
 
 def test_the_budget_of_many_steps_is_drawn_as_means_of_adjacent_steps() -> None:
     rows = input_bound(steps=1000).fact(time_budget)
-    drawn = {bar.name: bar for bar in budget_over_steps(rows).data}
+    drawn = {bar.name: bar for bar in budget_over_steps(rows, (0.0, 10.0)).data}
     assert set(drawn) == {"input wait", "compute or host"}
     assert len(drawn["input wait"].x) <= MOST_COLUMNS
     assert set(drawn["input wait"].y) == {7.0} and drawn["input wait"].marker.pattern.shape == "/"
@@ -107,4 +113,7 @@ def test_the_report_explains_the_gap_that_a_window_leaves_in_its_chart() -> None
     run = Trace({**tables, "windows": windows}, {}, whole.manifests, span_ns=whole.span_ns)
     (section,) = budget_sections(run, 0)
     assert PROFILER in section.note
-    assert 32 not in section.figure.data[0].x and 10 in section.figure.data[0].x
+    shown = [index for index, _ in section.figure.data[0].customdata]
+    assert 32 not in shown and 10 in shown
+    (label,) = section.figure.layout.annotations
+    assert label.text == WINDOW_LABEL and 0.3 < label.x < 0.35

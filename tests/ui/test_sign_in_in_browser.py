@@ -155,7 +155,7 @@ def test_a_report_can_be_saved_and_works_within_its_sandbox(
     )
     fresh.get(address(board, f"/run/{NAME}/overview"))
     settled(fresh)
-    fresh.find_element("link text", "save as HTML").click()
+    fresh.find_element("link text", "Save as HTML").click()
     until(lambda: (folder / f"{NAME}.html").is_file())
     assert "<!doctype html>" in (folder / f"{NAME}.html").read_text("utf-8")
     fresh.get(address(board, f"/run/{NAME}.html"))

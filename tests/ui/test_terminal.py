@@ -191,7 +191,7 @@ def test_the_first_lines_have_every_known_rate() -> None:
     )
     top = shown(msgspec.structs.replace(DIAGNOSIS, throughput=rates)).splitlines()[:3]
     text = " ".join(top)
-    for rate in ("188 steps", "106 ms/step", "302 samples/s", "12,345 tokens/s", "38 % MFU"):
+    for rate in ("188 steady steps", "106 ms/step", "302 samples/s", "12,345 tokens/s", "38 % MFU"):
         assert rate in text
 
 

@@ -130,6 +130,6 @@ RULE = Rule(
     detect,
     category=EXPOSED_COMMUNICATION,
     across_hosts=True,
-    explains=("exposed-communication",),
+    consequences=("exposed-communication",),
     advice=(KEEP_WITHIN_HOSTS, ACCUMULATE_GRADIENTS, COMPRESS_GRADIENTS, CHECK_PORTS),
 )

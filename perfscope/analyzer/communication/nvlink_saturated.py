@@ -122,6 +122,6 @@ RULE = Rule(
     detect,
     category=EXPOSED_COMMUNICATION,
     across_hosts=True,
-    explains=("exposed-communication",),
+    consequences=("exposed-communication",),
     advice=(COMPRESS_GRADIENTS, ACCUMULATE_GRADIENTS, OVERLAP, SYNCHRONIZE_LESS_OFTEN),
 )

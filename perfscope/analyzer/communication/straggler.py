@@ -89,7 +89,7 @@ def straggler_in_traces(trace: Trace, limits: Limits) -> Finding | None:
     caused_ns = float(last["caused_ns"])
     lost_ns = caused_ns / len(others)
     share = lost_ns / max(float(others["window_ns"].mean()), 1.0)
-    if share < limits.worth_share or caused_ns < limits.explains * whole_ns:
+    if share < limits.worth_share or caused_ns < limits.main_cause_share * whole_ns:
         return None
     rank = int(last["rank"])
     category, more_ns = most_excessive_category(last, others)

@@ -113,7 +113,7 @@ def speedup_at_roof(case: WorkCase, calls: pd.DataFrame, limits: Limits) -> Spee
     Where they compute with integers, all other integer work is saved as well.
     """
     spared_ns = float((calls["work_ns"] - calls["attainable_ns"]).sum())
-    if integer_share(calls) >= limits.explains:
+    if integer_share(calls) >= limits.main_cause_share:
         of_integers = case.calls["dtype"].isin(INTEGERS)
         others = case.calls[of_integers & ~case.calls.index.isin(calls.index)]
         spared_ns += float(others["work_ns"].sum())

@@ -77,7 +77,7 @@ class WorkCase:
         """
         share = self.share(work_ns)
         if self.is_cpu:
-            share += limits.calmer * (1.0 - share)
+            share += limits.most_free_cache_saving * (1.0 - share)
         return ceiling(share)
 
     def finding(

@@ -245,6 +245,6 @@ RULE = Rule(
     ID,
     not_applicable,
     detect,
-    is_chance=True,
+    loss_is_upper_bound=True,
     advice=(CONVERT_TO_FLOAT32, CONVERT_NUMPY_ARRAYS, ALLOW_TF32, USE_BFLOAT16),
 )

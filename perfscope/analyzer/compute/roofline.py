@@ -83,8 +83,10 @@ def _rates(trace: Trace, calls: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
 def _certain_side(flops: Floats, moved: Floats, device: Ints) -> NDArray[np.object_]:
     """Return the side where no peaks are needed: no machine's ridge is beyond these intensities."""
     intensity = np.divide(flops, moved, out=np.full(len(moved), np.nan), where=moved > 0)
-    enough = np.where(device == NO_DEVICE, LIMITS.surely_compute_on_a_cpu, LIMITS.surely_compute)
-    low, high = intensity <= LIMITS.surely_memory, intensity >= enough
+    enough = np.where(
+        device == NO_DEVICE, LIMITS.compute_bound_intensity_on_cpu, LIMITS.compute_bound_intensity
+    )
+    low, high = intensity <= LIMITS.memory_bound_intensity, intensity >= enough
     return np.where(low, MEMORY, np.where(high, COMPUTE, "")).astype(object)
 
 

@@ -32,7 +32,7 @@ def with_device_counters(bound: BoundBy, trace: Trace) -> BoundBy:
         return BoundBy("unknown", None, 0.0)
     near_shares = [link.near_share for link in trace.fact(link_use)]
     fullest = max(near_shares, default=0.0)
-    if fullest >= LIMITS.explains:
+    if fullest >= LIMITS.main_cause_share:
         return BoundBy("communication", round(fullest, 4), CONFIDENCE)
     busiest = busiest_device(trace.fact(counter_bound))
     if busiest is not None:

@@ -135,6 +135,6 @@ RULE = Rule(
     detect,
     needs=("device_counters",),
     in_traces=False,
-    ends_the_run=True,
+    outranks_others_if_critical=True,
     advice=(RESTART, REPORT_DEVICE),
 )

@@ -75,7 +75,8 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     idle = [
         both
         for both in trace.fact(host_and_device)
-        if 1.0 - both.device_busy >= limits.explains and both.host_busy >= limits.explains
+        if 1.0 - both.device_busy >= limits.main_cause_share
+        and both.host_busy >= limits.main_cause_share
     ]
     if not idle:
         return None

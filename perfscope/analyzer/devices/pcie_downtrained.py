@@ -118,6 +118,6 @@ RULE = Rule(
     detect,
     needs=("device_counters",),
     in_traces=False,
-    explains=("pcie-saturated",),
+    consequences=("pcie-saturated",),
     advice=(COMPARE_STATES, RESEAT_CARD),
 )

@@ -135,6 +135,6 @@ RULE = Rule(
     detect,
     needs=("ranges",),
     category=CHECKPOINT,
-    explains=("straggler/checkpoint",),
+    consequences=("straggler/checkpoint",),
     advice=(WRITE_IN_BACKGROUND, WRITE_LESS_OFTEN),
 )

@@ -270,6 +270,6 @@ RULE = Rule(
     detect,
     needs=("counters",),
     in_traces=False,
-    starves_compute=True,
+    loses_compute_time=True,
     advice=(FEWER_THREADS, FEWER_OMP_THREADS, MOVE_OTHER_JOB, LESS_CPU_PER_BATCH, MORE_CORES),
 )

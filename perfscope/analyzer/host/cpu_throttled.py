@@ -154,6 +154,6 @@ RULE = Rule(
     detect,
     needs=("counters",),
     in_traces=False,
-    starves_compute=True,
+    loses_compute_time=True,
     advice=(RAISE_QUOTA, FIT_INTO_QUOTA),
 )

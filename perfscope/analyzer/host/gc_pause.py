@@ -104,7 +104,7 @@ def collection_actions(collections: pd.DataFrame, steps: int, limits: Limits) ->
     steps_between = steps / max(len(collections), 1)
     return [
         *FREEZE_OBJECTS.given(
-            older >= limits.explains * in_all,
+            older >= limits.main_cause_share * in_all,
             f"{ms(older)} of {ms(in_all)} of collections are of generation 1 and 2",
             snippet="gc.collect(); gc.freeze()",
         ),

@@ -104,7 +104,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     step, cost = float(rows["dur"].mean()), float(rows["gil"].mean())
     share, count = cost / step, state_sample_count(trace, process)
     error = 1.96 * float(np.sqrt(share * (1.0 - share) / max(count, 1)))
-    if share < max(limits.pause_share, limits.worth_share) or share - error <= 0.0:
+    if share < limits.worth_share or share - error <= 0.0:
         return None
     waits = f"{percent(share)} (+-{percent(error)}) of {count} samples of the training thread"
     evidence = [
@@ -144,7 +144,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
 
 def gil_actions(share: float, samples: int, limits: Limits) -> list[Action]:
     """Return the actions for a thread that waits for the GIL in this share of its samples."""
-    waits, evidence = share >= limits.pause_share, f"{percent(share)} of {samples} samples"
+    waits, evidence = share >= limits.worth_share, f"{percent(share)} of {samples} samples"
     return [
         *MOVE_TO_PROCESS.given(waits, evidence, snippet="multiprocessing.Process(target=...)"),
         *RELEASE_GIL.given(waits, evidence),
@@ -172,8 +172,8 @@ def without_contention(
     saved = cost + waking + computing * shrinks
     most_saved = cost + waking + uncertain + computing * shrinks_at_most
     on_device = uses_device(trace)
-    warm = undisturbed_factor(cost / step, limits.interrupted, on_device=on_device)
-    warmest = undisturbed_factor(cost / step, limits.most_interrupted, on_device=on_device)
+    warm = undisturbed_factor(cost / step, limits.kept_core_saving, on_device=on_device)
+    warmest = undisturbed_factor(cost / step, limits.most_kept_core_saving, on_device=on_device)
     return After(
         step - 0.5 * max(cost - uncertain, 0.0),
         max(1.0 - saved / alone, 0.05) * step * warm,

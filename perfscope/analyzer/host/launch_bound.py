@@ -147,11 +147,11 @@ def python_ns(gaps: pd.DataFrame) -> int:
 
 def cause_of(gaps: pd.DataFrame, queue: QueueSummary | None, limits: Limits) -> str:
     """Return what the host does while the device is idle."""
-    if python_ns(gaps) >= limits.explains * total(gaps):
+    if python_ns(gaps) >= limits.main_cause_share * total(gaps):
         return "python"
     if queue is None:
         return "dispatch"
-    short = queue.shorter_share >= limits.explains or queue.kernel_ns < queue.call_ns
+    short = queue.shorter_share >= limits.main_cause_share or queue.kernel_ns < queue.call_ns
     return "short-kernels" if short else "dispatch"
 
 
@@ -242,7 +242,7 @@ def launch_actions(case: Case, gaps: pd.DataFrame, limits: Limits) -> list[Actio
     graphs = USE_GRAPHS.given(
         count > 0, by_graphs, snippet='torch.compile(model, mode="reduce-overhead")'
     )
-    in_python = outside >= limits.explains * lost
+    in_python = outside >= limits.main_cause_share * lost
     if in_python:
         share = percent(outside / lost)
         python = MOVE_PYTHON.given(in_python, f"{share} of the idle time is outside of operators")

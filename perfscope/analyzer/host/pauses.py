@@ -73,7 +73,9 @@ class Pauses:
         """
         likely = self.step_ns - self.cost_ns
         slow = self.step_ns - (1.0 - stays) * self.mean_pause_ns
-        quiet = undisturbed_factor(self.share, limits.most_interrupted, on_device=self.on_device)
+        quiet = undisturbed_factor(
+            self.share, limits.most_kept_core_saving, on_device=self.on_device
+        )
         after = After(slow, likely, likely * quiet)
         return speedup(self.step_ns, after, self.pause_ns + self.peer_wait_ns, self.rows["dur"])
 

@@ -170,7 +170,7 @@ def loader_case_of(trace: Trace, pipeline: Pipeline, limits: Limits) -> LoaderCa
     if cores is not None and ranks > 1:
         # Ranks that wait for each other in each step never keep all cores busy.
         cores *= limits.headroom
-    in_loader = pipeline.loader_wait >= limits.explains * pipeline.input_wait
+    in_loader = pipeline.loader_wait >= limits.main_cause_share * pipeline.input_wait
     gap_is_input = pipeline.workers < 0 or not in_loader
     same_host = mates(trace, pipeline.process)
     pipelines = trace.fact(input_pipelines)
@@ -255,7 +255,7 @@ def finding_from_outside(trace: Trace, seen: ObservedBudget, limits: Limits) -> 
     workers = 0 if processes is None else int((processes["role"] == "loader-worker").sum())
     outside = manifest(trace).depth == "observe"
     unseen = "is not visible from outside" if outside else "cannot be measured in so few steps"
-    in_process = not workers and seen.in_process_fetch >= limits.explains * share
+    in_process = not workers and seen.in_process_fetch >= limits.main_cause_share * share
     samples = f"{seen.stack_samples} stack samples of the main thread"
     return Finding(
         id=ID,
@@ -293,7 +293,7 @@ RULE = Rule(
     not_applicable,
     detect,
     category=INPUT_WAIT,
-    explains=("straggler/input",),
+    consequences=("straggler/input",),
     advice=(
         *(advice for cause in CAUSES for advice in cause.ADVICE),
         ATTACH_TO_WORKERS,

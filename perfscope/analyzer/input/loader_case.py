@@ -84,7 +84,7 @@ def receive_time(pipeline: Pipeline) -> float:
 
 def ordinary_receive_time(pipeline: Pipeline, limits: Limits) -> float:
     """Return the part of the receive time that every loader with workers needs."""
-    return min(receive_time(pipeline), limits.ordinary_handover_ns * pipeline.batches)
+    return min(receive_time(pipeline), limits.receive_batch_ns * pipeline.batches)
 
 
 def unavoidable_wait(pipeline: Pipeline, limits: Limits) -> float:
@@ -123,7 +123,7 @@ def workers_keep_up(pipeline: Pipeline, limits: Limits) -> bool:
     if pipeline.workers < 1 or pipeline.fetch is None:
         return False
     supplied = pipeline.needed(pipeline.fetch.wall) / pipeline.workers
-    return supplied <= limits.explains * pipeline.consumer
+    return supplied <= limits.main_cause_share * pipeline.consumer
 
 
 def workers_are_needless(pipeline: Pipeline, limits: Limits) -> bool:
@@ -193,7 +193,7 @@ def predict_with_supply(
     if handover is None:
         handover = handover_wait(case, saved_cpu)
     cold = pipelined(consumer + handover, supplied, case.machine, saved_cpu)
-    consumer *= warm_factor(case, case.limits.warmer)
+    consumer *= warm_factor(case, case.limits.warm_core_saving)
     best = min(undelayed_consumer(case), consumer)
     warm = pipelined(consumer + handover, supplied, case.machine, saved_cpu, undelayed=best)
     return replace(warm, slow=cold.slow)
@@ -214,7 +214,7 @@ def handover_wait(case: LoaderCase, saved_cpu: float = 0.0) -> float:
             waits = receive_time(pipeline) - pipeline.received
         return max(waits, 0.0) * (1.0 - removable_delay_share(case, saved_cpu))
     full = cores_full(case)
-    return pipeline.batches * (limits.ordinary_handover_ns if full else limits.least_handover_ns)
+    return pipeline.batches * (limits.receive_batch_ns if full else limits.least_receive_batch_ns)
 
 
 def removable_delay_share(case: LoaderCase, saved_cpu: float) -> float:
@@ -255,7 +255,7 @@ def undelayed_consumer(case: LoaderCase) -> float:
     """Return the consumer's time, optimistically, if its core was always free and never slept."""
     consumer = case.pipeline.consumer
     fastest = max(consumer - case.delay, 0.5 * consumer)
-    return fastest * warm_factor(case, case.limits.most_warmer)
+    return fastest * warm_factor(case, case.limits.most_warm_core_saving)
 
 
 def warm_factor(case: LoaderCase, by: float) -> float:

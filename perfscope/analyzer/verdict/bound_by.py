@@ -39,7 +39,7 @@ def bound_by(
     shares = resource_shares(budget, compute_is_unseen=compute_is_unseen)
     if not shares:
         return BoundBy(UNKNOWN, None, 0.0)
-    starved = [finding.share for finding in found if RULES[finding.id].starves_compute]
+    starved = [finding.share for finding in found if RULES[finding.id].loses_compute_time]
     move_starved_share(shares, max(starved, default=0.0))
     largest = max(shares, key=lambda resource: shares[resource])
     share, confidence = shares[largest], confidence_in_lead(shares)

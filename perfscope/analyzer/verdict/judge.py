@@ -103,7 +103,7 @@ def budget_unit(run: Run) -> Unit | None:
 
 def verdict_of_run(run: Run, found: list[Finding], limits: Limits) -> Verdict:
     """Return the verdict: a finding that ended the run, the most expensive one, or none."""
-    last = next(filter(ends_the_run, found), None)
+    last = next(filter(outranks_others, found), None)
     if last is not None:
         return finding_verdict(last, VerdictConfidence(HIGHEST))
     costly = costly_findings(found, limits)
@@ -175,23 +175,23 @@ def budget_of_rank(run: Run) -> list[BudgetEntry]:
     return entries[-1].time_budget if entries else []
 
 
-def ends_the_run(finding: Finding) -> bool:
+def outranks_others(finding: Finding) -> bool:
     """Return whether nothing else matters once this has happened."""
-    return finding.severity == "critical" and RULES[finding.id].ends_the_run
+    return finding.severity == "critical" and RULES[finding.id].outranks_others_if_critical
 
 
 def unexplained(findings: list[Finding], limits: Limits) -> list[Finding]:
     """Return the findings of which no more particular finding explains most of the loss.
 
-    `explains` of a rule names others, by id or as `id/cause`.
+    `consequences` of a rule names others, by id or as `id/cause`.
     """
     lost_s = {finding.id: finding.lost_s for finding in findings}
-    explains = {(rule.id, name) for rule in FINDINGS for name in rule.explains}
+    explains = {(rule.id, name) for rule in FINDINGS for name in rule.consequences}
 
     def is_explained(finding: Finding) -> bool:
         names = (finding.id, f"{finding.id}/{finding.cause}")
         others_s = [lost_s.get(id, 0.0) for id, name in explains if name in names]
-        least_s = limits.explains * finding.lost_s
+        least_s = limits.main_cause_share * finding.lost_s
         return any(other_s >= least_s for other_s in others_s if other_s > 0.0)
 
     return [finding for finding in findings if not is_explained(finding)]
@@ -201,5 +201,7 @@ def losses_first(findings: list[Finding], limits: Limits) -> list[Finding]:
     """Return large losses before what another way of computing could save at most."""
     return sorted(
         findings,
-        key=lambda finding: RULES[finding.id].is_chance or finding.share < limits.critical_share,
+        key=lambda finding: (
+            RULES[finding.id].loss_is_upper_bound or finding.share < limits.critical_share
+        ),
     )

@@ -112,7 +112,7 @@ def verdict_without_losses(
             caveat=hidden[0].caveat,
             confidence=0.0,
         )
-    waits = not shares.serves and shares.idle >= limits.explains
+    waits = not shares.serves and shares.idle >= limits.main_cause_share
     if waits and not computes_on_device(trace, trace.fact(device_use)):
         return untimed_wait_verdict(trace, shares)
     return healthy_verdict(shares, limits, confidence)

@@ -50,15 +50,30 @@ class JsonFile(JsonOutput):
         super().__call__(parser, namespace, values, option_string)
 
 
+class JsonOptionHelp(argparse.RawDescriptionHelpFormatter):
+    """Help with `--json[=FILE]`: argparse puts a space before the value of an option."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        return without_space(super()._format_action_invocation(action))
+
+    def format_help(self) -> str:
+        return without_space(super().format_help())
+
+
+def without_space(text: str) -> str:
+    """Return the text without the space between `--json` and its value."""
+    return text.replace(f"{OPTION} [=", f"{OPTION}[=").replace(f"{OPTION} =", f"{OPTION}=")
+
+
 def add_json_output(parser: argparse.ArgumentParser) -> None:
     """Add `--json[=FILE]`."""
     parser.add_argument(
         OPTION,
         action=JsonOutput,
-        metavar="FILE",
+        metavar="[=FILE]",
         help=(
-            "print the diagnosis as JSON, and nothing else, on stdout; with `--json=FILE`, write"
-            " it to FILE"
+            "print the diagnosis as JSON, and nothing else, on stdout; with `=FILE`, write it to"
+            " FILE"
         ),
     )
 
@@ -68,8 +83,8 @@ def add_json_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         OPTION,
         action=JsonFile,
-        metavar="FILE",
-        help="write the diagnosis as JSON to FILE (`--json=FILE`)",
+        metavar="=FILE",
+        help="write the diagnosis as JSON to FILE",
     )
 
 

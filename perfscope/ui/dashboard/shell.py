@@ -16,7 +16,7 @@ KEYS = (
     ("w s", "zoom the timeline in and out"),
     ("a d", "move the timeline left and right"),
     ("t", "light or dark"),
-    ("?", "this list of keys"),
+    ("?", "this list"),
 )
 
 
@@ -26,7 +26,11 @@ def frame() -> Component:
     navigation = html.Nav([brand(), html.Div(id="links"), foot()], id="nav")
     content = html.Div([html.Div(id="failure", role="alert"), html.Main(id="page")], id="content")
     dialog = html.Dialog(
-        [html.H2("Keys"), html.Table(keys), html.P("Esc closes this list.", className="muted")],
+        [
+            html.H2("Keyboard shortcuts"),
+            html.Table(keys),
+            html.P("Esc closes this list.", className="muted"),
+        ],
         id="keys",
     )
     stores = [dcc.Location(id="url"), dcc.Store(id="theme"), dcc.Store(id="title")]
@@ -41,7 +45,7 @@ def brand() -> Component:
 def foot() -> Component:
     """Return the buttons at the bottom of the navigation."""
     buttons = [
-        html.Button("? keys", id="show-keys", type="button"),
+        html.Button("Keyboard shortcuts", id="show-keys", type="button"),
         html.Button("◐ light / dark", id="switch-theme", type="button"),
     ]
     return html.Div(buttons, className="foot")
@@ -75,7 +79,7 @@ def entry(words: Any, href: str, *, is_current: bool) -> Component:
 def headline(view: View) -> Component:
     """Return the recorded program, and a link to the run as a file to send to a colleague."""
     save = html.A(
-        "save as HTML",
+        "Save as HTML",
         href=f"{view.base}.html",
         download=f"{view.opened.found.id}.html",
         className="tool",

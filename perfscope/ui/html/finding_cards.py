@@ -1,7 +1,6 @@
 """The recommended changes: a row per finding, the verdict's first, then by time saved."""
 
 from perfscope.analyzer.diagnosis import Action, Diagnosis, Evidence, Finding
-from perfscope.analyzer.number_text import percent
 from perfscope.ui.html.markup import card, escape, paragraphs, prose, timeline_link
 from perfscope.ui.marks import mark_of
 from perfscope.ui.phrases import (
@@ -12,7 +11,6 @@ from perfscope.ui.phrases import (
     ordered_findings,
     predicted_speedup,
     recommended_change,
-    scope_of_budget,
 )
 
 NOTHING = "<p>No change would save a noticeable amount of time.</p>"
@@ -37,17 +35,10 @@ def finding_row(finding: Finding, diagnosis: Diagnosis) -> str:
         f"<div><h3>{prose(recommended_change(finding))}</h3>"
         f"{paragraphs(claims(finding, diagnosis))}"
         f"{''.join(snippet(action) for action in finding.actions[:1])}"
-        f"{share_bar(finding, diagnosis)}{other_actions(finding)}"
+        f"{other_actions(finding)}"
         f'<p class="id">{escape(finding_name(finding))}</p>{evidence_list(finding.evidence)}</div>'
         f'<div class="gain"><b>{likely}</b>{interval}</div></article>'
     )
-
-
-def share_bar(finding: Finding, diagnosis: Diagnosis) -> str:
-    """Return a thin bar: the share of the time that a finding costs."""
-    tooltip = f"{percent(finding.share)} {scope_of_budget(diagnosis)}"
-    width = 100 * min(finding.share, 1)
-    return f'<div class="lost" title="{tooltip}"><i style="width:{width:.1f}%"></i></div>'
 
 
 def other_actions(finding: Finding) -> str:

@@ -16,6 +16,7 @@ from perfscope.ui.phrases import (
     bound_by_text,
     capitalized,
     category_label,
+    confidence_text,
     describe_subject,
     mean_step_ms,
     part_amount,
@@ -30,8 +31,6 @@ from perfscope.ui.theme import phase_category, texture
 SMALLEST_SHARE = 0.002
 SHARE_WITH_AMOUNT, SHARE_WITH_LABEL = 0.2, 0.11
 """Parts of the bar of at least this share have their label and time, or their label, in them."""
-SHORTEST_SCALE, SCALE_MARGIN = 1.2, 1.25
-"""The scale of a predicted speedup ends at least here, and this much beyond the highest value."""
 
 
 def overview(trace: Trace, diagnosis: Diagnosis, budget_chart: str = "") -> str:
@@ -77,7 +76,7 @@ def subject_line(trace: Trace, diagnosis: Diagnosis) -> str:
     words = [*recording_text(diagnosis), *machine, *overhead_words]
     spans = "".join(f"<span>{escape(text)}</span>" for text in words)
     level = escape(trace.manifest.depth)
-    depth = f'<span class="pill" title="instrumentation level (--depth)">{level}</span>'
+    depth = f'<span class="pill" title="instrumentation level (--depth)">depth: {level}</span>'
     return f"<div><b>{escape(name)}</b>{spans}{depth}</div>"
 
 
@@ -94,15 +93,15 @@ def verdict_card(diagnosis: Diagnosis, longest: dict[str, StepInterval]) -> str:
     return (
         f'<section class="verdict card" style="--mark:var(--{mark})"><div>'
         f"<h1>{prose(verdict.headline)}</h1>{paragraphs(texts)}"
-        f'<p class="confidence">{escape(confidence_text(diagnosis))}</p>{buttons}</div>'
+        f'<p class="confidence">{escape(confidence_line(diagnosis))}</p>{buttons}</div>'
         f"{predicted(finding.speedup) if finding is not None else ''}</section>"
     )
 
 
-def confidence_text(diagnosis: Diagnosis) -> str:
-    """Return the confidence of the verdict and what the run is bound by, with its confidence."""
+def confidence_line(diagnosis: Diagnosis) -> str:
+    """Return the confidence of the verdict and what the run is bound by."""
     steps = diagnosis.steps.count
-    confidence = f"Verdict: confidence {diagnosis.verdict.confidence:.2f}"
+    confidence = f"Verdict: {confidence_text(diagnosis.verdict.confidence)}"
     confidence += f", from {steps} steps" if steps else ""
     return f"{confidence}. Bound by: {bound_by_text(diagnosis)}."
 
@@ -122,28 +121,32 @@ def show_me_link(diagnosis: Diagnosis, longest: dict[str, StepInterval]) -> str:
 
 
 def predicted(speedup: Speedup | None) -> str:
-    """Return the predicted speedup in large type, and its range on a scale from 1."""
+    """Return the predicted speedup in large type, and its range as a strip with labels."""
     if speedup is None:
         return ""
-    end = max(SHORTEST_SCALE, 1 + (speedup.high - 1) * SCALE_MARGIN)
-
-    def position(value: float) -> float:
-        return 100 * (min(max(value, 1.0), end) - 1) / (end - 1)
-
-    likely, interval = predicted_speedup(speedup, "×")
+    likely, _ = predicted_speedup(speedup, "×")
     likely = likely.replace("at most ", "<small>at most</small>")
-    begin = position(1.0 if speedup.low is None else speedup.low)
-    width = max(position(speedup.high) - begin, 1.0)
-    knob = ""
-    if speedup.likely is not None:
-        knob = f'<b style="left:{position(speedup.likely):.1f}%"></b>'
-    words = interval or "only the upper bound is known"
     return (
         '<aside><div class="muted">Predicted speedup</div>'
-        f'<div class="factor">{likely}</div>'
-        f'<div class="strip"><i style="left:{begin:.1f}%;width:{width:.1f}%"></i>{knob}</div>'
-        f'<div class="ends"><span>1×</span><span>{speedup_text(end)}×</span></div>'
-        f'<div class="muted">{words}</div></aside>'
+        f'<div class="factor">{likely}</div>{speedup_range(speedup)}</aside>'
+    )
+
+
+def speedup_range(speedup: Speedup) -> str:
+    """Return a strip from the low to the high speedup with a knob at the likely one."""
+    low, likely, high = speedup.low, speedup.likely, speedup.high
+    if low is None or likely is None:
+        return '<div class="muted">only the upper bound is known</div>'
+    position = 100 * (likely - low) / max(high - low, 1e-9)
+    texts = {
+        "low": speedup_text(low, high),
+        "likely": speedup_text(likely),
+        "high": speedup_text(high),
+    }
+    labels = "".join(f"<span>{name} {text}×</span>" for name, text in texts.items())
+    return (
+        f'<div class="strip"><b style="left:{min(max(position, 0), 100):.1f}%"></b></div>'
+        f'<div class="ends">{labels}</div>'
     )
 
 
@@ -210,7 +213,12 @@ def meaning(category: str) -> str:
 
 def color_key(category: str) -> str:
     """Return a small square in the color of a category."""
-    return f'<i class="{texture(category)}" style="--c:var(--{category})"></i>'
+    return f'<i class="{texture(category)}" style="--c:{color_variable(category)}"></i>'
+
+
+def color_variable(color: str) -> str:
+    """Return the CSS variable of a color of the palette."""
+    return f"var(--{color.replace('_', '-')})"
 
 
 def whole_run(diagnosis: Diagnosis) -> str:
@@ -233,7 +241,7 @@ def whole_run(diagnosis: Diagnosis) -> str:
 def phase_part(phase: RunPhase) -> str:
     """Return a phase of the run as a part of its bar."""
     category = phase_category(phase.phase)
-    style = f"flex:{phase.share:.5f};--c:var(--{category})"
+    style = f"flex:{phase.share:.5f};--c:{color_variable(category)}"
     css = f"part {texture(category)}"
     return f'<div class="{css}" style="{style}" title="{escape(phase_amount(phase))}"></div>'
 

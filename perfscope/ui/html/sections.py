@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -13,7 +14,11 @@ from perfscope.analyzer.run.steps import steady, steps
 from perfscope.analyzer.run.usage_by_role import JOB, usage_by_role
 from perfscope.analyzer.verdict.hosts import host_views
 from perfscope.traces.trace import Trace
-from perfscope.ui.figures.budget_over_steps import budget_over_steps, columns_for
+from perfscope.ui.figures.budget_over_steps import (
+    ChartGap,
+    budget_over_steps,
+    columns_for,
+)
 from perfscope.ui.figures.stack_icicle import stack_icicle
 from perfscope.ui.figures.step_times import step_times
 from perfscope.ui.figures.usage import UsageLine, of_each_role, usage
@@ -27,6 +32,7 @@ EVALUATION = "eval"
 """The phase whose steps are numbered separately."""
 PROFILER = "they were slowed by a window of torch's profiler"
 WARM_UP = "they belong to a warm-up"
+WINDOW_LABEL = "profiling window"
 RECENT_NS = 3_000_000_000
 STEPS_NOTE = (
     "One point per step. Slow steps at regular intervals point to periodic work: checkpoints,"
@@ -87,7 +93,24 @@ def budget_sections(trace: Trace, rank: int) -> list[Section]:
     steps_per_column = columns_for(len(drawn))
     column = "one step" if steps_per_column == 1 else f"the mean of {steps_per_column} steps"
     note = f"Over the run: one column is {column}.{missing_steps_note(every_step, drawn)}"
-    return [Section("budget", "Over the run", note, budget_over_steps(drawn))]
+    gaps = profiling_gaps(every_step, drawn)
+    chart = budget_over_steps(drawn, recording_span_s(trace), gaps)
+    return [Section("budget", "Over the run", note, chart)]
+
+
+def profiling_gaps(every_step: pd.DataFrame, drawn: pd.DataFrame) -> list[ChartGap]:
+    """Return the intervals between drawn steps that profiling windows distorted."""
+    distorted = every_step[every_step["distorted"]]
+    first_ns, last_ns = drawn["ts"].iloc[[0, -1]]
+    between = distorted[distorted["ts"].between(first_ns, last_ns)]
+    # Steps of one window have the same number of drawn steps before them.
+    window = np.searchsorted(drawn["ts"].to_numpy(), between["ts"].to_numpy())
+    ends_ns = between["ts"] + between["dur"] + between["cut"]
+    bounds = between.assign(end=ends_ns).groupby(window).agg({"ts": "min", "end": "max"})
+    return [
+        ChartGap(float(begin) / 1e9, float(end) / 1e9, WINDOW_LABEL)
+        for begin, end in zip(bounds["ts"], bounds["end"], strict=True)
+    ]
 
 
 def missing_steps_note(every_step: pd.DataFrame, drawn: pd.DataFrame) -> str:

@@ -42,8 +42,8 @@ class Table:
 
 
 def count_text(value: float) -> str:
-    """Return a whole number with spaces between groups of three digits."""
-    return f"{int(value):,}".replace(",", " ")
+    """Return a whole number with commas between groups of three digits."""
+    return f"{int(value):,}"
 
 
 def time(value: float) -> str:

@@ -16,7 +16,7 @@ from perfscope.ui.phrases import (
     part_amount,
 )
 from perfscope.ui.terminal.layout import MUTED, TerminalLayout, fill
-from perfscope.ui.theme import phase_category
+from perfscope.ui.theme import phase_category, texture
 
 BAR_CELLS = 28
 LABEL_CELLS = 13
@@ -62,7 +62,7 @@ def phase_bar_part(phase: RunPhase) -> BarPart:
         category=category,
         share=phase.share,
         label=f"{name} {ms(phase.seconds * NS_PER_S)} ({percent(phase.share)})",
-        is_wait=CATEGORY[category].is_wait,
+        is_wait=texture(category) == "wait",
     )
 
 

@@ -9,7 +9,7 @@ from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.ui.coverage import (
     clock_agreement,
     incomplete_parts,
-    not_checked_by_group,
+    not_checked_counts,
     overhead_text,
     readable_name,
 )
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from perfscope.traces.trace import Trace
 
 LABEL_CELLS = 22
-LISTS_ALL = "--verbose lists all"
-HINT_GAP = "   "
-MOST_GROUPS = 4
 MOST_LIST_LINES = 2
 WITHOUT_PROBE = ("off", "unavailable")
 """The statuses of a probe that was never in the process."""
@@ -52,7 +49,7 @@ def checked_lines(diagnosis: Diagnosis, layout: TerminalLayout) -> list[Text]:
     incomplete = [incomplete_text(what, why, text_cells(layout)) for what, why in parts]
     return [
         *labeled_text("checked, not found", list_lines(clear, MOST_LIST_LINES, layout), layout),
-        *labeled_text("not checked", not_checked_lines(diagnosis, layout), layout),
+        *labeled_text("not checked", not_checked_text(diagnosis), layout),
         *labeled_text("incomplete", list_lines(incomplete, MOST_LIST_LINES, layout), layout),
     ]
 
@@ -63,21 +60,13 @@ def incomplete_text(what: str, why: str, cells: int) -> str:
     return text if len(text) < cells else f"{readable_name(what)} (--verbose has the reason)"
 
 
-def not_checked_lines(diagnosis: Diagnosis, layout: TerminalLayout) -> list[str]:
-    """Return a line per kind of reason, and a hint at `--verbose`, which has the exact reasons."""
-    groups = not_checked_by_group(diagnosis)
-    if not groups:
+def not_checked_text(diagnosis: Diagnosis) -> list[str]:
+    """Return how many findings each kind of reason concerns; `--verbose` has their names."""
+    counts = not_checked_counts(diagnosis)
+    if not counts:
         return []
-    cells = text_cells(layout)
-    lines = []
-    for group in groups[:MOST_GROUPS]:
-        reason = f"{group.text}: "
-        lines.append(reason + shortened_list(group.findings, cells - len(reason)))
-    left = sum(len(group.findings) for group in groups[MOST_GROUPS:])
-    hint = f"{left} more, {LISTS_ALL}" if left else LISTS_ALL
-    if len(lines[-1]) + len(HINT_GAP) + len(hint) <= cells:
-        return [*lines[:-1], f"{lines[-1]}{HINT_GAP}{hint}"]
-    return [*lines, hint]
+    names = "lists them" if len(diagnosis.not_checked) > 1 else "names it"
+    return [f"{', '.join(counts)}; --verbose {names}"]
 
 
 def list_lines(items: list[str], most_lines: int, layout: TerminalLayout) -> list[str]:

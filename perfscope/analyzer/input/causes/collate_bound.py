@@ -1,4 +1,12 @@
-"""Putting samples together (collate_fn) takes at least half of the time to load a batch."""
+"""Putting samples together (collate_fn) takes at least half of the time to load a batch.
+
+How it is detected
+    `collate_fn` takes at least half of the time of a fetch, as measured in the workers.
+
+When it is wrong
+    A `collate_fn` that also decodes, tokenizes or augments does work that belongs to loading; the
+    actions of `decode-bound` then fit better.
+"""
 
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.closed_forms import After
@@ -37,7 +45,7 @@ ADVICE = (PREALLOCATE, GROUP_SAMPLES)
 def applies(case: LoaderCase) -> bool:
     """Return whether collating takes half of the fetch or more."""
     fetch = case.pipeline.fetch
-    return fetch is not None and fetch.collate >= case.limits.explains * fetch.wall
+    return fetch is not None and fetch.collate >= case.limits.main_cause_share * fetch.wall
 
 
 def remedy(case: LoaderCase) -> Remedy:
@@ -50,7 +58,7 @@ def remedy(case: LoaderCase) -> Remedy:
     best = predict_with_supply(case, without, saved_cpu)
     part = predict_with_supply(case, partly, PART_SAVED * saved_cpu)
     share = percent(fetch.collate / fetch.wall)
-    dominates = fetch.collate >= case.limits.explains * fetch.wall
+    dominates = fetch.collate >= case.limits.main_cause_share * fetch.wall
     evidence = f"collate {ms(fetch.collate)} of {ms(fetch.wall)} per batch"
     return Remedy(
         after=After(max(part.likely, best.slow), best.likely, best.fast),

@@ -1,4 +1,14 @@
-"""Loading batches is CPU work and the usable cores are full: more workers would wait for cores."""
+"""Loading batches is CPU work and the usable cores are full: more workers would wait for cores.
+
+How it is detected
+    At least 60 % of a fetch is CPU time or a wait for a core, without the waits that other jobs
+    cause. The usable cores are full, or no number of workers makes a step 15 % faster.
+
+When it is wrong
+    The CPU work is not always decoding: augmentation and tokenization look the same. The prediction
+    assumes that this work disappears; at least half of it does in the pessimistic case. Where other
+    jobs fill the cores, moving those helps too: the caveat says how many cores they use.
+"""
 
 import math
 
@@ -123,11 +133,11 @@ def step_after(case: LoaderCase) -> After:
     pipeline, limits = case.pipeline, case.limits
     saved_cpu = pipeline.needed(case.fetch.cpu) * max(case.ranks, 1)
     own_cpu = min(max(own_cpu_time(case), case.machine.floor(saved_cpu)), pipeline.consumer)
-    shortened = own_cpu * (1.0 - uninterrupted_factor(case, limits.interrupted))
+    shortened = own_cpu * (1.0 - uninterrupted_factor(case, limits.kept_core_saving))
     relieved = max(consumer_after_saving(case, saved_cpu), own_cpu)
-    likely = (relieved - shortened) * warm_factor(case, limits.warmer)
-    fastest = own_cpu * uninterrupted_factor(case, limits.most_interrupted)
-    fast = fastest * warm_factor(case, limits.most_warmer)
+    likely = (relieved - shortened) * warm_factor(case, limits.warm_core_saving)
+    fastest = own_cpu * uninterrupted_factor(case, limits.most_kept_core_saving)
+    fast = fastest * warm_factor(case, limits.most_warm_core_saving)
     return After(slow_step(case), likely, fast)
 
 

@@ -1,4 +1,15 @@
-"""The training process loads its batches itself (num_workers=0): loading and training alternate."""
+"""The training process loads its batches itself (num_workers=0): loading and training alternate.
+
+How it is detected
+    The loader has no workers, so its `next` loads the batch. The time of a fetch is divided into
+    CPU time and waits, and some number of workers that fits on the usable cores makes a step at
+    least 15 % faster. Where none does, the cause is `decode-bound`.
+
+When it is wrong
+    A dataset that cannot be used in another process (an open connection, tensors on a device) has
+    to be changed first. Where no fetch was recorded, the prediction assumes that two workers can
+    load at the same time.
+"""
 
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.closed_forms import After

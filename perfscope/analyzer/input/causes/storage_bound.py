@@ -1,4 +1,14 @@
-"""Workers wait for storage: reads from a device, page faults, threads blocked in file reads."""
+"""Workers wait for storage: reads from a device, page faults, threads blocked in file reads.
+
+How it is detected
+    At least 30 % of a fetch is a wait for storage: waits for block devices and page faults, and
+    samples of threads that are blocked in a file read.
+
+When it is wrong
+    The first epoch reads from disk what later epochs find in the page cache: attach again after it.
+    A client of a network file system that waits on a socket counts as waiting, not as storage; the
+    cause is then `too-few-workers`.
+"""
 
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.diagnosis import Evidence

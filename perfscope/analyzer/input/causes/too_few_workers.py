@@ -1,4 +1,15 @@
-"""All workers are busy and there are too few of them; the machine has room for more."""
+"""All workers are busy and there are too few of them; the machine has room for more.
+
+How it is detected
+    The workers need more time for the batches of a step than training does, and no more specific
+    cause applies. As many workers are recommended as keep up with training; if fetches are CPU
+    work, at most as many as there are cores.
+
+When it is wrong
+    The prediction assumes that workers do not slow each other down. Where their fetches wait for
+    something that serves them one at a time (a lock, a server with a rate limit), more workers help
+    less or not at all.
+"""
 
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.input.loader_case import (

@@ -1,6 +1,17 @@
 """Batches are ready, but receiving one takes long: large tensors are pickled, copied or pinned.
 
 Also where the training process would load a batch in less time than it takes to receive it.
+
+How it is detected
+    At least half of the avoidable input wait is for batches that a worker had already loaded. Where
+    the workers fill the cores, such a batch also waits for a core: then only the CPU time of
+    receiving it counts, unless the workers could load twice as fast as training needs. The cause
+    also applies where the step is predicted to be 15 % faster without workers.
+
+When it is wrong
+    The part of the wait that smaller batches remove is not known: the prediction assumes all of it,
+    and that the workers become no slower. Where a thread pins the batches, its work counts as
+    receiving.
 """
 
 from perfscope.analyzer.advice import Advice
@@ -65,7 +76,9 @@ def applies(case: LoaderCase) -> bool:
     if faster_without_workers(case):
         return True
     cost = receive_cost(case) - unavoidable_wait(pipeline, limits)
-    return pipeline.workers > 0 and cost >= limits.explains * avoidable_wait(pipeline, limits)
+    return pipeline.workers > 0 and cost >= limits.main_cause_share * avoidable_wait(
+        pipeline, limits
+    )
 
 
 def receive_cost(case: LoaderCase) -> float:
@@ -102,7 +115,7 @@ def remedy(case: LoaderCase) -> Remedy:
     slow = max(likely, min(supplied, pipeline.step))
     fast = max(undelayed_consumer(case) - pipeline.received, 0.5 * likely)
     beyond = receive_cost(case) - unavoidable_wait(pipeline, limits)
-    dominates = beyond >= limits.explains * avoidable
+    dominates = beyond >= limits.main_cause_share * avoidable
     evidence = f"{ms(beyond)} of {ms(avoidable)} of avoidable input wait per step"
     return Remedy(
         after=After(slow, likely, fast),

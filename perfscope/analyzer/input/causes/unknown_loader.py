@@ -1,6 +1,16 @@
 """The waits are between steps and no PyTorch loader is used: DALI, FFCV, a thread that prefetches.
 
 They are outside of modules, backward and optimizer.
+
+How it is detected
+    More than half of the input wait is between steps, outside of any PyTorch loader, or the process
+    has no PyTorch loader. The explanation names the function that was sampled most often there.
+
+When it is wrong
+    A loop that sleeps between steps on purpose looks the same. So does one that does other work
+    there, such as metrics or a simulation: check the function that the explanation names. Whether
+    such a loader needs a core to load a batch is not known, so at most one worker per core is
+    recommended.
 """
 
 import math

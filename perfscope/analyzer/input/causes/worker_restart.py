@@ -1,4 +1,14 @@
-"""The workers are started again every epoch, and the first batches come late."""
+"""The workers are started again every epoch, and the first batches come late.
+
+How it is detected
+    The loader's workers were started more than once, and at least half of the input wait is for a
+    new iterator and its first batch.
+
+When it is wrong
+    A recording of a few short epochs contains more or fewer starts by chance. A trial run with
+    short epochs overstates the loss of a run with long ones. Workers that stay alive keep their
+    copy of the dataset: what the training process changes in it between epochs does not reach them.
+"""
 
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.closed_forms import After
@@ -31,7 +41,7 @@ def applies(case: LoaderCase) -> bool:
     pipeline = case.pipeline
     if pipeline.workers <= 0 or pipeline.restarts <= 1:
         return False
-    return pipeline.restart >= case.limits.explains * pipeline.input_wait
+    return pipeline.restart >= case.limits.main_cause_share * pipeline.input_wait
 
 
 def remedy(case: LoaderCase) -> Remedy:

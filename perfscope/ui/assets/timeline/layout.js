@@ -117,7 +117,7 @@
     return ["ns", 1];
   }
 
-  shared.formatCount = (number) => Math.round(number).toLocaleString("en").replace(/,/g, "\u2009");
+  shared.formatCount = (number) => Math.round(number).toLocaleString("en");
 
   // Ticks of the ruler: 1, 2 or 5 times a power of ten, about one per `room` pixels.
   shared.ticks = (from, to, width, room) => {
