@@ -14,6 +14,7 @@ from perfscope.analyzer.input.input_pipeline import input_pipelines
 from perfscope.analyzer.input.loader_case import unavoidable_wait
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.run.units import Unit, units
+from perfscope.analyzer.summary.data_quality import trust_in_data
 from perfscope.analyzer.summary.run import Run
 from perfscope.analyzer.verdict.bound_by import bound_by, work_of_rank
 from perfscope.analyzer.verdict.confidence import (
@@ -57,6 +58,7 @@ def judge(run: Run, found: list[Finding], limits: Limits, *, ignored: list[Findi
     kinds: dict[str, VerdictKind] = {"healthy": "healthy", "unknown": "unknown"}
     verdict = msgspec.structs.replace(
         verdict,
+        confidence=round(verdict.confidence * trust_in_data(run.trace), 3),
         kind="finding" if finding is not None else kinds.get(verdict.id, "unknown"),
         scope="steps" if finding is None else finding.scope,
         finding_key=None if finding is None else finding.key,
@@ -85,6 +87,7 @@ def confidence_in_budget(run: Run, limits: Limits) -> float:
     """Return the confidence in the shares of the time budget, by how much of it repeats."""
     trust = trust_in_steps(judged_rows(run), limits)
     repeats = run.critical_process is not None or not run.trace.has_profiled_work
+    trust *= trust_in_data(run.trace)
     return trust if repeats else WITHOUT_REPETITION * trust
 
 

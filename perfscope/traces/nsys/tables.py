@@ -44,6 +44,8 @@ from perfscope.traces.schema import TABLES
 from perfscope.traces.span import on_job_time, span
 from perfscope.traces.trace import Trace
 from perfscope.traces.trace_kind import PROFILER_DEPTH, TraceKind
+from perfscope.traces.validation.checks import check_tables
+from perfscope.traces.validation.invariants import violations_of
 
 TABLES_OF_EXPORTS: Final = (
     "StringIds",
@@ -72,8 +74,10 @@ def read_export(path: Path) -> Trace:
                 f"{path} contains no events. Record it with `nsys profile --trace=cuda,nvtx`."
             )
         tables, export.outlier_count = tables_without_outliers(tables)
+        tables, counts = check_tables(tables)
         zero_ns = on_job_time(tables)
         manifest = nsys_manifest(database, export, zero_ns)
+        manifest.violations = violations_of(counts)
     absent = {name: WHY_ABSENT.get(name, NO_ROWS) for name in TABLES if name not in tables}
     return Trace(
         masked_tables(tables),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TextIO
 from rich.text import Text
 
 from perfscope.analyzer.diagnosis import Diagnosis
+from perfscope.ui.coverage import data_quality_text
 from perfscope.ui.phrases import (
     describe_subject,
     finding_name,
@@ -111,7 +112,8 @@ def verdict_lines(diagnosis: Diagnosis, layout: TerminalLayout) -> list[Text]:
     """Return the headline of the verdict, then its explanation and its caveat."""
     verdict = diagnosis.verdict
     style = VERDICT_STYLES.get(verdict.id, PROBLEM_STYLE)
-    text = " ".join(filter(None, [verdict.explanation, verdict.caveat]))
+    parts = [verdict.explanation, verdict.caveat, data_quality_text(diagnosis)]
+    text = " ".join(filter(None, parts))
     headline = wrapped_lines(verdict_title(diagnosis), layout, style=style)
     return [*headline, *wrapped_lines(text, layout), Text("")]
 
