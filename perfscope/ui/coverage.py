@@ -50,7 +50,7 @@ def not_checked_counts(diagnosis: Diagnosis) -> list[str]:
     """
     counts = Counter(unchecked.group for unchecked in diagnosis.not_checked)
     largest_first = sorted(counts.items(), key=lambda count: (count[0] == "other", -count[1]))
-    texts = []
+    texts: list[str] = []
     for group, count in largest_first:
         noun = "" if texts else " finding" if count == 1 else " findings"
         texts.append(f"{count}{noun} {group_reason(group, count)}")

@@ -247,8 +247,8 @@ def workers_for_validation(case: ValidationCase) -> list[Action]:
     most = max(int(free or 1), 1) if needs_cpu else 4 * max(int(case.usable_cores or 1), 1)
     wanted = math.ceil(loading.wait_ns / max(case.limits.headroom * computing_ns, 1.0))
     workers = min(max(wanted, 1), most, case.limits.most_workers)
-    handover_ns = case.limits.ordinary_handover_ns * loading.batches
-    loaded_ns = max(computing_ns + handover_ns, loading.wait_ns / workers)
+    receive_ns = case.limits.receive_batch_ns * loading.batches
+    loaded_ns = max(computing_ns + receive_ns, loading.wait_ns / workers)
     if loaded_ns >= (1.0 - case.limits.input_share) * passes.validation_ns:
         return []
     share = loaded_ns / passes.validation_ns

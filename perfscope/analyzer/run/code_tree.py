@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer.run.phases import OTHER
 from perfscope.traces.frames import Frame, parse_frame
-from perfscope.traces.intervals import Spans, inside
+from perfscope.traces.intervals import Ints, Spans, inside
 
 SMALLEST_SHARE = 0.005
 """Of the thread's time: smaller calls are folded into their caller."""
-STEPS, OTHER = "steps", "other"
 TYPED = "<string>"
 """The file of code on a command line (`python -c`)."""
 
@@ -52,20 +52,19 @@ class CodeNode:
         return CodeNode(self.frame, self.samples, self.total_ns, kept)
 
 
-def code_trees(stacks: pd.DataFrame, steps: Spans) -> dict[str, CodeNode]:
-    """Return a tree of one thread's stack samples for each phase; its root is the thread.
+def code_trees(stacks: pd.DataFrame, phases: dict[str, Spans]) -> dict[str, CodeNode]:
+    """Return a tree of one thread's stack samples for each of the disjoint phases.
 
-    A phase is `steps` (inside the spans) or `other`. Empty where no frame is the program's own.
+    The root of a tree is the thread. Empty where no frame is the program's own.
     """
     texts, which = np.unique(stacks["stack"].astype(str).to_numpy(), return_inverse=True)
     paths = [program_frames(text) for text in texts]
     if not any(paths):
         return {}
-    in_steps = inside(steps, stacks["ts"].to_numpy(np.int64))
+    phase_of_sample = phases_at(stacks["ts"].to_numpy(np.int64), phases)
     weights = stacks["weight_ns"].to_numpy(np.float64)
     trees: dict[str, CodeNode] = {}
-    for number, is_step, weight_ns in zip(which, in_steps, weights, strict=True):
-        phase = STEPS if is_step else OTHER
+    for number, phase, weight_ns in zip(which, phase_of_sample, weights, strict=True):
         root = trees.setdefault(phase, CodeNode(Frame(phase, "", 0)))
         root.add(paths[number] or outermost(texts[number]), float(weight_ns))
     smallest_ns = SMALLEST_SHARE * float(weights.sum())
@@ -73,6 +72,14 @@ def code_trees(stacks: pd.DataFrame, steps: Spans) -> dict[str, CodeNode]:
         for frame, node in root.children.items():
             root.children[frame] = node.without_small(smallest_ns)
     return trees
+
+
+def phases_at(ts: Ints, phases: dict[str, Spans]) -> list[str]:
+    """Return the phase of each instant, `other` outside of all phases."""
+    found = np.full(len(ts), OTHER, object)
+    for phase, spans in phases.items():
+        found[inside(spans, ts)] = phase
+    return [str(phase) for phase in found]
 
 
 def program_frames(stack: str) -> tuple[Frame, ...]:

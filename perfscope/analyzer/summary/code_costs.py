@@ -5,9 +5,10 @@ import pandas as pd
 from perfscope.analyzer.budget.observed_budget import main_thread_stacks
 from perfscope.analyzer.diagnosis import CodeCost, Interval
 from perfscope.analyzer.run.code_tree import CodeNode, code_trees
+from perfscope.analyzer.run.phases import phase_spans
+from perfscope.analyzer.run.recorded_span import recorded_span_ns
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval
 from perfscope.analyzer.run.table_access import table
-from perfscope.analyzer.summary.run_budget import recorded_span_ns, step_spans
 from perfscope.traces.trace import Trace
 
 MAIN = "main"
@@ -26,7 +27,7 @@ def code_costs(trace: Trace, process: int | None) -> list[CodeCost]:
         return []
     sampled_ns = float(stacks["weight_ns"].sum())
     begin_ns, end_ns = recorded_span_ns(trace)
-    trees = code_trees(stacks, step_spans(trace, process))
+    trees = code_trees(stacks, phase_spans(trace, process).spans)
     if sampled_ns <= 0.0 or end_ns <= begin_ns:
         return []
     scale = CostScale(process, len(stacks), sampled_ns, (end_ns - begin_ns) / 1e9)

@@ -9,10 +9,10 @@ import pandas as pd
 from perfscope.analyzer.budget.observed_budget import FETCH_FILE, LOADER_FILE, SAVERS
 from perfscope.analyzer.diagnosis import CodeLocation, Finding, Interval
 from perfscope.analyzer.run.code_tree import program_frames
+from perfscope.analyzer.run.phases import STEPS, phase_spans
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.summary.code_costs import unbiased_stacks
-from perfscope.analyzer.summary.run_budget import step_spans
 from perfscope.traces.frames import Frame
 from perfscope.traces.intervals import inside
 from perfscope.traces.trace import Trace
@@ -69,7 +69,8 @@ def samples_in_steps(trace: Trace, process: int) -> Samples:
     stacks = unbiased_stacks(trace, process)
     if not len(stacks):
         return Samples(process, [], [])
-    return samples_of(process, stacks[inside(step_spans(trace, process), column(stacks, "ts"))])
+    in_steps = inside(phase_spans(trace, process).of(STEPS), column(stacks, "ts"))
+    return samples_of(process, stacks[in_steps])
 
 
 def worker_samples(trace: Trace, process: int) -> Samples:
