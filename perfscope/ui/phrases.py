@@ -13,6 +13,7 @@ from perfscope.analyzer.diagnosis import (
     ProcessBudget,
     Rate,
     Speedup,
+    Verdict,
 )
 from perfscope.analyzer.number_text import digits, ms, percent, plural
 
@@ -154,6 +155,17 @@ def unknown_rates(diagnosis: Diagnosis) -> list[tuple[str, str]]:
     }
     unknown = {name: rate for name, rate in rates.items() if rate.value is None}
     return [(name, rate.reason or "not known") for name, rate in unknown.items()]
+
+
+def location_text(verdict: Verdict) -> str | None:
+    """Return the line of code in which most of the verdict's time goes by, None where unknown."""
+    where = verdict.where
+    if where is None:
+        return None
+    low, high = percent(where.share.low), percent(where.share.high)
+    place = f"`{where.function} ({where.file}:{where.line})`"
+    share = f"{percent(where.share.likely)} of the stack samples ({low} to {high})"
+    return f"Most of it is in {place}: {share}."
 
 
 def verdict_title(diagnosis: Diagnosis) -> str:

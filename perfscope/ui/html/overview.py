@@ -18,6 +18,7 @@ from perfscope.ui.phrases import (
     category_label,
     confidence_text,
     describe_subject,
+    location_text,
     mean_step_ms,
     part_amount,
     part_time,
@@ -84,7 +85,12 @@ def verdict_card(diagnosis: Diagnosis, longest: dict[str, StepInterval]) -> str:
     """Return the verdict: the largest text on the page."""
     verdict = diagnosis.verdict
     finding = verdict_finding(diagnosis)
-    parts = (verdict.explanation, verdict.caveat, data_quality_text(diagnosis))
+    parts = (
+        verdict.explanation,
+        location_text(verdict),
+        verdict.caveat,
+        data_quality_text(diagnosis),
+    )
     texts = [text for text in parts if text]
     mark = mark_of(verdict.id)
     links = show_me_link(diagnosis, longest)

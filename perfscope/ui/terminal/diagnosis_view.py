@@ -10,6 +10,7 @@ from perfscope.ui.coverage import data_quality_text
 from perfscope.ui.phrases import (
     describe_subject,
     finding_name,
+    location_text,
     recording_text,
     verdict_finding,
     verdict_title,
@@ -112,7 +113,12 @@ def verdict_lines(diagnosis: Diagnosis, layout: TerminalLayout) -> list[Text]:
     """Return the headline of the verdict, then its explanation and its caveat."""
     verdict = diagnosis.verdict
     style = VERDICT_STYLES.get(verdict.id, PROBLEM_STYLE)
-    parts = [verdict.explanation, verdict.caveat, data_quality_text(diagnosis)]
+    parts = [
+        verdict.explanation,
+        location_text(verdict),
+        verdict.caveat,
+        data_quality_text(diagnosis),
+    ]
     text = " ".join(filter(None, parts))
     headline = wrapped_lines(verdict_title(diagnosis), layout, style=style)
     return [*headline, *wrapped_lines(text, layout), Text("")]
