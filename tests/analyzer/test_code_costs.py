@@ -17,7 +17,7 @@ LOG = "<module> (./train.py:50);main (./train.py:44);log (./log.py:3);write (cod
 
 
 def sampled_trace(stacks: list[str], table: str = "stacks", *, weight_ms: int = 100) -> Trace:
-    """Return a recording of two steps a second with one sample of each stack in turn."""
+    """Return a recording with steps of 500 ms and one sample of each stack in turn."""
     loop = Loop()
     for _ in range(len(stacks) * weight_ms // 500):
         loop.next(100).optimizer(400)

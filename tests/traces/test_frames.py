@@ -39,7 +39,7 @@ def test_a_long_path_is_cut_and_stays_the_programs() -> None:
     assert parse_frame(f"f ({written}:1)").is_of_program
 
 
-def test_this_interpreters_standard_library_is_no_program() -> None:
+def test_the_standard_library_of_this_interpreter_is_recognized() -> None:
     path = short_path(str(Path(threading_file())), "/nowhere/")
     assert path == "threading.py"
 

@@ -41,12 +41,12 @@ def unbiased_stacks(trace: Trace, process: int) -> pd.DataFrame:
 
     The probe needs the GIL to take a sample, and gets it more often where the program releases it.
     """
-    tid = main_tid(trace, process)
+    tid = main_thread_id(trace, process)
     outside = main_thread_stacks(trace, process, tid, "outside_stacks")
     return outside if len(outside) else main_thread_stacks(trace, process, tid)
 
 
-def main_tid(trace: Trace, process: int) -> int:
+def main_thread_id(trace: Trace, process: int) -> int:
     """Return the id of the main thread of a process, which is that of the process."""
     processes = table(trace, "processes")
     if processes is None:
