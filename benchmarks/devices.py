@@ -23,7 +23,7 @@ TARGET = "import time\nwhile True: time.sleep(0.01)"
 
 def recorder_cpu_s(target: int, folder: Path, seconds: float, env: dict[str, str]) -> float:
     """Make a recording and return the CPU time of its process, in seconds."""
-    job = json.dumps([[target, str(folder), seconds, env.get("STAND_IN_SCENARIO", "")]])
+    job = json.dumps([[target, str(folder), seconds, env.get("SUBSTITUTE_SCENARIO", "")]])
     before = os.times()
     subprocess.run(
         [sys.executable, "-m", "tests.driver.record"], env=env, check=True, input=job, text=True

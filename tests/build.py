@@ -7,7 +7,7 @@ import pandas as pd
 
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.schema import TABLES, Column
-from perfscope.traces.trace import Trace, framed
+from perfscope.traces.trace import Trace, make_table
 from perfscope.traces.trace_kind import PROFILER_DEPTH, TraceKind
 
 Rows = list[dict[str, Any]]
@@ -47,7 +47,7 @@ def table(name: str, rows: Rows) -> pd.DataFrame:
     """Return one table of the schema, from rows that may lack columns."""
     unknown = {key for row in rows for key in row} - {column.name for column in TABLES[name]}
     assert not unknown, f"{name} has no columns {sorted(unknown)}"
-    return framed(
+    return make_table(
         name,
         {
             column.name: [row.get(column.name, missing(column)) for row in rows]

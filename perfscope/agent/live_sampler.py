@@ -80,7 +80,7 @@ class LiveSampler:
         """Why there are no devices; None where there are."""
         self.without_torch: set[int] = set()
         """Processes that are not checked again."""
-        self.silent: dict[int, str] = {}
+        self.unanswered: dict[int, str] = {}
         """Why a device never answered, by its number."""
         self.is_driver_gone = False
         try:
@@ -101,8 +101,8 @@ class LiveSampler:
         """Open all devices, also those of a driver that was reloaded."""
         from perfscope.agent.nvml.device_reader import open_devices
 
-        self.silent.clear()
-        self.devices = open_devices(nvml, self.silent)
+        self.unanswered.clear()
+        self.devices = open_devices(nvml, self.unanswered)
         self.is_driver_gone = not self.devices
         for device in self.devices:
             # Means between two readings need a first one.
@@ -124,7 +124,7 @@ class LiveSampler:
         if self.only:
             shown = [glance for glance in shown if glance.pid in self.only]
         devices = [self.sample_device(device) for device in self.devices]
-        for number, reason in self.silent.items():
+        for number, reason in self.unanswered.items():
             devices.append(DeviceGlance(number, "a device that never answered", lost=reason))
         devices.sort(key=lambda device: device.device)
         return Glances(devices, shown, self.no_devices)

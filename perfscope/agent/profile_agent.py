@@ -26,7 +26,7 @@ class Order(msgspec.Struct):
 
     pid: int
     out: str
-    door: int
+    probe_socket_fd: int
     address: str
     token: str
     depth: str
@@ -48,7 +48,7 @@ def record_until_stopped(order: Order, commands: io.FileIO) -> str | None:
     from perfscope.agent.delivery.probe_socket import ProbeSocket
     from perfscope.agent.recorder import Plan, Recorder
 
-    listening = socket.socket(fileno=order.door)
+    listening = socket.socket(fileno=order.probe_socket_fd)
     probe_socket = ProbeSocket(
         listening,
         order.address,

@@ -214,7 +214,7 @@ class Recorder:
                 raise PerfscopeError(f"the run folder {path} was deleted during the recording")
             moved_to = path if held.is_at(path) else held.location()
         finally:
-            self.run.let_go()
+            self.run.close_folders()
         if moved_to is None:
             raise PerfscopeError(
                 f"the run folder {path} was moved during the recording, to a place that perfscope"

@@ -20,6 +20,11 @@ class SamplingPace:
         self.busy_ns = 0
         self.mean_ns: float | None = None
 
+    def begin(self) -> int:
+        """Measure the share of a core from now on; return the time."""
+        self.began_ns = time.monotonic_ns()
+        return self.began_ns
+
     def start(self) -> int:
         """Begin a sample; return a value to pass to `end`."""
         return time.thread_time_ns()

@@ -53,7 +53,7 @@ class Rule:
     consequences: tuple[str, ...] = ()
     """Findings (`ID` or `ID/CAUSE`) that this one can cause."""
     loss_is_upper_bound: bool = False
-    """Whether its loss is what a different computation would save at most, not lost time."""
+    """Whether its loss is the most that a different computation saves, and not lost time."""
     outranks_others_if_critical: bool = False
     """Whether it is the verdict wherever it is critical, however much the other findings cost."""
     loses_compute_time: bool = False

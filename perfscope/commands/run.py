@@ -164,14 +164,14 @@ class ProbeEntry:
         self.nvtx_door = open_probe_socket()
         nvtx = nvtx_environment(self.nvtx_door)
         self.has_nvtx = bool(nvtx)
-        self.door = replace(open_probe_socket(), nvtx="injected" if nvtx else None)
+        self.probe_socket = replace(open_probe_socket(), nvtx="injected" if nvtx else None)
         self.folder = ExitStack()
-        entered = start_folder(self.door, window if depth == "kernels" else None, nvtx)
+        entered = start_folder(self.probe_socket, window if depth == "kernels" else None, nvtx)
         self.environment = self.folder.enter_context(entered)
 
     def stop_listening(self) -> None:
         """Close the sockets; probes that start later cannot connect, and end."""
-        self.door.listening.close()
+        self.probe_socket.listening.close()
         self.nvtx_door.listening.close()
 
     def remove_files(self) -> None:
@@ -192,7 +192,7 @@ def record_command(pid: int, plan: RunPlan, probe_entry: ProbeEntry) -> Path:
         plan.duration_s,
         follow=True,
         window=probe_entry.window,
-        probe_socket=probe_entry.door,
+        probe_socket=probe_entry.probe_socket,
         nvtx_socket=probe_entry.nvtx_door if probe_entry.has_nvtx else None,
         command=tuple(plan.words),
         job=plan.job_id,

@@ -55,7 +55,7 @@ class Session:
 
     def start(self) -> None:
         """Start the agent and the probe; returns once its patches are in place."""
-        self.door = open_probe_socket()
+        self.probe_socket = open_probe_socket()
         with suppress(*IMPORT_FAILURES):
             import nvtx  # noqa: F401  that the first of `scope.range` is heard too
         try:
@@ -71,12 +71,12 @@ class Session:
             self.hook = TorchImportWatch(self.begin)
             sys.meta_path.insert(0, self.hook)
         self.agent.wait()  # the agent itself is not our child
-        self.door.listening.close()
+        self.probe_socket.listening.close()
 
     def begin(self) -> None:
         """Start the probe in this process; it connects to the agent."""
         window = self.window if self.depth == "kernels" else None
-        inside.begin(self.door, window, self.came, self.left)
+        inside.begin(self.probe_socket, window, self.came, self.left)
         self.begun.wait(BEGINS_WITHIN_S)
 
     def came(self, probe: Any) -> None:
@@ -88,14 +88,14 @@ class Session:
         self.over.set()
 
     def order(self) -> Order:
-        door = self.door
-        number = door.listening.fileno()
+        probe_socket = self.probe_socket
+        number = probe_socket.listening.fileno()
         return Order(
             self.pid,
             str(self.out),
             number,
-            door.address,
-            door.token,
+            probe_socket.address,
+            probe_socket.token,
             self.depth,
             self.window,
             own_rank(),
@@ -147,7 +147,7 @@ def started(order: Order) -> "subprocess.Popen[bytes]":
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": path},
-        pass_fds=(order.door,),
+        pass_fds=(order.probe_socket_fd,),
         start_new_session=True,
         bufsize=0,
     )

@@ -75,7 +75,7 @@ class DeviceSampling(msgspec.Struct):
     quick_us: float
     slow_hz: float
     slow_us: float
-    holders_hz: float
+    processes_hz: float = msgspec.field(name="holders_hz")
     """How often the processes of each device were listed."""
-    holders_us: float
+    processes_us: float = msgspec.field(name="holders_us")
     core_share: float

@@ -72,7 +72,7 @@ def redacted_trace(trace: Trace) -> Trace:
         absent,
         [redacted_manifest(manifest, sentences) for manifest in trace.manifests],
         span_ns=trace.span_ns,
-        torn=trace.torn,
+        damaged_records=trace.damaged_records,
         clock_residual_ns=trace.clock_residual_ns,
     )
 

@@ -16,7 +16,7 @@ def span(tables: Iterable[pd.DataFrame]) -> tuple[int, int]:
     return (min(starts), max(ends)) if starts else (0, 0)
 
 
-def on_job_time(tables: dict[str, pd.DataFrame]) -> int:
+def move_to_job_time(tables: dict[str, pd.DataFrame]) -> int:
     """Shift the times of all tables in place, so that the first instant is 0. Return that instant
     as it was recorded, in nanoseconds.
     """

@@ -28,7 +28,7 @@ def time_slice(trace: Trace, begin_ns: int, end_ns: int) -> Trace:
         trace.manifests,
         kind=trace.kind,
         span_ns=(begin_ns, end_ns),
-        torn=trace.torn,
+        damaged_records=trace.damaged_records,
         clock_residual_ns=trace.clock_residual_ns,
         path=trace.path,
     )

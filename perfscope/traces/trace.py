@@ -33,7 +33,7 @@ class Trace:
         *,
         kind: TraceKind = TraceKind.RECORDING,
         span_ns: tuple[int, int] = (0, 0),
-        torn: int = 0,
+        damaged_records: int = 0,
         clock_residual_ns: int = 0,
         path: Path | None = None,
         facts: "Mapping[Callable[[Trace], Any], Any]" = MappingProxyType({}),
@@ -45,7 +45,7 @@ class Trace:
         self.kind = kind
         self.span_ns = span_ns
         """First and last instant of the recording, in job time."""
-        self.torn = torn
+        self.damaged_records = damaged_records
         """How many records were damaged or incomplete."""
         self.clock_residual_ns = clock_residual_ns
         """The largest error of the conversion of process clocks to job time."""
@@ -58,7 +58,7 @@ class Trace:
         options = {
             "kind": self.kind,
             "span_ns": self.span_ns,
-            "torn": self.torn,
+            "damaged_records": self.damaged_records,
             "clock_residual_ns": self.clock_residual_ns,
             "path": self.path,
         }
@@ -113,7 +113,7 @@ def _unpickled(tables: Any, absent: Any, manifests: Any, options: dict[str, Any]
     return Trace(tables, absent, manifests, **options)
 
 
-def without_nvtx_values(count: int) -> dict[str, Any]:
+def make_empty_nvtx_columns(count: int) -> dict[str, Any]:
     """Return the columns of `ranges` that only NVTX fills, for `count` rows of other ranges."""
     no_labels = pd.Categorical.from_codes(
         np.full(count, -1, np.int8), categories=pd.Index([], dtype=str)
@@ -121,7 +121,7 @@ def without_nvtx_values(count: int) -> dict[str, Any]:
     return {"label": no_labels, "payload": np.full(count, np.nan)}
 
 
-def framed(name: str, columns: Mapping[str, Any]) -> pd.DataFrame:
+def make_table(name: str, columns: Mapping[str, Any]) -> pd.DataFrame:
     """Return a table of the schema with these columns, in the declared order and with the declared
     types. Raises KeyError when a column is missing.
     """

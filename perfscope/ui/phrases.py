@@ -294,7 +294,8 @@ def current_cost(finding: Finding, diagnosis: Diagnosis) -> tuple[str, str]:
     """Return (`39 ms/step`, `78 % of step time`): what a finding costs now."""
     if finding.lost_s <= 0:
         return ("none so far", "")
-    share = f"{percent(finding.share)} {scope_of_budget(diagnosis)}"
+    scope = "of the recording" if finding.scope == "run" else scope_of_budget(diagnosis)
+    share = f"{percent(finding.share)} {scope}"
     mean_ms = mean_step_ms(diagnosis)
     if mean_ms is None:
         return (ms(finding.lost_s * NS_PER_S), share)

@@ -11,7 +11,7 @@ from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.overhead.block_contrast import block_contrast
 from perfscope.analyzer.overhead.overhead import overhead
 from perfscope.traces.run.manifest import Manifest, ProbeCost, UsableCores
-from perfscope.traces.trace import Trace, framed
+from perfscope.traces.trace import Trace, make_table
 from tests import build
 
 S = 1_000_000_000
@@ -126,7 +126,7 @@ def trace_with(begin: NDArray[np.int64], dur: NDArray[np.int64], counting: bool)
     if counting:
         first, last = counting_blocks(15)
         columns = {"process": [0] * len(first), "ts": first - BEGAN_NS, "dur": last - first}
-        tables["counting_blocks"] = framed("counting_blocks", columns)
+        tables["counting_blocks"] = make_table("counting_blocks", columns)
     manifest = Manifest("j", "h", "b", 0, 0, "0", [], 1, "probe", agent_cpu_ns=300_000_000)
     manifest.costs = [ProbeCost(0, 2_000_000, 28_000_000, 15_000_000, 40_000_000, 15 * S)]
     return Trace(tables, {}, [manifest], span_ns=(0, 15 * S))
@@ -160,7 +160,7 @@ def test_on_full_cores_the_interval_includes_the_cpu_time_of_the_agent(
     manifest = trace.manifests[0]
     manifest.usable_cores = UsableCores(2.0, 2)
     tables = {name: trace.table(name) for name in ("ranges", "counting_blocks")} | {
-        "counters": framed("counters", columns)
+        "counters": make_table("counters", columns)
     }
     found = overhead(Trace(tables, {}, [manifest], span_ns=(0, 15 * S)), LIMITS)
     assert found is not None
@@ -190,7 +190,7 @@ def test_blocks_that_overlap_and_impossible_costs_are_ignored() -> None:
     manifest.costs = [ProbeCost(0, -5, 1 << 2000, 0, 0, 0)]
     tables = {
         "ranges": trace.table("ranges"),
-        "counting_blocks": framed("counting_blocks", columns),
+        "counting_blocks": make_table("counting_blocks", columns),
     }
     found = overhead(Trace(tables, {}, [manifest], span_ns=(0, 15 * S)), LIMITS)
     assert found is not None and {part.name for part in found.parts} == {"agent"}

@@ -1,4 +1,4 @@
-"""`perfscope top`: real processes, without devices and with those of the stand-in driver."""
+"""`perfscope top`: real processes, without devices and with those of the substitute driver."""
 
 import io
 import json
@@ -63,7 +63,7 @@ def test_devices_have_a_word_and_processes_have_their_devices(
     )
     env = environment(built(tmp_path), written(tmp_path, "h100", *changes, devices=4))
     output = json.loads(
-        output_of_top("--json", str(targets[0]), env=env | {"STAND_IN_AT_ONCE": "1"})
+        output_of_top("--json", str(targets[0]), env=env | {"SUBSTITUTE_AT_ONCE": "1"})
     )
     words = [entry["word"] for entry in output["devices"]]
     assert words == ["busy", "underused", "throttled", "idle"]
@@ -76,8 +76,8 @@ def test_devices_have_a_word_and_processes_have_their_devices(
 def test_a_lost_device_is_listed_and_a_reloaded_driver_is_used_again(
     targets: list[int], tmp_path: Path
 ) -> None:
-    scenario = written(tmp_path, "h100", "@1 lost 0", "hurry 10", "gone 1.0 3.0", devices=2)
-    env = environment(built(tmp_path), scenario) | {"STAND_IN_AT_ONCE": "1"}
+    scenario = written(tmp_path, "h100", "@1 lost 0", "speed 10", "gone 1.0 3.0", devices=2)
+    env = environment(built(tmp_path), scenario) | {"SUBSTITUTE_AT_ONCE": "1"}
     lines = output_of_top("--json", "--count", "3", str(targets[0]), env=env).splitlines()
     shown = [[entry["lost"] for entry in json.loads(line)["devices"]] for line in lines]
     assert shown[-1] == [None, "the device fell off the bus"]

@@ -270,10 +270,10 @@ def page_of_copy(package: Path, page: str) -> str:
     from pathlib import Path
     import perfscope
     from perfscope.traces.contents import url_id
-    from tests.ui.asking import Asked
+    from tests.ui.dashboard_client import DashboardClient
 
     assert Path(perfscope.__file__).is_relative_to({str(package)!r})
-    print(Asked(Path()).text("/run/" + url_id("trace.json") + "/{page}"))
+    print(DashboardClient(Path()).text("/run/" + url_id("trace.json") + "/{page}"))
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)],

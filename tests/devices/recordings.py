@@ -173,7 +173,7 @@ def prepare_recording(folder: Path, scenario: Scenario, targets: Targets) -> lis
     folder.mkdir()
     pid = targets.pid_of(scenario.target)
     lines = []
-    for line in ("hurry 10", scenario.target_line, *scenario.changes):
+    for line in ("speed 10", scenario.target_line, *scenario.changes):
         if line:
             named = line.replace("PID", str(pid))
             lines.append(named.replace("OTHER", str(targets.other.pid)))

@@ -73,5 +73,5 @@ def environment(driver: Path | None, scenario: Path | None) -> dict[str, str]:
     """Return an environment in which a process finds the substitute as its driver, if given."""
     env = dict(os.environ)
     if driver is not None and scenario is not None:
-        env |= {"LD_LIBRARY_PATH": str(driver), "STAND_IN_SCENARIO": str(scenario)}
+        env |= {"LD_LIBRARY_PATH": str(driver), "SUBSTITUTE_SCENARIO": str(scenario)}
     return env

@@ -20,7 +20,7 @@ static double seconds(void)
 
 void take(double us, enum How how)
 {
-    us /= scenario.hurry;
+    us /= scenario.speed;
     if (how == BLOCK) {
         struct timespec nap = {(time_t)(us / 1e6), (long)(us * 1e3) % 1000000000L};
         nanosleep(&nap, NULL);

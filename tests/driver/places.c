@@ -1,4 +1,4 @@
-/* The stand-in's processes, NVLinks, MIG instances and Xid events. */
+/* The substitute's processes, NVLinks, MIG instances and Xid events. */
 #define _GNU_SOURCE
 #include "driver.h"
 
@@ -210,8 +210,8 @@ int nvmlEventSetWait_v2(void *set, Event *event, unsigned timeout_ms)
     int state = ready("nvmlEventSetWait_v2", NULL);
     for (int i = 0; i < MOST_DEVICES && state == OK; i++) {
         Device *device = ((Device **)set)[i];
-        if (device && !device->xid_told && now_s() >= device->xid_s) {
-            device->xid_told = 1;
+        if (device && !device->xid_reported && now_s() >= device->xid_s) {
+            device->xid_reported = 1;
             *event = (Event){device, 8, (unsigned long long)device->xid, ~0u, ~0u};
             return OK;
         }

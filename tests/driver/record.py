@@ -21,7 +21,7 @@ LISTED = (ThreadStates, Network, Nvml)
 
 def child(pid: int, out: str, seconds: float, scenario: str) -> None:
     """Make one recording and exit, with 0 if it succeeded."""
-    os.environ["STAND_IN_SCENARIO"] = scenario
+    os.environ["SUBSTITUTE_SCENARIO"] = scenario
     code = 1
     try:
         plan = Plan(pid, Path(out), depth="observe", duration_s=seconds)

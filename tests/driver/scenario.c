@@ -57,17 +57,17 @@ double grown(const Series *rate, double from_s, double to_s)
     return sum;
 }
 
-static void complain(const char *line)
+static void fail_on_line(const char *line)
 {
-    fprintf(stderr, "stand-in driver: this line of the scenario means nothing: %s\n", line);
+    fprintf(stderr, "substitute driver: cannot read this line of the scenario: %s\n", line);
     exit(70);
 }
 
 /* `KEY VALUE [@SECONDS VALUE]...` */
-static void take_series(Device *device, const char *key, char *rest, const char *line)
+static void read_series(Device *device, const char *key, char *rest, const char *line)
 {
     if (device->count == MOST_SERIES)
-        complain(line);
+        fail_on_line(line);
     Series *series = (Series *)series_of(device, key);
     if (series == NULL)
         series = &device->series[device->count++];
@@ -84,7 +84,14 @@ static void take_series(Device *device, const char *key, char *rest, const char 
         }
     }
     if (series->points == 0)
-        complain(line);
+        fail_on_line(line);
+}
+
+/* Read `FROM [TO]`, seconds. */
+static void read_interval(const char *rest, double *from_s, double *to_s, const char *line)
+{
+    if (sscanf(rest, "%lf %lf", from_s, to_s) < 1)
+        fail_on_line(line);
 }
 
 static int code_of(const char *word)
@@ -127,7 +134,7 @@ static int first_devices_parent(void)
     return parent;
 }
 
-static void take_line(char *line)
+static void read_line(char *line)
 {
     char whole[512], key[NAME], rest[400] = "";
     snprintf(whole, sizeof whole, "%s", line);
@@ -138,16 +145,16 @@ static void take_line(char *line)
         snprintf(scenario.driver, sizeof scenario.driver, "%.31s", rest);
     else if (strcmp(key, "cuda") == 0)
         scenario.cuda = atoi(rest);
-    else if (strcmp(key, "hurry") == 0)
-        scenario.hurry = atof(rest);
+    else if (strcmp(key, "speed") == 0)
+        scenario.speed = atof(rest);
     else if (strcmp(key, "init") == 0)
         scenario.init_error = code_of(rest);
     else if (strcmp(key, "gone") == 0)
-        sscanf(rest, "%lf %lf", &scenario.gone_from_s, &scenario.gone_to_s);
+        read_interval(rest, &scenario.gone_from_s, &scenario.gone_to_s, whole);
     else if (strcmp(key, "device") == 0)
         snprintf(new_device(-1, -1)->name, NAME, "%.63s", rest);
     else if (device == NULL)
-        complain(whole);
+        fail_on_line(whole);
     else if (strcmp(key, "mig") == 0) {
         int parent = first_devices_parent();
         Device *mig = new_device(parent, atoi(rest));
@@ -155,54 +162,55 @@ static void take_line(char *line)
     } else if (strcmp(key, "bus") == 0)
         snprintf(device->bus, sizeof device->bus, "%.31s", rest);
     else if (strcmp(key, "lost") == 0)
-        sscanf(rest, "%lf %lf", &device->lost_from_s, &device->lost_to_s);
-    else if (strcmp(key, "xid") == 0)
-        sscanf(rest, "%lf @%lf", &device->xid, &device->xid_s);
-    else if (strcmp(key, "refuses") == 0) { /* refuses KEY CODE */
+        read_interval(rest, &device->lost_from_s, &device->lost_to_s, whole);
+    else if (strcmp(key, "xid") == 0) { /* xid CODE @SECONDS */
+        if (sscanf(rest, "%lf @%lf", &device->xid, &device->xid_s) != 2)
+            fail_on_line(whole);
+    } else if (strcmp(key, "refuses") == 0) { /* refuses KEY CODE */
         char name[NAME], code[NAME];
         if (sscanf(rest, "%63s %63s", name, code) != 2)
-            complain(whole);
-        char one[] = "0";
-        take_series(device, name, one, whole);
+            fail_on_line(whole);
+        char no_value[] = "0";
+        read_series(device, name, no_value, whole);
         ((Series *)series_of(device, name))->error = code_of(code);
     } else if (strcmp(key, "lacks") == 0) { /* lacks KEY: as if it had never been set */
         Series *series = (Series *)series_of(device, rest);
         if (series == NULL)
-            complain(whole);
+            fail_on_line(whole);
         series->error = 3;
     } else if (strcmp(key, "process") == 0) {
-        Process *one = &device->processes[device->process_count++];
-        one->to_s = 1e9;
-        if (sscanf(rest, "%u %lf %lf %lf %lf", &one->pid, &one->memory, &one->sm, &one->from_s,
-                   &one->to_s) < 3)
-            complain(whole);
+        Process *process = &device->processes[device->process_count++];
+        process->to_s = 1e9;
+        if (sscanf(rest, "%u %lf %lf %lf %lf", &process->pid, &process->memory, &process->sm,
+                   &process->from_s, &process->to_s) < 3)
+            fail_on_line(whole);
     } else if (strcmp(key, "link") == 0) { /* link N TYPE BUS */
         int link, to;
         char bus[32] = "";
         if (sscanf(rest, "%d %d %31s", &link, &to, bus) < 2 || link < 0 || link > 35)
-            complain(whole);
+            fail_on_line(whole);
         device->links[link].to = to;
         snprintf(device->links[link].bus, 32, "%s", bus);
     } else
-        take_series(device, key, rest, whole);
+        read_series(device, key, rest, whole);
 }
 
 void read_scenario(void)
 {
-    const char *path = getenv("STAND_IN_SCENARIO");
+    const char *path = getenv("SUBSTITUTE_SCENARIO");
     memset(&scenario, 0, sizeof scenario);
     scenario.gone_from_s = scenario.gone_to_s = 1e9;
-    scenario.hurry = 1.0;
+    scenario.speed = 1.0;
     FILE *file = path ? fopen(path, "r") : NULL;
     if (file == NULL) {
-        fprintf(stderr, "substitute driver: no scenario in STAND_IN_SCENARIO (%s)\n",
+        fprintf(stderr, "substitute driver: no scenario in SUBSTITUTE_SCENARIO (%s)\n",
                 path ? path : "not set");
         exit(70);
     }
     char line[512];
     while (fgets(line, sizeof line, file))
-        take_line(line);
+        read_line(line);
     fclose(file);
-    if (getenv("STAND_IN_AT_ONCE") != NULL)
+    if (getenv("SUBSTITUTE_AT_ONCE") != NULL)
         begin_times();
 }

@@ -32,13 +32,13 @@ typedef struct Device {
         char bus[32];
     } links[36]; /* to: NVML's device type */
     double xid, xid_s;
-    int xid_told;
+    int xid_reported;
 } Device;
 
 typedef struct {
     char driver[32];
     int cuda, init_error;
-    double hurry;                  /* calls take so many times less than they should */
+    double speed;                  /* calls are this many times as fast as those of a real driver */
     double gone_from_s, gone_to_s; /* the driver is being reloaded */
     Device devices[MOST_DEVICES];
     int count;

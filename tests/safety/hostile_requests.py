@@ -18,7 +18,7 @@ from perfscope.ui.dashboard.source import DashboardSource, Live
 from perfscope.ui.dashboard.verdicts import Verdicts
 from perfscope.ui.dashboard.watch import RunWatch
 from tests.safety.url_mutations import Asking, mutated, seeds
-from tests.ui.asking import HERE, ORIGIN, PORT
+from tests.ui.dashboard_client import AT_ADDRESS, ORIGIN, PORT
 from tests.ui.kineto_files import events, small_trace
 from tests.ui.recorded import recorded_run
 
@@ -53,7 +53,7 @@ class Board:
         runs = [run.id for run in self.library.runs() if not run.leads_out]
         front = (
             self.app.server.test_client()
-            .get(f"/?token={self.access.token}", follow_redirects=True, **HERE)
+            .get(f"/?token={self.access.token}", follow_redirects=True, **AT_ADDRESS)
             .text
         )
         scripts = re.findall(r'src="(/_dash-component-suites/[^"]+)"', front)
@@ -110,7 +110,7 @@ def faults(board: Board, count: int, seed: int) -> tuple[Counter[str], list[str]
 def ask(board: Board, asking: Asking, known: bool) -> tuple[int, str | None]:
     """(status, what is wrong with the answer)"""
     cookie = {"HTTP_COOKIE": f"{board.access.cookie}={board.access.token}"} if known else {}
-    base = create_environ("/", headers=ORIGIN, **HERE)
+    base = create_environ("/", headers=ORIGIN, **AT_ADDRESS)
     began_s = time.monotonic()
     body, status, headers = run_wsgi_app(
         board.app.server, asking.environ({**base, **cookie}), buffered=True

@@ -96,7 +96,7 @@ def tables_of(trace: Trace) -> Any:
         },
         msgspec.json.encode(trace.manifests),
         trace.span_ns,
-        trace.torn,
+        trace.damaged_records,
     )
 
 

@@ -23,7 +23,7 @@ from perfscope.ui.dashboard.serve import Dashboard
 from perfscope.ui.dashboard.sign_in import ENDPOINT
 from tests.running import perfscope
 from tests.safety.strangers import needs_root
-from tests.ui.asking import HERE, ORIGIN, PORT, Asked
+from tests.ui.dashboard_client import AT_ADDRESS, ORIGIN, PORT, DashboardClient
 from tests.ui.kineto_files import small_trace
 
 NAME = "secret-run.json"
@@ -38,20 +38,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def known(folder: Path) -> Iterator[Asked]:
+def known(folder: Path) -> Iterator[DashboardClient]:
     """Return a client that has the cookie."""
-    asked = Asked(folder)
+    asked = DashboardClient(folder)
     yield asked
     asked.verdicts.close()
 
 
 @pytest.fixture
-def stranger(folder: Path) -> Asked:
+def stranger(folder: Path) -> DashboardClient:
     """Return a client without the cookie."""
-    return Asked(folder, signed_in=False)
+    return DashboardClient(folder, signed_in=False)
 
 
-def rules(asked: Asked) -> list[tuple[str, str]]:
+def rules(asked: DashboardClient) -> list[tuple[str, str]]:
     """Return (endpoint, an address) of every route that can be opened; the other routes change
     something.
     """
@@ -69,14 +69,16 @@ def rules(asked: Asked) -> list[tuple[str, str]]:
     ]
 
 
-def test_without_the_cookie_every_route_gives_only_the_form_or_an_error(stranger: Asked) -> None:
+def test_without_the_cookie_every_route_gives_only_the_form_or_an_error(
+    stranger: DashboardClient,
+) -> None:
     seen = {}
     for endpoint, path in [
         *rules(stranger),
         ("/<path:path>", "/x.html"),
-        ("/<path:path>", "/own/x"),
+        ("/<path:path>", "/page/x"),
     ]:
-        answer = stranger.client.get(path, **HERE)
+        answer = stranger.client.get(path, **AT_ADDRESS)
         assert answer.status_code == 401, path
         assert ("<form" in answer.text) == (endpoint in {*APP_ROUTES, REPORT_ROUTE}), path
         assert len(answer.text) < 6000 and NAME.encode() not in answer.data.replace(
@@ -85,37 +87,37 @@ def test_without_the_cookie_every_route_gives_only_the_form_or_an_error(stranger
         seen[endpoint] = answer.status_code
     assert {
         REPORT_ROUTE,
-        "own-style",
-        "own-script",
+        "page-style",
+        "page-script",
         *(f"timeline.{name}" for name in TIMELINE),
     } <= set(seen)
-    for path in ("/_dash-update-component", "/own/x", "/"):
-        assert stranger.client.post(path, json={}, headers=ORIGIN, **HERE).status_code == 401
+    for path in ("/_dash-update-component", "/page/x", "/"):
+        assert stranger.client.post(path, json={}, headers=ORIGIN, **AT_ADDRESS).status_code == 401
 
 
 @pytest.mark.parametrize("given", ["wrong", "", "x" * 100_000, "\udcff\udcfe", "é" * 300, "\x00"])
-def test_a_wrong_token_gives_no_access(stranger: Asked, given: str) -> None:
+def test_a_wrong_token_gives_no_access(stranger: DashboardClient, given: str) -> None:
     assert (
         stranger.client.get(
-            "/", query_string={"token": given.encode("utf-8", "surrogateescape")}, **HERE
+            "/", query_string={"token": given.encode("utf-8", "surrogateescape")}, **AT_ADDRESS
         ).status_code
         == 401
     )
     answer = stranger.client.post(
-        "/own/token",
+        "/sign-in/token",
         data={"token": given.encode("utf-8", "surrogateescape")},
         headers=ORIGIN,
-        **HERE,
+        **AT_ADDRESS,
     )
     assert answer.status_code in (401, 413)
     client = stranger.app.server.test_client(use_cookies=False)
     cookie = f"{stranger.access.cookie}={given}".encode("utf-8", "replace").decode("latin-1")
-    assert client.get("/", headers={"Cookie": cookie}, **HERE).status_code == 401
+    assert client.get("/", headers={"Cookie": cookie}, **AT_ADDRESS).status_code == 401
 
 
-def test_the_printed_address_sets_a_cookie_and_loses_the_token(stranger: Asked) -> None:
+def test_the_printed_address_sets_a_cookie_and_loses_the_token(stranger: DashboardClient) -> None:
     token = stranger.access.token
-    answer = stranger.client.get(f"/run/x/input?workers=4&token={token}&cost=50", **HERE)
+    answer = stranger.client.get(f"/run/x/input?workers=4&token={token}&cost=50", **AT_ADDRESS)
     assert (
         answer.status_code == 302 and answer.headers["Location"] == "/run/x/input?workers=4&cost=50"
     )
@@ -125,18 +127,18 @@ def test_the_printed_address_sets_a_cookie_and_loses_the_token(stranger: Asked) 
         "SameSite=Strict",
         "Path=/",
     } == set(cookie[1:])
-    assert stranger.client.get("/", **HERE).status_code == 200
+    assert stranger.client.get("/", **AT_ADDRESS).status_code == 200
     assert token is not None and len(token) >= 40 and token != Access(PORT).token
 
 
-def test_the_form_leads_to_the_requested_page(stranger: Asked) -> None:
-    page = stranger.client.get("/run/x/input?workers=4&token=wrong", **HERE).text
+def test_the_form_leads_to_the_requested_page(stranger: DashboardClient) -> None:
+    page = stranger.client.get("/run/x/input?workers=4&token=wrong", **AT_ADDRESS).text
     place = re.findall(r'name="next" value="([^"]*)"', page)
     assert place == ["/run/x/input?workers=4"]
     data = {"token": stranger.access.token, "next": place[0]}
-    answer = stranger.client.post("/own/token", data=data, headers=ORIGIN, **HERE)
+    answer = stranger.client.post("/sign-in/token", data=data, headers=ORIGIN, **AT_ADDRESS)
     assert answer.status_code == 302 and answer.headers["Location"] == place[0]
-    assert stranger.client.get("/", **HERE).status_code == 200
+    assert stranger.client.get("/", **AT_ADDRESS).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -152,12 +154,14 @@ def test_the_form_leads_to_the_requested_page(stranger: Asked) -> None:
         "/\r\nX: y",
     ],
 )
-def test_the_form_cannot_lead_to_another_site(stranger: Asked, place: str) -> None:
+def test_the_form_cannot_lead_to_another_site(stranger: DashboardClient, place: str) -> None:
     data = {"token": stranger.access.token, "next": place}
-    answers = [stranger.client.post("/own/token", data=data, headers=ORIGIN, **HERE)]
+    answers = [stranger.client.post("/sign-in/token", data=data, headers=ORIGIN, **AT_ADDRESS)]
     answers.append(
         stranger.client.get(
-            place.partition("?")[0] or "/", query_string={"token": stranger.access.token}, **HERE
+            place.partition("?")[0] or "/",
+            query_string={"token": stranger.access.token},
+            **AT_ADDRESS,
         )
     )
     for answer in answers:
@@ -178,10 +182,12 @@ def test_cookies_of_two_dashboards_of_a_host_have_different_names(folder: Path) 
             board.close()
 
 
-def test_a_cookie_of_another_port_of_this_host_does_not_prevent_access(known: Asked) -> None:
+def test_a_cookie_of_another_port_of_this_host_does_not_prevent_access(
+    known: DashboardClient,
+) -> None:
     header = f"{known.access.cookie}=tossed; {known.access.cookie}={known.access.token}"
     client: FlaskClient = known.app.server.test_client(use_cookies=False)
-    assert client.get("/", headers={"Cookie": header}, **HERE).status_code == 200
+    assert client.get("/", headers={"Cookie": header}, **AT_ADDRESS).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -195,14 +201,14 @@ def test_a_cookie_of_another_port_of_this_host_does_not_prevent_access(known: As
         "127.0.0.1:8050,evil",
     ],
 )
-def test_every_route_refuses_a_foreign_host_name(known: Asked, host: str) -> None:
+def test_every_route_refuses_a_foreign_host_name(known: DashboardClient, host: str) -> None:
     for _, path in rules(known):
         assert known.client.get(path, headers={"Host": host}).status_code in (400, 403), path
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8050", "LOCALHOST:8050", "[::1]:8050"])
 def test_requests_to_the_names_of_the_dashboard_are_answered(folder: Path, host: str) -> None:
-    asked = Asked(folder, Access(PORT, token=None), signed_in=False)
+    asked = DashboardClient(folder, Access(PORT, token=None), signed_in=False)
     assert asked.client.get("/", headers={"Host": host}).status_code == 200
 
 
@@ -218,34 +224,38 @@ def test_requests_to_the_names_of_the_dashboard_are_answered(folder: Path, host:
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_every_route_refuses_a_page_of_another_site(known: Asked, origin: str, method: str) -> None:
+def test_every_route_refuses_a_page_of_another_site(
+    known: DashboardClient, origin: str, method: str
+) -> None:
     for _, path in rules(known):
-        answer = known.client.open(path, method=method, headers={"Origin": origin}, **HERE)
+        answer = known.client.open(path, method=method, headers={"Origin": origin}, **AT_ADDRESS)
         assert answer.status_code == 403, path
 
 
-def test_a_request_that_changes_something_must_name_its_origin(known: Asked) -> None:
-    for path in ("/_dash-update-component", "/own/token"):
-        assert known.client.post(path, json={}, **HERE).status_code == 403
+def test_a_request_that_changes_something_must_name_its_origin(known: DashboardClient) -> None:
+    for path in ("/_dash-update-component", "/sign-in/token"):
+        assert known.client.post(path, json={}, **AT_ADDRESS).status_code == 403
     for method in ("PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "PROPFIND"):
-        assert known.client.open("/", method=method, headers=ORIGIN, **HERE).status_code == 405
+        assert (
+            known.client.open("/", method=method, headers=ORIGIN, **AT_ADDRESS).status_code == 405
+        )
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 def test_a_page_on_another_port_can_open_a_page_but_cannot_load_data(
-    known: Asked, site: str
+    known: DashboardClient, site: str
 ) -> None:
     """A browser calls another port `same-site`, and then sends the cookie."""
     loading = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "script"}
     framing = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}
     opening = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
     for endpoint, path in rules(known):
-        assert known.client.get(path, headers=loading, **HERE).status_code == 403
-        assert known.client.get(path, headers=framing, **HERE).status_code == 403
-        assert (known.client.get(path, headers=opening, **HERE).status_code == 403) == (
+        assert known.client.get(path, headers=loading, **AT_ADDRESS).status_code == 403
+        assert known.client.get(path, headers=framing, **AT_ADDRESS).status_code == 403
+        assert (known.client.get(path, headers=opening, **AT_ADDRESS).status_code == 403) == (
             endpoint not in {*APP_ROUTES, REPORT_ROUTE}
         )
-    crossed = known.client.get(f"/?token={known.access.token}", headers=opening, **HERE)
+    crossed = known.client.get(f"/?token={known.access.token}", headers=opening, **AT_ADDRESS)
     assert (
         crossed.status_code == 200
         and 'content="0;url=/"' in crossed.text
@@ -260,26 +270,28 @@ def directives(answer: Any) -> dict[str, str]:
     return {name: value for name, _, value in parts}
 
 
-def test_the_routes_of_these_tests_exist(known: Asked) -> None:
+def test_the_routes_of_these_tests_exist(known: DashboardClient) -> None:
     assert {*PAGE_ROUTES, *STATIC_FILES, ENDPOINT} <= {
         rule.endpoint for rule in known.app.server.url_map.iter_rules()
     }
     for endpoint, path in rules(known):
-        kept = known.client.get(path, **HERE).headers.get("Cache-Control", "") != "no-store"
+        kept = known.client.get(path, **AT_ADDRESS).headers.get("Cache-Control", "") != "no-store"
         assert kept <= (endpoint in STATIC_FILES), path
 
 
-def test_every_response_has_a_content_security_policy(known: Asked, stranger: Asked) -> None:
+def test_every_response_has_a_content_security_policy(
+    known: DashboardClient, stranger: DashboardClient
+) -> None:
     paths = [
         *(path for _, path in rules(known)),
         "/x.html",
-        "/own/x",
-        "/own/style.css.html",
+        "/page/x",
+        "/page/style.css.html",
         "/run/..html",
     ]
     for asked in (known, stranger):
         for path in paths:
-            answer = asked.client.get(path, **HERE)
+            answer = asked.client.get(path, **AT_ADDRESS)
             policy = directives(answer)
             assert policy["frame-ancestors"] == "'none'" and policy["default-src"] in (
                 "'none'",
@@ -293,8 +305,8 @@ def test_every_response_has_a_content_security_policy(known: Asked, stranger: As
             assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
 
 
-def test_a_report_may_run_its_scripts_and_send_no_request(known: Asked) -> None:
-    answer = known.client.get(f"/run/{NAME}.html", **HERE)
+def test_a_report_may_run_its_scripts_and_send_no_request(known: DashboardClient) -> None:
+    answer = known.client.get(f"/run/{NAME}.html", **AT_ADDRESS)
     policy = directives(answer)
     assert answer.status_code == 200 and "<!doctype html>" in answer.text
     assert policy["default-src"] == "'none'" and "connect-src" not in policy
@@ -302,9 +314,9 @@ def test_a_report_may_run_its_scripts_and_send_no_request(known: Asked) -> None:
     assert "allow-scripts" in policy["sandbox"] and "allow-same-origin" not in policy["sandbox"]
 
 
-def test_the_token_is_in_no_page(known: Asked) -> None:
+def test_the_token_is_in_no_page(known: DashboardClient) -> None:
     for _, path in rules(known):
-        assert str(known.access.token).encode() not in known.client.get(path, **HERE).data
+        assert str(known.access.token).encode() not in known.client.get(path, **AT_ADDRESS).data
 
 
 def test_requests_from_other_machines_need_the_token(folder: Path) -> None:
@@ -316,7 +328,9 @@ def test_requests_from_other_machines_need_the_token(folder: Path) -> None:
     assert Access(PORT, "127.0.0.2", token=None).url() == "http://127.0.0.2:8050/"
     assert Access(PORT, "::1", token="t").url("/live") == "http://[::1]:8050/live?token=t"
     assert (
-        Asked(folder, Access(PORT, token=None), signed_in=False).client.get("/", **HERE).status_code
+        DashboardClient(folder, Access(PORT, token=None), signed_in=False)
+        .client.get("/", **AT_ADDRESS)
+        .status_code
         == 200
     )
 
@@ -324,7 +338,7 @@ def test_requests_from_other_machines_need_the_token(folder: Path) -> None:
 def test_requests_to_the_names_of_this_machine_are_answered_with_other_machines_allowed(
     folder: Path,
 ) -> None:
-    asked = Asked(folder, Access(PORT, "0.0.0.0"), signed_in=False)
+    asked = DashboardClient(folder, Access(PORT, "0.0.0.0"), signed_in=False)
     assert (
         asked.client.get("/", headers={"Host": f"{socket.gethostname()}:{PORT}"}).status_code == 401
     )

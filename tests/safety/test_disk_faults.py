@@ -92,7 +92,7 @@ def test_the_recorded_part_on_a_read_only_file_system_is_readable(pid: int, disk
     assert "read-only" in (recorder.run.stopped or "") and not recorder.problems
     stored = StoredRun.open(disk / "run")
     assert not stored.manifest.finished and any(stored.rows("host.counters"))
-    assert load_trace(disk / "run").torn == 0
+    assert load_trace(disk / "run").damaged_records == 0
 
 
 def test_a_run_folder_that_is_removed_ends_the_recording_with_one_line(

@@ -119,7 +119,11 @@ def test_a_run_folder_that_is_replaced_during_a_recording_leads_to_no_other_file
     assert done.returncode == 0 and "host" in source_statuses(json.loads(done.stdout))
     assert str(moved) in done.stderr
     stored = StoredRun.open(moved)
-    assert stored.manifest.finished and any(stored.rows("host.counters")) and stored.torn == 0
+    assert (
+        stored.manifest.finished
+        and any(stored.rows("host.counters"))
+        and stored.damaged_records == 0
+    )
     if kind == "a folder of links":
         assert sorted(os.listdir(out)) == sorted((*NAMES, "streams", "kineto"))
 

@@ -76,7 +76,7 @@ def looping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 def recordings(tmp_path_factory: pytest.TempPathFactory, looping: Run) -> Path:
     """Make all recordings in parallel, of two targets; return their folder."""
     place = tmp_path_factory.mktemp("recordings")
-    scenario = written(place, "h100", "hurry 10")
+    scenario = written(place, "h100", "speed 10")
     env = environment(built(place), scenario)
     with waiting_process() as waiting:
         done = subprocess.run(

@@ -16,12 +16,12 @@ from perfscope.traces.contents import contents
 from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.serve import Dashboard
 from tests.safety.hostile_requests import INSIDE, OUTSIDE, Board, ask, faults, renamed
-from tests.ui.asking import PORT
+from tests.ui.dashboard_client import PORT
 from tests.ui.kineto_files import small_trace
 from tests.ui.recorded import recorded_run
 
 COUNT = 700
-FORM = b"POST /own/token HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nOrigin: http://127.0.0.1:PORT\r\n"
+FORM = b"POST /sign-in/token HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nOrigin: http://127.0.0.1:PORT\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_unchanged_requests_are_answered(board: Board) -> None:
         status, why = ask(board, asking, True)
         expected = (
             {405}
-            if "/own/token" in asking.path
+            if "/sign-in/token" in asking.path
             else {404}
             if asking.path.startswith(("/assets", "/static"))
             else {200, 204}

@@ -27,7 +27,7 @@ from tests.running import perfscope
 from tests.safety import planted
 from tests.safety.planted import SHOWN
 from tests.safety.secret_samples import CORE
-from tests.ui.asking import HERE, Asked
+from tests.ui.dashboard_client import AT_ADDRESS, DashboardClient
 
 KINDS = ("kineto", "nsys", "run", "old run")
 
@@ -173,12 +173,12 @@ def test_no_secret_is_in_the_cache(
 
 @pytest.fixture(scope="module")
 def asked(folder: Path) -> Any:
-    board = Asked(folder)
+    board = DashboardClient(folder)
     yield board
     board.verdicts.close()
 
 
-def answers(board: Asked, run: str) -> dict[str, str]:
+def answers(board: DashboardClient, run: str) -> dict[str, str]:
     """Return the responses of the dashboard for a run, by address: its pages, its report, its
     timeline.
     """
@@ -187,7 +187,7 @@ def answers(board: Asked, run: str) -> dict[str, str]:
     }
     base, trace = f"/timeline/{run}", board.library.get(run).trace
     begin, end = trace.span_ns
-    meta = board.client.get(f"{base}/meta", **HERE)
+    meta = board.client.get(f"{base}/meta", **AT_ADDRESS)
     lanes = max(sum(track[4] for track in meta.get_json()["tracks"]), 1)
     window = f"from={begin}&to={end + 1}&lanes=0-{lanes - 1}"
     paths = [
@@ -205,14 +205,16 @@ def answers(board: Asked, run: str) -> dict[str, str]:
         for at in np.linspace(begin, end, 9).astype(int)
     ]
     for path in paths:
-        answer = board.client.get(path, **HERE)
+        answer = board.client.get(path, **AT_ADDRESS)
         assert answer.status_code == 200, (path, answer.data[:200])
         found[path] = answer.data.decode("utf-8", "replace")
     return found
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_secret_is_in_a_response_of_the_dashboard(asked: Asked, folder: Path, kind: str) -> None:
+def test_no_secret_is_in_a_response_of_the_dashboard(
+    asked: DashboardClient, folder: Path, kind: str
+) -> None:
     run = next(each for each in asked.library.runs() if each.path == path_of(folder, kind))
     found = answers(asked, run.id)
     assert sum(SHOWN in text for text in found.values()) > 3
@@ -221,7 +223,7 @@ def test_no_secret_is_in_a_response_of_the_dashboard(asked: Asked, folder: Path,
     assert json.loads(found[echo])["count"] == 0
 
 
-def test_no_secret_is_in_the_list_of_runs(asked: Asked) -> None:
+def test_no_secret_is_in_the_list_of_runs(asked: DashboardClient) -> None:
     assert leaks(json.dumps(asked.page("/"))) == []
 
 

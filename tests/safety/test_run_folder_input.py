@@ -58,12 +58,12 @@ def stream(*batches: Any, schema: pa.Schema = SCHEMA, **options: Any) -> bytes:
 
 
 def read_both_ways(folder: Path, segment: bytes) -> list[tuple[int, int]]:
-    """Return (rows, torn) of a segment of records, read in a finished and in a growing run."""
+    """Return (rows, damaged) of a segment of records, read in a finished and in a growing run."""
     (folder / "streams" / "probe.records@0" / "000000.arrow").write_bytes(segment)
     whole, grows = StoredRun.open(folder), GrowingRun(folder, HOUR_NS)
     grows.update()
     return [
-        (sum(len(table) for _, table in run.columns("probe.records", COLUMNS)), run.torn)
+        (sum(len(table) for _, table in run.columns("probe.records", COLUMNS)), run.damaged_records)
         for run in (whole, grows)
     ]
 
@@ -148,10 +148,12 @@ def with_columns_in_the_same_bytes() -> bytes:
         with_columns_in_the_same_bytes,
     ],
 )
-def test_batches_that_no_writer_of_perfscope_writes_are_torn(tmp_path: Path, made: Any) -> None:
+def test_batches_that_no_writer_of_perfscope_writes_are_damaged(tmp_path: Path, made: Any) -> None:
     segment = made()
-    (rows, torn), (rows_growing, torn_growing) = read_both_ways(run_folder(tmp_path / "r"), segment)
-    assert (rows, rows_growing) == (0, 0) and torn == 1 and torn_growing == 1
+    (rows, damaged), (rows_growing, damaged_growing) = read_both_ways(
+        run_folder(tmp_path / "r"), segment
+    )
+    assert (rows, rows_growing) == (0, 0) and damaged == 1 and damaged_growing == 1
 
 
 def test_a_header_without_end_is_refused_at_once() -> None:
@@ -245,7 +247,7 @@ def test_a_window_that_is_a_link_or_a_pipe_is_not_read(tmp_path: Path) -> None:
     (folder / "kineto").mkdir()
     (folder / "kineto" / "rank0.json.gz").symlink_to("/etc/passwd")
     os.mkfifo(folder / "kineto" / "rank1.json.gz")
-    assert load_trace(folder).torn == 6
+    assert load_trace(folder).damaged_records == 6
 
 
 MANIFESTS: list[dict[str, Any]] = [
@@ -342,13 +344,13 @@ def test_names_of_streams_that_no_writer_gives_are_left_out(tmp_path: Path) -> N
     assert [key for key, _ in StoredRun.open(folder).streams["host.states"]] == [0]
 
 
-def test_times_out_of_range_in_records_are_torn(tmp_path: Path) -> None:
+def test_times_out_of_range_in_records_are_damaged(tmp_path: Path) -> None:
     folder = run_folder(tmp_path / "r")
     batches = [records(1, ts=2**63 - 1), records(1, ts=-(2**63)), records(1, dur=2**62), records(2)]
     (folder / "streams" / "probe.records@0" / "000000.arrow").write_bytes(stream(*batches))
     trace = load_trace(folder)
     ranges = trace.table("ranges")
-    assert trace.torn == 3 and ranges is not None and len(ranges) == 2
+    assert trace.damaged_records == 3 and ranges is not None and len(ranges) == 2
 
 
 def test_a_sparse_segment_and_a_line_without_end_take_no_memory(tmp_path: Path) -> None:
@@ -379,7 +381,7 @@ def test_a_sparse_segment_and_a_line_without_end_take_no_memory(tmp_path: Path) 
     assert states is not None and len(states) == 2
 
 
-def test_rows_beyond_the_limit_of_a_run_are_torn(
+def test_rows_beyond_the_limit_of_a_run_are_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = run_folder(tmp_path / "r")
@@ -388,7 +390,7 @@ def test_rows_beyond_the_limit_of_a_run_are_torn(
         (folder / "streams" / "host.states@0" / f"{number:06d}.jsonl").write_text(line * 100)
     monkeypatch.setattr(stored, "MOST_BYTES", 5 * 100 * len(line) + 100)
     states = load_trace(folder).table("thread_states")
-    assert states is not None and len(states) == 501 and load_trace(folder).torn == 5
+    assert states is not None and len(states) == 501 and load_trace(folder).damaged_records == 5
     monkeypatch.setattr(stored, "MOST_CELLS", 402)
     states = load_trace(folder).table("thread_states")
     assert states is not None and len(states) == 100
@@ -404,7 +406,10 @@ def test_a_growing_run_has_bounded_memory(tmp_path: Path, monkeypatch: pytest.Mo
         (folder / f"streams/host.states@{process}" / "000000.jsonl").write_text(lines)
     grows = GrowingRun(folder, HOUR_NS)
     grows.update()
-    assert 0 < sum(tail.held_bytes for tail in grows.all_tails()) <= 1 << 20 and grows.torn > 0
+    assert (
+        0 < sum(tail.held_bytes for tail in grows.all_tails()) <= 1 << 20
+        and grows.damaged_records > 0
+    )
 
 
 def test_many_processes_are_read_in_one_pass(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def job(tmp_path: Path) -> Iterator[Job]:
 
 
 @pytest.fixture
-def door() -> Iterator[ProbeSocket]:
+def probe_socket() -> Iterator[ProbeSocket]:
     opened = open_probe_socket()
     with opened.listening:
         yield opened
@@ -69,14 +69,14 @@ OTHER_RING = {"note": "nvtx-ring", "token": "", "has_file": True}
 
 @pytest.mark.parametrize("shown", ["no token", "the token"])
 def test_nvtx_keeps_the_ring_of_a_caller_that_shows_the_token_and_nothing_else(
-    job: Job, door: ProbeSocket, shown: str
+    job: Job, probe_socket: ProbeSocket, shown: str
 ) -> None:
-    collector = Nvtx(door)
+    collector = Nvtx(probe_socket)
     collector.start(job)
     before = open_files()
-    token = door.token if shown == "the token" else "wrong"
+    token = probe_socket.token if shown == "the token" else "wrong"
     first = {"note": "nvtx-ring", "token": token, "has_file": True}
-    with call(door.address, [first, OTHER_RING, OTHER_RING], 3):
+    with call(probe_socket.address, [first, OTHER_RING, OTHER_RING], 3):
         until(lambda: collector.poll(0) and (collector.connections or open_files() == before + 1))
         if shown == "the token":
             assert open_files() == before + 3, "both ends of the connection and one ring"
@@ -85,12 +85,14 @@ def test_nvtx_keeps_the_ring_of_a_caller_that_shows_the_token_and_nothing_else(
     assert not collector.connections
 
 
-def test_the_descriptors_of_a_refused_caller_are_closed(job: Job, door: ProbeSocket) -> None:
-    collector = Probes(Window(), door)
+def test_the_descriptors_of_a_refused_caller_are_closed(
+    job: Job, probe_socket: ProbeSocket
+) -> None:
+    collector = Probes(Window(), probe_socket)
     collector.start(job)
     before = open_files()
     hello = {"note": "hello", "token": "wrong", "mono": 1, "real": 1, "has_file": True}
-    with call(door.address, [hello, OTHER_RING], 2):
+    with call(probe_socket.address, [hello, OTHER_RING], 2):
         until(
             lambda: collector.poll(0) and not collector.unidentified and open_files() == before + 1
         )
@@ -129,9 +131,9 @@ NOTES_WITH_FILES: list[NoteWithDescriptor] = [
 @pytest.mark.parametrize("window", [None, Window()], ids=["depth probe", "depth kernels"])
 @pytest.mark.parametrize("note", NOTES_WITH_FILES, ids=lambda note: type(note).__name__)
 def test_a_probe_cannot_fill_the_agent_with_descriptors(
-    job: Job, door: ProbeSocket, window: Window | None, note: NoteWithDescriptor
+    job: Job, probe_socket: ProbeSocket, window: Window | None, note: NoteWithDescriptor
 ) -> None:
-    collector = Probes(window, door)
+    collector = Probes(window, probe_socket)
     collector.start(job)
     kernels = Kernels(collector)
     kernels.start(job)
@@ -148,12 +150,14 @@ def test_a_probe_cannot_fill_the_agent_with_descriptors(
     assert open_files() == before
 
 
-def test_a_frame_with_a_note_that_cannot_be_read_leaves_no_descriptor(door: ProbeSocket) -> None:
+def test_a_frame_with_a_note_that_cannot_be_read_leaves_no_descriptor(
+    probe_socket: ProbeSocket,
+) -> None:
     before = open_files()
     refused = {"note": "window-refused", "reason": "x", "has_file": True}
-    with call(door.address, [refused, {"note": "bye", "dropped": "many"}], 2):
+    with call(probe_socket.address, [refused, {"note": "bye", "dropped": "many"}], 2):
         lines: list[ProbeLine] = []
-        until(lambda: lines.extend(accept(door.listening, {os.geteuid()})) or lines)
+        until(lambda: lines.extend(accept(probe_socket.listening, {os.geteuid()})) or lines)
         until(lambda: lines[0].frames() == ([], array.array("q")) and lines[0].damaged)
         lines[0].close()
         assert open_files() == before + 1, "the caller's own end"

@@ -134,10 +134,10 @@ from pathlib import Path
 import perfscope
 from perfscope.profiling import scope, session
 
-def agent_of(door):
+def agent_of(link):
     for path in Path("/proc").glob("[0-9]*/fd/*"):
         try:
-            if int(path.parts[2]) != os.getpid() and os.readlink(path) == door:
+            if int(path.parts[2]) != os.getpid() and os.readlink(path) == link:
                 return int(path.parts[2])
         except OSError:
             pass
@@ -145,14 +145,15 @@ def agent_of(door):
 opened = []
 open_probe_socket = session.open_probe_socket
 def opening():
-    door = open_probe_socket()
-    opened.append((door.address, os.readlink(f"/proc/self/fd/{door.listening.fileno()}")))
-    return door
+    probe_socket = open_probe_socket()
+    link = os.readlink(f"/proc/self/fd/{probe_socket.listening.fileno()}")
+    opened.append((probe_socket.address, link))
+    return probe_socket
 session.open_probe_socket = opening
 
 with perfscope.profile(depth="probe", show=False) as scope:
-    address, door = opened[0]
-    agent = agent_of(door)
+    address, link = opened[0]
+    agent = agent_of(link)
     print(address, flush=True)
     sys.stdin.readline()
     os.kill(agent, 9)
@@ -272,22 +273,24 @@ def test_a_token_gives_no_access_to_processes_of_other_users_or_outside_the_job(
     """The same frame is accepted from the process that is recorded."""
     command = [sys.executable, "-c", REPLAYS]
     recorded = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    door = open_probe_socket()
+    probe_socket = open_probe_socket()
     recorder = Recorder(
-        Plan(recorded.pid, tmp_path / "run", "probe", follow=True, probe_socket=door)
+        Plan(recorded.pid, tmp_path / "run", "probe", follow=True, probe_socket=probe_socket)
     )
     thread = threading.Thread(target=lambda: recorder.record(lambda progress: None))
     thread.start()
     others = [
-        run_as_nobody(REPLAYS, door.address, door.token),
-        subprocess.Popen([*command, door.address, door.token], stdout=subprocess.PIPE, text=True),
+        run_as_nobody(REPLAYS, probe_socket.address, probe_socket.token),
+        subprocess.Popen(
+            [*command, probe_socket.address, probe_socket.token], stdout=subprocess.PIPE, text=True
+        ),
     ]
     try:
         assert recorded.stdin is not None
         assert [line_of(other) for other in others] == ["b''", "b'H'"], (
             "the second one is asked to wait, in vain"
         )
-        recorded.stdin.write(f"{door.address} {door.token}\n")
+        recorded.stdin.write(f"{probe_socket.address} {probe_socket.token}\n")
         recorded.stdin.flush()
         assert line_of(recorded) == "b'H'"
     finally:

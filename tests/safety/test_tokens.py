@@ -46,8 +46,8 @@ with perfscope.profile(depth="probe", show=False) as scope:
 own_lines = [line for pid, line in lines.items() if pid in of_this_test]
 print(json.dumps({
     "agents": [line for line in own_lines if "profile_agent" in line],
-    "token": [line for line in lines.values() if only.door.token in line],
-    "address": [line for line in lines.values() if only.door.address in line],
+    "token": [line for line in lines.values() if only.probe_socket.token in line],
+    "address": [line for line in lines.values() if only.probe_socket.address in line],
     "trouble": only.trouble,
     "mode": oct(only.out.parent.stat().st_mode & 0o777),
 }))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-from tests.ui.asking import PORT
+from tests.ui.dashboard_client import PORT
 
 BITS = [
     "..",
@@ -57,7 +57,8 @@ BITS = [
     "*",
     "a" * 3000,
     "token=",
-    "own",
+    "page",
+    "sign-in",
     "timeline",
     "run",
     "_dash-layout",
@@ -226,10 +227,10 @@ def seeds(runs: list[str], callbacks: dict[str, Any], scripts: list[str]) -> lis
         Asking("GET", path)
         for path in (
             "/",
-            "/own/style.css",
-            "/own/script.js",
+            "/page/style.css",
+            "/page/script.js",
             "/timeline/component.js",
-            "/own/token",
+            "/sign-in/token",
         )
     ]
     found += [
@@ -241,7 +242,7 @@ def seeds(runs: list[str], callbacks: dict[str, Any], scripts: list[str]) -> lis
     found.append(
         Asking(
             "POST",
-            "/own/token",
+            "/sign-in/token",
             body=b"token=x&next=%2F",
             headers={"CONTENT_TYPE": "application/x-www-form-urlencoded"},
         )

@@ -53,7 +53,7 @@ def test_a_growing_run_has_the_tables_of_the_folder(tmp_path: Path) -> None:
             seen, there = now.table(name), whole.table(name)
             assert seen is not None and there is not None and len(seen) == second + 1
             pd.testing.assert_frame_equal(seen, there)
-    assert growing.torn == 0
+    assert growing.damaged_records == 0
 
 
 def test_an_incomplete_record_is_read_when_it_is_complete(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_a_trial_and_a_removed_trace_have_a_row_and_no_operators(tmp_path: Path)
     windows, ops = trace.table("windows"), trace.table("ops")
     assert windows is not None and ops is not None
     assert list(windows["kept"]) == [False, False, True]
-    assert list(ops["name"]) == ["aten::op2"] and trace.torn == 0
+    assert list(ops["name"]) == ["aten::op2"] and trace.damaged_records == 0
     assert list(ops["ts"]) == [200 * MS + 10_000]
     ranges = trace.table("ranges")
     assert ranges is not None
@@ -102,4 +102,4 @@ def test_a_missing_trace_is_counted_as_damaged(tmp_path: Path) -> None:
         tmp_path / "run", [row(0, name="rank0.json.gz"), row(1, name="rank0-2.json.gz")]
     )
     (folder / "kineto" / "rank0.json.gz").unlink()
-    assert load_trace(folder).torn == 1
+    assert load_trace(folder).damaged_records == 1

@@ -55,7 +55,7 @@ def test_records_are_read_as_they_were_written(tmp_path: Path) -> None:
     run.close()
     stored = StoredRun.open(tmp_path / "r")
     [(process, table)] = stored.columns("probe.records", COLUMNS)
-    assert (process, table.column("ts").to_pylist(), stored.torn) == (3, [100, 200], 0)
+    assert (process, table.column("ts").to_pylist(), stored.damaged_records) == (3, [100, 200], 0)
     assert list(stored.rows("probe.names")) == [(3, {"code": 1, "kind": "module", "name": "Net"})]
 
 
@@ -66,7 +66,7 @@ def test_a_run_is_read_up_to_its_last_flush(tmp_path: Path) -> None:
     run.arrow("probe.records", 0, COLUMNS).append(record(5, 200, 7))
     trace = load_trace(tmp_path / "r")
     ranges = trace.table("ranges")
-    assert ranges is not None and ranges["ts"].tolist() == [100] and trace.torn == 0
+    assert ranges is not None and ranges["ts"].tolist() == [100] and trace.damaged_records == 0
 
 
 @pytest.mark.parametrize("wait_s", [0.05, 0.3, 0.8])
@@ -86,7 +86,7 @@ def test_a_killed_writer_loses_at_most_the_records_since_its_last_flush(
     tables = [table for _, table in stored.columns("probe.records", tuple("abcdefghijkl"))]
     numbers = [number for table in tables for number in table.column("a").to_pylist()]
     assert states == list(range(len(states))) and numbers == list(range(len(numbers)))
-    assert stored.torn <= 2 and len(states) > 0
+    assert stored.damaged_records <= 2 and len(states) > 0
 
 
 def test_segments_are_sealed_when_full_and_the_cap_drops_the_oldest(
@@ -187,7 +187,7 @@ def test_foreign_and_damaged_segments_are_counted_and_links_not_followed(tmp_pat
     (streams / "host.counters@0").symlink_to("/etc")
     trace = load_trace(tmp_path / "r")
     states = trace.table("thread_states")
-    assert trace.torn >= 4 and states is not None and len(states) == 1
+    assert trace.damaged_records >= 4 and states is not None and len(states) == 1
 
 
 def test_secrets_on_the_command_line_are_masked() -> None:

@@ -10,7 +10,7 @@ from perfscope.errors import UsageError
 from perfscope.traces.contents import contents
 from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.dashboard.serve import Dashboard
-from tests.ui.asking import Asked, every
+from tests.ui.dashboard_client import DashboardClient, every
 from tests.ui.kineto_files import small_trace
 
 
@@ -24,13 +24,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def asked(folder: Path) -> Iterator[Asked]:
-    board = Asked(folder)
+def asked(folder: Path) -> Iterator[DashboardClient]:
+    board = DashboardClient(folder)
     yield board
     board.verdicts.close()
 
 
-def test_the_list_has_every_run_also_new_ones(asked: Asked, folder: Path) -> None:
+def test_the_list_has_every_run_also_new_ones(asked: DashboardClient, folder: Path) -> None:
     names = {link["children"] for link in every(asked.page("/")["page"], "Link")}
     assert names == {"one <b>.json", "deep/two.json.gz"}
     small_trace(folder / "three.json")
@@ -38,7 +38,7 @@ def test_the_list_has_every_run_also_new_ones(asked: Asked, folder: Path) -> Non
     assert "three.json" in {link["children"] for link in every(asked.page("/")["page"], "Link")}
 
 
-def test_every_link_of_a_page_leads_to_another(asked: Asked) -> None:
+def test_every_link_of_a_page_leads_to_another(asked: DashboardClient) -> None:
     run = next(entry for entry in asked.library.runs() if entry.name.startswith("one"))
     links = every(asked.page(f"/run/{run.id}")["links"], "Link")
     assert len(links) >= 2
@@ -56,11 +56,13 @@ def test_every_link_of_a_page_leads_to_another(asked: Asked) -> None:
         ("/run/deep-two.json.gz-x/overview", "'deep-two.json.gz-x'"),
     ],
 )
-def test_the_page_of_an_unknown_address_names_it(asked: Asked, path: str, named: str) -> None:
+def test_the_page_of_an_unknown_address_names_it(
+    asked: DashboardClient, path: str, named: str
+) -> None:
     assert named in asked.text(path)
 
 
-def test_a_page_without_data_and_an_unknown_page_list_the_pages(asked: Asked) -> None:
+def test_a_page_without_data_and_an_unknown_page_list_the_pages(asked: DashboardClient) -> None:
     run = asked.library.runs()[0]
     assert asked.page(f"/run/{run.id}/stacks")["title"].startswith("Stacks: ")
     assert "Stacks" in asked.text(f"/run/{run.id}/stacks")
@@ -78,11 +80,11 @@ def test_symbolic_links_out_of_the_folder_are_not_followed(
 
 
 def test_the_page_of_an_empty_folder_has_the_command_that_records(tmp_path: Path) -> None:
-    assert "perfscope attach PID" in Asked(tmp_path).text("/")
+    assert "perfscope attach PID" in DashboardClient(tmp_path).text("/")
 
 
 def test_the_first_page_of_a_single_trace_is_that_trace(folder: Path) -> None:
-    shown = Asked(folder / "deep" / "two.json.gz").page("/")
+    shown = DashboardClient(folder / "deep" / "two.json.gz").page("/")
     assert "two.json.gz" in shown["title"]
     assert not [link for link in every(shown["links"], "Link") if link["href"] == "/"]
 

@@ -15,8 +15,8 @@ from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.dashboard.serve import Dashboard
 from tests.running import until
 from tests.traces.kineto.recorded import FOLDER
-from tests.ui.asking import address
 from tests.ui.browsing import forget_last_page, shown_text
+from tests.ui.dashboard_client import address
 from tests.ui.kineto_files import HOSTILE, events, small_trace
 from tests.ui.recorded import recorded_run
 

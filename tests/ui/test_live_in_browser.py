@@ -73,7 +73,7 @@ def test_the_page_follows_the_recording_and_stops_it(
     until(lambda: "stopped by the user" in shown_text(browser, "#live-status"), 60)
     until(lambda: not browser.find_element("id", "live-reply").is_displayed())
     manifest = read_manifest(tmp_path / "live.perfscope")
-    assert manifest.finished and load_trace(tmp_path / "live.perfscope").torn == 0
+    assert manifest.finished and load_trace(tmp_path / "live.perfscope").damaged_records == 0
     errors = [
         entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"
     ]

@@ -15,13 +15,13 @@ from tests.build import FACTS
 from tests.traces.kineto.events import event, written
 from tests.traces.made_ranks import made_ranks
 from tests.traces.nsys.exports import export, pid_of, tid_of
-from tests.ui.asking import HERE, Asked
+from tests.ui.dashboard_client import AT_ADDRESS, DashboardClient
 
 LEAST_WORDS = 40
 
 
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory: pytest.TempPathFactory) -> Asked:
+def asked(tmp_path_factory: pytest.TempPathFactory) -> DashboardClient:
     folder = tmp_path_factory.mktemp("odd")
     main, device = (
         {"globalTid": tid_of(70, 70)},
@@ -47,31 +47,33 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     run.close()
     written(folder / "no-events.json", [])
     written(folder / "no-durations.json", [event(dur=0)])
-    return Asked(folder)
+    return DashboardClient(folder)
 
 
-def id_of(asked: Asked, name: str) -> str:
+def id_of(asked: DashboardClient, name: str) -> str:
     (id,) = [entry.id for entry in asked.library.runs() if entry.name.startswith(name)]
     return id
 
 
 @pytest.mark.parametrize("name", ["nsight.sqlite", "job/ (3 ranks)", "nothing.perfscope"])
-def test_every_page_and_the_report_of_an_unusual_run_have_content(asked: Asked, name: str) -> None:
+def test_every_page_and_the_report_of_an_unusual_run_have_content(
+    asked: DashboardClient, name: str
+) -> None:
     run = id_of(asked, name)
     for page in PAGES:
         assert not asked.page(f"/run/{run}/{page.path}").get("failure")
         assert len(asked.text(f"/run/{run}/{page.path}")) > LEAST_WORDS or page.path == "timeline"
-    report = asked.client.get(f"/run/{run}.html", **HERE)
+    report = asked.client.get(f"/run/{run}.html", **AT_ADDRESS)
     assert report.status_code == 200 and b"<h1>" in report.data
-    meta = asked.client.get(f"/timeline/{run}/meta", **HERE).get_json()
+    meta = asked.client.get(f"/timeline/{run}/meta", **AT_ADDRESS).get_json()
     assert bool(meta["tracks"]) == (name != "nothing.perfscope")
 
 
-def test_a_job_has_its_ranks_and_their_waits_for_each_other(asked: Asked) -> None:
+def test_a_job_has_its_ranks_and_their_waits_for_each_other(asked: DashboardClient) -> None:
     run = id_of(asked, "job/ (3 ranks)")
     words = asked.text(f"/run/{run}/overview")
     assert all(f"rank {rank}" in words for rank in range(3)) and "waiting for peers" in words
-    groups = asked.client.get(f"/timeline/{run}/meta", **HERE).get_json()["groups"]
+    groups = asked.client.get(f"/timeline/{run}/meta", **AT_ADDRESS).get_json()["groups"]
     assert [group[1] for group in groups] == [0, 1, 2]
 
 
@@ -79,7 +81,7 @@ def test_a_job_has_its_ranks_and_their_waits_for_each_other(asked: Asked) -> Non
     ("name", "lacking"), [("no-durations.json", "duration"), ("no-events.json", "events")]
 )
 def test_the_page_of_an_unreadable_trace_names_what_it_lacks(
-    asked: Asked, name: str, lacking: str
+    asked: DashboardClient, name: str, lacking: str
 ) -> None:
     text = asked.text(f"/run/{id_of(asked, name)}/overview")
     assert name in text and lacking in text

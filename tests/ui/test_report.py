@@ -107,7 +107,7 @@ def test_the_report_of_a_long_run_is_small_and_its_link_leads_to_the_longest_wai
     # Where the file does not contain the single events, it has their sums.
     assert elsewhere[0] is False and elsewhere[1] > 0
     browser.execute_script(
-        "const t = document.getElementById('timeline').timeline; t.look(...t.meta.span);"
+        "const t = document.getElementById('timeline').timeline; t.setView(...t.meta.span);"
         " t.selectView()"
     )
     until(lambda: "does not contain the single events" in shown_text(browser, ".tl-panel"))

@@ -54,7 +54,7 @@ def test_typing_a_letter_does_not_move_the_timeline(page: Any) -> None:
     seen = (
         "const { view } = document.getElementById('timeline').timeline; return [view.from, view.to]"
     )
-    page.execute_script("document.getElementById('timeline').timeline.look(1e8, 2e8)")
+    page.execute_script("document.getElementById('timeline').timeline.setView(1e8, 2e8)")
     before = page.execute_script(seen)
     press = "new KeyboardEvent('keydown', { key: 'd', bubbles: true })"
     page.execute_script(f"{FIELD}.dispatchEvent({press})")

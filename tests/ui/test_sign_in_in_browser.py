@@ -13,8 +13,8 @@ import pytest
 
 from perfscope.ui.dashboard.serve import Dashboard
 from tests.running import until
-from tests.ui.asking import address
 from tests.ui.browsing import shown_text
+from tests.ui.dashboard_client import address
 from tests.ui.kineto_files import small_trace
 from tests.ui.test_dashboard_in_browser import PICTURES, faults, settled
 
@@ -73,7 +73,7 @@ def test_the_form_signs_in_and_leads_to_the_requested_page(fresh: Any, board: Da
     until(lambda: fresh.current_url == place)
     settled(fresh)
     assert fresh.find_elements("id", "table-kernels")
-    expected = (place, address(board, "/own/token"))
+    expected = (place, address(board, "/sign-in/token"))
     others = [fault for fault in faults(fresh) if fault not in expected]
     assert [fault for fault in others if "401" not in fault] == []
 
@@ -115,7 +115,7 @@ def foreign(board: Dashboard) -> Iterator[str]:
         <script>function log(what) {{ document.getElementById("log").textContent += " " + what }}
         fetch("{address(board, "/_dash-layout")}", {{ credentials: "include" }})
           .then((answer) => log("read " + answer.status), () => log("fetch refused"))</script>
-        <script src="{address(board, "/own/script.js")}"
+        <script src="{address(board, "/page/script.js")}"
           onload="log('script ran')" onerror="log('script refused')"></script>"""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Foreign, page))
     threading.Thread(target=server.serve_forever, daemon=True).start()

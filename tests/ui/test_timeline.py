@@ -29,10 +29,6 @@ PAGE = (
     ' data-timeline="/timeline/{run}"></div><script>{script}</script>'
 )
 T = "const t = document.getElementById('timeline').timeline; "
-HERE = (
-    "const box = t.canvas.getBoundingClientRect(); return [box.left, box.top, box.width,"
-    " box.height]"
-)
 ROW = (
     T + "const own = perfscopeTimeline, row = own.rowOfLane(t, arguments[0]); const box ="
     " t.canvas.getBoundingClientRect();"

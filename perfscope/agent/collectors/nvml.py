@@ -87,14 +87,14 @@ class Nvml(Collector):
         if not has_ended:
             reason = "the driver does not answer: a call hangs"
             return SourceStatus(self.NAME, "failed", reason, share)
-        silent = [
+        unanswered = [
             f"device {number} did not answer from the start: {reason}"
-            for number, reason in self.watch.silent.items()
+            for number, reason in self.watch.unanswered.items()
         ]
-        if silent and not self.watch.devices:
-            return SourceStatus(self.NAME, "failed", "; ".join(silent), share)
+        if unanswered and not self.watch.devices:
+            return SourceStatus(self.NAME, "failed", "; ".join(unanswered), share)
         gaps = list(dict.fromkeys(self.gaps))
-        reasons = [*silent, *gaps, *self.missing_permissions()]
+        reasons = [*unanswered, *gaps, *self.missing_permissions()]
         slowdown = self.watch.quick_round.pace.slowdown
         if slowdown is not None:
             reasons.append(slowdown)

@@ -13,14 +13,17 @@ from perfscope.agent.profiler_windows.window import Window
 
 
 def begin(
-    door: ProbeSocket, window: Window | None, begun: Callable[[Any], None], over: Callable[[], None]
+    probe_socket: ProbeSocket,
+    window: Window | None,
+    begun: Callable[[Any], None],
+    over: Callable[[], None],
 ) -> None:
     """Start the probe.
 
     begun: called with the probe once its patches are in place. over: called when it has left, or
     could not start.
     """
-    config = configuration(door.address_for(os.getpid()), window)
+    config = configuration(probe_socket.address_for(os.getpid()), window)
 
     def run_and_report() -> None:
         try:

@@ -21,7 +21,7 @@ PREFIX = "perfscope-run-"
 HOOK = "sitecustomize.py"
 
 
-def nvtx_environment(door: ProbeSocket) -> dict[str, str]:
+def nvtx_environment(probe_socket: ProbeSocket) -> dict[str, str]:
     """Return the variables with which every NVTX in the command loads our library.
 
     There are none if another tool's library is set, or ours is not built. The token is in the
@@ -31,15 +31,16 @@ def nvtx_environment(door: ProbeSocket) -> dict[str, str]:
     path = library()
     if path is None or PATH_VARIABLE in os.environ:
         return {}
+    address, token, owner = probe_socket.address, probe_socket.token, probe_socket.owner
     return {
         PATH_VARIABLE: str(path),
-        ADDRESS_VARIABLE: f"{door.address} {door.token} {door.owner} {os.geteuid()}",
+        ADDRESS_VARIABLE: f"{address} {token} {owner} {os.geteuid()}",
     }
 
 
 @contextmanager
 def start_folder(
-    door: ProbeSocket, window: Window | None, nvtx: dict[str, str]
+    probe_socket: ProbeSocket, window: Window | None, nvtx: dict[str, str]
 ) -> Iterator[dict[str, str]]:
     """Yield the environment for the command, `nvtx` included; its folder is removed afterwards.
 
@@ -58,7 +59,7 @@ def start_folder(
         entry = files("perfscope.agent.entry")
         write_private(folder / HOOK, entry.joinpath("sitecustomize_hook.py").read_text("utf-8"))
         write_private(folder / WATCH, entry.joinpath("torch_import_watch.py").read_text("utf-8"))
-        text = bundle(door.address_for(os.getpid()), window, nvtx=door.nvtx)
+        text = bundle(probe_socket.address_for(os.getpid()), window, nvtx=probe_socket.nvtx)
         write_private(folder / PROBE, text)
         before = os.environ.get("PYTHONPATH")
         path = f"{folder}{os.pathsep}{before}" if before else str(folder)

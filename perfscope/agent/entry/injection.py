@@ -98,7 +98,7 @@ class Injection:
             self.check_main_thread(thread)
             yield thread
         finally:
-            thread.let_go()
+            thread.restore_and_detach()
             self.progress.stop_began_ns = 0
             self.stops_ns.append(time.monotonic_ns() - thread.since_ns)
 

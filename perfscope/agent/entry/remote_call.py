@@ -85,7 +85,7 @@ def place_code(pid: int, memory: int, innermost_pid: int, errno_location: int) -
 
 @dataclass
 class StoppedThread:
-    """A traced thread, stopped since CLOCK_MONOTONIC `since_ns`; `let_go` must follow.
+    """A traced thread, stopped since CLOCK_MONOTONIC `since_ns`; `restore_and_detach` must follow.
 
     caught: mask of the signals that the program handles, to be set before a call.
     """
@@ -278,7 +278,7 @@ class StoppedThread:
                 raise ProcessGone
             address, content = address + written, content[written:]
 
-    def let_go(self) -> None:
+    def restore_and_detach(self) -> None:
         """Restore everything and end the tracing; signals that came meanwhile are delivered now."""
         if not self.left_running:
             # In this order: until the registers are set, the thread restores the rest itself.

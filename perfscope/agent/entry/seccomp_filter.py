@@ -153,7 +153,7 @@ def check_filters(target: Target, deadline_ns: int, progress: EntryProgress) -> 
         try:
             filters = read_filters(pid)
         finally:
-            thread.let_go()
+            thread.restore_and_detach()
     except TimeUp:
         raise CannotEnter(
             f"the main thread of pid {pid} could not be stopped in time: try again"

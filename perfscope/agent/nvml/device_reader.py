@@ -108,10 +108,10 @@ def add_call_values(
             return
 
 
-def open_devices(nvml: NvmlSession, silent: dict[int, str] | None = None) -> list[DeviceReader]:
+def open_devices(nvml: NvmlSession, unanswered: dict[int, str] | None = None) -> list[DeviceReader]:
     """Return a reader for each device that answers, then for each MIG instance.
 
-    The reasons of devices that do not answer are added to `silent`, by number.
+    The reasons of devices that do not answer are added to `unanswered`, by number.
     """
     driver = nvml.query(pynvml.nvmlSystemGetDriverVersion)
     whole_devices: list[DeviceReader] = []
@@ -121,8 +121,8 @@ def open_devices(nvml: NvmlSession, silent: dict[int, str] | None = None) -> lis
         if handle is not None:
             facts = device_facts(nvml, handle, number, driver)
             whole_devices.append(DeviceReader(nvml, handle, facts))
-        elif silent is not None:
-            silent[number] = nvml.reason
+        elif unanswered is not None:
+            unanswered[number] = nvml.reason
     instances: list[DeviceReader] = []
     for device in whole_devices:
         for handle in mig_instances(nvml, device.handle):

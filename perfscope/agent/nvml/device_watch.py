@@ -42,14 +42,14 @@ class DeviceWatch:
     def __init__(self, job: Job, nvml: NvmlSession) -> None:
         self.job, self.nvml = job, nvml
         self.devices: list[DeviceReader] = []
-        self.silent: dict[int, str] = {}
+        self.unanswered: dict[int, str] = {}
         """Why a device did not answer at the start, by its number."""
         self.gpu_processes = GpuProcesses()
         self.counters: list[dict[str, Any]] = []
         self.processes: list[dict[str, Any]] = []
         self.gaps: list[dict[str, Any]] = []
         self.open_gaps: dict[int, tuple[int, str]] = {}
-        """When a device stopped to answer, and why."""
+        """When a device that does not answer stopped answering, and why."""
         self.used: set[int] = set()
         """The devices that the job uses."""
         self.events: Any = None
@@ -64,7 +64,7 @@ class DeviceWatch:
 
     def run(self) -> None:
         """Read until `ended` is set. The driver may hang in a call, so nobody waits for long."""
-        self.devices = open_devices(self.nvml, self.silent)
+        self.devices = open_devices(self.nvml, self.unanswered)
         self.register_events()
         self.ready.set()
         self.begin_rounds()
@@ -86,7 +86,7 @@ class DeviceWatch:
         """Begin all rounds now; find out quickly which of several devices the job uses."""
         rounds = [self.quick_round, self.slow_round, self.process_round]
         for sampling_round in rounds:
-            sampling_round.began_ns = sampling_round.pace.began_ns = time.monotonic_ns()
+            sampling_round.begin()
         if len(self.devices) > 1:
             self.process_round.quick_runs = len(self.devices)
         self.rounds = rounds
@@ -179,7 +179,7 @@ class DeviceWatch:
                     break
 
     def begin_gap(self, device: int, ts: int, reason: str) -> None:
-        """Note that a device does not answer."""
+        """Record that a device does not answer."""
         self.open_gaps.setdefault(device, (ts, reason))
 
     def end_gap(self, device: int, ts: int) -> None:
@@ -223,8 +223,8 @@ class DeviceWatch:
             quick_us=round(self.quick_round.device_us, 1),
             slow_hz=round(self.slow_round.hz, 2),
             slow_us=round(self.slow_round.device_us, 1),
-            holders_hz=round(self.process_round.hz / max(len(self.devices), 1), 3),
-            holders_us=round(self.process_round.device_us, 1),
+            processes_hz=round(self.process_round.hz / max(len(self.devices), 1), 3),
+            processes_us=round(self.process_round.device_us, 1),
             core_share=round(sum(shares), 5),
         )
 

@@ -23,10 +23,10 @@ def describe_devices() -> tuple[str, list[str]]:
     Raises CollectorUnavailable.
     """
     nvml = open_nvml()
-    silent: dict[int, str] = {}
-    devices = open_devices(nvml, silent)
+    unanswered: dict[int, str] = {}
+    devices = open_devices(nvml, unanswered)
     unanswering = [
-        f"device {number} does not answer: {reason}" for number, reason in silent.items()
+        f"device {number} does not answer: {reason}" for number, reason in unanswered.items()
     ]
     if not devices:
         return "no device answers", unanswering

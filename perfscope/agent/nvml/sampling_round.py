@@ -19,7 +19,11 @@ class SamplingRound:
     def __init__(self, period_ns: int, share: float, read: Callable[[int], int]) -> None:
         self.pace, self.read, self.due_ns = SamplingPace(period_ns, share), read, 0
         self.runs, self.devices, self.quick_runs = 0, 0, 0
-        self.began_ns = time.monotonic_ns()
+        self.began_ns = self.pace.began_ns
+
+    def begin(self) -> None:
+        """Begin now: the rate and the cost are measured from here on."""
+        self.began_ns = self.pace.begin()
 
     def run(self, now_ns: int) -> None:
         """Read, and set when the next run is due."""

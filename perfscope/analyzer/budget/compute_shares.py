@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from perfscope.analyzer.budget.cpu_work import call_spans, cpu_kinds
 from perfscope.analyzer.categories import DEVICE_COMPUTE, EXPOSED_COMMUNICATION, HOST_BOUND
 from perfscope.analyzer.run.steps import steps
-from perfscope.analyzer.run.table_access import column, of_category, rows_of, table, uses_device
+from perfscope.analyzer.run.table_access import (
+    column,
+    rows_of,
+    rows_of_category,
+    table,
+    uses_device,
+)
 from perfscope.analyzer.run.thread_intervals import busiest_tid, spans_of
 from perfscope.analyzer.run.units import NO_DEVICE, Unit
 from perfscope.traces.intervals import Ints, Spans, exclusive, merged
@@ -90,7 +96,7 @@ def shares_within(trace: Trace, process: int, spans: Spans) -> ComputeShares | N
     loop = kinds.pop(HOST_BOUND)
     known = merged(*kinds.values())
     calls = operator_calls(trace, process)
-    torch = spans_of(of_category(rows_of(trace, "ranges", process), *TORCH_CALLS))
+    torch = spans_of(rows_of_category(rows_of(trace, "ranges", process), *TORCH_CALLS))
 
     def total_in(*sets: Spans) -> list[int]:
         """Return the time that each set adds to the ones before it and to `known`."""

@@ -5,7 +5,7 @@ import pandas as pd
 
 from perfscope.analyzer.budget.device_segments import segments
 from perfscope.analyzer.categories import HOST_BOUND
-from perfscope.analyzer.run.table_access import column, of_category, table
+from perfscope.analyzer.run.table_access import column, rows_of_category, table
 from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.traces.intervals import Spans, labeled_intervals
 from perfscope.traces.trace import Trace
@@ -57,7 +57,7 @@ def activities_of_thread(trace: Trace, process: int, tid: int) -> list[Spans]:
         spans_of(memory),
         spans_of(calls),
         spans_of(ops),
-        spans_of(of_category(ranges, "python")),
+        spans_of(rows_of_category(ranges, "python")),
     ]
 
 

@@ -24,7 +24,7 @@ def span_budget(trace: Trace) -> pd.DataFrame:
     return sums.reindex(columns=list(CATEGORY_IDS), fill_value=0).astype("int64").reset_index()
 
 
-def in_windows(trace: Trace, unit: Unit, begin: Ints, end: Ints) -> dict[str, Ints]:
+def category_times(trace: Trace, unit: Unit, begin: Ints, end: Ints) -> dict[str, Ints]:
     """Return the ns of each category in each interval [begin, end) of one unit.
 
     They are zero outside its span.
@@ -36,7 +36,7 @@ def in_windows(trace: Trace, unit: Unit, begin: Ints, end: Ints) -> dict[str, In
     code = pieces["category"].cat.codes.to_numpy()
     amounts = {}
     for name in CATEGORY_IDS:
-        of_category = code == CODES[name]
-        spans = merged((ts[of_category], (ts + dur)[of_category]))
+        is_category = code == CODES[name]
+        spans = merged((ts[is_category], (ts + dur)[is_category]))
         amounts[name] = np.asarray(covered(spans, begin, end), np.int64)
     return amounts

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfscope.analyzer.run.table_access import column, of_category, table
+from perfscope.analyzer.run.table_access import column, rows_of_category, table
 from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.traces.intervals import Ints, Spans
 from perfscope.traces.trace import Trace
@@ -52,7 +52,7 @@ def thread_work(trace: Trace, process: int, tid: int) -> ThreadWork:
         if frame is not None and len(frame):
             starts.append(int(column(frame, "ts").min()))
     return ThreadWork(
-        overhead=spans_of(of_category(tables["ranges"], "overhead")),
+        overhead=spans_of(rows_of_category(tables["ranges"], "overhead")),
         checkpoint=spans_of(saves(tables["ranges"])),
         loading=spans_of(tables["loader"]),
         waits=waiting_calls(trace, tables["launches"]),

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.budget.span_budget import in_windows
+from perfscope.analyzer.budget.span_budget import category_times
 from perfscope.analyzer.run.table_access import column
 from perfscope.analyzer.run.units import Unit, units
 from perfscope.traces.trace import Trace
@@ -23,7 +23,7 @@ def traced_budget(trace: Trace, steps: pd.DataFrame) -> pd.DataFrame:
     for unit in first_units.values():
         rows = steps[column(steps, "process") == unit.process]
         begin = column(rows, "ts")
-        amounts = in_windows(trace, unit, begin, begin + column(rows, "dur"))
+        amounts = category_times(trace, unit, begin, begin + column(rows, "dur"))
         parts.append(rows.assign(**amounts, gc=0, gil=0))
     budget: pd.DataFrame = pd.concat(parts).sort_index()
     return budget
@@ -39,5 +39,5 @@ def slices(trace: Trace, unit: Unit) -> pd.DataFrame:
     frame = pd.DataFrame(
         {"process": unit.process, "rank": unit.rank, "ts": begin, "dur": dur, "phase": "inference"}
     )
-    amounts = in_windows(trace, unit, edges[:-1], edges[1:])
+    amounts = category_times(trace, unit, edges[:-1], edges[1:])
     return frame.assign(**amounts, gc=0, gil=0, tid=-1, cut=0, distorted=False)

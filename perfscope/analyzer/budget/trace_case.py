@@ -85,6 +85,7 @@ class Case:
             cause=cause,
             severity=severity_of(share, limits),
             processes=[self.unit.process],
+            scope="run",
             lost_s=round(lost_ns / 1e9, 6),
             share=round(share, 4),
             speedup=ceiling(share),
@@ -149,7 +150,7 @@ def total(pieces: pd.DataFrame) -> int:
     return int(column(pieces, "dur").sum())
 
 
-def a_step(case: Case, ns: float) -> float:
+def mean_per_step(case: Case, ns: float) -> float:
     """Return that time per step; all of it where no steps are known."""
     return ns / case.steps if case.steps else ns
 
@@ -196,7 +197,7 @@ def names_at(names: "pd.Series[str]", rows: Ints) -> list[str]:
     return found
 
 
-def largest(names: list[str], dur: Ints, most: int = 3) -> list[tuple[str, int]]:
+def names_with_most_time(names: list[str], dur: Ints, most: int = 3) -> list[tuple[str, int]]:
     """Return the names with the most time in sum, with that time; "" is left out."""
     sums = pd.Series(dur).groupby(np.array(names, object)).sum().sort_values(ascending=False)
     return [(str(name), int(ns)) for name, ns in sums.items() if name][:most]

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from perfscope.analyzer.advice import Advice
-from perfscope.analyzer.budget.trace_case import Case, a_step, total
+from perfscope.analyzer.budget.trace_case import Case, mean_per_step, total
 from perfscope.analyzer.categories import DEVICE_COMPUTE
 from perfscope.analyzer.diagnosis import Action
 from perfscope.analyzer.number_text import megabytes, ms, plural
@@ -41,7 +41,7 @@ def overlap_actions(case: Case) -> list[Action]:
     per = "per step" if case.steps else "in total"
     return OVERLAP.given(
         computing_ns > 0,
-        f"{ms(a_step(case, computing_ns))} {per} of computation",
+        f"{ms(mean_per_step(case, computing_ns))} {per} of computation",
         snippet="DistributedDataParallel(model, bucket_cap_mb=25, gradient_as_bucket_view=True)",
     )
 

@@ -27,9 +27,9 @@ import pandas as pd
 
 from perfscope.analyzer.budget.trace_case import (
     Case,
-    a_step,
     case_of,
     case_of_unit,
+    mean_per_step,
     missing_device,
     total,
 )
@@ -47,7 +47,7 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
-from perfscope.analyzer.run.table_access import column, longest
+from perfscope.analyzer.run.table_access import column, longest_row
 from perfscope.analyzer.run.units import NO_DEVICE, Unit, units
 from perfscope.traces.trace import Trace
 
@@ -108,8 +108,8 @@ def less_exposure(case: Case, hidden_share: float, limits: Limits) -> list[Actio
 
 def exposure_evidence(case: Case, pieces: pd.DataFrame) -> list[Evidence]:
     """Return the longest stretch, the time per step, and it by kind, by link and by rank."""
-    worst, lost_ns = longest(pieces), total(pieces)
-    worst_ns, step_ns = int(worst["dur"]), a_step(case, lost_ns)
+    worst, lost_ns = longest_row(pieces), total(pieces)
+    worst_ns, step_ns = int(worst["dur"]), mean_per_step(case, lost_ns)
     per = "per step" if case.steps else "in total"
     return [
         case.place(f"longest stretch: {ms(worst_ns)}", worst, value_ns=worst_ns, lane="device"),

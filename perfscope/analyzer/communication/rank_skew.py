@@ -5,7 +5,7 @@ what it spends more time on.
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.budget.span_budget import in_windows
+from perfscope.analyzer.budget.span_budget import category_times
 from perfscope.analyzer.budget.time_budget import steady_budget
 from perfscope.analyzer.categories import CATEGORY_IDS, PEER_WAIT
 from perfscope.analyzer.run.device_activity import activity, rows_on
@@ -46,7 +46,9 @@ def rank_skew(trace: Trace) -> pd.DataFrame:
                     trace, unit, of_unit & (last_unit == other), begin, end
                 )
         matched = of_unit & (column(found, "match") >= 0)
-        budget = {name: int(ns.sum()) for name, ns in in_windows(trace, unit, begin, end).items()}
+        budget = {
+            name: int(ns.sum()) for name, ns in category_times(trace, unit, begin, end).items()
+        }
         rows.append(
             {
                 "rank": unit.rank,

@@ -10,7 +10,7 @@ import pandas as pd
 
 from perfscope.analyzer.budget.critical_rank import critical_rank, rank_of_process, severity_of
 from perfscope.analyzer.budget.rank_budgets import budget_over, budgets
-from perfscope.analyzer.budget.trace_case import ceiling, largest
+from perfscope.analyzer.budget.trace_case import ceiling, names_with_most_time
 from perfscope.analyzer.categories import CATEGORIES
 from perfscope.analyzer.compute.device_peaks import roofs
 from perfscope.analyzer.compute.roofline import roofed_calls
@@ -23,7 +23,7 @@ from perfscope.analyzer.number_text import ms, percent
 from perfscope.analyzer.rule import Unmet
 from perfscope.analyzer.run.launch_origin import forward_ops
 from perfscope.analyzer.run.range_table import innermost, modules
-from perfscope.analyzer.run.table_access import of_category, table
+from perfscope.analyzer.run.table_access import rows_of_category, table
 from perfscope.analyzer.run.units import NO_DEVICE, Unit
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
@@ -135,7 +135,7 @@ class WorkCase:
         """Return the operators that take most of the time of these calls, with their shares."""
         whole_ns = float(calls["work_ns"].sum()) or 1.0
         names = [str(name) for name in calls["name"]]
-        sums = largest(names, calls["work_ns"].to_numpy(np.int64), MOST_NAMES)
+        sums = names_with_most_time(names, calls["work_ns"].to_numpy(np.int64), MOST_NAMES)
         return ", ".join(
             f"`{name.removeprefix('aten::')}` {percent(ns / whole_ns)}" for name, ns in sums
         )
@@ -153,7 +153,7 @@ class WorkCase:
         )
         found = [self.place(text, longest, ns=total_ns)]
         modules_called = call_sites(self.trace, calls["op"].to_numpy(np.int64))
-        most = largest(modules_called, work_ns, MOST_NAMES)
+        most = names_with_most_time(modules_called, work_ns, MOST_NAMES)
         if most:
             text = ", ".join(f"{name} {percent(ns / total_ns)}" for name, ns in most)
             found.append(self.place(f"called in {text}", ns=most[0][1]))
@@ -217,7 +217,7 @@ def call_sites(trace: Trace, op: Ints) -> list[str]:
         forward = trace.fact(forward_ops)[op]
         caller = np.where(forward >= 0, forward, op)
     else:
-        called = of_category(ranges, *PHASES)
+        called = rows_of_category(ranges, *PHASES)
     if called is None or not len(called):
         return unknown
     rows, position = np.unique(caller, return_inverse=True)

@@ -34,9 +34,9 @@ from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.trace_case import (
     Case,
     case_of,
-    largest,
     missing_device,
     module_names,
+    names_with_most_time,
     op_names,
 )
 from perfscope.analyzer.compute.compiled_code import compiled_code
@@ -159,7 +159,7 @@ def small_kernel_evidence(case: Case, kernels: pd.DataFrame) -> list[Evidence]:
         "module": module_names(case.trace, launch),
     }
     for kind, names in launchers.items():
-        top = largest(names, duration_ns)
+        top = names_with_most_time(names, duration_ns)
         if top:
             whole_ns = float(duration_ns.sum())
             parts = ", ".join(f"{name} {percent(ns / whole_ns)}" for name, ns in top)

@@ -5,7 +5,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.run.launch_origin import work_origin
-from perfscope.analyzer.run.table_access import column, of_category, rows_of, table
+from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category, table
 from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.analyzer.run.units import rank_by_process
 from perfscope.traces.intervals import Ints, inside
@@ -80,7 +80,7 @@ def phase_of(trace: Trace, ops: pd.DataFrame) -> NDArray[np.object_]:
     phase = np.full(len(ops), "other", object)
     categories = [category for of_phase in PHASES.values() for category in of_phase]
     for code in np.unique(process):
-        ranges = of_category(rows_of(trace, "ranges", int(code)), *categories)
+        ranges = rows_of_category(rows_of(trace, "ranges", int(code)), *categories)
         if ranges is None or not len(ranges):
             continue
         with_ranges = np.isin(tid, np.unique(column(ranges, "tid")))
@@ -89,7 +89,7 @@ def phase_of(trace: Trace, ops: pd.DataFrame) -> NDArray[np.object_]:
             candidates = ranges if thread < 0 else ranges[column(ranges, "tid") == thread]
             of_thread = (process == code) & (range_tid == thread)
             for name, of_phase in PHASES.items():
-                spans = spans_of(of_category(candidates, *of_phase))
+                spans = spans_of(rows_of_category(candidates, *of_phase))
                 phase[of_thread & inside(spans, middle)] = name
     starts = ops["name"].astype(str).str.startswith(ENGINE).to_numpy(bool)
     phase[(phase == "other") & called_by(starts, column(ops, "parent"))] = "backward"

@@ -11,7 +11,7 @@ from perfscope.analyzer.compute.work_units import rank_of_work
 from perfscope.analyzer.run.call_tree import inside_same_name
 from perfscope.analyzer.run.launch_origin import forward_ops
 from perfscope.analyzer.run.range_table import ANNOTATED, enclosing_ranges, innermost, modules
-from perfscope.analyzer.run.table_access import of_category, table
+from perfscope.analyzer.run.table_access import rows_of_category, table
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
@@ -37,7 +37,7 @@ def range_roofline(trace: Trace) -> pd.DataFrame:
     at = np.where(forward >= 0, forward, calls["op"].to_numpy(np.int64))
     kinds = [
         ("module", modules(ranges)),
-        *((kind, of_category(ranges, kind)) for kind in ANNOTATED),
+        *((kind, rows_of_category(ranges, kind)) for kind in ANNOTATED),
     ]
     parts = [
         _of_kind(kind, rows, calls, ops, at)

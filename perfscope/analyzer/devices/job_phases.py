@@ -8,7 +8,7 @@ from typing import Final
 import pandas as pd
 
 from perfscope.analyzer.run.steps import steps
-from perfscope.analyzer.run.table_access import column, of_category, table
+from perfscope.analyzer.run.table_access import column, rows_of_category, table
 from perfscope.traces.intervals import merged
 from perfscope.traces.trace import Trace
 
@@ -39,7 +39,7 @@ def job_phases(trace: Trace) -> JobPhases:
 
 def checkpoint_stretches(trace: Trace) -> list[tuple[int, int, str]]:
     """Return the stretches in which any process writes a checkpoint."""
-    written = of_category(table(trace, "ranges"), "checkpoint")
+    written = rows_of_category(table(trace, "ranges"), "checkpoint")
     return [] if written is None else labeled_stretches(written, "checkpoint", 0)
 
 

@@ -30,7 +30,13 @@ from perfscope.analyzer.host.pauses import Pauses, pauses_of
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import duration, megabytes, ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
-from perfscope.analyzer.run.table_access import column, longest, of_category, rows_of, table
+from perfscope.analyzer.run.table_access import (
+    column,
+    longest_row,
+    rows_of,
+    rows_of_category,
+    table,
+)
 from perfscope.traces.trace import Trace
 
 ID = "checkpoint-stall"
@@ -59,7 +65,7 @@ def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
     Python stacks name the functions that write.
     """
     if trace.has_profiled_work:
-        writes = of_category(table(trace, "ranges"), "python", "checkpoint")
+        writes = rows_of_category(table(trace, "ranges"), "python", "checkpoint")
         if not len(column(writes, "ts")):
             reason = "the trace holds no Python stacks (`with_stack=True`)"
             return Unmet("not-in-this-format", reason)
@@ -75,7 +81,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     written_in = int((pauses.pause_ns > 0).sum())
     size = int(writes["value"].max())
     sized = f" of {megabytes(size)}" if size > 0 else ""
-    lasted = ms(float(longest(writes)["dur"]))
+    lasted = ms(float(longest_row(writes)["dur"]))
     per_step = f"{ms(pauses.mean_pause_ns)} of each {ms(pauses.step_ns)} step on average"
     return pauses.finding(
         ID,

@@ -28,7 +28,7 @@ from perfscope.analyzer.host.pauses import Pauses, pauses_of
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
-from perfscope.analyzer.run.table_access import longest, of_category, rows_of
+from perfscope.analyzer.run.table_access import longest_row, rows_of, rows_of_category
 from perfscope.traces.trace import Trace
 
 ID = "gc-pause"
@@ -61,7 +61,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         return None
     collections = collections_in_steps(trace, pauses)
     steps, count = len(pauses.rows), len(collections)
-    worst = longest(collections)
+    worst = longest_row(collections)
     lasted, freed = ms(float(worst["dur"])), max(int(worst["value"]), 0)
     share = percent(pauses.share)
     return pauses.finding(
@@ -90,7 +90,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
 
 def collections_in_steps(trace: Trace, pauses: Pauses) -> pd.DataFrame:
     """Return the collections of the loop's threads inside its steady steps."""
-    ranges = of_category(rows_of(trace, "ranges", pauses.process), "gc")
+    ranges = rows_of_category(rows_of(trace, "ranges", pauses.process), "gc")
     assert ranges is not None
     begin, end = pauses.span
     of_loop = ranges["tid"].isin(pauses.rows["tid"].unique())

@@ -6,7 +6,7 @@ What it means
 
 How it is detected
     The state of the training thread is sampled: the share of samples inside steady steps in which
-    it waits for the GIL, with its binomial interval. At least 2 % of the step, and the interval's
+    it waits for the GIL, with its binomial interval. At least 3 % of the step, and the interval's
     lower end above zero.
 
 What to do
@@ -57,14 +57,14 @@ MOVE_TO_PROCESS = Advice(
     "move-thread-to-process",
     "move the other thread's Python work into a process of its own",
     "another-thread-holds-gil",
-    "The training thread waits for the GIL in at least 2 % of its samples.",
+    "The training thread waits for the GIL in at least 3 % of its samples.",
 )
 RELEASE_GIL = Advice(
     "release-gil-more-often",
     "or let it run less often, or in calls that release the GIL (numpy, torch, file and socket"
     " I/O)",
     "another-thread-holds-gil",
-    "The training thread waits for the GIL in at least 2 % of its samples.",
+    "The training thread waits for the GIL in at least 3 % of its samples.",
 )
 
 

@@ -29,11 +29,11 @@ import pandas as pd
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.trace_case import (
     Case,
-    a_step,
     case_of,
-    largest,
+    mean_per_step,
     missing_device,
     module_names,
+    names_with_most_time,
     op_names,
     total,
 )
@@ -43,7 +43,7 @@ from perfscope.analyzer.host.python_places import innermost_functions
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
-from perfscope.analyzer.run.table_access import column, longest, table
+from perfscope.analyzer.run.table_access import column, longest_row, table
 from perfscope.traces.trace import Trace
 
 ID = "host-sync"
@@ -121,7 +121,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     if share < limits.worth_share:
         return None
     names = call_names(trace, waits)
-    top = largest(names, column(waits, "dur"))
+    top = names_with_most_time(names, column(waits, "dur"))
     name, idle_ns = top[0]
     times = times_text(len(np.unique(column(waits, "call"))), case.steps)
     return case.finding(
@@ -171,7 +171,7 @@ def times_text(count: int, steps: int) -> str:
 
 def sync_evidence(case: Case, waits: pd.DataFrame, top: list[tuple[str, int]]) -> list[Evidence]:
     """Return the longest idle time, the calls that cause most of it, and where they are made."""
-    worst, lost = longest(waits), total(waits)
+    worst, lost = longest_row(waits), total(waits)
     scope = " of each step" if case.steps else ""
     by_name = ", ".join(f"{name} {percent(ns / lost)}" for name, ns in top)
     evidence = [
@@ -182,8 +182,8 @@ def sync_evidence(case: Case, waits: pd.DataFrame, top: list[tuple[str, int]]) -
             lane="device",
         ),
         case.place(
-            f"{ms(a_step(case, lost))}{scope}: {by_name}",
-            value_ns=a_step(case, lost),
+            f"{ms(mean_per_step(case, lost))}{scope}: {by_name}",
+            value_ns=mean_per_step(case, lost),
             lane="host",
         ),
     ]
@@ -193,7 +193,7 @@ def sync_evidence(case: Case, waits: pd.DataFrame, top: list[tuple[str, int]]) -
         ("in module", module_names(case.trace, calls)),
     )
     for text, names in places:
-        most = largest(names, dur, 2)
+        most = names_with_most_time(names, dur, 2)
         if most:
             named = ", ".join(name for name, _ in most)
             evidence.append(case.place(f"{text} {named}", value_ns=most[0][1], lane="host"))

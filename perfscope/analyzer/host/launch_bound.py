@@ -31,11 +31,11 @@ from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.host_gaps import host_gaps
 from perfscope.analyzer.budget.trace_case import (
     Case,
-    a_step,
     case_of,
-    largest,
+    mean_per_step,
     missing_device,
     module_names,
+    names_with_most_time,
     op_names,
     total,
 )
@@ -50,7 +50,7 @@ from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.device_activity import rows_on
-from perfscope.analyzer.run.table_access import column, longest, of_category, table
+from perfscope.analyzer.run.table_access import column, longest_row, rows_of_category, table
 from perfscope.traces.trace import Trace
 
 ID = "launch-bound"
@@ -177,7 +177,7 @@ def whole_gaps(gaps: pd.DataFrame) -> pd.DataFrame:
 
 def launch_evidence(case: Case, gaps: pd.DataFrame, queue: QueueSummary | None) -> list[Evidence]:
     """Return the longest wait for the host, what the host does meanwhile, and where."""
-    lost, worst = total(gaps), longest(whole_gaps(gaps))
+    lost, worst = total(gaps), longest_row(whole_gaps(gaps))
     evidence = [
         case.place(
             f"longest single wait for the host: {ms(int(worst['dur']))}",
@@ -193,7 +193,7 @@ def launch_evidence(case: Case, gaps: pd.DataFrame, queue: QueueSummary | None) 
         ("before launches of operator", op_names(case.trace, launch, outermost=True)),
     )
     for text, names in places:
-        top = largest(names, dur)
+        top = names_with_most_time(names, dur)
         if top:
             shares = ", ".join(f"{name} {percent(ns / lost)}" for name, ns in top)
             evidence.append(case.place(f"{text}: {shares} of it", value_ns=top[0][1], lane="host"))
@@ -203,7 +203,7 @@ def launch_evidence(case: Case, gaps: pd.DataFrame, queue: QueueSummary | None) 
             f" {percent(queue.shorter_share)} shorter than their launch"
         )
         evidence.append(case.place(text, value_ns=queue.kernel_ns, lane="device"))
-    stacks = of_category(table(case.trace, "ranges"), "python")
+    stacks = rows_of_category(table(case.trace, "ranges"), "python")
     if stacks is not None and len(stacks):
         evidence.append(
             Evidence(
@@ -219,12 +219,12 @@ def activity_evidence(case: Case, gaps: pd.DataFrame) -> Evidence:
     lost, scope = total(gaps), " per step" if case.steps else ""
     by_activity = gaps.groupby("doing", observed=True)["dur"].sum().sort_values(ascending=False)
     shown = [
-        f"{ACTIVITY_TEXTS[str(name)]} {ms(a_step(case, float(ns)))}"
+        f"{ACTIVITY_TEXTS[str(name)]} {ms(mean_per_step(case, float(ns)))}"
         for name, ns in by_activity.items()
         if ns >= SHOWN_PART * lost
     ]
     text = f"the host meanwhile{scope}: {', '.join(shown)}"
-    return case.place(text, value_ns=a_step(case, lost), lane="host")
+    return case.place(text, value_ns=mean_per_step(case, lost), lane="host")
 
 
 def launch_actions(case: Case, gaps: pd.DataFrame, limits: Limits) -> list[Action]:

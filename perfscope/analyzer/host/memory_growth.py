@@ -77,6 +77,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         id=ID,
         cause=None,
         severity="warning",
+        scope="run",
         lost_s=0.0,
         share=0.0,
         speedup=None,

@@ -7,7 +7,7 @@ import pandas as pd
 
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.number_text import plural
-from perfscope.analyzer.run.table_access import column, of_category, rows_of
+from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category
 from perfscope.analyzer.run.trace_steps import OPTIMIZER
 from perfscope.traces.trace import Trace
 
@@ -42,7 +42,7 @@ class OptimizerCalls:
 def optimizer_calls(trace: Trace, process: int) -> OptimizerCalls:
     """Return the optimizer steps of a process, known by category or by PyTorch's own name."""
     ranges, ops = rows_of(trace, "ranges", process), rows_of(trace, "ops", process)
-    steps = len(column(of_category(ranges, "optimizer"), "ts"))
+    steps = len(column(rows_of_category(ranges, "optimizer"), "ts"))
     for frame in (ranges, ops):
         if frame is not None:
             steps += count_named(frame["name"], OPTIMIZER)

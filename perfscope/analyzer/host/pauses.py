@@ -14,7 +14,13 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message, Spe
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms
 from perfscope.analyzer.run.ranks_in_step import peers_in_step
-from perfscope.analyzer.run.table_access import column, longest, of_category, rows_of, uses_device
+from perfscope.analyzer.run.table_access import (
+    column,
+    longest_row,
+    rows_of,
+    rows_of_category,
+    uses_device,
+)
 from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.traces.intervals import Ints, Spans, exclusive, merged
 from perfscope.traces.trace import Trace
@@ -108,7 +114,7 @@ class Pauses:
 
     def longest_evidence(self, ranges: pd.DataFrame, text: str) -> Evidence:
         """Return the longest of these pauses with its place on the timeline."""
-        worst = longest(ranges)
+        worst = longest_row(ranges)
         begin, dur = int(worst["ts"]), int(worst["dur"])
         return Evidence(
             text,
@@ -176,4 +182,4 @@ def waits_for_pausing_peers(trace: Trace, process: int, category: str) -> Ints:
 
 def pause_spans(trace: Trace, process: int, category: str) -> Spans:
     """Return when a rank pauses."""
-    return spans_of(of_category(rows_of(trace, "ranges", process), category))
+    return spans_of(rows_of_category(rows_of(trace, "ranges", process), category))

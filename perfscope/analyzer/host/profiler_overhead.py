@@ -25,7 +25,7 @@ from perfscope.analyzer.diagnosis import Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent
 from perfscope.analyzer.rule import Rule, Unmet
-from perfscope.analyzer.run.table_access import longest
+from perfscope.analyzer.run.table_access import longest_row
 from perfscope.traces.trace import Trace
 
 ID = "profiler-overhead"
@@ -50,7 +50,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     share = total(pieces) / case.span_ns
     if share < limits.profiler_share:
         return None
-    worst = longest(pieces)
+    worst = longest_row(pieces)
     stalls = f"the profiler stalls the device {percent(share)} of the recorded time"
     return Finding(
         id=ID,

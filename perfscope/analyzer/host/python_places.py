@@ -5,7 +5,7 @@ import re
 import numpy as np
 
 from perfscope.analyzer.run.range_table import innermost
-from perfscope.analyzer.run.table_access import of_category, table
+from perfscope.analyzer.run.table_access import rows_of_category, table
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
@@ -22,7 +22,7 @@ def innermost_functions(trace: Trace, launches: Ints) -> list[str]:
     """
     ranges, calls = table(trace, "ranges"), table(trace, "launches")
     functions = [""] * len(launches)
-    python = of_category(ranges, "python")
+    python = rows_of_category(ranges, "python")
     if python is None or calls is None or not len(python):
         return functions
     of_user = [name for name in python["name"].cat.categories if is_user_function(name)]

@@ -7,7 +7,7 @@ import pandas as pd
 
 from perfscope.analyzer.budget.time_budget import steady_budget
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
-from perfscope.analyzer.run.table_access import column, of_category, rows_of
+from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category
 from perfscope.analyzer.run.thread_intervals import TORCH, iteration_gaps
 from perfscope.traces.frames import parse_frame
 from perfscope.traces.intervals import inside
@@ -41,7 +41,7 @@ def gap_code_of(trace: Trace, process: int, steps: pd.DataFrame) -> GapCode | No
     """Return the code between the `steps` of one process, None with too few samples there."""
     stacks, ranges = rows_of(trace, "stacks", process), rows_of(trace, "ranges", process)
     tid = int(steps["tid"].mode().iloc[0])
-    torch = None if ranges is None else of_category(ranges[ranges["tid"] == tid], *TORCH)
+    torch = None if ranges is None else rows_of_category(ranges[ranges["tid"] == tid], *TORCH)
     if stacks is None or torch is None or not len(torch):
         return None
     begin, end = column(steps, "ts"), column(steps, "ts") + column(steps, "dur")

@@ -59,7 +59,7 @@ from perfscope.analyzer.number_text import ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.host_load import HostLoad, cpu_per_step_ns, host_load
 from perfscope.analyzer.run.local_ranks import mates, ranks_at_once
-from perfscope.analyzer.run.table_access import column, longest, manifest, table, uses_device
+from perfscope.analyzer.run.table_access import column, longest_row, manifest, table, uses_device
 from perfscope.traces.trace import Trace
 
 ID = "input-bound"
@@ -209,7 +209,7 @@ def longest_wait_evidence(trace: Trace, rows: pd.DataFrame) -> Evidence:
         ts = loader["ts"]
         within = loader[(loader["process"] == process) & (ts >= begin) & (ts < end)]
         if len(within):
-            wait = longest(within)
+            wait = longest_row(within)
             begin, end = int(wait["ts"]), int(wait["ts"] + wait["dur"])
     return Evidence(
         text=f"longest wait: {ms(end - begin)} in step {int(row['index'])}",

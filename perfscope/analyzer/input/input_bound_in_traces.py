@@ -7,13 +7,13 @@ import pandas as pd
 
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.critical_rank import severity_of
-from perfscope.analyzer.budget.trace_case import Case, a_step, case_of, ceiling, total
+from perfscope.analyzer.budget.trace_case import Case, case_of, ceiling, mean_per_step, total
 from perfscope.analyzer.categories import INPUT_WAIT
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent, plural
 from perfscope.analyzer.rule import Unmet
-from perfscope.analyzer.run.table_access import column, longest, rows_of, table
+from perfscope.analyzer.run.table_access import column, longest_row, rows_of, table
 from perfscope.analyzer.run.units import NO_DEVICE
 from perfscope.traces.trace import Trace
 
@@ -86,7 +86,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
 
 def trace_wait_evidence(case: Case, waits: pd.DataFrame, asked: pd.DataFrame) -> list[Evidence]:
     """Return the longest exposed wait, and the waits per step."""
-    worst, per_step = longest(waits), a_step(case, total(waits))
+    worst, per_step = longest_row(waits), mean_per_step(case, total(waits))
     scope = "per step" if case.steps else "in all"
     return [
         case.place(

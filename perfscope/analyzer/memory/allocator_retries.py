@@ -32,7 +32,7 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
-from perfscope.analyzer.run.table_access import column, longest, table
+from perfscope.analyzer.run.table_access import column, longest_row, table
 from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.traces.intervals import inside, intersected, merged
 from perfscope.traces.trace import Trace
@@ -113,7 +113,7 @@ def allocator_calls(case: Case) -> pd.DataFrame:
 
 def allocator_evidence(case: Case, calls: pd.DataFrame, lost_ns: int) -> list[Evidence]:
     """Return the longest call, and the loss per step."""
-    worst, step_ns = longest(calls), lost_ns / case.steps
+    worst, step_ns = longest_row(calls), lost_ns / case.steps
     worst_ns = int(worst["dur"])
     text = f"longest: {worst['name']}, {ms(worst_ns)}"
     return [

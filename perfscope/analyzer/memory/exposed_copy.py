@@ -24,14 +24,14 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.advice import Advice
-from perfscope.analyzer.budget.trace_case import Case, a_step, case_of, missing_device, total
+from perfscope.analyzer.budget.trace_case import Case, case_of, mean_per_step, missing_device, total
 from perfscope.analyzer.categories import DEVICE_COMPUTE, EXPOSED_COPY
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.device_activity import rows_on
-from perfscope.analyzer.run.table_access import column, longest
+from perfscope.analyzer.run.table_access import column, longest_row
 from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.traces.intervals import Spans, intersected
 from perfscope.traces.trace import Trace
@@ -115,7 +115,7 @@ def overlapped_ns(copies: pd.DataFrame, spans: Spans) -> int:
 
 def longest_copy(case: Case, copies: pd.DataFrame) -> Evidence:
     """Return the longest of these copies, with its rate where its size is known."""
-    worst = longest(copies)
+    worst = longest_row(copies)
     size, duration_ns = float(worst["bytes"]), int(worst["dur"])
     text = f"longest: {ms(duration_ns)}"
     if size >= 0 and duration_ns > 0:
@@ -129,11 +129,11 @@ def exposed_per_step(
     """Return the exposed and the whole copying per step, and the exposed by direction."""
     per = "per step" if case.steps else "in total"
     parts = ", ".join(
-        f"{DIRECTIONS[direction]} {ms(a_step(case, ns))}"
+        f"{DIRECTIONS[direction]} {ms(mean_per_step(case, ns))}"
         for direction, ns in by_direction.items()
         if ns >= SHOWN_SHARE * lost_ns
     )
-    step_ns, whole_ns = a_step(case, lost_ns), a_step(case, total(copies))
+    step_ns, whole_ns = mean_per_step(case, lost_ns), mean_per_step(case, total(copies))
     text = f"{ms(step_ns)} {per} exposed of {ms(whole_ns)}: {parts}"
     return case.place(text, value_ns=step_ns, lane="device")
 

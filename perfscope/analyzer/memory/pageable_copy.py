@@ -22,14 +22,14 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.advice import Advice
-from perfscope.analyzer.budget.trace_case import Case, a_step, case_of, missing_device, total
+from perfscope.analyzer.budget.trace_case import Case, case_of, mean_per_step, missing_device, total
 from perfscope.analyzer.categories import EXPOSED_COPY, HOST_BOUND, OTHER_IDLE, SYNC_WAIT
 from perfscope.analyzer.diagnosis import Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent
 from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.device_activity import rows_on
-from perfscope.analyzer.run.table_access import column, longest, table
+from perfscope.analyzer.run.table_access import column, longest_row, table
 from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.traces.intervals import Spans, intersected, merged
 from perfscope.traces.trace import Trace
@@ -107,19 +107,17 @@ def blocking_copy_calls(trace: Trace, pageable: pd.DataFrame) -> Spans:
 
 def pageable_evidence(case: Case, pageable: pd.DataFrame, lost_ns: int) -> list[Evidence]:
     """Return the longest copy, and the count, time and rate of all of them."""
-    worst = longest(pageable)
+    worst = longest_row(pageable)
     worst_ns = int(worst["dur"])
     rates = column(pageable, "bytes") / np.maximum(column(pageable, "dur"), 1)
     rate = digits(float(np.median(rates)))
     per = "per step" if case.steps else "in total"
     first = f"longest: {ms(worst_ns)} for {megabytes(float(worst['bytes']))}"
-    together = (
-        f"{len(pageable)} of them in total, {ms(a_step(case, total(pageable)))} {per}, at {rate}"
-        " GB/s"
-    )
+    copy_ns = mean_per_step(case, total(pageable))
+    together = f"{len(pageable)} of them in total, {ms(copy_ns)} {per}, at {rate} GB/s"
     return [
         case.place(first, worst, value_ns=worst_ns, lane="device"),
-        case.place(together, value_ns=a_step(case, lost_ns), lane="device"),
+        case.place(together, value_ns=mean_per_step(case, lost_ns), lane="device"),
     ]
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from perfscope.analyzer.run.recorded_span import recorded_span_ns
 from perfscope.analyzer.run.sampled_phases import sampled_phases
 from perfscope.analyzer.run.steps import STEADY, steps
-from perfscope.analyzer.run.table_access import column, of_category, rows_of, table
+from perfscope.analyzer.run.table_access import column, rows_of_category, rows_of, table
 from perfscope.traces.intervals import (
     EMPTY,
     Ints,
@@ -192,7 +192,7 @@ def spans_of_steps(frame: pd.DataFrame) -> Spans:
 
 def timed_calls(rows: ProcessRows, category: str) -> Spans:
     """Return the calls of one category on the thread of the loop."""
-    return spans_of_rows(of_category(rows.of_thread(rows.ranges), category))
+    return spans_of_rows(rows_of_category(rows.of_thread(rows.ranges), category))
 
 
 def iterator_starts(rows: ProcessRows) -> Spans:
@@ -243,7 +243,7 @@ def partial_steps(rows: ProcessRows, validation: Spans) -> Spans:
 
 def training_calls(rows: ProcessRows, validation: Spans) -> tuple[Ints, Ints]:
     """Return begin and end of the calls that only training makes, in order of time."""
-    calls = of_category(rows.of_thread(rows.ranges), "backward", "optimizer", "scaler")
+    calls = rows_of_category(rows.of_thread(rows.ranges), "backward", "optimizer", "scaler")
     begin_ns = np.sort(column(calls, "ts"))
     return begin_ns, np.sort(column(calls, "ts") + column(calls, "dur"))
 

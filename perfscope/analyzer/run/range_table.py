@@ -5,7 +5,7 @@ import pandas as pd
 
 from perfscope.analyzer.run.call_tree import COLUMNS, sums_by_name
 from perfscope.analyzer.run.launch_origin import forward_ops, work_origin
-from perfscope.analyzer.run.table_access import column, of_category, table
+from perfscope.analyzer.run.table_access import column, rows_of_category, table
 from perfscope.analyzer.run.units import rank_by_process
 from perfscope.traces.intervals import Ints
 from perfscope.traces.nesting import enclosing
@@ -30,7 +30,7 @@ def range_table(trace: Trace) -> pd.DataFrame:
     if ranges is None or not len(ranges):
         return pd.DataFrame(columns=["rank", "kind", *COLUMNS])
     parts = [rows_of_kind(trace, "module", modules(ranges))]
-    parts += [rows_of_kind(trace, kind, of_category(ranges, kind)) for kind in ANNOTATED]
+    parts += [rows_of_kind(trace, kind, rows_of_category(ranges, kind)) for kind in ANNOTATED]
     rows = pd.concat([part for part in parts if len(part)] or parts)
     ranks = rank_by_process(trace)
     rows.insert(0, "rank", [ranks.get(int(process), 0) for process in rows["process"]])

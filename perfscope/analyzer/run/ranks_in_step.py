@@ -4,7 +4,7 @@ import numpy as np
 
 from perfscope.analyzer.run.local_ranks import mates
 from perfscope.analyzer.run.steps import steady_steps
-from perfscope.analyzer.run.table_access import of_category, rows_of
+from perfscope.analyzer.run.table_access import rows_of, rows_of_category
 from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.traces.intervals import Ints, covered
 from perfscope.traces.trace import Trace
@@ -22,7 +22,7 @@ def peers_in_step(trace: Trace, process: int) -> list[int]:
             continue
         if abs(means[other] / means[process] - 1.0) > MOST_DIFFERENCE:
             continue
-        backward = of_category(rows_of(trace, "ranges", other), "backward")
+        backward = rows_of_category(rows_of(trace, "ranges", other), "backward")
         if backward is not None and len(backward):
             peers.append(other)
     return peers

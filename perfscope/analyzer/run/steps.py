@@ -16,7 +16,7 @@ from perfscope.analyzer.run.outer_loop import (
     steps_between,
     trained,
 )
-from perfscope.analyzer.run.table_access import column, of_category, rows_of, table
+from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category, table
 from perfscope.analyzer.run.thread_intervals import busiest_tid
 from perfscope.analyzer.run.trace_steps import traced_steps
 from perfscope.analyzer.run.units import units
@@ -129,10 +129,10 @@ def training_tid(loader: pd.DataFrame | None, ranges: pd.DataFrame | None) -> in
     another thread (one that prefetches) does not keep this one waiting.
     """
     for frame in (
-        of_category(ranges, "backward"),
-        of_category(ranges, "optimizer", "scaler"),
+        rows_of_category(ranges, "backward"),
+        rows_of_category(ranges, "optimizer", "scaler"),
         loader,
-        of_category(ranges, "forward"),
+        rows_of_category(ranges, "forward"),
     ):
         tid = busiest_tid(column(frame, "tid"))
         if tid >= 0:
@@ -160,13 +160,13 @@ def process_steps(loader: pd.DataFrame | None, ranges: pd.DataFrame | None) -> p
 
     Without the columns process and rank.
     """
-    marked = of_category(ranges, "step")
+    marked = rows_of_category(ranges, "step")
     if len(column(marked, "ts")) > FEW_PERIODS:
         return steps_at_marks(marked, loader, ranges)
     tid = training_tid(loader, ranges)
     batches = batches_of(loader, tid)
-    updates = column(of_category(ranges, "optimizer", "scaler"), "ts")
-    backward = of_category(ranges, "backward")
+    updates = column(rows_of_category(ranges, "optimizer", "scaler"), "ts")
+    backward = rows_of_category(ranges, "backward")
     marks = updates if len(updates) else column(backward, "ts") + column(backward, "dur")
     if len(marks):
         return training_steps(tid, batches, ranges, marks)
@@ -175,7 +175,7 @@ def process_steps(loader: pd.DataFrame | None, ranges: pd.DataFrame | None) -> p
         loop = loop_of_loader(batches, delivered, EMPTY, delivered)
         micro_steps = count_per_step(loop, batches.ts[~batches.start & ~batches.last])
         return LoopFrame(tid, batches, ranges).of(loop, "inference", micro_steps)
-    return calls_as_steps(of_category(ranges, "forward"), ranges)
+    return calls_as_steps(rows_of_category(ranges, "forward"), ranges)
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class LoopFrame:
         dur = loop.end - loop.begin - cut
         warm = np.zeros(len(dur), bool)
         if phase != "eval":
-            writes = column(of_category(self.ranges, "checkpoint"), "ts")
+            writes = column(rows_of_category(self.ranges, "checkpoint"), "ts")
             starts = self.batches.ts[self.batches.start]
             explaining = np.sort(np.concatenate((starts, writes)))
             warm = warm_up(dur, count_per_step(loop, explaining) > 0)
@@ -219,7 +219,7 @@ def steps_at_marks(
     ends = np.sort(ts[tids == tid])
     batches = batches_of(loader, tid)
     loop = Loop(ends[:-1], ends[1:])
-    trains = len(column(of_category(ranges, "optimizer", "scaler", "backward"), "ts"))
+    trains = len(column(rows_of_category(ranges, "optimizer", "scaler", "backward"), "ts"))
     batch_ts = batches.ts[~batches.start & ~batches.last]
     micro_steps = np.maximum(count_per_step(loop, batch_ts), 1)
     phase = "train" if trains else "inference"
@@ -233,7 +233,7 @@ def training_steps(
 
     `marks` are the times of optimizer or scaler steps, else the ends of backward.
     """
-    forward, backward = of_category(ranges, "forward"), of_category(ranges, "backward")
+    forward, backward = rows_of_category(ranges, "forward"), rows_of_category(ranges, "backward")
     starts, flags = column(forward, "ts"), column(forward, "value")
     ends = starts + column(forward, "dur")
     feeds = trained(batches, np.sort(np.concatenate((marks, column(backward, "ts")))))
@@ -262,7 +262,7 @@ def training_steps(
 
 def iteration_ends(ranges: pd.DataFrame | None, marks: Ints) -> Ints:
     """Return the ends of iterations by optimizers and scalers, for loops without a loader."""
-    optimizers, scalers = of_category(ranges, "optimizer"), of_category(ranges, "scaler")
+    optimizers, scalers = rows_of_category(ranges, "optimizer"), rows_of_category(ranges, "scaler")
     ts, ends = column(optimizers, "ts"), column(optimizers, "ts") + column(optimizers, "dur")
     scaled = column(scalers, "ts") + column(scalers, "dur")
     if len(scaled):  # a scaler's step happens also when the optimizer is skipped

@@ -42,7 +42,7 @@ def column(frame: pd.DataFrame | None, name: str) -> Ints:
     return np.empty(0, np.int64) if frame is None else frame[name].to_numpy(np.int64)
 
 
-def of_category(ranges: pd.DataFrame | None, *categories: str) -> pd.DataFrame | None:
+def rows_of_category(ranges: pd.DataFrame | None, *categories: str) -> pd.DataFrame | None:
     """Return the rows of these categories."""
     return None if ranges is None else ranges[ranges["category"].isin(categories)]
 
@@ -53,6 +53,6 @@ def pair(keys: Any) -> tuple[int, int]:
     return int(first), int(second)
 
 
-def longest(rows: pd.DataFrame) -> "pd.Series[int]":
+def longest_row(rows: pd.DataFrame) -> "pd.Series[int]":
     """Return the row with the largest `dur`; there must be one."""
     return rows.iloc[int(np.argmax(rows["dur"].to_numpy()))]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.run.table_access import column, of_category
+from perfscope.analyzer.run.table_access import column, rows_of_category
 from perfscope.traces.intervals import EMPTY, Ints, Spans, merged
 
 TORCH = ("forward", "backward", "optimizer", "scaler")
@@ -50,13 +50,13 @@ def zones(
 
     Several threads may be laid end to end.
     """
-    torch = of_category(ranges, *TORCH)
+    torch = rows_of_category(ranges, *TORCH)
     has_loader = loader is not None and bool((loader["kind"] == "next").any())
     return Zones(
-        checkpoint=spans_of(of_category(ranges, "checkpoint")),
+        checkpoint=spans_of(rows_of_category(ranges, "checkpoint")),
         input_wait=spans_of(loader),
         exposed_copy=spans_of(copies),
-        gc=spans_of(of_category(ranges, "gc")),
+        gc=spans_of(rows_of_category(ranges, "gc")),
         gap=EMPTY if has_loader else iteration_gaps(torch, begin, end),
         torch=spans_of(torch),
     )
@@ -70,7 +70,7 @@ def iteration_gaps(torch: pd.DataFrame | None, begin: int, end: int) -> Spans:
     module call. Without recorded module calls there are no gaps: a forward pass without modules
     looks like a loader.
     """
-    forward = of_category(torch, "forward")
+    forward = rows_of_category(torch, "forward")
     if torch is None or forward is None or not len(forward):
         return EMPTY
     calls = torch.sort_values("ts", kind="stable")

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.run.repeating_work import period_starts
-from perfscope.analyzer.run.table_access import column, of_category, table
+from perfscope.analyzer.run.table_access import column, rows_of_category, table
 from perfscope.analyzer.run.units import Unit, units
 from perfscope.analyzer.run.warm_up import warm_up
 from perfscope.traces.intervals import Ints
@@ -73,13 +73,13 @@ def marks_of_unit(trace: Trace, unit: Unit) -> StepMarks | None:
     ranges = table(trace, "ranges")
     if ranges is not None:
         ranges = ranges[column(ranges, "process") == unit.process]
-    marked = of_category(ranges, "step")
+    marked = rows_of_category(ranges, "step")
     if marked is not None and len(marked):
         return marks_from_ranges(marked, "the profiler's step marks")
-    named = most_used_name(of_category(ranges, "annotation", "nvtx"), STEP_NAME)
+    named = most_used_name(rows_of_category(ranges, "annotation", "nvtx"), STEP_NAME)
     if named is not None:
         return marks_from_ranges(named, f"the ranges called {named['name'].iloc[0]}")
-    updates = most_used_name(of_category(ranges, "annotation", "nvtx", "optimizer"), OPTIMIZER)
+    updates = most_used_name(rows_of_category(ranges, "annotation", "nvtx", "optimizer"), OPTIMIZER)
     if updates is not None:
         ends = np.sort(column(updates, "ts") + column(updates, "dur"))
         return StepMarks(ends[:-1], ends[1:], int(updates["tid"].iloc[0]), "the optimizer's steps")

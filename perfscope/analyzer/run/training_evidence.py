@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from perfscope.analyzer.number_text import plural
 from perfscope.analyzer.run.steps import steps
-from perfscope.analyzer.run.table_access import column, of_category, rows_of, table
+from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category, table
 from perfscope.analyzer.run.trace_steps import TRAINS
 from perfscope.traces.trace import Trace
 
@@ -21,7 +21,7 @@ class TrainingEvidence:
 
 def training_evidence(trace: Trace, process: int) -> TrainingEvidence:
     """Return what shows that `process` trains; without any sign of it `trains` is false."""
-    ranges = of_category(rows_of(trace, "ranges", process), "backward", "optimizer")
+    ranges = rows_of_category(rows_of(trace, "ranges", process), "backward", "optimizer")
     calls = 0 if ranges is None else len(ranges)
     calls += sum(count_training_names(trace, name, process) for name in ("ops", "ranges"))
     if calls:

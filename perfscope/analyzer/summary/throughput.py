@@ -7,7 +7,7 @@ from perfscope.analyzer.diagnosis import Rate, StepSummary, Throughput
 from perfscope.analyzer.input.input_pipeline import Pipeline, fetches_of, input_pipelines
 from perfscope.analyzer.run.local_ranks import mates
 from perfscope.analyzer.run.steps import steady_steps
-from perfscope.analyzer.run.table_access import column, of_category, rows_of
+from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category
 from perfscope.traces.intervals import EMPTY
 from perfscope.traces.trace import Trace
 
@@ -46,7 +46,7 @@ def marked_rate(trace: Trace, process: int, column_name: str) -> Rate | None:
 
 def marked_rate_of_process(trace: Trace, process: int, column_name: str) -> float | None:
     """Return the sum of what the marks of a process report, over the time between them."""
-    marks = of_category(rows_of(trace, "ranges", process), "step")
+    marks = rows_of_category(rows_of(trace, "ranges", process), "step")
     if marks is None or trace.is_profiler_trace:
         return None
     amounts = marks[column_name].to_numpy(np.float64)[1:]  # each mark ends the step that it reports

@@ -46,7 +46,7 @@ class About(msgspec.Struct):
     absent: dict[str, str]
     manifests: list[Manifest]
     span_ns: tuple[int, int]
-    torn: int
+    damaged_records: int
     tables: list[str]
 
 
@@ -67,7 +67,7 @@ def recalled(path: Path) -> Trace | None:
         about.manifests,
         kind=about.kind,
         span_ns=about.span_ns,
-        torn=about.torn,
+        damaged_records=about.damaged_records,
         path=path,
     )
 
@@ -116,7 +116,9 @@ def write_cached_tables(trace: Trace, folder: Path) -> None:
         table = pa.Table.from_pandas(trace.table(name), preserve_index=False)
         feather.write_feather(table, str(folder / f"{name}.arrow"), compression="lz4")
     absent = {name: trace.why_absent(name) for name in TABLES if name not in names}
-    about = About(trace.kind, absent, list(trace.manifests), trace.span_ns, trace.torn, names)
+    about = About(
+        trace.kind, absent, list(trace.manifests), trace.span_ns, trace.damaged_records, names
+    )
     (folder / ABOUT).write_bytes(msgspec.json.encode(about))
 
 

@@ -106,7 +106,7 @@ def merge_parts(job: JobParts, path: Path | None) -> Trace:
         )
     ]
     absent = {name: part.why_absent(name) for part in reversed(parts) for name in TABLES}
-    torn = sum(part.torn for part in parts)
+    damaged_records = sum(part.damaged_records for part in parts)
     residual_ns = max(part.clock_residual_ns for part in parts)
     kind = parts[0].kind
     manifests = [with_job_zero(part.manifest, times.zero_ns) for part in parts]
@@ -123,7 +123,7 @@ def merge_parts(job: JobParts, path: Path | None) -> Trace:
         manifests,
         kind=kind,
         span_ns=span(merged.values()),
-        torn=torn,
+        damaged_records=damaged_records,
         clock_residual_ns=residual_ns,
         path=path,
     )

@@ -19,7 +19,7 @@ from perfscope.traces.naming import (
     copy_direction,
     kernel_kind,
 )
-from perfscope.traces.trace import framed
+from perfscope.traces.trace import make_table
 
 # MTIA writes everything that its queues did into one category: programs, transfers and waits.
 MTIA_TRANSFER: Final = "dma_request"
@@ -70,7 +70,7 @@ def kineto_kernel_table(
     """Return table `kernels`, in the order of the events."""
     name = kernels.names("name")
     kinds, kind_names = classify_names(name.codes, name.names, kernel_kind)
-    return framed(
+    return make_table(
         "kernels",
         {
             "process": started_by.process,
@@ -129,7 +129,7 @@ def kineto_copy_table(copies: EventGroup, started_by: StartedBy) -> pd.DataFrame
     directions, direction_names = classify_names(name.codes, name.names, copy_direction)
     pinned = np.array([*map(pinned_in_name, name.names), MISSING], np.int64)[name.codes]
     missing = np.full(len(copies), MISSING, np.int64)
-    return framed(
+    return make_table(
         "copies",
         {
             "process": started_by.process,
@@ -171,7 +171,7 @@ def kineto_collective_table(kernels: EventGroup, process: Ints) -> pd.DataFrame 
     dtype = collectives.names("dtype")
     kinds, kind_names = collective_kinds(collectives)
     groups, group_names = process_groups(collectives)
-    return framed(
+    return make_table(
         "collectives",
         {
             "process": process,

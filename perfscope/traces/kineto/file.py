@@ -40,7 +40,7 @@ class FileColumns:
     pieces: list[ParsedPiece] = field(default_factory=list)
     around: dict[str, Any] = field(default_factory=dict)
     """The members of the outermost JSON object other than the events."""
-    torn: str | None = None
+    cut_off_reason: str | None = None
     """Why the file is incomplete, None when it is complete."""
     unread_members: int = 0
     """1 where the text after the events is not valid JSON."""
@@ -50,7 +50,7 @@ class FileColumns:
         counts = summed_counts(piece.violations for piece in self.pieces)
         if self.unread_members:
             counts[INVALID_TEXT] = counts.get(INVALID_TEXT, 0) + self.unread_members
-        if self.torn is not None:
+        if self.cut_off_reason is not None:
             counts[TRUNCATED] = 1
         return counts
 
@@ -72,9 +72,9 @@ def read_columns(path: Path, workers: int, progress: ProgressCallback | None = N
             raise WrongFormat(
                 f"{path} is not a trace of the PyTorch profiler: it has no `traceEvents`"
             ) from error
-    columns.torn = text.torn or parser.torn
+    columns.cut_off_reason = text.cut_off_reason or parser.cut_off_reason
     columns.around, columns.unread_members = members_around_events(
-        path, pieces.head, parser.tail, is_complete=columns.torn is None
+        path, pieces.head, parser.tail, is_complete=columns.cut_off_reason is None
     )
     return columns
 
@@ -117,8 +117,8 @@ class SameThread(Executor):
 class FileParser:
     """Parses the pieces of one file, up to `window` of them ahead of the caller.
 
-    After the last piece, `tail` is the text after the event array, and `torn` says why there is
-    none.
+    After the last piece, `tail` is the text after the event array, and `cut_off_reason` says why
+    there is none.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class FileParser:
         self.ahead: deque[tuple[memoryview, Future[ParsedPiece]]] = deque()
         self.done_bytes = 0
         self.tail = b""
-        self.torn: str | None = None
+        self.cut_off_reason: str | None = None
 
     def parsed_pieces(self) -> Iterator[ParsedPiece]:
         """Yield the columns of each piece. Raises UnreadableRun, NoEvents."""
@@ -142,7 +142,7 @@ class FileParser:
                 self.tail = self.text_after(piece[parsed.ended_at :])
                 return
             self.submit_ahead()
-        self.torn = self.torn or "it ends in the middle"
+        self.cut_off_reason = self.cut_off_reason or "it ends in the middle"
 
     def submit_ahead(self) -> None:
         """Submit pieces until `window` of them are being parsed."""
@@ -177,7 +177,7 @@ class FileParser:
         at = last_boundary(bytes(piece))
         if at is None:
             raise self.invalid_json(error)
-        self.torn = "it ends in the middle of an event"
+        self.cut_off_reason = "it ends in the middle of an event"
         try:
             return parse_piece(piece[: at + 1])
         except msgspec.DecodeError as second_error:

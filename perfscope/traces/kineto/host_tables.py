@@ -15,7 +15,7 @@ from perfscope.traces.kineto.columns import MISSING, Coded
 from perfscope.traces.kineto.device_tables import name_column
 from perfscope.traces.naming import LOADER_WAIT, PROFILER_STEP, classify_names, launch_kind
 from perfscope.traces.nesting import enclosing
-from perfscope.traces.trace import framed, without_nvtx_values
+from perfscope.traces.trace import make_empty_nvtx_columns, make_table
 
 DEVICE_TYPES: Final = (1, 6, 9, 12, 13, 15, 18, 19, 20)
 """c10::DeviceType of CUDA, HIP, XLA, XPU, MPS, HPU, IPU, MTIA and privateuse1, which have memory of
@@ -52,7 +52,7 @@ def kineto_op_table(ops: EventGroup, process: Ints, parent: Ints) -> pd.DataFram
     """Return table `ops`, in the order of the events."""
     name = ops.names("name")
     texts = {column: ops.names(source) for column, source in TEXT_COLUMNS.items()}
-    return framed(
+    return make_table(
         "ops",
         {
             **event_columns(ops, process),
@@ -69,7 +69,7 @@ def kineto_launch_table(launches: EventGroup, process: Ints, op: Ints) -> pd.Dat
     """Return table `launches`, in the order of the events."""
     name = launches.names("name")
     kinds, kind_names = classify_names(name.codes, name.names, launch_kind)
-    return framed(
+    return make_table(
         "launches",
         {
             **event_columns(launches, process),
@@ -95,7 +95,7 @@ def kineto_range_table(ranges: EventGroup, process: Ints) -> pd.DataFrame:
     kind = np.array([*kind_of_category, 0], np.int32)[category.codes]
     kind = np.where(is_profiler_step(name) & (kind == 0), STEP_KIND, kind).astype(np.int32)
     missing = np.full(len(ranges), MISSING, np.int64)
-    return framed(
+    return make_table(
         "ranges",
         {
             **event_columns(ranges, process),
@@ -103,7 +103,7 @@ def kineto_range_table(ranges: EventGroup, process: Ints) -> pd.DataFrame:
             "name": name_column(name.codes, name.names),
             "object": missing,
             "value": missing,
-            **without_nvtx_values(len(ranges)),
+            **make_empty_nvtx_columns(len(ranges)),
         },
     )
 
@@ -134,7 +134,7 @@ def kineto_loader_table(waits: EventGroup, process: Ints) -> pd.DataFrame | None
     is_in_process = name_mask(waits.names("name"), lambda text: "SingleProcess" in text)
     zero = np.zeros(len(waits), np.int64)
     missing = np.full(len(waits), MISSING, np.int64)
-    return framed(
+    return make_table(
         "loader",
         {
             **event_columns(waits, process),
@@ -157,7 +157,7 @@ def kineto_memory_table(allocations: EventGroup, process: Ints) -> pd.DataFrame 
     allocations, process = allocations.where(on_device), process[on_device]
     if not len(allocations):
         return None
-    return framed(
+    return make_table(
         "memory",
         {
             "process": process,

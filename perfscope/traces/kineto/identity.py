@@ -13,7 +13,7 @@ from perfscope.traces.kineto.assemble import EventGroup
 from perfscope.traces.kineto.columns import as_text, integer
 from perfscope.traces.kineto.device_tables import device_numbers
 from perfscope.traces.naming import RANK_IN_NAME, path_text
-from perfscope.traces.trace import framed
+from perfscope.traces.trace import make_table
 
 MOST_RANKS: Final = 1 << 31
 
@@ -80,7 +80,7 @@ class KinetoProcesses:
             if what == "process_name"
         }
         host = self.facts.around.get("host_name")
-        return framed(
+        return make_table(
             "processes",
             {
                 "process": np.arange(count),
@@ -103,7 +103,7 @@ class KinetoProcesses:
         world_size = self.facts.distributed("world_size")
         backend = self.facts.distributed("backend")
         is_plausible = isinstance(world_size, int) and abs(world_size) < MOST_RANKS
-        return framed(
+        return make_table(
             "ranks",
             {
                 "process": [0],
@@ -126,7 +126,7 @@ class KinetoProcesses:
                 names[code, integer(tid)] = as_text(value) or ""
         if not names:
             return None
-        return framed(
+        return make_table(
             "threads",
             {
                 "process": [code for code, _ in names],
@@ -147,7 +147,7 @@ class KinetoProcesses:
             # ROCm numbers the devices of kernels in its own way. Where all listed devices are
             # alike, the used ones are like them.
             rows = [next(iter(properties.values()))] * len(used)
-        return framed(
+        return make_table(
             "devices",
             {
                 "process": np.zeros(len(used), np.int64),

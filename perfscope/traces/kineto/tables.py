@@ -48,7 +48,7 @@ from perfscope.traces.outliers import OUTLIER_REASON
 from perfscope.traces.reader import WrongFormat
 from perfscope.traces.run.manifest import Manifest, SourceStatus
 from perfscope.traces.schema import TABLES
-from perfscope.traces.span import on_job_time, span
+from perfscope.traces.span import move_to_job_time, span
 from perfscope.traces.trace import Trace
 from perfscope.traces.trace_kind import PROFILER_DEPTH, TraceKind
 from perfscope.traces.validation.checks import check_tables
@@ -82,9 +82,9 @@ def build_trace(path: Path, columns: FileColumns) -> Trace:
     tables, found_counts = check_tables(tables)
     violations = violations_of({**counts, **damaged_counts, **found_counts})
     base_ns = columns.around.get("baseTimeNanoseconds")
-    zero_ns = on_job_time(tables)
+    zero_ns = move_to_job_time(tables)
     zero_ns += base_ns if isinstance(base_ns, int) and abs(base_ns) < LATEST_NS else 0
-    missing = missing_lines(columns.torn, left_out)
+    missing = missing_lines(columns.cut_off_reason, left_out)
     manifest = kineto_manifest(facts, missing, zero_ns if abs(zero_ns) < LATEST_NS else 0)
     manifest.violations = violations
     absent = {name: WHY_ABSENT.get(name, NO_ROWS) for name in TABLES if name not in tables}
@@ -211,11 +211,11 @@ class LaunchIndex:
         return StartedBy(np.append(self.process, 0)[launch], launch)
 
 
-def missing_lines(torn: str | None, left_out: dict[str, int]) -> list[str]:
+def missing_lines(cut_off_reason: str | None, left_out: dict[str, int]) -> list[str]:
     """Return one line for everything that is missing from a trace."""
     lines = [f"{count} events left out: they {reason}" for reason, count in left_out.items()]
-    if torn:
-        lines.insert(0, f"the file is cut off ({torn}); the rest of the trace is missing")
+    if cut_off_reason:
+        lines.insert(0, f"the file is cut off ({cut_off_reason}); the rest of the trace is missing")
     return lines
 
 

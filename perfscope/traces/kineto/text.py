@@ -35,15 +35,15 @@ def head(path: Path, size: int = 1 << 16) -> bytes:
 
 
 class TraceText:
-    """Iterates over the blocks of text of a file. After the last one, `torn` says why the file is
-    incomplete, and is None when it is complete.
+    """Iterates over the blocks of text of a file. After the last one, `cut_off_reason` says why the
+    file is incomplete, and is None when it is complete.
 
     Raises UnreadableRun for a file that cannot be opened, and for one that expands without end.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.torn: str | None = None
+        self.cut_off_reason: str | None = None
         self.read_bytes = 0
 
     def __iter__(self) -> Iterator[bytes]:
@@ -74,7 +74,7 @@ class TraceText:
                 try:
                     text = decompressor.decompress(block, BLOCK)
                 except IsalError as error:  # type: ignore[misc]
-                    self.torn = f"its compressed data is damaged ({error})"
+                    self.cut_off_reason = f"its compressed data is damaged ({error})"
                     return
                 text_bytes += len(text)
                 if text_bytes > most_bytes:
@@ -89,4 +89,4 @@ class TraceText:
                     block, in_member = decompressor.unused_data, False
                     decompressor = isal_zlib.decompressobj(GZIP_WINDOW)
         if in_member:
-            self.torn = "its compressed data ends early"
+            self.cut_off_reason = "its compressed data ends early"

@@ -19,7 +19,7 @@ from perfscope.traces.naming import (
 from perfscope.traces.nsys.database import Database, NameColumn, Rows, name_column_of
 from perfscope.traces.nsys.identity import NsysProcesses, process_key
 from perfscope.traces.nsys.payloads import NcclFacts
-from perfscope.traces.trace import framed
+from perfscope.traces.trace import make_table
 
 GRID: Final = ("gridX", "gridY", "gridZ")
 BLOCK: Final = ("blockX", "blockY", "blockZ")
@@ -134,7 +134,7 @@ def nsys_kernel_table(kernels: DeviceRows, by_graph_launch: NDArray[np.bool_]) -
     """Return table `kernels`, in the order of the rows."""
     name = kernels.rows.names["name"]
     codes, kinds = classify_names(name.codes, name.texts, kernel_kind)
-    return framed(
+    return make_table(
         "kernels",
         {
             **kernels.columns(),
@@ -163,7 +163,7 @@ def nsys_copy_table(copies: DeviceRows, database: Database) -> pd.DataFrame:
     directions = [direction_of_label(labels.get(number)) for number in kinds.tolist()]
     direction = name_column_of(place.ravel(), directions)
     missing = np.full(len(copies.rows), -1, np.int64)
-    return framed(
+    return make_table(
         "copies",
         {
             **copies.columns(),
@@ -225,7 +225,7 @@ def nsys_collective_table(
     called_by_torch = kind_called_by_torch(ops, np.append(op_of_call, -1)[launch])
     kind = called_by_torch.with_fallback(NameColumn(codes, kinds))
     in_bytes, out_bytes = rank_bytes(kind, facts.message_bytes, facts.group_size)
-    return framed(
+    return make_table(
         "collectives",
         {
             **{key: column[rows] for key, column in kernels.columns().items()},
@@ -316,7 +316,7 @@ def nsys_memory_table(
         "allocated_bytes": np.full(len(size), -1),
         "reserved_bytes": reserved,
     }
-    return framed("memory", columns), left_out
+    return make_table("memory", columns), left_out
 
 
 def launch_of_rows(rows: Rows, calls: Rows) -> Ints:

@@ -13,7 +13,7 @@ from perfscope.traces.naming import LOADER_WAIT, classify_names, launch_kind
 from perfscope.traces.nsys.database import Database, NameColumn, Rows, name_column_of
 from perfscope.traces.nsys.identity import NsysProcesses
 from perfscope.traces.nsys.nvtx import nsys_range_table, row_columns
-from perfscope.traces.trace import framed
+from perfscope.traces.trace import make_table
 
 VERSION_SUFFIX: Final = re.compile(r"_v\d{4,}(?:_pt[sd]z)?$")
 """The version that Nsight appends to the names of runtime calls."""
@@ -48,7 +48,7 @@ def nsys_launch_table(calls: Rows, processes: NsysProcesses, op: Ints) -> pd.Dat
     """Return table `launches`, in the order of the calls."""
     name = calls.names["name"]
     codes, kinds = classify_names(name.codes, name.texts, launch_kind)
-    return framed(
+    return make_table(
         "launches",
         {
             **row_columns(calls, processes.codes(calls.numbers("globalTid"))),
@@ -104,7 +104,7 @@ def nsys_loader_table(ranges: Rows, processes: NsysProcesses) -> pd.DataFrame | 
     workers_of_name = [0 if "SingleProcess" in text else -1 for text in name.texts]
     workers = np.array([*workers_of_name, -1], np.int64)[waits.names["name"].codes]
     missing, zero = np.full(len(waits), -1, np.int64), np.zeros(len(waits), np.int64)
-    return framed(
+    return make_table(
         "loader",
         {
             **row_columns(waits, processes.codes(waits.numbers("globalTid"))),

@@ -16,7 +16,7 @@ import pandas as pd
 from perfscope.traces.intervals import Ints
 from perfscope.traces.naming import RANK_IN_NAME, path_text
 from perfscope.traces.nsys.database import Database, Rows
-from perfscope.traces.trace import framed
+from perfscope.traces.trace import make_table
 
 TID_BITS: Final = 24
 LOW_24: Final = (1 << TID_BITS) - 1
@@ -122,7 +122,7 @@ class NsysProcesses:
         """Return table `processes`."""
         count = len(self.keys)
         pids = [self.pid(code) for code in range(count)]
-        return framed(
+        return make_table(
             "processes",
             {
                 "process": np.arange(count),
@@ -143,7 +143,7 @@ class NsysProcesses:
     def rank_table(self, *, communicates: bool) -> pd.DataFrame:
         """Return table `ranks`."""
         codes = range(min(self.rank_count, len(self.keys)))
-        return framed(
+        return make_table(
             "ranks",
             {
                 "process": list(codes),
@@ -167,7 +167,7 @@ class NsysProcesses:
                 names[code, packed & LOW_24] = strings[name_id]
         if not names:
             return None
-        return framed(
+        return make_table(
             "threads",
             {
                 "process": [code for code, _ in names],
@@ -192,7 +192,7 @@ class NsysProcesses:
             if isinstance(number, int):
                 cards[number] = facts
         rows = [cards.get(int(device), [None, -1, -1]) for _, device in pairs]
-        return framed(
+        return make_table(
             "devices",
             {
                 "process": pairs[:, 0],

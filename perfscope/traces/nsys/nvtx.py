@@ -18,7 +18,7 @@ from perfscope.traces.naming import PROFILER_STEP
 from perfscope.traces.nesting import enclosing
 from perfscope.traces.nsys.database import Database, NameColumn, Rows, name_column_of
 from perfscope.traces.nsys.identity import NsysProcesses, process_key, thread_id
-from perfscope.traces.trace import framed, without_nvtx_values
+from perfscope.traces.trace import make_empty_nvtx_columns, make_table
 
 EVENT_TYPES: Final = {
     34: "NvtxMark",
@@ -162,7 +162,7 @@ def nsys_op_table(ops: Rows, processes: NsysProcesses) -> pd.DataFrame:
     """Return table `ops`, in the order of the rows."""
     missing = np.full(len(ops), -1, np.int64)
     not_recorded = name_column_of(missing, []).category()
-    return framed(
+    return make_table(
         "ops",
         {
             **row_columns(ops, processes.codes(ops.numbers("globalTid"))),
@@ -196,7 +196,7 @@ def nsys_range_table(
 ) -> pd.DataFrame:
     """Return table `ranges`, in the order of the rows."""
     missing = np.full(len(rows), -1, np.int64)
-    return framed(
+    return make_table(
         "ranges",
         {
             **row_columns(rows, processes.codes(rows.numbers("globalTid"))),
@@ -204,6 +204,6 @@ def nsys_range_table(
             "name": name.category(),
             "object": missing,
             "value": missing,
-            **without_nvtx_values(len(rows)),
+            **make_empty_nvtx_columns(len(rows)),
         },
     )

@@ -41,7 +41,7 @@ from perfscope.traces.outliers import OUTLIER_REASON, find_outliers, tables_with
 from perfscope.traces.reader import WrongFormat
 from perfscope.traces.run.manifest import Manifest, SourceStatus
 from perfscope.traces.schema import TABLES
-from perfscope.traces.span import on_job_time, span
+from perfscope.traces.span import move_to_job_time, span
 from perfscope.traces.trace import Trace
 from perfscope.traces.trace_kind import PROFILER_DEPTH, TraceKind
 from perfscope.traces.validation.checks import check_tables
@@ -75,7 +75,7 @@ def read_export(path: Path) -> Trace:
             )
         tables, export.outlier_count = tables_without_outliers(tables)
         tables, counts = check_tables(tables)
-        zero_ns = on_job_time(tables)
+        zero_ns = move_to_job_time(tables)
         manifest = nsys_manifest(database, export, zero_ns)
         manifest.violations = violations_of(counts)
     absent = {name: WHY_ABSENT.get(name, NO_ROWS) for name in TABLES if name not in tables}

@@ -21,7 +21,7 @@ from perfscope.traces.run.growing import GrowingRun
 from perfscope.traces.run.readings import Readings, TextCodes, int64_array
 from perfscope.traces.run.stored import StoredRun
 from perfscope.traces.schema import TABLES
-from perfscope.traces.trace import framed
+from perfscope.traces.trace import make_table
 
 AGENT: Final = -1
 
@@ -77,7 +77,7 @@ class HostTables:
         count = len(columns["ts"])
         if not count:
             return None
-        frame = framed(table, {**columns, "host": [self.run.manifest.host] * count})
+        frame = make_table(table, {**columns, "host": [self.run.manifest.host] * count})
         frame["ts"] = self.clock.job_ns(AGENT, frame["ts"].to_numpy(np.int64))
         return frame.sort_values("ts", kind="stable").reset_index(drop=True)
 

@@ -216,7 +216,7 @@ class RunWriter:
         """
         self.seal()
         self.finish()
-        self.let_go()
+        self.close_folders()
 
     def seal(self) -> None:
         """Write the rows in memory and seal every segment. After an error they stay as they are."""
@@ -231,7 +231,7 @@ class RunWriter:
         self.release_space()
         self.write_manifest()
 
-    def let_go(self) -> None:
+    def close_folders(self) -> None:
         """Close the folder."""
         for folder in filter(None, (self.stream_folders, self.held)):
             folder.close()

@@ -61,7 +61,7 @@ class Tail:
     grew_s: float = 0.0
     newest_ns: int = 0
     reader: ArrowReader = field(default_factory=ArrowReader)
-    torn: int = 0
+    damaged_records: int = 0
     rows: deque[dict[str, Any]] = field(default_factory=deque)
     sizes: deque[int] = field(default_factory=deque)
     held_bytes: int = 0
@@ -107,7 +107,7 @@ class Tail:
         """Add the rows of whole lines. Return how many bytes were used."""
         used_bytes = data.rfind(b"\n") + 1
         if not used_bytes and len(data) > LONGEST_LINE:
-            self.torn += 1
+            self.damaged_records += 1
             return len(data)
         for line in data[:used_bytes].split(b"\n"):
             if not line:
@@ -117,7 +117,7 @@ class Tail:
             except NOT_JSON:
                 row = None
             if row is None:
-                self.torn += 1
+                self.damaged_records += 1
                 continue
             self.keep_row(row, TEXT_WEIGHT * len(line))
             if is_time(ts := row.get("ts")):
@@ -147,7 +147,7 @@ class Tail:
         """
         self.reader.read(data)
         if self.reader.refused:
-            self.torn += 1
+            self.damaged_records += 1
         batch = self.reader.take_rows()
         if batch is not None:
             self.batches.append(batch)
@@ -182,7 +182,7 @@ class Tail:
             self.drop_row()
         for _ in range(len(self.batches) - len(self.batches) // 2):
             self.drop_batch()
-        self.torn += 1
+        self.damaged_records += 1
 
 
 def newest_time(batch: pa.RecordBatch) -> np.int64:
@@ -213,9 +213,9 @@ class GrowingRun:
         self.impossible = 0
 
     @property
-    def torn(self) -> int:
+    def damaged_records(self) -> int:
         """How many records and segments could not be read."""
-        return self.impossible + sum(tail.torn for tail in self.all_tails())
+        return self.impossible + sum(tail.damaged_records for tail in self.all_tails())
 
     def all_tails(self) -> list[Tail]:
         """Return the tails of all streams."""
@@ -246,7 +246,7 @@ class GrowingRun:
         largest.drop_oldest()
         return before - largest.held_bytes
 
-    def torn_rows(self, count: int) -> None:
+    def count_damaged_rows(self, count: int) -> None:
         """Count rows with impossible values. Called again with all rows that are kept."""
         self.impossible = max(self.impossible, count)
 

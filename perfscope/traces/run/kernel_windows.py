@@ -23,7 +23,7 @@ from perfscope.traces.naming import COLLECTIVE_RUNS, MARKS_OF_TORCH
 from perfscope.traces.run.cells import is_time, is_wall_time, is_whole
 from perfscope.traces.run.growing import GrowingRun
 from perfscope.traces.run.stored import StoredRun
-from perfscope.traces.trace import Trace, framed
+from perfscope.traces.trace import Trace, make_table
 
 FOLDER: Final = "kineto"
 FILE_NAME: Final = re.compile(r"rank\d+(-\d+)?\.json\.gz")
@@ -204,7 +204,7 @@ class JoinedTraces:
         for name, parts in self.parts.items():
             if parts:
                 joined = pd.concat(parts, ignore_index=True)
-                tables[name] = framed(name, {str(column): joined[column] for column in joined})
+                tables[name] = make_table(name, {str(column): joined[column] for column in joined})
         return tables
 
 
@@ -230,7 +230,7 @@ def window_table(windows: list[ProfiledWindow], clock: Clock) -> pd.DataFrame:
 
     first = instants("first")
     stalls = [window.note.get("stall") for window in windows]
-    return framed(
+    return make_table(
         "windows",
         {
             "process": [window.process for window in windows],

@@ -2,7 +2,7 @@
 streams.
 
 Nothing in the folder is trusted. Links are not followed, and pipes and devices are not opened. What
-cannot be parsed or exceeds the bounds below is counted as torn. Memory is bounded by the size of
+cannot be parsed or exceeds the bounds below is counted as damaged. Memory is bounded by the size of
 the files: at most `MOST_BYTES` of segments are read, their JSON rows have at most `MOST_CELLS`
 values, and a value takes at most about 200 bytes.
 """
@@ -133,13 +133,13 @@ def stream_folders(path: Path) -> list[tuple[str, int, Path]]:
 
 @dataclass
 class StoredRun:
-    """An opened run folder. `torn` counts records and segments that could not be read or exceed a
-    bound.
+    """An opened run folder. `damaged_records` counts records and segments that could not be read or
+    exceed a bound.
     """
 
     path: Path
     manifest: Manifest
-    torn: int = 0
+    damaged_records: int = 0
     streams: dict[str, list[tuple[int, Path]]] = field(default_factory=dict)
     taken_bytes: Counter[Path] = field(default_factory=Counter)
     taken_cells: Counter[str] = field(default_factory=Counter)
@@ -163,7 +163,7 @@ class StoredRun:
         try:
             names = sorted(name for name in os.listdir(folder) if SEGMENT.fullmatch(name))
         except OSError:
-            self.torn += 1
+            self.damaged_records += 1
             return
         self.all_bytes -= self.taken_bytes.pop(folder, 0)  # it is read again
         for name in names[:MOST_SEGMENTS]:
@@ -171,13 +171,13 @@ class StoredRun:
                 with open_regular(folder / name) as file:
                     size = os.fstat(file.fileno()).st_size
                     if size > LARGEST_SEGMENT_BYTES or self.all_bytes + size > MOST_BYTES:
-                        self.torn += 1
+                        self.damaged_records += 1
                         continue
                     self.taken_bytes[folder] += size
                     self.all_bytes += size
                     yield file
             except OSError:
-                self.torn += 1
+                self.damaged_records += 1
 
     def rows(self, source: str) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield (process code, row) of the JSON-lines streams of a source."""
@@ -188,12 +188,12 @@ class StoredRun:
                 for row in self.rows_of(segment):
                     self.taken_cells[source] += len(row) + 1
                     if self.taken_cells[source] > left:
-                        self.torn += 1
+                        self.damaged_records += 1
                         return
                     yield process, row
 
     def rows_of(self, segment: BinaryIO) -> Iterator[dict[str, Any]]:
-        """Yield the rows of one segment; a line that is too long or not a JSON object is torn."""
+        """Yield the rows of one segment; a line that is too long or not an object is damaged."""
         while line := segment.readline(LONGEST_LINE):
             too_long = False
             while len(line) == LONGEST_LINE and not line.endswith(b"\n"):
@@ -205,13 +205,13 @@ class StoredRun:
             except NOT_JSON:
                 row = None
             if row is None:
-                self.torn += 1
+                self.damaged_records += 1
             else:
                 yield row
 
-    def torn_rows(self, count: int) -> None:
+    def count_damaged_rows(self, count: int) -> None:
         """Count rows with impossible values."""
-        self.torn += count
+        self.damaged_records += count
 
     def columns(self, source: str, names: tuple[str, ...]) -> Iterator[tuple[int, pa.Table]]:
         """Yield (process code, table of int64 with the columns `names`) of the Arrow streams of a
@@ -228,11 +228,11 @@ class StoredRun:
 
     def batch(self, segment: BinaryIO, names: tuple[str, ...]) -> pa.RecordBatch | None:
         """Return the rows of one segment, None without any. A segment with anything but complete
-        record batches of these columns is torn.
+        record batches of these columns is damaged.
         """
         data = segment.read(LARGEST_SEGMENT_BYTES)
         reader = ArrowReader()
         reader.read(data)
         if not reader.is_whole(data) or reader.names not in (None, names):
-            self.torn += 1
+            self.damaged_records += 1
         return reader.take_rows() if reader.names == names else None

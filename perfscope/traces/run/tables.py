@@ -29,7 +29,7 @@ from perfscope.traces.run.stored import StoredRun
 from perfscope.traces.schema import TABLES
 from perfscope.traces.secret_masking import mask_values
 from perfscope.traces.span import span
-from perfscope.traces.trace import Trace, framed, without_nvtx_values
+from perfscope.traces.trace import Trace, make_empty_nvtx_columns, make_table
 from perfscope.traces.trace_kind import TraceKind
 
 CATEGORIES: Final = {
@@ -100,7 +100,7 @@ def trace_of(run: Run, wanted: Collection[str] = ALL_TABLES) -> Trace:
         [masked_manifest(run.manifest)],
         kind=TraceKind.RECORDING,
         span_ns=span(tables.values()),
-        torn=run.torn + unreadable,
+        damaged_records=run.damaged_records + unreadable,
         clock_residual_ns=clock.residual_ns,
         path=run.path,
     )
@@ -111,7 +111,7 @@ def joined_in_time(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     names = dict.fromkeys(("name", "category", "label"), object)
     rows = pd.concat([first.astype(names), second.astype(names)])
     rows = rows.sort_values("ts", kind="stable", ignore_index=True)
-    return framed("ranges", {str(column): rows[column] for column in rows})
+    return make_table("ranges", {str(column): rows[column] for column in rows})
 
 
 def why_not_recorded(run: Run, table: str) -> str:
@@ -182,7 +182,7 @@ class RunStreams:
         for process, table in self.run.columns(stream, events.COLUMNS):
             columns = {name: table.column(name).to_numpy() for name in events.COLUMNS}
             possible = is_possible_ns(columns["ts"]) & is_possible_ns(columns["dur"])
-            self.run.torn_rows(int((~possible).sum()))
+            self.run.count_damaged_rows(int((~possible).sum()))
             process_parts.append(np.full(int(possible.sum()), process, np.int64))
             columns["ts"] = self.clock.job_ns(process, columns["ts"])
             for name, column in columns.items():
@@ -204,7 +204,7 @@ class RunStreams:
         rows = [row for row in last_rows.values() if has_valid_cells(row, checks)]
         if not rows:
             return None
-        return framed("processes", {name: [row[name] for row in rows] for name, _ in checks})
+        return make_table("processes", {name: [row[name] for row in rows] for name, _ in checks})
 
     def loader(self) -> pd.DataFrame:
         """Return table `loader`."""
@@ -219,12 +219,12 @@ class RunStreams:
         prefetch = [prefetch_of_iterator.get(iterator, -1) for iterator in iterators]
         columns["prefetch"] = np.array(prefetch, np.int64)
         columns["kind"] = np.where(rows["kind"] == events.NEXT, "next", "start")
-        return framed("loader", columns)
+        return make_table("loader", columns)
 
     def fetches(self) -> pd.DataFrame:
         """Return table `fetches`."""
         rows = records_of_kinds(self.records, (events.FETCH,))
-        return framed("fetches", named_columns(rows, events.FETCH))
+        return make_table("fetches", named_columns(rows, events.FETCH))
 
     def copies(self) -> pd.DataFrame:
         """Return table `copies`: the calls on the host."""
@@ -233,7 +233,7 @@ class RunStreams:
         columns["direction"] = np.where(rows["v1"] == 1, "h2d", "d2h")
         unknown = np.full(len(rows), -1, np.int64)
         columns |= dict.fromkeys(("device", "stream", "correlation", "launch"), unknown)
-        return framed("copies", columns)
+        return make_table("copies", columns)
 
     def ranges(self) -> pd.DataFrame:
         """Return table `ranges`: records of the probe, and NVTX ranges of the probe and of the
@@ -250,7 +250,7 @@ class RunStreams:
             name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]
         }
         order = np.argsort(columns["ts"], kind="stable")
-        return framed("ranges", {name: column[order] for name, column in columns.items()})
+        return make_table("ranges", {name: column[order] for name, column in columns.items()})
 
     def samples(self, table: str, *streams: str) -> pd.DataFrame | None:
         """Return a table from streams in JSON lines that have its columns without `process`. None
@@ -266,7 +266,7 @@ class RunStreams:
                         columns[name].append(row[name])
         if not columns["ts"]:
             return None
-        frame = framed(table, columns)
+        frame = make_table(table, columns)
         processes, raw_ns = frame["process"].to_numpy(np.int64), frame["ts"].to_numpy(np.int64)
         frame["ts"] = self.clock.job_ns_of(processes, raw_ns)
         return frame.sort_values("ts", kind="stable").reset_index(drop=True)
@@ -298,7 +298,7 @@ class RunStreams:
         if not readings:
             return None
         keys = {"process": int64_array(readings.first), "tid": int64_array(readings.second)}
-        frame = framed("counters", {**keys, **readings.columns()})
+        frame = make_table("counters", {**keys, **readings.columns()})
         frame["ts"] = self.clock.job_ns(-1, frame["ts"].to_numpy(np.int64))
         return frame.sort_values("ts", kind="stable").reset_index(drop=True)
 
@@ -341,7 +341,7 @@ def probe_range_columns(rows: pd.DataFrame, names: CodeNames) -> dict[str, Any]:
         "name": np.where(pd.notna(name), name, category),
         "object": value_of_kind(rows, OBJECT_VALUE),
         "value": value_of_kind(rows, NUMBER_VALUE),
-        **without_nvtx_values(len(rows)),
+        **make_empty_nvtx_columns(len(rows)),
         "payload": tokens.where(tokens >= 0).to_numpy(np.float64),
     }
 

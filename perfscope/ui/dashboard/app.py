@@ -28,8 +28,8 @@ SCRIPTS = ("figure_colors.js", "search.js", "dashboard.js", "tables.js")
 INDEX = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width,initial-scale=1">
-<title>{%title%}</title>{%favicon%}<link rel="stylesheet" href="/own/style.css">
-<script src="/own/script.js"></script><script src="/timeline/component.js"></script>
+<title>{%title%}</title>{%favicon%}<link rel="stylesheet" href="/page/style.css">
+<script src="/page/script.js"></script><script src="/timeline/component.js"></script>
 </head><body>{%app_entry%}<noscript>
 The dashboard needs JavaScript; the HTML report shows the diagnosis without it.</noscript>
 <div hidden>{%config%}{%scripts%}{%renderer%}</div></body></html>
@@ -122,8 +122,8 @@ def serve_files(server: flask.Flask, library: Library) -> None:
         return flask.Response(page(opened.trace, opened.diagnosis), mimetype="text/html")
 
     server.register_error_handler(PerfscopeError, lambda error: text_response(str(error), 404))
-    server.add_url_rule("/own/style.css", "own-style", stylesheets)
-    server.add_url_rule("/own/script.js", "own-script", script)
+    server.add_url_rule("/page/style.css", "page-style", stylesheets)
+    server.add_url_rule("/page/script.js", "page-script", script)
     server.add_url_rule("/run/<run_id>.html", REPORT_ROUTE, report)
 
 

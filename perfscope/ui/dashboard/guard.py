@@ -18,8 +18,8 @@ ALLOWED_METHODS = ("GET", "HEAD", "POST")
 LARGEST_BODY_BYTES = 1 << 20
 STATIC_FILES = frozenset(
     (
-        "own-style",
-        "own-script",
+        "page-style",
+        "page-script",
         "timeline.script",
         "timeline.style",
         "/_favicon.ico",

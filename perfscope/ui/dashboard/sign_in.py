@@ -14,7 +14,7 @@ from perfscope.ui.dashboard.auth import Access, local_place, without_token
 from perfscope.ui.html.report import asset, variables
 from perfscope.ui.theme import DARK, LIGHT
 
-PATH, ENDPOINT = "/own/token", "own-token"
+PATH, ENDPOINT = "/sign-in/token", "sign-in-token"
 WRONG = "This is not the token of this dashboard."
 HEAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">

@@ -38,8 +38,9 @@ def budget_over_steps(
     """Return the figure of one rank; `budget` are rows of the fact `time_budget`, by time."""
     columns = column_table(budget, gaps)
     fig = figure(190 + (LABEL_HEIGHT if gaps else 0), y_title="ms per step")
-    sums = columns[list(CATEGORY_IDS)].to_numpy(np.float64).sum(axis=0)
-    for name in [CATEGORY_IDS[number] for number in np.argsort(-sums, kind="stable")]:
+    for name in sorted(
+        CATEGORY_IDS, key=lambda category: -float(columns[category].to_numpy().sum())
+    ):
         if columns[name].any():
             add_category(fig, columns, name)
     totals_ms = columns[list(CATEGORY_IDS)].sum(axis=1) / NS_PER_MS

@@ -28,11 +28,11 @@ static void child_names(void) {
 
 /* NULL in the place of each text. */
 static void nulls(void) {
-    nvtxEventAttributes_t said = {0};
-    said.version = NVTX_VERSION;
-    said.size = NVTX_EVENT_ATTRIB_STRUCT_SIZE;
-    said.messageType = NVTX_MESSAGE_TYPE_REGISTERED;
-    said.message.registered = NULL;
+    nvtxEventAttributes_t attributes = {0};
+    attributes.version = NVTX_VERSION;
+    attributes.size = NVTX_EVENT_ATTRIB_STRUCT_SIZE;
+    attributes.messageType = NVTX_MESSAGE_TYPE_REGISTERED;
+    attributes.message.registered = NULL;
     nvtxDomainHandle_t domain = nvtxDomainCreateA(NULL);
     nvtxDomainCreateW(NULL);
     nvtxDomainRegisterStringA(domain, NULL);
@@ -43,7 +43,7 @@ static void nulls(void) {
     nvtxDomainNameCategoryW(domain, 4, NULL);
     nvtxRangePushA(NULL);
     nvtxRangePushW(NULL);
-    nvtxRangePushEx(&said);
+    nvtxRangePushEx(&attributes);
     for (int at = 0; at < 3; at++) nvtxRangePop();
     nvtxMarkA(NULL);
     nvtxRangeEnd(nvtxRangeStartA(NULL));

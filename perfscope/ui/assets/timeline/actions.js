@@ -17,7 +17,7 @@
         const [begin, end] = timeline.meta.span;
         return timeline.view.to - timeline.view.from >= (end - begin) * 0.9999;
       },
-      look: (from, to) => look(timeline, from, to),
+      setView: (from, to) => setView(timeline, from, to),
       scrollTo: (y) => scrollTo(timeline, y),
       viewChanged() {
         timeline.changedAt = timeline.changedAt || performance.now();
@@ -89,11 +89,11 @@
   shared.showPlace = (timeline, { from, to }) => {
     timeline.shown = { from, to };
     const margin = (to - from) * MARGIN;
-    timeline.look(from - margin, to + margin);
+    timeline.setView(from - margin, to + margin);
   };
 
   // Moves the view, within its bounds.
-  function look(timeline, from, to) {
+  function setView(timeline, from, to) {
     const { view } = timeline;
     const [begin, end] = timeline.meta.span;
     let span = shared.clamp(to - from, LEAST_SPAN_NS, end - begin);

@@ -20,7 +20,7 @@
     if (!(to > from)) return false;
     if (!isView) shared.showPlace(timeline, { from, to });
     else if (glide) shared.glide(timeline, from, to);
-    else timeline.look(from, to);
+    else timeline.setView(from, to);
     if (query.get("lane")) timeline.reveal(Number(query.get("lane")));
     restoreSelection(timeline, query);
     return true;

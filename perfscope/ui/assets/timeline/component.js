@@ -6,7 +6,7 @@
 //   options.first   "finding": show the first finding where the address names no interval
 //   options.hash    false: do not write the interval into the address
 // It resolves to the timeline, which is element.timeline too, or to null without any event. Its
-// methods are in actions.js: look(from, to) in ns, show, search, settled() once the picture is
+// methods are in actions.js: setView(from, to) in ns, show, search, settled() once the picture is
 // exact, refresh() after the recording has grown, unmount().
 // The event "timeline:show" on the document shows an interval: its detail has from and to in
 // seconds, and an optional lane.

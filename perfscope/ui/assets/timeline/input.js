@@ -12,19 +12,19 @@
   shared.zoom = (timeline, factor, anchor) => {
     const { from, to } = timeline.view;
     const middle = anchor === undefined ? (from + to) / 2 : shared.clamp(anchor, from, to);
-    timeline.look(middle - (middle - from) * factor, middle + (to - middle) * factor);
+    timeline.setView(middle - (middle - from) * factor, middle + (to - middle) * factor);
   };
 
   shared.pan = (timeline, share) => {
     const { from, to } = timeline.view;
     const shift = share * (to - from);
-    timeline.look(from + shift, to + shift);
+    timeline.setView(from + shift, to + shift);
   };
 
   // Moves the view in an animation, or at once where the reader prefers reduced motion.
   shared.glide = (timeline, from, to) => {
     if (timeline.reducedMotion) {
-      timeline.look(from, to);
+      timeline.setView(from, to);
       return;
     }
     const start = { ...timeline.view };
@@ -38,7 +38,7 @@
       const eased = 1 - (1 - progress) ** 3;
       const nextFrom = start.from + (from - start.from) * eased;
       const nextTo = start.to + (to - start.to) * eased;
-      timeline.look(nextFrom, nextTo);
+      timeline.setView(nextFrom, nextTo);
       if (progress < 1) requestAnimationFrame(drawStep);
       else timeline.animation = null;
     };
@@ -146,7 +146,7 @@
       hasMoved = true;
       canvas.classList.add("drag");
       const shift = (start.x - pointer.x) * nsPerPixel;
-      timeline.look(view.from + shift, view.to + shift);
+      timeline.setView(view.from + shift, view.to + shift);
       timeline.scrollTo(view.scroll + start.y - pointer.y);
     };
     const onEnd = () => {
@@ -289,7 +289,7 @@
     const isInView = time >= view.from && time <= view.to && !timeline.showsWholeRun();
     const grabOffset = isInView ? time - view.from : span / 2;
     const selects = event.shiftKey || timeline.showsWholeRun();
-    const moveTo = (from) => timeline.look(from, from + span);
+    const moveTo = (from) => timeline.setView(from, from + span);
     if (!selects) moveTo(time - grabOffset);
     drag(timeline, event, (move) => {
       const x = move.clientX - box.left;
@@ -297,7 +297,7 @@
       if (!selects) {
         moveTo(pointerTime - grabOffset);
       } else if (Math.abs(x - startX) > CLICK_RADIUS) {
-        timeline.look(Math.min(time, pointerTime), Math.max(time, pointerTime));
+        timeline.setView(Math.min(time, pointerTime), Math.max(time, pointerTime));
       }
     });
   }
@@ -370,7 +370,7 @@
       "-": () => shared.zoom(timeline, 1 / ZOOM_STEP),
       ArrowUp: () => timeline.scrollTo(view.scroll - SCROLL_STEP),
       ArrowDown: () => timeline.scrollTo(view.scroll + SCROLL_STEP),
-      Home: () => timeline.look(...meta.span),
+      Home: () => timeline.setView(...meta.span),
       Enter: () => timeline.selectView(),
     };
   }

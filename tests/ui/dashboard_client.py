@@ -13,7 +13,7 @@ from perfscope.ui.dashboard.source import DashboardSource
 from perfscope.ui.dashboard.verdicts import Verdicts
 
 PORT = 8050
-HERE = {"base_url": f"http://127.0.0.1:{PORT}"}
+AT_ADDRESS = {"base_url": f"http://127.0.0.1:{PORT}"}
 ORIGIN = {"Origin": f"http://127.0.0.1:{PORT}"}
 
 
@@ -22,7 +22,7 @@ def address(board: Dashboard, path: str) -> str:
     return f"http://127.0.0.1:{board.access.port}{path}"
 
 
-class Asked:
+class DashboardClient:
     """The dashboard of a folder, and its answers to requests."""
 
     def __init__(self, root: Path, access: Access | None = None, *, signed_in: bool = True) -> None:
@@ -31,7 +31,7 @@ class Asked:
         self.app = create_app(DashboardSource(self.library, self.verdicts, self.access))
         self.client = self.app.server.test_client()
         if signed_in:
-            assert self.client.get(f"/?token={self.access.token}", **HERE).status_code == 302
+            assert self.client.get(f"/?token={self.access.token}", **AT_ADDRESS).status_code == 302
 
     def page(self, path: str, search: str = "") -> dict[str, Any]:
         """Return `links`, `page`, `title` and `failure` of an address."""
@@ -50,7 +50,9 @@ class Asked:
             ],
             "changedPropIds": ["url.pathname"],
         }
-        answer = self.client.post("/_dash-update-component", json=body, headers=ORIGIN, **HERE)
+        answer = self.client.post(
+            "/_dash-update-component", json=body, headers=ORIGIN, **AT_ADDRESS
+        )
         assert answer.status_code == 200, answer.data
         response: dict[str, Any] = msgspec.json.decode(answer.data)["response"]
         return {name: next(iter(value.values())) for name, value in response.items()}
