@@ -23,10 +23,13 @@ from perfscope.traces.intervals import (
 from perfscope.traces.trace import Trace
 
 NOT_RECORDED: Final = "not-recorded"
+NO_PROGRESS: Final = "no-progress"
 COMPILATION: Final = "compilation"
 CHECKPOINT: Final = "checkpoint"
 VALIDATION: Final = "validation"
+LOGGING: Final = "logging"
 DATA_SETUP: Final = "data-setup"
+WAITING_FOR_RANKS: Final = "waiting-for-ranks"
 START_UP: Final = "start-up"
 WARM_UP: Final = "warm-up"
 STEPS: Final = "steps"
@@ -35,13 +38,13 @@ OTHER: Final = "other"
 
 PHASES: Final = (
     NOT_RECORDED,
-    "no-progress",
+    NO_PROGRESS,
     COMPILATION,
     CHECKPOINT,
     VALIDATION,
-    "logging",
+    LOGGING,
     DATA_SETUP,
-    "waiting-for-ranks",
+    WAITING_FOR_RANKS,
     START_UP,
     WARM_UP,
     STEPS,
@@ -75,7 +78,7 @@ class PhaseSpans:
 
     def duration_ns(self, phase: str) -> int:
         """Return the time in one phase."""
-        return length_ns(self.of(phase))
+        return total_ns(self.of(phase))
 
 
 @dataclass(frozen=True)
@@ -124,25 +127,25 @@ def phase_spans(trace: Trace, process: int) -> PhaseSpans:
 def process_rows(trace: Trace, process: int) -> ProcessRows:
     """Return the rows of one process that its phases are derived from."""
     every_step = trace.fact(steps)
-    own_steps = every_step[every_step["process"] == process]
+    steps_of_process = every_step[every_step["process"] == process]
     loader, ranges = rows_of(trace, "loader", process), rows_of(trace, "ranges", process)
     firsts = [column(rows_of(trace, name, process), "ts") for name in PROBE_TABLES]
     begin_ns, end_ns = recorded_span_ns(trace)
     return ProcessRows(
         loader=loader,
         ranges=ranges,
-        steps=own_steps,
-        tid=loop_thread(trace, process, own_steps),
+        steps=steps_of_process,
+        tid=loop_thread(trace, process, steps_of_process),
         window=(begin_ns, end_ns),
         probed_ns=min((int(ts[0]) for ts in firsts if len(ts)), default=begin_ns),
         from_start=is_recorded_from_start(trace, process),
     )
 
 
-def loop_thread(trace: Trace, process: int, own_steps: pd.DataFrame) -> int:
+def loop_thread(trace: Trace, process: int, steps_of_process: pd.DataFrame) -> int:
     """Return the thread whose loop is timed, else the main thread, -1 where neither is known."""
-    if len(own_steps) and (own_steps["tid"] >= 0).any():
-        return int(own_steps["tid"].mode().iloc[0])
+    if len(steps_of_process) and (steps_of_process["tid"] >= 0).any():
+        return int(steps_of_process["tid"].mode().iloc[0])
     threads = table(trace, "threads")
     if threads is None:
         return -1
@@ -214,10 +217,10 @@ def before_probe(rows: ProcessRows) -> dict[str, Spans]:
     """
     begin_ns, _ = rows.window
     if not rows.from_start:
-        return {NOT_RECORDED: interval(begin_ns, rows.probed_ns)}
+        return {NOT_RECORDED: single_interval(begin_ns, rows.probed_ns)}
     calls = [column(frame, "ts") for frame in (rows.loader, rows.ranges)]
     first_ns = min((int(ts[0]) for ts in calls if len(ts)), default=begin_ns)
-    return {START_UP: interval(begin_ns, first_ns)}
+    return {START_UP: single_interval(begin_ns, first_ns)}
 
 
 def partial_steps(rows: ProcessRows, validation: Spans) -> Spans:
@@ -225,19 +228,19 @@ def partial_steps(rows: ProcessRows, validation: Spans) -> Spans:
 
     They reach to the first or last call of training, and are at least as long as a usual step.
     """
-    own = rows.steps[rows.steps["phase"] != "eval"]
+    trained = rows.steps[rows.steps["phase"] != "eval"]
     begin_ns, end_ns = rows.window
     work_begin, work_end = training_calls(rows, validation)
-    if not len(own):
-        return interval(min(work_begin, default=0), max(work_end, default=0))
-    first_ns = int(own["ts"].iloc[0])
-    last_ns = int((own["ts"] + own["dur"] + own["cut"]).iloc[-1])
-    usual_ns = int(own["dur"].median())
+    if not len(trained):
+        return single_interval(min(work_begin, default=0), max(work_end, default=0))
+    first_ns = int(trained["ts"].iloc[0])
+    last_ns = int((trained["ts"] + trained["dur"] + trained["cut"]).iloc[-1])
+    usual_ns = int(trained["dur"].median())
     earlier, later = work_begin[work_begin < first_ns], work_end[work_end > last_ns]
     leading_ns = min([first_ns - usual_ns, *earlier[:1]])
     trailing_ns = max([last_ns + usual_ns, *later[-1:]])
-    leading = interval(max(leading_ns, rows.probed_ns, begin_ns), first_ns)
-    trailing = interval(last_ns, min(trailing_ns, end_ns))
+    leading = single_interval(max(leading_ns, rows.probed_ns, begin_ns), first_ns)
+    trailing = single_interval(last_ns, min(trailing_ns, end_ns))
     return subtracted(merged(leading, trailing), validation)
 
 
@@ -248,11 +251,11 @@ def training_calls(rows: ProcessRows, validation: Spans) -> tuple[Ints, Ints]:
     return begin_ns, np.sort(column(calls, "ts") + column(calls, "dur"))
 
 
-def interval(begin_ns: int, end_ns: int) -> Spans:
+def single_interval(begin_ns: int, end_ns: int) -> Spans:
     """Return one interval, none where it is empty."""
     return merged((np.array([begin_ns], np.int64), np.array([end_ns], np.int64)))
 
 
-def length_ns(spans: Spans) -> int:
+def total_ns(spans: Spans) -> int:
     """Return the time that disjoint intervals cover."""
     return int((spans[1] - spans[0]).sum())
