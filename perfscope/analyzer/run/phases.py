@@ -110,6 +110,7 @@ def phase_spans(trace: Trace, process: int) -> PhaseSpans:
     found = known_phases(rows)
     if not trace.has_profiled_work:
         sampled = sampled_phases(trace, process, rows.tid, found)
+        found[DATA_SETUP] = merged(found[DATA_SETUP], between_epochs(rows))
         found = {
             phase: merged(found.get(phase, EMPTY), sampled.get(phase, EMPTY)) for phase in PHASES
         }
@@ -173,7 +174,7 @@ def known_phases(rows: ProcessRows) -> dict[str, Spans]:
     """
     steady = spans_of_steps(rows.steps[rows.steps["phase"].isin(STEADY)])
     validation = spans_of_steps(rows.steps[rows.steps["phase"] == "eval"])
-    steady = subtracted(steady, validation)
+    steady = subtracted(subtracted(steady, validation), between_epochs(rows))
     outside = {
         COMPILATION: timed_calls(rows, "compilation"),
         CHECKPOINT: timed_calls(rows, "checkpoint"),
@@ -182,7 +183,8 @@ def known_phases(rows: ProcessRows) -> dict[str, Spans]:
     }
     found = {phase: subtracted(spans, steady) for phase, spans in outside.items()}
     found[VALIDATION] = validation
-    found[STEPS] = merged(steady, partial_steps(rows, validation))
+    not_steps = merged(validation, between_epochs(rows))
+    found[STEPS] = merged(steady, subtracted(partial_steps(rows), not_steps))
     found.update(before_probe(rows))
     return found
 
@@ -204,6 +206,22 @@ def iterator_starts(rows: ProcessRows) -> Spans:
     return EMPTY if loader is None else spans_of_rows(loader[loader["kind"] == "start"])
 
 
+def between_epochs(rows: ProcessRows) -> Spans:
+    """Return the time from the end of an iterator until the next of the same loader is made.
+
+    It is in no steady step, also where a step begins with it.
+    """
+    loader = rows.of_thread(rows.loader)
+    if loader is None or not len(loader):
+        return EMPTY
+    loader = loader.sort_values(["loader", "ts"], kind="stable")
+    begin_ns, code = column(loader, "ts"), column(loader, "loader")
+    end_ns = begin_ns + column(loader, "dur")
+    follows = (column(loader, "end")[:-1] == 1) & (loader["kind"].to_numpy()[1:] == "start")
+    follows &= code[1:] == code[:-1]
+    return merged((end_ns[:-1][follows], end_ns[1:][follows]))
+
+
 def spans_of_rows(frame: pd.DataFrame | None) -> Spans:
     """Return the time that these rows cover."""
     begin_ns = column(frame, "ts")
@@ -223,14 +241,14 @@ def before_probe(rows: ProcessRows) -> dict[str, Spans]:
     return {START_UP: single_interval(begin_ns, first_ns)}
 
 
-def partial_steps(rows: ProcessRows, validation: Spans) -> Spans:
+def partial_steps(rows: ProcessRows) -> Spans:
     """Return the parts of steps that the ends of the recording cut off.
 
     They reach to the first or last call of training, and are at least as long as a usual step.
     """
     trained = rows.steps[rows.steps["phase"] != "eval"]
     begin_ns, end_ns = rows.window
-    work_begin, work_end = training_calls(rows, validation)
+    work_begin, work_end = training_calls(rows)
     if not len(trained):
         return single_interval(min(work_begin, default=0), max(work_end, default=0))
     first_ns = int(trained["ts"].iloc[0])
@@ -241,10 +259,10 @@ def partial_steps(rows: ProcessRows, validation: Spans) -> Spans:
     trailing_ns = max([last_ns + usual_ns, *later[-1:]])
     leading = single_interval(max(leading_ns, rows.probed_ns, begin_ns), first_ns)
     trailing = single_interval(last_ns, min(trailing_ns, end_ns))
-    return subtracted(merged(leading, trailing), validation)
+    return merged(leading, trailing)
 
 
-def training_calls(rows: ProcessRows, validation: Spans) -> tuple[Ints, Ints]:
+def training_calls(rows: ProcessRows) -> tuple[Ints, Ints]:
     """Return begin and end of the calls that only training makes, in order of time."""
     calls = of_category(rows.of_thread(rows.ranges), "backward", "optimizer", "scaler")
     begin_ns = np.sort(column(calls, "ts"))
