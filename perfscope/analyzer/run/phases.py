@@ -173,7 +173,8 @@ def known_phases(rows: ProcessRows) -> dict[str, Spans]:
     What happens inside a step that is not warm-up belongs to the steps.
     """
     steady = spans_of_steps(rows.steps[rows.steps["phase"].isin(STEADY)])
-    validation = spans_of_steps(rows.steps[rows.steps["phase"] == "eval"])
+    batches = spans_of_steps(rows.steps[rows.steps["phase"] == "eval"])
+    validation = merged(batches, after_validation(rows, batches))
     steady = subtracted(subtracted(steady, validation), between_epochs(rows))
     outside = {
         COMPILATION: timed_calls(rows, "compilation"),
@@ -206,6 +207,24 @@ def iterator_starts(rows: ProcessRows) -> Spans:
     return EMPTY if loader is None else spans_of_rows(loader[loader["kind"] == "start"])
 
 
+def after_validation(rows: ProcessRows, batches: Spans) -> Spans:
+    """Return the time from the last batch of a validation pass to the next request of a batch.
+
+    The program computes metrics there; a step would begin with it. Empty without a loader.
+    """
+    loader = rows.of_thread(rows.loader)
+    requests = np.empty(0, np.int64) if loader is None else column(loader, "ts")
+    if not len(requests) or not len(batches[0]):
+        return EMPTY
+    work, _ = training_calls(rows)
+    ends_ns = batches[1]
+    resumed = np.searchsorted(requests, ends_ns)
+    known = resumed < len(requests)
+    ends_ns, until_ns = ends_ns[known], requests[resumed[known]]
+    is_quiet = np.searchsorted(work, ends_ns) == np.searchsorted(work, until_ns)
+    return merged((ends_ns[is_quiet], until_ns[is_quiet]))
+
+
 def between_epochs(rows: ProcessRows) -> Spans:
     """Return the time from the end of an iterator until the next of the same loader is made.
 
@@ -219,6 +238,8 @@ def between_epochs(rows: ProcessRows) -> Spans:
     end_ns = begin_ns + column(loader, "dur")
     follows = (column(loader, "end")[:-1] == 1) & (loader["kind"].to_numpy()[1:] == "start")
     follows &= code[1:] == code[:-1]
+    work, _ = training_calls(rows)
+    follows &= np.searchsorted(work, end_ns[:-1]) == np.searchsorted(work, begin_ns[1:])
     return merged((end_ns[:-1][follows], end_ns[1:][follows]))
 
 
@@ -248,7 +269,7 @@ def partial_steps(rows: ProcessRows) -> Spans:
     """
     trained = rows.steps[rows.steps["phase"] != "eval"]
     begin_ns, end_ns = rows.window
-    work_begin, work_end = training_calls(rows)
+    work_begin, work_end = calls_in_steps(rows)
     if not len(trained):
         return single_interval(min(work_begin, default=0), max(work_end, default=0))
     first_ns = int(trained["ts"].iloc[0])
@@ -260,6 +281,23 @@ def partial_steps(rows: ProcessRows) -> Spans:
     leading = single_interval(max(leading_ns, rows.probed_ns, begin_ns), first_ns)
     trailing = single_interval(last_ns, min(trailing_ns, end_ns))
     return merged(leading, trailing)
+
+
+def calls_in_steps(rows: ProcessRows) -> tuple[Ints, Ints]:
+    """Return begin and end of the calls that a training step consists of, each in order of time.
+
+    They are requests of batches, calls of modules in training mode, backward and the optimizer.
+    """
+    begin_ns, end_ns = training_calls(rows)
+    loader = rows.of_thread(rows.loader)
+    forward = of_category(rows.of_thread(rows.ranges), "forward")
+    requests = None if loader is None else loader[loader["kind"] == "next"]
+    training = None if forward is None else forward[column(forward, "value") != 0]
+    begins, ends = [begin_ns], [end_ns]
+    for frame in (requests, training):
+        begins.append(column(frame, "ts"))
+        ends.append(column(frame, "ts") + column(frame, "dur"))
+    return np.sort(np.concatenate(begins)), np.sort(np.concatenate(ends))
 
 
 def training_calls(rows: ProcessRows) -> tuple[Ints, Ints]:

@@ -21,13 +21,13 @@ LONGEST_SAMPLE_NS = 1_000_000_000
 
 LIBRARY_FRAMES: Final = {
     "compilation": re.compile(
-        r"\(torch/_dynamo/convert_frame\.py:"
+        r"(^|;)\w+ \(torch/_dynamo/convert_frame\.py:"
         r"|(^|;)_?compile_fx\w* \(torch/_inductor/compile_fx\.py:"
-        r"|\(torch/_inductor/(graph|scheduler|codecache|async_compile)\.py:"
+        r"|(^|;)\w+ \(torch/_inductor/(graph|scheduler|codecache|async_compile)\.py:"
     ),
     "checkpoint": re.compile(
         r"(^|;)_?(legacy_)?save \(torch/serialization\.py:"
-        r"|\(torch/distributed/checkpoint/"
+        r"|(^|;)\w+ \(torch/distributed/checkpoint/"
         r"|(^|;)save_file \(safetensors/"
         r"|(^|;)_?save_(checkpoint|model|optimizer_and_scheduler) \(transformers/trainer\.py:"
         r"|(^|;)_?save_checkpoint \((pytorch_lightning|lightning/pytorch)/"
@@ -38,16 +38,16 @@ LIBRARY_FRAMES: Final = {
     ),
     "logging": re.compile(
         r"(^|;)\w+ \(logging/(__init__|handlers)\.py:"
-        r"|\((wandb|mlflow|comet_ml|neptune|tensorboardX|(torch/utils/)?tensorboard)/"
+        r"|(^|;)\w+ \((wandb|mlflow|comet_ml|neptune|tensorboardX|(torch/utils/)?tensorboard)/"
     ),
     "data-setup": re.compile(
         r"(^|;)(__init__|__iter__|_get_iterator|_reset) \(torch/utils/data/dataloader\.py:"
-        r"|\((datasets|torchvision/datasets|torchaudio/datasets|webdataset)/"
+        r"|(^|;)\w+ \((datasets|torchvision/datasets|torchaudio/datasets|webdataset)/"
     ),
     "waiting-for-ranks": re.compile(
         r"(^|;)(monitored_)?barrier \(torch/distributed/distributed_c10d\.py:"
     ),
-    "start-up": re.compile(r"\((<frozen importlib\._bootstrap|importlib/__init__\.py:)"),
+    "start-up": re.compile(r" \((<frozen importlib\._bootstrap|importlib/__init__\.py:)"),
 }
 """Frames, as the samples name them, by the phase that they show."""
 
