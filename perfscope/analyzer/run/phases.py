@@ -269,7 +269,7 @@ def partial_steps(rows: ProcessRows) -> Spans:
     """
     trained = rows.steps[rows.steps["phase"] != "eval"]
     begin_ns, end_ns = rows.window
-    work_begin, work_end = calls_in_steps(rows)
+    work_begin, work_end = calls_of_training(rows)
     if not len(trained):
         return single_interval(min(work_begin, default=0), max(work_end, default=0))
     first_ns = int(trained["ts"].iloc[0])
@@ -283,7 +283,7 @@ def partial_steps(rows: ProcessRows) -> Spans:
     return merged(leading, trailing)
 
 
-def calls_in_steps(rows: ProcessRows) -> tuple[Ints, Ints]:
+def calls_of_training(rows: ProcessRows) -> tuple[Ints, Ints]:
     """Return begin and end of the calls that a training step consists of, each in order of time.
 
     They are requests of batches, calls of modules in training mode, backward and the optimizer.
