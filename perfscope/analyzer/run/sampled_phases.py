@@ -17,7 +17,9 @@ from perfscope.traces.trace import Trace
 
 STEPS: Final = "steps"
 LONGEST_SAMPLE_NS = 1_000_000_000
-"""A sample stands for at most this time before it: samples are at most half a second apart."""
+"""A sample stands for at most this time before it, unless the one before it shows the same: samples
+are at most half a second apart where the probe's thread can run.
+"""
 
 LIBRARY_FRAMES: Final = {
     "compilation": re.compile(
@@ -47,9 +49,11 @@ LIBRARY_FRAMES: Final = {
     "waiting-for-ranks": re.compile(
         r"(^|;)(monitored_)?barrier \(torch/distributed/distributed_c10d\.py:"
     ),
-    "start-up": re.compile(r" \((<frozen importlib\._bootstrap|importlib/__init__\.py:)"),
 }
 """Frames, as the samples name them, by the phase that they show."""
+
+IMPORT: Final = re.compile(r" \(<frozen importlib\._bootstrap| \(importlib/__init__\.py:")
+"""A frame that imports a module: whatever the module calls then is start-up."""
 
 USER_FUNCTIONS: Final = {
     "checkpoint": re.compile(r"^_?(save|write)_.*(checkpoint|ckpt|snapshot)s?(_|$)"),
@@ -81,16 +85,20 @@ def sampled_phases(
     rest = stacks[~inside(taken, ts)]
     if not len(rest):
         return {}
-    step_frames = frames_of(stacks[within_steps]["stack"])
-    end_ns = column(rest, "ts")
-    begin_ns = end_ns - np.minimum(column(rest, "weight_ns"), LONGEST_SAMPLE_NS)
+    step_functions = frames_of(stacks[within_steps]["stack"])
+    packages = installed_packages(frames_of(stacks["stack"]))
     phase_of = {
-        stack: phase_of_stack(stack, step_frames) for stack in rest["stack"].astype(str).unique()
+        stack: phase_of_stack(stack, step_functions, packages)
+        for stack in rest["stack"].astype(str).unique()
     }
     phases = rest["stack"].astype(str).map(phase_of).to_numpy(object)
+    end_ns, weight_ns = column(rest, "ts"), column(rest, "weight_ns")
+    is_first = np.concatenate(([True], phases[1:] != phases[:-1]))
+    most_ns = np.where(is_first, LONGEST_SAMPLE_NS, np.iinfo(np.int64).max)
+    begin_ns = end_ns - np.minimum(weight_ns, most_ns)
     return {
         phase: subtracted(merged((begin_ns[phases == phase], end_ns[phases == phase])), taken)
-        for phase in LIBRARY_FRAMES
+        for phase in (*LIBRARY_FRAMES, "start-up")
         if (phases == phase).any()
     }
 
@@ -106,17 +114,35 @@ def function_of(frame: str) -> str:
     return frame.rpartition(":")[0]
 
 
-def phase_of_stack(stack: str, step_frames: set[str]) -> str:
+def installed_packages(functions: set[str]) -> set[str]:
+    """Return the packages among the files: only paths in them have more than one folder.
+
+    A sample names a file of the user's by its folder and name.
+    """
+    files = {function.partition(" (")[2] for function in functions}
+    return {file.split("/")[0] for file in files if file.count("/") > 1}
+
+
+def is_user_function(function: str, packages: set[str]) -> bool:
+    """Return whether `name (file` is neither of the standard library nor of a package."""
+    folder = function.partition(" (")[2].split("/")[0]
+    return not folder.startswith(("<", "python3")) and folder not in packages
+
+
+def phase_of_stack(stack: str, step_functions: set[str], packages: set[str]) -> str:
     """Return the phase that a stack shows, the first in order of precedence; "" for none."""
-    functions = [
-        function_of(frame).partition(" (")[0]
-        for frame in stack.split(";")
-        if function_of(frame) not in step_frames
+    if IMPORT.search(stack):
+        return "start-up"
+    functions = [function_of(frame) for frame in stack.split(";")]
+    names = [
+        function.partition(" (")[0]
+        for function in functions
+        if function not in step_functions and is_user_function(function, packages)
     ]
     for phase, library in LIBRARY_FRAMES.items():
         user = USER_FUNCTIONS.get(phase)
         if library.search(stack):
             return phase
-        if user is not None and any(user.search(name) for name in functions):
+        if user is not None and any(user.search(name) for name in names):
             return phase
     return ""
