@@ -164,11 +164,11 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
             "category",
             "category",
             "",
-            "forward, backward, optimizer, scaler, checkpoint, gc, sync, nvtx, step (the end of a"
-            " step, from `perfscope.step()`); in profiler traces: step (a mark of the profiler),"
-            " annotation, nvtx, python (a function), overhead (of the profiler), os (a system"
-            " call), library (a call of cuBLAS or cuDNN), driver (work of the CUDA driver, such as"
-            " loading a module, or a wait for its full command buffer)",
+            "forward, backward, optimizer, scaler, checkpoint, compilation (by torch.compile), gc,"
+            " sync, nvtx, step (the end of a step, from `perfscope.step()`); in profiler traces:"
+            " step (a mark of the profiler), annotation, nvtx, python (a function), overhead (of"
+            " the profiler), os (a system call), library (a call of cuBLAS or cuDNN), driver (work"
+            " of the CUDA driver, such as loading a module, or a wait for its full command buffer)",
         ),
         Column("name", "category", "", "name of the class, function or range"),
         Column(

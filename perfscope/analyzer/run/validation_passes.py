@@ -9,9 +9,9 @@ from perfscope.analyzer.run.phases import (
     STEPS,
     VALIDATION,
     WARM_UP,
-    interval,
-    length_ns,
     phase_spans,
+    single_interval,
+    total_ns,
 )
 from perfscope.analyzer.run.recorded_span import recorded_span_ns
 from perfscope.analyzer.run.steps import steps
@@ -70,7 +70,7 @@ def validation_passes(trace: Trace, process: int) -> ValidationPasses | None:
     validation = phases.of(VALIDATION)
     rows = trace.fact(steps)
     rows = rows[(rows["process"] == process) & (rows["phase"] != "eval")]
-    trains = length_ns(phases.of(STEPS)) + length_ns(phases.of(WARM_UP)) > 0
+    trains = total_ns(phases.of(STEPS)) + total_ns(phases.of(WARM_UP)) > 0
     if not len(validation[0]) or not trains:
         return None
     ends_ns = np.sort(column(rows, "ts") + column(rows, "dur") + column(rows, "cut"))
@@ -80,11 +80,11 @@ def validation_passes(trace: Trace, process: int) -> ValidationPasses | None:
     starts = passes[0][passes[0] > begin_ns + phases.duration_ns(NOT_RECORDED)]
     cycles = max(len(starts) - 1, 0)
     steps_between: float | None = None
-    cycle_ns, per_cycle_ns = float(recorded_ns), float(length_ns(validation))
+    cycle_ns, per_cycle_ns = float(recorded_ns), float(total_ns(validation))
     if cycles:
         cycle_ns = float(starts[-1] - starts[0]) / cycles
-        whole = intersected(validation, interval(int(starts[0]), int(starts[-1])))
-        per_cycle_ns = length_ns(whole) / cycles
+        whole = intersected(validation, single_interval(int(starts[0]), int(starts[-1])))
+        per_cycle_ns = total_ns(whole) / cycles
         between = np.searchsorted(ends_ns, starts[-1], "right") - np.searchsorted(
             ends_ns, starts[0], "right"
         )
@@ -93,7 +93,7 @@ def validation_passes(trace: Trace, process: int) -> ValidationPasses | None:
         process=process,
         tid=int(rows["tid"].mode().iloc[0]) if len(rows) else -1,
         recorded_ns=recorded_ns,
-        validation_ns=length_ns(validation),
+        validation_ns=total_ns(validation),
         passes=passes,
         validation=validation,
         steps=len(rows),
@@ -144,7 +144,7 @@ def validation_loading(trace: Trace, passes: ValidationPasses) -> ValidationLoad
         if whole_ns > 0.0:
             fetch_ns = whole_ns / len(fetches)
             cpu_share = min(float(column(fetches, "cpu_ns").sum()) / whole_ns, 1.0)
-    return ValidationLoading(length_ns(waits), len(loader), fetch_ns, cpu_share)
+    return ValidationLoading(total_ns(waits), len(loader), fetch_ns, cpu_share)
 
 
 def covered_rows(spans: Spans, at: "np.typing.NDArray[np.int64]") -> "np.typing.NDArray[np.bool_]":

@@ -14,6 +14,7 @@ from perfscope.analyzer.input.input_pipeline import input_pipelines
 from perfscope.analyzer.input.loader_case import unavoidable_wait
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.run.units import Unit, units
+from perfscope.analyzer.run.validation_passes import validation_passes
 from perfscope.analyzer.summary.data_quality import trust_in_data
 from perfscope.analyzer.summary.run import Run
 from perfscope.analyzer.verdict.bound_by import bound_by, work_of_rank
@@ -27,6 +28,7 @@ from perfscope.analyzer.verdict.confidence import (
     confidence_in_health,
     trust_in_steps,
 )
+from perfscope.analyzer.verdict.run_verdicts import verdict_on_recording
 from perfscope.analyzer.verdict.trace_verdicts import (
     start_up_verdict,
     unexplained_idle,
@@ -55,12 +57,16 @@ def judge(run: Run, found: list[Finding], limits: Limits, *, ignored: list[Findi
     """Return the verdict on a run with these findings; the `ignored` ones are only mentioned."""
     verdict = verdict_with_ignored(verdict_of_run(run, found, limits), ignored, limits)
     finding = next((finding for finding in found if finding.id == verdict.id), None)
+    if not run.trace.has_profiled_work:
+        scope = "steps" if finding is None else finding.scope
+        verdict = msgspec.structs.replace(verdict, scope=scope)
+        verdict = verdict_on_recording(verdict, run.run_budget, limits)
     kinds: dict[str, VerdictKind] = {"healthy": "healthy", "unknown": "unknown"}
     verdict = msgspec.structs.replace(
         verdict,
         confidence=round(verdict.confidence * trust_in_data(run.trace), 3),
         kind="finding" if finding is not None else kinds.get(verdict.id, "unknown"),
-        scope="steps" if finding is None else finding.scope,
+        scope=verdict.scope if finding is None else finding.scope,
         finding_key=None if finding is None else finding.key,
         where=None if finding is None else finding.where,
     )
@@ -115,6 +121,9 @@ def verdict_of_run(run: Run, found: list[Finding], limits: Limits) -> Verdict:
     trace, rows = run.trace, judged_rows(run)
     if costly:
         confidence = confidence_in_finding(costly, rows, limits)
+        if costly[0].scope == "run":
+            value = round(trust_in_passes(run) * confidence.value, 3)
+            confidence = replace(confidence, value=value)
         return finding_verdict(costly[0], confidence, caveat_without_steps(trace, limits))
     too_few = few_steps(trace, limits)
     if too_few is not None or rows is None:
@@ -123,6 +132,14 @@ def verdict_of_run(run: Run, found: list[Finding], limits: Limits) -> Verdict:
     confidence = confidence_in_health(rows, limits, usual_wait_ns=wait_ns)
     hidden = [finding for finding in found if finding.severity == "info"]
     return verdict_without_losses(trace, limits, rows, confidence, hidden)
+
+
+def trust_in_passes(run: Run) -> float:
+    """Return the confidence that repeated validation passes allow: a half without a repetition."""
+    passes = None
+    if run.critical_process is not None:
+        passes = validation_passes(run.trace, run.critical_process)
+    return 1.0 - 0.5 ** (1 + (0 if passes is None else passes.cycles))
 
 
 def costly_findings(found: list[Finding], limits: Limits) -> list[Finding]:

@@ -41,6 +41,7 @@ CATEGORIES: Final = {
     events.GC: "gc",
     events.SYNC: "sync",
     events.STEP: "step",
+    events.COMPILATION: "compilation",
 }
 """Kind of record -> category in `ranges`."""
 # Kind of record -> the value that holds the code of its name, its `object` and its `value`.

@@ -22,6 +22,7 @@ from perfscope.ui.phrases import (
     mean_step_ms,
     part_amount,
     part_time,
+    phase_label,
     predicted_speedup,
     recording_text,
     speedup_text,
@@ -255,5 +256,5 @@ def phase_part(phase: RunPhase) -> str:
 
 def phase_amount(phase: RunPhase) -> str:
     """Return `checkpoint 0.6 s (3 %)`."""
-    name = phase.phase.replace("-", " ")
+    name = phase_label(phase.phase)
     return f"{name} {ms(phase.seconds * NS_PER_S)} ({percent(phase.share)})"
