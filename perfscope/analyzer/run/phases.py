@@ -290,7 +290,7 @@ def calls_of_training(rows: ProcessRows) -> tuple[Ints, Ints]:
     """
     begin_ns, end_ns = training_calls(rows)
     loader = rows.of_thread(rows.loader)
-    forward = of_category(rows.of_thread(rows.ranges), "forward")
+    forward = rows_of_category(rows.of_thread(rows.ranges), "forward")
     requests = None if loader is None else loader[loader["kind"] == "next"]
     training = None if forward is None else forward[column(forward, "value") != 0]
     begins, ends = [begin_ns], [end_ns]

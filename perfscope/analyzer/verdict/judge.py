@@ -13,6 +13,7 @@ from perfscope.analyzer.findings import FINDINGS, RULES
 from perfscope.analyzer.input.input_pipeline import input_pipelines
 from perfscope.analyzer.input.loader_case import unavoidable_wait
 from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.run.observed_time import observed_time
 from perfscope.analyzer.run.units import Unit, units
 from perfscope.analyzer.run.validation_passes import validation_passes
 from perfscope.analyzer.summary.data_quality import trust_in_data
@@ -30,6 +31,7 @@ from perfscope.analyzer.verdict.confidence import (
 )
 from perfscope.analyzer.verdict.run_verdicts import verdict_on_recording
 from perfscope.analyzer.verdict.trace_verdicts import (
+    lost_kernels_verdict,
     start_up_verdict,
     unexplained_idle,
     verdict_without_findings,
@@ -169,6 +171,8 @@ def verdict_of_trace(run: Run, costly: list[Finding], limits: Limits) -> Verdict
     idle = None if unit is None else unexplained_idle(run.trace, unit, limits)
     if idle is not None and idle.start_up >= limits.most_of_trace:
         return start_up_verdict(idle)
+    if unit is not None and observed_time(run.trace, unit).lost_share >= limits.most_of_trace:
+        return lost_kernels_verdict(run.trace, unit, budget_of_rank(run))
     if costly:
         confidence = confidence_in_finding(costly, rows, limits)
         verdict = finding_verdict(costly[0], without_repetition(run, confidence))

@@ -27,7 +27,8 @@ from perfscope.traces.reading_options import ProgressCallback
 WORTH_PROCESSES: Final = 24 << 20
 """Bytes of text. Above this, parsing in several processes is faster than in one."""
 COMPRESSION: Final = 12
-"""A typical ratio of text to file size of a .gz file."""
+"""A typical ratio of text to file size of a compressed file."""
+COMPRESSED: Final = (".gz", ".zst")
 LONGEST_TAIL: Final = 16 << 20
 MOST_JOINED: Final = 8
 TRUNCATED: Final = "truncated-file"
@@ -98,7 +99,7 @@ def parses_in_processes(path: Path, workers: int) -> bool:
 
 def estimated_bytes(path: Path) -> int:
     """Return about how many bytes of text a file holds."""
-    return path.stat().st_size * (COMPRESSION if path.suffix == ".gz" else 1)
+    return path.stat().st_size * (COMPRESSION if path.suffix in COMPRESSED else 1)
 
 
 class SameThread(Executor):

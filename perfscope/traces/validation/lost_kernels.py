@@ -13,6 +13,7 @@ from perfscope.traces.intervals import EMPTY, Ints, Spans, merged
 LAUNCHING: Final = ("kernel", "graph")
 FEWEST_LOST: Final = 10
 """Launches in a row. A few may start nothing, or something that is not a kernel."""
+LOST_SHARE: Final = 0.01
 GRAPH_WEIGHT: Final = 5
 """A graph has many kernels."""
 
@@ -54,10 +55,31 @@ def launches_by_process(tables: Mapping[str, pd.DataFrame]) -> dict[int, LostLau
     for code in np.unique(process[is_lost]):
         rows = np.flatnonzero(is_launch & (process == code))
         rows = rows[np.argsort(ts[rows], kind="stable")]
-        in_runs = only_long_runs(LostLaunches(rows, ts[rows], is_lost[rows]), weight)
+        lost_rows = is_lost[rows] & ~is_pending(tables, int(code), ts[rows], has_work[rows])
+        in_runs = only_long_runs(LostLaunches(rows, ts[rows], lost_rows), weight)
         if in_runs.is_lost.any():
             found[int(code)] = in_runs
     return found
+
+
+def is_pending(
+    tables: Mapping[str, pd.DataFrame], process: int, ts: Ints, has_work: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Return which launches of a process, in order of time, may have waited for a busy device until
+    the recording ended: the last ones, made before the last recorded work ended.
+    """
+    known = np.flatnonzero(has_work)
+    if not len(known):
+        return np.zeros(len(ts), bool)
+    last_end_ns = 0
+    for name in ("kernels", "copies"):
+        if name in tables:
+            work = tables[name]
+            of_process = (work["process"] == process).to_numpy(bool)
+            end_ns = (work["ts"] + work["dur"]).to_numpy(np.int64)
+            last_end_ns = max(last_end_ns, int(end_ns.max(initial=0, where=of_process)))
+    pending: NDArray[np.bool_] = (np.arange(len(ts)) > known[-1]) & (ts < last_end_ns)
+    return pending
 
 
 def rows_with_work(tables: Mapping[str, pd.DataFrame], count: int) -> NDArray[np.bool_]:
@@ -72,25 +94,21 @@ def rows_with_work(tables: Mapping[str, pd.DataFrame], count: int) -> NDArray[np
 def only_long_runs(launches: LostLaunches, weight: Ints) -> LostLaunches:
     """Return the launches with those lost that are too many in a row to be chance."""
     is_lost = launches.is_lost.copy()
+    weights = weight[launches.row]
+    least = max(FEWEST_LOST, LOST_SHARE * float(weights.sum()))
     for first, last in launches.runs():
-        if int(weight[launches.row[first : last + 1]].sum()) < FEWEST_LOST:
+        if int(weights[first : last + 1].sum()) < least:
             is_lost[first : last + 1] = False
     return LostLaunches(launches.row, launches.ts, is_lost)
 
 
-def unknown_device_time(
-    tables: Mapping[str, pd.DataFrame], process: int, end_ns: int
-) -> tuple[Spans, float]:
-    """Return when the devices of a process did what is unknown, and the share of launches that lost
-    their kernels.
+def unknown_device_time(kernels: pd.DataFrame | None, launches: LostLaunches, end_ns: int) -> Spans:
+    """Return when the devices of a process with these launches did what is unknown.
 
     It is from the first lost launch, or the end of all work launched before it, to the start of the
     first work that was launched later: a stream works in order.
     """
-    launches = launches_by_process(tables).get(process)
-    if launches is None:
-        return EMPTY, 0.0
-    begin, end = work_by_launch(tables, launches)
+    begin, end = work_by_launch(kernels, launches)
     ended_before = np.maximum.accumulate(end)
     begins_after = np.minimum.accumulate(begin[::-1])[::-1]
     starts, ends = [], []
@@ -98,18 +116,16 @@ def unknown_device_time(
         earlier_ns = int(ended_before[first - 1]) if first else 0
         starts.append(max(int(launches.ts[first]), earlier_ns))
         ends.append(min(int(begins_after[last]), end_ns))
-    unknown = merged((np.array(starts, np.int64), np.array(ends, np.int64)))
-    return unknown, float(launches.is_lost.mean())
+    return merged((np.array(starts, np.int64), np.array(ends, np.int64)))
 
 
-def work_by_launch(tables: Mapping[str, pd.DataFrame], launches: LostLaunches) -> tuple[Ints, Ints]:
+def work_by_launch(kernels: pd.DataFrame | None, launches: LostLaunches) -> tuple[Ints, Ints]:
     """Return the begin and end of the kernels of each launch: of those without any the latest
     instant and 0.
     """
     latest = np.iinfo(np.int64).max
     size = int(launches.row.max()) + 1
     begin, end = np.full(size, latest, np.int64), np.zeros(size, np.int64)
-    kernels = tables.get("kernels")
     if kernels is not None:
         row, ts, dur = (kernels[name].to_numpy(np.int64) for name in ("launch", "ts", "dur"))
         known = (row >= 0) & (row < size)
