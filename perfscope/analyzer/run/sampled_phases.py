@@ -12,8 +12,12 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.run.table_access import column, rows_of
+from perfscope.traces.frames import Frame, parse_frame
 from perfscope.traces.intervals import EMPTY, Spans, inside, merged, subtracted
 from perfscope.traces.trace import Trace
+
+Function = tuple[str, str]
+"""Name and file."""
 
 STEPS: Final = "steps"
 LONGEST_SAMPLE_NS = 1_000_000_000
@@ -85,11 +89,9 @@ def sampled_phases(
     rest = stacks[~inside(taken, ts)]
     if not len(rest):
         return {}
-    step_functions = frames_of(stacks[within_steps]["stack"])
-    packages = installed_packages(frames_of(stacks["stack"]))
+    step_functions = functions_of(stacks[within_steps]["stack"])
     phase_of = {
-        stack: phase_of_stack(stack, step_functions, packages)
-        for stack in rest["stack"].astype(str).unique()
+        stack: phase_of_stack(stack, step_functions) for stack in rest["stack"].astype(str).unique()
     }
     phases = rest["stack"].astype(str).map(phase_of).to_numpy(object)
     end_ns, weight_ns = column(rest, "ts"), column(rest, "weight_ns")
@@ -103,41 +105,26 @@ def sampled_phases(
     }
 
 
-def frames_of(stacks: "pd.Series[str]") -> set[str]:
-    """Return every function, `name (file`, that is in one of the stacks."""
-    frames = {frame for stack in stacks.astype(str).unique() for frame in stack.split(";")}
-    return {function_of(frame) for frame in frames}
+def functions_of(stacks: "pd.Series[str]") -> set[Function]:
+    """Return every function that is in one of the stacks."""
+    labels = {label for stack in stacks.astype(str).unique() for label in stack.split(";")}
+    return {function_of(parse_frame(label)) for label in labels}
 
 
-def function_of(frame: str) -> str:
-    """Return `name (file` of a frame `name (file:line)`."""
-    return frame.rpartition(":")[0]
+def function_of(frame: Frame) -> Function:
+    """Return the function of a frame, whatever its line."""
+    return frame.function, frame.file
 
 
-def installed_packages(functions: set[str]) -> set[str]:
-    """Return the packages among the files: only paths in them have more than one folder.
-
-    A sample names a file of the user's by its folder and name.
-    """
-    files = {function.partition(" (")[2] for function in functions}
-    return {file.split("/")[0] for file in files if file.count("/") > 1}
-
-
-def is_user_function(function: str, packages: set[str]) -> bool:
-    """Return whether `name (file` is neither of the standard library nor of a package."""
-    folder = function.partition(" (")[2].split("/")[0]
-    return not folder.startswith(("<", "python3")) and folder not in packages
-
-
-def phase_of_stack(stack: str, step_functions: set[str], packages: set[str]) -> str:
+def phase_of_stack(stack: str, step_functions: set[Function]) -> str:
     """Return the phase that a stack shows, the first in order of precedence; "" for none."""
     if IMPORT.search(stack):
         return "start-up"
-    functions = [function_of(frame) for frame in stack.split(";")]
+    frames = [parse_frame(label) for label in stack.split(";")]
     names = [
-        function.partition(" (")[0]
-        for function in functions
-        if function not in step_functions and is_user_function(function, packages)
+        frame.function.rpartition(".")[2]
+        for frame in frames
+        if frame.is_of_program and function_of(frame) not in step_functions
     ]
     for phase, library in LIBRARY_FRAMES.items():
         user = USER_FUNCTIONS.get(phase)
