@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from perfscope.agent.probe.stacks import short_path
+from perfscope.agent.probe.stacks import is_of_package, short_path
 from perfscope.agent.target_user.rights import take_rights_to_trace, target_user
 
 LARGEST_OUTPUT_BYTES = 256 << 20
@@ -70,6 +70,14 @@ def find_py_spy() -> str | None:
     return str(neighbor) if neighbor.exists() else shutil.which("py-spy")
 
 
+def folder_of_process(pid: int) -> str:
+    """Return the working directory of a process with a slash at its end, "" if not permitted."""
+    try:
+        return os.readlink(f"/proc/{pid}/cwd").rstrip("/") + "/"
+    except OSError:
+        return ""
+
+
 def die_with_parent() -> None:
     """Have the kernel kill this child when its parent ends, and unblock all signals."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -94,10 +102,13 @@ class PySpy:
     handles: dict[int, int] = field(default_factory=dict)
     """Thread ids by pthread handle."""
     error: str = ""
+    folder: str = ""
+    """The working directory of the process, with a slash at its end; "" if not permitted."""
 
     def begin(self) -> None:
         """Start sampling. Raises OSError when py-spy cannot be started."""
         self.output = os.memfd_create("perfscope-pyspy")
+        self.folder = folder_of_process(self.pid)
         arguments = ["record", "--nonblocking", "--idle", "--rate", f"{self.rate_hz:g}"]
         arguments += ["--format", "chrometrace", "--output", f"/proc/self/fd/{self.output}"]
         try:
@@ -220,8 +231,11 @@ def find_error(text: str) -> str:
     return lines[-1] if lines else "it ended without a message"
 
 
-def read_stacks(events: list[PySpyEvent]) -> Iterator[LastingStack]:
-    """Yield every stack of every thread, with its duration."""
+def read_stacks(events: list[PySpyEvent], folder: str) -> Iterator[LastingStack]:
+    """Yield every stack of every thread, with its duration.
+
+    `folder` is the working directory of the process, with a slash at its end.
+    """
     stacks: dict[int, list[str]] = {}
     changed_us: dict[int, float] = {}
     for event in events:
@@ -231,14 +245,14 @@ def read_stacks(events: list[PySpyEvent]) -> Iterator[LastingStack]:
             yield LastingStack(event.tid, begin_us, event.ts - begin_us, ";".join(stack))
         changed_us[event.tid] = event.ts
         if event.ph == "B":
-            stack.append(frame_label(event))
+            stack.append(frame_label(event, folder))
         elif event.ph == "E" and stack:
             stack.pop()
 
 
-def frame_label(event: PySpyEvent) -> str:
-    """Return `function (file:line)` as the probe writes it, with the path from its package on."""
-    function = event.name.rsplit(".", 1)[-1]
-    file = short_path(str(event.args.get("filename", "?")))
+def frame_label(event: PySpyEvent, folder: str) -> str:
+    """Return `function (file:line)` as the probe writes it; `folder` is its working directory."""
+    file = short_path(str(event.args.get("filename", "?")), folder)
+    function = event.name.rsplit(".", 1)[-1] if is_of_package(file) else event.name
     line = event.args.get("line", 0)
     return f"{function} ({file}:{line})".replace(";", ",")

@@ -10,6 +10,7 @@ from perfscope.analyzer.findings import FINDINGS
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.table_access import manifest, table
+from perfscope.analyzer.summary.code_lines import locate
 from perfscope.analyzer.summary.run import Run
 from perfscope.analyzer.verdict.hosts import Outcome, host_views, together
 from perfscope.traces.trace import Trace
@@ -52,7 +53,7 @@ def check_findings(run: Run, limits: Limits, ignored: Collection[str]) -> Checke
 
 
 def completed(finding: Finding, number: int, run: Run) -> Finding:
-    """Return the finding with its key, its processes and devices, and its share of the run."""
+    """Return the finding with its key, processes, devices, share of the run, and line of code."""
     name = finding.id if finding.cause is None else f"{finding.id}/{finding.cause}"
     span_s = max(run.span_s, 1e-9)
     devices = {fact.device for fact in finding.evidence if fact.device is not None}
@@ -61,13 +62,14 @@ def completed(finding: Finding, number: int, run: Run) -> Finding:
     }
     if not known and run.budget_process is not None:
         known = {run.budget_process}
-    return msgspec.structs.replace(
+    finding = msgspec.structs.replace(
         finding,
         key=f"{name}#{number}",
         processes=finding.processes or sorted(known),
         devices=finding.devices or sorted(device for device in devices if device >= 0),
         share_of_run=round(min(finding.lost_s / span_s, 1.0), 4),
     )
+    return msgspec.structs.replace(finding, where=finding.where or locate(run.trace, finding))
 
 
 def check_rule(rule: Rule, trace: Trace, limits: Limits) -> Outcome:

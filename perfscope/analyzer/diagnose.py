@@ -8,6 +8,7 @@ from perfscope.analyzer.diagnosis import SCHEMA, Diagnosis, Overhead, Source
 from perfscope.analyzer.limits import LIMITS, Limits
 from perfscope.analyzer.overhead.overhead import overhead
 from perfscope.analyzer.run.table_access import manifest
+from perfscope.analyzer.summary.data_quality import data_quality
 from perfscope.analyzer.summary.operator_summary import operator_summary
 from perfscope.analyzer.summary.run import Run, summarize
 from perfscope.analyzer.summary.step_summary import steps_left_out
@@ -65,6 +66,8 @@ def assemble(
             for source in manifest(trace).sources
         ],
         dropped=[*manifest(trace).dropped, *steps_left_out(trace)],
+        data_quality=data_quality(trace),
         overhead=measured_overhead,
+        by_code=run.by_code,
         operators=operator_summary(trace, run.budget_rank),
     )

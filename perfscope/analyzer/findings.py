@@ -38,6 +38,7 @@ from perfscope.analyzer.host import (
     launch_bound,
     memory_growth,
     profiler_overhead,
+    validation_time,
 )
 from perfscope.analyzer.input import input_bound
 from perfscope.analyzer.memory import (
@@ -52,6 +53,7 @@ from perfscope.analyzer.rule import Rule
 FINDINGS: tuple[Rule, ...] = (
     input_bound.RULE,
     checkpoint_stall.RULE,
+    validation_time.RULE,
     gil_contention.RULE,
     gc_pause.RULE,
     cpu_oversubscription.RULE,

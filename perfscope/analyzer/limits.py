@@ -193,6 +193,9 @@ class Limits:
     most_of_trace: float = 0.5
     # Idle time for reasons that the trace does not contain is reported from a tenth of it on.
     unexplained_idle: float = 0.10
+    # Steps describe a run when they fill at least nine tenths of the recorded time: from a tenth
+    # on, what is outside of them is reported, as it is for unexplained idle time.
+    outside_steps_share: float = 0.10
     # The device has begun when it has done this share of all its work: a single small kernel or
     # copy before that does not count.
     device_began: float = 0.001

@@ -45,7 +45,7 @@ def operations(count: float) -> str:
 def plural(count: float, word: str) -> str:
     """Return a count with its noun: `1 worker`, `3 workers`, `1 process`, `2 processes`."""
     amount = digits(count)
-    ending = "es" if word.endswith("s") else "s"
+    ending = "es" if word.endswith(("s", "ch", "sh", "x")) else "s"
     return f"{amount} {word}" if amount == "1" else f"{amount} {word}{ending}"
 
 

@@ -44,6 +44,7 @@ REDACTIONS: Final[Mapping[tuple[str, str], Redaction]] = {
     ("ranks", "source"): redact_file,
     ("ranges", "label"): redact_label,
     ("stacks", "stack"): redact_stack,
+    ("outside_stacks", "stack"): redact_stack,
     ("ops", "name"): redact_operator,
     ("ops", "concrete"): redact_values,
     ("collectives", "group"): redact_group,

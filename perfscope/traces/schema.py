@@ -37,6 +37,18 @@ CORRELATION: Final = Column(
 HOST: Final = Column("host", "category", "", "host name")
 LAUNCH: Final = Column("launch", "int64", "", "row of its launch in `launches`, -1 unknown")
 
+STACK_SAMPLES = (
+    PROCESS,
+    TID,
+    TS,
+    Column("weight_ns", "int64", "ns", "time that the sample represents"),
+    Column(
+        "stack",
+        "category",
+        "",
+        "frames `function (file:line)`, outermost first, separated by `;`",
+    ),
+)
 TABLES: Final[dict[str, tuple[Column, ...]]] = {
     "processes": (
         Column("process", "int64", "", "process code, unique in the job"),
@@ -152,11 +164,11 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
             "category",
             "category",
             "",
-            "forward, backward, optimizer, scaler, checkpoint, gc, sync, nvtx, step (the end of a"
-            " step, from `perfscope.step()`); in profiler traces: step (a mark of the profiler),"
-            " annotation, nvtx, python (a function), overhead (of the profiler), os (a system"
-            " call), library (a call of cuBLAS or cuDNN), driver (work of the CUDA driver, such as"
-            " loading a module, or a wait for its full command buffer)",
+            "forward, backward, optimizer, scaler, checkpoint, compilation (by torch.compile), gc,"
+            " sync, nvtx, step (the end of a step, from `perfscope.step()`); in profiler traces:"
+            " step (a mark of the profiler), annotation, nvtx, python (a function), overhead (of"
+            " the profiler), os (a system call), library (a call of cuBLAS or cuDNN), driver (work"
+            " of the CUDA driver, such as loading a module, or a wait for its full command buffer)",
         ),
         Column("name", "category", "", "name of the class, function or range"),
         Column(
@@ -289,18 +301,8 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
         Column("allocated_bytes", "int64", "bytes", "bytes in use by tensors afterwards"),
         Column("reserved_bytes", "int64", "bytes", "bytes reserved by the allocator afterwards"),
     ),
-    "stacks": (
-        PROCESS,
-        TID,
-        TS,
-        Column("weight_ns", "int64", "ns", "time that the sample represents"),
-        Column(
-            "stack",
-            "category",
-            "",
-            "frames `function (file:line)`, outermost first, separated by `;`",
-        ),
-    ),
+    "stacks": STACK_SAMPLES,
+    "outside_stacks": STACK_SAMPLES,
     "thread_states": (
         PROCESS,
         TID,

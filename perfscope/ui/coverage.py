@@ -91,6 +91,11 @@ def incomplete_parts(diagnosis: Diagnosis, *, absent_too: bool) -> list[tuple[st
     return [*failed, *sources, *dropped]
 
 
+def data_quality_text(diagnosis: Diagnosis) -> str:
+    """Return what is wrong with the recorded data, "" where nothing is."""
+    return " ".join(row.text for row in diagnosis.data_quality)
+
+
 def not_measured(diagnosis: Diagnosis) -> list[tuple[str, str]]:
     """Return (what, why) for everything that was not checked, failed or was dropped."""
     reasons = not_checked_by_reason(diagnosis.not_checked)

@@ -13,6 +13,7 @@ from perfscope.analyzer.diagnosis import (
     ProcessBudget,
     Rate,
     Speedup,
+    Verdict,
 )
 from perfscope.analyzer.number_text import digits, ms, percent, plural
 
@@ -35,6 +36,8 @@ RESOURCE_OF_VERDICT = {
 """The verdicts whose names say what bounds the run."""
 MOST_NAMED = 2
 """How many parts of a rank's time budget are written out next to its bar."""
+PHASE_LABELS = {"data-setup": "data set-up", "start-up": "start-up", "warm-up": "warm-up"}
+"""Phases whose id with spaces is not how they are written."""
 LARGEST_SPEEDUP_WITH_A_DECIMAL = 9.0
 
 
@@ -156,6 +159,17 @@ def unknown_rates(diagnosis: Diagnosis) -> list[tuple[str, str]]:
     return [(name, rate.reason or "not known") for name, rate in unknown.items()]
 
 
+def location_text(verdict: Verdict) -> str | None:
+    """Return the line of code in which most of the verdict's time goes by, None where unknown."""
+    where = verdict.where
+    if where is None:
+        return None
+    low, high = percent(where.share.low), percent(where.share.high)
+    place = f"`{where.function} ({where.file}:{where.line})`"
+    share = f"{percent(where.share.likely)} of the stack samples ({low} to {high})"
+    return f"Most of it is in {place}: {share}."
+
+
 def verdict_title(diagnosis: Diagnosis) -> str:
     """Return the headline of the verdict with its confidence."""
     verdict = diagnosis.verdict
@@ -273,17 +287,26 @@ def recommended_change(finding: Finding) -> str:
     return capitalized(text)
 
 
+def phase_label(phase: str) -> str:
+    """Return a phase of the whole run as text: `data set-up`, `waiting for ranks`."""
+    return PHASE_LABELS.get(phase, phase.replace("-", " "))
+
+
 def capitalized(text: str) -> str:
     """Return the text with its first letter in upper case."""
     return text[:1].upper() + text[1:]
 
 
 def current_cost(finding: Finding, diagnosis: Diagnosis) -> tuple[str, str]:
-    """Return (`39 ms/step`, `78 % of step time`): what a finding costs now."""
+    """Return (`39 ms/step`, `78 % of step time`): what a finding costs now.
+
+    A loss of the whole run is in seconds of the recording.
+    """
     if finding.lost_s <= 0:
         return ("none so far", "")
-    scope = "of the recording" if finding.scope == "run" else scope_of_budget(diagnosis)
-    share = f"{percent(finding.share)} {scope}"
+    if finding.scope == "run":
+        return (ms(finding.lost_s * NS_PER_S), f"{percent(finding.share)} of the recorded time")
+    share = f"{percent(finding.share)} {scope_of_budget(diagnosis)}"
     mean_ms = mean_step_ms(diagnosis)
     if mean_ms is None:
         return (ms(finding.lost_s * NS_PER_S), share)

@@ -35,7 +35,7 @@ def test_a_healthy_run_is_bound_by_compute() -> None:
     assert result.bound_by.id == "compute"
     assert result.bound_by.share == round(6 / 6.1, 4)
     assert result.findings == []
-    assert set(result.clear) == {"input-bound", "checkpoint-stall", "gc-pause"}
+    assert set(result.clear) == {"input-bound", "checkpoint-stall", "gc-pause", "validation-time"}
     assert result.steps.count == 58
     assert result.steps.mean_ms == 6.1
 

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from perfscope.analyzer.diagnose import diagnose_trace
-from perfscope.analyzer.diagnosis import Diagnosis, NotChecked
+from perfscope.analyzer.diagnosis import CodeLocation, Diagnosis, Interval, NotChecked
 from perfscope.analyzer.findings import FINDINGS
 from perfscope.traces.run.manifest import SourceStatus
 from perfscope.ui.coverage import readable_name
@@ -148,6 +148,16 @@ def test_verbose_has_all_evidence_actions_and_slow_steps() -> None:
 def test_headline_explanation_and_caveat_are_not_cut() -> None:
     text = " ".join(shown().split())
     assert SENTENCE in text and f"{EXPLANATION} {CAVEAT}" in text
+
+
+def test_the_line_of_code_is_named_with_its_share() -> None:
+    share = Interval(0.72, 0.81, 0.88)
+    where = CodeLocation("Env.step", "train.py", 41, None, 0, share)
+    verdict = msgspec.structs.replace(DIAGNOSIS.verdict, where=where)
+    text = shown(msgspec.structs.replace(DIAGNOSIS, verdict=verdict))
+    assert "Env.step (train.py:41)" in " ".join(text.split())
+    assert {"81 %", "72 %", "88 %"} <= set(re.findall(r"\d+ %", text))
+    assert "train.py:41" not in shown()
 
 
 def test_bound_by_and_the_verdict_have_different_confidences() -> None:

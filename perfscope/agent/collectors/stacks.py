@@ -1,5 +1,8 @@
 """Python stacks of the main processes, sampled from outside by py-spy.
 
+Unlike the probe, py-spy does not wait for the GIL, so its samples are not more frequent where the
+program releases it. Their times are exact to some ten milliseconds only.
+
 They are written to the stream "pyspy.stacks", one row per thread and sampling period, so that rows
 count like samples. The cost of py-spy is measured; where it exceeds its share of a core, py-spy is
 started again at a lower rate.
@@ -8,7 +11,7 @@ started again at a lower rate.
 import resource
 import time
 
-from perfscope.agent.collector import Collector, Job, Need, TargetProcess
+from perfscope.agent.collector import Collector, Job, TargetProcess
 from perfscope.agent.py_spy import PySpy, PySpyEvent, find_py_spy, read_stacks
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.run.manifest import SourceStatus
@@ -46,7 +49,9 @@ class StackSampling:
             return
         if time.monotonic_ns() - self.sampling.began_ns > MEASURED_AFTER_NS:
             self.end()
-            self.rate_hz = max(SLOWEST_HZ, self.rate_hz * most_share / share)
+            self.rate_hz = max(
+                SLOWEST_HZ, self.rate_hz * most_share // share
+            )  # it takes no fractions
             self.sampling = self.begin()
 
     def end(self) -> None:
@@ -74,7 +79,7 @@ def stack_rows(
     """
     rows: list[dict[str, object]] = []
     period_us = 1e6 / sampling.rate_hz
-    for stack in read_stacks(events):
+    for stack in read_stacks(events, sampling.folder):
         count = max(1, round(stack.duration_us / period_us))
         weight_us = stack.duration_us / count
         for index in range(count):
@@ -94,7 +99,6 @@ class Stacks(Collector):
 
     NAME = "stacks"
     PERIOD_NS = 500_000_000
-    NEEDS = frozenset({Need.NO_PROBE})
 
     def start(self, job: Job) -> None:
         executable = find_py_spy()

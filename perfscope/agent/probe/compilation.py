@@ -10,6 +10,7 @@ model is. Their hooks ask `no_code_reads`, and are removed while something is be
 
 import sys
 import time
+from _thread import get_native_id
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Compilation:
         # Called in the program's thread before anything is compiled.
         self.before_compiling: list[Callable[[], None]] = []
         self.compiling = False
-        self.last_ns = 0
+        self.began_ns = self.last_ns = 0
         self.watched: set[str] = set()
         # While Dynamo is not imported, torch.compile is the only way to it, so it is patched.
         self.compile_patch: Any = None
@@ -111,12 +112,18 @@ class Compilation:
             callback()
 
     def compilation_began(self, *_: Any) -> None:
+        self.began_ns = self.began_ns or time.monotonic_ns()
         self.compiling = True
         self.remove_traceable()
 
     def compilation_ended(self, *_: Any) -> None:
         self.compiling = False
         self.last_ns = time.monotonic_ns()
+        if self.began_ns:
+            row = (self.probe.kinds["COMPILATION"], get_native_id(), self.began_ns)
+            unknown = (-1,) * 8
+            self.probe.records.append((*row, self.last_ns - self.began_ns, *unknown))
+            self.began_ns = 0
 
     def is_quiet(self, now_ns: int) -> bool:
         """Return whether nothing is being compiled, nor was anything in the last second."""

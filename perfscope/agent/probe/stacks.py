@@ -207,8 +207,11 @@ class Sampler:
         _, labels = self.labels.setdefault(id(code), (code, {}))
         label = ""
         if not code.co_filename.startswith(OWN_FILE):
-            path = short_path(code.co_filename)[-LONGEST_LABEL:]
-            name = code.co_name[:LONGEST_LABEL]
+            path = short_path(code.co_filename, working_directory())
+            name = code.co_name
+            if not is_of_package(path):
+                name = getattr(code, "co_qualname", name)  # since 3.11
+            name = name[:LONGEST_LABEL]
             label = f"{name} ({path}:{line_of(code, instruction)})".replace(";", ",")
         labels[instruction] = label
         return label
@@ -229,9 +232,44 @@ def line_of(code: Any, instruction: int) -> int:
     return code.co_firstlineno  # type: ignore[no-any-return]
 
 
-def short_path(path: str) -> str:
-    """Return a path from its package on, for example `torch/nn/modules/linear.py`."""
+def short_path(path: str, folder: str = "") -> str:
+    """Return a path of at most LONGEST_LABEL characters that shows whose code it is.
+
+    Installed packages and the standard library are named from their package on, for example
+    `torch/nn/modules/linear.py`; the path of any other file begins with `./` below `folder` (with a
+    slash at its end), else with `/`.
+    """
+    package_path = from_package(path)
+    if package_path:
+        return package_path[-LONGEST_LABEL:]
+    if folder and path.startswith(folder):
+        path = path[len(folder) :]
+    if not path.startswith(("/", "<")):
+        path = f"./{path}"
+    return path if len(path) <= LONGEST_LABEL else f"/...{path[4 - LONGEST_LABEL :]}"
+
+
+def from_package(path: str) -> str:
+    """Return the path of an installed package or the standard library, from its package on; "" for
+    any other.
+    """
     for root in ("/site-packages/", "/dist-packages/"):
         if root in path:
             return path.rsplit(root, 1)[1]
-    return "/".join(path.rsplit("/", 2)[-2:])
+    _, library, below = path.partition("/lib/python3")
+    if library and "/" in below:
+        return below.split("/", 1)[1]
+    return ""
+
+
+def working_directory() -> str:
+    """Return the working directory with a slash at its end, "" where it cannot be read."""
+    try:
+        return os.getcwd().rstrip("/") + "/"
+    except OSError:
+        return ""
+
+
+def is_of_package(short: str) -> bool:
+    """Return whether a short path is that of an installed package or the standard library."""
+    return not short.startswith(("./", "/", "<"))

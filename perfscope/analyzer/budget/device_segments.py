@@ -18,8 +18,9 @@ from perfscope.analyzer.categories import (
     SYNC_WAIT,
 )
 from perfscope.analyzer.run.device_activity import activity
+from perfscope.analyzer.run.observed_time import observed_time
 from perfscope.analyzer.run.units import NO_DEVICE, Unit, units
-from perfscope.traces.intervals import Ints, Spans, labeled_intervals, merged, subtracted
+from perfscope.traces.intervals import Ints, Spans, inside, labeled_intervals, merged, subtracted
 from perfscope.traces.trace import Trace
 
 CATEGORY = pd.CategoricalDtype(list(CATEGORY_IDS))
@@ -50,6 +51,39 @@ class GapsOfThread:
 
 
 def segments(trace: Trace) -> pd.DataFrame:
+    """Return the pieces of `whole_segments` in which the device's work is known.
+
+    What is before its first and after its last work is left out, and where kernels were lost.
+    """
+    pieces = trace.fact(whole_segments)
+    parts = []
+    for unit in units(trace):
+        of_unit = (pieces["process"] == unit.process) & (pieces["device"] == unit.device)
+        parts.append(cut_to(pieces[of_unit], observed_time(trace, unit).spans))
+    if not parts:
+        return pieces
+    return parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
+
+
+def cut_to(pieces: pd.DataFrame, spans: Spans) -> pd.DataFrame:
+    """Return the parts of pieces (in order of time) that are within sorted, disjoint spans."""
+    ts = pieces["ts"].to_numpy(np.int64)
+    end = ts + pieces["dur"].to_numpy(np.int64)
+    edges = np.unique(np.concatenate(spans))
+    first_edge = np.searchsorted(edges, ts, side="right")
+    count = np.searchsorted(edges, end, side="left") - first_edge + 1
+    row = np.repeat(np.arange(len(pieces)), count)
+    number = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+    edge = np.append(edges, 0)[np.minimum(first_edge[row] + number, len(edges))]
+    is_last = number == count[row] - 1
+    until = np.where(is_last, end[row], edge)
+    begin = np.where(number == 0, ts[row], np.append(0, until[:-1]))
+    within = inside(spans, begin)
+    cut = pieces.iloc[row[within]].assign(ts=begin[within], dur=(until - begin)[within])
+    return cut.reset_index(drop=True)
+
+
+def whole_segments(trace: Trace) -> pd.DataFrame:
     """Return the time of every unit in pieces that do not overlap and leave nothing out.
 
     In order of rank and time. Columns: process, device (-1: the CPU), rank, ts and dur (int64 ns),

@@ -120,13 +120,15 @@ def samples_of_thread(trace: Trace, name: str, process: int, tid: int) -> pd.Dat
     return pd.DataFrame() if frame is None else frame[frame["tid"] == tid]
 
 
-def main_thread_stacks(trace: Trace, process: int, tid: int) -> pd.DataFrame:
+def main_thread_stacks(
+    trace: Trace, process: int, tid: int, table_name: str = "stacks"
+) -> pd.DataFrame:
     """Return the main thread's stacks.
 
     A sampler that cannot read thread ids leaves those that do not begin with a thread's start.
     """
-    known = samples_of_thread(trace, "stacks", process, tid)
-    stacks = rows_of(trace, "stacks", process)
+    known = samples_of_thread(trace, table_name, process, tid)
+    stacks = rows_of(trace, table_name, process)
     if len(known) or stacks is None:
         return known
     return stacks[~stacks["stack"].astype(str).str.match(THREAD_START)]

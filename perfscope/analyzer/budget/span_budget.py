@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.budget.device_segments import CODES, segments
+from perfscope.analyzer.budget.device_segments import CODES, segments, whole_segments
 from perfscope.analyzer.categories import CATEGORY_IDS
 from perfscope.analyzer.run.table_access import column
 from perfscope.analyzer.run.units import Unit
@@ -12,10 +12,10 @@ from perfscope.traces.trace import Trace
 
 
 def span_budget(trace: Trace) -> pd.DataFrame:
-    """Return the time of each rank by category, from its first event to its last.
+    """Return the time of each rank by category, where the work of its device is known.
 
     One row per rank: process, device, rank, then nanoseconds (int64) of each category, which sum to
-    its span.
+    its `observed_time`.
     """
     pieces = trace.fact(segments)
     keys = ["rank", "process", "device"]
@@ -29,7 +29,11 @@ def category_times(trace: Trace, unit: Unit, begin: Ints, end: Ints) -> dict[str
 
     They are zero outside its span.
     """
-    pieces = trace.fact(segments)
+    return amounts_in(trace.fact(whole_segments), unit, begin, end)
+
+
+def amounts_in(pieces: pd.DataFrame, unit: Unit, begin: Ints, end: Ints) -> dict[str, Ints]:
+    """Return the ns that the pieces of each category of a unit have in each interval."""
     process, device = column(pieces, "process"), column(pieces, "device")
     pieces = pieces[(process == unit.process) & (device == unit.device)]
     ts, dur = column(pieces, "ts"), column(pieces, "dur")

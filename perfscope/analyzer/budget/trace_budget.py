@@ -3,9 +3,12 @@
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.budget.span_budget import category_times
+from perfscope.analyzer.budget.device_segments import segments
+from perfscope.analyzer.budget.span_budget import amounts_in, category_times
+from perfscope.analyzer.run.observed_time import observed_time, span_of
 from perfscope.analyzer.run.table_access import column
 from perfscope.analyzer.run.units import Unit, units
+from perfscope.traces.intervals import covered
 from perfscope.traces.trace import Trace
 
 SLICES = 40
@@ -30,14 +33,19 @@ def traced_budget(trace: Trace, steps: pd.DataFrame) -> pd.DataFrame:
 
 
 def slices(trace: Trace, unit: Unit) -> pd.DataFrame:
-    """Return the span of a unit in SLICES equal parts, with the columns of `traced_budget`.
+    """Return the time in which the work of a unit is known, cut in SLICES parts, with the columns
+    of `traced_budget`.
 
     They take the place of steps where nothing repeats.
     """
-    edges = np.linspace(unit.begin_ns, unit.end_ns, SLICES + 1).astype(np.int64)
-    begin, dur = edges[:-1], np.diff(edges)
+    known = observed_time(trace, unit).spans
+    if not len(known[0]):
+        known = span_of(unit.begin_ns, unit.end_ns)
+    edges = np.linspace(known[0][0], known[1][-1], SLICES + 1).astype(np.int64)
+    amounts = amounts_in(trace.fact(segments), unit, edges[:-1], edges[1:])
+    begin, dur = edges[:-1], covered(known, edges[:-1], edges[1:])
     frame = pd.DataFrame(
         {"process": unit.process, "rank": unit.rank, "ts": begin, "dur": dur, "phase": "inference"}
     )
-    amounts = category_times(trace, unit, edges[:-1], edges[1:])
-    return frame.assign(**amounts, gc=0, gil=0, tid=-1, cut=0, distorted=False)
+    sliced = frame.assign(**amounts, gc=0, gil=0, tid=-1, cut=0, distorted=False)
+    return sliced[dur > 0]

@@ -11,6 +11,7 @@ from perfscope.analyzer.budget.time_budget import steady_budget
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message, Speedup
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.rule import Unmet
+from perfscope.analyzer.run.observed_time import observed_time
 from perfscope.analyzer.run.range_table import innermost, modules
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.run.units import NO_DEVICE, Unit, units
@@ -41,8 +42,8 @@ class Case:
 
     @property
     def span_ns(self) -> int:
-        """From the first to the last event of the rank; shares of findings are shares of this."""
-        return max(self.unit.end_ns - self.unit.begin_ns, 1)
+        """The time in which the device's work is known; shares of findings are shares of this."""
+        return max(observed_time(self.trace, self.unit).total_ns, 1)
 
     def of(self, *categories: str) -> pd.DataFrame:
         """Return the pieces of these categories."""

@@ -9,6 +9,7 @@ from perfscope.analyzer.budget.time_budget import steady_budget
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
 from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category
 from perfscope.analyzer.run.thread_intervals import TORCH, iteration_gaps
+from perfscope.traces.frames import parse_frame
 from perfscope.traces.intervals import inside
 from perfscope.traces.trace import Trace
 
@@ -50,4 +51,4 @@ def gap_code_of(trace: Trace, process: int, steps: pd.DataFrame) -> GapCode | No
         return None
     frames = samples["stack"].astype(str).str.rsplit(";", n=1).str[-1]
     weight = samples.groupby(frames)["weight_ns"].sum()
-    return GapCode(str(weight.idxmax()), float(weight.max() / weight.sum()))
+    return GapCode(str(parse_frame(str(weight.idxmax()))), float(weight.max() / weight.sum()))

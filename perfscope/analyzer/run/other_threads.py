@@ -6,6 +6,7 @@ import numpy as np
 
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
 from perfscope.analyzer.run.table_access import column, rows_of
+from perfscope.traces.frames import parse_frame
 from perfscope.traces.trace import Trace
 
 # Python functions in which a thread waits and holds no lock.
@@ -51,7 +52,8 @@ def busiest_other_thread(trace: Trace, process: int, tid: int) -> OtherThread | 
             continue
         frames, counts = np.unique(leaves[busy], return_counts=True)
         top = int(np.argmax(counts))
-        found = OtherThread(int(other), str(frames[top]), float(counts[top]) / len(rows))
+        frame = str(parse_frame(str(frames[top])))
+        found = OtherThread(int(other), frame, float(counts[top]) / len(rows))
         if best is None or int(busy.sum()) > best[0]:
             best = int(busy.sum()), found
     return None if best is None else best[1]

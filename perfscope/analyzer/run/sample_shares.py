@@ -60,17 +60,18 @@ def state_shares(
     )
 
 
-def largest_share(share: float, samples: int) -> float:
-    """Return the largest share that samples allow, 1 with too few samples.
-
-    It is the upper end of Wilson's interval (1927) for two standard errors.
-    """
-    if samples < FEWEST_SAMPLES:
-        return 1.0
+def share_interval(share: float, samples: int) -> tuple[float, float]:
+    """Return Wilson's interval (1927) of a share of samples, for two standard errors (95 %)."""
     width = ERRORS * ERRORS / samples
     center = share + width / 2
     error = ERRORS * math.sqrt(share * (1.0 - share) / samples + width / samples / 4)
-    return min((center + error) / (1.0 + width), 1.0)
+    low, high = (center - error) / (1.0 + width), (center + error) / (1.0 + width)
+    return max(low, 0.0), min(high, 1.0)
+
+
+def largest_share(share: float, samples: int) -> float:
+    """Return the largest share that samples allow, 1 with too few samples."""
+    return 1.0 if samples < FEWEST_SAMPLES else share_interval(share, samples)[1]
 
 
 def weights_by_core(

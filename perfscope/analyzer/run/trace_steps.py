@@ -1,17 +1,18 @@
 """Steps of a profiler's trace: from marks, ranges, optimizer steps, or the period of kernels."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from perfscope.analyzer.run.observed_time import observed_time
 from perfscope.analyzer.run.repeating_work import period_starts
 from perfscope.analyzer.run.table_access import column, rows_of_category, table
 from perfscope.analyzer.run.units import Unit, units
 from perfscope.analyzer.run.warm_up import warm_up
-from perfscope.traces.intervals import Ints
+from perfscope.traces.intervals import Ints, Spans, covered
 from perfscope.traces.trace import Trace
 
 FEWEST_MARKS = 3
@@ -64,8 +65,20 @@ def step_marks(trace: Trace) -> list[tuple[Unit, StepMarks | None]]:
     for unit in units(trace):
         if unit.process not in seen:
             seen.add(unit.process)
-            found.append((unit, marks_of_unit(trace, unit)))
+            marks = marks_of_unit(trace, unit)
+            if marks is not None:
+                marks = known_steps(marks, observed_time(trace, unit).unknown)
+            found.append((unit, marks))
     return found
+
+
+def known_steps(marks: StepMarks, unknown: Spans) -> StepMarks:
+    """Return the steps without those in which the device did what is unknown."""
+    if not len(unknown[0]):
+        return marks
+    dur = marks.end - marks.begin
+    kept = covered(unknown, marks.begin, marks.end) <= CLOSE * dur
+    return replace(marks, begin=marks.begin[kept], end=marks.end[kept])
 
 
 def marks_of_unit(trace: Trace, unit: Unit) -> StepMarks | None:

@@ -7,6 +7,7 @@ from perfscope.analyzer.budget.critical_rank import critical_rank, rank_of_proce
 from perfscope.analyzer.budget.rank_budgets import budget_over, budgets
 from perfscope.analyzer.diagnosis import (
     BudgetEntry,
+    CodeCost,
     Device,
     MemoryUse,
     Process,
@@ -19,11 +20,13 @@ from perfscope.analyzer.diagnosis import (
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.run.local_ranks import ranks_at_once
 from perfscope.analyzer.run.steps import steps
+from perfscope.analyzer.summary.code_costs import code_costs
 from perfscope.analyzer.summary.memory_summary import memory_summary
 from perfscope.analyzer.summary.recorded_processes import recorded_devices, recorded_processes
 from perfscope.analyzer.summary.run_budget import run_budget, span_s
 from perfscope.analyzer.summary.step_summary import step_summary
 from perfscope.analyzer.summary.throughput import throughput
+from perfscope.analyzer.summary.trace_run_budget import trace_run_budget
 from perfscope.traces.trace import Trace
 
 WORKLOADS: dict[str, Workload] = {
@@ -56,6 +59,7 @@ class Run:
     steps: StepSummary
     span_s: float
     run_budget: list[RunPhase]
+    by_code: list[CodeCost]
     throughput: Throughput
     memory: list[MemoryUse]
 
@@ -68,6 +72,7 @@ def summarize(trace: Trace, limits: Limits) -> Run:
     shown = next((entry for entry in per_process if entry.rank == rank), None)
     summary = step_summary(trace, critical)
     process = critical if critical is not None or shown is None else shown.process
+    budget_of_phases = trace_run_budget if trace.has_profiled_work else run_budget
     step_s = None if summary.mean_ms is None else summary.mean_ms / 1e3
     one_at_a_time = not trace.has_profiled_work and ranks_at_once(trace) < 2
     return Run(
@@ -84,7 +89,8 @@ def summarize(trace: Trace, limits: Limits) -> Run:
         sequential_processes=len(per_process) > 1 and one_at_a_time,
         steps=summary,
         span_s=span_s(trace),
-        run_budget=run_budget(trace, process),
+        run_budget=budget_of_phases(trace, process),
+        by_code=code_costs(trace, process),
         throughput=throughput(trace, summary, process),
         memory=memory_summary(trace, step_s, limits),
     )

@@ -31,6 +31,7 @@ WITHOUT_STEPS: Final = 0.5
 """Confidence without steps to resample: only samples of the main thread were taken."""
 WITHOUT_REPETITION: Final = 0.8
 """Factor where nothing repeats: the recording may show a beginning and not the usual."""
+NS_PER_S: Final = 1e9
 CLEARLY_AHEAD: Final = 0.95
 """Share of resamples in which the first finding costs more, below which the order is uncertain."""
 
@@ -110,8 +111,11 @@ def trust_in_steps(rows: pd.DataFrame | None, limits: Limits) -> float:
 def loss_per_step(finding: Finding, rows: pd.DataFrame) -> Floats:
     """Return what a finding costs in each step, ns.
 
-    It is its category's time scaled to its loss, else its share of every step.
+    It is its category's time scaled to its loss, else its share of every step; a loss outside of
+    steps is spread evenly over them.
     """
+    if finding.scope == "run":
+        return np.full(len(rows), finding.lost_s * NS_PER_S / len(rows))
     step = rows["dur"].to_numpy(np.float64)
     category = RULES[finding.id].category
     if category is None or float(rows[category].sum()) <= 0.0:

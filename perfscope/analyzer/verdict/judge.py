@@ -13,7 +13,10 @@ from perfscope.analyzer.findings import FINDINGS, RULES
 from perfscope.analyzer.input.input_pipeline import input_pipelines
 from perfscope.analyzer.input.loader_case import unavoidable_wait
 from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.run.observed_time import observed_time
 from perfscope.analyzer.run.units import Unit, units
+from perfscope.analyzer.run.validation_passes import validation_passes
+from perfscope.analyzer.summary.data_quality import trust_in_data
 from perfscope.analyzer.summary.run import Run
 from perfscope.analyzer.verdict.bound_by import bound_by, work_of_rank
 from perfscope.analyzer.verdict.confidence import (
@@ -26,7 +29,9 @@ from perfscope.analyzer.verdict.confidence import (
     confidence_in_health,
     trust_in_steps,
 )
+from perfscope.analyzer.verdict.run_verdicts import verdict_on_recording
 from perfscope.analyzer.verdict.trace_verdicts import (
+    lost_kernels_verdict,
     start_up_verdict,
     unexplained_idle,
     verdict_without_findings,
@@ -54,12 +59,18 @@ def judge(run: Run, found: list[Finding], limits: Limits, *, ignored: list[Findi
     """Return the verdict on a run with these findings; the `ignored` ones are only mentioned."""
     verdict = verdict_with_ignored(verdict_of_run(run, found, limits), ignored, limits)
     finding = next((finding for finding in found if finding.id == verdict.id), None)
+    if not run.trace.has_profiled_work:
+        scope = "steps" if finding is None else finding.scope
+        verdict = msgspec.structs.replace(verdict, scope=scope)
+        verdict = verdict_on_recording(verdict, run.run_budget, limits)
     kinds: dict[str, VerdictKind] = {"healthy": "healthy", "unknown": "unknown"}
     verdict = msgspec.structs.replace(
         verdict,
+        confidence=round(verdict.confidence * trust_in_data(run.trace), 3),
         kind="finding" if finding is not None else kinds.get(verdict.id, "unknown"),
-        scope="steps" if finding is None else finding.scope,
+        scope=verdict.scope if finding is None else finding.scope,
         finding_key=None if finding is None else finding.key,
+        where=None if finding is None else finding.where,
     )
     limiting = bound_by(
         run.time_budget,
@@ -84,6 +95,7 @@ def confidence_in_budget(run: Run, limits: Limits) -> float:
     """Return the confidence in the shares of the time budget, by how much of it repeats."""
     trust = trust_in_steps(judged_rows(run), limits)
     repeats = run.critical_process is not None or not run.trace.has_profiled_work
+    trust *= trust_in_data(run.trace)
     return trust if repeats else WITHOUT_REPETITION * trust
 
 
@@ -111,6 +123,9 @@ def verdict_of_run(run: Run, found: list[Finding], limits: Limits) -> Verdict:
     trace, rows = run.trace, judged_rows(run)
     if costly:
         confidence = confidence_in_finding(costly, rows, limits)
+        if costly[0].scope == "run":
+            value = round(trust_in_passes(run) * confidence.value, 3)
+            confidence = replace(confidence, value=value)
         return finding_verdict(costly[0], confidence, caveat_without_steps(trace, limits))
     too_few = few_steps(trace, limits)
     if too_few is not None or rows is None:
@@ -119,6 +134,14 @@ def verdict_of_run(run: Run, found: list[Finding], limits: Limits) -> Verdict:
     confidence = confidence_in_health(rows, limits, usual_wait_ns=wait_ns)
     hidden = [finding for finding in found if finding.severity == "info"]
     return verdict_without_losses(trace, limits, rows, confidence, hidden)
+
+
+def trust_in_passes(run: Run) -> float:
+    """Return the confidence that repeated validation passes allow: a half without a repetition."""
+    passes = None
+    if run.critical_process is not None:
+        passes = validation_passes(run.trace, run.critical_process)
+    return 1.0 - 0.5 ** (1 + (0 if passes is None else passes.cycles))
 
 
 def costly_findings(found: list[Finding], limits: Limits) -> list[Finding]:
@@ -148,6 +171,8 @@ def verdict_of_trace(run: Run, costly: list[Finding], limits: Limits) -> Verdict
     idle = None if unit is None else unexplained_idle(run.trace, unit, limits)
     if idle is not None and idle.start_up >= limits.most_of_trace:
         return start_up_verdict(idle)
+    if unit is not None and observed_time(run.trace, unit).lost_share >= limits.most_of_trace:
+        return lost_kernels_verdict(run.trace, unit, budget_of_rank(run))
     if costly:
         confidence = confidence_in_finding(costly, rows, limits)
         verdict = finding_verdict(costly[0], without_repetition(run, confidence))

@@ -16,6 +16,7 @@ from perfscope.analyzer.diagnosis import BudgetEntry, Verdict
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent
 from perfscope.analyzer.run.device_activity import rows_on
+from perfscope.analyzer.run.observed_time import observed_time
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.run.units import NO_DEVICE, Unit
 from perfscope.analyzer.verdict.confidence import VerdictConfidence
@@ -49,7 +50,7 @@ def unexplained_idle(trace: Trace, unit: Unit, limits: Limits) -> UnexplainedIdl
     """Return the idle time of a device that no finding explains, None without a device."""
     if unit.device == NO_DEVICE:
         return None
-    span_ns = max(unit.end_ns - unit.begin_ns, 1)
+    span_ns = max(observed_time(trace, unit).total_ns, 1)
     gaps = rows_of_unit(trace.fact(host_gaps), unit)
     start_up_ns = int(column(gaps[gaps["doing"].isin(START_UP)], "dur").sum())
     pieces = rows_of_unit(trace.fact(segments), unit)
@@ -157,6 +158,25 @@ def verdict_without_findings(
         headline=headline.capitalize(),
         explanation="No cause of the rest that the trace shows is large enough.",
         caveat=None,
+        confidence=0.0,
+    )
+
+
+def lost_kernels_verdict(trace: Trace, unit: Unit, budget: list[BudgetEntry]) -> Verdict:
+    """Return the verdict on a trace that lost the kernels of most launches.
+
+    Where a profiler lost so many, it may have lost more in the time that seems known.
+    """
+    lost = observed_time(trace, unit).lost_share
+    shares = {entry.category: entry.share for entry in budget}
+    computing = percent(shares.get(DEVICE_COMPUTE, 0.0))
+    return Verdict(
+        id="unknown",
+        cause=None,
+        headline=f"The kernels of {percent(lost)} of the launches are not in the recording",
+        explanation=f"In the rest of the time the device computes {computing}.",
+        caveat="Record again, with a warm-up: `schedule=torch.profiler.schedule(wait=5, warmup=2,"
+        " active=5)`.",
         confidence=0.0,
     )
 

@@ -23,6 +23,7 @@ from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.schema import TABLES
 from perfscope.traces.span import span
 from perfscope.traces.trace import Trace
+from perfscope.traces.validation.invariants import summed_violations
 
 Processes = Callable[[Sequence[Path]], AbstractContextManager[Executor]]
 
@@ -109,7 +110,10 @@ def merge_parts(job: JobParts, path: Path | None) -> Trace:
     residual_ns = max(part.clock_residual_ns for part in parts)
     kind = parts[0].kind
     manifests = [with_job_zero(part.manifest, times.zero_ns) for part in parts]
-    manifests[0] = msgspec.structs.replace(manifests[0], sources=sources, dropped=dropped)
+    violations = summed_violations(row for part in manifests for row in part.violations)
+    manifests[0] = msgspec.structs.replace(
+        manifests[0], sources=sources, dropped=dropped, violations=violations
+    )
     job.parts.clear()
     parts.clear()
     merged = merged_tables(pieces)

@@ -104,7 +104,9 @@ def parts_from_run_folders(runs: Sequence[MemberTrace]) -> JobParts:
 def parts_from_traces(traces: Sequence[MemberTrace]) -> JobParts:
     """Return profiler traces as the parts of a job, one per rank."""
     require_one_world_size(traces)
+    traces, older_windows = newest_window_of_each_process(traces)
     parts, left_out = newest_of_each_rank(traces)
+    left_out += older_windows
     require_one_job(parts)
     assumed = []
     unknown = [part for part in parts if part.rank is None]
@@ -127,6 +129,29 @@ def require_one_world_size(traces: Sequence[MemberTrace]) -> None:
             f"{first.path} is of a job with {size} ranks and {second.path} of one with"
             f" {other_size}. Analyze them separately."
         )
+
+
+def newest_window_of_each_process(
+    traces: Sequence[MemberTrace],
+) -> tuple[list[MemberTrace], list[str]]:
+    """Return the newest recording of each process without a rank, and one line per recording that
+    was left out.
+
+    A profiler writes a file per window: traces of one process of a host that do not overlap.
+    """
+    newest: dict[tuple[str, int], MemberTrace] = {}
+    older: list[MemberTrace] = []
+    for trace in sorted(traces, key=lambda trace: trace.span_ns):
+        pid = main_pid(trace)
+        if trace.rank is not None or pid < 0:
+            continue
+        process = (trace.trace.manifest.host, pid)
+        earlier = newest.get(process)
+        if earlier is not None and earlier.span_ns[1] <= trace.span_ns[0]:
+            older.append(earlier)
+        newest[process] = trace
+    lines = [f"{trace.name}: an older window of process {main_pid(trace)}" for trace in older]
+    return [trace for trace in traces if trace not in older], lines
 
 
 def newest_of_each_rank(traces: Sequence[MemberTrace]) -> tuple[list[MemberTrace], list[str]]:

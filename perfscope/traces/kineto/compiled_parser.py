@@ -16,6 +16,7 @@ from perfscope.traces.kineto.events import SINGLE_EVENT, Args, metadata_row
 from perfscope.traces.kineto.layout import (
     IMPOSSIBLE,
     NAMES,
+    NEGATIVE_DURATION,
     NUMBERS,
     TEXTS,
     WITH_CATEGORY,
@@ -62,9 +63,10 @@ def parse_compiled(piece: bytes | memoryview) -> ParsedPiece | None:
     result = compiled_reader.columns(PLAN, piece)
     if result is None:
         return None
-    event_count, ended_at, impossible, metadata, columns_of_groups = result
+    event_count, ended_at, impossible, negative, metadata, columns_of_groups = result
     parsed = ParsedPiece(events=event_count, ended_at=ended_at if ended_at >= 0 else None)
     parsed.leave_out(impossible, IMPOSSIBLE)
+    parsed.count_violations(NEGATIVE_DURATION, negative)
     try:
         parsed.meta = [metadata_row(SINGLE_EVENT.decode(text)) for text in metadata]
         for group, values in zip(GROUPS, columns_of_groups, strict=True):

@@ -5,21 +5,15 @@ All fields are `Any`: writers differ in what they give as number or text, and on
 not lose the others.
 """
 
-import codecs
-import re
+import dataclasses
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct, field
 
-NOT_A_NUMBER: Final = re.compile(rb"(?<=[:\[,\s])-?(?:NaN|Infinity)(?=\s*[,}\]])")
-ESCAPE: Final = re.compile(
-    rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
-)
-"""Every escape of a text in turn, so that the second backslash of `\\\\u` does not begin one. Group
-1 is half a surrogate pair on its own.
-"""
-TRAILING: Final = re.compile(r"trailing characters \(byte (\d+)\)")
+from perfscope.traces.kineto.repaired_text import TRAILING, with_repaired_events
+
 EVENT_FIELDS: Final = ("ph", "cat", "name", "pid", "tid", "ts", "dur")
 
 
@@ -86,54 +80,42 @@ SINGLE_EVENT: Final = msgspec.json.Decoder(KinetoEvent)
 ANY_OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
 TIMES_LIST: Final = msgspec.json.Decoder(list[TimesAsText])
 
-Decoded = tuple[list[KinetoEvent], list[Raw] | None, int]
-"""(events, the text of each event where they were decoded one by one, how many were left out
-because they are not objects).
-"""
+
+@dataclass
+class Decoded:
+    """The events of a JSON array."""
+
+    events: list[KinetoEvent]
+    text: bytes
+    """The text of the array, repaired where it was not valid JSON; as long as it was."""
+    texts: list[Raw] | None = None
+    """The text of each event where they were decoded one by one."""
+    no_objects: int = 0
+    """How many values were left out because they are not objects."""
+    violations: dict[str, int] = dataclasses.field(default_factory=dict)
+    """How many events were repaired, by invariant."""
 
 
 def decode_events(text: bytes) -> Decoded:
     """Return the events of a JSON array. Raises msgspec.DecodeError where it is not JSON."""
+    violations: dict[str, int] = {}
     try:
-        return EVENT_LIST.decode(text), None, 0
+        return Decoded(EVENT_LIST.decode(text), text)
     except msgspec.ValidationError:
         pass
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if "truncated" in str(error) or TRAILING.search(str(error)):
             raise
-        text = repaired(text)
+        text, violations = with_repaired_events(text, error, SINGLE_EVENT.decode)
     try:
-        return EVENT_LIST.decode(text), None, 0
+        return Decoded(EVENT_LIST.decode(text), text, violations=violations)
     except msgspec.ValidationError:
-        return decode_one_by_one(text)
+        return decode_one_by_one(text, violations)
     except (UnicodeDecodeError, RecursionError) as error:
         raise msgspec.DecodeError(str(error)) from error
 
 
-def repaired(text: bytes) -> bytes:
-    """Return the text without what some writers put into JSON although it is invalid.
-
-    NaN and infinity become an empty string, bytes that are not UTF-8 question marks, and halves of
-    surrogate pairs the replacement character. The length does not change, so that positions in the
-    text stay valid.
-    """
-    text = NOT_A_NUMBER.sub(lambda match: b'""'.ljust(len(match[0])), text)
-    text = ESCAPE.sub(lambda match: rb"\ufffd" if match[1] else match[0], text)
-    return text.decode("utf-8", QUESTION_MARKS).encode()
-
-
-def replace_with_question_marks(error: UnicodeError) -> tuple[str, int]:
-    """Return as many question marks as there are bytes that cannot be decoded."""
-    if not isinstance(error, UnicodeDecodeError):
-        raise error
-    return "?" * (error.end - error.start), error.end
-
-
-QUESTION_MARKS: Final = "perfscope-question-marks"
-codecs.register_error(QUESTION_MARKS, replace_with_question_marks)
-
-
-def decode_one_by_one(text: bytes) -> Decoded:
+def decode_one_by_one(text: bytes, violations: dict[str, int]) -> Decoded:
     """Return the events of an array in which some have an unexpected shape.
 
     Events whose arguments are not an object are returned without arguments, and values that are not
@@ -151,7 +133,7 @@ def decode_one_by_one(text: bytes) -> Decoded:
         else:
             events.append(event)
             texts.append(raw)
-    return events, texts, left_out
+    return Decoded(events, text, texts, left_out, violations)
 
 
 def decode_any_event(raw: Raw) -> KinetoEvent | None:

@@ -15,9 +15,11 @@ import msgspec
 
 from perfscope.errors import UnreadableRun
 from perfscope.traces.kineto import compiled_parser
+from perfscope.traces.kineto.assemble import summed_counts
 from perfscope.traces.kineto.layout import ParsedPiece
 from perfscope.traces.kineto.piece_parser import parse_piece
 from perfscope.traces.kineto.pieces import NoEvents, Pieces, last_boundary
+from perfscope.traces.kineto.repaired_text import INVALID_TEXT
 from perfscope.traces.kineto.text import TraceText
 from perfscope.traces.reader import WrongFormat
 from perfscope.traces.reading_options import ProgressCallback
@@ -25,9 +27,11 @@ from perfscope.traces.reading_options import ProgressCallback
 WORTH_PROCESSES: Final = 24 << 20
 """Bytes of text. Above this, parsing in several processes is faster than in one."""
 COMPRESSION: Final = 12
-"""A typical ratio of text to file size of a .gz file."""
+"""A typical ratio of text to file size of a compressed file."""
+COMPRESSED: Final = (".gz", ".zst")
 LONGEST_TAIL: Final = 16 << 20
 MOST_JOINED: Final = 8
+TRUNCATED: Final = "truncated-file"
 
 
 @dataclass
@@ -39,6 +43,17 @@ class FileColumns:
     """The members of the outermost JSON object other than the events."""
     cut_off_reason: str | None = None
     """Why the file is incomplete, None when it is complete."""
+    unread_members: int = 0
+    """1 where the text after the events is not valid JSON."""
+
+    def violations(self) -> dict[str, int]:
+        """Return how many events violate an invariant of the text, by invariant."""
+        counts = summed_counts(piece.violations for piece in self.pieces)
+        if self.unread_members:
+            counts[INVALID_TEXT] = counts.get(INVALID_TEXT, 0) + self.unread_members
+        if self.cut_off_reason is not None:
+            counts[TRUNCATED] = 1
+        return counts
 
 
 def read_columns(path: Path, workers: int, progress: ProgressCallback | None = None) -> FileColumns:
@@ -59,7 +74,7 @@ def read_columns(path: Path, workers: int, progress: ProgressCallback | None = N
                 f"{path} is not a trace of the PyTorch profiler: it has no `traceEvents`"
             ) from error
     columns.cut_off_reason = text.cut_off_reason or parser.cut_off_reason
-    columns.around = members_around_events(
+    columns.around, columns.unread_members = members_around_events(
         path, pieces.head, parser.tail, is_complete=columns.cut_off_reason is None
     )
     return columns
@@ -84,7 +99,7 @@ def parses_in_processes(path: Path, workers: int) -> bool:
 
 def estimated_bytes(path: Path) -> int:
     """Return about how many bytes of text a file holds."""
-    return path.stat().st_size * (COMPRESSION if path.suffix == ".gz" else 1)
+    return path.stat().st_size * (COMPRESSION if path.suffix in COMPRESSED else 1)
 
 
 class SameThread(Executor):
@@ -195,8 +210,9 @@ class FileParser:
 
 def members_around_events(
     path: Path, head: bytes, tail: bytes, *, is_complete: bool
-) -> dict[str, Any]:
-    """Return the members of the outermost object from the text before and after the events.
+) -> tuple[dict[str, Any], int]:
+    """Return the members of the outermost object from the text before and after the events, and how
+    many of the two texts are not JSON.
 
     Raises UnreadableRun when there is text after the end of the object.
     """
@@ -206,6 +222,7 @@ def members_around_events(
     if before and is_complete:
         halves.append(b"{" + after)
     members: dict[str, Any] = {}
+    unread = 0
     for half in halves:
         try:
             decoded = msgspec.json.decode(half.replace(b"\x00", b""))
@@ -215,9 +232,10 @@ def members_around_events(
                     f"{path} has more text after the end of its JSON. If it is several traces in"
                     " one file, split it."
                 ) from error
+            unread += 1
             continue
         members |= decoded if isinstance(decoded, dict) else {}
-    return members
+    return members, unread
 
 
 def available_cores() -> int:

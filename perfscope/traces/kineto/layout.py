@@ -40,6 +40,7 @@ WITH_CATEGORY: Final = (groups.RANGES, groups.KERNELS)
 # Reasons to leave out events, as the second half of "12 events left out: they ...".
 NO_OBJECTS: Final = "are not JSON objects"
 IMPOSSIBLE: Final = "have impossible times"
+NEGATIVE_DURATION: Final = "negative-duration"
 
 
 @dataclass
@@ -51,9 +52,16 @@ class ParsedPiece:
     """Metadata events: (pid, tid, what, value)."""
     left_out: dict[str, int] = field(default_factory=dict)
     """Reason -> how many events were left out."""
+    violations: dict[str, int] = field(default_factory=dict)
+    """Invariant (`validation/invariants.py`) -> how many events violate it."""
     events: int = 0
     ended_at: int | None = None
     """Where in the text the event array ended, None where it goes on."""
+
+    def count_violations(self, invariant: str, count: int) -> None:
+        """Count events that violate an invariant."""
+        if count:
+            self.violations[invariant] = self.violations.get(invariant, 0) + count
 
     def leave_out(self, count: int, reason: str) -> None:
         """Count events that are left out."""

@@ -1,7 +1,7 @@
 """Parses a piece of text into columns. Each piece is parsed independently of the others."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, Final
 
@@ -21,17 +21,17 @@ from perfscope.traces.kineto.columns import (
 from perfscope.traces.kineto.events import (
     NO_ARGS,
     TIMES_LIST,
-    TRAILING,
     Args,
+    Decoded,
     KinetoEvent,
     decode_events,
     metadata_row,
-    repaired,
 )
 from perfscope.traces.kineto.layout import (
     DAY_NS,
     IMPOSSIBLE,
     NAMES,
+    NEGATIVE_DURATION,
     NO_OBJECTS,
     NUMBERS,
     TEXTS,
@@ -39,6 +39,7 @@ from perfscope.traces.kineto.layout import (
     EventColumn,
     ParsedPiece,
 )
+from perfscope.traces.kineto.repaired_text import TRAILING
 
 LONGEST_TEXT_ID: Final = 8
 """Characters of a process or thread id that is text."""
@@ -56,7 +57,7 @@ def parse_in_python(piece: bytes) -> ParsedPiece:
     """Return the same for any text, more slowly."""
     text, ended_at = b"[" + piece + b"]", None
     try:
-        events, texts, no_objects = decode_events(text)
+        decoded = decode_events(text)
     except msgspec.DecodeError as error:
         trailing = TRAILING.search(str(error))
         if trailing is None:
@@ -65,10 +66,13 @@ def parse_in_python(piece: bytes) -> ParsedPiece:
         after_array = int(trailing[1]) - 2
         ended_at = piece.rindex(b"]", 0, after_array) + 1
         text = b"[" + piece[:ended_at]
-        events, texts, no_objects = decode_events(text)
+        decoded = decode_events(text)
+    events = decoded.events
     parsed = ParsedPiece(events=len(events), ended_at=ended_at)
-    parsed.leave_out(no_objects, NO_OBJECTS)
-    times = EventTimes(text, events, texts)
+    parsed.leave_out(decoded.no_objects, NO_OBJECTS)
+    for invariant, count in decoded.violations.items():
+        parsed.count_violations(invariant, count)
+    times = EventTimes(decoded)
     for group, rows in rows_by_group(events).items():
         if group == groups.META:
             parsed.meta += [metadata_row(events[row]) for row in rows]
@@ -76,6 +80,8 @@ def parse_in_python(piece: bytes) -> ParsedPiece:
         ts, dur = times.of("ts", rows), times.of("dur", rows)
         possible = (ts != NO_TIME_NS) & (dur >= 0) & (dur < DAY_NS)
         parsed.leave_out(int((~possible).sum()), IMPOSSIBLE)
+        ends_early = (dur < 0) & (dur != NO_TIME_NS) & (ts != NO_TIME_NS)
+        parsed.count_violations(NEGATIVE_DURATION, int(ends_early.sum()))
         kept = [events[row] for row, is_possible in zip(rows, possible, strict=True) if is_possible]
         columns: dict[str, EventColumn] = {"ts": ts[possible], "dur": dur[possible]}
         parsed.groups[group] = columns | columns_of_events(group, kept)
@@ -105,8 +111,8 @@ class EventTimes:
     them.
     """
 
-    def __init__(self, text: bytes, events: list[KinetoEvent], texts: Sequence[Any] | None) -> None:
-        self.text, self.events, self.texts = text, events, texts
+    def __init__(self, decoded: Decoded) -> None:
+        self.text, self.events, self.texts = decoded.text, decoded.events, decoded.texts
         self.as_text: dict[str, list[str]] | None = None
 
     def of(self, name: str, rows: list[int]) -> Ints:
@@ -125,10 +131,7 @@ class EventTimes:
             text = self.text
             if self.texts is not None:
                 text = b"[" + b",".join(map(bytes, self.texts)) + b"]"
-            try:
-                times = TIMES_LIST.decode(text)
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                times = TIMES_LIST.decode(repaired(text))
+            times = TIMES_LIST.decode(text)
             self.as_text = {
                 "ts": [raw_text(event.ts) for event in times],
                 "dur": [raw_text(event.dur) for event in times],

@@ -17,6 +17,7 @@ from perfscope.traces.kineto.assemble import (
     take_group,
 )
 from perfscope.traces.kineto.columns import Coded, as_text
+from perfscope.traces.kineto.damaged_events import groups_without_damage
 from perfscope.traces.kineto.device_tables import (
     StartedBy,
     kineto_collective_table,
@@ -50,6 +51,8 @@ from perfscope.traces.schema import TABLES
 from perfscope.traces.span import move_to_job_time, span
 from perfscope.traces.trace import Trace
 from perfscope.traces.trace_kind import PROFILER_DEPTH, TraceKind
+from perfscope.traces.validation.checks import check_tables
+from perfscope.traces.validation.invariants import violations_of
 
 LATEST_NS: Final = 1 << 61
 """The year 2043. A recording that begins later has a damaged time."""
@@ -68,17 +71,22 @@ def build_trace(path: Path, columns: FileColumns) -> Trace:
         for name in (*HOST_GROUPS, groups.KERNELS, groups.COPIES)
     }
     require_durations(path, events)
+    counts = columns.violations()
+    events, damaged_counts = groups_without_damage(events)
     events, outlier_count = groups_without_outliers(events)
     if outlier_count:
         left_out[OUTLIER_REASON] = outlier_count
     tables = build_tables(marks_as_ranges(events), facts)
     if not any("ts" in table for table in tables.values()):
         raise WrongFormat(f"{path} contains no events of the PyTorch profiler")
+    tables, found_counts = check_tables(tables)
+    violations = violations_of({**counts, **damaged_counts, **found_counts})
     base_ns = columns.around.get("baseTimeNanoseconds")
     zero_ns = move_to_job_time(tables)
     zero_ns += base_ns if isinstance(base_ns, int) and abs(base_ns) < LATEST_NS else 0
     missing = missing_lines(columns.cut_off_reason, left_out)
     manifest = kineto_manifest(facts, missing, zero_ns if abs(zero_ns) < LATEST_NS else 0)
+    manifest.violations = violations
     absent = {name: WHY_ABSENT.get(name, NO_ROWS) for name in TABLES if name not in tables}
     return Trace(
         masked_tables(tables),
@@ -237,6 +245,7 @@ WHY_ABSENT: Final = {
     "loader": "the trace contains no waits for a PyTorch data loader",
     "fetches": "the PyTorch profiler does not record loader workers",
     "stacks": "the PyTorch profiler does not sample call stacks",
+    "outside_stacks": "the PyTorch profiler does not sample call stacks",
     "thread_states": "the PyTorch profiler does not record thread states",
     "counters": "the PyTorch profiler does not record host counters",
     "memory": "recorded without `profile_memory=True`",

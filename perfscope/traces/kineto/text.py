@@ -1,6 +1,7 @@
 """The text of a trace file, decompressed block by block: memory does not grow with the file."""
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,9 @@ from perfscope.errors import UnreadableRun
 from perfscope.traces.regular_file import open_regular
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
+ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+ZSTD_RATIO: Final = 12
+"""A typical ratio of text to file size, to show the progress."""
 GZIP_WINDOW: Final = 31
 BLOCK: Final = 4 << 20
 COMPRESSED_BLOCK: Final = 1 << 18
@@ -27,11 +31,31 @@ def head(path: Path, size: int = 1 << 16) -> bytes:
     try:
         with open_regular(path, follow_links=True) as file:
             raw = file.read(size)
+        if raw.startswith(ZSTD_MAGIC):
+            return b"".join(islice(zstd_blocks(path, size), 1))
         if not raw.startswith(GZIP_MAGIC):
             return raw
         return isal_zlib.decompressobj(GZIP_WINDOW).decompress(raw, size)
     except (OSError, IsalError):  # type: ignore[misc]
         return b""
+
+
+def zstd_blocks(path: Path, size: int) -> Iterator[bytes]:
+    """Yield the text of a file that Zstandard compressed, in blocks of at most `size` bytes.
+
+    Raises OSError where it is damaged or cut off.
+    """
+    import pyarrow as pa  # only for such files: it takes long to import
+
+    try:
+        with (
+            open_regular(path, follow_links=True) as file,
+            pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd") as text,
+        ):
+            while block := text.read(size):
+                yield block
+    except pa.ArrowException as error:
+        raise OSError(str(error)) from error
 
 
 class TraceText:
@@ -49,13 +73,40 @@ class TraceText:
     def __iter__(self) -> Iterator[bytes]:
         try:
             with open_regular(self.path, follow_links=True) as file:
-                is_compressed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+                magic = file.read(len(ZSTD_MAGIC))
+                is_compressed = magic.startswith(GZIP_MAGIC)
                 file.seek(0)
+                if magic == ZSTD_MAGIC:
+                    yield from self.from_zstd()
+                    return
                 size = COMPRESSED_BLOCK if is_compressed else BLOCK
                 blocks = self.count_bytes(iter(lambda: file.read(size), b""))
                 yield from self.decompressed(blocks) if is_compressed else blocks
         except OSError as error:
             raise UnreadableRun(f"cannot read {self.path}: {error.strerror}") from error
+
+    def from_zstd(self) -> Iterator[bytes]:
+        """Yield the text of a file that Zstandard compressed."""
+        size = self.path.stat().st_size
+        most_bytes = max(UNSUSPECTED, MOST_COMPRESSION * size)
+        text_bytes = 0
+        try:
+            for block in zstd_blocks(self.path, BLOCK):
+                text_bytes += len(block)
+                self.require_plausible(text_bytes, most_bytes)
+                self.read_bytes = min(self.read_bytes + len(block) // ZSTD_RATIO, size)
+                yield block
+        except OSError as error:
+            self.torn = f"its compressed data is damaged or ends early ({error})"
+        self.read_bytes = size
+
+    def require_plausible(self, text_bytes: int, most_bytes: int) -> None:
+        """Raise UnreadableRun for a file that expands without end."""
+        if text_bytes > most_bytes:
+            raise UnreadableRun(
+                f"{self.path} expands to more than {MOST_COMPRESSION} times its size, which traces"
+                " do not. If it is a trace, decompress it and analyze the .json."
+            )
 
     def count_bytes(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
         """Yield the blocks, and add their sizes to `read_bytes`."""
@@ -77,11 +128,7 @@ class TraceText:
                     self.cut_off_reason = f"its compressed data is damaged ({error})"
                     return
                 text_bytes += len(text)
-                if text_bytes > most_bytes:
-                    raise UnreadableRun(
-                        f"{self.path} expands to more than {MOST_COMPRESSION} times its size, which"
-                        " traces do not. If it is a trace, decompress it and analyze the .json."
-                    )
+                self.require_plausible(text_bytes, most_bytes)
                 if text:
                     yield text
                 block, in_member = decompressor.unconsumed_tail, True

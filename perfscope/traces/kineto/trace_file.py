@@ -29,7 +29,9 @@ def is_trace_file(path: Path) -> bool:
     """Return whether a path is a JSON file, compressed or not."""
     if not path.is_file():
         return False
-    return path.name.endswith((".json", ".json.gz")) or bool(JSON_BEGINS.match(head(path, 64)))
+    return path.name.endswith((".json", ".json.gz", ".json.zst")) or bool(
+        JSON_BEGINS.match(head(path, 64))
+    )
 
 
 def worth_keeping(path: Path) -> bool:

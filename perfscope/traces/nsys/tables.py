@@ -44,6 +44,8 @@ from perfscope.traces.schema import TABLES
 from perfscope.traces.span import move_to_job_time, span
 from perfscope.traces.trace import Trace
 from perfscope.traces.trace_kind import PROFILER_DEPTH, TraceKind
+from perfscope.traces.validation.checks import check_tables
+from perfscope.traces.validation.invariants import violations_of
 
 TABLES_OF_EXPORTS: Final = (
     "StringIds",
@@ -72,8 +74,10 @@ def read_export(path: Path) -> Trace:
                 f"{path} contains no events. Record it with `nsys profile --trace=cuda,nvtx`."
             )
         tables, export.outlier_count = tables_without_outliers(tables)
+        tables, counts = check_tables(tables)
         zero_ns = move_to_job_time(tables)
         manifest = nsys_manifest(database, export, zero_ns)
+        manifest.violations = violations_of(counts)
     absent = {name: WHY_ABSENT.get(name, NO_ROWS) for name in TABLES if name not in tables}
     return Trace(
         masked_tables(tables),
@@ -267,6 +271,7 @@ WHY_ABSENT: Final = {
     "loader": "the recording contains no waits for a PyTorch data loader",
     "fetches": "Nsight Systems does not record loader workers",
     "stacks": "perfscope does not read the call stacks of Nsight Systems",
+    "outside_stacks": "perfscope does not read the call stacks of Nsight Systems",
     "thread_states": "perfscope does not read the thread states of Nsight Systems",
     "counters": "perfscope does not read the counters of Nsight Systems",
     "memory": "recorded without `--cuda-memory-usage=true`",

@@ -5,7 +5,7 @@ from perfscope.traces.reader import Reader
 
 READER = Reader(
     name="kineto",
-    formats="traces of the PyTorch profiler (.json, .json.gz)",
+    formats="traces of the PyTorch profiler (.json, .json.gz, .json.zst)",
     sniff=is_trace_file,
     read=read_trace,
 )

@@ -27,6 +27,7 @@ SYNC: Final = 10
 COPY: Final = 11  # 12 was used by an earlier format
 STEP: Final = 13
 NVTX: Final = 14
+COMPILATION: Final = 15
 
 KINDS: Final[dict[str, int]] = {
     "NEXT": NEXT,
@@ -42,6 +43,7 @@ KINDS: Final[dict[str, int]] = {
     "COPY": COPY,
     "STEP": STEP,
     "NVTX": NVTX,
+    "COMPILATION": COMPILATION,
 }
 
 VALUES: Final[dict[int, tuple[str, ...]]] = {
@@ -88,4 +90,6 @@ VALUES: Final[dict[int, tuple[str, ...]]] = {
         "way",
         "end_tid",
     ),
+    # torch.compile compiles: from Dynamo's first callback to its last
+    COMPILATION: (),
 }

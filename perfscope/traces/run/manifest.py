@@ -6,6 +6,7 @@ import msgspec
 
 from perfscope.traces.device_facts import DeviceFacts, DeviceSampling, PortFacts
 from perfscope.traces.schema import SCHEMA_VERSION
+from perfscope.traces.validation.invariants import Violation
 
 
 class SourceStatus(msgspec.Struct):
@@ -89,6 +90,7 @@ class Manifest(msgspec.Struct):
     ports: list[PortFacts] = []
     sources: list[SourceStatus] = []
     dropped: list[str] = []
+    violations: list[Violation] = []
     costs: list[ProbeCost] = []
     agent_cpu_ns: int | None = None  # CPU time of the agent and its children during the recording
     finished: bool = False

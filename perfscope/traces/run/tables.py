@@ -41,6 +41,7 @@ CATEGORIES: Final = {
     events.GC: "gc",
     events.SYNC: "sync",
     events.STEP: "step",
+    events.COMPILATION: "compilation",
 }
 """Kind of record -> category in `ranges`."""
 # Kind of record -> the value that holds the code of its name, its `object` and its `value`.
@@ -61,6 +62,7 @@ NUMBER_VALUE: Final = {
 TOKENS_VALUE: Final = {events.STEP: "v1"}
 SOURCE_OF_TABLE: Final = {
     "stacks": "stacks",
+    "outside_stacks": "stacks",
     "thread_states": "thread_states",
     "counters": "host",
     "device_counters": "nvml",
@@ -156,7 +158,8 @@ class RunStreams:
             "fetches": self.fetches,
             "ranges": self.ranges,
             "copies": self.copies,
-            "stacks": lambda: self.samples("stacks", "probe.stacks", "pyspy.stacks"),
+            "stacks": self.stacks,
+            "outside_stacks": lambda: self.samples("outside_stacks", "pyspy.stacks"),
             "thread_states": lambda: self.samples("thread_states", "host.states"),
             "counters": self.counters,
             "counting_blocks": lambda: self.samples("counting_blocks", "probe.blocks"),
@@ -268,6 +271,19 @@ class RunStreams:
         processes, raw_ns = frame["process"].to_numpy(np.int64), frame["ts"].to_numpy(np.int64)
         frame["ts"] = self.clock.job_ns_of(processes, raw_ns)
         return frame.sort_values("ts", kind="stable").reset_index(drop=True)
+
+    def stacks(self) -> pd.DataFrame | None:
+        """Return the stacks that the probes sampled, and those from outside of other processes."""
+        inside = self.samples("stacks", "probe.stacks")
+        outside = self.samples("stacks", "pyspy.stacks")
+        if inside is None or outside is None:
+            return outside if inside is None else inside
+        others = outside[~outside["process"].isin(inside["process"].unique())]
+        if not len(others):
+            return inside
+        both = pd.concat([inside.astype({"stack": str}), others.astype({"stack": str})])
+        both = both.astype({"stack": "category"})
+        return both.sort_values("ts", kind="stable").reset_index(drop=True)
 
     def counters(self) -> pd.DataFrame | None:
         """Return table `counters`, with a row for each number of a reading. None without rows.

@@ -3,6 +3,7 @@
 import plotly.graph_objects as go
 
 from perfscope.analyzer.run.stack_tree import Node
+from perfscope.traces.frames import parse_frame
 from perfscope.ui.figures.frame import figure
 from perfscope.ui.theme import LIGHT
 
@@ -44,7 +45,8 @@ def stack_icicle(nodes: list[Node]) -> go.Figure:
     depth = 1 + max((node.path.count(";") - len(folded) for node in kept), default=0)
     above = f"{len(folded)} callers, " if folded else ""
     labels = [
-        (above if folded and node.path == top else "") + escaped_frame(node.frame) for node in kept
+        (above if folded and node.path == top else "") + escaped_frame(str(parse_frame(node.frame)))
+        for node in kept
     ]
     tops = sum(node.parent not in numbers for node in kept)
     fig = figure(
@@ -86,20 +88,12 @@ def trunk_of(nodes: list[Node], whole: float) -> list[Node]:
 
 def escaped_frame(frame: str) -> str:
     """Return a frame's name with HTML escaped; plotly interprets some of it."""
-    return frame.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return str(parse_frame(frame)).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def kind(frame: str) -> str:
+def kind(label: str) -> str:
     """Return the owner of a frame: torch, a library (installed or standard), or the user."""
-    if "(torch/" in frame:
+    frame = parse_frame(label)
+    if frame.is_of_torch:
         return "torch"
-    library = (
-        "site-packages",
-        "(python3.",
-        "(multiprocessing/",
-        "(<frozen",
-        "(threading.py",
-        "(numpy/",
-        "(PIL/",
-    )
-    return "library" if any(mark in frame for mark in library) else "user"
+    return "user" if frame.is_of_program else "library"

@@ -5,7 +5,7 @@ from perfscope.analyzer.categories import CATEGORY
 from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, RunPhase, Speedup
 from perfscope.analyzer.number_text import ms, percent
 from perfscope.traces.trace import Trace
-from perfscope.ui.coverage import overhead_text
+from perfscope.ui.coverage import data_quality_text, overhead_text
 from perfscope.ui.html.finding_cards import finding_cards
 from perfscope.ui.html.markup import card, escape, paragraphs, prose, timeline_link, timeline_place
 from perfscope.ui.html.rank_rows import rank_rows
@@ -18,9 +18,11 @@ from perfscope.ui.phrases import (
     category_label,
     confidence_text,
     describe_subject,
+    location_text,
     mean_step_ms,
     part_amount,
     part_time,
+    phase_label,
     predicted_speedup,
     recording_text,
     speedup_text,
@@ -84,7 +86,13 @@ def verdict_card(diagnosis: Diagnosis, longest: dict[str, StepInterval]) -> str:
     """Return the verdict: the largest text on the page."""
     verdict = diagnosis.verdict
     finding = verdict_finding(diagnosis)
-    texts = [text for text in (verdict.explanation, verdict.caveat) if text]
+    parts = (
+        verdict.explanation,
+        location_text(verdict),
+        verdict.caveat,
+        data_quality_text(diagnosis),
+    )
+    texts = [text for text in parts if text]
     mark = mark_of(verdict.id)
     links = show_me_link(diagnosis, longest)
     if diagnosis.findings:
@@ -248,5 +256,5 @@ def phase_part(phase: RunPhase) -> str:
 
 def phase_amount(phase: RunPhase) -> str:
     """Return `checkpoint 0.6 s (3 %)`."""
-    name = phase.phase.replace("-", " ")
+    name = phase_label(phase.phase)
     return f"{name} {ms(phase.seconds * NS_PER_S)} ({percent(phase.share)})"

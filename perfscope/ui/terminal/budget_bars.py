@@ -14,6 +14,7 @@ from perfscope.ui.phrases import (
     largest_parts,
     mean_step_ms,
     part_amount,
+    phase_label,
 )
 from perfscope.ui.terminal.layout import MUTED, TerminalLayout, fill
 from perfscope.ui.theme import phase_category, texture
@@ -56,7 +57,7 @@ def budget_bars(diagnosis: Diagnosis, layout: TerminalLayout) -> list[Text]:
 
 def phase_bar_part(phase: RunPhase) -> BarPart:
     """Return a phase of the whole run as a part of its bar."""
-    name = phase.phase.replace("-", " ")
+    name = phase_label(phase.phase)
     category = phase_category(phase.phase)
     return BarPart(
         category=category,

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, TextIO
 from rich.text import Text
 
 from perfscope.analyzer.diagnosis import Diagnosis
+from perfscope.ui.coverage import data_quality_text
 from perfscope.ui.phrases import (
     describe_subject,
     finding_name,
+    location_text,
     recording_text,
     verdict_finding,
     verdict_title,
@@ -111,7 +113,13 @@ def verdict_lines(diagnosis: Diagnosis, layout: TerminalLayout) -> list[Text]:
     """Return the headline of the verdict, then its explanation and its caveat."""
     verdict = diagnosis.verdict
     style = VERDICT_STYLES.get(verdict.id, PROBLEM_STYLE)
-    text = " ".join(filter(None, [verdict.explanation, verdict.caveat]))
+    parts = [
+        verdict.explanation,
+        location_text(verdict),
+        verdict.caveat,
+        data_quality_text(diagnosis),
+    ]
+    text = " ".join(filter(None, parts))
     headline = wrapped_lines(verdict_title(diagnosis), layout, style=style)
     return [*headline, *wrapped_lines(text, layout), Text("")]
 

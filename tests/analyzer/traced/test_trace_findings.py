@@ -253,6 +253,7 @@ def test_findings_that_a_profilers_trace_cannot_show_are_not_checked() -> None:
         "cpu-oversubscription",
         "cpu-throttled",
         "memory-growth",
+        "validation-time",
     }
     of_counters = {
         *("pcie-saturated", "pcie-downtrained", "throttled", "power-capped", "idle-device"),

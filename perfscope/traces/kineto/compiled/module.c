@@ -163,8 +163,9 @@ static PyObject *result_of_piece(const Plan *plan, const Piece *piece)
             PyList_SET_ITEM(metadata, (Py_ssize_t)i, text);
     }
     if (complete)
-        return Py_BuildValue("nnnNN", (Py_ssize_t)piece->events, (Py_ssize_t)piece->ended_at,
-                             (Py_ssize_t)piece->impossible, metadata, groups);
+        return Py_BuildValue("nnnnNN", (Py_ssize_t)piece->events, (Py_ssize_t)piece->ended_at,
+                             (Py_ssize_t)piece->impossible, (Py_ssize_t)piece->negative,
+                             metadata, groups);
     Py_XDECREF(groups);
     Py_XDECREF(metadata);
     return NULL;
@@ -226,7 +227,7 @@ static PyMethodDef methods[] = {
     {"plan", make_plan, METH_VARARGS,
      "plan(keys, groups, categories, instant, group) -> the columns to read"},
     {"columns", columns, METH_VARARGS,
-     "columns(plan, piece) -> (events, ended_at, impossible, metadata, groups), "
+     "columns(plan, piece) -> (events, ended_at, impossible, negative, metadata, groups), "
      "or None for a piece that Python has to parse"},
     {"holders", holders, METH_VARARGS,
      "holders(thread, start, end) -> bytearray of int64, see nesting.h"},

@@ -190,6 +190,7 @@ static bool put_row(Reader *reader, const Event *event, int group)
         return false;
     if (ts == BAD || dur < 0 || dur >= DAY_NS) {
         reader->piece->impossible++;
+        reader->piece->negative += ts != BAD && dur != BAD && dur < 0;
         return true;
     }
     if (rows->count == rows->capacity && !grow(rows, layout))

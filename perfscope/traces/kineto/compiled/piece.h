@@ -52,7 +52,7 @@ typedef struct {
     Rows rows[MOST_GROUPS];
     Slice *metadata;
     size_t metadata_count, metadata_capacity;
-    size_t events, impossible;
+    size_t events, impossible, negative; /* `negative` are counted as impossible, too */
     ptrdiff_t ended_at; /* the position after the end of the array, -1 if it continues */
 } Piece;
 

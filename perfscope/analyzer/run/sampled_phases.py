@@ -1,0 +1,135 @@
+"""Phases that only stack samples show: what ran outside of steps and timed calls.
+
+A sample belongs to a phase when one of its frames is known to do only that: a function of torch,
+of the standard library or of a trainer, or a function of the user's that is named so and is in no
+sample inside a step.
+"""
+
+import re
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from perfscope.analyzer.run.table_access import column, rows_of
+from perfscope.traces.frames import Frame, parse_frame
+from perfscope.traces.intervals import EMPTY, Spans, inside, merged, subtracted
+from perfscope.traces.trace import Trace
+
+Function = tuple[str, str]
+"""Name and file."""
+
+STEPS: Final = "steps"
+LONGEST_SAMPLE_NS = 1_000_000_000
+"""A sample stands for at most this time before it, unless the one before it shows the same: samples
+are at most half a second apart where the probe's thread can run.
+"""
+
+LIBRARY_FRAMES: Final = {
+    "compilation": re.compile(
+        r"(^|;)\w+ \(torch/_dynamo/convert_frame\.py:"
+        r"|(^|;)_?compile_fx\w* \(torch/_inductor/compile_fx\.py:"
+        r"|(^|;)\w+ \(torch/_inductor/(graph|scheduler|codecache|async_compile)\.py:"
+    ),
+    "checkpoint": re.compile(
+        r"(^|;)_?(legacy_)?save \(torch/serialization\.py:"
+        r"|(^|;)\w+ \(torch/distributed/checkpoint/"
+        r"|(^|;)save_file \(safetensors/"
+        r"|(^|;)_?save_(checkpoint|model|optimizer_and_scheduler) \(transformers/trainer\.py:"
+        r"|(^|;)_?save_checkpoint \((pytorch_lightning|lightning/pytorch)/"
+    ),
+    "validation": re.compile(
+        r"(^|;)(evaluate|evaluation_loop|prediction_loop) \(transformers/trainer(_seq2seq)?\.py:"
+        r"|\((pytorch_lightning|lightning/pytorch)/loops/evaluation_loop\.py:"
+    ),
+    "logging": re.compile(
+        r"(^|;)\w+ \(logging/(__init__|handlers)\.py:"
+        r"|(^|;)\w+ \((wandb|mlflow|comet_ml|neptune|tensorboardX|(torch/utils/)?tensorboard)/"
+    ),
+    "data-setup": re.compile(
+        r"(^|;)(__init__|__iter__|_get_iterator|_reset) \(torch/utils/data/dataloader\.py:"
+        r"|(^|;)\w+ \((datasets|torchvision/datasets|torchaudio/datasets|webdataset)/"
+    ),
+    "waiting-for-ranks": re.compile(
+        r"(^|;)(monitored_)?barrier \(torch/distributed/distributed_c10d\.py:"
+    ),
+}
+"""Frames, as the samples name them, by the phase that they show."""
+
+IMPORT: Final = re.compile(r" \(<frozen importlib\._bootstrap| \(importlib/__init__\.py:")
+"""A frame that imports a module: whatever the module calls then is start-up."""
+
+USER_FUNCTIONS: Final = {
+    "checkpoint": re.compile(r"^_?(save|write)_.*(checkpoint|ckpt|snapshot)s?(_|$)"),
+    "validation": re.compile(r"(^|_)(validate|validation|evaluate|evaluation|eval|valid|val)(_|$)"),
+    "logging": re.compile(r"(^|_)log(_|$)|(^|_)logging(_|$)"),
+    "data-setup": re.compile(
+        r"(^|_)(load|prepare|build|make|create|setup|set_up|shuffle|get)_(\w+_)?"
+        r"(data|datas?ets?|dataloaders?|loaders?|epoch|samples|shards)$"
+    ),
+}
+"""Names of the user's functions by phase; they count where no sample inside a step has them."""
+
+
+def sampled_phases(
+    trace: Trace, process: int, tid: int, known: dict[str, Spans]
+) -> dict[str, Spans]:
+    """Return the intervals of stack samples by the phase that their frames show.
+
+    `known` are the phases that timed calls show: only samples outside of them are classified.
+    """
+    stacks = rows_of(trace, "stacks", process)
+    if stacks is None or not len(stacks):
+        return {}
+    if tid >= 0:
+        stacks = stacks[column(stacks, "tid") == tid]
+    ts = column(stacks, "ts")
+    taken = merged(*known.values())
+    within_steps = inside(known.get(STEPS, EMPTY), ts)
+    rest = stacks[~inside(taken, ts)]
+    if not len(rest):
+        return {}
+    step_functions = functions_of(stacks[within_steps]["stack"])
+    phase_of = {
+        stack: phase_of_stack(stack, step_functions) for stack in rest["stack"].astype(str).unique()
+    }
+    phases = rest["stack"].astype(str).map(phase_of).to_numpy(object)
+    end_ns, weight_ns = column(rest, "ts"), column(rest, "weight_ns")
+    is_first = np.concatenate(([True], phases[1:] != phases[:-1]))
+    most_ns = np.where(is_first, LONGEST_SAMPLE_NS, np.iinfo(np.int64).max)
+    begin_ns = end_ns - np.minimum(weight_ns, most_ns)
+    return {
+        phase: subtracted(merged((begin_ns[phases == phase], end_ns[phases == phase])), taken)
+        for phase in (*LIBRARY_FRAMES, "start-up")
+        if (phases == phase).any()
+    }
+
+
+def functions_of(stacks: "pd.Series[str]") -> set[Function]:
+    """Return every function that is in one of the stacks."""
+    labels = {label for stack in stacks.astype(str).unique() for label in stack.split(";")}
+    return {function_of(parse_frame(label)) for label in labels}
+
+
+def function_of(frame: Frame) -> Function:
+    """Return the function of a frame, whatever its line."""
+    return frame.function, frame.file
+
+
+def phase_of_stack(stack: str, step_functions: set[Function]) -> str:
+    """Return the phase that a stack shows, the first in order of precedence; "" for none."""
+    if IMPORT.search(stack):
+        return "start-up"
+    frames = [parse_frame(label) for label in stack.split(";")]
+    names = [
+        frame.function.rpartition(".")[2]
+        for frame in frames
+        if frame.is_of_program and function_of(frame) not in step_functions
+    ]
+    for phase, library in LIBRARY_FRAMES.items():
+        user = USER_FUNCTIONS.get(phase)
+        if library.search(stack):
+            return phase
+        if user is not None and any(user.search(name) for name in names):
+            return phase
+    return ""

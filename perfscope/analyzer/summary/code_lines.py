@@ -1,0 +1,121 @@
+"""Where in the program's code the time of a finding goes: its own line most often in samples."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from perfscope.analyzer.budget.observed_budget import FETCH_FILE, LOADER_FILE, SAVERS
+from perfscope.analyzer.diagnosis import CodeLocation, Finding, Interval
+from perfscope.analyzer.run.code_tree import program_frames
+from perfscope.analyzer.run.phases import STEPS, phase_spans
+from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval
+from perfscope.analyzer.run.table_access import column, table
+from perfscope.analyzer.summary.code_costs import unbiased_stacks
+from perfscope.traces.frames import Frame
+from perfscope.traces.intervals import inside
+from perfscope.traces.trace import Trace
+
+WORKER_CAUSES = ("too-few-workers", "decode-bound", "storage-bound", "collate-bound")
+"""Causes of input-bound whose time goes by in the loader's workers."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Stack samples of one or more threads: the text of each, and its weight in ns."""
+
+    process: int
+    texts: list[str]
+    weights: list[float]
+
+    def hottest_line(self, is_of_finding: Callable[[str], bool]) -> CodeLocation | None:
+        """Return the program's line with the most time in the samples that belong to a finding.
+
+        Its share is that of all samples. None with fewer than FEWEST_SAMPLES in it.
+        """
+        time: dict[Frame, float] = {}
+        count: dict[Frame, int] = {}
+        for text, weight in zip(self.texts, self.weights, strict=True):
+            frames = program_frames(text) if is_of_finding(text) else ()
+            if frames:
+                time[frames[-1]] = time.get(frames[-1], 0.0) + weight
+                count[frames[-1]] = count.get(frames[-1], 0) + 1
+        line = max(time, key=lambda frame: time[frame], default=None)
+        if line is None or count[line] < FEWEST_SAMPLES:
+            return None
+        share = time[line] / sum(self.weights)
+        low, high = share_interval(share, len(self.texts))
+        file = line.file.removeprefix("./")
+        interval = Interval(low, share, high)
+        return CodeLocation(line.function, file, line.line, None, self.process, interval)
+
+
+def locate(trace: Trace, finding: Finding) -> CodeLocation | None:
+    """Return the program's own line in which the time of a finding goes by, None where unknown."""
+    if trace.has_profiled_work or not finding.processes:
+        return None
+    process = finding.processes[0]
+    if finding.id == "input-bound" and finding.cause in WORKER_CAUSES:
+        return worker_samples(trace, process).hottest_line(is_in_fetch)
+    is_of_finding = SAMPLES_OF.get(f"{finding.id}/{finding.cause}", SAMPLES_OF.get(finding.id))
+    if is_of_finding is None:
+        return None
+    return samples_in_steps(trace, process).hottest_line(is_of_finding)
+
+
+def samples_in_steps(trace: Trace, process: int) -> Samples:
+    """Return the samples of the main thread of a process inside its steps."""
+    stacks = unbiased_stacks(trace, process)
+    if not len(stacks):
+        return Samples(process, [], [])
+    in_steps = inside(phase_spans(trace, process).of(STEPS), column(stacks, "ts"))
+    return samples_of(process, stacks[in_steps])
+
+
+def worker_samples(trace: Trace, process: int) -> Samples:
+    """Return the samples of all loader workers, as one thread of the first of them."""
+    processes, stacks = table(trace, "processes"), table(trace, "stacks")
+    if processes is None or stacks is None:
+        return Samples(process, [], [])
+    workers = processes[processes["role"] == "loader-worker"]["process"]
+    rows = stacks[stacks["process"].isin(workers)]
+    first = int(rows["process"].iloc[0]) if len(rows) else process
+    return samples_of(first, rows)
+
+
+def samples_of(process: int, stacks: pd.DataFrame) -> Samples:
+    """Return the samples of a table."""
+    weights = stacks["weight_ns"].to_numpy(np.float64)
+    return Samples(process, stacks["stack"].astype(str).tolist(), weights.tolist())
+
+
+def is_in_fetch(stack: str) -> bool:
+    """Return whether a worker makes a batch."""
+    return FETCH_FILE in stack
+
+
+def is_in_loader(stack: str) -> bool:
+    """Return whether the thread is in torch's data loader."""
+    return LOADER_FILE in stack
+
+
+def is_in_checkpoint(stack: str) -> bool:
+    """Return whether the thread writes a checkpoint."""
+    return SAVERS.search(stack) is not None
+
+
+def is_in_loop(stack: str) -> bool:
+    """Return whether the thread neither loads data nor writes a checkpoint."""
+    return not is_in_loader(stack) and not is_in_checkpoint(stack)
+
+
+SAMPLES_OF: dict[str, Callable[[str], bool]] = {
+    "input-bound": is_in_loader,
+    "input-bound/unknown-loader": is_in_loop,
+    "checkpoint-stall": is_in_checkpoint,
+    "launch-bound": is_in_loop,
+    "compute-bound": is_in_loop,
+    "memory-bound": is_in_loop,
+}
+"""Which samples of the main thread belong to a finding, by `id/cause` or id."""

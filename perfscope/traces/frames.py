@@ -1,0 +1,40 @@
+"""Frames of Python stacks, `function (file:line)`, and whose code they are."""
+
+import re
+from dataclasses import dataclass
+
+FRAME = re.compile(r"(?P<function>.*?) \((?P<file>.*?)(?::(?P<line>\d+))?\)")
+OUTSIDE_PACKAGES = ("./", "/", "<stdin>", "<ipython-input")
+"""How the files of a program begin; those of packages are named from their package on."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame of a stack; `line` is 0 where it is not known."""
+
+    function: str
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        file = self.file.removeprefix("./")
+        place = f"{file}:{self.line}" if self.line else file
+        return f"{self.function} ({place})" if place else self.function
+
+    @property
+    def is_of_program(self) -> bool:
+        """Whether it is the program's own code, not that of an installed or standard package."""
+        return self.file.startswith(OUTSIDE_PACKAGES)
+
+    @property
+    def is_of_torch(self) -> bool:
+        """Whether it is in one of torch's files."""
+        return self.file.startswith("torch/")
+
+
+def parse_frame(label: str) -> Frame:
+    """Return the frame with this label; a label of another form is a function without a file."""
+    found = FRAME.fullmatch(label)
+    if found is None:
+        return Frame(label, "", 0)
+    return Frame(found["function"], found["file"], int(found["line"] or 0))

@@ -1,0 +1,138 @@
+"""The recorded time by the program's own functions and lines."""
+
+import pytest
+
+from perfscope.analyzer.diagnosis import CodeCost, Finding
+from perfscope.analyzer.run.sample_shares import share_interval
+from perfscope.analyzer.summary.code_costs import code_costs
+from perfscope.analyzer.summary.code_lines import locate
+from perfscope.traces.trace import Trace
+from tests import build
+from tests.analyzer.loop import MS, Loop
+
+MAIN = "<module> (./train.py:50);main (./train.py:40)"
+FORWARD = f"{MAIN};_call_impl (torch/nn/modules/module.py:1789);Net.forward (./model.py:8)"
+LINEAR = f"{FORWARD};forward (torch/nn/modules/linear.py:134)"
+LOG = "<module> (./train.py:50);main (./train.py:44);log (./log.py:3);write (codecs.py:9)"
+
+
+def sampled_trace(stacks: list[str], table: str = "stacks", *, weight_ms: int = 100) -> Trace:
+    """Return a recording with steps of 500 ms and one sample of each stack in turn."""
+    loop = Loop()
+    for _ in range(len(stacks) * weight_ms // 500):
+        loop.next(100).optimizer(400)
+    loop.tables[table] = [
+        {
+            "process": 0,
+            "tid": 100,
+            "ts": (number * weight_ms + weight_ms // 2) * MS,
+            "weight_ns": weight_ms * MS,
+            "stack": stack,
+        }
+        for number, stack in enumerate(stacks)
+    ]
+    return loop.trace()
+
+
+def flat(costs: list[CodeCost]) -> list[CodeCost]:
+    """Return costs and all costs below them."""
+    return [found for cost in costs for found in (cost, *flat(cost.children))]
+
+
+def self_seconds(trace: Trace) -> dict[str, float]:
+    """Return the self time by place, `file:line`, over both phases."""
+    seconds: dict[str, float] = {}
+    for cost in flat(code_costs(trace, 0)):
+        place = f"{cost.file}:{cost.line}"
+        seconds[place] = seconds.get(place, 0.0) + cost.self_s
+    return seconds
+
+
+def test_frames_of_packages_are_folded_into_the_programs_call() -> None:
+    trace = sampled_trace([LINEAR, LINEAR, FORWARD, LOG, LOG] * 20)
+    seconds = self_seconds(trace)
+    recorded_s = sum(seconds.values())
+    assert set(seconds) == {"train.py:50", "train.py:40", "model.py:8", "train.py:44", "log.py:3"}
+    assert seconds["model.py:8"] / recorded_s == pytest.approx(0.6, abs=0.01)
+    assert seconds["log.py:3"] / recorded_s == pytest.approx(0.4, abs=0.01)
+
+
+def test_self_times_sum_to_the_recorded_time() -> None:
+    trace = sampled_trace([LINEAR, LOG] * 50)
+    assert sum(self_seconds(trace).values()) == pytest.approx(10.0, rel=0.02)
+
+
+def test_a_share_has_the_interval_that_its_samples_allow() -> None:
+    costs = flat(code_costs(sampled_trace([LINEAR, LOG] * 50), 0))
+    logs = next(cost for cost in costs if cost.function == "log" and cost.phase == "steps")
+    likely = logs.total_s / 10.0
+    assert logs.share.likely == pytest.approx(likely, abs=0.01)
+    assert (logs.share.low, logs.share.high) == share_interval(logs.share.likely, 100)
+    assert share_interval(0.5, 100) == pytest.approx((0.402, 0.598), abs=0.001)
+
+
+def test_samples_from_outside_are_preferred() -> None:
+    biased, unbiased = sampled_trace([LINEAR] * 100), sampled_trace([LOG] * 100, "outside_stacks")
+    loop_tables = biased.table("stacks"), unbiased.table("outside_stacks")
+    assert all(len(table) == 100 for table in loop_tables)
+    assert "log.py:3" in self_seconds(unbiased)
+
+
+@pytest.mark.parametrize("stacks", [[LINEAR] * 19, ["wait (threading.py:3)"] * 100])
+def test_no_costs_with_too_few_samples_or_none_of_the_program(stacks: list[str]) -> None:
+    assert code_costs(sampled_trace(stacks), 0) == []
+
+
+def test_code_of_a_command_line_is_the_programs_and_generated_code_is_not() -> None:
+    typed = "<module> (<string>:4);work (<string>:2)"
+    generated = f"{MAIN};__init__ (<string>:2)"
+    assert set(self_seconds(sampled_trace([typed] * 100))) == {"<string>:4", "<string>:2"}
+    assert set(self_seconds(sampled_trace([generated] * 100))) == {"train.py:50", "train.py:40"}
+
+
+NEXT = "main (./train.py:40);__next__ (torch/utils/data/dataloader.py:700)"
+READ = f"{NEXT};fetch (torch/utils/data/_utils/fetch.py:50);Data.read (./data.py:8);open (io.py:3)"
+SAVE = "main (./train.py:44);save (torch/serialization.py:9)"
+
+
+def finding_of(id: str, cause: str | None = None) -> Finding:
+    """Return a finding about process 0."""
+    return Finding(id, cause, "warning", 1.0, 0.5, None, "", [], [], processes=[0])
+
+
+@pytest.mark.parametrize(
+    ("id", "cause", "place"),
+    [
+        ("input-bound", "in-process-loading", "data.py:8"),
+        ("input-bound", "unknown-loader", "model.py:8"),
+        ("launch-bound", None, "model.py:8"),
+        ("checkpoint-stall", None, "train.py:44"),
+        ("gc-pause", None, None),
+    ],
+)
+def test_a_finding_is_located_in_its_own_samples(
+    id: str, cause: str | None, place: str | None
+) -> None:
+    trace = sampled_trace([READ, READ, LINEAR, LINEAR, LINEAR, SAVE] * 30, "outside_stacks")
+    where = locate(trace, finding_of(id, cause))
+    assert (None if where is None else f"{where.file}:{where.line}") == place
+
+
+def test_a_line_needs_twenty_samples() -> None:
+    trace = sampled_trace([LINEAR] * 90 + [READ] * 10, "outside_stacks")
+    assert locate(trace, finding_of("input-bound", "in-process-loading")) is None
+
+
+def test_the_time_of_workers_is_located_in_their_stacks() -> None:
+    worker = {**build.MAIN, "process": 1, "pid": 200, "ns_pid": 200, "role": "loader-worker"}
+    loop, stack = Loop(), "fetch (torch/utils/data/_utils/fetch.py:50);Data.read (./data.py:9)"
+    for _ in range(20):
+        loop.next(100).optimizer(400)
+    loop.sampled("stacks", 100, stack=stack, weight_ns=100 * MS)
+    for row in loop.tables["stacks"]:
+        row["process"], row["tid"] = 1, 200
+    trace = loop.trace(processes=[build.MAIN, worker])
+    where = locate(trace, finding_of("input-bound", "decode-bound"))
+    assert where is not None
+    assert (where.process, where.function, where.line) == (1, "Data.read", 9)
+    assert where.share.likely == 1.0

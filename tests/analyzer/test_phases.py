@@ -1,0 +1,102 @@
+"""The phases of a recording: what each is derived from, and their precedence."""
+
+from typing import Any
+
+import pytest
+
+from perfscope.analyzer.run.phases import PHASES, phase_spans
+from perfscope.traces.trace import Trace
+from tests import build
+from tests.analyzer.loop import Loop
+
+SECOND = 1_000_000_000
+
+
+def training(steps: int, loop: Loop | None = None) -> Loop:
+    """Add training steps of 7 ms."""
+    loop = loop or Loop()
+    for _ in range(steps):
+        loop.next(1).work()
+    return loop
+
+
+def validation(loop: Loop, batches: int = 5, iterator: int = 2) -> Loop:
+    """Add an evaluation pass over a loader of its own, of 10 ms per batch."""
+    for _ in range(batches):
+        loop.next(8, iterator=iterator, loader=2, workers=0).forward(2, training=0)
+    return loop.end(iterator=iterator, loader=2)
+
+
+def seconds(trace: Trace, process: int = 0) -> dict[str, float]:
+    """Return the seconds of each phase that occurs."""
+    phases = phase_spans(trace, process)
+    return {name: phases.duration_ns(name) / 1e9 for name in PHASES if phases.duration_ns(name)}
+
+
+def sampled(loop: Loop, stack: str, begin_ms: float, end_ms: float) -> list[dict[str, Any]]:
+    """Return samples of a stack every 10 ms."""
+    return [
+        {"process": 0, "tid": 100, "ts": at * 1_000_000, "weight_ns": 10_000_000, "stack": stack}
+        for at in range(round(begin_ms) + 10, round(end_ms) + 1, 10)
+    ]
+
+
+def test_evaluation_passes_are_validation_and_the_rest_is_steps() -> None:
+    loop = training(20)
+    for iterator in (2, 3):
+        training(20, validation(loop, iterator=iterator))
+    phases = seconds(loop.trace())
+    assert phases["validation"] == pytest.approx(0.102)
+    assert phases["steps"] == pytest.approx(0.42, abs=0.001)
+    assert sum(phases.values()) == pytest.approx(loop.at / 1e9)
+
+
+def test_evaluation_without_a_loader_is_validation() -> None:
+    loop = training(20)
+    for _ in range(5):
+        loop.forward(10, training=0)
+    training(20, loop)
+    assert seconds(loop.trace())["validation"] == pytest.approx(0.05)
+
+
+def test_what_happens_inside_a_step_belongs_to_steps() -> None:
+    loop = training(20).next(1).work().call("checkpoint", 50)
+    training(20, loop)
+    assert "checkpoint" not in seconds(loop.trace())
+
+
+def test_a_checkpoint_on_another_thread_is_not_a_phase() -> None:
+    loop = training(20)
+    other = Loop(tid=7)
+    other.at = loop.at + 100_000_000
+    other.call("checkpoint", 50)
+    loop.tables["ranges"] += other.tables["ranges"]
+    assert "checkpoint" not in seconds(loop.trace())
+
+
+def test_before_the_probe_nothing_was_recorded_of_a_running_process() -> None:
+    loop = Loop().idle(500)
+    training(20, loop)
+    counters = [{"process": 0, "tid": -1, "ts": 0, "name": "cpu_ns", "value": 0.0}]
+    assert seconds(loop.trace(counters=counters))["not-recorded"] == pytest.approx(0.5)
+
+
+def test_the_beginning_of_a_process_is_its_start_up() -> None:
+    loop = Loop().idle(500)
+    training(20, loop)
+    counters = [{"process": 0, "tid": -1, "ts": 0, "name": "cpu_ns", "value": 0.0}]
+    started = [{**build.MAIN, "start_ticks": 100}]
+    trace = loop.trace(counters=counters, processes=started, manifest={"zero_monotonic_ns": SECOND})
+    assert seconds(trace)["start-up"] == pytest.approx(0.5)
+
+
+def test_leading_long_steps_are_warm_up() -> None:
+    loop = Loop()
+    for step in range(30):
+        loop.next(1).forward(2).backward(60 if step in (1, 2) else 3).optimizer()
+    assert seconds(loop.trace())["warm-up"] == pytest.approx(0.128)
+
+
+def test_a_step_that_the_end_cuts_off_is_part_of_the_steps() -> None:
+    loop = training(20).next(1).forward(2).backward(3)
+    assert set(seconds(loop.trace())) == {"steps"}
