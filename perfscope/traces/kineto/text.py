@@ -97,7 +97,7 @@ class TraceText:
                 self.read_bytes = min(self.read_bytes + len(block) // ZSTD_RATIO, size)
                 yield block
         except OSError as error:
-            self.torn = f"its compressed data is damaged or ends early ({error})"
+            self.cut_off_reason = f"its compressed data is damaged or ends early ({error})"
         self.read_bytes = size
 
     def require_plausible(self, text_bytes: int, most_bytes: int) -> None:
