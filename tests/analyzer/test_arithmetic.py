@@ -142,7 +142,7 @@ def test_numbers_are_rounded_for_texts() -> None:
         "0 ms",
     ]
     assert [digits(value) for value in (1234.5, 47.16, 3.0, 0.03456)] == [
-        "1234",
+        "1,234",
         "47.2",
         "3",
         "0.035",
