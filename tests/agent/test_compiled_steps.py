@@ -16,7 +16,7 @@ from tests.running import attach, end, start
 def test_compiled_steps_are_counted(kind: str, tmp_path: Path) -> None:
     run = start("compiled.py", tmp_path, kind)
     try:
-        attach(run.pid, tmp_path / "run", "--depth", "probe", seconds=3)
+        attach(run.pid, tmp_path / "run", "--depth", "probe", seconds=6)
         clock = [int(line[0]) for line in run.lines()]
     finally:
         end(run)

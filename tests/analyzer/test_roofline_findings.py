@@ -181,7 +181,7 @@ def test_a_cpu_run_that_mostly_dispatches_is_launch_bound() -> None:
     diagnosis = diagnose_trace(recording_of_cpu(*[("aten::add", [8], FULL, 0.004)] * 2000))
     finding = find(diagnosis, "launch-bound")
     assert finding is not None and finding.share > 0.5
-    assert "2,000 operators per step" in finding.explanation
+    assert "2,000" in finding.explanation
     assert diagnosis.bound_by.id == "host"
 
 

@@ -21,7 +21,7 @@ def verdict_of(loop: Loop, stack: str = "", begin_ms: float = 0.0, end_ms: float
     """Return the verdict; a stack is sampled every 10 ms between two instants."""
     samples = [
         {"process": 0, "tid": 100, "ts": at * NS_PER_MS, "weight_ns": 10 * NS_PER_MS, "stack": text}
-        for text, first, last in (("main (a.py:1)", 0, 5), (stack, begin_ms + 10, end_ms))
+        for text, first, last in (("main (./a.py:1)", 0, 5), (stack, begin_ms + 10, end_ms))
         for at in range(round(first), round(last) + 1, 10)
         if text
     ]
@@ -37,7 +37,7 @@ def test_a_run_that_its_steps_fill_is_healthy() -> None:
 def test_much_unexplained_time_is_not_healthy() -> None:
     loop = training(100)
     begin_ms = loop.at / NS_PER_MS
-    verdict = verdict_of(loop.idle(600), "main (a.py:1)", begin_ms, begin_ms + 600)
+    verdict = verdict_of(loop.idle(600), "main (./a.py:1)", begin_ms, begin_ms + 600)
     assert (verdict.id, verdict.kind, verdict.scope) == ("unknown", "unknown", "run")
     assert "50 %" in verdict.headline
 
@@ -45,7 +45,7 @@ def test_much_unexplained_time_is_not_healthy() -> None:
 def test_the_phase_that_fills_the_rest_is_named() -> None:
     loop = training(100)
     begin_ms = loop.at / NS_PER_MS
-    verdict = verdict_of(loop.call("compilation", 1000), "main (a.py:1)", begin_ms, begin_ms)
+    verdict = verdict_of(loop.call("compilation", 1000), "main (./a.py:1)", begin_ms, begin_ms)
     assert verdict.id == "unknown" and verdict.scope == "run"
     assert verdict.headline.startswith("Compilation") and verdict.caveat
 
@@ -54,7 +54,7 @@ def test_a_little_unexplained_time_lowers_the_confidence() -> None:
     whole = verdict_of(training(100))
     loop = training(100)
     begin_ms = loop.at / NS_PER_MS
-    partly = verdict_of(loop.idle(50), "main (a.py:1)", begin_ms, begin_ms + 50)
+    partly = verdict_of(loop.idle(50), "main (./a.py:1)", begin_ms, begin_ms + 50)
     assert partly.id == "healthy"
     assert partly.confidence == pytest.approx(whole.confidence * (1 - 44 / 660), abs=0.01)
 
@@ -62,11 +62,11 @@ def test_a_little_unexplained_time_lowers_the_confidence() -> None:
 @pytest.mark.parametrize(
     ("stack", "phase"),
     [
-        ("main (a.py:1);evaluate_model (a.py:9)", "Validation"),
-        ("main (a.py:1);flush (logging/__init__.py:1087)", "Logging"),
-        ("main (a.py:1);prepare_data (a.py:9)", "Setting up data"),
-        ("main (a.py:1);barrier (torch/distributed/distributed_c10d.py:4)", "Waiting"),
-        ("main (a.py:1);_compile (torch/_dynamo/convert_frame.py:9)", "Compilation"),
+        ("main (./a.py:1);evaluate_model (./a.py:9)", "Validation"),
+        ("main (./a.py:1);flush (logging/__init__.py:1087)", "Logging"),
+        ("main (./a.py:1);prepare_data (./a.py:9)", "Setting up data"),
+        ("main (./a.py:1);barrier (torch/distributed/distributed_c10d.py:4)", "Waiting"),
+        ("main (./a.py:1);_compile (torch/_dynamo/convert_frame.py:9)", "Compilation"),
     ],
 )
 def test_samples_outside_of_steps_show_the_phase(stack: str, phase: str) -> None:

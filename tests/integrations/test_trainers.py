@@ -99,8 +99,8 @@ with perfscope.profile(depth="probe") as scope:
 """
 
 PRINT = """
-verdict, steps = scope.diagnosis.verdict, scope.diagnosis.steps
-print(json.dumps([verdict.id, verdict.cause, steps.count]))
+found = [[finding.id, finding.cause] for finding in scope.diagnosis.findings]
+print(json.dumps([found, scope.diagnosis.steps.count]))
 """
 
 PROGRAMS = {"transformers": TRANSFORMERS, "lightning": LIGHTNING, "accelerate": ACCELERATE}
@@ -116,7 +116,7 @@ def test_a_trainer_is_diagnosed_with_one_added_line(library: str, tmp_path: Path
     command = [sys.executable, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    id, cause, steps = json.loads(done.stdout.splitlines()[-1])
-    assert (id, cause) == ("input-bound", "in-process-loading")
+    found, steps = json.loads(done.stdout.splitlines()[-1])
+    assert ["input-bound", "in-process-loading"] in found
     assert 30 <= steps <= 50
-    assert f"{steps} steps" in done.stderr
+    assert str(steps) in done.stderr

@@ -150,16 +150,16 @@ def test_a_selection_is_summed_by_the_module_or_range_that_launched_it() -> None
     lanes = run.fact(timeline_lanes)
     stream = [track.first for track in lanes.tracks if track.kind == "stream"]
     assert places_of(run) == ["module", "range"] and places_of(trace()) == []
-    assert sums(selection_by_place(run, lanes, 250, 400, stream, "module")) == [
+    assert sums(selection_by_place(lanes, 250, 400, stream, "module", trace=run)) == [
         ("outside of any module", 1, 100, 100, 200),
         ("Linear_0", 1, 50, 50, 100),
     ]
-    assert sums(selection_by_place(run, lanes, 250, 400, stream, "range")) == [
+    assert sums(selection_by_place(lanes, 250, 400, stream, "range", trace=run)) == [
         ("<b>forward</b>", 2, 150, 150, 200)
     ]
     (track,) = (track for track in lanes.tracks if track.kind == "thread")
     thread = list(range(track.first, track.first + track.rows))
-    rows = selection_by_place(run, lanes, 90, 590, thread, "range")
+    rows = selection_by_place(lanes, 90, 590, thread, "range", trace=run)
     assert rows["exclusive_ns"].sum() == 500 and set(rows["name"]) == {"<b>forward</b>"}
     assert len(selection_by_place(lanes, 10_000, 10_001, stream, "range", trace=run)) == 0
 
