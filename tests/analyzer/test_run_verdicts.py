@@ -74,3 +74,27 @@ def test_samples_outside_of_steps_show_the_phase(stack: str, phase: str) -> None
     begin_ms = loop.at / NS_PER_MS
     verdict = verdict_of(loop.idle(600), stack, begin_ms, begin_ms + 600)
     assert verdict.headline.startswith(phase)
+
+
+def test_a_phase_that_repeats_and_costs_more_comes_before_a_finding_about_steps() -> None:
+    loop = Loop()
+    for epoch in range(4):
+        loop.start(1, iterator=epoch)
+        for _ in range(50):
+            loop.next(2, iterator=epoch).work()
+        loop.end(1, iterator=epoch).idle(600)
+    verdict = verdict_of(loop.start(1, iterator=9).next(2, iterator=9).work())
+    assert (verdict.id, verdict.scope) == ("unknown", "run")
+    assert verdict.headline.startswith("Setting up data")
+
+
+def test_a_finding_that_costs_more_stays_with_the_phase_in_its_caveat() -> None:
+    loop = Loop()
+    for epoch in range(4):
+        loop.start(1, iterator=epoch)
+        for _ in range(50):
+            loop.next(20, iterator=epoch).work()
+        loop.end(1, iterator=epoch).idle(300)
+    verdict = verdict_of(loop.start(1, iterator=9).next(2, iterator=9).work())
+    assert (verdict.id, verdict.scope) == ("input-bound", "steps")
+    assert verdict.caveat and "setting up data" in verdict.caveat

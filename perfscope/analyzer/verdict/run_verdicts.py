@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from perfscope.analyzer.diagnosis import RunPhase, Verdict
+from perfscope.analyzer.diagnosis import Finding, RunPhase, Verdict
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
 from perfscope.analyzer.run.phases import (
@@ -24,6 +24,9 @@ from perfscope.analyzer.run.phases import (
 
 STEADY_PHASES: Final = (STEPS, IDLE)
 """Phases that the steady steps describe."""
+
+REPEATING: Final = (CHECKPOINT, LOGGING, DATA_SETUP, WAITING_FOR_RANKS)
+"""Phases that a run goes through again and again; validation is a finding of its own."""
 
 PASSES_WITH_TIME = "It passes with time: record again later, or longer with `--duration`."
 NEXT_STEP: Final = {
@@ -61,63 +64,70 @@ def recorded_shares(budget: list[RunPhase]) -> dict[str, float]:
     }
 
 
-def verdict_on_recording(verdict: Verdict, budget: list[RunPhase], limits: Limits) -> Verdict:
+def verdict_on_recording(
+    verdict: Verdict, finding: Finding | None, budget: list[RunPhase], limits: Limits
+) -> Verdict:
     """Return a verdict on steps as one on the recorded time.
 
     Its confidence is lower by the unexplained share. Where much of the time is outside of steps,
-    the run is not healthy: the verdict names the phase that fills it, and a finding mentions it.
+    the run is not healthy: the verdict names the phase that fills it. A finding mentions it, unless
+    it costs much less than a phase that repeats. Nothing changes where no phase is known.
     """
     shares = recorded_shares(budget)
-    if not shares or verdict.scope == "run":
+    if verdict.scope == "run" or not set(shares) - {OTHER}:
         return verdict
-    unexplained = shares.get(OTHER, 0.0)
-    sure = msgspec.structs.replace(
-        verdict, confidence=round(verdict.confidence * (1.0 - unexplained), 3)
-    )
     outside = {phase: share for phase, share in shares.items() if phase not in STEADY_PHASES}
     outside_share = sum(outside.values())
+    confidence = round(verdict.confidence * (1.0 - shares.get(OTHER, 0.0)), 3)
+    sure = msgspec.structs.replace(verdict, confidence=confidence)
     if outside_share < limits.outside_steps_share:
         return sure
-    if verdict.id == "healthy":
-        return phase_verdict(verdict, outside, 1.0 - outside_share)
-    largest = max(outside, key=lambda phase: outside[phase])
-    if verdict.id == "unknown":
-        is_most = largest != OTHER and outside[largest] >= limits.most_of_trace
-        return phase_verdict(verdict, outside, 1.0 - outside_share) if is_most else sure
-    return msgspec.structs.replace(
-        sure,
-        caveat=" ".join(filter(None, (verdict.caveat, outside_text(outside, 1.0 - outside_share)))),
-    )
+    named = dict(outside)
+    if finding is not None:
+        least = max(limits.outside_steps_share, finding.share_of_run / limits.explains)
+        named = {phase: outside.get(phase, 0.0) for phase in REPEATING}
+    elif verdict.id == "unknown":
+        least = limits.most_of_trace
+        named.pop(OTHER, None)
+    else:
+        least = 0.0
+    largest = max(named, key=lambda phase: named[phase], default=None)
+    if largest is not None and named[largest] >= least:
+        return phase_verdict(verdict, largest, outside)
+    if finding is None:
+        return sure
+    caveats = (verdict.caveat, outside_text(outside))
+    return msgspec.structs.replace(sure, caveat=" ".join(filter(None, caveats)))
 
 
-def phase_verdict(verdict: Verdict, outside: dict[str, float], steps_share: float) -> Verdict:
-    """Return the verdict that names the largest phase outside of steps."""
-    largest = max(outside, key=lambda phase: outside[phase])
-    share = percent(outside[largest])
-    headline = f"{PHASE_TEXT[largest].capitalize()} takes {share} of the recorded time"
-    if largest == OTHER:
+def phase_verdict(verdict: Verdict, phase: str, outside: dict[str, float]) -> Verdict:
+    """Return the verdict that names a phase outside of steps, with what is known of the steps."""
+    share = percent(outside[phase])
+    headline = f"{capitalized_phase(phase)} takes {share} of the recorded time"
+    if phase == OTHER:
         headline = f"{share} of the recorded time is in no step and unexplained"
-    explanation = outside_text(outside, steps_share)
-    if verdict.id == "healthy":
-        explanation += f" The steps themselves: {lower_first(verdict.headline)}."
+    explanation = outside_text(outside)
+    if verdict.id != "unknown":
+        explanation += f" In the steps: {verdict.headline}."
     return Verdict(
         id="unknown",
         cause=None,
         headline=headline,
         explanation=explanation,
-        caveat=NEXT_STEP[largest],
+        caveat=NEXT_STEP[phase],
         confidence=0.0,
         scope="run",
     )
 
 
-def outside_text(outside: dict[str, float], steps_share: float) -> str:
+def outside_text(outside: dict[str, float]) -> str:
     """Return what fills the time outside of steps, with shares of the recorded time."""
     ordered = sorted(outside.items(), key=lambda item: -item[1])
     parts = ", ".join(f"{PHASE_TEXT[phase]} {percent(share)}" for phase, share in ordered)
-    return f"Steps fill {percent(steps_share)} of the recorded time; the rest is {parts}."
+    steps_share = percent(max(1.0 - sum(outside.values()), 0.0))
+    return f"Steps fill {steps_share} of the recorded time; the rest is {parts}."
 
 
-def lower_first(text: str) -> str:
-    """Return the text with a small first letter."""
-    return text[:1].lower() + text[1:]
+def capitalized_phase(phase: str) -> str:
+    """Return the name of a phase at the beginning of a sentence."""
+    return PHASE_TEXT[phase][:1].upper() + PHASE_TEXT[phase][1:]
