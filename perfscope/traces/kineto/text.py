@@ -13,6 +13,8 @@ from perfscope.traces.regular_file import open_regular
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+ZSTD_BLOCK: Final = 1 << 14
+"""What is lost at most where a file is cut off."""
 ZSTD_RATIO: Final = 12
 """A typical ratio of text to file size, to show the progress."""
 GZIP_WINDOW: Final = 31
@@ -91,7 +93,7 @@ class TraceText:
         most_bytes = max(UNSUSPECTED, MOST_COMPRESSION * size)
         text_bytes = 0
         try:
-            for block in zstd_blocks(self.path, BLOCK):
+            for block in zstd_blocks(self.path, ZSTD_BLOCK):
                 text_bytes += len(block)
                 self.require_plausible(text_bytes, most_bytes)
                 self.read_bytes = min(self.read_bytes + len(block) // ZSTD_RATIO, size)

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perfscope.analyzer.budget.device_segments import segments
+from perfscope.analyzer.budget.device_segments import segments, whole_segments
+from perfscope.analyzer.run.observed_time import observed_time
 from perfscope.analyzer.run.units import NO_DEVICE, units
 from perfscope.traces.intervals import Spans, intersected, merged
 from perfscope.traces.load import load_trace
@@ -28,7 +29,7 @@ HTA_COUNTS_MORE = {"a100_alexnet", "mtia_inference"}
 
 
 def by_category(trace: Trace, process: int, device: int) -> dict[str, int]:
-    pieces = trace.fact(segments)
+    pieces = trace.fact(whole_segments)
     of_device = pieces[(pieces["process"] == process) & (pieces["device"] == device)]
     sums = of_device.groupby("category")["dur"].sum()
     return {str(kind): int(ns) for kind, ns in sums.items() if ns}
@@ -40,6 +41,10 @@ def assert_budgets_agree(trace: Trace) -> None:
         assert sum(budget.values()) == unit.end_ns - unit.begin_ns
         if unit.device != NO_DEVICE:
             assert budget == counted(trace, unit)
+        observed = observed_time(trace, unit)
+        pieces = trace.fact(segments)
+        of_unit = (pieces["process"] == unit.process) & (pieces["device"] == unit.device)
+        assert int(pieces["dur"][of_unit].sum()) == observed.total_ns
 
 
 @WHERE

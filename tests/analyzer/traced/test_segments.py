@@ -1,6 +1,6 @@
 """The reasons for which a device is idle, each in a trace of a few rows."""
 
-from perfscope.analyzer.budget.device_segments import segments
+from perfscope.analyzer.budget.device_segments import whole_segments
 from perfscope.traces.trace import Trace
 from tests.analyzer.traced.gpu import US, Gpu
 
@@ -8,7 +8,7 @@ from tests.analyzer.traced.gpu import US, Gpu
 def pieces(trace: Trace) -> list[tuple[float, float, str]]:
     """Return (begin, end, category) in us; adjacent pieces of one category are joined."""
     found: list[tuple[float, float, str]] = []
-    frame = trace.fact(segments)
+    frame = trace.fact(whole_segments)
     for ts, dur, category in zip(frame["ts"], frame["dur"], frame["category"], strict=True):
         begin, end = ts / US, (ts + dur) / US
         if found and found[-1][2] == category and found[-1][1] == begin:
@@ -47,7 +47,7 @@ def test_the_gap_after_a_call_that_drained_the_queue_is_sync_wait() -> None:
     gpu = Gpu().started(0, 10, 30).sync(12, 33).started(60, 65, 5)
     trace = gpu.trace()
     assert pieces(trace)[2:] == [(40, 65, "sync-wait"), (65, 70, "device-compute")]
-    drained = trace.fact(segments).query("category == 'sync-wait'")
+    drained = trace.fact(whole_segments).query("category == 'sync-wait'")
     assert set(drained["call"]) == {1}
 
 
@@ -146,7 +146,7 @@ def test_with_launches_but_no_kernels_all_time_is_compute_or_host() -> None:
 def test_every_device_has_a_budget() -> None:
     gpu = Gpu().started(0, 10, 10)
     gpu.device = 1
-    frame = gpu.started(0, 30, 10).trace().fact(segments)
+    frame = gpu.started(0, 30, 10).trace().fact(whole_segments)
     assert frame.groupby("rank")["dur"].sum().tolist() == [40 * US, 40 * US]
     assert frame[frame["rank"] == 1].iloc[-1]["device"] == 1
 

@@ -111,8 +111,10 @@ def test_the_budget_sums_to_each_step_and_to_the_span() -> None:
     frame = trace.fact(time_budget)
     assert (frame[list(CATEGORY_IDS)].sum(axis=1) == frame["dur"]).all()
     diagnosis = diagnose_trace(trace)
+    phases = {row.phase: row.seconds for row in diagnosis.run_budget}
+    assert sum(phases.values()) == pytest.approx(diagnosis.span_s)
     seconds = sum(entry.seconds for entry in diagnosis.time_budget)
-    assert seconds == pytest.approx(diagnosis.span_s)
+    assert seconds == pytest.approx(diagnosis.span_s - phases["not-recorded"])
     assert diagnosis.budget_over == "span"
     assert diagnosis.steps.source == PROFILER_MARKS
 

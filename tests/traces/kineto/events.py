@@ -25,7 +25,8 @@ def kernel(**more: Any) -> dict[str, Any]:
 
 
 def launch(**more: Any) -> dict[str, Any]:
-    return event("cudaLaunchKernel", cat="cuda_runtime", args={"correlation": 3}, **more)
+    args = {"correlation": 3, **more.pop("args", {})}
+    return event("cudaLaunchKernel", cat="cuda_runtime", args=args, **more)
 
 
 def written(path: Path, events: list[Any], **around: Any) -> Path:
