@@ -59,7 +59,7 @@ def judge(run: Run, found: list[Finding], limits: Limits, *, ignored: list[Findi
     """Return the verdict on a run with these findings; the `ignored` ones are only mentioned."""
     verdict = verdict_with_ignored(verdict_of_run(run, found, limits), ignored, limits)
     finding = next((finding for finding in found if finding.id == verdict.id), None)
-    if not run.trace.has_profiled_work and not (finding is not None and ends_the_run(finding)):
+    if not run.trace.has_profiled_work and not (finding is not None and outranks_others(finding)):
         scope = "steps" if finding is None else finding.scope
         verdict = msgspec.structs.replace(verdict, scope=scope)
         verdict = verdict_on_recording(verdict, finding, run.run_budget, limits)

@@ -84,7 +84,7 @@ def verdict_on_recording(
         return sure
     named = dict(outside)
     if finding is not None:
-        least = max(limits.outside_steps_share, finding.share_of_run / limits.explains)
+        least = max(limits.outside_steps_share, finding.share_of_run / limits.main_cause_share)
         named = {phase: outside.get(phase, 0.0) for phase in REPEATING}
     elif verdict.id == "unknown":
         least = limits.most_of_trace
