@@ -8,7 +8,7 @@ import pytest
 from perfscope.agent.probe.stacks import LONGEST_LABEL, short_path
 from perfscope.traces.frames import Frame, parse_frame
 
-FOLDER = "/home/ana/project/"
+FOLDER = "/srv/work/project/"
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ FOLDER = "/home/ana/project/"
         (f"{FOLDER}train.py", "./train.py", True),
         (f"{FOLDER}data/load.py", "./data/load.py", True),
         ("train.py", "./train.py", True),
-        ("/home/ana/library/model.py", "/home/ana/library/model.py", True),
+        ("/srv/work/library/model.py", "/srv/work/library/model.py", True),
         (f"{FOLDER}.venv/lib/python3.11/site-packages/torch/nn/functional.py", None, False),
         ("/usr/lib/python3/dist-packages/PIL/Image.py", "PIL/Image.py", False),
         ("/usr/lib/python3.12/multiprocessing/queues.py", "multiprocessing/queues.py", False),
@@ -34,7 +34,7 @@ def test_a_path_shows_whose_code_it_is(path: str, short: str | None, is_of_progr
 
 
 def test_a_long_path_is_cut_and_stays_the_programs() -> None:
-    written = short_path("/home/" + "x" * 500 + "/train.py", FOLDER)
+    written = short_path("/srv/" + "x" * 500 + "/train.py", FOLDER)
     assert len(written) == LONGEST_LABEL and written.endswith("/train.py")
     assert parse_frame(f"f ({written}:1)").is_of_program
 
