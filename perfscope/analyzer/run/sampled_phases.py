@@ -49,8 +49,16 @@ LIBRARY_FRAMES: Final = {
     "waiting-for-ranks": re.compile(
         r"(^|;)(monitored_)?barrier \(torch/distributed/distributed_c10d\.py:"
     ),
+    "steps": re.compile(
+        r"(^|;)__next__ \(torch/utils/data/dataloader\.py:"
+        r"|(^|;)backward \(torch/(_tensor|autograd/__init__)\.py:"
+        r"|(^|;)\w*step \(torch/(optim|amp)/"
+    ),
 }
-"""Frames, as the samples name them, by the phase that they show."""
+"""Frames, as the samples name them, by the phase that they show.
+
+Those of steps are calls that the probe did not see begin or end.
+"""
 
 IMPORT: Final = re.compile(r" \(<frozen importlib\._bootstrap| \(importlib/__init__\.py:")
 """A frame that imports a module: whatever the module calls then is start-up."""
