@@ -61,7 +61,9 @@ Those of steps are calls that the probe did not see begin or end.
 """
 
 IMPORT: Final = re.compile(r" \(<frozen importlib\._bootstrap| \(importlib/__init__\.py:")
-"""A frame that imports a module: whatever the module calls then is start-up."""
+"""A frame that imports a module: whatever the module calls then is start-up, unless a compilation
+imports it.
+"""
 
 USER_FUNCTIONS: Final = {
     "checkpoint": re.compile(r"^_?(save|write)_.*(checkpoint|ckpt|snapshot)s?(_|$)"),
@@ -131,7 +133,7 @@ def installed_packages(functions: set[str]) -> set[str]:
     return {file.split("/")[0] for file in files if file.count("/") > 1}
 
 
-def is_user_function(function: str, packages: set[str]) -> bool:
+def is_function_of_user(function: str, packages: set[str]) -> bool:
     """Return whether `name (file` is neither of the standard library nor of a package."""
     folder = function.partition(" (")[2].split("/")[0]
     return not folder.startswith(("<", "python3")) and folder not in packages
@@ -139,13 +141,13 @@ def is_user_function(function: str, packages: set[str]) -> bool:
 
 def phase_of_stack(stack: str, step_functions: set[str], packages: set[str]) -> str:
     """Return the phase that a stack shows, the first in order of precedence; "" for none."""
-    if IMPORT.search(stack):
+    if IMPORT.search(stack) and not LIBRARY_FRAMES["compilation"].search(stack):
         return "start-up"
     functions = [function_of(frame) for frame in stack.split(";")]
     names = [
         function.partition(" (")[0]
         for function in functions
-        if function not in step_functions and is_user_function(function, packages)
+        if function not in step_functions and is_function_of_user(function, packages)
     ]
     for phase, library in LIBRARY_FRAMES.items():
         user = USER_FUNCTIONS.get(phase)
