@@ -100,3 +100,27 @@ def test_leading_long_steps_are_warm_up() -> None:
 def test_a_step_that_the_end_cuts_off_is_part_of_the_steps() -> None:
     loop = training(20).next(1).forward(2).backward(3)
     assert set(seconds(loop.trace())) == {"steps"}
+
+
+def test_a_call_that_began_before_the_probe_came_is_part_of_a_step() -> None:
+    loop = Loop().idle(500)
+    stack = "main (a.py:1);__next__ (torch/utils/data/dataloader.py:725)"
+    trace = training(20, loop).trace(stacks=sampled(loop, stack, 0, 490))
+    assert seconds(trace)["steps"] == pytest.approx(0.5 + 0.14, abs=0.03)
+
+
+def test_samples_of_a_package_with_such_a_name_are_not_validation() -> None:
+    loop = training(20)
+    begin_ms = loop.at / 1e6
+    deep = "main (a.py:1);validate (pydantic/main.py:3);check (pydantic/v1/fields.py:4)"
+    trace = loop.idle(500).trace(stacks=sampled(loop, deep, begin_ms, begin_ms + 500))
+    assert "validation" not in seconds(trace)
+
+
+def test_code_between_epochs_is_data_setup_and_after_validation_is_validation() -> None:
+    loop = Loop().start(1)
+    training(20, loop).end(1)
+    training(20, validation(loop.idle(100).start(1, iterator=3)).idle(50))
+    phases = seconds(loop.trace())
+    assert phases["data-setup"] == pytest.approx(0.101, abs=0.002)
+    assert phases["validation"] == pytest.approx(0.051 + 0.05, abs=0.002)

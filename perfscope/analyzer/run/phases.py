@@ -64,7 +64,7 @@ TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 class PhaseSpans:
     """The disjoint intervals of each phase of one process, ns, and the span that they fill.
 
-    `spans` has only phases that occur; `unknown` time is in the phase `other`.
+    `spans` has only phases that occur.
     """
 
     process: int

@@ -53,11 +53,21 @@ LIBRARY_FRAMES: Final = {
     "waiting-for-ranks": re.compile(
         r"(^|;)(monitored_)?barrier \(torch/distributed/distributed_c10d\.py:"
     ),
+    "steps": re.compile(
+        r"(^|;)__next__ \(torch/utils/data/dataloader\.py:"
+        r"|(^|;)backward \(torch/(_tensor|autograd/__init__)\.py:"
+        r"|(^|;)\w*step \(torch/(optim|amp)/"
+    ),
 }
-"""Frames, as the samples name them, by the phase that they show."""
+"""Frames, as the samples name them, by the phase that they show.
+
+Those of steps are calls that the probe did not see begin or end.
+"""
 
 IMPORT: Final = re.compile(r" \(<frozen importlib\._bootstrap| \(importlib/__init__\.py:")
-"""A frame that imports a module: whatever the module calls then is start-up."""
+"""A frame that imports a module: whatever the module calls then is start-up, unless a compilation
+imports it.
+"""
 
 USER_FUNCTIONS: Final = {
     "checkpoint": re.compile(r"^_?(save|write)_.*(checkpoint|ckpt|snapshot)s?(_|$)"),
@@ -118,7 +128,7 @@ def function_of(frame: Frame) -> Function:
 
 def phase_of_stack(stack: str, step_functions: set[Function]) -> str:
     """Return the phase that a stack shows, the first in order of precedence; "" for none."""
-    if IMPORT.search(stack):
+    if IMPORT.search(stack) and not LIBRARY_FRAMES["compilation"].search(stack):
         return "start-up"
     frames = [parse_frame(label) for label in stack.split(";")]
     names = [

@@ -26,7 +26,7 @@ STEADY_PHASES: Final = (STEPS, IDLE)
 """Phases that the steady steps describe."""
 
 REPEATING: Final = (CHECKPOINT, LOGGING, DATA_SETUP, WAITING_FOR_RANKS)
-"""Phases that a run goes through repeatedly; validation is a finding of its own."""
+"""Phases that a run repeats; validation is a finding of its own."""
 
 PASSES_WITH_TIME = "It passes with time: record again later, or longer with `--duration`."
 NEXT_STEP: Final = {
