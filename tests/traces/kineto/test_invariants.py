@@ -191,7 +191,7 @@ def test_where_most_kernels_were_lost_the_verdict_is_unknown(tmp_path: Path) -> 
 
 
 ODD_NAMES = {
-    rb"C:\Users\ml\torch\nn.py(1): f": "C:/Users/ml/torch/nn.py(1): f",
+    rb"C:\Work\ml\torch\nn.py(1): f": "C:/Work/ml/torch/nn.py(1): f",
     b'lib("_test", "IMPL")\n(1): <module>': "lib('_test', 'IMPL')?(1): <module>",
     b"config.py(0): \xff\xfe\x01": "config.py(0): ???",
     rb"ends with \ ".strip(): "ends with /",
