@@ -103,11 +103,15 @@ class TextRepair:
             event = self.text[begin : self.ends[last]]
             if self.is_valid(event, at_end=at_end):
                 return last + 1
+            goes_on = self.is_cut_off(event)
             for repair in REPAIRS:
                 repaired, counts = repair(event)
+                goes_on = goes_on or self.is_cut_off(repaired)
                 if repaired != event and self.is_valid(repaired, at_end=at_end):
                     self.replace(begin, repaired, counts)
                     return last + 1
+            if not goes_on:
+                break
         self.skip(number)
         return number + 1
 
@@ -125,6 +129,14 @@ class TextRepair:
         except (UnicodeDecodeError, RecursionError):
             return False
         return True
+
+    def is_cut_off(self, event: bytes) -> bool:
+        """Return whether the text is the begin of an event."""
+        try:
+            self.decode(event)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return "truncated" in str(error)
+        return False
 
     def replace(self, begin: int, event: bytes, counts: dict[str, int]) -> None:
         """Put a repaired event into the text."""
