@@ -5,7 +5,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constrain
 CONVENTIONS := tests/conventions
 
 .PHONY: help demo test test-long test-cuda-wheel soak check format docs screens samples bench
-.PHONY: browser release-check clean
+.PHONY: accuracy accuracy-quick browser release-check clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -62,6 +62,12 @@ screens: .venv/dev browser ## write README's terminal screen and the pictures in
 
 samples: .venv/dev ## attach to every sample workload, with and without its fix (half an hour)
 	$(BIN)/python -m benchmarks.samples
+
+accuracy: .venv/dev ## diagnose all cases with a known answer, and score the answers (40 minutes)
+	$(BIN)/python -m benchmarks.accuracy
+
+accuracy-quick: .venv/dev ## the same for the recordings only (a few minutes)
+	$(BIN)/python -m benchmarks.accuracy --kind recording
 
 bench: .venv/dev ## measure the overhead of being attached (45 minutes, on a quiet machine)
 	$(BIN)/python -m benchmarks.overhead
