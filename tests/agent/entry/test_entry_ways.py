@@ -207,7 +207,7 @@ def test_other_versions_of_python_are_entered(
 def test_a_source_that_is_not_python_raises_syntax_error(start: Start) -> None:
     target = start(BUSY)
     with pytest.raises(SyntaxError):
-        enter(target.pid, "not Python")
+        enter(target.pid, "def")
     assert target.poll() is None
 
 
