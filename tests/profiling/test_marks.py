@@ -67,10 +67,12 @@ main(3)
 
 
 def test_attach_records_the_steps(tmp_path: Path) -> None:
-    path = program(tmp_path, "main(100_000)")
-    with subprocess.Popen([sys.executable, path], cwd=tmp_path) as target:
+    path = program(tmp_path, 'print("ready", flush=True)\nmain(100_000)')
+    start = [sys.executable, path]
+    with subprocess.Popen(start, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as target:
+        assert target.stdout is not None and target.stdout.readline() == "ready\n"
         try:
-            options = ["--depth", "probe", "--duration", "8", "--out", tmp_path / "run", "--json"]
+            options = ["--depth", "probe", "--duration", "3", "--out", tmp_path / "run", "--json"]
             words = command("attach", str(target.pid), *options)
             done = subprocess.run(words, capture_output=True, text=True, timeout=120)
         finally:
