@@ -13,6 +13,7 @@ import pytest
 import perfscope
 from perfscope.traces.load import load_trace
 from tests.running import perfscope as command
+from tests.running import source_statuses
 
 LOOP = """
 import sys, time
@@ -80,6 +81,21 @@ def test_attach_records_the_steps(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["steps"]["count"] > 10
     assert {samples for samples, _ in marks_of(tmp_path / "run")} == {8}
+
+
+def test_a_program_that_still_imports_torch_is_recorded_afterwards(tmp_path: Path) -> None:
+    path = program(tmp_path, "main(100_000)")
+    with subprocess.Popen([sys.executable, path], cwd=tmp_path) as target:
+        try:
+            options = ["--depth", "probe", "--duration", "8", "--out", tmp_path / "run", "--json"]
+            words = command("attach", str(target.pid), *options)
+            done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+        finally:
+            target.kill()
+    assert done.returncode == 0, done.stderr
+    diagnosis = json.loads(done.stdout)
+    assert diagnosis["steps"]["count"] > 10
+    assert source_statuses(diagnosis)["probe"] == "ok"
 
 
 def test_without_a_recording_nothing_is_made() -> None:

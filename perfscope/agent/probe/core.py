@@ -58,6 +58,7 @@ FAULTS = {
     signal.SIGABRT,
 }
 WORKER_STARTS_S = 30.0
+TORCH_IMPORT_S, TORCH_CHECK_S = 60.0, 0.05
 WORKER_CHECK_S = 0.001
 COST_TRIALS, CALLS_PER_TRIAL = 10, 20
 RECORD = struct.Struct("=12q")
@@ -342,11 +343,24 @@ def say_goodbye(probe: InstalledProbe, line: "AgentLine", stuck: list[str]) -> N
         line.push()
 
 
+def wait_for_torch() -> None:
+    """Wait while the program imports torch, for TORCH_IMPORT_S at most.
+
+    A process can be entered as soon as torch's libraries are mapped; the parts of the probe need
+    names that torch defines later.
+    """
+    until = time.monotonic() + TORCH_IMPORT_S
+    is_being_imported = MODULES["imports"].is_being_imported
+    while is_being_imported(sys.modules.get("torch")) and time.monotonic() < until:
+        time.sleep(TORCH_CHECK_S)
+
+
 def run(config: dict[str, Any], parts: list[ModuleType]) -> None:
     """Run the probe until it leaves; called on a raw thread of the target."""
     # Signals are for the target's own threads. A fault on this thread is handled as the program
     # asked for.
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - FAULTS)
+    wait_for_torch()
     probe = InstalledProbe(config)
     probe.guard.own_thread = get_ident()
     probe.parts = parts
