@@ -360,7 +360,8 @@ def run(config: dict[str, Any], parts: list[ModuleType]) -> None:
     # Signals are for the target's own threads. A fault on this thread is handled as the program
     # asked for.
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - FAULTS)
-    wait_for_torch()
+    if config.get("begun") is None:  # else it was started by the import of torch
+        wait_for_torch()
     probe = InstalledProbe(config)
     probe.guard.own_thread = get_ident()
     probe.parts = parts
