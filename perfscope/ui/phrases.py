@@ -160,14 +160,14 @@ def unknown_rates(diagnosis: Diagnosis) -> list[tuple[str, str]]:
 
 
 def location_text(verdict: Verdict) -> str | None:
-    """Return the line of code in which most of the verdict's time goes by, None where unknown."""
+    """Return the line of code with the most samples of the verdict, None where unknown."""
     where = verdict.where
     if where is None:
         return None
     low, high = percent(where.share.low), percent(where.share.high)
     place = f"`{where.function} ({where.file}:{where.line})`"
     share = f"{percent(where.share.likely)} of the stack samples ({low} to {high})"
-    return f"Most of it is in {place}: {share}."
+    return f"Hottest line: {place}, {share}."
 
 
 def verdict_title(diagnosis: Diagnosis) -> str:

@@ -62,7 +62,7 @@ def test_run_does_not_change_streams_exit_code_path_and_sitecustomize_of_the_com
 
 def test_signals_are_forwarded_to_the_command_and_its_exit_code_is_returned(tmp_path: Path) -> None:
     for name, send, code, heard in (
-        ("told", signal.SIGUSR1, 5, "heard SIGUSR1\n"),
+        ("notified", signal.SIGUSR1, 5, "heard SIGUSR1\n"),
         ("killed", signal.SIGTERM, 143, ""),
     ):
         command = [

@@ -8,7 +8,7 @@ import pytest
 from perfscope.agent.probe.stacks import LONGEST_LABEL, short_path
 from perfscope.traces.frames import Frame, parse_frame
 
-FOLDER = "/srv/work/project/"
+FOLDER = "/srv/project/"
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ FOLDER = "/srv/work/project/"
         (f"{FOLDER}train.py", "./train.py", True),
         (f"{FOLDER}data/load.py", "./data/load.py", True),
         ("train.py", "./train.py", True),
-        ("/srv/work/library/model.py", "/srv/work/library/model.py", True),
+        ("/srv/library/model.py", "/srv/library/model.py", True),
         (f"{FOLDER}.venv/lib/python3.11/site-packages/torch/nn/functional.py", None, False),
         ("/usr/lib/python3/dist-packages/PIL/Image.py", "PIL/Image.py", False),
         ("/usr/lib/python3.12/multiprocessing/queues.py", "multiprocessing/queues.py", False),

@@ -49,9 +49,8 @@ class StackSampling:
             return
         if time.monotonic_ns() - self.sampling.began_ns > MEASURED_AFTER_NS:
             self.end()
-            self.rate_hz = max(
-                SLOWEST_HZ, self.rate_hz * most_share // share
-            )  # it takes no fractions
+            slower_hz = self.rate_hz * most_share // share  # py-spy takes no fractions
+            self.rate_hz = max(SLOWEST_HZ, slower_hz)
             self.sampling = self.begin()
 
     def end(self) -> None:

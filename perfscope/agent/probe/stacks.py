@@ -99,6 +99,8 @@ class Sampler:
     def __init__(self, probe: "InstalledProbe") -> None:
         self.probe = probe
         self.own = get_ident()
+        # Asked once: asking releases the GIL, which must not happen within a sample.
+        self.folder = working_directory()
         self.main = main_ident()
         self.labels: dict[int, tuple[Any, dict[int, str]]] = {}
         # By the hash of a stack: its number, and when it was last seen; least recently seen first.
@@ -207,7 +209,7 @@ class Sampler:
         _, labels = self.labels.setdefault(id(code), (code, {}))
         label = ""
         if not code.co_filename.startswith(OWN_FILE):
-            path = short_path(code.co_filename, working_directory())
+            path = short_path(code.co_filename, self.folder)
             name = code.co_name
             if not is_of_package(path):
                 name = getattr(code, "co_qualname", name)  # since 3.11

@@ -10,6 +10,7 @@ from perfscope.analyzer.budget.trace_budget import slices
 from perfscope.analyzer.counters.bound_by_counters import with_device_counters
 from perfscope.analyzer.diagnosis import BoundBy, BudgetEntry, Finding, Verdict, VerdictKind
 from perfscope.analyzer.findings import FINDINGS, RULES
+from perfscope.analyzer.host.validation_time import ID as VALIDATION_TIME
 from perfscope.analyzer.input.input_pipeline import input_pipelines
 from perfscope.analyzer.input.loader_case import unavoidable_wait
 from perfscope.analyzer.limits import Limits
@@ -124,7 +125,7 @@ def verdict_of_run(run: Run, found: list[Finding], limits: Limits) -> Verdict:
     trace, rows = run.trace, judged_rows(run)
     if costly:
         confidence = confidence_in_finding(costly, rows, limits)
-        if costly[0].scope == "run":
+        if costly[0].id == VALIDATION_TIME:
             value = round(trust_in_passes(run) * confidence.value, 3)
             confidence = replace(confidence, value=value)
         return finding_verdict(costly[0], confidence, caveat_without_steps(trace, limits))

@@ -45,8 +45,7 @@ def stack_icicle(nodes: list[Node]) -> go.Figure:
     depth = 1 + max((node.path.count(";") - len(folded) for node in kept), default=0)
     above = f"{len(folded)} callers, " if folded else ""
     labels = [
-        (above if folded and node.path == top else "") + escaped_frame(str(parse_frame(node.frame)))
-        for node in kept
+        (above if folded and node.path == top else "") + escaped_frame(node.frame) for node in kept
     ]
     tops = sum(node.parent not in numbers for node in kept)
     fig = figure(

@@ -29,7 +29,7 @@ class Archive(Dataset[Any]):
         return values, index % 10
 
     def read(self, index: int) -> torch.Tensor:
-        """Return a sample; the wait stands in for the network."""
+        """Return a sample; the wait simulates the network."""
         time.sleep(NETWORK_S)
         return torch.full((256,), float(index % 7))
 

@@ -28,7 +28,7 @@ class Recordings(IterableDataset[Any]):
             number += 1
 
     def read(self, disk: str, number: int) -> tuple[torch.Tensor, int]:
-        """Return a recording; the sleep stands in for the disk."""
+        """Return a recording; the sleep simulates the disk."""
         time.sleep(READ_S[disk])
         return torch.full((200,), float(number % 3)), number % 3
 

@@ -14,7 +14,7 @@ SIMULATION_S, POLL_S = 0.01, 0.05
 
 
 class Simulator(threading.Thread):
-    """Produces batches of experience; the sleep stands in for an engine in another process."""
+    """Produces batches of experience; the sleep simulates an engine in another process."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)

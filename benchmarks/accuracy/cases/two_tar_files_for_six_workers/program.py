@@ -43,7 +43,7 @@ class TarFiles(IterableDataset[Any]):
                 yield from self.read(path)
 
     def read(self, path: Path) -> Iterator[tuple[torch.Tensor, int]]:
-        """Yield the samples of a file; the sleep stands in for a bucket in the cloud."""
+        """Yield the samples of a file; the sleep simulates a bucket in the cloud."""
         with tarfile.open(path) as shard:
             for number, member in enumerate(shard):
                 time.sleep(DOWNLOAD_S)

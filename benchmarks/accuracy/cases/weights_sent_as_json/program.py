@@ -14,7 +14,7 @@ SECONDS, FIX = float(sys.argv[1]), "--fix" in sys.argv
 
 
 class ActorLink:
-    """A connection to the process that plays; a thread that reads everything stands in for it."""
+    """A connection to the process that plays; a thread that reads everything simulates it."""
 
     def __init__(self) -> None:
         self.learner, actor = socket.socketpair()
