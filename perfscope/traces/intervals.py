@@ -27,6 +27,17 @@ def merged(*several: Spans) -> Spans:
     return starts[first], reach[np.concatenate((first[1:], [True]))]
 
 
+def single_interval(begin_ns: int, end_ns: int) -> Spans:
+    """Return one interval."""
+    return np.array([begin_ns], np.int64), np.array([end_ns], np.int64)
+
+
+def length_ns(spans: Spans) -> int:
+    """Return the time that disjoint `spans` cover."""
+    starts, ends = spans
+    return int((ends - starts).sum())
+
+
 def covered(spans: Spans, begin: Ints, end: Ints) -> Ints:
     """Return the nanoseconds of each window [begin, end) that sorted, disjoint `spans` cover."""
     return _before(spans, np.maximum(begin, end)) - _before(spans, begin)

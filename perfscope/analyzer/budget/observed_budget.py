@@ -100,18 +100,26 @@ def shares_by_category(states: pd.DataFrame, stacks: StackShares) -> dict[str, f
 
 def main_thread(trace: Trace) -> tuple[int, int, int] | None:
     """Return process, rank and tid of the main thread of the first main process."""
-    processes, threads = table(trace, "processes"), table(trace, "threads")
+    processes = table(trace, "processes")
     if processes is None or not len(processes):
         return None
     mains = processes[processes["role"] == "main"]
     if not len(mains):
         mains = processes
     row = mains.sort_values(["rank", "process"]).iloc[0]
-    process, tid = int(row["process"]), int(row["ns_pid"])  # the main thread has the process's id
+    process = int(row["process"])
+    return process, max(int(row["rank"]), 0), main_thread_id(trace, process)
+
+
+def main_thread_id(trace: Trace, process: int) -> int:
+    """Return the id of the main thread of a process, that of the process itself; -1 if unknown."""
+    threads, processes = table(trace, "threads"), table(trace, "processes")
     if threads is not None:
         known = threads[(threads["process"] == process) & threads["main"]]
-        tid = int(known["tid"].iloc[0]) if len(known) else tid
-    return process, max(int(row["rank"]), 0), tid
+        if len(known):
+            return int(known["tid"].iloc[0])
+    rows = None if processes is None else processes[processes["process"] == process]
+    return -1 if rows is None or not len(rows) else int(rows["ns_pid"].iloc[0])
 
 
 def samples_of_thread(trace: Trace, name: str, process: int, tid: int) -> pd.DataFrame:

@@ -5,10 +5,10 @@ import pandas as pd
 
 from perfscope.analyzer.budget.device_segments import segments
 from perfscope.analyzer.budget.span_budget import amounts_in, category_times
-from perfscope.analyzer.run.observed_time import observed_time, span_of
+from perfscope.analyzer.run.observed_time import observed_time
 from perfscope.analyzer.run.table_access import column
 from perfscope.analyzer.run.units import Unit, units
-from perfscope.traces.intervals import covered
+from perfscope.traces.intervals import covered, single_interval
 from perfscope.traces.trace import Trace
 
 SLICES = 40
@@ -40,7 +40,7 @@ def slices(trace: Trace, unit: Unit) -> pd.DataFrame:
     """
     known = observed_time(trace, unit).spans
     if not len(known[0]):
-        known = span_of(unit.begin_ns, unit.end_ns)
+        known = single_interval(unit.begin_ns, unit.end_ns)
     edges = np.linspace(known[0][0], known[1][-1], SLICES + 1).astype(np.int64)
     amounts = amounts_in(trace.fact(segments), unit, edges[:-1], edges[1:])
     begin, dur = edges[:-1], covered(known, edges[:-1], edges[1:])

@@ -6,7 +6,7 @@ import pandas as pd
 from perfscope.analyzer.run.device_activity import activity, rows_on
 from perfscope.analyzer.run.table_access import column
 from perfscope.analyzer.run.units import NO_DEVICE, Unit, units
-from perfscope.traces.intervals import Spans, covered, intersected
+from perfscope.traces.intervals import covered, intersected, length_ns
 from perfscope.traces.trace import Trace
 
 
@@ -54,9 +54,3 @@ def exposed_collectives(trace: Trace) -> pd.DataFrame:
         exposed = duration - covered(activity(trace, unit).compute, ts, ts + duration)
         parts.append(rows.assign(rank=unit.rank, exposed_ns=exposed))
     return pd.concat(parts) if parts else pd.DataFrame()
-
-
-def length_ns(spans: Spans) -> int:
-    """Return the length of disjoint spans."""
-    begin, end = spans
-    return int((end - begin).sum())

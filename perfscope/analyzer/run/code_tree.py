@@ -22,10 +22,9 @@ TYPED = "<string>"
 
 @dataclass
 class CodeNode:
-    """A line of the program below its callers: samples and time (ns) in it and below it."""
+    """A line of the program below its callers, and the time (ns) in it and below it."""
 
     frame: Frame
-    samples: int = 0
     total_ns: float = 0.0
     children: dict[Frame, "CodeNode"] = field(default_factory=dict)
 
@@ -37,10 +36,10 @@ class CodeNode:
     def add(self, path: Iterable[Frame], weight_ns: float) -> None:
         """Account for a sample in the calls `path`, outermost first."""
         node = self
-        node.samples, node.total_ns = node.samples + 1, node.total_ns + weight_ns
+        node.total_ns += weight_ns
         for frame in path:
             node = node.children.setdefault(frame, CodeNode(frame))
-            node.samples, node.total_ns = node.samples + 1, node.total_ns + weight_ns
+            node.total_ns += weight_ns
 
     def without_small(self, smallest_ns: float) -> "CodeNode":
         """Return this node without the calls below it that took less than `smallest_ns`."""
@@ -49,7 +48,7 @@ class CodeNode:
             for frame, child in self.children.items()
             if child.total_ns >= smallest_ns
         }
-        return CodeNode(self.frame, self.samples, self.total_ns, kept)
+        return CodeNode(self.frame, self.total_ns, kept)
 
 
 def code_trees(stacks: pd.DataFrame, phases: dict[str, Spans]) -> dict[str, CodeNode]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.run.units import NO_DEVICE, Unit, units
-from perfscope.traces.intervals import EMPTY, Spans, merged, subtracted
+from perfscope.traces.intervals import EMPTY, Spans, length_ns, merged, single_interval, subtracted
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace
 from perfscope.traces.validation.lost_kernels import launches_by_process, unknown_device_time
@@ -32,7 +32,7 @@ class ObservedTime:
     @property
     def total_ns(self) -> int:
         """How long the work is known."""
-        return int((self.spans[1] - self.spans[0]).sum())
+        return length_ns(self.spans)
 
 
 def observed_time(trace: Trace, unit: Unit) -> ObservedTime:
@@ -46,11 +46,11 @@ def observed_by_unit(trace: Trace) -> dict[tuple[int, int], ObservedTime]:
     lost_by_process = launches_by_process(tables)
     found = {}
     for unit in units(trace):
-        span = span_of(unit.begin_ns, unit.end_ns)
+        span = single_interval(unit.begin_ns, unit.end_ns)
         if unit.device == NO_DEVICE:
             found[unit.process, unit.device] = ObservedTime(span)
             continue
-        known = span_of(*first_and_last_work(trace, unit))
+        known = single_interval(*first_and_last_work(trace, unit))
         launches = lost_by_process.get(unit.process)
         if launches is None:
             found[unit.process, unit.device] = ObservedTime(known)
@@ -60,11 +60,6 @@ def observed_by_unit(trace: Trace) -> dict[tuple[int, int], ObservedTime]:
             subtracted(known, unknown), unknown, float(launches.is_lost.mean())
         )
     return found
-
-
-def span_of(begin_ns: int, end_ns: int) -> Spans:
-    """Return one interval."""
-    return np.array([begin_ns], np.int64), np.array([end_ns], np.int64)
 
 
 def first_and_last_work(trace: Trace, unit: Unit) -> tuple[int, int]:

@@ -1,7 +1,9 @@
 """The phases of a whole recording: which intervals of a process belong to which phase."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import Final
 
 import numpy as np
@@ -17,7 +19,9 @@ from perfscope.traces.intervals import (
     Spans,
     intersected,
     labeled_intervals,
+    length_ns,
     merged,
+    single_interval,
     subtracted,
 )
 from perfscope.traces.trace import Trace
@@ -78,7 +82,7 @@ class PhaseSpans:
 
     def duration_ns(self, phase: str) -> int:
         """Return the time in one phase."""
-        return total_ns(self.of(phase))
+        return length_ns(self.of(phase))
 
 
 @dataclass(frozen=True)
@@ -104,17 +108,24 @@ class ProcessRows:
 
 
 def phase_spans(trace: Trace, process: int) -> PhaseSpans:
+    """Return the intervals of every phase of one process in a recording of perfscope."""
+    return trace.fact(phases_by_process)(process)
+
+
+def phases_by_process(trace: Trace) -> Callable[[int], PhaseSpans]:
+    """Return the function that finds the phases of a process, once for each."""
+    return cache(partial(find_phases, trace))
+
+
+def find_phases(trace: Trace, process: int) -> PhaseSpans:
     """Return the intervals of every phase of one process."""
     begin_ns, end_ns = recorded_span_ns(trace)
     rows = process_rows(trace, process)
     found = known_phases(rows)
-    if not trace.has_profiled_work:
-        sampled = sampled_phases(trace, process, rows.tid, found)
-        found[DATA_SETUP] = merged(found[DATA_SETUP], between_epochs(rows))
-        found = {
-            phase: merged(found.get(phase, EMPTY), sampled.get(phase, EMPTY)) for phase in PHASES
-        }
-    window: Spans = (np.array([begin_ns], np.int64), np.array([end_ns], np.int64))
+    sampled = sampled_phases(trace, process, rows.tid, found)
+    found[DATA_SETUP] = merged(found[DATA_SETUP], between_epochs(rows))
+    found = {phase: merged(found.get(phase, EMPTY), sampled.get(phase, EMPTY)) for phase in PHASES}
+    window = single_interval(begin_ns, end_ns)
     kinds = [intersected(found.get(phase, EMPTY), window) for phase in PHASES[:-1]]
     starts, ends, label = labeled_intervals([*kinds, window])
     spans = {
@@ -271,7 +282,7 @@ def partial_steps(rows: ProcessRows) -> Spans:
     begin_ns, end_ns = rows.window
     work_begin, work_end = calls_of_training(rows)
     if not len(trained):
-        return single_interval(min(work_begin, default=0), max(work_end, default=0))
+        return merged(single_interval(min(work_begin, default=0), max(work_end, default=0)))
     first_ns = int(trained["ts"].iloc[0])
     last_ns = int((trained["ts"] + trained["dur"] + trained["cut"]).iloc[-1])
     usual_ns = int(trained["dur"].median())
@@ -305,13 +316,3 @@ def training_calls(rows: ProcessRows) -> tuple[Ints, Ints]:
     calls = rows_of_category(rows.of_thread(rows.ranges), "backward", "optimizer", "scaler")
     begin_ns = np.sort(column(calls, "ts"))
     return begin_ns, np.sort(column(calls, "ts") + column(calls, "dur"))
-
-
-def single_interval(begin_ns: int, end_ns: int) -> Spans:
-    """Return one interval, none where it is empty."""
-    return merged((np.array([begin_ns], np.int64), np.array([end_ns], np.int64)))
-
-
-def total_ns(spans: Spans) -> int:
-    """Return the time that disjoint intervals cover."""
-    return int((spans[1] - spans[0]).sum())

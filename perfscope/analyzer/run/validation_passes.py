@@ -10,13 +10,19 @@ from perfscope.analyzer.run.phases import (
     VALIDATION,
     WARM_UP,
     phase_spans,
-    single_interval,
-    total_ns,
 )
 from perfscope.analyzer.run.recorded_span import recorded_span_ns
 from perfscope.analyzer.run.steps import steps
 from perfscope.analyzer.run.table_access import column, rows_of
-from perfscope.traces.intervals import Spans, covered, intersected, merged
+from perfscope.traces.intervals import (
+    Ints,
+    Spans,
+    inside,
+    intersected,
+    length_ns,
+    merged,
+    single_interval,
+)
 from perfscope.traces.trace import Trace
 
 SAME_PASS_STEPS = 1
@@ -70,7 +76,7 @@ def validation_passes(trace: Trace, process: int) -> ValidationPasses | None:
     validation = phases.of(VALIDATION)
     rows = trace.fact(steps)
     rows = rows[(rows["process"] == process) & (rows["phase"] != "eval")]
-    trains = total_ns(phases.of(STEPS)) + total_ns(phases.of(WARM_UP)) > 0
+    trains = length_ns(phases.of(STEPS)) + length_ns(phases.of(WARM_UP)) > 0
     if not len(validation[0]) or not trains:
         return None
     ends_ns = np.sort(column(rows, "ts") + column(rows, "dur") + column(rows, "cut"))
@@ -80,11 +86,11 @@ def validation_passes(trace: Trace, process: int) -> ValidationPasses | None:
     starts = passes[0][passes[0] > begin_ns + phases.duration_ns(NOT_RECORDED)]
     cycles = max(len(starts) - 1, 0)
     steps_between: float | None = None
-    cycle_ns, per_cycle_ns = float(recorded_ns), float(total_ns(validation))
+    cycle_ns, per_cycle_ns = float(recorded_ns), float(length_ns(validation))
     if cycles:
         cycle_ns = float(starts[-1] - starts[0]) / cycles
         whole = intersected(validation, single_interval(int(starts[0]), int(starts[-1])))
-        per_cycle_ns = total_ns(whole) / cycles
+        per_cycle_ns = length_ns(whole) / cycles
         between = np.searchsorted(ends_ns, starts[-1], "right") - np.searchsorted(
             ends_ns, starts[0], "right"
         )
@@ -93,7 +99,7 @@ def validation_passes(trace: Trace, process: int) -> ValidationPasses | None:
         process=process,
         tid=int(rows["tid"].mode().iloc[0]) if len(rows) else -1,
         recorded_ns=recorded_ns,
-        validation_ns=total_ns(validation),
+        validation_ns=length_ns(validation),
         passes=passes,
         validation=validation,
         steps=len(rows),
@@ -104,7 +110,7 @@ def validation_passes(trace: Trace, process: int) -> ValidationPasses | None:
     )
 
 
-def joined_passes(validation: Spans, steps_before: "np.typing.NDArray[np.int64]") -> Spans:
+def joined_passes(validation: Spans, steps_before: Ints) -> Spans:
     """Return the intervals of passes: parts without a training step between them are one."""
     starts, ends = validation
     first = np.concatenate(([True], np.diff(steps_before) >= SAME_PASS_STEPS))
@@ -132,21 +138,16 @@ def validation_loading(trace: Trace, passes: ValidationPasses) -> ValidationLoad
         return None
     is_wait = (loader["kind"] == "next") & (column(loader, "end") != 1)
     loader = loader[is_wait & (loader["tid"] == passes.tid)]
-    loader = loader[covered_rows(passes.validation, column(loader, "ts"))]
+    loader = loader[inside(passes.validation, column(loader, "ts"))]
     if not len(loader) or (column(loader, "workers") != 0).any():
         return None
     waits = merged((column(loader, "ts"), column(loader, "ts") + column(loader, "dur")))
     fetches = rows_of(trace, "fetches", passes.process)
     fetch_ns, cpu_share = None, 1.0
     if fetches is not None:
-        fetches = fetches[covered_rows(waits, column(fetches, "ts"))]
+        fetches = fetches[inside(waits, column(fetches, "ts"))]
         whole_ns = float(column(fetches, "dur").sum())
         if whole_ns > 0.0:
             fetch_ns = whole_ns / len(fetches)
             cpu_share = min(float(column(fetches, "cpu_ns").sum()) / whole_ns, 1.0)
-    return ValidationLoading(total_ns(waits), len(loader), fetch_ns, cpu_share)
-
-
-def covered_rows(spans: Spans, at: "np.typing.NDArray[np.int64]") -> "np.typing.NDArray[np.bool_]":
-    """Return which instants are in the intervals."""
-    return covered(spans, at, at + 1) > 0
+    return ValidationLoading(length_ns(waits), len(loader), fetch_ns, cpu_share)

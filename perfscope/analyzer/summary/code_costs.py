@@ -2,13 +2,12 @@
 
 import pandas as pd
 
-from perfscope.analyzer.budget.observed_budget import main_thread_stacks
+from perfscope.analyzer.budget.observed_budget import main_thread_id, main_thread_stacks
 from perfscope.analyzer.diagnosis import CodeCost, Interval
 from perfscope.analyzer.run.code_tree import CodeNode, code_trees
 from perfscope.analyzer.run.phases import phase_spans
 from perfscope.analyzer.run.recorded_span import recorded_span_ns
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval
-from perfscope.analyzer.run.table_access import table
 from perfscope.traces.trace import Trace
 
 MAIN = "main"
@@ -31,9 +30,8 @@ def code_costs(trace: Trace, process: int | None) -> list[CodeCost]:
     if sampled_ns <= 0.0 or end_ns <= begin_ns:
         return []
     scale = CostScale(process, len(stacks), sampled_ns, (end_ns - begin_ns) / 1e9)
-    return [
-        cost for phase, root in sorted(trees.items()) for cost in scale.costs_below(root, phase)
-    ]
+    costs = [cost for phase, root in trees.items() for cost in scale.costs_below(root, phase)]
+    return sorted(costs, key=lambda cost: -cost.total_s)
 
 
 def unbiased_stacks(trace: Trace, process: int) -> pd.DataFrame:
@@ -44,15 +42,6 @@ def unbiased_stacks(trace: Trace, process: int) -> pd.DataFrame:
     tid = main_thread_id(trace, process)
     outside = main_thread_stacks(trace, process, tid, "outside_stacks")
     return outside if len(outside) else main_thread_stacks(trace, process, tid)
-
-
-def main_thread_id(trace: Trace, process: int) -> int:
-    """Return the id of the main thread of a process, which is that of the process."""
-    processes = table(trace, "processes")
-    if processes is None:
-        return -1
-    rows = processes[processes["process"] == process]
-    return int(rows["ns_pid"].iloc[0]) if len(rows) else -1
 
 
 class CostScale:

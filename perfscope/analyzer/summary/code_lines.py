@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.budget.observed_budget import FETCH_FILE, LOADER_FILE, SAVERS
@@ -21,34 +21,49 @@ WORKER_CAUSES = ("too-few-workers", "decode-bound", "storage-bound", "collate-bo
 """Causes of input-bound whose time goes by in the loader's workers."""
 
 
+class LineTime(NamedTuple):
+    """The time of a line in ns, and its number of samples."""
+
+    weight_ns: int
+    samples: int
+
+
 @dataclass(frozen=True)
 class Samples:
-    """Stack samples of one or more threads: the text of each, and its weight in ns."""
+    """Stack samples of one or more threads, rows of the table `stacks`."""
 
     process: int
-    texts: list[str]
-    weights: list[float]
+    rows: pd.DataFrame
 
     def hottest_line(self, is_of_finding: Callable[[str], bool]) -> CodeLocation | None:
         """Return the program's line with the most time in the samples that belong to a finding.
 
         Its share is that of all samples. None with fewer than FEWEST_SAMPLES in it.
         """
-        time: dict[Frame, float] = {}
-        count: dict[Frame, int] = {}
-        for text, weight in zip(self.texts, self.weights, strict=True):
-            frames = program_frames(text) if is_of_finding(text) else ()
-            if frames:
-                time[frames[-1]] = time.get(frames[-1], 0.0) + weight
-                count[frames[-1]] = count.get(frames[-1], 0) + 1
-        line = max(time, key=lambda frame: time[frame], default=None)
-        if line is None or count[line] < FEWEST_SAMPLES:
+        lines = self.by_line(is_of_finding)
+        line = max(lines, key=lambda frame: lines[frame].weight_ns, default=None)
+        if line is None or lines[line].samples < FEWEST_SAMPLES:
             return None
-        share = time[line] / sum(self.weights)
-        low, high = share_interval(share, len(self.texts))
+        share = lines[line].weight_ns / float(self.rows["weight_ns"].sum())
+        low, high = share_interval(share, len(self.rows))
         file = line.file.removeprefix("./")
         interval = Interval(low, share, high)
         return CodeLocation(line.function, file, line.line, None, self.process, interval)
+
+    def by_line(self, is_of_finding: Callable[[str], bool]) -> dict[Frame, LineTime]:
+        """Return the samples that belong to a finding by the program's innermost line."""
+        lines: dict[Frame, LineTime] = {}
+        if not len(self.rows):
+            return lines
+        by_stack = self.rows.groupby(self.rows["stack"].astype(str))["weight_ns"]
+        times = by_stack.agg(["sum", "size"])
+        for text, weight_ns, samples in times.itertuples():
+            frames = program_frames(str(text)) if is_of_finding(str(text)) else ()
+            if frames:
+                before = lines.get(frames[-1], LineTime(0, 0))
+                added = LineTime(before.weight_ns + int(weight_ns), before.samples + int(samples))
+                lines[frames[-1]] = added
+        return lines
 
 
 def locate(trace: Trace, finding: Finding) -> CodeLocation | None:
@@ -67,27 +82,20 @@ def locate(trace: Trace, finding: Finding) -> CodeLocation | None:
 def samples_in_steps(trace: Trace, process: int) -> Samples:
     """Return the samples of the main thread of a process inside its steps."""
     stacks = unbiased_stacks(trace, process)
-    if not len(stacks):
-        return Samples(process, [], [])
-    in_steps = inside(phase_spans(trace, process).of(STEPS), column(stacks, "ts"))
-    return samples_of(process, stacks[in_steps])
+    if len(stacks):
+        stacks = stacks[inside(phase_spans(trace, process).of(STEPS), column(stacks, "ts"))]
+    return Samples(process, stacks)
 
 
 def worker_samples(trace: Trace, process: int) -> Samples:
     """Return the samples of all loader workers, as one thread of the first of them."""
     processes, stacks = table(trace, "processes"), table(trace, "stacks")
     if processes is None or stacks is None:
-        return Samples(process, [], [])
+        return Samples(process, pd.DataFrame())
     workers = processes[processes["role"] == "loader-worker"]["process"]
     rows = stacks[stacks["process"].isin(workers)]
     first = int(rows["process"].iloc[0]) if len(rows) else process
-    return samples_of(first, rows)
-
-
-def samples_of(process: int, stacks: pd.DataFrame) -> Samples:
-    """Return the samples of a table."""
-    weights = stacks["weight_ns"].to_numpy(np.float64)
-    return Samples(process, stacks["stack"].astype(str).tolist(), weights.tolist())
+    return Samples(first, rows)
 
 
 def is_in_fetch(stack: str) -> bool:

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from perfscope.analyzer.budget.profiling_gaps import profiling_gaps
 from perfscope.analyzer.budget.time_budget import time_budget
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.analyzer.run.stack_tree import stack_tree
@@ -93,24 +93,12 @@ def budget_sections(trace: Trace, rank: int) -> list[Section]:
     steps_per_column = columns_for(len(drawn))
     column = "one step" if steps_per_column == 1 else f"the mean of {steps_per_column} steps"
     note = f"Over the run: one column is {column}.{missing_steps_note(every_step, drawn)}"
-    gaps = profiling_gaps(every_step, drawn)
+    gaps = [
+        ChartGap(begin_ns / 1e9, end_ns / 1e9, WINDOW_LABEL)
+        for begin_ns, end_ns in profiling_gaps(every_step, drawn)
+    ]
     chart = budget_over_steps(drawn, recording_span_s(trace), gaps)
     return [Section("budget", "Over the run", note, chart)]
-
-
-def profiling_gaps(every_step: pd.DataFrame, drawn: pd.DataFrame) -> list[ChartGap]:
-    """Return the intervals between drawn steps that profiling windows distorted."""
-    distorted = every_step[every_step["distorted"]]
-    first_ns, last_ns = drawn["ts"].iloc[[0, -1]]
-    between = distorted[distorted["ts"].between(first_ns, last_ns)]
-    # Steps of one window have the same number of drawn steps before them.
-    window = np.searchsorted(drawn["ts"].to_numpy(), between["ts"].to_numpy())
-    ends_ns = between["ts"] + between["dur"] + between["cut"]
-    bounds = between.assign(end=ends_ns).groupby(window).agg({"ts": "min", "end": "max"})
-    return [
-        ChartGap(float(begin) / 1e9, float(end) / 1e9, WINDOW_LABEL)
-        for begin, end in zip(bounds["ts"], bounds["end"], strict=True)
-    ]
 
 
 def missing_steps_note(every_step: pd.DataFrame, drawn: pd.DataFrame) -> str:
