@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -162,7 +163,8 @@ class PySpy:
     def name_threads(self) -> None:
         """Ask for thread ids without blocking; the next call, or `end`, reads the answer."""
         if self.naming is None:
-            self.naming = self.start("dump", "--json", "--nonblocking", out=subprocess.PIPE)
+            with suppress(OSError, subprocess.SubprocessError):  # the process may have ended
+                self.naming = self.start("dump", "--json", "--nonblocking", out=subprocess.PIPE)
         elif self.naming.poll() is not None:
             self.read_thread_ids()
 

@@ -10,6 +10,7 @@ started again at a lower rate.
 
 import resource
 import time
+from contextlib import suppress
 
 from perfscope.agent.collector import Collector, Job, TargetProcess
 from perfscope.agent.py_spy import PySpy, PySpyEvent, find_py_spy, read_stacks
@@ -32,7 +33,7 @@ class StackSampling:
         self.executable, self.target = executable, target
         self.rate_hz = RATE_HZ
         self.ended: list[tuple[PySpy, list[PySpyEvent]]] = []
-        self.sampling = self.begin()
+        self.sampling: PySpy | None = self.begin()
 
     def begin(self) -> PySpy:
         """Start py-spy at the current rate. Raises OSError."""
@@ -42,6 +43,8 @@ class StackSampling:
 
     def poll(self, most_share: float) -> None:
         """Read thread ids; start py-spy again, at a lower rate, where it costs too much."""
+        if self.sampling is None:
+            return
         if not self.sampling.handles and self.sampling.process.poll() is None:
             self.sampling.name_threads()
         share = self.sampling.share
@@ -51,11 +54,14 @@ class StackSampling:
             self.end()
             slower_hz = self.rate_hz * most_share // share  # py-spy takes no fractions
             self.rate_hz = max(SLOWEST_HZ, slower_hz)
-            self.sampling = self.begin()
+            with suppress(OSError):  # the process may have ended
+                self.sampling = self.begin()
 
     def end(self) -> None:
-        """End py-spy and keep what it has written."""
-        self.ended.append((self.sampling, self.sampling.end()))
+        """End py-spy, if it runs, and keep what it has written."""
+        sampling, self.sampling = self.sampling, None
+        if sampling is not None:
+            self.ended.append((sampling, sampling.end()))
 
     def rows(self) -> list[dict[str, object]]:
         """Return the rows of "pyspy.stacks"."""
