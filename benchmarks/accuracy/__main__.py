@@ -5,7 +5,10 @@ The cases are those in `benchmarks/accuracy/cases` and in each FOLDER: a case is
 of its case; perfscope attaches to it. A recording that does not exist is written by `make.py` of
 its case into a temporary folder. Results are appended to `--out`, one JSON line per input.
 
-Usage: `python -m benchmarks.accuracy [FOLDER ...] [--only WORD] [--kind program] [--out FILE]`.
+The runs of programs are kept in `--runs`; a program whose run is there is not started again.
+
+Usage: `python -m benchmarks.accuracy [FOLDER ...] [--only WORD] [--kind program] [--out FILE]
+[--runs FOLDER]`.
 """
 
 import argparse
@@ -37,13 +40,14 @@ def main() -> None:
     parser.add_argument("--only", default="", metavar="WORD", help="cases whose name contains WORD")
     parser.add_argument("--kind", choices=("program", "recording"))
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--runs", type=Path, metavar="FOLDER")
     args = parser.parse_args()
     cases = [case for folder in (CASES, *args.folders) for case in read_cases(folder)]
     rows = [
         row
         for case in cases
         if args.only in case.name and args.kind in (None, case.kind)
-        for row in run_case(case)
+        for row in run_case(case, args.runs)
     ]
     if args.out is not None:
         with open(args.out, "a") as file:
@@ -51,12 +55,14 @@ def main() -> None:
     print_summary(rows)
 
 
-def run_case(case: Case) -> list[dict[str, Any]]:
+def run_case(case: Case, runs: Path | None) -> list[dict[str, Any]]:
     """Diagnose each input of a case; return a row for each."""
     rows = []
     for name in case.inputs:
-        diagnose = diagnose_program if case.kind == PROGRAM else diagnose_recording
-        answer = diagnose(case, name)
+        if case.kind == PROGRAM:
+            answer = diagnose_program(case, name, runs)
+        else:
+            answer = diagnose_recording(case, name)
         if isinstance(answer, Failure):
             headline = None
             score, reason = points_without_diagnosis(case, answer)
@@ -77,7 +83,16 @@ def run_case(case: Case) -> list[dict[str, Any]]:
     return rows
 
 
-def diagnose_program(case: Case, name: str) -> Answer | Failure:
+def diagnose_program(case: Case, name: str, runs: Path | None) -> Answer | Failure:
+    """Run a program and attach to it, if its run is not in `runs`; return the diagnosis."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = (runs or Path(folder)) / f"{case.name}.{name}.perfscope"
+        if run.exists():
+            return run_perfscope("analyze", str(run))
+        return record_program(case, name, run)
+
+
+def record_program(case: Case, name: str, run: Path) -> Answer | Failure:
     """Run a program and attach to it; return the diagnosis."""
     lasts_s = case.attach_after_s + case.duration_s + LONGEST_COMMAND_S
     command = [sys.executable, name, str(lasts_s)]
@@ -90,7 +105,7 @@ def diagnose_program(case: Case, name: str) -> Answer | Failure:
         )
         try:
             time.sleep(case.attach_after_s)
-            options = ["--duration", str(case.duration_s)]
+            options = ["--duration", str(case.duration_s), "--out", str(run)]
             options += ["--all-ranks"] if case.ranks else []
             return run_perfscope("attach", str(program.pid), *options)
         finally:
@@ -120,13 +135,11 @@ def diagnose_recording(case: Case, name: str) -> Answer | Failure:
 
 def run_perfscope(command: str, *arguments: str) -> Answer | Failure:
     """Run a command of perfscope; return the diagnosis."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = ["--out", f"{folder}/run.perfscope"] if command == "attach" else []
-        words = [sys.executable, "-m", "perfscope", command, *arguments, "--json", *out]
-        try:
-            done = subprocess.run(words, capture_output=True, text=True, timeout=LONGEST_COMMAND_S)
-        except subprocess.TimeoutExpired:
-            return Failure(f"no answer within {LONGEST_COMMAND_S:.0f} s")
+    words = [sys.executable, "-m", "perfscope", command, *arguments, "--json"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=LONGEST_COMMAND_S)
+    except subprocess.TimeoutExpired:
+        return Failure(f"no answer within {LONGEST_COMMAND_S:.0f} s")
     if done.returncode:
         return Failure(done.stderr.strip(), done.returncode)
     answer: Answer = json.loads(done.stdout)

@@ -114,6 +114,12 @@ def redact_frame(frame: str) -> str:
     return f"{function} ({file}{found['line'] or ''})"
 
 
+def redact_library(name: str) -> str:
+    """Return the file name of a library; a hash unless its package or the system is public."""
+    public = PUBLIC_LIBRARY.fullmatch(name) or PUBLIC_PROCESS.fullmatch(name)
+    return name if public or name.startswith("[") else hashed("library", name)
+
+
 def redact_stack(stack: str) -> str:
     """Return the frames of a stack, each redacted."""
     return ";".join(redact_frame(frame) for frame in stack.split(";"))

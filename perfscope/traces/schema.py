@@ -303,6 +303,19 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
     ),
     "stacks": STACK_SAMPLES,
     "outside_stacks": STACK_SAMPLES,
+    "native_samples": (
+        PROCESS,
+        TID,
+        TS,
+        Column("weight_ns", "int64", "ns", "CPU time that the sample represents"),
+        Column(
+            "library",
+            "category",
+            "",
+            "file whose code ran, without its folder; [kernel], [anonymous] (code that was compiled"
+            " just in time) or [unknown]",
+        ),
+    ),
     "thread_states": (
         PROCESS,
         TID,

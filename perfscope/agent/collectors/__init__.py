@@ -8,6 +8,7 @@ from perfscope.agent.collector import Collector
 from perfscope.agent.collectors.amd import Amd
 from perfscope.agent.collectors.host import Host
 from perfscope.agent.collectors.kernels import Kernels
+from perfscope.agent.collectors.native_code import NativeCode
 from perfscope.agent.collectors.network import Network
 from perfscope.agent.collectors.nvml import Nvml
 from perfscope.agent.collectors.nvtx import Nvtx
@@ -19,6 +20,7 @@ from perfscope.agent.collectors.thread_states import ThreadStates
 COLLECTORS: tuple[type[Collector], ...] = (
     Host,
     ThreadStates,
+    NativeCode,
     Network,
     Nvml,
     Amd,
@@ -34,6 +36,7 @@ __all__ = [
     "Amd",
     "Host",
     "Kernels",
+    "NativeCode",
     "Network",
     "Nvml",
     "Nvtx",

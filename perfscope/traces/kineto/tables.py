@@ -246,6 +246,7 @@ WHY_ABSENT: Final = {
     "fetches": "the PyTorch profiler does not record loader workers",
     "stacks": "the PyTorch profiler does not sample call stacks",
     "outside_stacks": "the PyTorch profiler does not sample call stacks",
+    "native_samples": "the PyTorch profiler does not sample native code",
     "thread_states": "the PyTorch profiler does not record thread states",
     "counters": "the PyTorch profiler does not record host counters",
     "memory": "recorded without `profile_memory=True`",

@@ -63,6 +63,7 @@ TOKENS_VALUE: Final = {events.STEP: "v1"}
 SOURCE_OF_TABLE: Final = {
     "stacks": "stacks",
     "outside_stacks": "stacks",
+    "native_samples": "native_code",
     "thread_states": "thread_states",
     "counters": "host",
     "device_counters": "nvml",
@@ -160,6 +161,7 @@ class RunStreams:
             "copies": self.copies,
             "stacks": self.stacks,
             "outside_stacks": lambda: self.samples("outside_stacks", "pyspy.stacks"),
+            "native_samples": lambda: self.samples("native_samples", "host.native"),
             "thread_states": lambda: self.samples("thread_states", "host.states"),
             "counters": self.counters,
             "counting_blocks": lambda: self.samples("counting_blocks", "probe.blocks"),
