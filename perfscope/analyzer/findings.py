@@ -29,15 +29,18 @@ from perfscope.analyzer.devices import (
     wrong_gpu,
 )
 from perfscope.analyzer.host import (
+    blocking_call,
     checkpoint_stall,
     cpu_oversubscription,
     cpu_throttled,
     gc_pause,
     gil_contention,
+    host_code,
     host_sync,
     launch_bound,
     memory_growth,
     profiler_overhead,
+    sleep_in_loop,
     validation_time,
 )
 from perfscope.analyzer.input import input_bound
@@ -54,6 +57,9 @@ FINDINGS: tuple[Rule, ...] = (
     input_bound.RULE,
     checkpoint_stall.RULE,
     validation_time.RULE,
+    sleep_in_loop.RULE,
+    blocking_call.RULE,
+    host_code.RULE,
     gil_contention.RULE,
     gc_pause.RULE,
     cpu_oversubscription.RULE,

@@ -1,0 +1,139 @@
+"""The loop waits in a call of the program's own.
+
+What it means
+    Between the calls of PyTorch the loop's thread stands in a system call: it writes to a pipe or a
+    terminal that is full, waits for a server, for a child process, for a file or for a lock. Nothing
+    computes meanwhile.
+
+How it is detected
+    The kernel shows what the thread is blocked in, outside of the loader and of PyTorch's calls, and
+    the stack samples show where. Waiting takes at least 5 % of the loop's time, and one line of the
+    program holds most of it. `time.sleep` is the finding `sleep-in-loop`, and waits for data are
+    `input-bound`.
+
+What to do
+    Call it less often, or hand the values to a thread that makes the call and go on.
+
+When it is wrong
+    Where the call is what the loop is for (a request to answer, a simulator in another process), the
+    wait is the speed of the other side: look there. The speedup is a ceiling: a reader that is slow
+    stays slow.
+"""
+
+from perfscope.analyzer.advice import Advice
+from perfscope.analyzer.budget.critical_rank import severity_of
+from perfscope.analyzer.diagnosis import Evidence, Finding, Speedup
+from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.loop_code.costly_lines import BlockedLine, blocked_lines
+from perfscope.analyzer.loop_code.loop_samples import loop_samples
+from perfscope.analyzer.number_text import percent
+from perfscope.analyzer.rule import Rule, Unmet
+from perfscope.analyzer.run.steps import trainers
+from perfscope.traces.trace import Trace
+
+ID = "blocking-call"
+SLEEP = "sleep"
+WAITS_FOR = {
+    "pipe": "a pipe",
+    "network": "the network",
+    "file": "a file",
+    "disk": "the disk",
+    "poll": "an event on an open file",
+    "lock": "a lock or a queue",
+    "sleep": "a time to pass",
+    "child": "a child process",
+    "other": "another system call",
+}
+CALL_LESS_OFTEN = Advice(
+    "call-less-often",
+    "call it less often: every hundred steps instead of every step",
+    "loop-is-blocked-at-one-line",
+    "One line of the program is blocked for at least 5 % of the loop's time.",
+)
+CALL_IN_THREAD = Advice(
+    "call-in-thread",
+    "or put the values into a queue, and make the call in a thread",
+    "call-needs-no-interpreter",
+    "The line is blocked in a pipe, a file, the network or a child process.",
+)
+THREAD_HELPS = ("pipe", "network", "file", "disk", "poll", "child", "other")
+
+
+def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
+    """Return why blocked lines cannot be found: too few samples of the loop."""
+    if not trace.fact(loop_samples):
+        return Unmet("too-short", "needs 20 stack samples of the loop")
+    return None
+
+
+def worst_blocked_line(trace: Trace, limits: Limits) -> BlockedLine | None:
+    """Return the blocked line of the process that loses most time, None where none loses enough."""
+    known = {process for process, _ in trainers(trace)}
+    lines = [
+        line
+        for process, line in trace.fact(blocked_lines).items()
+        if line.share >= limits.input_share and (process in known or not known)
+    ]
+    return max(lines, key=lambda line: line.share * line.time.loop_s, default=None)
+
+
+def is_sleep(line: BlockedLine) -> bool:
+    """Return whether the program itself sleeps at the line."""
+    return line.state == SLEEP and not line.below
+
+
+def detect(trace: Trace, limits: Limits) -> Finding | None:
+    """Return the finding where a line of the program is blocked for long enough."""
+    line = worst_blocked_line(trace, limits)
+    if line is None or is_sleep(line) or line.loads_data:
+        return None
+    share, place = line.share, place_text(line)
+    waits_for = WAITS_FOR.get(line.state, WAITS_FOR["other"])
+    called = f", in `{line.below[-1]}`" if line.below else ""
+    evidence_text = f"{percent(share)} of the loop's time at {place}"
+    return Finding(
+        id=ID,
+        cause=None,
+        severity=severity_of(share, limits),
+        lost_s=round(share * line.time.loop_s, 4),
+        share=round(share, 4),
+        speedup=Speedup(None, None, round(1.0 / max(1.0 - share, 0.05), 3)),
+        headline=f"Blocking call: the loop waits {percent(share)} of its time at {place}",
+        explanation=f"It waits for {waits_for}{called}. Nothing computes meanwhile.",
+        evidence=[blocked_evidence(line)],
+        actions=[
+            *CALL_LESS_OFTEN.given(share >= limits.input_share, evidence_text),
+            *CALL_IN_THREAD.given(line.state in THREAD_HELPS, f"it waits for {waits_for}"),
+        ],
+        processes=[line.where.process],
+        where=line.where,
+    )
+
+
+def place_text(line: BlockedLine) -> str:
+    """Return the place of a line, as in `log (train.py:7)`."""
+    where = line.where
+    return f"{where.function} ({where.file}:{where.line})"
+
+
+def blocked_evidence(line: BlockedLine) -> Evidence:
+    """Return how much of the loop's time the thread is blocked, and in what."""
+    states = sorted(line.time.blocked_in.items(), key=lambda item: -item[1])
+    shown = ", ".join(f"{state} {percent(share)}" for state, share in states if share >= 0.01)
+    return Evidence(
+        f"outside of PyTorch's calls the loop's thread is blocked: {shown or 'in locks'}",
+        round(line.share, 4),
+        "share",
+        process=line.where.process,
+        lane="main",
+    )
+
+
+RULE = Rule(
+    ID,
+    not_applicable,
+    detect,
+    in_traces=False,
+    consequences=("input-bound/unknown-loader", "launch-bound"),
+    advice=(CALL_LESS_OFTEN, CALL_IN_THREAD),
+)

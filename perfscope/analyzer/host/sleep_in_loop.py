@@ -1,0 +1,76 @@
+"""The program sleeps in its loop.
+
+What it means
+    The loop calls `time.sleep` (or another function that lets time pass) and computes nothing
+    meanwhile. Mostly it polls: it asks whether something is ready and sleeps when it is not.
+
+How it is detected
+    The kernel shows the loop's thread asleep outside of the loader and of PyTorch's calls for at least
+    5 % of the loop's time, and one line of the program holds most of it, without a function of a
+    package below it.
+
+What to do
+    Wait for the event itself: a blocking `queue.get()`, a condition variable, an event. Or sleep
+    shorter.
+
+When it is wrong
+    A program that limits its own rate sleeps on purpose.
+"""
+
+from perfscope.analyzer.advice import Advice
+from perfscope.analyzer.budget.critical_rank import severity_of
+from perfscope.analyzer.diagnosis import Finding, Speedup
+from perfscope.analyzer.host import blocking_call
+from perfscope.analyzer.host.blocking_call import (
+    blocked_evidence,
+    is_sleep,
+    place_text,
+    worst_blocked_line,
+)
+from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.number_text import percent
+from perfscope.analyzer.rule import Rule
+from perfscope.traces.trace import Trace
+
+ID = "sleep-in-loop"
+WAIT_FOR_EVENT = Advice(
+    "wait-for-event",
+    "wait for the event itself instead of sleeping: a blocking `get` of the queue, or a condition"
+    " variable",
+    "program-sleeps-in-loop",
+    "One line of the program sleeps for at least 5 % of the loop's time.",
+)
+
+
+def detect(trace: Trace, limits: Limits) -> Finding | None:
+    """Return the finding where the program sleeps for long enough."""
+    line = worst_blocked_line(trace, limits)
+    if line is None or not is_sleep(line):
+        return None
+    share, place = line.share, place_text(line)
+    return Finding(
+        id=ID,
+        cause=None,
+        severity=severity_of(share, limits),
+        lost_s=round(share * line.time.loop_s, 4),
+        share=round(share, 4),
+        speedup=Speedup(None, None, round(1.0 / max(1.0 - share, 0.05), 3)),
+        headline=f"Sleep in the loop: {percent(share)} of its time at {place}",
+        explanation="The program sleeps there; nothing computes meanwhile.",
+        evidence=[blocked_evidence(line)],
+        actions=WAIT_FOR_EVENT.given(
+            share >= limits.input_share, f"{percent(share)} of the loop's time at {place}"
+        ),
+        processes=[line.where.process],
+        where=line.where,
+    )
+
+
+RULE = Rule(
+    ID,
+    blocking_call.not_applicable,
+    detect,
+    in_traces=False,
+    consequences=("input-bound/unknown-loader", "launch-bound"),
+    advice=(WAIT_FOR_EVENT,),
+)

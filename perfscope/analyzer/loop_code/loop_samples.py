@@ -1,0 +1,181 @@
+"""The stack samples of the thread whose loop is timed, each by the program's own line that it is in.
+
+A sample belongs to the loader, to a checkpoint, to other ranks, to torch (a frame of torch below the
+program's innermost frame), or to the program: its own code, the standard library and other packages.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from perfscope.analyzer.budget.observed_budget import SAVERS, main_thread_id
+from perfscope.analyzer.run.code_tree import program_frames
+from perfscope.analyzer.run.phases import (
+    IDLE,
+    LOGGING,
+    OTHER,
+    STEPS,
+    WARM_UP,
+    PhaseSpans,
+    loop_thread,
+    phase_spans,
+)
+from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
+from perfscope.analyzer.run.steps import steps
+from perfscope.analyzer.run.table_access import column, rows_of
+from perfscope.traces.frames import Frame, parse_frame
+from perfscope.traces.intervals import Ints, Spans, inside, merged
+from perfscope.traces.trace import Trace
+
+LOADER: Final = "loader"
+CHECKPOINT: Final = "checkpoint"
+RANKS: Final = "ranks"
+TORCH: Final = "torch"
+PROGRAM: Final = "program"
+
+LOOP_PHASES: Final = (STEPS, WARM_UP, LOGGING, IDLE, OTHER)
+"""Phases of the training loop itself: the others have findings of their own."""
+IN_LOADER: Final = re.compile(
+    r"(^|;)(__next__|_next_data|_next_index|_get_data|_try_get_data|_try_put_index|__iter__|"
+    r"_get_iterator|_reset|__init__) \(torch/utils/data/dataloader\.py:"
+)
+IN_RANKS: Final = re.compile(r" \(torch/distributed/")
+IN_TORCH_CALL: Final = re.compile(
+    r" \(torch/(nn/modules/module|optim/|_tensor|autograd/|amp/|_dynamo/|nn/parallel/)"
+)
+"""Frames of module calls, backward and the optimizer, whose begin and end the probe records."""
+
+
+@dataclass(frozen=True)
+class SampledCode:
+    """What one stack shows: whose code it is in, the program's frames, and the frames below them."""
+
+    kind: str
+    program: tuple[Frame, ...]
+    below: tuple[Frame, ...]
+    is_in_torch_call: bool
+
+    @property
+    def line(self) -> Frame | None:
+        """The program's innermost line, None where no frame is the program's own."""
+        return self.program[-1] if self.program else None
+
+
+@dataclass(frozen=True)
+class LoopSamples:
+    """The samples of one thread inside its loop.
+
+    `code` is the number in `codes` of each sample.
+    """
+
+    process: int
+    tid: int
+    spans: Spans
+    """The time of the loop, ns."""
+    codes: tuple[SampledCode, ...]
+    ts: Ints
+    code: Ints
+    weights: NDArray[np.float64]
+
+    @property
+    def total_ns(self) -> float:
+        """The weight of all samples."""
+        return float(self.weights.sum())
+
+    def weight_of(self, wanted: NDArray[np.bool_]) -> float:
+        """Return the share of the samples whose code is `wanted`, by number of the code."""
+        return float(self.weights[wanted[self.code]].sum()) / max(self.total_ns, 1.0)
+
+    def count_of(self, wanted: NDArray[np.bool_]) -> int:
+        """Return the number of samples whose code is `wanted`."""
+        return int(wanted[self.code].sum())
+
+    def mask(self, *kinds: str) -> NDArray[np.bool_]:
+        """Return which codes are of these kinds."""
+        return np.array([code.kind in kinds for code in self.codes], bool)
+
+    def mask_of_line(self, line: Frame) -> NDArray[np.bool_]:
+        """Return which codes are in a line, the innermost of the program."""
+        return np.array([code.line == line for code in self.codes], bool)
+
+
+def loop_samples(trace: Trace) -> dict[int, LoopSamples]:
+    """Return the samples of the loop of each process that has enough of them."""
+    stacks_by_process = {
+        name: trace.table(name) for name in ("outside_stacks", "stacks") if trace.has(name)
+    }
+    found: dict[int, LoopSamples] = {}
+    if trace.has_profiled_work:
+        return found
+    processes = {
+        int(process) for frame in stacks_by_process.values() for process in frame["process"].unique()
+    }
+    for process in sorted(processes):
+        samples = samples_of_process(trace, process)
+        if samples is not None:
+            found[process] = samples
+    return found
+
+
+def samples_of_process(trace: Trace, process: int) -> LoopSamples | None:
+    """Return the samples of the loop of one process, None with too few.
+
+    Those from outside are preferred: they do not depend on the GIL.
+    """
+    every_step = trace.fact(steps)
+    tid = loop_thread(trace, process, every_step[every_step["process"] == process])
+    tid = main_thread_id(trace, process) if tid < 0 else tid
+    spans = loop_spans(phase_spans(trace, process))
+    for name in ("outside_stacks", "stacks"):
+        rows = rows_of(trace, name, process)
+        if rows is None:
+            continue
+        rows = rows[column(rows, "tid") == tid]
+        rows = rows[inside(spans, column(rows, "ts"))]
+        if len(rows) >= FEWEST_SAMPLES:
+            return coded_samples(process, tid, spans, rows)
+    return None
+
+
+def loop_spans(phases: PhaseSpans) -> Spans:
+    """Return the time of the training loop itself."""
+    return merged(*(phases.of(phase) for phase in LOOP_PHASES))
+
+
+def coded_samples(process: int, tid: int, spans: Spans, rows: pd.DataFrame) -> LoopSamples:
+    """Return the samples in `rows`, each distinct stack classified once."""
+    texts, code = np.unique(rows["stack"].astype(str).to_numpy(), return_inverse=True)
+    return LoopSamples(
+        process=process,
+        tid=tid,
+        spans=spans,
+        codes=tuple(sampled_code(str(text)) for text in texts),
+        ts=column(rows, "ts"),
+        code=code.astype(np.int64),
+        weights=rows["weight_ns"].to_numpy(np.float64),
+    )
+
+
+def sampled_code(stack: str) -> SampledCode:
+    """Return what a stack shows."""
+    program = program_frames(stack)
+    frames = [parse_frame(label) for label in stack.split(";")]
+    last = max((number for number, frame in enumerate(frames) if frame in program), default=-1)
+    below = tuple(frames[last + 1 :])
+    above = ";".join(stack.split(";")[: last + 1])
+    return SampledCode(kind_of_stack(stack, below), program, below, bool(IN_TORCH_CALL.search(above)))
+
+
+def kind_of_stack(stack: str, below: tuple[Frame, ...]) -> str:
+    """Return whose code a stack is in."""
+    if SAVERS.search(stack):
+        return CHECKPOINT
+    if IN_LOADER.search(stack):
+        return LOADER
+    if IN_RANKS.search(";".join(f" ({frame.file}" for frame in below)):
+        return RANKS
+    return TORCH if any(frame.is_of_torch for frame in below) else PROGRAM

@@ -1,0 +1,120 @@
+"""How the loop divides into torch's calls, the loader and the rest, and what the rest does.
+
+The division is that of the probe's timed calls; what the rest does is sampled: the thread is
+blocked in a system call, or it runs, in operators or outside of them.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from perfscope.analyzer.budget.compute_shares import compute_shares
+from perfscope.analyzer.loop_code.loop_samples import LoopSamples, loop_samples
+from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
+from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category
+from perfscope.traces.intervals import Spans, inside, intersected, length_ns, merged, subtracted
+from perfscope.traces.trace import Trace
+
+TORCH_CALLS: Final = ("forward", "backward", "optimizer", "scaler")
+TIMED_CALLS: Final = ("checkpoint", "gc", "compilation", "sync")
+NOT_BLOCKED: Final = ("running", "gil")
+LOCK: Final = "lock"
+"""A thread at the end of a parallel operator waits in a lock, too."""
+
+
+@dataclass(frozen=True)
+class LoopTime:
+    """Shares of the time of one loop, 0 to 1.
+
+    `outside` is the time outside of torch's calls, the loader and other timed calls. Parts of it:
+    `blocked` (in system calls, without locks), `locked`, and `operators` (in operators that the
+    loop calls itself; None where no window shows them).
+    """
+
+    process: int
+    loop_s: float
+    torch: float
+    loader: float
+    outside: float
+    blocked: float
+    locked: float
+    operators: float | None
+    blocked_in: dict[str, float]
+    """`blocked` by the state of the thread."""
+
+    @property
+    def running_outside(self) -> float:
+        """The share in which the thread runs (or waits for a core) outside of torch's calls."""
+        return max(self.outside - self.blocked - self.locked, 0.0)
+
+    @property
+    def host_code_at_least(self) -> float:
+        """The share in which it runs outside of torch's calls and of operators, at least."""
+        return max(self.running_outside - (self.operators or 0.0), 0.0)
+
+
+def loop_times(trace: Trace) -> dict[int, LoopTime]:
+    """Return the division of the loop of each process with samples of it."""
+    return {
+        process: loop_time(trace, samples) for process, samples in trace.fact(loop_samples).items()
+    }
+
+
+def loop_time(trace: Trace, samples: LoopSamples) -> LoopTime:
+    """Return the division of one loop."""
+    whole_ns = max(length_ns(samples.spans), 1)
+    ranges = rows_of_thread(trace, "ranges", samples)
+    torch = intersected(samples.spans, spans_of_calls(rows_of_category(ranges, *TORCH_CALLS)))
+    loader = spans_of_calls(rows_of_thread(trace, "loader", samples))
+    other = spans_of_calls(rows_of_category(ranges, *TIMED_CALLS))
+    outside = subtracted(samples.spans, merged(torch, loader, other))
+    outside_share = length_ns(outside) / whole_ns
+    blocked_in = {
+        state: share * outside_share for state, share in states_within(trace, samples, outside).items()
+    }
+    locked = blocked_in.pop(LOCK, 0.0)
+    window = trace.fact(compute_shares).get(samples.process)
+    return LoopTime(
+        process=samples.process,
+        loop_s=whole_ns / 1e9,
+        torch=length_ns(torch) / whole_ns,
+        loader=length_ns(intersected(samples.spans, loader)) / whole_ns,
+        outside=outside_share,
+        blocked=sum(blocked_in.values()),
+        locked=locked,
+        operators=None if window is None else window.other_calls * outside_share,
+        blocked_in=blocked_in,
+    )
+
+
+def rows_of_thread(trace: Trace, name: str, samples: LoopSamples) -> pd.DataFrame | None:
+    """Return the rows of a table of the loop's thread."""
+    rows = rows_of(trace, name, samples.process)
+    return None if rows is None else rows[column(rows, "tid") == samples.tid]
+
+
+def spans_of_calls(rows: pd.DataFrame | None) -> Spans:
+    """Return the time that calls cover."""
+    begin_ns = column(rows, "ts")
+    return merged((begin_ns, begin_ns + column(rows, "dur")))
+
+
+def states_within(trace: Trace, samples: LoopSamples, spans: Spans) -> dict[str, float]:
+    """Return the shares of the states in which the thread is blocked within `spans`.
+
+    Empty with too few samples.
+    """
+    rows = rows_of_thread(trace, "thread_states", samples)
+    if rows is None:
+        return {}
+    states = rows["state"].astype(str).to_numpy()[inside(spans, column(rows, "ts"))]
+    if len(states) < FEWEST_SAMPLES:
+        return {}
+    names, counts = np.unique(states, return_counts=True)
+    return {
+        str(name): float(count) / len(states)
+        for name, count in zip(names, counts, strict=True)
+        if name not in NOT_BLOCKED
+    }
