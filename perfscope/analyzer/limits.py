@@ -52,8 +52,8 @@ class Limits:
     # Workers are planned for this share of the consumer's time, so that a slow batch does not stall
     # it: at nine tenths of its rate a queue waits little, at ten tenths without bound.
     headroom: float = 0.9
-    # A single function outside PyTorch is worth a change from a tenth of the loop on: below it, what
-    # an operator called directly costs is of the same size as the function itself.
+    # A function outside PyTorch is worth a change from a tenth of the loop on: below it, the cost of
+    # an operator that it calls is of the same size.
     host_code_share: float = 0.10
     # A core that sleeps between steps wakes with cold caches and a low clock: without the sleep the
     # same steps took 0 to 27 % less of its time (docs/measured.md). These are the likely and the

@@ -130,6 +130,8 @@ def waits_in_gaps(evidence: StepEvidence, gap_shares: GapShares) -> tuple[float,
     in_operators = max(gap_shares.operators - running, 0.0)
     waiting = max(gap.waiting - for_requests - gap_shares.communication - in_operators, 0.0)
     idle = min(for_requests, 1.0 - gap.gil)
+    if not evidence.gap_is_input:
+        return 0.0, min(idle + waiting + gap.io, 1.0 - gap.gil)
     return min(waiting + gap.io + loading, 1.0 - gap.gil - idle), idle
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from perfscope.analyzer.budget.compute_shares import ComputeShares, compute_shares
 from perfscope.analyzer.budget.concatenated_threads import ThreadLanes
+from perfscope.analyzer.loop_code.costly_lines import gaps_load_data
 from perfscope.analyzer.run.batch_inference import pull_loop
 from perfscope.analyzer.run.cumulative_counters import grown_in
 from perfscope.analyzer.run.sample_shares import (
@@ -67,6 +68,8 @@ class StepEvidence:
     """What a profiling window shows of operators; None without a window."""
     serves: bool
     """Whether there are steps of inference."""
+    gap_is_input: bool
+    """Whether the loop provides data in gaps, as far as stack samples show what it does there."""
     waits_for_requests: bool
     """Whether waits in gaps are for requests, as in a server, and not for data."""
 
@@ -100,6 +103,7 @@ def step_evidence(trace: Trace, process: int, steps: pd.DataFrame) -> StepEviden
         user_code=user_code_share(laid_out["stacks"], thread.gap) if has_gaps else None,
         window=trace.fact(compute_shares).get(process),
         serves=serves,
+        gap_is_input=trace.fact(gaps_load_data).get(process, True),
         waits_for_requests=serves and not pull_loop(trace, process, steps["tid"], thread.gap),
     )
 

@@ -1,22 +1,22 @@
 """The loop waits in a call of the program's own.
 
 What it means
-    Between the calls of PyTorch the loop's thread stands in a system call: it writes to a pipe or a
-    terminal that is full, waits for a server, for a child process, for a file or for a lock. Nothing
+    Between the calls of PyTorch the loop's thread is blocked in a system call: it writes to a pipe
+    or a terminal that is full, waits for a server, a child process, a file or a lock. Nothing
     computes meanwhile.
 
 How it is detected
-    The kernel shows what the thread is blocked in, outside of the loader and of PyTorch's calls, and
-    the stack samples show where. Waiting takes at least 5 % of the loop's time, and one line of the
-    program holds most of it. `time.sleep` is the finding `sleep-in-loop`, and waits for data are
+    The kernel shows what the thread is blocked in, outside of the loader and of PyTorch's calls;
+    the stack samples show where. It is blocked for at least 5 % of the loop's time, most of it at
+    one line of the program. `time.sleep` is the finding `sleep-in-loop`, and waits for data are
     `input-bound`.
 
 What to do
     Call it less often, or hand the values to a thread that makes the call and go on.
 
 When it is wrong
-    Where the call is what the loop is for (a request to answer, a simulator in another process), the
-    wait is the speed of the other side: look there. The speedup is a ceiling: a reader that is slow
+    Where the call is what the loop is for (a request to answer, a simulator in another process),
+    the wait is the speed of the other side: look there. The speedup is a ceiling: a slow reader
     stays slow.
 """
 
@@ -32,7 +32,6 @@ from perfscope.analyzer.run.steps import trainers
 from perfscope.traces.trace import Trace
 
 ID = "blocking-call"
-SLEEP = "sleep"
 WAITS_FOR = {
     "pipe": "a pipe",
     "network": "the network",
@@ -77,15 +76,10 @@ def worst_blocked_line(trace: Trace, limits: Limits) -> BlockedLine | None:
     return max(lines, key=lambda line: line.share * line.time.loop_s, default=None)
 
 
-def is_sleep(line: BlockedLine) -> bool:
-    """Return whether the program itself sleeps at the line."""
-    return line.state == SLEEP and not line.below
-
-
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Return the finding where a line of the program is blocked for long enough."""
     line = worst_blocked_line(trace, limits)
-    if line is None or is_sleep(line) or line.loads_data:
+    if line is None or line.is_sleep or line.loads_data:
         return None
     share, place = line.share, place_text(line)
     waits_for = WAITS_FOR.get(line.state, WAITS_FOR["other"])

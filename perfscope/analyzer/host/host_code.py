@@ -6,17 +6,18 @@ What it means
 
 How it is detected
     Stack samples of the loop's thread outside of PyTorch's calls and of the loader, in one function
-    (or line) of the program, without a function of PyTorch below it. Where a profiling window shows how
-    much time the loop spends in operators that it calls itself, that time is taken off. The rest is at
-    least 10 % of the loop's time.
+    (or line) of the program, without a function of PyTorch below it. The time in operators that the
+    loop calls itself is subtracted: it is known from a profiling window and from the libraries
+    whose code the thread runs. The rest is at least 10 % of the loop's time, and at least half of
+    the function's.
 
 What to do
-    Vectorize the line that is named, run it in other processes while the step computes, or run it less
-    often.
+    Vectorize the line that is named, run it in other processes while the step computes, or run it
+    less often.
 
 When it is wrong
-    A line that calls operators of PyTorch directly looks like host code where no window was recorded.
-    The speedup is a ceiling.
+    A line that calls operators of PyTorch directly looks like host code where no window was
+    recorded. The speedup is a ceiling.
 """
 
 from perfscope.analyzer.advice import Advice
@@ -96,6 +97,7 @@ def costliest_function(trace: Trace, limits: Limits) -> HostFunction | None:
         function
         for process, function in trace.fact(host_functions).items()
         if function.least >= limits.host_code_share
+        and function.least >= limits.main_cause_share * function.most
         and not function.loads_data
         and (process in known or not known)
     ]

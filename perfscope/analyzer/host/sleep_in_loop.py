@@ -5,8 +5,8 @@ What it means
     meanwhile. Mostly it polls: it asks whether something is ready and sleeps when it is not.
 
 How it is detected
-    The kernel shows the loop's thread asleep outside of the loader and of PyTorch's calls for at least
-    5 % of the loop's time, and one line of the program holds most of it, without a function of a
+    The kernel shows the loop's thread asleep outside of the loader and of PyTorch's calls for at
+    least 5 % of the loop's time, most of it at one line of the program, without a function of a
     package below it.
 
 What to do
@@ -23,7 +23,6 @@ from perfscope.analyzer.diagnosis import Finding, Speedup
 from perfscope.analyzer.host import blocking_call
 from perfscope.analyzer.host.blocking_call import (
     blocked_evidence,
-    is_sleep,
     place_text,
     worst_blocked_line,
 )
@@ -45,7 +44,7 @@ WAIT_FOR_EVENT = Advice(
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Return the finding where the program sleeps for long enough."""
     line = worst_blocked_line(trace, limits)
-    if line is None or not is_sleep(line):
+    if line is None or not line.is_sleep:
         return None
     share, place = line.share, place_text(line)
     return Finding(

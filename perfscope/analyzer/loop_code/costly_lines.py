@@ -9,13 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfscope.analyzer.diagnosis import CodeLocation, Interval
-from perfscope.analyzer.loop_code.loop_samples import PROGRAM, LoopSamples, loop_samples
+from perfscope.analyzer.loop_code.loop_samples import (
+    PROGRAM,
+    TORCH,
+    LoopSamples,
+    SampledCode,
+    loop_samples,
+    rows_of_thread,
+)
 from perfscope.analyzer.loop_code.loop_time import (
     LOCK,
     NOT_BLOCKED,
     LoopTime,
     loop_times,
-    rows_of_thread,
 )
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval
 from perfscope.analyzer.run.table_access import column
@@ -28,11 +34,18 @@ WAITING_FILES: Final = re.compile(
     r"|multiprocessing/(connection|queues|synchronize|popen_\w+|pool))"
 )
 """Files of the standard library in which a thread waits."""
+DATA_LIBRARIES: Final = re.compile(
+    r"^(nvidia/dali|ffcv|webdataset|datasets|tensorflow_datasets|litdata|streaming|torchdata"
+    r"|petastorm|ray/data|squirrel|deeplake)/"
+)
+"""Packages that provide data."""
+WAITS_FOR_DATA: Final = re.compile(r"^(queue|multiprocessing/(queues|connection|pool)|concurrent/)")
 LOADS_DATA: Final = re.compile(
     r"(^|_)(load(s|er|ing)?|read(er)?|fetch|prefetch|decode|augment|collate|preprocess"
     r"|next_?batch|get_?batch|(batch|data|image)e?s?)(_|$)|^__getitem__$|^__next__$"
 )
 """Names of functions that provide data."""
+SLEEP: Final = "sleep"
 MOST_SPREAD: Final = 0.8
 """A function that spends at least this share of its samples in the program itself does not call the
 model.
@@ -54,6 +67,11 @@ class BlockedLine:
     state: str
     below: tuple[Frame, ...]
     loads_data: bool
+
+    @property
+    def is_sleep(self) -> bool:
+        """Whether the program itself sleeps at the line."""
+        return self.state == SLEEP and not self.below
 
 
 @dataclass(frozen=True)
@@ -183,6 +201,35 @@ def is_data_function(frame: Frame) -> bool:
     return LOADS_DATA.search(frame.function.rpartition(".")[2]) is not None
 
 
+def gaps_load_data(trace: Trace) -> dict[int, bool]:
+    """Return, by process, whether the loop provides data outside of torch's calls.
+
+    The names of its functions, or of packages, say so, or it waits for a queue there. A loop that
+    sleeps there does not. Processes with too few samples are left out.
+    """
+    found = {}
+    lines = trace.fact(blocked_lines)
+    for process, samples in trace.fact(loop_samples).items():
+        outside = samples.mask(PROGRAM, TORCH) & ~samples.in_torch_call()
+        if samples.count_of(outside) < FEWEST_SAMPLES:
+            continue
+        line = lines.get(process)
+        sleeps = line is not None and line.is_sleep and line.share >= HOLDS_MOST * line.time.outside
+        loads = np.array([provides_data(code) for code in samples.codes], bool) & outside
+        found[process] = not sleeps and (
+            samples.weight_of(loads) >= 0.5 * samples.weight_of(outside) > 0.0
+        )
+    return found
+
+
+def provides_data(code: SampledCode) -> bool:
+    """Return whether one of the functions in a stack provides data, or waits for it."""
+    return any(is_data_function(frame) for frame in code.program[1:]) or any(
+        DATA_LIBRARIES.search(frame.file) or WAITS_FOR_DATA.search(frame.file)
+        for frame in code.below
+    )
+
+
 def host_functions(trace: Trace) -> dict[int, HostFunction]:
     """Return, by process, the function that runs longest outside of torch and its operators."""
     found = {}
@@ -196,9 +243,8 @@ def host_functions(trace: Trace) -> dict[int, HostFunction]:
 
 def host_function(samples: LoopSamples, time: LoopTime) -> HostFunction | None:
     """Return the function of one loop that runs longest, the innermost that has this time."""
-    mine = samples.mask(PROGRAM) & np.array(
-        [not code.is_in_torch_call and code.line is not None for code in samples.codes], bool
-    )
+    mine = samples.mask(PROGRAM) & ~samples.in_torch_call()
+    mine &= np.array([code.line is not None for code in samples.codes], bool)
     if samples.count_of(mine) < FEWEST_SAMPLES:
         return None
     best: tuple[float, int, Frame, NDArray[np.bool_]] | None = None

@@ -1,7 +1,8 @@
-"""The stack samples of the thread whose loop is timed, each by the program's own line that it is in.
+"""Stack samples of the thread whose loop is timed, each by the program's line that it is in.
 
-A sample belongs to the loader, to a checkpoint, to other ranks, to torch (a frame of torch below the
-program's innermost frame), or to the program: its own code, the standard library and other packages.
+A sample belongs to the loader, to a checkpoint, to other ranks, to torch (a frame of torch below
+the program's innermost frame), or to the program: its own code, the standard library and other
+packages.
 """
 
 import re
@@ -26,7 +27,7 @@ from perfscope.analyzer.run.phases import (
 )
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
 from perfscope.analyzer.run.steps import steps
-from perfscope.analyzer.run.table_access import column, rows_of
+from perfscope.analyzer.run.table_access import column, rows_of, table
 from perfscope.traces.frames import Frame, parse_frame
 from perfscope.traces.intervals import Ints, Spans, inside, merged
 from perfscope.traces.trace import Trace
@@ -39,6 +40,7 @@ PROGRAM: Final = "program"
 
 LOOP_PHASES: Final = (STEPS, WARM_UP, LOGGING, IDLE, OTHER)
 """Phases of the training loop itself: the others have findings of their own."""
+STACK_TABLES: Final = ("outside_stacks", "stacks")
 IN_LOADER: Final = re.compile(
     r"(^|;)(__next__|_next_data|_next_index|_get_data|_try_get_data|_try_put_index|__iter__|"
     r"_get_iterator|_reset|__init__) \(torch/utils/data/dataloader\.py:"
@@ -52,7 +54,7 @@ IN_TORCH_CALL: Final = re.compile(
 
 @dataclass(frozen=True)
 class SampledCode:
-    """What one stack shows: whose code it is in, the program's frames, and the frames below them."""
+    """What one stack shows: whose code runs, the program's frames, and the frames below them."""
 
     kind: str
     program: tuple[Frame, ...]
@@ -98,6 +100,10 @@ class LoopSamples:
         """Return which codes are of these kinds."""
         return np.array([code.kind in kinds for code in self.codes], bool)
 
+    def in_torch_call(self) -> NDArray[np.bool_]:
+        """Return which codes are called by a call of torch that the probe times."""
+        return np.array([code.is_in_torch_call for code in self.codes], bool)
+
     def mask_of_line(self, line: Frame) -> NDArray[np.bool_]:
         """Return which codes are in a line, the innermost of the program."""
         return np.array([code.line == line for code in self.codes], bool)
@@ -105,16 +111,12 @@ class LoopSamples:
 
 def loop_samples(trace: Trace) -> dict[int, LoopSamples]:
     """Return the samples of the loop of each process that has enough of them."""
-    stacks_by_process = {
-        name: trace.table(name) for name in ("outside_stacks", "stacks") if trace.has(name)
-    }
     found: dict[int, LoopSamples] = {}
     if trace.has_profiled_work:
         return found
-    processes = {
-        int(process) for frame in stacks_by_process.values() for process in frame["process"].unique()
-    }
-    for process in sorted(processes):
+    tables = [table(trace, name) for name in STACK_TABLES]
+    processes = np.concatenate([column(frame, "process") for frame in tables])
+    for process in np.unique(processes).tolist():
         samples = samples_of_process(trace, process)
         if samples is not None:
             found[process] = samples
@@ -130,7 +132,7 @@ def samples_of_process(trace: Trace, process: int) -> LoopSamples | None:
     tid = loop_thread(trace, process, every_step[every_step["process"] == process])
     tid = main_thread_id(trace, process) if tid < 0 else tid
     spans = loop_spans(phase_spans(trace, process))
-    for name in ("outside_stacks", "stacks"):
+    for name in STACK_TABLES:
         rows = rows_of(trace, name, process)
         if rows is None:
             continue
@@ -139,6 +141,12 @@ def samples_of_process(trace: Trace, process: int) -> LoopSamples | None:
         if len(rows) >= FEWEST_SAMPLES:
             return coded_samples(process, tid, spans, rows)
     return None
+
+
+def rows_of_thread(trace: Trace, name: str, samples: LoopSamples) -> pd.DataFrame | None:
+    """Return the rows of a table of the loop's thread."""
+    rows = rows_of(trace, name, samples.process)
+    return None if rows is None else rows[column(rows, "tid") == samples.tid]
 
 
 def loop_spans(phases: PhaseSpans) -> Spans:
@@ -167,7 +175,9 @@ def sampled_code(stack: str) -> SampledCode:
     last = max((number for number, frame in enumerate(frames) if frame in program), default=-1)
     below = tuple(frames[last + 1 :])
     above = ";".join(stack.split(";")[: last + 1])
-    return SampledCode(kind_of_stack(stack, below), program, below, bool(IN_TORCH_CALL.search(above)))
+    return SampledCode(
+        kind_of_stack(stack, below), program, below, bool(IN_TORCH_CALL.search(above))
+    )
 
 
 def kind_of_stack(stack: str, below: tuple[Frame, ...]) -> str:

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.budget.compute_shares import compute_shares
-from perfscope.analyzer.loop_code.loop_samples import LoopSamples, loop_samples
+from perfscope.analyzer.loop_code.loop_samples import LoopSamples, loop_samples, rows_of_thread
+from perfscope.analyzer.loop_code.native_shares import native_shares
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
-from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category
+from perfscope.analyzer.run.table_access import column, rows_of_category
 from perfscope.traces.intervals import Spans, inside, intersected, length_ns, merged, subtracted
 from perfscope.traces.trace import Trace
 
@@ -72,10 +73,11 @@ def loop_time(trace: Trace, samples: LoopSamples) -> LoopTime:
     outside = subtracted(samples.spans, merged(torch, loader, other))
     outside_share = length_ns(outside) / whole_ns
     blocked_in = {
-        state: share * outside_share for state, share in states_within(trace, samples, outside).items()
+        state: share * outside_share
+        for state, share in states_within(trace, samples, outside).items()
     }
     locked = blocked_in.pop(LOCK, 0.0)
-    window = trace.fact(compute_shares).get(samples.process)
+    running = max(outside_share - sum(blocked_in.values()) - locked, 0.0)
     return LoopTime(
         process=samples.process,
         loop_s=whole_ns / 1e9,
@@ -84,15 +86,25 @@ def loop_time(trace: Trace, samples: LoopSamples) -> LoopTime:
         outside=outside_share,
         blocked=sum(blocked_in.values()),
         locked=locked,
-        operators=None if window is None else window.other_calls * outside_share,
+        operators=operators_outside(trace, samples.process, outside_share, running),
         blocked_in=blocked_in,
     )
 
 
-def rows_of_thread(trace: Trace, name: str, samples: LoopSamples) -> pd.DataFrame | None:
-    """Return the rows of a table of the loop's thread."""
-    rows = rows_of(trace, name, samples.process)
-    return None if rows is None else rows[column(rows, "tid") == samples.tid]
+def operators_outside(trace: Trace, process: int, outside: float, running: float) -> float | None:
+    """Return the share of the loop in operators that the loop calls itself, None where unknown.
+
+    It is the smaller one of two estimates: what a window shows (where short pauses between
+    operators count as operators), and the time that the thread does not run the interpreter.
+    """
+    window = trace.fact(compute_shares).get(process)
+    native = trace.fact(native_shares).get(process)
+    estimates = []
+    if window is not None:
+        estimates.append(window.other_calls * outside)
+    if native is not None:
+        estimates.append(min((1.0 - native.interpreter - native.others) * running, running))
+    return min(estimates, default=None)
 
 
 def spans_of_calls(rows: pd.DataFrame | None) -> Spans:

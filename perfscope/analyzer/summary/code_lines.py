@@ -8,8 +8,9 @@ import pandas as pd
 
 from perfscope.analyzer.budget.observed_budget import FETCH_FILE, LOADER_FILE, SAVERS
 from perfscope.analyzer.diagnosis import CodeLocation, Finding, Interval
+from perfscope.analyzer.host.validation_time import ID as VALIDATION_TIME
 from perfscope.analyzer.run.code_tree import program_frames
-from perfscope.analyzer.run.phases import STEPS, phase_spans
+from perfscope.analyzer.run.phases import STEPS, VALIDATION, phase_spans
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.summary.code_costs import unbiased_stacks
@@ -73,17 +74,19 @@ def locate(trace: Trace, finding: Finding) -> CodeLocation | None:
     process = finding.processes[0]
     if finding.id == "input-bound" and finding.cause in WORKER_CAUSES:
         return worker_samples(trace, process).hottest_line(is_in_fetch)
+    if finding.id == VALIDATION_TIME:
+        return samples_in_phase(trace, process, VALIDATION).hottest_line(is_any)
     is_of_finding = SAMPLES_OF.get(f"{finding.id}/{finding.cause}", SAMPLES_OF.get(finding.id))
     if is_of_finding is None:
         return None
-    return samples_in_steps(trace, process).hottest_line(is_of_finding)
+    return samples_in_phase(trace, process, STEPS).hottest_line(is_of_finding)
 
 
-def samples_in_steps(trace: Trace, process: int) -> Samples:
-    """Return the samples of the main thread of a process inside its steps."""
+def samples_in_phase(trace: Trace, process: int, phase: str) -> Samples:
+    """Return the samples of the main thread of a process inside one of its phases."""
     stacks = unbiased_stacks(trace, process)
     if len(stacks):
-        stacks = stacks[inside(phase_spans(trace, process).of(STEPS), column(stacks, "ts"))]
+        stacks = stacks[inside(phase_spans(trace, process).of(phase), column(stacks, "ts"))]
     return Samples(process, stacks)
 
 
@@ -96,6 +99,11 @@ def worker_samples(trace: Trace, process: int) -> Samples:
     rows = stacks[stacks["process"].isin(workers)]
     first = int(rows["process"].iloc[0]) if len(rows) else process
     return Samples(first, rows)
+
+
+def is_any(stack: str) -> bool:
+    """Return True: all samples of the phase belong to the finding."""
+    return True
 
 
 def is_in_fetch(stack: str) -> bool:
