@@ -52,8 +52,8 @@ class Limits:
     # Workers are planned for this share of the consumer's time, so that a slow batch does not stall
     # it: at nine tenths of its rate a queue waits little, at ten tenths without bound.
     headroom: float = 0.9
-    # A function outside PyTorch is worth a change from a tenth of the loop on: below it, the cost of
-    # an operator that it calls is of the same size.
+    # A function outside PyTorch is worth a change from a tenth of the loop on: below that, an
+    # operator that it calls costs as much.
     host_code_share: float = 0.10
     # A core that sleeps between steps wakes with cold caches and a low clock: without the sleep the
     # same steps took 0 to 27 % less of its time (docs/measured.md). These are the likely and the
@@ -156,6 +156,9 @@ class Limits:
     # On a CPU some dispatching is part of every step; from here on larger pieces of work are worth
     # a change.
     dispatch_share: float = 0.35
+    # From this share of dispatch outside of the model, backward and the optimizer on, changes of
+    # the model alone would leave too much of it.
+    dispatched_by_program: float = 0.3
     # Below this share of work with known FLOPs a utilization would be that of a part.
     enough_costs: float = 0.9
     # A smaller type is worth using from this ratio of rates on, for calls that reach at least this

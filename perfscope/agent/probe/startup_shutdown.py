@@ -31,6 +31,7 @@ def torch_facts() -> "dict[str, Any] | None":
         "intra_op_threads": torch.get_num_threads(),
         "inter_op_threads": torch.get_num_interop_threads(),
         "cuda": bool(torch.cuda.is_initialized()),
+        "anomaly_detection": bool(torch.is_anomaly_enabled()),
     }
 
 

@@ -12,19 +12,14 @@ from perfscope.analyzer.budget.critical_rank import (
     steps_of,
 )
 from perfscope.analyzer.budget.trace_case import ceiling
-from perfscope.analyzer.categories import (
-    DEVICE_COMPUTE,
-    EXPOSED_COMMUNICATION,
-    HOST_BOUND,
-    PEER_WAIT,
-)
+from perfscope.analyzer.categories import EXPOSED_COMMUNICATION, PEER_WAIT
 from perfscope.analyzer.compute.compiled_code import compiled_code
 from perfscope.analyzer.compute.compute_case import call_sites
 from perfscope.analyzer.compute.work_units import runs_on_cpu
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.host.optimizer_calls import FUSE_OPTIMIZER, optimizer_calls
-from perfscope.analyzer.input.input_pipeline import input_pipelines
 from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.loop_code.dispatch import Dispatch, cpu_dispatch
 from perfscope.analyzer.number_text import digits, ms, percent
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.trace import Trace
@@ -59,9 +54,9 @@ def cpu_dispatch_finding(trace: Trace, limits: Limits, id: str) -> Finding | Non
     if process is None or ops is None:
         return None
     rows = steps_of(trace, process)
-    step, cost = float(rows["dur"].mean()), dispatch_time(trace, process)
-    share = cost / step
-    if share < limits.dispatch_share:
+    step, dispatch = float(rows["dur"].mean()), cpu_dispatch(trace, process)
+    share, cost = dispatch.total, dispatch.total * step
+    if share < limits.dispatch_share or is_dispatched_by_program(dispatch, limits):
         return None
     # Ranks that dispatch alike wait less for each other when they dispatch less.
     communication = float((rows[EXPOSED_COMMUNICATION] + rows[PEER_WAIT]).mean()) / step
@@ -84,15 +79,12 @@ def cpu_dispatch_finding(trace: Trace, limits: Limits, id: str) -> Finding | Non
     )
 
 
-def dispatch_time(trace: Trace, process: int) -> float:
-    """Return the ns per step that go into calling operators.
+def is_dispatched_by_program(dispatch: Dispatch, limits: Limits) -> bool:
+    """Return whether much of the dispatch is outside of the model, backward and the optimizer.
 
-    That is the host-bound time without garbage collections, waits for the GIL and waits for a core.
+    Then what is advised here does not reach it.
     """
-    rows = steps_of(trace, process)
-    host = float((rows[HOST_BOUND] - rows["gc"] - rows["gil"]).mean())
-    running = max(host + float(rows[DEVICE_COMPUTE].mean()), 1.0)
-    return host - waiting_for_a_core(trace, process) * host / running
+    return dispatch.outside >= limits.dispatched_by_program * dispatch.total
 
 
 def dispatch_explanation(trace: Trace, ops: pd.DataFrame, process: int) -> str:
@@ -124,16 +116,6 @@ def dispatch_actions(trace: Trace, process: int, share: float, limits: Limits) -
             optimizer.is_unfused, optimizer.text, snippet="torch.optim.AdamW(..., fused=True)"
         ),
     ]
-
-
-def waiting_for_a_core(trace: Trace, process: int) -> float:
-    """Return the ns per step in which the loop's thread is ready to run and has no core.
-
-    Computing and dispatching wait alike.
-    """
-    pipelines = trace.fact(input_pipelines)
-    delays = (known.main_delay for known in pipelines if known.process == process)
-    return next(delays, 0.0)
 
 
 def window_steps(trace: Trace, process: int) -> int:

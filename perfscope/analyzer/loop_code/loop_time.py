@@ -46,6 +46,11 @@ class LoopTime:
     """`blocked` by the state of the thread."""
 
     @property
+    def running(self) -> float:
+        """The share in which the thread is not blocked outside of torch's calls and the loader."""
+        return max(1.0 - self.loader - self.blocked - self.locked, 0.0)
+
+    @property
     def running_outside(self) -> float:
         """The share in which the thread runs (or waits for a core) outside of torch's calls."""
         return max(self.outside - self.blocked - self.locked, 0.0)

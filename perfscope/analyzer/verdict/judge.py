@@ -15,6 +15,7 @@ from perfscope.analyzer.input.input_pipeline import input_pipelines
 from perfscope.analyzer.input.loader_case import unavoidable_wait
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.run.observed_time import observed_time
+from perfscope.analyzer.run.table_access import uses_device
 from perfscope.analyzer.run.units import Unit, units
 from perfscope.analyzer.run.validation_passes import validation_passes
 from perfscope.analyzer.summary.data_quality import trust_in_data
@@ -30,6 +31,7 @@ from perfscope.analyzer.verdict.confidence import (
     confidence_in_health,
     trust_in_steps,
 )
+from perfscope.analyzer.verdict.general_answers import GENERAL, GeneralAnswer, general_answer
 from perfscope.analyzer.verdict.run_verdicts import verdict_on_recording
 from perfscope.analyzer.verdict.trace_verdicts import (
     lost_kernels_verdict,
@@ -65,14 +67,13 @@ def judge(run: Run, found: list[Finding], limits: Limits, *, ignored: list[Findi
         verdict = msgspec.structs.replace(verdict, scope=scope)
         verdict = verdict_on_recording(verdict, finding, run.run_budget, limits)
         finding = finding if finding is not None and finding.id == verdict.id else None
-    kinds: dict[str, VerdictKind] = {"healthy": "healthy", "unknown": "unknown"}
     verdict = msgspec.structs.replace(
         verdict,
         confidence=round(verdict.confidence * trust_in_data(run.trace), 3),
-        kind="finding" if finding is not None else kinds.get(verdict.id, "unknown"),
+        kind=kind_of(verdict, finding),
         scope=verdict.scope if finding is None else finding.scope,
         finding_key=None if finding is None else finding.key,
-        where=None if finding is None else finding.where,
+        where=verdict.where if finding is None else finding.where,
     )
     limiting = bound_by(
         run.time_budget,
@@ -83,6 +84,15 @@ def judge(run: Run, found: list[Finding], limits: Limits, *, ignored: list[Findi
         work=work_of_rank(run.trace, run.budget_rank),
     )
     return Judgement(verdict, with_device_counters(limiting, run.trace))
+
+
+def kind_of(verdict: Verdict, finding: Finding | None) -> VerdictKind:
+    """Return the kind of a verdict, which names `finding` if that is not None."""
+    if finding is not None:
+        return "finding"
+    if verdict.id in GENERAL:
+        return "general"
+    return "healthy" if verdict.id == "healthy" else "unknown"
 
 
 def compute_is_unseen(run: Run) -> bool:
@@ -123,6 +133,9 @@ def verdict_of_run(run: Run, found: list[Finding], limits: Limits) -> Verdict:
     if run.trace.has_profiled_work:
         return verdict_of_trace(run, costly, limits)
     trace, rows = run.trace, judged_rows(run)
+    general = None if uses_device(trace) else general_answer(trace, run.critical_process, limits)
+    if general is not None and not (costly and explains_enough(costly[0], general, limits)):
+        return general.verdict
     if costly:
         confidence = confidence_in_finding(costly, rows, limits)
         if costly[0].id == VALIDATION_TIME:
@@ -136,6 +149,12 @@ def verdict_of_run(run: Run, found: list[Finding], limits: Limits) -> Verdict:
     confidence = confidence_in_health(rows, limits, usual_wait_ns=wait_ns)
     hidden = [finding for finding in found if finding.severity == "info"]
     return verdict_without_losses(trace, limits, rows, confidence, hidden)
+
+
+def explains_enough(finding: Finding, general: GeneralAnswer, limits: Limits) -> bool:
+    """Return whether a finding says more than a general answer: it costs much, or half as much."""
+    least = limits.main_cause_share * general.share
+    return finding.share >= min(limits.critical_share, least)
 
 
 def trust_in_passes(run: Run) -> float:

@@ -86,7 +86,7 @@ def verdict_on_recording(
     if finding is not None:
         least = max(limits.outside_steps_share, finding.share_of_run / limits.main_cause_share)
         named = {phase: outside.get(phase, 0.0) for phase in REPEATING}
-    elif verdict.id == "unknown":
+    elif verdict.id == "unknown" or verdict.kind == "general":
         least = limits.most_of_trace
         named.pop(OTHER, None)
     else:

@@ -37,6 +37,8 @@ class TorchFacts(msgspec.Struct):
     intra_op_threads: int
     inter_op_threads: int
     cuda: bool
+    anomaly_detection: bool = False
+    """Whether autograd records where each operator was called (`set_detect_anomaly`)."""
 
 
 class Calibration(msgspec.Struct, frozen=True):

@@ -1,0 +1,306 @@
+"""The general answer: who is responsible for the loop's time, where no finding says why.
+
+The thread waits, runs Python, runs native code, calls operators, or has no core. A general answer
+names the program's line with most of that time, and gives no advice.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perfscope.analyzer.budget.compute_shares import compute_shares
+from perfscope.analyzer.budget.critical_rank import steps_of
+from perfscope.analyzer.compute.slow_operators import SlowOperator, slow_operators
+from perfscope.analyzer.compute.untracked_operators import untracked_shares
+from perfscope.analyzer.diagnosis import CodeLocation, Verdict
+from perfscope.analyzer.host.launch_bound_on_cpu import is_dispatched_by_program
+from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.loop_code.costly_lines import hottest_line, location
+from perfscope.analyzer.loop_code.dispatch import cpu_dispatch
+from perfscope.analyzer.loop_code.loop_samples import (
+    PROGRAM,
+    TORCH,
+    LoopSamples,
+    loop_samples,
+)
+from perfscope.analyzer.loop_code.loop_time import LoopTime, loop_times
+from perfscope.analyzer.loop_code.native_shares import NativeShares, native_shares
+from perfscope.analyzer.number_text import digits, percent
+from perfscope.analyzer.run.host_load import host_load
+from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
+from perfscope.analyzer.run.table_access import manifest
+from perfscope.traces.trace import Trace
+
+WAITING: Final = "waiting"
+PYTHON_CODE: Final = "python-code"
+NATIVE_CODE: Final = "native-code"
+OPERATOR_DISPATCH: Final = "operator-dispatch"
+NOT_SCHEDULED: Final = "not-scheduled"
+GENERAL: Final = (WAITING, PYTHON_CODE, NATIVE_CODE, OPERATOR_DISPATCH, NOT_SCHEDULED)
+
+IN_RECOMPUTATION: Final = "torch/utils/checkpoint.py"
+ANOMALY_CAVEAT: Final = (
+    "Anomaly detection of autograd is on, which makes every operator slower:"
+    " `torch.autograd.set_detect_anomaly(False)`."
+)
+
+
+@dataclass(frozen=True)
+class LoopFacts:
+    """What is known of the loop of one process. `has_steps`: there are enough steady steps."""
+
+    trace: Trace
+    process: int
+    samples: LoopSamples
+    time: LoopTime
+    native: NativeShares | None
+    has_steps: bool
+    limits: Limits
+
+    def place(self, wanted: NDArray[np.bool_]) -> CodeLocation | None:
+        """Return the hottest line of the wanted code, None where too few samples have it."""
+        with_line = wanted & np.array([code.line is not None for code in self.samples.codes], bool)
+        if self.samples.count_of(with_line) < FEWEST_SAMPLES:
+            return None
+        line = hottest_line(self.samples, with_line)
+        return location(self.samples, line, with_line & self.samples.mask_of_line(line))
+
+    @property
+    def outside(self) -> NDArray[np.bool_]:
+        """Which codes are outside of torch's calls, the loader and checkpoints."""
+        return self.samples.mask(PROGRAM, TORCH) & ~self.samples.in_torch_call()
+
+    @property
+    def everything(self) -> NDArray[np.bool_]:
+        """All codes."""
+        return np.ones(len(self.samples.codes), bool)
+
+
+@dataclass(frozen=True)
+class Responsible:
+    """A general answer: its id, the share of the loop's time (or of a step), and its texts."""
+
+    id: str
+    share: float
+    headline: str
+    explanation: str
+    where: CodeLocation | None
+    caveat: str | None = None
+
+
+@dataclass(frozen=True)
+class GeneralAnswer:
+    """A general answer, and the share of the loop's time (or of a step) that it is about."""
+
+    verdict: Verdict
+    share: float
+
+
+def general_answer(trace: Trace, process: int | None, limits: Limits) -> GeneralAnswer | None:
+    """Return the general answer for a process, None where nothing is clearly responsible.
+
+    Without steps also a loop that computes has one: then nothing shows whether it is healthy.
+    """
+    facts = facts_of(trace, process, limits)
+    if facts is None:
+        return None
+    for answer in (waits, dispatches, runs_python, computes_slowly, computes_aside, has_no_core):
+        found = answer(facts)
+        if found is not None:
+            return verdict_of(found, facts)
+    return None if facts.has_steps else verdict_without_steps(facts)
+
+
+def facts_of(trace: Trace, process: int | None, limits: Limits) -> LoopFacts | None:
+    """Return what is known of the loop of a process, by default the first with samples."""
+    known = trace.fact(loop_samples)
+    if process is None:
+        process = min(known, default=None)
+    if process is None or process not in known:
+        return None
+    return LoopFacts(
+        trace=trace,
+        process=process,
+        samples=known[process],
+        time=trace.fact(loop_times)[process],
+        native=trace.fact(native_shares).get(process),
+        has_steps=len(steps_of(trace, process)) >= limits.fewest_steps,
+        limits=limits,
+    )
+
+
+def waits(facts: LoopFacts) -> Responsible | None:
+    """Return the answer where the thread is blocked for half of the loop's time or more."""
+    share = facts.time.blocked
+    if share < facts.limits.main_cause_share:
+        return None
+    states = ", ".join(
+        f"{state} {percent(part)}"
+        for state, part in sorted(facts.time.blocked_in.items(), key=lambda item: -item[1])
+        if part >= facts.limits.input_share
+    )
+    where = facts.place(facts.outside & facts.samples.mask(PROGRAM))
+    return Responsible(
+        WAITING,
+        share,
+        f"The loop waits {percent(share)} of its time",
+        f"The thread is blocked in system calls: {states}.",
+        where,
+    )
+
+
+def dispatches(facts: LoopFacts) -> Responsible | None:
+    """Return the answer where calling operators costs much, outside of the model and optimizer.
+
+    Or where a setting makes each call expensive.
+    """
+    if not facts.has_steps or facts.process not in facts.trace.fact(compute_shares):
+        return None
+    dispatch = cpu_dispatch(facts.trace, facts.process)
+    torch = manifest(facts.trace).torch
+    is_anomaly = torch is not None and torch.anomaly_detection
+    if dispatch.total < facts.limits.dispatch_share:
+        return None
+    if not is_anomaly and not is_dispatched_by_program(dispatch, facts.limits):
+        return None
+    wanted = facts.everything if is_anomaly else facts.outside
+    return Responsible(
+        OPERATOR_DISPATCH,
+        dispatch.total,
+        f"Calling operators takes {percent(dispatch.total)} of each step",
+        (
+            f"{percent(dispatch.outside)} of the step are calls outside of the model, backward and"
+            " the optimizer."
+        ),
+        facts.place(wanted),
+        ANOMALY_CAVEAT if is_anomaly else None,
+    )
+
+
+def runs_python(facts: LoopFacts) -> Responsible | None:
+    """Return the answer where the interpreter takes half of the loop's time or more."""
+    if facts.native is None:
+        return None
+    share = facts.native.interpreter * max(1.0 - facts.time.blocked - facts.time.locked, 0.0)
+    if share < facts.limits.main_cause_share:
+        return None
+    return Responsible(
+        PYTHON_CODE,
+        share,
+        f"The Python interpreter takes {percent(share)} of the loop's time",
+        "The thread runs Python code; operators compute in the rest.",
+        facts.place(facts.everything),
+    )
+
+
+def computes_slowly(facts: LoopFacts) -> Responsible | None:
+    """Return the answer where slow operators take a fifth of the loop's time or more."""
+    slow = facts.trace.fact(slow_operators).get(facts.process, [])
+    share = min(sum(operator.share for operator in slow), 1.0) * facts.time.running
+    if share < facts.limits.critical_share:
+        return None
+    return Responsible(
+        NATIVE_CODE,
+        share,
+        f"Slow operators take {percent(share)} of the loop's time",
+        slow_text(slow[0]),
+        facts.place(facts.everything),
+    )
+
+
+def slow_text(operator: SlowOperator) -> str:
+    """Return how slow an operator is, and what can make it so."""
+    scale, prefix = (1e9, "G")
+    name = operator.name.removeprefix("aten::")
+    return (
+        f"`{name}` reaches {digits(operator.rate / scale)} {prefix}{operator.unit}; about"
+        f" {digits(operator.usual_rate / scale)} are usual for such work on these cores. Its type,"
+        " its values or the library that computes it are slow on this CPU."
+    )
+
+
+def computes_aside(facts: LoopFacts) -> Responsible | None:
+    """Return the answer where work that no gradient needs takes a third of the loop's time.
+
+    That is copies, metrics and preparation outside of torch's calls, or activations that backward
+    computes again.
+    """
+    repeated = np.array(
+        [
+            any(frame.file == IN_RECOMPUTATION for frame in code.below)
+            for code in facts.samples.codes
+        ],
+        bool,
+    )
+    share = facts.samples.weight_of(repeated)
+    if share >= facts.limits.critical_share:
+        return Responsible(
+            NATIVE_CODE,
+            share,
+            f"Activation checkpointing takes {percent(share)} of the loop's time",
+            "Backward computes activations again (`torch.utils.checkpoint`), which saves memory.",
+            facts.place(facts.everything),
+        )
+    share = facts.trace.fact(untracked_shares).get(facts.process, 0.0)
+    if share < facts.limits.live_pattern_share:
+        return None
+    return Responsible(
+        NATIVE_CODE,
+        share,
+        f"Operators that no gradient needs take {percent(share)} of the loop's time",
+        "They run outside of the model, backward and the optimizer.",
+        facts.place(facts.outside),
+    )
+
+
+def has_no_core(facts: LoopFacts) -> Responsible | None:
+    """Return the answer where the loop's thread is often ready to run and has no core."""
+    load = facts.trace.fact(host_load)
+    share = load.thread_delay.get((facts.process, facts.samples.tid), 0.0)
+    if share < facts.limits.live_pattern_share:
+        return None
+    return Responsible(
+        NOT_SCHEDULED,
+        share,
+        f"The loop's thread has no core {percent(share)} of the time",
+        f"Other jobs use {digits(load.used_elsewhere())} cores of this machine.",
+        facts.place(facts.everything),
+    )
+
+
+def verdict_without_steps(facts: LoopFacts) -> GeneralAnswer | None:
+    """Return the answer for a loop that computes and whose steps are unknown."""
+    if facts.native is None or facts.native.torch < facts.limits.main_cause_share:
+        return None
+    share = facts.native.torch * facts.time.running
+    found = Responsible(
+        NATIVE_CODE,
+        share,
+        f"Native code takes {percent(share)} of the loop's time",
+        f"Most of it is in `{facts.native.largest_library}`.",
+        facts.place(facts.everything),
+        "Too few steps were recorded to say whether that is healthy: record longer.",
+    )
+    return verdict_of(found, facts)
+
+
+def verdict_of(found: Responsible, facts: LoopFacts) -> GeneralAnswer | None:
+    """Return a general answer as a verdict, None without the line that it must name."""
+    if found.where is None:
+        return None
+    place = f"{found.where.function} ({found.where.file}:{found.where.line})"
+    confidence = 0.9 if facts.has_steps else 0.6
+    verdict = Verdict(
+        id=found.id,
+        cause=None,
+        headline=found.headline,
+        explanation=f"{found.explanation} Hottest line: {place}.",
+        caveat=found.caveat,
+        confidence=confidence,
+        kind="general",
+        scope="steps" if facts.has_steps else "run",
+        where=found.where,
+    )
+    return GeneralAnswer(verdict, found.share)
