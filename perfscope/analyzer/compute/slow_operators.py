@@ -21,7 +21,7 @@ CORE_FLOPS_PER_S: Final = 64e9
 in x86-64-v3 (the psABI's levels).
 """
 SLOW_PART: Final = 0.25
-"""Products of some hundred rows reach at least half of a core's arithmetic, so a quarter is slow."""
+"""Products of some hundred rows reach at least half of a core's arithmetic."""
 LEAST_FLOPS: Final = 10e6
 LEAST_INTENSITY: Final = 50.0
 """FLOP per byte from which on no CPU waits for memory."""

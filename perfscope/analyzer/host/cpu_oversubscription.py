@@ -248,6 +248,12 @@ def crowd_finding(trace: Trace, limits: Limits, process: int, crowd: Crowd) -> F
     )
 
 
+def is_caused_by_others(finding: Finding) -> bool:
+    """Return whether a finding of this rule is about other jobs on the machine."""
+    advised = {action.id for action in finding.actions}
+    return finding.id == ID and MOVE_OTHER_JOB.id in advised
+
+
 def core_delay(load: HostLoad, process: int) -> float:
     """Return the largest share of time that a thread of the process was runnable without a core."""
     threads = [delay for (owner, _), delay in load.thread_delay.items() if owner == process]

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from perfscope.analyzer.diagnosis import CodeLocation, Interval
 from perfscope.analyzer.loop_code.loop_samples import (
     PROGRAM,
-    TORCH,
     LoopSamples,
     SampledCode,
     loop_samples,
@@ -210,7 +209,7 @@ def gaps_load_data(trace: Trace) -> dict[int, bool]:
     found = {}
     lines = trace.fact(blocked_lines)
     for process, samples in trace.fact(loop_samples).items():
-        outside = samples.mask(PROGRAM, TORCH) & ~samples.in_torch_call()
+        outside = samples.outside_torch_calls()
         if samples.count_of(outside) < FEWEST_SAMPLES:
             continue
         line = lines.get(process)

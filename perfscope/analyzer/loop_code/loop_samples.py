@@ -60,6 +60,9 @@ class SampledCode:
     program: tuple[Frame, ...]
     below: tuple[Frame, ...]
     is_in_torch_call: bool
+    """Whether a call of torch that the probe times is above the program's innermost frame."""
+    has_torch_call: bool
+    """Whether such a call is anywhere in the stack."""
 
     @property
     def line(self) -> Frame | None:
@@ -103,6 +106,12 @@ class LoopSamples:
     def in_torch_call(self) -> NDArray[np.bool_]:
         """Return which codes are called by a call of torch that the probe times."""
         return np.array([code.is_in_torch_call for code in self.codes], bool)
+
+    def outside_torch_calls(self) -> NDArray[np.bool_]:
+        """Return which codes are outside of torch's calls, the loader, ranks and checkpoints."""
+        timed = np.array([code.has_torch_call for code in self.codes], bool)
+        outside: NDArray[np.bool_] = self.mask(PROGRAM, TORCH) & ~timed
+        return outside
 
     def mask_of_line(self, line: Frame) -> NDArray[np.bool_]:
         """Return which codes are in a line, the innermost of the program."""
@@ -176,7 +185,11 @@ def sampled_code(stack: str) -> SampledCode:
     below = tuple(frames[last + 1 :])
     above = ";".join(stack.split(";")[: last + 1])
     return SampledCode(
-        kind_of_stack(stack, below), program, below, bool(IN_TORCH_CALL.search(above))
+        kind=kind_of_stack(stack, below),
+        program=program,
+        below=below,
+        is_in_torch_call=IN_TORCH_CALL.search(above) is not None,
+        has_torch_call=IN_TORCH_CALL.search(stack) is not None,
     )
 
 

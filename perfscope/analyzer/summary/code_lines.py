@@ -7,8 +7,10 @@ from typing import NamedTuple
 import pandas as pd
 
 from perfscope.analyzer.budget.observed_budget import FETCH_FILE, LOADER_FILE, SAVERS
+from perfscope.analyzer.compute.operators_by_phase import operators_by_phase
 from perfscope.analyzer.diagnosis import CodeLocation, Finding, Interval
 from perfscope.analyzer.host.validation_time import ID as VALIDATION_TIME
+from perfscope.analyzer.loop_code.loop_samples import IN_TORCH_CALL
 from perfscope.analyzer.run.code_tree import program_frames
 from perfscope.analyzer.run.phases import STEPS, VALIDATION, phase_spans
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval
@@ -20,6 +22,10 @@ from perfscope.traces.trace import Trace
 
 WORKER_CAUSES = ("too-few-workers", "decode-bound", "storage-bound", "collate-bound")
 """Causes of input-bound whose time goes by in the loader's workers."""
+
+
+WORK_LIMITS = ("memory-bound", "compute-bound")
+"""Findings on the work of operators."""
 
 
 class LineTime(NamedTuple):
@@ -79,7 +85,17 @@ def locate(trace: Trace, finding: Finding) -> CodeLocation | None:
     is_of_finding = SAMPLES_OF.get(f"{finding.id}/{finding.cause}", SAMPLES_OF.get(finding.id))
     if is_of_finding is None:
         return None
+    if finding.id in WORK_LIMITS and works_outside_torch_calls(trace, process):
+        is_of_finding = is_outside_torch_calls
     return samples_in_phase(trace, process, STEPS).hottest_line(is_of_finding)
+
+
+def works_outside_torch_calls(trace: Trace, process: int) -> bool:
+    """Return whether operators outside of forward, backward and optimizer take most of the work."""
+    rows = trace.fact(operators_by_phase)
+    rows = rows[rows["process"] == process]
+    outside_ns = float(rows[rows["phase"] == "other"]["host_self_ns"].sum())
+    return outside_ns > 0.5 * float(rows["host_self_ns"].sum()) > 0.0
 
 
 def samples_in_phase(trace: Trace, process: int, phase: str) -> Samples:
@@ -99,6 +115,11 @@ def worker_samples(trace: Trace, process: int) -> Samples:
     rows = stacks[stacks["process"].isin(workers)]
     first = int(rows["process"].iloc[0]) if len(rows) else process
     return Samples(first, rows)
+
+
+def is_outside_torch_calls(stack: str) -> bool:
+    """Return whether the thread is outside of torch's calls, the loader and checkpoints."""
+    return is_in_loop(stack) and IN_TORCH_CALL.search(stack) is None
 
 
 def is_any(stack: str) -> bool:

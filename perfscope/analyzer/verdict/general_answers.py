@@ -21,7 +21,6 @@ from perfscope.analyzer.loop_code.costly_lines import hottest_line, location
 from perfscope.analyzer.loop_code.dispatch import cpu_dispatch
 from perfscope.analyzer.loop_code.loop_samples import (
     PROGRAM,
-    TORCH,
     LoopSamples,
     loop_samples,
 )
@@ -31,6 +30,7 @@ from perfscope.analyzer.number_text import digits, percent
 from perfscope.analyzer.run.host_load import host_load
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
 from perfscope.analyzer.run.table_access import manifest
+from perfscope.traces.frames import Frame
 from perfscope.traces.trace import Trace
 
 WAITING: Final = "waiting"
@@ -70,7 +70,7 @@ class LoopFacts:
     @property
     def outside(self) -> NDArray[np.bool_]:
         """Which codes are outside of torch's calls, the loader and checkpoints."""
-        return self.samples.mask(PROGRAM, TORCH) & ~self.samples.in_torch_call()
+        return self.samples.outside_torch_calls()
 
     @property
     def everything(self) -> NDArray[np.bool_]:
@@ -228,11 +228,7 @@ def computes_aside(facts: LoopFacts) -> Responsible | None:
     computes again.
     """
     repeated = np.array(
-        [
-            any(frame.file == IN_RECOMPUTATION for frame in code.below)
-            for code in facts.samples.codes
-        ],
-        bool,
+        [any(map(is_recomputation, code.below)) for code in facts.samples.codes], bool
     )
     share = facts.samples.weight_of(repeated)
     if share >= facts.limits.critical_share:
@@ -253,6 +249,12 @@ def computes_aside(facts: LoopFacts) -> Responsible | None:
         "They run outside of the model, backward and the optimizer.",
         facts.place(facts.outside),
     )
+
+
+def is_recomputation(frame: Frame) -> bool:
+    """Return whether a frame computes activations again, in backward."""
+    names = ("unpack_hook", "recompute_fn", "backward")
+    return frame.file == IN_RECOMPUTATION and frame.function.rpartition(".")[2] in names
 
 
 def has_no_core(facts: LoopFacts) -> Responsible | None:

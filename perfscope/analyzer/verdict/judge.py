@@ -10,6 +10,7 @@ from perfscope.analyzer.budget.trace_budget import slices
 from perfscope.analyzer.counters.bound_by_counters import with_device_counters
 from perfscope.analyzer.diagnosis import BoundBy, BudgetEntry, Finding, Verdict, VerdictKind
 from perfscope.analyzer.findings import FINDINGS, RULES
+from perfscope.analyzer.host.cpu_oversubscription import is_caused_by_others
 from perfscope.analyzer.host.validation_time import ID as VALIDATION_TIME
 from perfscope.analyzer.input.input_pipeline import input_pipelines
 from perfscope.analyzer.input.loader_case import unavoidable_wait
@@ -47,6 +48,7 @@ from perfscope.analyzer.verdict.verdicts import (
     unknown_verdict,
     verdict_with_ignored,
     verdict_without_losses,
+    with_shared_machine,
 )
 
 
@@ -132,6 +134,20 @@ def verdict_of_run(run: Run, found: list[Finding], limits: Limits) -> Verdict:
     costly = costly_findings(found, limits)
     if run.trace.has_profiled_work:
         return verdict_of_trace(run, costly, limits)
+    shared = next((finding for finding in costly if is_caused_by_others(finding)), None)
+    if shared is None:
+        return verdict_of_recording(run, costly, found, limits)
+    own = [finding for finding in costly if finding is not shared]
+    verdict = verdict_of_recording(run, own, found, limits)
+    if verdict.id in ("healthy", "unknown"):
+        return verdict_of_recording(run, costly, found, limits)
+    return with_shared_machine(verdict, shared)
+
+
+def verdict_of_recording(
+    run: Run, costly: list[Finding], found: list[Finding], limits: Limits
+) -> Verdict:
+    """Return the verdict on a recording of perfscope's own; `costly` are those of `found`."""
     trace, rows = run.trace, judged_rows(run)
     general = None if uses_device(trace) else general_answer(trace, run.critical_process, limits)
     if general is not None and not (costly and explains_enough(costly[0], general, limits)):

@@ -75,6 +75,16 @@ def finding_verdict(
     )
 
 
+def with_shared_machine(verdict: Verdict, shared: Finding) -> Verdict:
+    """Return a verdict with the caveat that other jobs use the machine, too."""
+    caveat = (
+        f"The machine is shared: {shared.explanation} The loop waits for a core"
+        f" {percent(shared.share)} of the time."
+    )
+    caveats = " ".join(filter(None, (verdict.caveat, caveat)))
+    return msgspec.structs.replace(verdict, caveat=caveats)
+
+
 def caveat_without_steps(trace: Trace, limits: Limits) -> str:
     """Return the caveat of a verdict that rests on too few steps, "" where there are enough.
 
