@@ -258,7 +258,7 @@ def test_waiting_in_user_code_without_a_loader_is_an_unknown_loader() -> None:
     for _ in range(40):
         loop.idle(12).work()
     loop.sampled("thread_states", 1.7, state="network")
-    loop.sampled("stacks", 1.3, stack="main (train.py:9);load (data.py:5)", weight_ns=1_300_000)
+    loop.sampled("stacks", 1.3, stack="main (./train.py:9);load (./data.py:5)", weight_ns=1_300_000)
     for row in loop.tables["stacks"]:
         if row["ts"] % (18 * MS) > 12 * MS:
             row["stack"] = "main (train.py:12);forward (torch/nn/modules/linear.py:1)"

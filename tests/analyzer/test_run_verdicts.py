@@ -37,9 +37,18 @@ def test_a_run_that_its_steps_fill_is_healthy() -> None:
 def test_much_unexplained_time_is_not_healthy() -> None:
     loop = training(100)
     begin_ms = loop.at / NS_PER_MS
-    verdict = verdict_of(loop.idle(600), "main (./a.py:1)", begin_ms, begin_ms + 600)
+    verdict = verdict_of(loop.idle(600), "run (package/module.py:3)", begin_ms, begin_ms + 600)
     assert (verdict.id, verdict.kind, verdict.scope) == ("unknown", "unknown", "run")
     assert "50 %" in verdict.headline
+
+
+@pytest.mark.parametrize("below", ["", ";flush (logging/__init__.py:1087)"])
+def test_a_line_of_the_program_that_takes_the_rest_is_the_verdict(below: str) -> None:
+    loop = training(100)
+    begin_ms = loop.at / NS_PER_MS
+    verdict = verdict_of(loop.idle(600), f"main (./a.py:1){below}", begin_ms, begin_ms + 600)
+    assert (verdict.id, verdict.kind) == ("host-code", "finding")
+    assert verdict.where is not None and (verdict.where.file, verdict.where.line) == ("a.py", 1)
 
 
 def test_the_phase_that_fills_the_rest_is_named() -> None:
@@ -63,7 +72,6 @@ def test_a_little_unexplained_time_lowers_the_confidence() -> None:
     ("stack", "phase"),
     [
         ("main (./a.py:1);evaluate_model (./a.py:9)", "Validation"),
-        ("main (./a.py:1);flush (logging/__init__.py:1087)", "Logging"),
         ("main (./a.py:1);prepare_data (./a.py:9)", "Setting up data"),
         ("main (./a.py:1);barrier (torch/distributed/distributed_c10d.py:4)", "Waiting"),
         ("main (./a.py:1);_compile (torch/_dynamo/convert_frame.py:9)", "Compilation"),

@@ -113,7 +113,7 @@ def test_a_lock_inside_torch_is_not_idle() -> None:
 
 def test_the_gap_without_a_loader_is_input_when_samples_show_user_code() -> None:
     user, torch = (
-        "main (train.py:3);decode (data.py:9)",
+        "main (./train.py:3);decode (./data.py:9)",
         "main (train.py:9);_call_impl (torch/nn/modules/module.py:1)",
     )
     loop = Loop()

@@ -248,7 +248,7 @@ def test_operators_between_steps_are_not_a_wait_for_input() -> None:
     15 of them.
     """
     product = {"tid": 100, "ts": 482 * MS, "dur": 15 * MS, "name": "aten::mm"}
-    line = {"tid": 100, "weight_ns": MS, "stack": "main (train.py:3);forward (train.py:9)"}
+    line = {"tid": 100, "weight_ns": MS, "stack": "main (./train.py:3);read (./train.py:9)"}
     stacks = [
         {**line, "ts": (step * 100 + at) * MS} for step in range(12) for at in (82, 86, 90, 94, 98)
     ]

@@ -103,7 +103,7 @@ def step_evidence(trace: Trace, process: int, steps: pd.DataFrame) -> StepEviden
         user_code=user_code_share(laid_out["stacks"], thread.gap) if has_gaps else None,
         window=trace.fact(compute_shares).get(process),
         serves=serves,
-        gap_is_input=trace.fact(gaps_load_data).get(process, True),
+        gap_is_input=serves or trace.fact(gaps_load_data).get(process, True),
         waits_for_requests=serves and not pull_loop(trace, process, steps["tid"], thread.gap),
     )
 

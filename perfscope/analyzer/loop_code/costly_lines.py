@@ -40,7 +40,7 @@ DATA_LIBRARIES: Final = re.compile(
 """Packages that provide data."""
 WAITS_FOR_DATA: Final = re.compile(r"^(queue|multiprocessing/(queues|connection|pool)|concurrent/)")
 LOADS_DATA: Final = re.compile(
-    r"(^|_)(load(s|er|ing)?|read(er)?|fetch|prefetch|decode|augment|collate|preprocess"
+    r"(^|_)(load\w*|read\w*|(pre)?fetch\w*|decod\w*|augment\w*|collat\w*|preprocess\w*"
     r"|next_?batch|get_?batch|(batch|data|image)e?s?)(_|$)|^__getitem__$|^__next__$"
 )
 """Names of functions that provide data."""
@@ -223,9 +223,9 @@ def gaps_load_data(trace: Trace) -> dict[int, bool]:
 
 def provides_data(code: SampledCode) -> bool:
     """Return whether one of the functions in a stack provides data, or waits for it."""
-    return any(is_data_function(frame) for frame in code.program[1:]) or any(
-        DATA_LIBRARIES.search(frame.file) or WAITS_FOR_DATA.search(frame.file)
-        for frame in code.below
+    packages = [frame for frame in code.below if not frame.is_of_torch]
+    return any(is_data_function(frame) for frame in (*code.program[1:], *packages)) or any(
+        DATA_LIBRARIES.search(frame.file) or WAITS_FOR_DATA.search(frame.file) for frame in packages
     )
 
 

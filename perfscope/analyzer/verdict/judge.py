@@ -32,7 +32,12 @@ from perfscope.analyzer.verdict.confidence import (
     confidence_in_health,
     trust_in_steps,
 )
-from perfscope.analyzer.verdict.general_answers import GENERAL, GeneralAnswer, general_answer
+from perfscope.analyzer.verdict.general_answers import (
+    GENERAL,
+    NOT_SCHEDULED,
+    GeneralAnswer,
+    general_answer,
+)
 from perfscope.analyzer.verdict.run_verdicts import verdict_on_recording
 from perfscope.analyzer.verdict.trace_verdicts import (
     lost_kernels_verdict,
@@ -139,7 +144,7 @@ def verdict_of_run(run: Run, found: list[Finding], limits: Limits) -> Verdict:
         return verdict_of_recording(run, costly, found, limits)
     own = [finding for finding in costly if finding is not shared]
     verdict = verdict_of_recording(run, own, found, limits)
-    if verdict.id in ("healthy", "unknown"):
+    if verdict.id in ("healthy", "unknown", NOT_SCHEDULED):
         return verdict_of_recording(run, costly, found, limits)
     return with_shared_machine(verdict, shared)
 
