@@ -37,6 +37,8 @@ class TorchFacts(msgspec.Struct):
     intra_op_threads: int
     inter_op_threads: int
     cuda: bool
+    thread_variables: dict[str, int] = {}
+    """Environment variables that set the number of intra-op threads, in the process now."""
 
 
 class Calibration(msgspec.Struct, frozen=True):
