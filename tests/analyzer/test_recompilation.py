@@ -50,8 +50,7 @@ def test_compilations_throughout_the_recording_are_lost_time_of_the_run() -> Non
     assert finding.scope == "run" and finding.processes == [0]
     assert finding.lost_s == pytest.approx(29 * 0.08)
     assert finding.share == pytest.approx(29 * 80 / (30 * 105 - 20), rel=0.01)
-    assert finding.speedup is not None and finding.speedup.likely is None
-    assert finding.speedup.high == pytest.approx(3130 / (30 * 20 - 20), rel=0.01)
+    assert finding.speedup is None
     assert actions_of(finding) == ["log-recompilations"]
 
 
@@ -81,6 +80,15 @@ def test_layers_that_are_compiled_one_by_one_are_each_compiled_once() -> None:
     assert is_clear(recompilation, loop.trace())
 
 
+def test_a_function_that_is_passed_to_the_compiler_in_each_step_is_compiled_again() -> None:
+    loop = Loop()
+    for step in range(40):
+        call(loop, 200, code=step, name="loss_of (./train.py:7)")
+        loop.optimizer()
+    finding = found(recompilation, loop.trace())
+    assert "40 of 40 calls" in finding.explanation
+
+
 def test_calls_within_one_training_step_do_not_count_as_many_steps() -> None:
     loop = compiling(30)
     later = [{"process": 0, "tid": 100, "ts": loop.at, "weight_ns": MS, "stack": BACKWARD}]
@@ -94,7 +102,7 @@ def test_a_function_that_was_compiled_more_often_than_torch_permits_needs_two_ca
     for earlier in (20, 21):
         call(loop, 4000, name="forward (./model.py:7)", object=0, value=earlier)
     finding = found(recompilation, loop.trace())
-    assert finding.lost_s == pytest.approx(4.0)
+    assert finding.lost_s == pytest.approx(8.0)
     assert any("forward (./model.py:7)" in fact.text for fact in finding.evidence)
 
 

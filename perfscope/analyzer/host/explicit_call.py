@@ -32,6 +32,7 @@ from perfscope.analyzer.budget.critical_rank import (
     severity_of,
     steps_of,
 )
+from perfscope.analyzer.budget.observed_budget import main_thread_id, main_thread_stacks
 from perfscope.analyzer.budget.trace_case import ceiling
 from perfscope.analyzer.closed_forms import undisturbed_factor
 from perfscope.analyzer.diagnosis import (
@@ -48,8 +49,12 @@ from perfscope.analyzer.host.validation_time import round_up
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
+from perfscope.analyzer.run.code_tree import program_frames
+from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval
 from perfscope.analyzer.run.table_access import column, longest_row, uses_device
+from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.traces.frames import Frame
+from perfscope.traces.intervals import inside
 from perfscope.traces.trace import Trace
 
 ID = "explicit-call"
@@ -128,7 +133,7 @@ def collection_finding(trace: Trace, found: ExplicitCollections, limits: Limits)
         ),
         evidence=collection_evidence(found),
         actions=collection_changes(found),
-        where=location(found.path[0], found.process, Interval(*(found.share,) * 3)),
+        where=location(found.path[0], found.process, line_share(trace, found)),
     )
 
 
@@ -137,6 +142,20 @@ def without_collections(trace: Trace, found: ExplicitCollections, limits: Limits
     on_device = uses_device(trace)
     quiet = undisturbed_factor(found.share, limits.most_kept_core_saving, on_device=on_device)
     return Speedup(None, None, round(1.0 / max((1.0 - found.share) * quiet, LEAST_REST), 3))
+
+
+def line_share(trace: Trace, found: ExplicitCollections) -> Interval:
+    """Return the share of the line by stack samples in steps; with too few of them, as timed."""
+    tid = main_thread_id(trace, found.process)
+    stacks = main_thread_stacks(trace, found.process, tid, "outside_stacks")
+    if len(stacks):
+        stacks = stacks[inside(spans_of(found.steps), column(stacks, "ts"))]
+    if len(stacks) < FEWEST_SAMPLES:
+        return Interval(found.share, found.share, found.share)
+    lines = [program_frames(text)[-1:] for text in stacks["stack"].astype(str)]
+    share = lines.count((found.path[0],)) / len(lines)
+    low, high = share_interval(share, len(lines))
+    return Interval(low, share, high)
 
 
 def collection_evidence(found: ExplicitCollections) -> list[Evidence]:

@@ -23,6 +23,8 @@ class ExplicitCollections:
     """The steady steps."""
     per_step_ns: Ints
     """What they take of each step."""
+    steps_between: float
+    """Steps from one collection to the next."""
     automatic_ns: int
     """What automatic collections of the same thread take in these steps."""
     path: list[Frame]
@@ -42,11 +44,6 @@ class ExplicitCollections:
     def share(self) -> float:
         """Their share of the steady steps."""
         return self.lost_ns / max(int(column(self.steps, "dur").sum()), 1)
-
-    @property
-    def steps_between(self) -> float:
-        """Steps from one collection to the next."""
-        return len(self.steps) / max(self.count, 1)
 
     @property
     def mean_ns(self) -> float:
@@ -90,6 +87,17 @@ def explicit_collections(trace: Trace, process: int) -> ExplicitCollections | No
         rows=ranges[chosen],
         steps=steps,
         per_step_ns=np.minimum(per_step, column(steps, "dur")),
+        steps_between=usual_gap(column(steps, "index")[step[chosen]], len(steps)),
         automatic_ns=int(dur_ns[~explicit].sum()),
         path=[parse_frame(label) for label in most.split(";")],
     )
+
+
+def usual_gap(steps: Ints, every: int) -> float:
+    """Return the median gap between steps with a collection, or their mean number within a step.
+
+    `steps` are the numbers of the steps, one for each collection, and `every` is how many there are
+    in all.
+    """
+    gap = float(np.median(np.diff(steps))) if len(steps) > 1 else 0.0
+    return gap if gap >= 1.0 else every / max(len(steps), 1)

@@ -11,8 +11,9 @@ How it is detected
     The probe times each compilation. At least six calls of one compiled function compile something,
     in each third of the recording and with training steps in between; or Dynamo has compiled a
     frame of it more than eight times. The first compilations after the start do not count: they
-    pass with time. The loss is the time in compilations after the first such call, at least 3 % of
-    the recorded time. The speedup is a ceiling: it counts all time in the calls of the function.
+    pass with time. The loss is the time in compilations, without the first such call, at least 3 %
+    of the recorded time. No speedup is predicted: without compilations the calls can take longer
+    (code for all sizes) or less (fewer guards to check).
 
 What to do
     The check that failed says what changes. A size: mark the dimension as dynamic, compile with
@@ -29,7 +30,7 @@ import re
 
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.critical_rank import severity_of
-from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
+from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural
 from perfscope.analyzer.rule import Rule
@@ -41,8 +42,6 @@ from perfscope.traces.trace import Trace
 ID = "recompilation"
 NS_PER_S = 1e9
 MOST_NAMES = 3
-LEAST_REST = 1e-4
-"""The least share of the time that remains, so that a speedup is finite."""
 SIZES = re.compile(r"^tensor .* (size|stride|rank) mismatch|\.(size|stride|dim)\(\)|\.shape\b")
 LENGTHS = re.compile(r"^len\(")
 OBJECTS = re.compile(r"^(not )?_*(check_(obj_id|type_id|function)|id\()|BACKEND_MATCH")
@@ -107,10 +106,10 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         severity=severity_of(case.share, limits),
         lost_s=round(case.lost_ns / NS_PER_S, 4),
         share=round(case.share, 4),
-        speedup=Speedup(None, None, round(1.0 / max(1.0 - case.called_share, LEAST_REST), 3)),
+        speedup=None,
         headline=f"Recompilation: torch.compile compiles {share} of the recorded time",
         explanation=explanation(case),
-        caveat="The speedup is a ceiling: it counts all time in these calls, run time included.",
+        caveat="No speedup is predicted: the change also decides how long the calls take then.",
         evidence=evidence(case),
         actions=actions_for_checks(case, limits),
         processes=[case.process],

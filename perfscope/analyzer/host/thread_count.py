@@ -138,8 +138,8 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         share=round(lost, 4),
         speedup=Speedup(None, None, round(1.0 / (1.0 - case.saved), 3)),
         headline=(
-            f"Thread count: operators compute on {plural(case.threads, 'thread')} while"
-            f" {plural(round(idle, 1), 'core')} are idle"
+            f"Thread count: operators compute on {plural(case.threads, 'thread')}, and {cores} are"
+            " idle"
         ),
         explanation=(
             f"Calls that torch splits over its threads take {share} of each step, and {cores} are"

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.run.phases import NOT_RECORDED, phase_spans
+from perfscope.analyzer.run.phases import COMPILATION, NOT_RECORDED, phase_spans
 from perfscope.analyzer.run.recorded_span import recorded_span_ns
 from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category
 from perfscope.analyzer.run.thread_intervals import busiest_tid
-from perfscope.traces.intervals import Ints, Spans, length_ns, merged
+from perfscope.traces.intervals import Ints, Spans, length_ns, merged, single_interval, subtracted
 from perfscope.traces.trace import Trace
 
 FEWEST_CALLS = 6
@@ -23,8 +23,6 @@ PARTS = 3
 """The recording is divided into this many parts, and each must have such calls."""
 LEAST_OF_USUAL = 0.5
 """The last part has at least this share of the usual number of such calls: they do not fade out."""
-FEWEST_INTERVALS = 3
-"""Stretches between training steps in which something was compiled, where steps are known."""
 BY_DEFAULT = 8
 """How often torch compiles a function before it gives up (`recompile_limit`, torch 2.0 to 2.13): a
 function that was compiled more often has a raised limit.
@@ -38,7 +36,6 @@ class Recompilations:
     """What one process compiles again while it runs; times in ns."""
 
     process: int
-    tid: int
     name: str
     """The compiled function or module, as the call names it."""
     functions: list[str]
@@ -50,9 +47,7 @@ class Recompilations:
     earlier: int
     """How often a frame of it had been compiled before the last time, -1 unknown."""
     compiled: Spans
-    """The compilations after the first of these calls."""
-    called_ns: int
-    """The time in all calls of it, compilations included."""
+    """The time in compilations, without the first of these calls where it may be the first."""
     recorded_ns: int
     guards: dict[str, int]
     """Checks that failed, and how often."""
@@ -67,51 +62,104 @@ class Recompilations:
         """Their share of the recorded time."""
         return min(self.lost_ns / max(self.recorded_ns, 1), 1.0)
 
-    @property
-    def called_share(self) -> float:
-        """The share of the recorded time in calls of it, compilations included."""
-        return min(max(self.called_ns, self.lost_ns) / max(self.recorded_ns, 1), 1.0)
+
+@dataclass(frozen=True)
+class CompiledCalls:
+    """The calls of compiled code of one thread, and its compilations."""
+
+    rows: pd.DataFrame
+    """Rows `forward` of the table `ranges`."""
+    compiled: pd.DataFrame
+    caller: Ints
+    """The position in `rows` of the call that each compilation is in, -1 where unknown."""
+    sampled: Spans
+    """When stack samples outside of steps show a compilation, also one that was cut off."""
+    marks: Ints
+    """Instants of training steps."""
+    window: tuple[int, int]
+    """The recorded time of the process."""
+
+    def groups(self) -> list[Ints]:
+        """Return the calls that compile, by the compiled object, else by the compiled function.
+
+        A function that is passed to torch.compile in each step is another object each time. So are
+        the layers of a model that are compiled one by one: training steps in between show the
+        difference. The largest group of objects is first.
+        """
+        compiling = np.unique(self.caller[self.caller >= 0])
+        objects = column(self.rows, "object")[compiling]
+        functions = self.compiled["name"].astype(str).to_numpy(object)
+        first = np.array([functions[self.caller == call][0] for call in compiling], object)
+        by_object = sorted((compiling[objects == code] for code in np.unique(objects)), key=len)
+        by_function = [compiling[first == name] for name in np.unique(first.astype(str))]
+        at_ns = column(self.rows, "ts")
+        separated = [
+            calls
+            for calls in by_function
+            if ((self.marks > at_ns[calls[0]]) & (self.marks < at_ns[calls[-1]])).any()
+        ]
+        return by_object[::-1] + separated
+
+    def of_group(self, calls: Ints) -> pd.DataFrame:
+        """Return the compilations in these calls."""
+        return self.compiled[np.isin(self.caller, calls)]
 
 
 def recompilations(trace: Trace, process: int) -> Recompilations | None:
     """Return what a process compiles again and again, None where that was not seen."""
+    calls = compiled_calls(trace, process)
+    if calls is None:
+        return None
+    at_ns = column(calls.rows, "ts")
+    for group in calls.groups():
+        earlier = column(calls.of_group(group), "value")
+        if keeps_compiling(at_ns[group], earlier, calls.marks, calls.window):
+            return recompiled_group(process, calls, group)
+    return None
+
+
+def compiled_calls(trace: Trace, process: int) -> CompiledCalls | None:
+    """Return the calls of compiled code of the thread that compiles most often, None for none."""
     ranges = rows_of(trace, "ranges", process)
     compiled = rows_of_category(ranges, "compilation")
     tid = busiest_tid(column(compiled, "tid"))
     if ranges is None or compiled is None or tid < 0:
         return None
     compiled = compiled[compiled["tid"] == tid]
-    calls = ranges[(ranges["tid"] == tid) & (ranges["category"] == "forward")]
-    caller = calls_around(calls, compiled)
-    objects = column(calls, "object")
-    phases = phase_spans(trace, process)
+    rows = ranges[(ranges["tid"] == tid) & (ranges["category"] == "forward")]
     begin_ns, end_ns = recorded_span_ns(trace)
-    window = (begin_ns + phases.duration_ns(NOT_RECORDED), end_ns)
-    marks = progress_marks(trace, ranges, process)
-    for code in by_frequency(objects[np.unique(caller[caller >= 0])]):
-        compiling = np.unique(caller[caller >= 0])
-        compiling = compiling[objects[compiling] == code]
-        rows = compiled[np.isin(caller, compiling)]
-        at_ns = column(calls, "ts")[compiling]
-        if not keeps_compiling(at_ns, column(rows, "value"), marks, window):
-            continue
-        first_end_ns = int((column(calls, "ts") + column(calls, "dur"))[compiling[0]])
-        later = compiled[column(compiled, "ts") >= first_end_ns]
-        starts = column(later, "ts")
-        return Recompilations(
-            process=process,
-            tid=tid,
-            name=str(calls["name"].iloc[int(compiling[0])]),
-            functions=most_frequent(rows["name"], without=NO_NAME),
-            calls=len(compiling),
-            all_calls=int((objects == code).sum()),
-            earlier=int(column(rows, "value").max()),
-            compiled=merged((starts, starts + column(later, "dur"))),
-            called_ns=int(column(calls, "dur")[objects == code].sum()),
-            recorded_ns=window[1] - window[0],
-            guards=counted(later["label"]),
-        )
-    return None
+    phases = phase_spans(trace, process)
+    return CompiledCalls(
+        rows=rows,
+        compiled=compiled,
+        caller=calls_around(rows, compiled),
+        sampled=phases.of(COMPILATION),
+        marks=progress_marks(trace, ranges, process),
+        window=(begin_ns + phases.duration_ns(NOT_RECORDED), end_ns),
+    )
+
+
+def recompiled_group(process: int, calls: CompiledCalls, group: Ints) -> Recompilations:
+    """Return what is known of a group of calls that compile again and again."""
+    rows, compilations = calls.rows, calls.of_group(group)
+    end_ns = column(rows, "ts") + column(rows, "dur")
+    of_group = np.isin(column(rows, "object"), column(rows, "object")[group])
+    starts = column(calls.compiled, "ts")
+    timed = (starts, starts + column(calls.compiled, "dur"))
+    compiled = merged(timed, calls.sampled)
+    if column(compilations, "value")[0] <= 0:  # it may be the first compilation of all
+        compiled = subtracted(compiled, single_interval(calls.window[0], int(end_ns[group[0]])))
+    return Recompilations(
+        process=process,
+        name=str(rows["name"].iloc[int(group[0])]),
+        functions=[name for name in counted(compilations["name"]) if name != NO_NAME],
+        calls=len(group),
+        all_calls=int(of_group.sum()),
+        earlier=int(column(compilations, "value").max()),
+        compiled=compiled,
+        recorded_ns=calls.window[1] - calls.window[0],
+        guards=counted(compilations["label"]),
+    )
 
 
 def calls_around(calls: pd.DataFrame, compiled: pd.DataFrame) -> Ints:
@@ -150,7 +198,8 @@ def is_progress(stack: str) -> bool:
 def keeps_compiling(at_ns: Ints, earlier: Ints, marks: Ints, window: tuple[int, int]) -> bool:
     """Return whether calls at these instants show that a function is compiled again and again.
 
-    `earlier` says how often their frames had been compiled before, -1 unknown.
+    `earlier` says how often their frames had been compiled before, -1 unknown. `marks` are instants
+    of training steps: where the first comes after all these calls, they are calls of one step.
     """
     if len(at_ns) >= 2 and len(earlier) and int(earlier.max()) > BY_DEFAULT:
         return True
@@ -160,22 +209,11 @@ def keeps_compiling(at_ns: Ints, earlier: Ints, marks: Ints, window: tuple[int, 
     counts, _ = np.histogram(at_ns, edges)
     if not counts.all() or counts[-1] < LEAST_OF_USUAL * len(at_ns) / PARTS:
         return False
-    intervals = np.unique(np.searchsorted(marks, at_ns))
-    return not len(marks) or len(intervals) >= FEWEST_INTERVALS
-
-
-def by_frequency(values: Ints) -> list[int]:
-    """Return the different values, the most frequent first."""
-    found, counts = np.unique(values, return_counts=True)
-    return [int(found[at]) for at in np.argsort(-counts, kind="stable")]
+    later = marks[marks > at_ns[0]]
+    return not len(later) or bool(later[0] < at_ns[-1])
 
 
 def counted(names: "pd.Series[str]") -> dict[str, int]:
     """Return the names with their numbers, most frequent first."""
     counts = names.dropna().astype(str).value_counts()
     return {str(name): int(count) for name, count in counts.items()}
-
-
-def most_frequent(names: "pd.Series[str]", *, without: str) -> list[str]:
-    """Return the different names, most frequent first, without one of them."""
-    return [name for name in counted(names) if name != without]
