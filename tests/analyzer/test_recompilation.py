@@ -1,6 +1,4 @@
-"""`recompilation`: functions that are compiled again and again, and not those that are compiled in
-the first steps.
-"""
+"""`recompilation`: functions that are compiled repeatedly, and not only in the first steps."""
 
 from typing import Any
 

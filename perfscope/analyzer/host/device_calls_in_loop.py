@@ -75,10 +75,10 @@ def call_in_stack(stack: str) -> tuple[str, tuple[Frame, ...]] | None:
         if at is None or at == 0:
             continue
         callers = [parse_frame(label) for label in labels[:at]]
-        own = [frame for frame in callers if frame.is_of_program]
-        if callers[-1].is_of_torch or not own:
+        of_program = [frame for frame in callers if frame.is_of_program]
+        if callers[-1].is_of_torch or not of_program:
             return None
-        return name, tuple(dict.fromkeys((own[-1], callers[-1])))
+        return name, tuple(dict.fromkeys((of_program[-1], callers[-1])))
     return None
 
 

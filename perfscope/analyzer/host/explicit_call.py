@@ -9,8 +9,8 @@ What it means
     gives.
 
 How it is detected
-    The probe sees which collections Python began by itself (more new objects than the threshold)
-    and which the program asked for, and from which line. Those of one line are at least 3 % of the
+    The probe sees which collections are automatic (more new objects than the threshold), which the
+    program asked for, and from which line. Those of one line are at least 3 % of the
     steady steps. Calls for the device are found in stack samples of the main thread, at least 20 at
     one line; they cost at most the time in which the device runs nothing, which must be known. The
     speedup is a ceiling: memory that is freed less often may have to be freed elsewhere.
@@ -45,9 +45,8 @@ from perfscope.analyzer.diagnosis import (
 )
 from perfscope.analyzer.host.device_calls_in_loop import DeviceCalls, device_calls
 from perfscope.analyzer.host.explicit_collections import ExplicitCollections, explicit_collections
-from perfscope.analyzer.host.validation_time import round_up
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.number_text import digits, ms, percent, plural
+from perfscope.analyzer.number_text import digits, ms, percent, plural, round_up
 from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.code_tree import program_frames
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval
@@ -159,7 +158,7 @@ def line_share(trace: Trace, found: ExplicitCollections) -> Interval:
 
 
 def collection_evidence(found: ExplicitCollections) -> list[Evidence]:
-    """Return the longest collection, what they take per step, and automatic ones beside them."""
+    """Return the longest collection, what they take per step, and what automatic ones take."""
     worst = longest_row(found.rows)
     begin_ns, dur_ns = int(worst["ts"]), int(worst["dur"])
     steps, step_ns = len(found.steps), found.lost_ns / len(found.steps)

@@ -1,4 +1,4 @@
-"""torch.compile compiles the same function again and again.
+"""torch.compile compiles the same function repeatedly.
 
 What it means
     Compiled code is valid for what Dynamo saw when it compiled: sizes of tensors, lengths of lists,
@@ -108,16 +108,16 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         share=round(case.share, 4),
         speedup=None,
         headline=f"Recompilation: torch.compile compiles {share} of the recorded time",
-        explanation=explanation(case),
+        explanation=explain_recompilations(case),
         caveat="No speedup is predicted: the change also decides how long the calls take then.",
-        evidence=evidence(case),
+        evidence=evidence_of_recompilations(case),
         actions=actions_for_checks(case, limits),
         processes=[case.process],
         scope="run",
     )
 
 
-def explanation(case: Recompilations) -> str:
+def explain_recompilations(case: Recompilations) -> str:
     """Return how many calls compile, what is compiled, and which checks fail."""
     text = (
         f"{case.calls} of {plural(case.all_calls, 'call')} of `{case.name}` compile something,"
@@ -129,7 +129,7 @@ def explanation(case: Recompilations) -> str:
     return text
 
 
-def evidence(case: Recompilations) -> list[Evidence]:
+def evidence_of_recompilations(case: Recompilations) -> list[Evidence]:
     """Return the time, the longest compilation, the compiled functions and the failed checks."""
     facts = [
         Evidence(

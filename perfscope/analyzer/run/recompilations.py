@@ -1,4 +1,4 @@
-"""Compiled functions that torch.compile compiles again and again, by the calls that it compiled in.
+"""Functions that torch.compile compiles repeatedly, by the calls in which it does.
 
 A call of compiled code is a range `forward` of the thread, and what it compiles is inside of it.
 """
@@ -64,7 +64,7 @@ class Recompilations:
 
 
 @dataclass(frozen=True)
-class CompiledCalls:
+class CallsOfCompiledCode:
     """The calls of compiled code of one thread, and its compilations."""
 
     rows: pd.DataFrame
@@ -106,7 +106,7 @@ class CompiledCalls:
 
 
 def recompilations(trace: Trace, process: int) -> Recompilations | None:
-    """Return what a process compiles again and again, None where that was not seen."""
+    """Return what a process compiles repeatedly, None where that was not seen."""
     calls = compiled_calls(trace, process)
     if calls is None:
         return None
@@ -118,7 +118,7 @@ def recompilations(trace: Trace, process: int) -> Recompilations | None:
     return None
 
 
-def compiled_calls(trace: Trace, process: int) -> CompiledCalls | None:
+def compiled_calls(trace: Trace, process: int) -> CallsOfCompiledCode | None:
     """Return the calls of compiled code of the thread that compiles most often, None for none."""
     ranges = rows_of(trace, "ranges", process)
     compiled = rows_of_category(ranges, "compilation")
@@ -129,7 +129,7 @@ def compiled_calls(trace: Trace, process: int) -> CompiledCalls | None:
     rows = ranges[(ranges["tid"] == tid) & (ranges["category"] == "forward")]
     begin_ns, end_ns = recorded_span_ns(trace)
     phases = phase_spans(trace, process)
-    return CompiledCalls(
+    return CallsOfCompiledCode(
         rows=rows,
         compiled=compiled,
         caller=calls_around(rows, compiled),
@@ -139,8 +139,8 @@ def compiled_calls(trace: Trace, process: int) -> CompiledCalls | None:
     )
 
 
-def recompiled_group(process: int, calls: CompiledCalls, group: Ints) -> Recompilations:
-    """Return what is known of a group of calls that compile again and again."""
+def recompiled_group(process: int, calls: CallsOfCompiledCode, group: Ints) -> Recompilations:
+    """Return what is known of a group of calls that compile repeatedly."""
     rows, compilations = calls.rows, calls.of_group(group)
     end_ns = column(rows, "ts") + column(rows, "dur")
     of_group = np.isin(column(rows, "object"), column(rows, "object")[group])
@@ -152,13 +152,13 @@ def recompiled_group(process: int, calls: CompiledCalls, group: Ints) -> Recompi
     return Recompilations(
         process=process,
         name=str(rows["name"].iloc[int(group[0])]),
-        functions=[name for name in counted(compilations["name"]) if name != NO_NAME],
+        functions=[name for name in number_of_each(compilations["name"]) if name != NO_NAME],
         calls=len(group),
         all_calls=int(of_group.sum()),
         earlier=int(column(compilations, "value").max()),
         compiled=compiled,
         recorded_ns=calls.window[1] - calls.window[0],
-        guards=counted(compilations["label"]),
+        guards=number_of_each(compilations["label"]),
     )
 
 
@@ -196,7 +196,7 @@ def is_progress(stack: str) -> bool:
 
 
 def keeps_compiling(at_ns: Ints, earlier: Ints, marks: Ints, window: tuple[int, int]) -> bool:
-    """Return whether calls at these instants show that a function is compiled again and again.
+    """Return whether calls at these instants show that a function is compiled repeatedly.
 
     `earlier` says how often their frames had been compiled before, -1 unknown. `marks` are instants
     of training steps: where the first comes after all these calls, they are calls of one step.
@@ -213,7 +213,7 @@ def keeps_compiling(at_ns: Ints, earlier: Ints, marks: Ints, window: tuple[int, 
     return not len(later) or bool(later[0] < at_ns[-1])
 
 
-def counted(names: "pd.Series[str]") -> dict[str, int]:
+def number_of_each(names: "pd.Series[str]") -> dict[str, int]:
     """Return the names with their numbers, most frequent first."""
     counts = names.dropna().astype(str).value_counts()
     return {str(name): int(count) for name, count in counts.items()}
