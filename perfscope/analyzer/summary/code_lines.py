@@ -14,6 +14,7 @@ from perfscope.analyzer.loop_code.loop_samples import IN_TORCH_CALL
 from perfscope.analyzer.run.code_tree import program_frames
 from perfscope.analyzer.run.phases import STEPS, VALIDATION, phase_spans
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval
+from perfscope.analyzer.run.sampled_phases import LIBRARY_FRAMES
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.summary.code_costs import unbiased_stacks
 from perfscope.traces.frames import Frame
@@ -87,6 +88,8 @@ def locate(trace: Trace, finding: Finding) -> CodeLocation | None:
         return None
     if finding.id in WORK_LIMITS and works_outside_torch_calls(trace, process):
         is_of_finding = is_outside_torch_calls
+    if finding.scope == "run":
+        return samples_of_run(trace, process).hottest_line(is_of_finding)
     return samples_in_phase(trace, process, STEPS).hottest_line(is_of_finding)
 
 
@@ -104,6 +107,11 @@ def samples_in_phase(trace: Trace, process: int, phase: str) -> Samples:
     if len(stacks):
         stacks = stacks[inside(phase_spans(trace, process).of(phase), column(stacks, "ts"))]
     return Samples(process, stacks)
+
+
+def samples_of_run(trace: Trace, process: int) -> Samples:
+    """Return all samples of the main thread of a process."""
+    return Samples(process, unbiased_stacks(trace, process))
 
 
 def worker_samples(trace: Trace, process: int) -> Samples:
@@ -142,6 +150,11 @@ def is_in_checkpoint(stack: str) -> bool:
     return SAVERS.search(stack) is not None
 
 
+def is_in_compilation(stack: str) -> bool:
+    """Return whether the thread compiles something, for a call of compiled code."""
+    return LIBRARY_FRAMES["compilation"].search(stack) is not None
+
+
 def is_in_loop(stack: str) -> bool:
     """Return whether the thread neither loads data nor writes a checkpoint."""
     return not is_in_loader(stack) and not is_in_checkpoint(stack)
@@ -154,5 +167,7 @@ SAMPLES_OF: dict[str, Callable[[str], bool]] = {
     "launch-bound": is_in_loop,
     "compute-bound": is_in_loop,
     "memory-bound": is_in_loop,
+    "recompilation": is_in_compilation,
+    "thread-count": is_in_loop,
 }
 """Which samples of the main thread belong to a finding, by `id/cause` or id."""

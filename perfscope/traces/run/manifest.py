@@ -39,6 +39,8 @@ class TorchFacts(msgspec.Struct):
     cuda: bool
     anomaly_detection: bool = False
     """Whether autograd records where each operator was called (`set_detect_anomaly`)."""
+    thread_variables: dict[str, int] = {}
+    """Environment variables that set the number of intra-op threads, in the process now."""
 
 
 class Calibration(msgspec.Struct, frozen=True):
