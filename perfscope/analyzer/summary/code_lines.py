@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.budget.observed_budget import FETCH_FILE, LOADER_FILE, SAVERS
@@ -85,6 +86,18 @@ def samples_in_steps(trace: Trace, process: int) -> Samples:
     if len(stacks):
         stacks = stacks[inside(phase_spans(trace, process).of(STEPS), column(stacks, "ts"))]
     return Samples(process, stacks)
+
+
+def hottest_line_between(
+    trace: Trace, process: int, begin_ns: int, end_ns: int
+) -> CodeLocation | None:
+    """Return the program's line with the most samples of the main thread in an interval."""
+    if trace.has_profiled_work:
+        return None
+    stacks = unbiased_stacks(trace, process)
+    ts = column(stacks, "ts") if len(stacks) else np.empty(0, np.int64)
+    rows = stacks[(ts >= begin_ns) & (ts < end_ns)]
+    return Samples(process, rows).hottest_line(lambda _: True)
 
 
 def worker_samples(trace: Trace, process: int) -> Samples:
