@@ -12,6 +12,7 @@ from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.table_access import manifest, table
 from perfscope.analyzer.summary.code_lines import locate
 from perfscope.analyzer.summary.run import Run
+from perfscope.analyzer.verdict.consequences import with_advice_on_causes
 from perfscope.analyzer.verdict.hosts import Outcome, host_views, together
 from perfscope.traces.trace import Trace
 
@@ -43,6 +44,7 @@ def check_findings(run: Run, limits: Limits, ignored: Collection[str]) -> Checke
     found = [outcome for outcome in outcomes if isinstance(outcome, Finding)]
     found.sort(key=lambda finding: -finding.lost_s)
     found = [completed(finding, number, run) for number, finding in enumerate(found)]
+    found = with_advice_on_causes(found, limits)
     return Checked(
         findings=[finding for finding in found if finding.id not in ignored],
         ignored=[finding for finding in found if finding.id in ignored],

@@ -103,6 +103,41 @@ class Limits:
     # Seconds below which a line through resident memory is not a trend, because of batches, caches
     # and checkpoints.
     growth_span_s: float = 5.0
+    # Steps grow when they take this much longer at the end of the recording: the median step on a
+    # machine with other jobs drifted by up to 10 % in twelve seconds.
+    step_growth: float = 0.15
+    # Growth is steady when each third of the recording has at least this part of the slope of the
+    # whole: after a single jump two thirds have none.
+    section_growth_share: float = 0.3
+    # Steps that grow because the thread waits longer for a core do not grow by their own work: at
+    # most this part of the growth may be such waits.
+    delay_of_growth: float = 0.3
+    # The clock of a device that falls by more than this explains a part of slower steps.
+    clock_of_growth: float = 0.03
+    # A part of a step is a measure of the speed of the machine from this share of the step on:
+    # smaller ones are as long as the noise of the clock and the caches.
+    measurable_part: float = 0.02
+    # All parts of a step grow alike when each grows by at least this part of what the step does.
+    alike_growth: float = 0.5
+    # A slow step takes half as long again as the median: batches of random sizes differ by less.
+    slow_step_excess: float = 0.5
+    # With three equal distances between slow steps, chance makes one in a thousand.
+    fewest_slow_steps: int = 4
+    # Steps that take turns (two sizes of batches, a critic and a generator) have shorter periods.
+    shortest_slow_period: int = 4
+    # A time that elapses within a step makes distances that differ by steps, a few percent of them.
+    time_period_tolerance: float = 0.1
+    # At most one in five distances between slow steps may be irregular: other slow steps happen.
+    regular_distances: float = 0.8
+    # At least this share of the steps that are due are slow.
+    due_slow_steps: float = 0.7
+    # A line belongs to slow steps where its share of the other steps is at most this part of its
+    # share of the slow ones.
+    seldom_called: float = 0.5
+    # Rollouts call the model once per step of an environment; a metric calls it a few times.
+    many_model_calls: float = 8.0
+    # A thread that is in the driver of a device for this share of its samples may wait for it.
+    waits_for_device: float = 0.3
     # Below this a collective's time is its latency: all-reduces on NVLink and InfiniBand reach half
     # of their rate only at some megabytes (nccl-tests' curves), and DDP's own buckets are 25 MB.
     small_collective_bytes: int = 1 << 20

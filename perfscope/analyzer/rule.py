@@ -56,6 +56,8 @@ class Rule:
     """Whether its loss is the most that a different computation saves, and not lost time."""
     outranks_others_if_critical: bool = False
     """Whether it is the verdict wherever it is critical, however much the other findings cost."""
+    replaces_advice: bool = False
+    """Whether the advice of the findings that it explains is left out: it treats a consequence."""
     loses_compute_time: bool = False
     """Whether its loss is counted as `compute-or-host`: the thread is runnable and has no core."""
     advice: tuple[Advice, ...] = ()

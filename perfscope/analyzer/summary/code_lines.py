@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.budget.observed_budget import FETCH_FILE, LOADER_FILE, SAVERS
@@ -112,6 +113,18 @@ def samples_in_phase(trace: Trace, process: int, phase: str) -> Samples:
 def samples_of_run(trace: Trace, process: int) -> Samples:
     """Return all samples of the main thread of a process."""
     return Samples(process, unbiased_stacks(trace, process))
+
+
+def hottest_line_between(
+    trace: Trace, process: int, begin_ns: int, end_ns: int
+) -> CodeLocation | None:
+    """Return the program's line with the most samples of the main thread in an interval."""
+    if trace.has_profiled_work:
+        return None
+    stacks = unbiased_stacks(trace, process)
+    ts = column(stacks, "ts") if len(stacks) else np.empty(0, np.int64)
+    rows = stacks[(ts >= begin_ns) & (ts < end_ns)]
+    return Samples(process, rows).hottest_line(is_any)
 
 
 def worker_samples(trace: Trace, process: int) -> Samples:

@@ -8,6 +8,7 @@ from perfscope.analyzer.diagnosis import SlowStep, StepSummary
 from perfscope.analyzer.run.steps import steady
 from perfscope.analyzer.run.trace_steps import StepMarks, step_marks
 from perfscope.analyzer.run.units import Unit
+from perfscope.analyzer.summary.code_lines import hottest_line_between
 from perfscope.traces.trace import Trace
 
 MOST_SLOW_STEPS = 10
@@ -34,12 +35,15 @@ def step_summary(trace: Trace, process: int | None) -> StepSummary:
         distorted=distorted,
         source=next(sources, None),
         unit=UNITS.get(str(rows["phase"].mode().iloc[0]), "training-step"),
-        slowest=slowest_steps(rows),
+        slowest=slowest_steps(trace, rows),
     )
 
 
-def slowest_steps(rows: pd.DataFrame) -> list[SlowStep]:
-    """Return the longest steps, longest first, each with the category that it has most more of."""
+def slowest_steps(trace: Trace, rows: pd.DataFrame) -> list[SlowStep]:
+    """Return the longest steps, longest first.
+
+    Each has the category that it has most more of, and the line that was sampled most often in it.
+    """
     names = list(CATEGORY_IDS)
     usual_ns = rows[names].median()
     found = []
@@ -47,7 +51,9 @@ def slowest_steps(rows: pd.DataFrame) -> list[SlowStep]:
         excess_ns = row[names].astype(float) - usual_ns
         category = str(excess_ns.idxmax()) if float(excess_ns.max()) > 0.0 else None
         step_ms = round(float(row["dur"]) / 1e6, 4)
-        found.append(SlowStep(int(row["index"]), int(row["ts"]), step_ms, category))
+        begin_ns, end_ns = int(row["ts"]), int(row["ts"] + row["dur"] + row["cut"])
+        where = hottest_line_between(trace, int(row["process"]), begin_ns, end_ns)
+        found.append(SlowStep(int(row["index"]), begin_ns, step_ms, category, where))
     return found
 
 

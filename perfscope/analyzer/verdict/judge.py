@@ -9,7 +9,7 @@ from perfscope.analyzer.budget.critical_rank import few_steps, steps_of
 from perfscope.analyzer.budget.trace_budget import slices
 from perfscope.analyzer.counters.bound_by_counters import with_device_counters
 from perfscope.analyzer.diagnosis import BoundBy, BudgetEntry, Finding, Verdict, VerdictKind
-from perfscope.analyzer.findings import FINDINGS, RULES
+from perfscope.analyzer.findings import RULES
 from perfscope.analyzer.host.cpu_oversubscription import is_caused_by_others
 from perfscope.analyzer.host.validation_time import ID as VALIDATION_TIME
 from perfscope.analyzer.input.input_pipeline import input_pipelines
@@ -32,6 +32,7 @@ from perfscope.analyzer.verdict.confidence import (
     confidence_in_health,
     trust_in_steps,
 )
+from perfscope.analyzer.verdict.consequences import outranks_others, unexplained
 from perfscope.analyzer.verdict.general_answers import (
     GENERAL,
     NOT_SCHEDULED,
@@ -239,28 +240,6 @@ def budget_of_rank(run: Run) -> list[BudgetEntry]:
     unit = budget_unit(run)
     entries = [entry for entry in run.per_process if unit is not None and entry.rank == unit.rank]
     return entries[-1].time_budget if entries else []
-
-
-def outranks_others(finding: Finding) -> bool:
-    """Return whether nothing else matters once this has happened."""
-    return finding.severity == "critical" and RULES[finding.id].outranks_others_if_critical
-
-
-def unexplained(findings: list[Finding], limits: Limits) -> list[Finding]:
-    """Return the findings of which no more particular finding explains most of the loss.
-
-    `consequences` of a rule names others, by id or as `id/cause`.
-    """
-    lost_s = {finding.id: finding.lost_s for finding in findings}
-    explains = {(rule.id, name) for rule in FINDINGS for name in rule.consequences}
-
-    def is_explained(finding: Finding) -> bool:
-        names = (finding.id, f"{finding.id}/{finding.cause}")
-        others_s = [lost_s.get(id, 0.0) for id, name in explains if name in names]
-        least_s = limits.main_cause_share * finding.lost_s
-        return any(other_s >= least_s for other_s in others_s if other_s > 0.0)
-
-    return [finding for finding in findings if not is_explained(finding)]
 
 
 def losses_first(findings: list[Finding], limits: Limits) -> list[Finding]:

@@ -257,6 +257,8 @@ def test_findings_that_a_profilers_trace_cannot_show_are_not_checked() -> None:
         "memory-growth",
         "sleep-in-loop",
         "validation-time",
+        "growing-steps",
+        "periodic-slow-steps",
     }
     of_counters = {
         *("pcie-saturated", "pcie-downtrained", "throttled", "power-capped", "idle-device"),

@@ -1,0 +1,243 @@
+"""Steps take longer and longer.
+
+What it means
+    Each step does more than the one before: a metric is computed from all past batches, hooks or
+    callbacks are registered in every step and never removed, a graph is kept from step to step, a
+    list is searched that only grows. However fast the first steps are, the time of the run grows
+    with the square of its steps.
+
+How it is detected
+    A line is fitted to the medians of blocks of steady steps, without waits for a loader,
+    checkpoints, garbage collections and compilation. The 95 % interval of its slope is above zero,
+    it rises by at least 15 % during the recording, and it rises in each third of it: a single jump
+    does not count. The thread of the loop uses more CPU time or waits longer, but it does not wait
+    longer for a core, and not all parts of a step (forward, backward, optimizer, the rest) grow
+    alike, as they do on a machine that becomes slower. One line of the program explains at least
+    half of the growth, by stack samples of the first and the last third.
+
+What to do
+    Look at the line that is named. Keep only what the next steps need, update a result instead of
+    computing it from everything again, remove hooks after use, detach what is carried over to the
+    next step.
+
+When it is wrong
+    Inputs that get longer on purpose (a curriculum, samples sorted by length) look the same if
+    they change in every step. The loss counts from the first recorded step: what had grown before
+    is not in it.
+"""
+
+from perfscope.analyzer.advice import Advice
+from perfscope.analyzer.budget.critical_rank import missing_steps
+from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Interval, Speedup
+from perfscope.analyzer.host.line_contrast import located, main_thread_samples
+from perfscope.analyzer.host.memory_trend import MemoryTrend, is_growth, memory_trend
+from perfscope.analyzer.host.step_growth import StepGrowth, growth_of_steps
+from perfscope.analyzer.host.step_series import PARTS, REST
+from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.number_text import digits, megabytes, ms, percent, plural
+from perfscope.analyzer.rule import Rule, Unmet
+from perfscope.analyzer.run.table_access import table
+from perfscope.traces.trace import Trace
+
+ID = "growing-steps"
+STEPS_OF_PACE = 1000
+"""The growth is given per so many steps."""
+
+REMOVE_HOOK = Advice(
+    "remove-hook-after-use",
+    "register the hook once, and remove it after use",
+    "hook-takes-longer",
+    "Most of the growth is in a function that torch calls as a hook of a module or a gradient.",
+)
+DETACH_STATE = Advice(
+    "detach-carried-state",
+    "detach what is carried from one step to the next, so that backward ends within the step",
+    "backward-and-memory-grow",
+    "Most of the growth is in backward, and resident memory grows.",
+)
+BOUND_HISTORY = Advice(
+    "bound-growing-work",
+    "keep only what the next steps need, or update the result in each step",
+    "one-line-takes-longer",
+    "Most of the growth is in one line of the program, which is neither a hook nor in backward.",
+)
+
+
+def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
+    """Return why growth cannot be checked: too few steps, no stack samples, no CPU time."""
+    missing = missing_steps(trace, limits)
+    if missing is not None:
+        return missing
+    if table(trace, "outside_stacks") is None and table(trace, "stacks") is None:
+        return Unmet("other", "needs stack samples, to see what grows")
+    return None
+
+
+def detect(trace: Trace, limits: Limits) -> Finding | None:
+    """Return the finding where steps take longer and longer."""
+    growth = growth_of_steps(trace, limits)
+    if growth is None:
+        return None
+    series, trend = growth.series, growth.trend
+    samples = main_thread_samples(trace, series.process, series.tid)
+    where = located(growth.line, samples, series.process, series.spans)
+    memory = growing_memory(trace, limits)
+    in_steps_ns = float(series.dur_ns.sum())
+    return Finding(
+        id=ID,
+        cause=None,
+        severity="critical" if growth.share >= limits.critical_share else "warning",
+        lost_s=round(growth.excess_ns / 1e9, 4),
+        share=round(growth.excess_ns / in_steps_ns, 4),
+        speedup=most_speedup(where.share),
+        headline=(
+            f"Growing steps: from {ms(trend.first)} to {ms(trend.last)} per step during the"
+            " recording"
+        ),
+        explanation=growth_explanation(growth, memory),
+        caveat=(
+            "The loss counts from the first recorded step: what had grown before is not in it."
+        ),
+        evidence=growth_evidence(growth, memory),
+        actions=step_growth_actions(growth, memory),
+        processes=[series.process],
+        where=where,
+    )
+
+
+def most_speedup(share: Interval) -> Speedup:
+    """Return the speedup of steps without the line that grows, a ceiling."""
+    return Speedup(None, None, round(1.0 / max(1.0 - share.high, 0.01), 3))
+
+
+def growing_memory(trace: Trace, limits: Limits) -> MemoryTrend | None:
+    """Return the trend of resident memory where it grows, else None."""
+    trend = trace.fact(memory_trend)
+    if trend is None or trend.span_s < limits.growth_span_s or not is_growth(trend, limits):
+        return None
+    return trend
+
+
+def growth_explanation(growth: StepGrowth, memory: MemoryTrend | None) -> str:
+    """Return how fast steps grow, where, and what grows with them."""
+    line, series = growth.line, growth.series
+    share = min(
+        line.difference_ns / max(growth.late.steps.step_ns - growth.early.steps.step_ns, 1.0), 1.0
+    )
+    kind = ", a hook" if line.is_hook else ""
+    parts = [
+        f"Steps grow by {step_pace_text(growth)}, in each third of the recording.",
+        f"{percent(share)} of the growth is in `{line.frame}`{kind}: {ms(line.less_ns)} per step in"
+        f" the first third, {ms(line.more_ns)} in the last.",
+    ]
+    if growth.operators is not None and growth.operators[1] > growth.operators[0]:
+        before, after = growth.operators
+        parts.append(f"A step calls {digits(after)} operators instead of {digits(before)}.")
+    if memory is not None:
+        parts.append(f"Resident memory grows by {megabytes(memory.slope)} per second.")
+    doubled = float(series.number[-1] - series.number[0])
+    if growth.trend.slope > 0.0:
+        more_steps = growth.trend.last / growth.trend.slope
+        parts.append(
+            f"If this continues, steps take twice as long after {digits(round(more_steps))} more"
+            f" steps ({digits(doubled)} were recorded)."
+        )
+    return " ".join(parts)
+
+
+def step_pace_text(growth: StepGrowth) -> str:
+    """Return the growth per 1,000 steps with its interval."""
+    low, likely, high = (
+        ms(slope * STEPS_OF_PACE)
+        for slope in (max(growth.trend.low, 0.0), growth.trend.slope, growth.trend.high)
+    )
+    return f"{likely} per {digits(STEPS_OF_PACE)} steps (95 %: {low} to {high})"
+
+
+def growth_evidence(growth: StepGrowth, memory: MemoryTrend | None) -> list[Evidence]:
+    """Return the slope, the first and the last third, and what grows with the steps."""
+    process = growth.series.process
+    facts = [
+        Evidence(
+            f"growth {step_pace_text(growth)}",
+            round(growth.trend.slope * STEPS_OF_PACE / 1e6, 4),
+            "ms",
+            process=process,
+        )
+    ]
+    for name, section in (("first", growth.early), ("last", growth.late)):
+        of_parts = ", ".join(
+            f"{'outside of them' if part == REST else part} {ms(section.parts[part])}"
+            for part in PARTS
+        )
+        facts.append(
+            Evidence(
+                f"{name} third, {plural(section.count, 'step')}: {ms(section.work_ns)} per step"
+                f" ({of_parts}), {ms(section.cpu_ns or 0.0)} of CPU time",
+                round(section.work_ns / 1e6, 4),
+                "ms",
+                start_ns=section.begin_ns,
+                end_ns=section.end_ns,
+                process=process,
+                lane="main",
+            )
+        )
+    if memory is not None:
+        facts.append(
+            Evidence(
+                f"resident memory grows by {megabytes(memory.slope)} per second",
+                round(memory.slope / 1e6, 4),
+                "MB/s",
+                process=process,
+            )
+        )
+    return facts
+
+
+def step_growth_actions(growth: StepGrowth, memory: MemoryTrend | None) -> list[Action]:
+    """Return the changes that fit what grows."""
+    line = growth.line
+    in_line = f"{ms(line.less_ns)} to {ms(line.more_ns)} per step in `{line.frame}`"
+    in_backward = growth.is_in_backward and not line.is_hook
+    return [
+        *REMOVE_HOOK.given(
+            line.is_hook,
+            in_line,
+            text=f"register `{line.frame.function}` once, and remove the hook after use",
+            snippet="handle = module.register_forward_hook(hook); ...; handle.remove()",
+        ),
+        *DETACH_STATE.given(
+            in_backward and memory is not None,
+            f"{percent(growth.part_of_growth('backward'))} of the growth is in backward",
+            snippet="state = state.detach()",
+        ),
+        *BOUND_HISTORY.given(
+            not line.is_hook and not in_backward,
+            in_line,
+            text=(
+                f"bound the work of `{line.frame}`: keep only what the next steps need, or update"
+                " its result in each step; until then, call it less often"
+            ),
+        ),
+    ]
+
+
+RULE = Rule(
+    ID,
+    not_applicable,
+    detect,
+    needs=("ranges", "counters"),
+    in_traces=False,
+    replaces_advice=True,
+    outranks_others_if_critical=True,
+    consequences=(
+        "launch-bound",
+        "memory-growth",
+        "host-code",
+        "validation-time",
+        "input-bound/unknown-loader",
+        "compute-bound",
+        "memory-bound",
+    ),
+    advice=(REMOVE_HOOK, DETACH_STATE, BOUND_HISTORY),
+)

@@ -1,0 +1,179 @@
+"""The code that runs in periodic slow steps and not in the others, and what it is known to be."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from perfscope.analyzer.budget.critical_rank import critical_rank
+from perfscope.analyzer.budget.observed_budget import main_thread_stacks
+from perfscope.analyzer.diagnosis import CodeLocation
+from perfscope.analyzer.host.line_contrast import (
+    LineContrast,
+    StepGroup,
+    counts_by_frame,
+    line_contrasts,
+    located,
+    rows_with_exact_times,
+)
+from perfscope.analyzer.host.slow_step_period import SlowSteps, periodic_slow_steps_of
+from perfscope.analyzer.host.step_series import OPTIMIZER, step_series
+from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
+from perfscope.analyzer.run.table_access import column, rows_of, uses_device
+from perfscope.traces.frames import parse_frame
+from perfscope.traces.intervals import inside
+from perfscope.traces.trace import Trace
+
+WAITS_FOR_OTHERS: Final = ("sleep", "poll", "network", "pipe")
+"""States of a thread that waits: a finding of its own. A lock may be torch's parallel region."""
+FEWEST_IN_SLOW_STEPS: Final = 5
+"""Samples of a line in slow steps, at exact instants, below which it may be there by chance."""
+MAKES_DATA: Final = re.compile(
+    r"(^|_)(env|envs|environments?|rollouts?|collect|episodes?|simulat\w*|act|play|self_play"
+    r"|explore|interact)(_|$)"
+)
+"""Names of functions that make the data of the next steps: they are not an addition to them."""
+LOOKS_AT_MODEL: Final = re.compile(
+    r"(^|_)(valid\w*|val|eval\w*|test|log\w*|plot\w*|draw\w*|visual\w*|generate\w*|estimate\w*"
+    r"|metrics?|report\w*|summar\w*|callback|hook|check\w*|monitor\w*|inspect\w*|preview\w*)(_|$)"
+)
+"""Names of functions that look at the model between steps."""
+
+
+@dataclass(frozen=True)
+class SlowStepCode:
+    """Periodic slow steps, and the line that makes them slow."""
+
+    slow: SlowSteps
+    line: LineContrast
+    where: CodeLocation
+
+
+def slow_step_code(trace: Trace, limits: Limits) -> SlowStepCode | None:
+    """Return the periodic slow steps of the critical process, None where none are certain."""
+    process = critical_rank(trace, limits)
+    series = None if process is None else step_series(trace, process)
+    slow = None if series is None else periodic_slow_steps_of(series, limits)
+    if slow is None or slow.share < limits.input_share or accumulates(slow):
+        return None
+    if waits_for_others(trace, slow, limits) or may_wait_for_device(trace, slow, limits):
+        return None
+    code = responsible_code(trace, slow, limits)
+    if code is None or makes_data(trace, code, limits):
+        return None
+    return code
+
+
+def accumulates(slow: SlowSteps) -> bool:
+    """Return whether only the slow steps update the weights: the others accumulate gradients."""
+    updates = slow.series.parts[OPTIMIZER] > 0
+    return bool(updates[slow.is_slow].any()) and not updates[~slow.is_slow].any()
+
+
+def waits_for_others(trace: Trace, slow: SlowSteps, limits: Limits) -> bool:
+    """Return whether the thread mostly sleeps or waits in the slow steps."""
+    states = rows_of(trace, "thread_states", slow.series.process)
+    if states is None:
+        return False
+    spans = slow.series.spans_where(slow.is_slow)
+    of_thread = states[column(states, "tid") == slow.series.tid]
+    within = of_thread[inside(spans, column(of_thread, "ts"))]
+    if not len(within):
+        return False
+    waiting = float(within["state"].isin(WAITS_FOR_OTHERS).mean())
+    return waiting >= limits.main_cause_share
+
+
+def may_wait_for_device(trace: Trace, slow: SlowSteps, limits: Limits) -> bool:
+    """Return whether the slow steps may only wait for work that the others left to a device.
+
+    A program that reads a result every so many steps waits there for all of them.
+    """
+    if not uses_device(trace):
+        return False
+    native = rows_of(trace, "native_samples", slow.series.process)
+    if native is None:
+        return True
+    spans = slow.series.spans_where(slow.is_slow)
+    of_thread = native[column(native, "tid") == slow.series.tid]
+    within = of_thread[inside(spans, column(of_thread, "ts"))]
+    if len(within) < FEWEST_SAMPLES:
+        return True
+    is_driver = within["library"].astype(str).str.contains(r"libcuda|libamdhip|libhsa|\[kernel\]")
+    return float(is_driver.mean()) >= limits.waits_for_device
+
+
+def responsible_code(trace: Trace, slow: SlowSteps, limits: Limits) -> SlowStepCode | None:
+    """Return the innermost line that is in the slow steps only and explains half of their excess.
+
+    None without enough samples of it.
+    """
+    series, is_slow = slow.series, slow.is_slow
+    lasted = series.end_ns - series.begin_ns
+    less = StepGroup(series.spans_where(~is_slow), float(lasted[~is_slow].mean()))
+    more = StepGroup(series.spans_where(is_slow), float(lasted[is_slow].mean()))
+    least_ns = limits.main_cause_share * float(slow.excess_ns.mean())
+    for sampled in sample_sources(trace, slow):
+        every = counts_by_frame(
+            sampled.every[inside(series.spans, column(sampled.every, "ts"))]["stack"]
+        )
+        found = [
+            line
+            for line in line_contrasts(sampled.exact, less, more)
+            if line.difference_ns >= least_ns
+            and line.is_certain
+            and line.more_samples >= FEWEST_IN_SLOW_STEPS
+            and line.less_ns / less.step_ns < limits.seldom_called * line.more_ns / more.step_ns
+            and every[line.frame].samples >= FEWEST_SAMPLES
+        ]
+        line = max(found, key=lambda line: (line.depth, line.difference_ns), default=None)
+        if line is not None:
+            where = located(line, sampled.every, series.process, series.spans)
+            return SlowStepCode(slow, line, where)
+    return None
+
+
+@dataclass(frozen=True)
+class ThreadSamples:
+    """Stack samples of a thread: all, and those that were taken at the instant that they have."""
+
+    every: pd.DataFrame
+    exact: pd.DataFrame
+
+
+def sample_sources(trace: Trace, slow: SlowSteps) -> list[ThreadSamples]:
+    """Return the samples from outside, which have no bias, and all samples."""
+    process, tid = slow.series.process, slow.series.tid
+    outside = main_thread_stacks(trace, process, tid, "outside_stacks")
+    probe = main_thread_stacks(trace, process, tid)
+    if not len(outside):
+        return [ThreadSamples(probe, probe)] if len(probe) else []
+    exact = rows_with_exact_times(outside)
+    both = ThreadSamples(pd.concat([outside, probe]), pd.concat([exact, probe]))
+    return [ThreadSamples(outside, exact), both]
+
+
+def makes_data(trace: Trace, code: SlowStepCode, limits: Limits) -> bool:
+    """Return whether the slow steps make the data of the next steps, as rollouts do.
+
+    They are named so, or call the model many times and are not named like an evaluation.
+    """
+    slow = code.slow
+    samples = sample_sources(trace, slow)[-1].exact
+    spans = slow.series.spans_where(slow.is_slow)
+    stacks = samples[inside(spans, column(samples, "ts"))]["stack"].astype(str)
+    names = {
+        frame.function.rpartition(".")[2]
+        for stack in stacks.unique()
+        for frame in map(parse_frame, stack.split(";"))
+        if frame.is_of_program
+    }
+    if any(MAKES_DATA.search(name) for name in names):
+        return True
+    calls = slow.series.forward_calls
+    more_calls = float(calls[slow.is_slow].mean() - np.median(calls[~slow.is_slow]))
+    looks = any(LOOKS_AT_MODEL.search(name) for name in names)
+    return more_calls >= limits.many_model_calls and not looks
