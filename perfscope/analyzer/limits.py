@@ -49,8 +49,8 @@ class Limits:
     # A batch that needs less CPU time contains no decoding (one small JPEG takes about as long):
     # the time goes into calling the dataset for each sample, and into stacking them.
     light_batch_ns: float = 1e6
-    # A sample that takes longer has work of its own (a small JPEG takes 1 ms); a call that fetches a
-    # row of a few columns from memory and makes tensors of them takes 10 to 500 us.
+    # A sample that takes longer has work of its own (a small JPEG takes 1 ms); a call that fetches
+    # a row of a few columns from memory and makes tensors of them takes 10 to 500 us.
     light_sample_ns: float = 1e6
     # From this many samples per batch on, calls per sample can be replaced by one per batch.
     many_samples: int = 8

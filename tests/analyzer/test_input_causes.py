@@ -22,6 +22,7 @@ HEAVY = {"wall": 120.0, "cpu": 80.0, "delay": 40.0, "samples": 64}
 """A batch of 64 samples that need 1.25 ms of CPU time each."""
 LIGHT = {"wall": 40.0, "cpu": 38.0, "samples": 256}
 """A batch of 256 samples that need 0.15 ms of CPU time each."""
+KEPT_TABLES = ("processes", "loader", "ranges", "fetches")
 TORCH = {"version": "2.13.0", "intra_op_threads": 1, "inter_op_threads": 1, "cuda": False}
 Fetch = tuple[int, float]
 """The worker of a fetch, and its duration in ms."""
@@ -124,8 +125,8 @@ def test_collating_many_small_tensors_is_overhead_per_sample() -> None:
     fetch = {**LIGHT, "collate": 30}
     finding = found(pipeline(wait=20, fetch=fetch, cores=3.9, busy=0.99, stack=COLLATE))
     assert finding.cause == "per-sample-overhead"
-    own = "collate_rows (./data.py:50)"
-    finding = found(pipeline(wait=20, fetch=fetch, cores=3.9, busy=0.99, stack=own))
+    program = "collate_rows (./data.py:50)"
+    finding = found(pipeline(wait=20, fetch=fetch, cores=3.9, busy=0.99, stack=program))
     assert (finding.cause, place(finding)) == ("collate-bound", "data.py:50")
 
 
@@ -251,15 +252,13 @@ def test_workers_that_live_on_are_not_advised_to_persist() -> None:
 @pytest.mark.parametrize(("every", "cause"), [(1, "sampler-bound"), (4, "in-process-loading")])
 def test_a_sampler_that_takes_the_time_in_the_loader_is_the_cause(every: int, cause: str) -> None:
     trace = pipeline(wait=30, workers=0, fetch={"wall": 6, "cpu": 1}, stack=GETITEM)
-    samples = trace.table("outside_stacks")
-    texts = samples["stack"].astype(str)
+    tables = {name: trace.table(name) for name in (*KEPT_TABLES, "outside_stacks")}
+    rows = {name: frame.to_dict("records") for name, frame in tables.items() if frame is not None}
     sampler = (
         "main (./train.py:40);_next_index (torch/utils/data/dataloader.py:723);"
         "__iter__ (torch/utils/data/sampler.py:300);__iter__ (torch/utils/data/sampler.py:220)"
     )
-    texts[samples.index % every == 0] = sampler
-    rows = samples.assign(stack=texts).to_dict("records")
-    tables = {name: trace.table(name) for name in ("processes", "loader", "ranges", "fetches")}
-    others = {name: frame.to_dict("records") for name, frame in tables.items()}
-    finding = found(build.trace(**others, outside_stacks=rows))
+    for row in rows["outside_stacks"][::every]:
+        row["stack"] = sampler
+    finding = found(build.trace(**rows))
     assert (finding.cause, place(finding)) == (cause, "train.py:40" if every == 1 else "data.py:31")

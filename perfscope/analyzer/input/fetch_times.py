@@ -70,7 +70,8 @@ class FetchTimes:
             return np.empty(0, np.int64)
         start = np.searchsorted(self.starts, column(first, "ts"), side="right")
         slowest = first.groupby(start)["dur"].max().to_numpy(np.int64)
-        return np.maximum(slowest - int(self.usual_ns), 0)
+        excess: Ints = np.maximum(slowest - int(self.usual_ns), 0)
+        return excess
 
     def by_worker(self) -> dict[int, "WorkerTime"]:
         """Return the time of the fetches of each worker that has enough of them."""

@@ -25,6 +25,9 @@ PREFETCH = 2
 IDLE_PAUSE_QUANTILE = 0.25
 """The quantile of the pauses between fetches that a worker that is never idle would show."""
 
+UNDISTURBED_QUANTILE = 0.01
+"""The quantile of the steps without their waits that no other work on the cores delays."""
+
 
 @dataclass(frozen=True)
 class Fetch:
@@ -63,6 +66,8 @@ class Pipeline:
     input_wait: float
     consumer: float
     """The step without waiting for input: what remains when batches are always ready."""
+    fastest: float
+    """The step without waiting for input where nothing else delays it: its first percentile."""
     loader_wait: float
     """The part of the input wait in a PyTorch loader."""
     received: float
@@ -164,6 +169,7 @@ def pipeline_of_rank(trace: Trace, process: int, rank: int, rows: pd.DataFrame) 
         step=step,
         input_wait=float(waited.mean()),
         consumer=min(without_wait + received, step),
+        fastest=float(np.quantile(dur - waited, UNDISTURBED_QUANTILE)),
         loader_wait=loader.total_ns / count,
         received=received,
         ready_wait=ready_wait,

@@ -300,6 +300,11 @@ def undelayed_consumer(case: LoaderCase) -> float:
     return fastest * warm_factor(case, case.limits.most_warm_core_saving)
 
 
+def fastest_step(case: LoaderCase) -> float:
+    """Return the least time that a step can take without any loading, for ceilings."""
+    return case.pipeline.fastest * warm_factor(case, case.limits.most_warm_core_saving)
+
+
 def warm_factor(case: LoaderCase, by: float) -> float:
     """Return the factor on the consumer's time when it no longer waits for input."""
     waiting = case.pipeline.input_wait / max(case.pipeline.step, 1.0)

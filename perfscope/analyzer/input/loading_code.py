@@ -155,7 +155,7 @@ class LoadingCode:
 
     def within(self, spans: dict[int, Spans]) -> "LoadingCode":
         """Return the samples in these intervals of each process."""
-        rows = rows_within(self.rows, spans)
+        rows = samples_within(self.rows, spans)
         return self if rows is None else replace(self, rows=rows)
 
     def hottest_line(self, *stages: str) -> CodeLocation | None:
@@ -195,21 +195,21 @@ def loading_code(
     processes = [process]
     if in_workers:
         processes = [code for code in fetches if code != process] or child_processes(trace, process)
-    native = rows_of_processes(trace, "native_samples", processes)
+    native = samples_of_processes(trace, "native_samples", processes)
     if in_workers:
-        stacks = rows_of_processes(trace, "stacks", processes)
+        stacks = samples_of_processes(trace, "stacks", processes)
     else:
         stacks = unbiased_main_stacks(trace, process)
-        native = rows_within(native, fetches)
+        native = samples_within(native, fetches)
     rows, fetch_stacks = inside_fetches(stacks)
-    states = rows_within(rows_of_processes(trace, "thread_states", processes), fetches)
+    states = samples_within(samples_of_processes(trace, "thread_states", processes), fetches)
     locked = 0.0
     if states is not None and len(states) >= FEWEST_SAMPLES:
         locked = float((states["state"] == "lock").mean())
     return LoadingCode(process, rows, fetch_stacks, library_shares(native), locked)
 
 
-def rows_within(rows: pd.DataFrame | None, spans: dict[int, Spans]) -> pd.DataFrame | None:
+def samples_within(rows: pd.DataFrame | None, spans: dict[int, Spans]) -> pd.DataFrame | None:
     """Return the rows in these intervals of their processes, None without a table."""
     if rows is None:
         return None
@@ -220,7 +220,7 @@ def rows_within(rows: pd.DataFrame | None, spans: dict[int, Spans]) -> pd.DataFr
     return rows[kept]
 
 
-def rows_of_processes(trace: Trace, name: str, processes: list[int]) -> pd.DataFrame | None:
+def samples_of_processes(trace: Trace, name: str, processes: list[int]) -> pd.DataFrame | None:
     """Return the rows of these processes, None where the table is absent."""
     frame = table(trace, name)
     return None if frame is None else frame[frame["process"].isin(processes)]

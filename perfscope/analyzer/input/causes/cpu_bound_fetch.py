@@ -12,6 +12,8 @@ When it is wrong
     the cores, moving those helps too: the caveat says how many cores they use.
 """
 
+from dataclasses import replace
+
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.diagnosis import Action, CodeLocation
 from perfscope.analyzer.input.fetch_cores import (
@@ -25,6 +27,7 @@ from perfscope.analyzer.input.loader_case import (
     LoaderCase,
     Remedy,
     core_evidence,
+    fastest_step,
     fetch_evidence,
     wait_evidence,
 )
@@ -72,11 +75,11 @@ def applies(case: LoaderCase) -> bool:
 def remedy(case: LoaderCase) -> Remedy:
     """Return the ceiling for loading that costs nothing."""
     text = text_of_cpu_work(case, "load")
-    stage = dominant_stage(case)
+    stage, after = dominant_stage(case), step_without_loading_work(case)
     if stage is not None:
         text += f" {percent(case.code.stage_share(stage))} of it is {STAGE_TEXT[stage]}."
     return Remedy(
-        after=step_without_loading_work(case),
+        after=replace(after, fast=min(after.fast, fastest_step(case))),
         text=text,
         caveat=why_no_workers(case),
         actions=stage_actions(case, stage),

@@ -3,7 +3,7 @@
 How it is detected
     At least 60 % of a fetch is CPU time or a wait for a core, without the waits that other jobs
     cause. The usable cores are full, or no number of workers makes a step 15 % faster. A decoder
-    (of images, sound, video or compressed files) is in at least a fifth of the stack samples inside
+    (of images, audio, video or compressed files) is in at least a fifth of the stack samples inside
     fetches, or of the samples of the workers' native code, and no search of folders takes more.
 
 When it is wrong

@@ -24,11 +24,11 @@ from perfscope.analyzer.input.loader_case import (
     core_evidence,
     cores_full,
     cores_text,
+    fastest_step,
     fetch_evidence,
     gain_of_workers,
     is_cpu_work,
     receives_slowly,
-    undelayed_consumer,
     wait_evidence,
 )
 from perfscope.analyzer.input.loading_stages import (
@@ -132,10 +132,9 @@ def remedy(case: LoaderCase) -> Remedy:
     """Return the ceiling: the step with batches that cost nothing to fetch."""
     pipeline, fetch = case.pipeline, case.fetch
     likely = max(pipeline.step - avoidable_wait(pipeline, case.limits), 1.0)
-    fast = max(undelayed_consumer(case) - pipeline.received, 0.5 * likely)
     by = "The loop" if pipeline.workers == 0 else "Each worker"
     return Remedy(
-        after=After(pipeline.step, likely, min(fast, likely)),
+        after=After(pipeline.step, likely, min(fastest_step(case), likely)),
         text=(
             f"{by} fetches {digits(fetch.samples)} samples per batch one by one, each in"
             f" {ms(per_sample_ns(case))} of CPU time: {ms(fetch.cpu)} per batch. The data are in"

@@ -14,10 +14,19 @@ When it is wrong
 import numpy as np
 
 from perfscope.analyzer.advice import Advice
+from perfscope.analyzer.closed_forms import After
 from perfscope.analyzer.diagnosis import Action, CodeLocation, Evidence
 from perfscope.analyzer.input.causes import worker_restart
 from perfscope.analyzer.input.fetch_times import spans_by_process
-from perfscope.analyzer.input.loader_case import LoaderCase, Remedy, fetch_evidence, wait_evidence
+from perfscope.analyzer.input.loader_case import (
+    LoaderCase,
+    Remedy,
+    consumer_after_saving,
+    fetch_evidence,
+    removable_delay_share,
+    undelayed_consumer,
+    wait_evidence,
+)
 from perfscope.analyzer.number_text import ms, plural
 
 CAUSE = "slow-worker-start"
@@ -68,7 +77,7 @@ def remedy(case: LoaderCase) -> Remedy:
     seen = f"the first batch of a worker takes {ms(first_ns)}, a later one {ms(usual_ns)}"
     restarts = plural(case.pipeline.restarts, "iterator start")
     return Remedy(
-        after=worker_restart.remedy(case).after,
+        after=step_with_kept_workers(case),
         text=(
             f"Each pass starts {plural(case.pipeline.workers, 'new worker')}, and {seen}: each new"
             " worker does the work of its first batch again."
@@ -88,6 +97,21 @@ def remedy(case: LoaderCase) -> Remedy:
         ],
         where=line_of_first_fetches(case),
     )
+
+
+def step_with_kept_workers(case: LoaderCase) -> After:
+    """Return the step without starts, whose CPU work also delays the loop and what it receives."""
+    pipeline = case.pipeline
+    after = worker_restart.remedy(case).after
+    saved_cpu = 0.0
+    if case.machine.cpu is not None:
+        loading_cpu = pipeline.needed(case.fetches.usual_ns)
+        saved_cpu = max(case.machine.cpu - pipeline.main_cpu - loading_cpu, 0.0)
+    waits = max(pipeline.input_wait - pipeline.restart, 0.0)
+    waits *= 1.0 - removable_delay_share(case, saved_cpu)
+    likely = min(consumer_after_saving(case, saved_cpu) + waits, after.likely)
+    likely = max(likely, case.machine.floor(saved_cpu))
+    return After(after.slow, likely, min(undelayed_consumer(case), likely))
 
 
 def start_actions(case: LoaderCase, evidence: str) -> list[Action]:
