@@ -53,7 +53,7 @@ def main() -> None:
     args = parse_arguments(__doc__, workers=1)
     data = Shuffled(CHUNK if args.fix else BUFFER)
     loader = DataLoader(data, batch_size=32, num_workers=args.workers, persistent_workers=True)
-    train(make_layers(WIDTH, 12), loader, args, learn=partial(classify, variations=16))
+    train(make_layers(WIDTH, 12), loader, args, learn=partial(classify, variations=8))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 How it is detected
     Every batch that the loop received was fetched by fewer workers than the loader has, although
     each pass has at least two batches per worker. Workers of an iterable dataset that get no shard
-    end, or wait without work. With all workers a step is predicted to be at least 15 % faster.
+    end, or wait without work. Fetches mostly wait, or with all workers a step is predicted to be at
+    least 15 % faster.
 
 When it is wrong
     Workers may end for another reason, such as shards of very different sizes near the end of a
@@ -17,6 +18,7 @@ from perfscope.analyzer.input.loader_case import (
     Remedy,
     core_evidence,
     fetch_evidence,
+    is_cpu_work,
     predict_with_workers,
     wait_evidence,
 )
@@ -33,13 +35,13 @@ MORE_SHARDS = Advice(
     "split the data into at least as many shards (files) as the loader has workers",
     "workers-without-shards",
     "Every batch came from fewer workers than the loader has, each pass has two batches per worker,"
-    " and with all workers a step is predicted to be at least 15 % faster.",
+    " and fetches mostly wait, or the cores have room for all workers.",
 )
 ADVICE = (MORE_SHARDS,)
 
 
 def applies(case: LoaderCase) -> bool:
-    """Return whether some workers deliver nothing, and all of them together would be faster."""
+    """Return whether some workers deliver nothing, and the cores have room for all of them."""
     pipeline, delivering = case.pipeline, case.fetches.workers
     if pipeline.fetch is None or not 0 < delivering < pipeline.workers:
         return False
@@ -49,6 +51,8 @@ def applies(case: LoaderCase) -> bool:
     per_pass = received / max(pipeline.restarts, 1)
     if per_pass < BATCHES_PER_WORKER * pipeline.workers:
         return False
+    if not is_cpu_work(case):
+        return True
     after = predict_with_workers(case, pipeline.workers).likely
     return pipeline.step >= case.limits.workers_gain * after
 
