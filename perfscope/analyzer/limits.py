@@ -49,6 +49,17 @@ class Limits:
     # A batch that needs less CPU time contains no decoding (one small JPEG takes about as long):
     # the time goes into calling the dataset for each sample, and into stacking them.
     light_batch_ns: float = 1e6
+    # A sample that takes longer has work of its own (a small JPEG takes 1 ms); a call that fetches
+    # a row of a few columns from memory and makes tensors of them takes 10 to 500 us.
+    light_sample_ns: float = 1e6
+    # From this many samples per batch on, calls per sample can be replaced by one per batch.
+    many_samples: int = 8
+    # A worker is slow where its usual fetch takes at least twice as long as that of the others:
+    # equal workers that share cores differ by a third at most.
+    uneven_workers: float = 2.0
+    # A fetch is an outlier from five times the usual one on, and rare if at most one in ten is.
+    slow_fetch: float = 5.0
+    rare_fetches: float = 0.1
     # Workers are planned for this share of the consumer's time, so that a slow batch does not stall
     # it: at nine tenths of its rate a queue waits little, at ten tenths without bound.
     headroom: float = 0.9

@@ -130,6 +130,12 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
             "batches that each worker prepares in advance (prefetch_factor), -1 unknown",
         ),
         Column(
+            "persistent",
+            "int64",
+            "",
+            "1 when the workers live on after a pass (persistent_workers), 0 when not, -1 unknown",
+        ),
+        Column(
             "queue_depth",
             "int64",
             "batches",

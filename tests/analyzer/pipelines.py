@@ -55,13 +55,16 @@ def pipeline(
     rates: dict[tuple[int, int, str], float] | None = None,
     manifest: dict[str, Any] | None = None,
     below: dict[str, Any] | None = None,
+    stack: str | None = None,
+    library: str | None = None,
 ) -> Trace:
     """Return the trace of a loop of `wait` + 10 ms per step; each of its workers fetches a batch
     after the other.
 
-    `fetch`: wall, collate, cpu and delay in ms, read in bytes. `states`: the state in which the
-    workers' threads are sampled. `below`: the process that forked the workers; without it, the
-    rank's main process.
+    `fetch`: wall, collate, cpu and delay in ms, read in bytes, samples of a batch. `states`: the
+    state in which the workers' threads are sampled. `stack`: the frames below torch's fetcher in
+    which they are (or the loop is, without workers); `library`: whose code they run. `below`: the
+    process that forked the workers; without it, the rank's main process.
     """
     loop = Loop()
     for _ in range(steps):
@@ -93,6 +96,13 @@ def pipeline(
             for worker in range(workers)
             for at in range(0, loop.at, 5 * MS)
         ]
+    loading = [(10 + worker, 200 + worker) for worker in range(workers)] or [(0, 100)]
+    if stack is not None:
+        table = "stacks" if workers else "outside_stacks"
+        more[table] = loading_samples(loading, loop.at, stack=fetch_stack(stack), weight_ns=5 * MS)
+    if library is not None:
+        native = loading_samples(loading, loop.at, library=library, weight_ns=5 * MS)
+        more["native_samples"] = native
     used = counters(loop.at, {**host(cores, busy), **(rates or {})})
     used.append({"process": -1, "tid": -1, "ts": 0, "name": "host_cpu_count", "value": 4.0})
     return loop.trace(manifest=manifest, counters=used, **more)
@@ -106,5 +116,21 @@ def fetch_columns(fetch: dict[str, float]) -> dict[str, int]:
         "cpu_ns": round(fetch.get("cpu", 0) * MS),
         "run_delay_ns": round(fetch.get("delay", 0) * MS),
         "read_bytes": round(fetch.get("read", 0)),
+        "samples": round(fetch.get("samples", -1)),
         "major_faults": 0,
     }
+
+
+def loading_samples(threads: list[tuple[int, int]], end: int, **columns: Any) -> Rows:
+    """Return a sample every 5 ms of each of these threads (process, tid)."""
+    return [
+        {"process": process, "tid": tid, "ts": at, **columns}
+        for process, tid in threads
+        for at in range(0, end, 5 * MS)
+    ]
+
+
+def fetch_stack(frames: str) -> str:
+    """Return a stack inside torch's fetcher, with these frames below it."""
+    outer = "main (./train.py:40);__next__ (torch/utils/data/dataloader.py:700)"
+    return f"{outer};fetch (torch/utils/data/_utils/fetch.py:54);{frames}"

@@ -20,6 +20,9 @@ from tests.analyzer.pipelines import pipeline, worker_process
 WARM_CONSUMER = 2.222
 """The speedup from 20 ms: the consumer's 10 ms are 9 when its core no longer sleeps."""
 
+DECODER = "libjpeg.so.62"
+"""A library whose code the workers run."""
+
 
 def found(trace: Trace) -> Finding:
     finding = input_bound.detect(trace, LIMITS)
@@ -92,7 +95,12 @@ def test_loading_without_workers_is_in_process_loading() -> None:
 def test_decoding_on_full_cores_never_advises_workers() -> None:
     finding = found(
         pipeline(
-            wait=20, workers=4, fetch={"wall": 120, "cpu": 80, "delay": 40}, cores=3.9, busy=0.99
+            wait=20,
+            workers=4,
+            fetch={"wall": 120, "cpu": 80, "delay": 40},
+            cores=3.9,
+            busy=0.99,
+            library=DECODER,
         )
     )
     assert finding.cause == "decode-bound"
@@ -106,9 +114,11 @@ def test_decoding_on_full_cores_never_advises_workers() -> None:
 
 def test_the_advice_for_cheap_batches_on_full_cores_does_not_mention_images() -> None:
     finding = found(
-        pipeline(wait=1, workers=0, fetch={"wall": 0.9, "cpu": 0.8}, cores=3.9, busy=0.99)
+        pipeline(
+            wait=1, workers=0, fetch={"wall": 0.9, "cpu": 0.8, "samples": 64}, cores=3.9, busy=0.99
+        )
     )
-    assert finding.cause == "decode-bound"
+    assert finding.cause == "per-sample-overhead"
     assert "BatchSampler" in (finding.actions[0].snippet or "")
     assert "JPEG" not in text_of(finding)
 
@@ -157,7 +167,14 @@ def test_less_decoding_on_full_cores_saves_the_waits_for_cores() -> None:
     # the loop's thread waits for a core 10 % of the time: 3 of its 10 ms would go too
     rates = {(0, 100, "run_delay_ns"): 0.1e9, (0, -1, "cpu_ns"): 0.1e9, (10, -1, "cpu_ns"): 3.8e9}
     finding = found(
-        pipeline(wait=20, workers=4, fetch={"wall": 120, "cpu": 110}, busy=0.99, rates=rates)
+        pipeline(
+            wait=20,
+            workers=4,
+            fetch={"wall": 120, "cpu": 110},
+            busy=0.99,
+            rates=rates,
+            library=DECODER,
+        )
     )
     assert finding.cause == "decode-bound"
     # The workers want 3.8 of the 3.86 cores that processes other than the loop want, and decoding
@@ -173,7 +190,12 @@ def test_pure_decoding_with_many_workers_is_not_storage_bound() -> None:
     # three quarters of the time not on a core, all of it waiting for one
     finding = found(
         pipeline(
-            wait=20, workers=8, fetch={"wall": 240, "cpu": 60, "delay": 175}, cores=3.9, busy=1.0
+            wait=20,
+            workers=8,
+            fetch={"wall": 240, "cpu": 60, "delay": 175},
+            cores=3.9,
+            busy=1.0,
+            library=DECODER,
         )
     )
     assert finding.cause == "decode-bound"
@@ -188,7 +210,13 @@ def test_waiting_for_cores_that_another_job_uses_is_not_decoding() -> None:
     assert finding.cause == "too-few-workers"
     # Decoding on cores that other jobs use is still decoding, and the caveat has their cores.
     finding = found(
-        pipeline(wait=50, fetch={"wall": 120, "cpu": 55, "delay": 60}, cores=1.9, busy=0.99)
+        pipeline(
+            wait=50,
+            fetch={"wall": 120, "cpu": 55, "delay": 60},
+            cores=1.9,
+            busy=0.99,
+            library=DECODER,
+        )
     )
     assert finding.cause == "decode-bound"
     assert "99 %" in (finding.caveat or "") and "2.06" in (finding.caveat or "")

@@ -14,12 +14,12 @@ X86_64: Final[dict[str, tuple[int, ...]]] = {
     FUTEX: (202, 449, 454, 455, 456),  # futex futex_waitv futex_wake futex_wait futex_requeue
     # read write readv writev sendfile pread64 pwrite64 preadv pwritev preadv2 pwritev2 splice
     DESCRIPTOR: (0, 1, 19, 20, 40, 17, 18, 295, 296, 327, 328, 275),
-    # open close stat fstat lstat lseek access msync flock fsync fdatasync truncate ftruncate
+    # open close stat fstat lstat lseek access msync fsync fdatasync truncate ftruncate
     # getdents getcwd rename mkdir unlink readlink sync getdents64 openat newfstatat unlinkat
     # renameat fallocate syncfs copy_file_range statx io_getevents io_pgetevents io_uring_enter
     # sync_file_range readahead
     "file": (
-        (2, 3, 4, 5, 6, 8, 21, 26, 73, 74, 75, 76, 77, 78, 79)
+        (2, 3, 4, 5, 6, 8, 21, 26, 74, 75, 76, 77, 78, 79)
         + (82, 83, 87, 89, 162, 217, 257, 262, 263, 264, 285, 306)
         + (326, 332, 208, 333, 426, 277, 187)
     ),
@@ -28,20 +28,21 @@ X86_64: Final[dict[str, tuple[int, ...]]] = {
     # poll select epoll_wait pselect6 ppoll epoll_pwait epoll_pwait2
     "poll": (7, 23, 232, 270, 271, 281, 441),
     "sleep": (34, 35, 230),  # pause nanosleep clock_nanosleep
-    "lock": (65, 220),  # semop semtimedop
+    # semop semtimedop, fcntl and flock: nothing but a lock keeps a thread in these two
+    "lock": (65, 220, 72, 73),
 }
 AARCH64: Final[dict[str, tuple[int, ...]]] = {
     FUTEX: (98, 449, 454, 455, 456),
     DESCRIPTOR: (63, 64, 65, 66, 71, 67, 68, 69, 70, 286, 287, 76),
     "file": (
-        (56, 57, 80, 62, 48, 227, 32, 82, 83, 45, 46, 61, 17)
+        (56, 57, 80, 62, 48, 227, 82, 83, 45, 46, 61, 17)
         + (38, 34, 35, 78, 81, 79, 276, 47, 267)
         + (285, 291, 4, 292, 426, 84, 213)
     ),
     "network": (203, 202, 206, 207, 211, 212, 242, 243, 269),
     "poll": (72, 73, 22, 441),
     "sleep": (101, 115),
-    "lock": (193, 192),
+    "lock": (193, 192, 25, 32),
 }
 TABLES: Final = {"x86_64": X86_64, "aarch64": AARCH64}
 

@@ -2,26 +2,34 @@
 
 What it means
     Training (or inference) asks for the next batch and has to wait for it: nothing computes
-    meanwhile. The cause says what delays the batches: `in-process-loading` (no workers),
-    `too-few-workers`, `decode-bound` (decoding fills the cores), `storage-bound`, `collate-bound`,
-    `transfer-bound` (batches are ready but slow to receive), `worker-restart` (the wait is at the
-    start of each epoch), `unknown-loader` (the wait is between steps, in code that is not a PyTorch
-    loader).
+    meanwhile. The cause says what delays the batches.
+
+    - In the loop: `in-process-loading` (no workers), `sampler-bound`, `transfer-bound` (batches are
+      ready but slow to receive), `unknown-loader` (the wait is between steps, in code that is not a
+      PyTorch loader).
+    - At the start of each epoch: `worker-restart`, `slow-worker-start` (new workers take long for
+      their first batch), `slow-first-batch` (so do workers that live on).
+    - Among the workers: `too-few-workers`, `fewer-shards-than-workers`, `uneven-workers`,
+      `rare-slow-sample`, `shared-lock`.
+    - In loading a sample: `per-sample-overhead`, `storage-bound`, `collate-bound`, `decode-bound`
+      (decoding fills the cores), `cpu-bound-fetch` (other work does).
 
 How it is detected
     The time in the loader's `next` (and in building iterators) is at least 5 % of the steady steps.
     Up to 1.5 ms per batch are not counted: receiving a ready batch costs that with any worker. Each
     worker's fetch is divided into time on a core, waiting for a core, waiting for storage and the
-    rest; the cause is the most specific one with evidence. The predicted step time is the slower of
-    consumer and workers after the change, never less than the remaining CPU time on the usable
-    cores. On a CPU, the computation of a step is predicted to take 10 % less time without the
-    waits, because its core no longer sleeps between steps. From outside (depth observe) the share
-    comes from stack samples, and only a ceiling is given.
+    rest. Stack samples inside fetches show its stages: searching folders, opening, reading,
+    decoding, transforming, waiting for a lock, collating. The cause is the most specific one with
+    evidence. The predicted step time is the slower of consumer and workers after the change, never
+    less than the remaining CPU time on the usable cores. On a CPU, the computation of a step is
+    predicted to take 10 % less time without the waits, because its core no longer sleeps between
+    steps. From outside (depth observe) the share comes from stack samples, and only a ceiling is
+    given.
 
 What to do
     Follow the cause: more workers only where cores are idle or fetches wait; cheaper decoding where
-    the cores are full; a cache or larger reads where storage is slow; `persistent_workers=True`
-    where epochs are short.
+    it fills the cores; whole batches where data are in memory; a cache or larger reads where
+    storage is slow; `persistent_workers=True` where new workers start slowly.
 
 When it is wrong
     On a GPU a wait of the host may overlap with work that is still queued on the device. Without
@@ -51,9 +59,16 @@ from perfscope.analyzer.counters.host_and_device import idle_share
 from perfscope.analyzer.diagnosis import Evidence, Finding, Speedup
 from perfscope.analyzer.input import input_bound_in_traces
 from perfscope.analyzer.input.causes import CAUSES
+from perfscope.analyzer.input.fetch_times import fetch_times
 from perfscope.analyzer.input.gap_code import gap_code
 from perfscope.analyzer.input.input_pipeline import Pipeline, input_pipelines
-from perfscope.analyzer.input.loader_case import LoaderCase, avoidable_wait, wait_evidence
+from perfscope.analyzer.input.loader_case import (
+    LoaderCase,
+    avoidable_wait,
+    stage_evidence,
+    wait_evidence,
+)
+from perfscope.analyzer.input.loading_code import loading_code, sampler_code
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
@@ -125,7 +140,7 @@ def finding_with_cause(trace: Trace, case: LoaderCase, cause: ModuleType) -> Fin
     wait_share = pipeline.input_wait / pipeline.step
     hidden = device_hides(trace, pipeline.process, wait_share)
     gain = speedup(pipeline.step, remedy.after, rows[INPUT_WAIT], rows["dur"])
-    if hidden:
+    if hidden or remedy.is_ceiling:
         gain = Speedup(None, None, gain.high)
     upper_bound = "The device may work meanwhile, so this is an upper bound."
     return Finding(
@@ -139,8 +154,9 @@ def finding_with_cause(trace: Trace, case: LoaderCase, cause: ModuleType) -> Fin
         headline=headline_of(wait_share, hidden),
         explanation=remedy.text,
         caveat=upper_bound if hidden else remedy.caveat,
-        evidence=[*remedy.evidence, longest_wait_evidence(trace, rows)],
+        evidence=[*remedy.evidence, *stage_evidence(case), longest_wait_evidence(trace, rows)],
         actions=predict_step_time(remedy.actions, pipeline.step, gain),
+        where=remedy.where,
     )
 
 
@@ -174,6 +190,8 @@ def loader_case_of(trace: Trace, pipeline: Pipeline, limits: Limits) -> LoaderCa
     gap_is_input = pipeline.workers < 0 or not in_loader
     same_host = mates(trace, pipeline.process)
     pipelines = trace.fact(input_pipelines)
+    fetches = fetch_times(trace, pipeline.process)
+    in_workers = pipeline.workers > 0
     return LoaderCase(
         pipeline=pipeline,
         machine=Machine(load.usable_cores, cores, cpu_per_step_ns(trace)),
@@ -185,6 +203,10 @@ def loader_case_of(trace: Trace, pipeline: Pipeline, limits: Limits) -> LoaderCa
         gap_is_input=gap_is_input,
         gap_code=trace.fact(gap_code).get(pipeline.process) if gap_is_input else None,
         on_device=uses_device(trace),
+        code=loading_code(trace, pipeline.process, fetches.spans, in_workers=in_workers),
+        fetches=fetches,
+        sampler=sampler_code(trace, pipeline.process),
+        torch_version=torch.version if torch is not None else "",
     )
 
 
@@ -295,7 +317,7 @@ RULE = Rule(
     category=INPUT_WAIT,
     consequences=("straggler/input",),
     advice=(
-        *(advice for cause in CAUSES for advice in cause.ADVICE),
+        *dict.fromkeys(advice for cause in CAUSES for advice in cause.ADVICE),
         ATTACH_TO_WORKERS,
         ATTACH_WITH_PROBE,
         RECORD_MORE_STEPS,

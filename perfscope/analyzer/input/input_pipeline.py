@@ -25,6 +25,9 @@ PREFETCH = 2
 IDLE_PAUSE_QUANTILE = 0.25
 """The quantile of the pauses between fetches that a worker that is never idle would show."""
 
+UNDISTURBED_QUANTILE = 0.01
+"""The quantile of the steps without their waits that no other work on the cores delays."""
+
 
 @dataclass(frozen=True)
 class Fetch:
@@ -45,6 +48,8 @@ class Fetch:
     read_bytes: float
     handover: float
     """From the end of a fetch to the start of the next in a busy worker: sending the batch."""
+    samples: float
+    """Samples per batch, 0 unknown."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,8 @@ class Pipeline:
     input_wait: float
     consumer: float
     """The step without waiting for input: what remains when batches are always ready."""
+    fastest: float
+    """The step without waiting for input where nothing else delays it: its first percentile."""
     loader_wait: float
     """The part of the input wait in a PyTorch loader."""
     received: float
@@ -72,6 +79,8 @@ class Pipeline:
     restart: float
     """Starting iterators and their first batches, beyond a usual wait."""
     restarts: int
+    persistent: bool
+    """Whether the workers live on from one iterator to the next."""
     workers: int
     """Workers of the training loader, -1 where no PyTorch loader is used."""
     batches: float
@@ -106,6 +115,12 @@ class LoaderCalls:
         """The most workers of a loader that was asked, -1 where none was."""
         nexts = self.nexts
         return int(nexts["workers"].max()) if nexts is not None and len(nexts) else -1
+
+    @property
+    def persistent(self) -> bool:
+        """Whether every loader that was asked keeps its workers."""
+        nexts = self.nexts
+        return nexts is not None and len(nexts) > 0 and bool((nexts["persistent"] == 1).all())
 
     @property
     def total_ns(self) -> float:
@@ -154,12 +169,14 @@ def pipeline_of_rank(trace: Trace, process: int, rank: int, rows: pd.DataFrame) 
         step=step,
         input_wait=float(waited.mean()),
         consumer=min(without_wait + received, step),
+        fastest=float(np.quantile(dur - waited, UNDISTURBED_QUANTILE)),
         loader_wait=loader.total_ns / count,
         received=received,
         ready_wait=ready_wait,
         core_wait=core_wait,
         restart=restart_ns / count,
         restarts=restarts,
+        persistent=loader.persistent,
         workers=workers,
         batches=batches,
         fetch=fetch,
@@ -252,6 +269,7 @@ def mean_fetch(trace: Trace, rows: pd.DataFrame) -> Fetch:
         waiting=off_cpu * (1.0 - io_share),
         read_bytes=read,
         handover=pause_of_busy_worker(rows),
+        samples=known_mean(rows, "samples"),
     )
 
 

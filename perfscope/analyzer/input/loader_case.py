@@ -15,9 +15,12 @@ from perfscope.analyzer.closed_forms import (
     undisturbed_factor,
     warm_cache_factor,
 )
-from perfscope.analyzer.diagnosis import Action, Evidence
+from perfscope.analyzer.diagnosis import Action, CodeLocation, Evidence
+from perfscope.analyzer.input.fetch_times import FetchTimes
 from perfscope.analyzer.input.gap_code import GapCode
 from perfscope.analyzer.input.input_pipeline import Fetch, Pipeline
+from perfscope.analyzer.input.loading_code import LoadingCode, SamplerCode
+from perfscope.analyzer.input.loading_stages import STAGE_TEXT
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural
 from perfscope.analyzer.run.host_load import HostLoad
@@ -51,6 +54,13 @@ class LoaderCase:
     """The code most often sampled between steps."""
     on_device: bool
     """Whether the program uses an accelerator."""
+    code: LoadingCode
+    """Stack samples inside the fetches."""
+    fetches: FetchTimes
+    """The fetches of the workers one by one."""
+    sampler: SamplerCode | None
+    """What the sampler takes of the time in the loader."""
+    torch_version: str
 
     @property
     def fetch(self) -> Fetch:
@@ -64,7 +74,8 @@ class Remedy:
     """What a cause reports: the step time without it, the explanation, the actions, the evidence.
 
     `removed` are the nanoseconds that each step loses to the cause, for the width of the
-    prediction.
+    prediction. Where only its optimistic time has a reason, `is_ceiling` is set. `where` is the
+    line that the time goes into, None where the loop's own line is meant.
     """
 
     after: After
@@ -73,6 +84,8 @@ class Remedy:
     evidence: list[Evidence]
     caveat: str | None = None
     removed: pd.Series | None = None
+    is_ceiling: bool = False
+    where: CodeLocation | None = None
 
 
 def receive_time(pipeline: Pipeline) -> float:
@@ -80,6 +93,27 @@ def receive_time(pipeline: Pipeline) -> float:
     if pipeline.workers <= 0:
         return 0.0
     return min(max(pipeline.ready_wait, pipeline.received), pipeline.loader_wait)
+
+
+def receive_cost(case: LoaderCase) -> float:
+    """Return the time of receiving batches that full cores do not explain, per step."""
+    pipeline = case.pipeline
+    cpu_work = pipeline.fetch is not None and is_cpu_work(case)
+    if cpu_work and cores_full(case) and not workers_keep_up(pipeline, case.limits):
+        return pipeline.received
+    return receive_time(pipeline)
+
+
+def receives_slowly(case: LoaderCase) -> bool:
+    """Return whether receiving ready batches is half of the avoidable wait and costs much CPU time.
+
+    It is more than what every loader with workers needs per batch.
+    """
+    pipeline, limits = case.pipeline, case.limits
+    beyond = receive_cost(case) - unavoidable_wait(pipeline, limits)
+    is_main_part = beyond >= limits.main_cause_share * avoidable_wait(pipeline, limits)
+    costs_cpu = pipeline.received > limits.receive_batch_ns * pipeline.batches
+    return pipeline.workers > 0 and is_main_part and costs_cpu
 
 
 def ordinary_receive_time(pipeline: Pipeline, limits: Limits) -> float:
@@ -137,6 +171,14 @@ def supply_time(case: LoaderCase, workers: int, wall: float) -> float:
     """Return the time in which `workers` load the batches of a step, each in `wall`."""
     handover = case.fetch.handover if workers > 0 and case.pipeline.workers > 0 else 0.0
     return case.pipeline.needed(wall + handover) / max(workers, 1)
+
+
+def mean_supply_time(case: LoaderCase) -> float:
+    """Return the time in which the workers load the batches of a step if all are always busy.
+
+    Where some workers are idle now, the pauses between fetches do not show how long sending takes.
+    """
+    return case.pipeline.needed(case.fetch.wall) / max(case.pipeline.workers, 1)
 
 
 def is_cpu_work(case: LoaderCase) -> bool:
@@ -256,6 +298,11 @@ def undelayed_consumer(case: LoaderCase) -> float:
     consumer = case.pipeline.consumer
     fastest = max(consumer - case.delay, 0.5 * consumer)
     return fastest * warm_factor(case, case.limits.most_warm_core_saving)
+
+
+def fastest_step(case: LoaderCase) -> float:
+    """Return the least time that a step can take without any loading, for ceilings."""
+    return case.pipeline.fastest * warm_factor(case, case.limits.most_warm_core_saving)
 
 
 def warm_factor(case: LoaderCase, by: float) -> float:
@@ -380,3 +427,40 @@ def core_evidence(case: LoaderCase) -> list[Evidence]:
     usable = plural(load.usable_cores, "usable core")
     text = f"the job uses {digits(load.tree_cores)} of {usable}"
     return [Evidence(text=text, value=round(load.tree_cores, 2), unit="cores")]
+
+
+def stage_evidence(case: LoaderCase) -> list[Evidence]:
+    """Return what the loader's own parts take, and what fetches spend their time in by code."""
+    return [*loader_part_evidence(case), *code_evidence(case)]
+
+
+def loader_part_evidence(case: LoaderCase) -> list[Evidence]:
+    """Return the time per batch of sampler, sending and receiving, and of idle workers."""
+    pipeline, batches = case.pipeline, max(case.pipeline.batches, 1e-9)
+    parts = []
+    if case.sampler is not None:
+        parts.append((case.sampler.share * pipeline.loader_wait / batches, "sampler"))
+    if pipeline.workers > 0 and pipeline.fetch is not None:
+        idle = max(case.fetches.pause_ns - pipeline.fetch.handover, 0.0)
+        parts.append((idle, "a worker waits for indices"))
+        parts.append((pipeline.fetch.handover, "sending"))
+        parts.append((receive_time(pipeline) / batches, "receiving"))
+    shown = [f"{name} {ms(value)}" for value, name in parts if value > 0.0]
+    if not shown:
+        return []
+    return [Evidence(f"per batch: {', '.join(shown)}", process=pipeline.process, lane="loader")]
+
+
+def code_evidence(case: LoaderCase) -> list[Evidence]:
+    """Return the stages of fetches as shares of their stack samples, none with too few samples."""
+    if not case.code.is_known:
+        return []
+    shares = case.code.stage_shares
+    shown = [
+        f"{STAGE_TEXT[stage]} {percent(share)}"
+        for stage, share in shares.items()
+        if share >= SHOWN_PART
+    ]
+    largest = next(iter(shares.values()))
+    text = f"{case.code.samples} stack samples inside fetches: {', '.join(shown)}"
+    return [Evidence(text, round(largest, 4), "share", process=case.pipeline.process)]

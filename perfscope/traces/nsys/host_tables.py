@@ -113,6 +113,7 @@ def nsys_loader_table(ranges: Rows, processes: NsysProcesses) -> pd.DataFrame | 
             "loader": zero,
             "workers": workers,
             "prefetch": missing,
+            "persistent": missing,
             "queue_depth": missing,
             "end": zero,
             "cpu_before_ns": missing,

@@ -228,9 +228,16 @@ class RunStreams:
             for key, row in self.name_rows.items()
             if is_whole(row.get("prefetch_factor"))
         }
-        iterators = zip(rows["process"].tolist(), columns["iterator"].tolist(), strict=True)
+        iterators = [*zip(rows["process"].tolist(), columns["iterator"].tolist(), strict=True)]
         prefetch = [prefetch_of_iterator.get(iterator, -1) for iterator in iterators]
         columns["prefetch"] = np.array(prefetch, np.int64)
+        persistent_of_iterator = {
+            key: int(row["persistent"])
+            for key, row in self.name_rows.items()
+            if isinstance(row.get("persistent"), bool)
+        }
+        persistent = [persistent_of_iterator.get(iterator, -1) for iterator in iterators]
+        columns["persistent"] = np.array(persistent, np.int64)
         columns["kind"] = np.where(rows["kind"] == events.NEXT, "next", "start")
         return make_table("loader", columns)
 

@@ -75,4 +75,5 @@ def remedy(case: LoaderCase) -> Remedy:
             *GROUP_SAMPLES.given(dominates, evidence),
         ],
         evidence=[wait_evidence(case), *fetch_evidence(case), *core_evidence(case)],
+        where=case.code.within(case.fetches.collating).hottest_line(),
     )

@@ -82,4 +82,5 @@ def remedy(case: LoaderCase) -> Remedy:
             snippet=f"DataLoader(..., num_workers={wanted}, persistent_workers=True)",
         ),
         evidence=evidence,
+        where=case.code.hottest_line(),
     )

@@ -74,6 +74,7 @@ def remedy(case: LoaderCase) -> Remedy:
             ),
         ],
         evidence=[wait_evidence(case), *fetch_evidence(case), *read_evidence(case)],
+        where=case.code.hottest_line(),
     )
 
 

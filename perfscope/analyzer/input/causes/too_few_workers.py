@@ -62,6 +62,7 @@ def remedy(case: LoaderCase) -> Remedy:
             snippet=f"DataLoader(..., num_workers={wanted}, persistent_workers=True)",
         ),
         evidence=[wait_evidence(case), *fetch_evidence(case), *core_evidence(case)],
+        where=case.code.hottest_line(),
     )
 
 

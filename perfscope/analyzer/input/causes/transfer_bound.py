@@ -22,9 +22,8 @@ from perfscope.analyzer.input.loader_case import (
     Remedy,
     avoidable_wait,
     core_evidence,
-    cores_full,
     fetch_evidence,
-    is_cpu_work,
+    receive_cost,
     receive_time,
     step_without_workers,
     supply_time,
@@ -32,7 +31,6 @@ from perfscope.analyzer.input.loader_case import (
     undelayed_consumer,
     wait_evidence,
     workers_are_needless,
-    workers_keep_up,
 )
 from perfscope.analyzer.number_text import ms
 
@@ -79,15 +77,6 @@ def applies(case: LoaderCase) -> bool:
     return pipeline.workers > 0 and cost >= limits.main_cause_share * avoidable_wait(
         pipeline, limits
     )
-
-
-def receive_cost(case: LoaderCase) -> float:
-    """Return the time of receiving batches that full cores do not explain, per step."""
-    pipeline = case.pipeline
-    cpu_work = pipeline.fetch is not None and is_cpu_work(case)
-    if cpu_work and cores_full(case) and not workers_keep_up(pipeline, case.limits):
-        return pipeline.received
-    return receive_time(pipeline)
 
 
 def faster_without_workers(case: LoaderCase) -> bool:

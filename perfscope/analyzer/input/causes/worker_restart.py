@@ -2,7 +2,8 @@
 
 How it is detected
     The loader's workers were started more than once, and at least half of the input wait is for a
-    new iterator and its first batch.
+    new iterator and its first batch. The time in first fetches is not the largest part of it, see
+    `slow-worker-start`.
 
 When it is wrong
     A recording of a few short epochs contains more or fewer starts by chance. A trial run with
@@ -39,7 +40,7 @@ ADVICE = (PERSIST_WORKERS, LENGTHEN_EPOCHS)
 def applies(case: LoaderCase) -> bool:
     """Return whether at least half of all waiting is for new iterators and their first batch."""
     pipeline = case.pipeline
-    if pipeline.workers <= 0 or pipeline.restarts <= 1:
+    if pipeline.workers <= 0 or pipeline.restarts <= 1 or pipeline.persistent:
         return False
     return pipeline.restart >= case.limits.main_cause_share * pipeline.input_wait
 

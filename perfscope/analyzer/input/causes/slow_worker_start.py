@@ -1,0 +1,129 @@
+"""Each pass starts new workers, and the first batch of each worker takes much longer than others.
+
+How it is detected
+    The loader's workers were started more than once, and at least half of the input wait is for a
+    new iterator and its first batch. At least 40 % of that is time in the first fetches beyond a
+    usual one: the dataset loads an index, opens files or imports libraries there. The dataset does
+    not iterate over its samples itself, which it would begin again in each pass.
+
+When it is wrong
+    A recording of a few short epochs contains more or fewer starts by chance. What workers keep
+    between passes becomes old where the training process changes the dataset.
+"""
+
+import numpy as np
+
+from perfscope.analyzer.advice import Advice
+from perfscope.analyzer.closed_forms import After
+from perfscope.analyzer.diagnosis import Action, CodeLocation, Evidence
+from perfscope.analyzer.input.causes import worker_restart
+from perfscope.analyzer.input.fetch_times import spans_by_process
+from perfscope.analyzer.input.loader_case import (
+    LoaderCase,
+    Remedy,
+    consumer_after_saving,
+    fetch_evidence,
+    removable_delay_share,
+    undelayed_consumer,
+    wait_evidence,
+)
+from perfscope.analyzer.number_text import ms, plural
+
+CAUSE = "slow-worker-start"
+FIRST_FETCH_SHARE = 0.4
+"""Of the wait for a new iterator; starting processes and refilling queues is the rest."""
+
+KEEP_WORKERS = Advice(
+    "keep-started-workers",
+    "keep the workers alive between epochs, so that each does this work once",
+    "first-fetches-of-new-workers-are-slow",
+    "Workers are started more than once, and 40 % of the wait for them is time in their first"
+    " fetches.",
+)
+LOAD_BEFORE_START = Advice(
+    "load-before-workers-start",
+    "or do that work once in the training process, before the loader starts its workers: forked"
+    " workers have what it has loaded",
+    "first-fetches-of-new-workers-are-slow",
+    "Workers are started more than once, and 40 % of the wait for them is time in their first"
+    " fetches.",
+)
+ADVICE = (KEEP_WORKERS, LOAD_BEFORE_START)
+
+
+def applies(case: LoaderCase) -> bool:
+    """Return whether the first fetches of new workers are most of the wait for them."""
+    if not worker_restart.applies(case) or case.code.iterates:
+        return False
+    return first_fetches_are_slow(case)
+
+
+def first_fetches_are_slow(case: LoaderCase) -> bool:
+    """Return whether first fetches take a large part of the wait for a new iterator.
+
+    Not every worker was recorded from its start: the usual first fetch counts.
+    """
+    pipeline, excess = case.pipeline, case.fetches.first_excess_ns
+    waited = pipeline.restart * pipeline.steps / max(pipeline.restarts, 1)
+    usual = float(np.median(excess)) if len(excess) else 0.0
+    return usual > 0.0 and usual >= FIRST_FETCH_SHARE * waited
+
+
+def remedy(case: LoaderCase) -> Remedy:
+    """Return the prediction for workers that are started once."""
+    first = case.fetches.rows[case.fetches.rows["first"]]
+    first_ns = float(first["dur"].mean())
+    usual_ns = case.fetches.usual_ns
+    seen = f"the first batch of a worker takes {ms(first_ns)}, a later one {ms(usual_ns)}"
+    restarts = plural(case.pipeline.restarts, "iterator start")
+    return Remedy(
+        after=step_with_kept_workers(case),
+        text=(
+            f"Each pass starts {plural(case.pipeline.workers, 'new worker')}, and {seen}: each new"
+            " worker does the work of its first batch again."
+        ),
+        caveat="More workers would all do it.",
+        actions=start_actions(case, f"{restarts}; {seen}"),
+        evidence=[
+            wait_evidence(case),
+            *fetch_evidence(case),
+            Evidence(
+                f"{restarts}; {seen}",
+                round(first_ns / 1e6, 3),
+                "ms/batch",
+                process=int(first["process"].iloc[0]),
+                lane="workers",
+            ),
+        ],
+        where=line_of_first_fetches(case),
+    )
+
+
+def step_with_kept_workers(case: LoaderCase) -> After:
+    """Return the step without starts, whose CPU work also delays the loop and what it receives."""
+    pipeline = case.pipeline
+    after = worker_restart.remedy(case).after
+    saved_cpu = 0.0
+    if case.machine.cpu is not None:
+        loading_cpu = pipeline.needed(case.fetches.usual_ns)
+        saved_cpu = max(case.machine.cpu - pipeline.main_cpu - loading_cpu, 0.0)
+    waits = max(pipeline.input_wait - pipeline.restart, 0.0)
+    waits *= 1.0 - removable_delay_share(case, saved_cpu)
+    likely = min(consumer_after_saving(case, saved_cpu) + waits, after.likely)
+    likely = max(likely, case.machine.floor(saved_cpu))
+    return After(after.slow, likely, min(undelayed_consumer(case), likely))
+
+
+def start_actions(case: LoaderCase, evidence: str) -> list[Action]:
+    """Return the advice to start workers once, or to do their first work before."""
+    holds = applies(case)
+    return [
+        *KEEP_WORKERS.given(holds, evidence, snippet="DataLoader(..., persistent_workers=True)"),
+        *LOAD_BEFORE_START.given(holds, evidence),
+    ]
+
+
+def line_of_first_fetches(case: LoaderCase) -> CodeLocation | None:
+    """Return the line in which first fetches spend their time, else that of all fetches."""
+    spans = spans_by_process(case.fetches.rows[case.fetches.rows["first"]])
+    return case.code.within(spans).hottest_line() or case.code.hottest_line()
