@@ -34,6 +34,7 @@ from perfscope.analyzer.host import (
     cpu_throttled,
     gc_pause,
     gil_contention,
+    hang,
     host_sync,
     launch_bound,
     memory_growth,
@@ -51,6 +52,7 @@ from perfscope.analyzer.memory import (
 from perfscope.analyzer.rule import Rule
 
 FINDINGS: tuple[Rule, ...] = (
+    hang.RULE,
     input_bound.RULE,
     checkpoint_stall.RULE,
     validation_time.RULE,

@@ -56,6 +56,10 @@ class Rule:
     """Whether its loss is the most that a different computation saves, and not lost time."""
     outranks_others_if_critical: bool = False
     """Whether it is the verdict wherever it is critical, however much the other findings cost."""
+    prevents_others: bool = False
+    """Whether nothing else can be judged while it holds: where that is most of the recording, the
+    other findings are not reported.
+    """
     loses_compute_time: bool = False
     """Whether its loss is counted as `compute-or-host`: the thread is runnable and has no core."""
     advice: tuple[Advice, ...] = ()
