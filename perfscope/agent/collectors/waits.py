@@ -9,6 +9,7 @@ The stream "host.waits" has one row per thread and round; rounds become rarer th
 moves. `period` counts the periods in which nothing moved.
 """
 
+import os
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
@@ -37,11 +38,17 @@ MOST_DUMPS = 3
 MOST_DUMPED = 32
 MOST_AT_ONCE = 3
 MOST_PROCESSES = 64
+MOST_OUTSIDE = 16
+PEER_KINDS = ("network", "pipe")
 MOST_THREADS = 256
 """Of one process."""
 MOST_RUNS_PER_S = 12.0
 """A main thread that runs more often does more than look ten times per second for a change."""
+STUCK_FROM_S = 4.0
+"""A job that has not moved for so long makes no step soon, if nothing ends its waits."""
 MOST_MAIN_SHARE = 0.01
+WAITING_ROLES = ("main", "launcher")
+"""Roles of processes for whose main thread the job waits."""
 ROLE_ORDER = ("main", "loader-worker", "other", "launcher")
 
 
@@ -174,6 +181,8 @@ class Waits(Collector):
         self.began_ns = 0
         """When the threads were first read in this period."""
         self.watched: dict[int, WatchedProcess] = {}
+        self.outside: set[int] = set()
+        """Processes outside of the job that threads of the job wait for."""
         self.dumping: dict[int, StackDump] = {}
         self.rounds = 0
         self.has_new_stacks = False
@@ -189,18 +198,18 @@ class Waits(Collector):
 
     def check(self, now_ns: int) -> None:
         """Find out whether the job is quiet, and read its threads once it is for long enough."""
-        processes = [target for target in self.job.processes.values() if target.role != "launcher"]
-        if not self.activity.is_quiet(processes, now_ns):
+        if not self.activity.is_quiet({*self.job.processes, *self.outside}, now_ns):
             self.end_period()
             return
         if self.since_ns is None:
             self.since_ns = self.activity.checked_before_ns
         if now_ns - self.since_ns >= QUIET_BEFORE_NS:
             self.read_threads(now_ns)
+        self.job.is_stuck = self.stuck_s(now_ns) >= STUCK_FROM_S
 
     def end_period(self) -> None:
         """Forget what was seen of a period: something moves."""
-        self.since_ns = None
+        self.since_ns, self.job.is_stuck = None, False
         if self.watched:
             self.period += 1
         self.watched, self.rounds = {}, 0
@@ -216,6 +225,7 @@ class Waits(Collector):
         for pid, process in self.watched.items():
             process.update(is_entered=pid in entering | self.entered)
         self.entered = entering
+        self.watch_peers()
         elapsed_s = (now_ns - self.began_ns) / 1e9
         mains = [process for process in self.watched.values() if process.target.role == "main"]
         if self.has_other_processes() or not all(main.is_still(elapsed_s) for main in mains):
@@ -226,6 +236,14 @@ class Waits(Collector):
         if is_due or self.has_new_stacks:
             self.write_round(now_ns)
         self.begin_dumps(now_ns)
+
+    def watch_peers(self) -> None:
+        """Watch the processes outside of the job that its threads wait for: they may be working."""
+        waits = [wait for process in self.watched.values() for wait in process.waits.values()]
+        agent = os.getpid()
+        peers = {wait.peer for wait in waits if wait.peer > 0 and wait.kind in PEER_KINDS}
+        new = peers - self.job.processes.keys() - {agent} - self.outside
+        self.outside |= set(sorted(new)[: MOST_OUTSIDE - len(self.outside)])
 
     def begin_period(self, now_ns: int) -> None:
         """Begin to watch the processes of the job."""
@@ -238,18 +256,13 @@ class Waits(Collector):
         self.watched = {
             target.pid: WatchedProcess(target, reader_of(target, others))
             for target in ordered[:MOST_PROCESSES]
-            if target.role != "launcher"
         }
 
     def has_other_processes(self) -> bool:
         """Return whether a process has started since the period began; ended ones are removed."""
         for pid in self.watched.keys() - self.job.processes.keys():
             del self.watched[pid]
-        new = [
-            target
-            for target in self.job.processes.values()
-            if target.pid not in self.watched and target.role != "launcher"
-        ]
+        new = self.job.processes.keys() - self.watched.keys()
         return bool(new) and len(self.watched) < MOST_PROCESSES
 
     def write_round(self, now_ns: int) -> None:
@@ -304,8 +317,9 @@ class Waits(Collector):
         """Return for how long nothing has moved, 0 where that may end by itself soon."""
         if self.since_ns is None or not self.watched or self.dumping:
             return 0.0
-        mains = [process for process in self.watched.values() if process.target.role == "main"]
-        others = [process for process in self.watched.values() if process.target.role != "main"]
+        watched = self.watched.values()
+        mains = [process for process in watched if process.target.role in WAITING_ROLES]
+        others = [process for process in watched if process.target.role not in WAITING_ROLES]
         if not all(process.dumps for process in mains):
             return 0.0
         of_mains = [process.threads() for process in mains]

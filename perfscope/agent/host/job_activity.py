@@ -1,15 +1,14 @@
-"""Whether a job moves: its CPU time and its I/O since the last check."""
+"""Whether a job moves: the CPU time and the I/O of its processes since the last check."""
 
 import os
 import time
 from collections.abc import Iterable
 
-from perfscope.agent.collector import TargetProcess
 from perfscope.agent.host import proc
 from perfscope.agent.host.process_readings import parse_counters
 
 QUIET_SHARE = 0.04
-"""Of a core, of the whole job: threads that look for a change from time to time take less."""
+"""Of a core, of one process: threads that look for a change from time to time take less."""
 QUIET_BYTES_PER_S = 32_768
 """A progress bar or a log line per second is less."""
 IO_COUNTERS = {"rchar": "read", "wchar": "written", "read_bytes": "stored", "write_bytes": "store"}
@@ -26,22 +25,22 @@ class JobActivity:
         self.cpu_ns: dict[int, int] = {}
         self.bytes: dict[int, int] = {}
 
-    def is_quiet(self, processes: Iterable[TargetProcess], now_ns: int) -> bool:
+    def is_quiet(self, watched: Iterable[int], now_ns: int) -> bool:
         """Return whether the processes have done next to nothing since the last check.
 
         A process that is new has done something: it was started.
         """
         elapsed_s = (now_ns - self.checked_ns) / 1e9
         self.checked_before_ns, self.checked_ns = self.checked_ns, now_ns
-        pids = [target.pid for target in processes]
+        pids = list(watched)
         cpu_ns = {pid: cpu_time_ns(pid) for pid in pids}
         done = {pid: transferred_bytes(pid) for pid in pids}
         before_ns, before = self.cpu_ns, self.bytes
         self.cpu_ns, self.bytes = cpu_ns, done
         if not before_ns or any(pid not in before_ns for pid in pids):
             return False
-        used_ns = sum(max(cpu_ns[pid] - before_ns[pid], 0) for pid in pids)
-        moved = sum(max(done[pid] - before[pid], 0) for pid in pids)
+        used_ns = max((cpu_ns[pid] - before_ns[pid] for pid in pids), default=0)
+        moved = max((done[pid] - before[pid] for pid in pids), default=0)
         is_idle = used_ns <= QUIET_SHARE * elapsed_s * 1e9
         return is_idle and moved <= QUIET_BYTES_PER_S * elapsed_s
 

@@ -61,6 +61,7 @@ FUTEX_WAIT_UNTIL: Final = (9, 11)
 NS_PER_S: Final = 1_000_000_000
 LONGEST_NS: Final = 1 << 58
 STANDARD_INPUT: Final = 0
+MOST_THREADS_OF_PEER: Final = 64
 ANY_CHILD: Final = 0xFFFFFFFF
 
 
@@ -137,7 +138,10 @@ class WaitReader:
             return "", kind, "", UNKNOWN_PEER, NO_LIMIT
         arguments = [int(word, 16) for word in words[1:7]]
         kind, target, peer = self.waited_for(form, arguments)
-        return form.name, kind, target, peer, self.limit_ns(form, arguments)
+        limit_ns = self.limit_ns(form, arguments)
+        if kind == NETWORK and peer > 0 and peer not in (self.pid, *self.others):
+            limit_ns = shorter_limit(limit_ns, sleep_of(peer))
+        return form.name, kind, target, peer, limit_ns
 
     def waited_for(self, form: CallForm, arguments: list[int]) -> tuple[str, str, int]:
         """Return the kind of a wait, its file, address or lock, and the peer."""
@@ -293,6 +297,19 @@ class WaitReader:
                 return os.pread(file.fileno(), size, address)
         except (OSError, OverflowError):
             return b""
+
+
+def sleep_of(pid: int) -> int:
+    """Return for how long the threads of a process sleep, the shortest sleep; NO_LIMIT for none."""
+    waits = WaitReader(pid, [pid]).threads(MOST_THREADS_OF_PEER)
+    sleeps = [wait.limit_ns for wait in waits if wait.kind == SLEEP and wait.limit_ns >= 0]
+    return min(sleeps, default=NO_LIMIT)
+
+
+def shorter_limit(first: int, second: int) -> int:
+    """Return the shorter of two time limits."""
+    limits = [limit for limit in (first, second) if limit != NO_LIMIT]
+    return min(limits, default=NO_LIMIT)
 
 
 def clock_of_limit(form: CallForm, arguments: list[int]) -> int | None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -16,14 +16,21 @@ from perfscope.traces.frames import Frame, parse_frame
 from perfscope.traces.trace import Trace
 
 QUIET_SHARE: Final = 0.05
-"""Of a core, of the whole job: threads that look for a change from time to time take less."""
+"""Of a core, of one process: threads that look for a change from time to time take less."""
 BIN_NS: Final = 250_000_000
 STILL_AT_END_NS: Final = 2_500_000_000
 """The threads are read at least this often, and once more when the recording ends."""
 PROBE_FILE: Final = "<perfscope "
 FORKED: Final = re.compile(r"_bootstrap \(multiprocessing/process\.py:")
 """The first frame of a process of multiprocessing. A forked one has those of its parent above."""
+LAUNCHING: Final = re.compile(
+    r"\((torch/multiprocessing/spawn|torch/distributed/|accelerate/)"
+    r"|(^|;)join \(multiprocessing/process\.py"
+)
+"""Frames of a thread that waits for the end of the processes it has started."""
+OF_RANKS: Final = re.compile(r"\((torch/distributed/|torch/nn/parallel/distributed\.py)")
 LAUNCHER: Final = "launcher"
+OTHER: Final = "other"
 MAIN: Final = "main"
 WORKER: Final = "loader-worker"
 NOTHING: Final = ""
@@ -148,27 +155,50 @@ def quiet_job(trace: Trace) -> QuietJob | None:
     found = {}
     for _, row in processes.iterrows():
         process = process_of(row, rows)
-        if process.role != LAUNCHER and process.threads:
+        if process.threads:
             found[process.process] = process
     since_attach = begin_ns - first_ns <= STILL_AT_END_NS
-    return QuietJob(begin_ns, end_ns, found, since_attach) if found else None
+    return QuietJob(begin_ns, end_ns, with_programs(found), since_attach) if found else None
+
+
+def with_programs(found: dict[int, QuietProcess]) -> dict[int, QuietProcess]:
+    """Return the processes, where what was taken for a launcher is a program that waits itself.
+
+    A program that hangs does nothing but wait, like one that has spawned its ranks. It is one where
+    its main thread waits for something other than their end, and none of them is a rank.
+    """
+    roles = {code: process.role for code, process in found.items()}
+    for code, process in found.items():
+        thread = process.main_thread
+        if process.role != LAUNCHER or thread is None or thread.line is None:
+            continue
+        children = [other for other in found.values() if other.parent == code]
+        if LAUNCHING.search(thread.inner) or any(map(is_rank, children)):
+            continue
+        roles[code] = MAIN
+        roles |= {child.process: OTHER for child in children if child.role == MAIN}
+    return {code: replace(process, role=roles[code]) for code, process in found.items()}
+
+
+def is_rank(process: QuietProcess) -> bool:
+    """Return whether a process uses torch's process groups."""
+    return any(OF_RANKS.search(thread.stack) for thread in process.threads)
 
 
 def quiet_since(trace: Trace, known_ns: int, first_ns: int) -> int:
-    """Return since when the CPU time of the job has hardly grown, at most `known_ns`."""
-    frame, processes = readings(trace, "cpu_ns"), table(trace, "processes")
-    if frame is None or processes is None:
+    """Return since when the CPU time of no process has grown much, at most `known_ns`."""
+    frame = readings(trace, "cpu_ns")
+    if frame is None:
         return known_ns
-    launchers = processes.loc[processes["role"] == LAUNCHER, "process"]
     frame = frame[(frame["tid"] == WHOLE) & (frame["process"] >= 0)]
-    frame = frame[~frame["process"].isin(launchers)]
     edges = np.arange(known_ns, first_ns - 1, -BIN_NS, dtype=np.int64)[::-1]
     if len(edges) < 2:
         return known_ns
     used_ns = np.zeros(len(edges) - 1)
     for _, of_process in frame.groupby("process"):
         cpu_ns = of_process["value"].to_numpy(np.float64)
-        used_ns += np.diff(np.interp(edges, column(of_process, "ts"), cpu_ns))
+        grown_ns = np.diff(np.interp(edges, column(of_process, "ts"), cpu_ns))
+        used_ns = np.maximum(used_ns, grown_ns)
     busy = np.flatnonzero(used_ns > QUIET_SHARE * BIN_NS)
     return int(edges[busy[-1] + 1]) if len(busy) else int(edges[0])
 
