@@ -49,6 +49,10 @@ class Job:
     """The role (`main` or `loader-worker`) that the probe of a multiprocessing child reported, by
     pid.
     """
+    is_stuck: bool = False
+    """Whether nothing in the job has moved for some seconds, and nothing that was seen will end
+    that: it makes no step that a collector could wait for.
+    """
     refresh: Callable[[], None] = lambda: None
     """Updates `processes` now."""
 

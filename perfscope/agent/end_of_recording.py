@@ -1,11 +1,17 @@
 """When a recording ends, and why."""
 
+import time
+
 from perfscope.agent.collector_runner import CollectorRunner
-from perfscope.agent.collectors import Kernels, OnDemand
+from perfscope.agent.collectors import Kernels, OnDemand, Waits
 from perfscope.agent.recording_plan import Plan, Progress
 
 ENOUGH_STEPS = 20
 ENOUGH_S = 10.0
+STUCK_S = 8.0
+"""A job in which nothing has moved for so long hangs, unless it will surely go on: nothing more is
+learned.
+"""
 
 
 def reason_to_end(plan: Plan, progress: Progress, collectors: CollectorRunner) -> str | None:
@@ -16,6 +22,10 @@ def reason_to_end(plan: Plan, progress: Progress, collectors: CollectorRunner) -
         return f"recorded for the requested {plan.duration_s:g} s" if is_over else None
     if plan.follow:
         return None
+    waits = collectors.find(Waits)
+    stuck_s = waits.stuck_s(time.monotonic_ns()) if waits is not None else 0.0
+    if stuck_s >= STUCK_S:
+        return f"nothing in the job has moved for {stuck_s:.0f} s"
     if elapsed_s >= ENOUGH_S:
         evidence = enough_evidence(progress, collectors)
         if evidence is not None:

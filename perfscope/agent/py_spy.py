@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,6 +89,38 @@ def die_with_parent() -> None:
         os._exit(1)
 
 
+def start_py_spy(
+    executable: str, pid: int, arguments: Sequence[str], out: int, *kept: int
+) -> subprocess.Popen[bytes]:
+    """Start py-spy on process `pid`, with the descriptors `kept` open. Raises OSError.
+
+    It opens files of the target. Where these belong to another user, py-spy runs as that user, with
+    the right to read the process. It is then executed by descriptor, because that user may not be
+    able to open its path.
+    """
+    command = [executable, *arguments, "--pid", str(pid)]
+    err = subprocess.PIPE if out == subprocess.DEVNULL else subprocess.DEVNULL
+    with target_user(pid) as user, open(executable, "rb") as program:
+
+        def prepare() -> None:
+            if user.foreign:
+                take_rights_to_trace(user)
+            die_with_parent()
+
+        by_descriptor = f"/proc/self/fd/{program.fileno()}"
+        return subprocess.Popen(
+            command,
+            executable=by_descriptor if user.foreign else None,
+            env={} if user.foreign else None,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            pass_fds=(*kept, program.fileno()) if user.foreign else kept,
+            preexec_fn=prepare,
+            start_new_session=True,
+        )
+
+
 @dataclass
 class PySpy:
     """One py-spy that samples `pid` at `rate_hz`, from `begin` to `end`.
@@ -121,34 +153,8 @@ class PySpy:
         self.began_ns = time.monotonic_ns()
 
     def start(self, *arguments: str, out: int) -> subprocess.Popen[bytes]:
-        """Start py-spy. Raises OSError.
-
-        It opens files of the target. Where these belong to another user, py-spy runs as that user,
-        with the right to read the process. It is then executed by descriptor, because that user may
-        not be able to open its path.
-        """
-        command = [self.executable, *arguments, "--pid", str(self.pid)]
-        err = subprocess.PIPE if out == subprocess.DEVNULL else subprocess.DEVNULL
-        with target_user(self.pid) as user, open(self.executable, "rb") as program:
-
-            def prepare() -> None:
-                if user.foreign:
-                    take_rights_to_trace(user)
-                die_with_parent()
-
-            by_descriptor = f"/proc/self/fd/{program.fileno()}"
-            kept = (self.output, program.fileno()) if user.foreign else (self.output,)
-            return subprocess.Popen(
-                command,
-                executable=by_descriptor if user.foreign else None,
-                env={} if user.foreign else None,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                pass_fds=kept,
-                preexec_fn=prepare,
-                start_new_session=True,
-            )
+        """Start py-spy with the output file open. Raises OSError."""
+        return start_py_spy(self.executable, self.pid, arguments, out, self.output)
 
     @property
     def share(self) -> float | None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from perfscope import __version__
 from perfscope.agent.host.cgroup import memory_limit_bytes
-from perfscope.agent.host.proc import command_line
+from perfscope.agent.host.proc import command_line, environment
 from perfscope.agent.host.usable_cores import shm_bytes, usable_cores
+from perfscope.agent.job.roles import PLACE_VARIABLES, place_from_environment
 from perfscope.agent.job_identity import job_id_of_name, job_identity
 from perfscope.agent.recording_plan import Plan
 from perfscope.traces.run.manifest import Manifest
@@ -33,7 +34,14 @@ def create_manifest(plan: Plan, top_pids: Sequence[int]) -> Manifest:
         usable_cores=usable_cores(pid, *top_pids),
         memory_limit_bytes=memory_limit_bytes(pid),
         shm_bytes=shm_bytes(pid),
+        world_size=world_size(pid),
     )
+
+
+def world_size(pid: int) -> int | None:
+    """Return the number of ranks that the launcher of a process set, None if it set none."""
+    size = place_from_environment(environment(pid, PLACE_VARIABLES), "WORLD_SIZE")
+    return size if size > 0 else None
 
 
 def create_job_id(plan: Plan) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 from perfscope.analyzer.diagnosis import Clear, Failed, Finding, NotChecked, NotCheckedGroup
-from perfscope.analyzer.findings import FINDINGS
+from perfscope.analyzer.findings import FINDINGS, RULES
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.table_access import manifest, table
@@ -16,6 +16,7 @@ from perfscope.analyzer.verdict.consequences import with_advice_on_causes
 from perfscope.analyzer.verdict.hosts import Outcome, host_views, together
 from perfscope.traces.trace import Trace
 
+PREVENTED = "nothing moved for most of the recording"
 NOT_IN_TRACES = "a profiler's trace does not show it; attach to the run to see it"
 DEVICE_TABLES = ("device_counters", "device_processes", "device_gaps")
 KERNEL_TABLES = ("kernels", "launches", "ops", "copies", "collectives", "memory")
@@ -41,6 +42,7 @@ def check_findings(run: Run, limits: Limits, ignored: Collection[str]) -> Checke
     A rule that cannot be applied or that fails does not prevent the others.
     """
     outcomes = [check_rule(rule, run.trace, limits) for rule in FINDINGS]
+    outcomes = without_prevented(outcomes, limits, ignored)
     found = [outcome for outcome in outcomes if isinstance(outcome, Finding)]
     found.sort(key=lambda finding: -finding.lost_s)
     found = [completed(finding, number, run) for number, finding in enumerate(found)]
@@ -52,6 +54,34 @@ def check_findings(run: Run, limits: Limits, ignored: Collection[str]) -> Checke
         not_checked=[outcome for outcome in outcomes if isinstance(outcome, NotChecked)],
         failed=[outcome for outcome in outcomes if isinstance(outcome, Failed)],
     )
+
+
+def without_prevented(
+    outcomes: list[Outcome], limits: Limits, ignored: Collection[str]
+) -> list[Outcome]:
+    """Return the outcomes, only one of them where that holds most of the time and prevents others.
+
+    What else was measured describes a program that does not run any more.
+    """
+    first = next(
+        (
+            outcome
+            for outcome in outcomes
+            if isinstance(outcome, Finding)
+            and RULES[outcome.id].prevents_others
+            and outcome.share >= limits.most_of_trace
+            and outcome.id not in ignored
+        ),
+        None,
+    )
+    if first is None:
+        return outcomes
+    return [
+        outcome
+        if outcome is first or not isinstance(outcome, Finding)
+        else NotChecked(outcome.id, PREVENTED, "other")
+        for outcome in outcomes
+    ]
 
 
 def completed(finding: Finding, number: int, run: Run) -> Finding:

@@ -37,6 +37,7 @@ from perfscope.analyzer.host import (
     gc_pause,
     gil_contention,
     growing_steps,
+    hang,
     host_code,
     host_sync,
     launch_bound,
@@ -59,6 +60,7 @@ from perfscope.analyzer.memory import (
 from perfscope.analyzer.rule import Rule
 
 FINDINGS: tuple[Rule, ...] = (
+    hang.RULE,
     input_bound.RULE,
     checkpoint_stall.RULE,
     validation_time.RULE,

@@ -58,6 +58,10 @@ class Rule:
     """Whether it is the verdict wherever it is critical, however much the other findings cost."""
     replaces_advice: bool = False
     """Whether the advice of the findings that it explains is left out: it treats a consequence."""
+    prevents_others: bool = False
+    """Whether nothing else can be judged while it holds: where that is most of the recording, the
+    other findings are not reported.
+    """
     loses_compute_time: bool = False
     """Whether its loss is counted as `compute-or-host`: the thread is runnable and has no core."""
     advice: tuple[Advice, ...] = ()

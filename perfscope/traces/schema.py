@@ -337,6 +337,38 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
             " just in time) or [unknown]",
         ),
     ),
+    "waits": (
+        PROCESS,
+        TID,
+        TS,
+        Column("period", "int64", "", "number of the period in which nothing in the job moved"),
+        Column("thread", "category", "", "name of the thread"),
+        Column("call", "category", "", "system call that it waits in, NA none or unknown"),
+        Column(
+            "kind",
+            "category",
+            "",
+            "lock, file, disk, pipe, network, requests (a server), input (a person), child, poll,"
+            " sleep, stopped (by a signal), running, other",
+        ),
+        Column(
+            "target",
+            "category",
+            "",
+            "path of the file, address of the peer, `pipe`, or address of the lock, NA unknown",
+        ),
+        Column("peer_pid", "int64", "", "pid of the process at the other end, -1 unknown"),
+        Column("peer", "category", "", "short name of that process, NA unknown"),
+        Column("limit_ns", "int64", "ns", "time until the wait ends by itself, -1 never"),
+        Column("runs", "int64", "", "how often the thread has run in this period so far"),
+        Column("cpu_ns", "int64", "ns", "CPU time of the thread in this period so far"),
+        Column(
+            "stack",
+            "category",
+            "",
+            "Python frames `function (file:line)`, outermost first, separated by `;`, NA none",
+        ),
+    ),
     "thread_states": (
         PROCESS,
         TID,

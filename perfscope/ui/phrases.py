@@ -160,9 +160,12 @@ def unknown_rates(diagnosis: Diagnosis) -> list[tuple[str, str]]:
 
 
 def location_text(verdict: Verdict) -> str | None:
-    """Return the line of code with the most samples of the verdict, None where unknown."""
+    """Return the line of code with the most samples of the verdict, None where unknown.
+
+    Where a thread was at one line all the time, no samples were counted: the headline names it.
+    """
     where = verdict.where
-    if where is None:
+    if where is None or where.share.low >= 1.0:
         return None
     low, high = percent(where.share.low), percent(where.share.high)
     place = f"`{where.function} ({where.file}:{where.line})`"

@@ -16,6 +16,7 @@ from perfscope.agent.collectors.on_demand import OnDemand
 from perfscope.agent.collectors.probe import Probes
 from perfscope.agent.collectors.stacks import Stacks
 from perfscope.agent.collectors.thread_states import ThreadStates
+from perfscope.agent.collectors.waits import Waits
 
 COLLECTORS: tuple[type[Collector], ...] = (
     Host,
@@ -29,6 +30,7 @@ COLLECTORS: tuple[type[Collector], ...] = (
     Kernels,
     OnDemand,
     Stacks,
+    Waits,
 )
 
 __all__ = [
@@ -44,4 +46,5 @@ __all__ = [
     "Probes",
     "Stacks",
     "ThreadStates",
+    "Waits",
 ]

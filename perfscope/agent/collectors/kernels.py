@@ -209,8 +209,8 @@ class Kernels(Collector):
         self.results.append({"refused": note.reason})
 
     def stop(self) -> SourceStatus:
-        """Wait for the windows that were requested."""
-        until_s = time.monotonic() + STOP_TIMEOUT_S
+        """Wait for the windows that were requested, but not for those of a job that hangs."""
+        until_s = time.monotonic() + (0.0 if self.job.is_stuck else STOP_TIMEOUT_S)
         while len(self.results) < self.requests and self.probes.lines:
             if time.monotonic() >= until_s:
                 break

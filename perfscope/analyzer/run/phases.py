@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer.run.hung_job import still_job
 from perfscope.analyzer.run.recorded_span import recorded_span_ns
 from perfscope.analyzer.run.sampled_phases import sampled_phases
 from perfscope.analyzer.run.steps import STEADY, steps
@@ -124,6 +125,7 @@ def find_phases(trace: Trace, process: int) -> PhaseSpans:
     found = known_phases(rows)
     sampled = sampled_phases(trace, process, rows.tid, found)
     found[DATA_SETUP] = merged(found[DATA_SETUP], between_epochs(rows))
+    found |= without_progress(trace)
     found = {phase: merged(found.get(phase, EMPTY), sampled.get(phase, EMPTY)) for phase in PHASES}
     window = single_interval(begin_ns, end_ns)
     kinds = [intersected(found.get(phase, EMPTY), window) for phase in PHASES[:-1]]
@@ -199,6 +201,15 @@ def known_phases(rows: ProcessRows) -> dict[str, Spans]:
     found[STEPS] = merged(steady, subtracted(partial_steps(rows), not_steps))
     found.update(before_probe(rows))
     return found
+
+
+def without_progress(trace: Trace) -> dict[str, Spans]:
+    """Return the time in which nothing in the job moved: it hung, or was a server without work."""
+    still = trace.fact(still_job)
+    if still is None:
+        return {}
+    phase = IDLE if still.hang is None else NO_PROGRESS
+    return {phase: single_interval(still.job.begin_ns, still.job.end_ns)}
 
 
 def spans_of_steps(frame: pd.DataFrame) -> Spans:

@@ -18,6 +18,7 @@ from perfscope.analyzer.diagnosis import (
     Workload,
 )
 from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.run.hung_job import still_job
 from perfscope.analyzer.run.local_ranks import ranks_at_once
 from perfscope.analyzer.run.steps import steps
 from perfscope.analyzer.summary.code_costs import code_costs
@@ -86,14 +87,22 @@ def summarize(trace: Trace, limits: Limits) -> Run:
         budget_over=budget_over(trace),
         time_budget=[] if shown is None else shown.time_budget,
         per_process=per_process,
-        sequential_processes=len(per_process) > 1 and one_at_a_time,
+        sequential_processes=len(per_process) > 1
+        and one_at_a_time
+        and stuck_process(trace) is None,
         steps=summary,
         span_s=span_s(trace),
-        run_budget=budget_of_phases(trace, process),
+        run_budget=budget_of_phases(trace, stuck_process(trace) if process is None else process),
         by_code=code_costs(trace, process),
         throughput=throughput(trace, summary, process),
         memory=memory_summary(trace, step_s, limits),
     )
+
+
+def stuck_process(trace: Trace) -> int | None:
+    """Return the first rank of a job that does not move, None where it moves."""
+    still = trace.fact(still_job)
+    return None if still is None else still.job.mains()[0].process
 
 
 def workload(trace: Trace, process: int | None) -> Workload:

@@ -247,6 +247,7 @@ WHY_ABSENT: Final = {
     "stacks": "the PyTorch profiler does not sample call stacks",
     "outside_stacks": "the PyTorch profiler does not sample call stacks",
     "native_samples": "the PyTorch profiler does not sample native code",
+    "waits": "the PyTorch profiler does not record what threads wait for",
     "thread_states": "the PyTorch profiler does not record thread states",
     "counters": "the PyTorch profiler does not record host counters",
     "memory": "recorded without `profile_memory=True`",

@@ -273,6 +273,7 @@ WHY_ABSENT: Final = {
     "stacks": "perfscope does not read the call stacks of Nsight Systems",
     "outside_stacks": "perfscope does not read the call stacks of Nsight Systems",
     "native_samples": "perfscope does not read the CPU samples of Nsight Systems",
+    "waits": "Nsight Systems does not record what all threads wait for",
     "thread_states": "perfscope does not read the thread states of Nsight Systems",
     "counters": "perfscope does not read the counters of Nsight Systems",
     "memory": "recorded without `--cuda-memory-usage=true`",

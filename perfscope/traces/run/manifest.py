@@ -96,6 +96,7 @@ class Manifest(msgspec.Struct):
     dropped: list[str] = []
     violations: list[Violation] = []
     costs: list[ProbeCost] = []
+    world_size: int | None = None  # ranks of the job, where its launcher set their number
     agent_cpu_ns: int | None = None  # CPU time of the agent and its children during the recording
     finished: bool = False
     end_reason: str | None = None

@@ -75,6 +75,7 @@ SOURCE_OF_TABLE: Final = {
     "outside_stacks": "stacks",
     "native_samples": "native_code",
     "thread_states": "thread_states",
+    "waits": "waits",
     "counters": "host",
     "device_counters": "nvml",
     "device_processes": "nvml",
@@ -140,6 +141,8 @@ def why_not_recorded(run: Run, table: str) -> str:
         return "the process used no PyTorch data loader"
     if table == "steps":
         return "computed by the analyzer"
+    if table == "waits":
+        return "the job moved all the time"
     return "nothing to record" if source == "probe" else f"{source} was not recorded"
 
 
@@ -173,6 +176,7 @@ class RunStreams:
             "outside_stacks": lambda: self.samples("outside_stacks", "pyspy.stacks"),
             "native_samples": lambda: self.samples("native_samples", "host.native"),
             "thread_states": lambda: self.samples("thread_states", "host.states"),
+            "waits": lambda: self.samples("waits", "host.waits"),
             "counters": self.counters,
             "counting_blocks": lambda: self.samples("counting_blocks", "probe.blocks"),
             **HostTables(self.run, self.clock).builders(),

@@ -31,7 +31,7 @@ def changes_table(diagnosis: Diagnosis, layout: TerminalLayout, height: int) -> 
     The first change is shown in any case. A later one that does not fit loses its snippet, then
     its row; the last line counts the rows left out.
     """
-    findings = ordered_findings(diagnosis)
+    findings = [f for f in ordered_findings(diagnosis) if not is_in_headline(f, diagnosis)]
     if not findings:
         return []
     widths = column_widths(layout.width)
@@ -53,6 +53,17 @@ def changes_table(diagnosis: Diagnosis, layout: TerminalLayout, height: int) -> 
         left = len(findings) - shown
         lines.append(Text(f"    and {left} more, --verbose lists all", style=MUTED))
     return [*lines, Text("")]
+
+
+def is_in_headline(finding: Finding, diagnosis: Diagnosis) -> bool:
+    """Return whether the headline already says all of a finding that recommends no change."""
+    is_verdict = finding.key == diagnosis.verdict.finding_key
+    return (
+        is_verdict
+        and not finding.actions
+        and finding.where is not None
+        and (finding.speedup is None)
+    )
 
 
 def column_widths(width: int) -> list[int]:

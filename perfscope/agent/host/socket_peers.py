@@ -1,0 +1,167 @@
+"""The sockets of a network namespace, and which processes hold the other end of a socket or pipe.
+
+Everything is read from /proc, except the peer of a Unix socket, which only the kernel's socket
+diagnosis (netlink) knows.
+"""
+
+import os
+import socket
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from perfscope.agent.host import proc
+
+TCP_LISTENS: Final = "0A"
+UNIX_LISTENS: Final = 0x10000
+MOST_LINKS: Final = 20_000
+"""Links of descriptors that one search reads, at about 2 us each."""
+NETLINK_SOCK_DIAG: Final = 4
+SOCK_DIAG_BY_FAMILY: Final = 20
+NLM_F_REQUEST: Final = 1
+SHOW_PEER: Final = 4
+PEER_ATTRIBUTE: Final = 2
+HEADER: Final = struct.Struct("=IHHII")
+UNIX_REQUEST: Final = struct.Struct("=BBHIIIII")
+UNIX_REPLY_BYTES: Final = 16
+ATTRIBUTE: Final = struct.Struct("=HH")
+NO_COOKIE: Final = 0xFFFFFFFF
+NETLINK_TIMEOUT_S: Final = 0.2
+ACCESS_MODE: Final = 3
+
+
+@dataclass(frozen=True)
+class SocketEntry:
+    """A socket: its inode, its own address (of a Unix socket the path) and that of its peer."""
+
+    inode: int
+    local: str
+    remote: str
+    listens: bool
+    is_tcp: bool = True
+
+
+@dataclass
+class Sockets:
+    """The sockets of the network namespace of a process, by inode."""
+
+    entries: dict[int, SocketEntry] = field(default_factory=dict)
+
+    def peer_inode(self, entry: SocketEntry) -> int | None:
+        """Return the inode of the other end on this host, None for one elsewhere."""
+        if not entry.is_tcp:
+            return unix_peer(entry.inode)
+        for other in self.entries.values():
+            if other.is_tcp and (other.local, other.remote) == (entry.remote, entry.local):
+                return other.inode or None
+        return None
+
+
+def read_sockets(pid: int) -> Sockets:
+    """Return the TCP and Unix sockets in the network namespace of a process."""
+    sockets = Sockets()
+    for name in ("tcp", "tcp6"):
+        for line in (proc.read(f"/proc/{pid}/net/{name}") or "").splitlines()[1:]:
+            words = line.split()
+            if len(words) > 9:
+                addresses = address_text(words[1]), address_text(words[2])
+                inode, listens = int(words[9]), words[3] == TCP_LISTENS
+                sockets.entries[inode] = SocketEntry(inode, *addresses, listens)
+    for line in (proc.read(f"/proc/{pid}/net/unix") or "").splitlines()[1:]:
+        words = line.split(None, 7)
+        if len(words) > 6:
+            inode, path = int(words[6]), words[7] if len(words) > 7 else ""
+            listens = bool(int(words[3], 16) & UNIX_LISTENS)
+            sockets.entries[inode] = SocketEntry(inode, path, "", listens, is_tcp=False)
+    return sockets
+
+
+def address_text(text: str) -> str:
+    """Return `host:port` of an address in /proc/net/tcp or tcp6; IPv4 in IPv6 as IPv4."""
+    host, _, port = text.partition(":")
+    words = [int(host[at : at + 8], 16) for at in range(0, len(host), 8)]
+    packed = b"".join(struct.pack("=I", word) for word in words)
+    if len(packed) == 16 and packed[:12] == b"\0" * 10 + b"\xff\xff":
+        packed = packed[12:]
+    family = socket.AF_INET if len(packed) == 4 else socket.AF_INET6
+    shown = socket.inet_ntop(family, packed)
+    return f"{shown}:{int(port, 16)}" if len(packed) == 4 else f"[{shown}]:{int(port, 16)}"
+
+
+def unix_peer(inode: int) -> int | None:
+    """Return the inode of the other end of a Unix socket of our network, None if unknown."""
+    request = UNIX_REQUEST.pack(
+        socket.AF_UNIX, 0, 0, NO_COOKIE, inode, SHOW_PEER, NO_COOKIE, NO_COOKIE
+    )
+    size = HEADER.size + len(request)
+    header = HEADER.pack(size, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, 1, 0)
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_SOCK_DIAG) as diagnosis:
+            diagnosis.settimeout(NETLINK_TIMEOUT_S)
+            diagnosis.send(header + request)
+            reply = diagnosis.recv(4096)
+    except OSError:
+        return None
+    return peer_in_reply(reply)
+
+
+def peer_in_reply(reply: bytes) -> int | None:
+    """Return the peer that an answer of the socket diagnosis names, None if it names none."""
+    if len(reply) < HEADER.size or HEADER.unpack_from(reply)[1] != SOCK_DIAG_BY_FAMILY:
+        return None
+    at = HEADER.size + UNIX_REPLY_BYTES
+    while at + ATTRIBUTE.size <= len(reply):
+        length, kind = ATTRIBUTE.unpack_from(reply, at)
+        if kind == PEER_ATTRIBUTE and length >= ATTRIBUTE.size + 4 and at + length <= len(reply):
+            return int.from_bytes(reply[at + ATTRIBUTE.size : at + length][:4], "little")
+        if length < ATTRIBUTE.size:
+            break
+        at += (length + 3) & ~3
+    return None
+
+
+def holder_of(link: str, pids: Iterable[int], *, writing: bool | None = None) -> int | None:
+    """Return the first of the processes that has `link` (`socket:[1]`, `pipe:[1]`) open, else None.
+
+    writing: only an end that is open for writing (True) or for reading (False) counts.
+    """
+    left = MOST_LINKS
+    for pid in pids:
+        try:
+            descriptors = os.listdir(f"/proc/{pid}/fd")
+        except OSError:
+            continue
+        left -= len(descriptors)
+        if left < 0:
+            return None
+        for name in descriptors:
+            if link_of(pid, int(name)) == link and has_mode(pid, int(name), writing=writing):
+                return pid
+    return None
+
+
+def link_of(pid: int, descriptor: int) -> str:
+    """Return what a descriptor of a process refers to, "" if unknown; the file is not touched."""
+    try:
+        return os.readlink(f"/proc/{pid}/fd/{descriptor}")
+    except OSError:
+        return ""
+
+
+def has_mode(pid: int, descriptor: int, *, writing: bool | None) -> bool:
+    """Return whether a descriptor is open for writing (or reading); any mode counts for None."""
+    if writing is None:
+        return True
+    for line in (proc.read(f"/proc/{pid}/fdinfo/{descriptor}") or "").splitlines():
+        if line.startswith("flags:"):
+            mode = int(line.split()[1], 8) & ACCESS_MODE
+            return mode == (os.O_WRONLY if writing else os.O_RDONLY) or mode == os.O_RDWR
+    return False
+
+
+def inode_of(link: str) -> int | None:
+    """Return the inode in `socket:[1]` or `pipe:[1]`, None for another link."""
+    kind, _, rest = link.partition(":[")
+    number = rest.rstrip("]")
+    return int(number) if kind in ("socket", "pipe") and number.isdecimal() else None
