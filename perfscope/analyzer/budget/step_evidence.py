@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from perfscope.analyzer.budget.compute_shares import ComputeShares, compute_shares
 from perfscope.analyzer.budget.concatenated_threads import ThreadLanes
-from perfscope.analyzer.loop_code.costly_lines import gaps_load_data
+from perfscope.analyzer.loop_code.costly_lines import gaps_load_data, host_functions
 from perfscope.analyzer.run.batch_inference import pull_loop
 from perfscope.analyzer.run.cumulative_counters import grown_in
 from perfscope.analyzer.run.sample_shares import (
@@ -103,9 +103,19 @@ def step_evidence(trace: Trace, process: int, steps: pd.DataFrame) -> StepEviden
         user_code=user_code_share(laid_out["stacks"], thread.gap) if has_gaps else None,
         window=trace.fact(compute_shares).get(process),
         serves=serves,
-        gap_is_input=serves or trace.fact(gaps_load_data).get(process, True),
+        gap_is_input=is_input_in_gaps(trace, process, serves=serves),
         waits_for_requests=serves and not pull_loop(trace, process, steps["tid"], thread.gap),
     )
+
+
+def is_input_in_gaps(trace: Trace, process: int, *, serves: bool) -> bool:
+    """Return whether the gaps are for input, as far as is known.
+
+    What a loop of inference does between calls is mostly input, unless its code computes.
+    """
+    if trace.fact(gaps_load_data).get(process, True):
+        return True
+    return serves and process not in trace.fact(host_functions)
 
 
 def runnable_share(trace: Trace, process: int, steps: pd.DataFrame) -> float | None:

@@ -223,9 +223,9 @@ def gaps_load_data(trace: Trace) -> dict[int, bool]:
 
 def provides_data(code: SampledCode) -> bool:
     """Return whether one of the functions in a stack provides data, or waits for it."""
-    packages = [frame for frame in code.below if not frame.is_of_torch]
-    return any(is_data_function(frame) for frame in (*code.program[1:], *packages)) or any(
-        DATA_LIBRARIES.search(frame.file) or WAITS_FOR_DATA.search(frame.file) for frame in packages
+    return any(is_data_function(frame) for frame in code.program[1:]) or any(
+        DATA_LIBRARIES.search(frame.file) or WAITS_FOR_DATA.search(frame.file)
+        for frame in code.below
     )
 
 
