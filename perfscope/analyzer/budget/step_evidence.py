@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from perfscope.analyzer.budget.compute_shares import ComputeShares, compute_shares
 from perfscope.analyzer.budget.concatenated_threads import ThreadLanes
-from perfscope.analyzer.loop_code.costly_lines import gaps_load_data, host_functions
+from perfscope.analyzer.loop_code.data_in_gaps import gaps_load_data
+from perfscope.analyzer.loop_code.host_functions import host_functions
 from perfscope.analyzer.run.batch_inference import pull_loop
 from perfscope.analyzer.run.cumulative_counters import grown_in
 from perfscope.analyzer.run.sample_shares import (
@@ -69,7 +70,7 @@ class StepEvidence:
     serves: bool
     """Whether there are steps of inference."""
     gap_is_input: bool
-    """Whether the loop provides data in gaps, as far as stack samples show what it does there."""
+    """Whether the loop provides data in gaps, where stack samples show what it does there."""
     waits_for_requests: bool
     """Whether waits in gaps are for requests, as in a server, and not for data."""
 
@@ -109,7 +110,7 @@ def step_evidence(trace: Trace, process: int, steps: pd.DataFrame) -> StepEviden
 
 
 def is_input_in_gaps(trace: Trace, process: int, *, serves: bool) -> bool:
-    """Return whether the gaps are for input, as far as is known.
+    """Return whether the gaps are for input; True where nothing is known.
 
     What a loop of inference does between calls is mostly input, unless its code computes.
     """

@@ -22,13 +22,15 @@ When it is wrong
 
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.critical_rank import severity_of
-from perfscope.analyzer.diagnosis import Evidence, Finding, Speedup
+from perfscope.analyzer.diagnosis import Finding, Speedup
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.loop_code.costly_lines import BlockedLine, blocked_lines
-from perfscope.analyzer.loop_code.loop_samples import loop_samples
+from perfscope.analyzer.loop_code.blocked_lines import (
+    evidence_of_blocking,
+    missing_loop_samples,
+    worst_blocked_line,
+)
 from perfscope.analyzer.number_text import percent
-from perfscope.analyzer.rule import Rule, Unmet
-from perfscope.analyzer.run.steps import trainers
+from perfscope.analyzer.rule import Rule
 from perfscope.traces.trace import Trace
 
 ID = "blocking-call"
@@ -58,30 +60,12 @@ CALL_IN_THREAD = Advice(
 THREAD_HELPS = ("pipe", "network", "file", "disk", "poll", "child", "other")
 
 
-def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
-    """Return why blocked lines cannot be found: too few samples of the loop."""
-    if not trace.fact(loop_samples):
-        return Unmet("too-short", "needs 20 stack samples of the loop")
-    return None
-
-
-def worst_blocked_line(trace: Trace, limits: Limits) -> BlockedLine | None:
-    """Return the blocked line of the process that loses most time, None where none loses enough."""
-    known = {process for process, _ in trainers(trace)}
-    lines = [
-        line
-        for process, line in trace.fact(blocked_lines).items()
-        if line.share >= limits.input_share and (process in known or not known)
-    ]
-    return max(lines, key=lambda line: line.share * line.time.loop_s, default=None)
-
-
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Return the finding where a line of the program is blocked for long enough."""
     line = worst_blocked_line(trace, limits)
     if line is None or line.is_sleep or line.loads_data:
         return None
-    share, place = line.share, place_text(line)
+    share, place = line.share, line.place
     waits_for = WAITS_FOR.get(line.state, WAITS_FOR["other"])
     called = f", in `{line.below[-1]}`" if line.below else ""
     evidence_text = f"{percent(share)} of the loop's time at {place}"
@@ -94,7 +78,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         speedup=Speedup(None, None, round(1.0 / max(1.0 - share, 0.05), 3)),
         headline=f"Blocking call: the loop waits {percent(share)} of its time at {place}",
         explanation=f"It waits for {waits_for}{called}. Nothing computes meanwhile.",
-        evidence=[blocked_evidence(line)],
+        evidence=[evidence_of_blocking(line)],
         actions=[
             *CALL_LESS_OFTEN.given(share >= limits.input_share, evidence_text),
             *CALL_IN_THREAD.given(line.state in THREAD_HELPS, f"it waits for {waits_for}"),
@@ -104,28 +88,9 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     )
 
 
-def place_text(line: BlockedLine) -> str:
-    """Return the place of a line, as in `log (train.py:7)`."""
-    where = line.where
-    return f"{where.function} ({where.file}:{where.line})"
-
-
-def blocked_evidence(line: BlockedLine) -> Evidence:
-    """Return how much of the loop's time the thread is blocked, and in what."""
-    states = sorted(line.time.blocked_in.items(), key=lambda item: -item[1])
-    shown = ", ".join(f"{state} {percent(share)}" for state, share in states if share >= 0.01)
-    return Evidence(
-        f"outside of PyTorch's calls the loop's thread is blocked: {shown or 'in locks'}",
-        round(line.share, 4),
-        "share",
-        process=line.where.process,
-        lane="main",
-    )
-
-
 RULE = Rule(
     ID,
-    not_applicable,
+    missing_loop_samples,
     detect,
     in_traces=False,
     consequences=("input-bound/unknown-loader", "launch-bound"),

@@ -23,9 +23,10 @@ When it is wrong
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.critical_rank import severity_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
-from perfscope.analyzer.host import blocking_call
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.loop_code.costly_lines import HostFunction, host_functions
+from perfscope.analyzer.loop_code.blocked_lines import missing_loop_samples
+from perfscope.analyzer.loop_code.host_functions import HostFunction, host_functions
+from perfscope.analyzer.loop_code.loop_samples import place_of_line
 from perfscope.analyzer.loop_code.native_shares import NativeShares, native_shares
 from perfscope.analyzer.number_text import digits, percent
 from perfscope.analyzer.rule import Rule
@@ -61,7 +62,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         return None
     where, share = function.where, likely_share(function)
     native = trace.fact(native_shares).get(where.process)
-    place = f"{where.function} ({where.file}:{where.line})"
+    place = place_of_line(where)
     return Finding(
         id=ID,
         cause=None,
@@ -96,7 +97,7 @@ def costliest_function(trace: Trace, limits: Limits) -> HostFunction | None:
     functions = [
         function
         for process, function in trace.fact(host_functions).items()
-        if function.least >= limits.host_code_share
+        if function.least * function.time.on_core >= limits.host_code_share
         and function.least >= limits.main_cause_share * function.most
         and not function.loads_data
         and (process in known or not known)
@@ -145,7 +146,7 @@ def host_code_actions(
 
 RULE = Rule(
     ID,
-    blocking_call.not_applicable,
+    missing_loop_samples,
     detect,
     in_traces=False,
     consequences=("input-bound/unknown-loader", "launch-bound"),

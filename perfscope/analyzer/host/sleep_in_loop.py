@@ -20,13 +20,12 @@ When it is wrong
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.critical_rank import severity_of
 from perfscope.analyzer.diagnosis import Finding, Speedup
-from perfscope.analyzer.host import blocking_call
-from perfscope.analyzer.host.blocking_call import (
-    blocked_evidence,
-    place_text,
+from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.loop_code.blocked_lines import (
+    evidence_of_blocking,
+    missing_loop_samples,
     worst_blocked_line,
 )
-from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
 from perfscope.analyzer.rule import Rule
 from perfscope.traces.trace import Trace
@@ -46,7 +45,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     line = worst_blocked_line(trace, limits)
     if line is None or not line.is_sleep:
         return None
-    share, place = line.share, place_text(line)
+    share, place = line.share, line.place
     return Finding(
         id=ID,
         cause=None,
@@ -56,7 +55,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         speedup=Speedup(None, None, round(1.0 / max(1.0 - share, 0.05), 3)),
         headline=f"Sleep in the loop: {percent(share)} of its time at {place}",
         explanation="The program sleeps there; nothing computes meanwhile.",
-        evidence=[blocked_evidence(line)],
+        evidence=[evidence_of_blocking(line)],
         actions=WAIT_FOR_EVENT.given(
             share >= limits.input_share, f"{percent(share)} of the loop's time at {place}"
         ),
@@ -67,7 +66,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
 
 RULE = Rule(
     ID,
-    blocking_call.not_applicable,
+    missing_loop_samples,
     detect,
     in_traces=False,
     consequences=("input-bound/unknown-loader", "launch-bound"),

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.budget.observed_budget import SAVERS, main_thread_id
+from perfscope.analyzer.diagnosis import CodeLocation, Interval
 from perfscope.analyzer.run.code_tree import program_frames
 from perfscope.analyzer.run.phases import (
     IDLE,
@@ -25,7 +26,7 @@ from perfscope.analyzer.run.phases import (
     loop_thread,
     phase_spans,
 )
-from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
+from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval
 from perfscope.analyzer.run.steps import steps
 from perfscope.analyzer.run.table_access import column, rows_of, table
 from perfscope.traces.frames import Frame, parse_frame
@@ -152,7 +153,7 @@ def samples_of_process(trace: Trace, process: int) -> LoopSamples | None:
     return None
 
 
-def rows_of_thread(trace: Trace, name: str, samples: LoopSamples) -> pd.DataFrame | None:
+def rows_of_loop(trace: Trace, name: str, samples: LoopSamples) -> pd.DataFrame | None:
     """Return the rows of a table of the loop's thread."""
     rows = rows_of(trace, name, samples.process)
     return None if rows is None else rows[column(rows, "tid") == samples.tid]
@@ -202,3 +203,27 @@ def kind_of_stack(stack: str, below: tuple[Frame, ...]) -> str:
     if IN_RANKS.search(";".join(f" ({frame.file}" for frame in below)):
         return RANKS
     return TORCH if any(frame.is_of_torch for frame in below) else PROGRAM
+
+
+def hottest_line(samples: LoopSamples, wanted: NDArray[np.bool_]) -> Frame:
+    """Return the innermost line of the program with the most time in the wanted code."""
+    weights: dict[Frame, float] = {}
+    for code, weight in zip(samples.code, samples.weights, strict=True):
+        line = samples.codes[code].line
+        if wanted[code] and line is not None:
+            weights[line] = weights.get(line, 0.0) + float(weight)
+    return max(weights, key=lambda line: weights[line])
+
+
+def location_in_loop(samples: LoopSamples, line: Frame, wanted: NDArray[np.bool_]) -> CodeLocation:
+    """Return a line as the place of the samples whose code is `wanted`."""
+    share = samples.weight_of(wanted)
+    low, high = share_interval(share, len(samples.ts))
+    file = line.file.removeprefix("./")
+    interval = Interval(low, share, high)
+    return CodeLocation(line.function, file, line.line, None, samples.process, interval)
+
+
+def place_of_line(where: CodeLocation) -> str:
+    """Return a line as `log (train.py:7)`."""
+    return f"{where.function} ({where.file}:{where.line})"

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.budget.compute_shares import compute_shares
-from perfscope.analyzer.loop_code.loop_samples import LoopSamples, loop_samples, rows_of_thread
+from perfscope.analyzer.loop_code.loop_samples import LoopSamples, loop_samples, rows_of_loop
 from perfscope.analyzer.loop_code.native_shares import native_shares
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
 from perfscope.analyzer.run.table_access import column, rows_of_category
@@ -21,8 +21,19 @@ from perfscope.traces.trace import Trace
 TORCH_CALLS: Final = ("forward", "backward", "optimizer", "scaler")
 TIMED_CALLS: Final = ("checkpoint", "gc", "compilation", "sync")
 NOT_BLOCKED: Final = ("running", "gil")
+NATIVE_PART_OF_CALLS: Final = 0.5
+"""At least this part of torch's calls runs native code; the rest may be Python of its modules."""
 LOCK: Final = "lock"
 """A thread at the end of a parallel operator waits in a lock, too."""
+
+
+@dataclass(frozen=True)
+class OuterParts:
+    """Shares of a loop: in torch's calls, outside of them, and outside without being blocked."""
+
+    torch: float
+    outside: float
+    running: float
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,8 @@ class LoopTime:
     operators: float | None
     blocked_in: dict[str, float]
     """`blocked` by the state of the thread."""
+    on_core: float = 1.0
+    """The part of the time that the thread is not blocked in which it has a core."""
 
     @property
     def running(self) -> float:
@@ -71,9 +84,9 @@ def loop_times(trace: Trace) -> dict[int, LoopTime]:
 def loop_time(trace: Trace, samples: LoopSamples) -> LoopTime:
     """Return the division of one loop."""
     whole_ns = max(length_ns(samples.spans), 1)
-    ranges = rows_of_thread(trace, "ranges", samples)
+    ranges = rows_of_loop(trace, "ranges", samples)
     torch = intersected(samples.spans, spans_of_calls(rows_of_category(ranges, *TORCH_CALLS)))
-    loader = spans_of_calls(rows_of_thread(trace, "loader", samples))
+    loader = spans_of_calls(rows_of_loop(trace, "loader", samples))
     other = spans_of_calls(rows_of_category(ranges, *TIMED_CALLS))
     outside = subtracted(samples.spans, merged(torch, loader, other))
     outside_share = length_ns(outside) / whole_ns
@@ -82,34 +95,42 @@ def loop_time(trace: Trace, samples: LoopSamples) -> LoopTime:
         for state, share in states_within(trace, samples, outside).items()
     }
     locked = blocked_in.pop(LOCK, 0.0)
+    torch_share = length_ns(torch) / whole_ns
     running = max(outside_share - sum(blocked_in.values()) - locked, 0.0)
+    parts = OuterParts(torch_share, outside_share, running)
+    native = trace.fact(native_shares).get(samples.process)
+    blocked = sum(blocked_in.values())
+    runnable_s = max(1.0 - blocked - locked, 0.01) * whole_ns / 1e9
     return LoopTime(
         process=samples.process,
         loop_s=whole_ns / 1e9,
-        torch=length_ns(torch) / whole_ns,
+        torch=torch_share,
         loader=length_ns(intersected(samples.spans, loader)) / whole_ns,
         outside=outside_share,
-        blocked=sum(blocked_in.values()),
+        blocked=blocked,
         locked=locked,
-        operators=operators_outside(trace, samples.process, outside_share, running),
+        operators=operators_outside(trace, samples.process, parts),
         blocked_in=blocked_in,
+        on_core=1.0 if native is None else min(native.cpu_s / runnable_s, 1.0),
     )
 
 
-def operators_outside(trace: Trace, process: int, outside: float, running: float) -> float | None:
+def operators_outside(trace: Trace, process: int, parts: OuterParts) -> float | None:
     """Return the share of the loop in operators that the loop calls itself, None where unknown.
 
     It is the smaller one of two estimates: what a window shows (where short pauses between
-    operators count as operators), and the time that the thread does not run the interpreter.
+    operators count as operators), and the time in which the thread runs neither the interpreter nor
+    torch's calls.
     """
     window = trace.fact(compute_shares).get(process)
     native = trace.fact(native_shares).get(process)
     estimates = []
     if window is not None:
-        estimates.append(window.other_calls * outside)
+        estimates.append(window.other_calls * parts.outside)
     if native is not None:
-        estimates.append(min((1.0 - native.interpreter - native.others) * running, running))
-    return min(estimates, default=None)
+        not_python = (1.0 - native.interpreter - native.others) * (parts.running + parts.torch)
+        estimates.append(max(not_python - NATIVE_PART_OF_CALLS * parts.torch, 0.0))
+    return min([*estimates, parts.running]) if estimates else None
 
 
 def spans_of_calls(rows: pd.DataFrame | None) -> Spans:
@@ -123,7 +144,7 @@ def states_within(trace: Trace, samples: LoopSamples, spans: Spans) -> dict[str,
 
     Empty with too few samples.
     """
-    rows = rows_of_thread(trace, "thread_states", samples)
+    rows = rows_of_loop(trace, "thread_states", samples)
     if rows is None:
         return {}
     states = rows["state"].astype(str).to_numpy()[inside(spans, column(rows, "ts"))]

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from perfscope.analyzer.loop_code.loop_samples import LoopSamples, loop_samples, rows_of_thread
+from perfscope.analyzer.loop_code.loop_samples import LoopSamples, loop_samples, rows_of_loop
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
 from perfscope.analyzer.run.table_access import column
 from perfscope.traces.intervals import inside
@@ -50,7 +50,7 @@ def native_shares(trace: Trace) -> dict[int, NativeShares]:
 
 def shares_of_loop(trace: Trace, samples: LoopSamples) -> NativeShares | None:
     """Return the shares of one loop, None with too few samples."""
-    rows = rows_of_thread(trace, "native_samples", samples)
+    rows = rows_of_loop(trace, "native_samples", samples)
     if rows is None:
         return None
     rows = rows[inside(samples.spans, column(rows, "ts"))]

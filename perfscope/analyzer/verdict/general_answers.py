@@ -17,12 +17,14 @@ from perfscope.analyzer.compute.untracked_operators import untracked_shares
 from perfscope.analyzer.diagnosis import CodeLocation, Verdict
 from perfscope.analyzer.host.launch_bound_on_cpu import is_dispatched_by_program
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.loop_code.costly_lines import hottest_line, location
 from perfscope.analyzer.loop_code.dispatch import cpu_dispatch
 from perfscope.analyzer.loop_code.loop_samples import (
     PROGRAM,
     LoopSamples,
+    hottest_line,
+    location_in_loop,
     loop_samples,
+    place_of_line,
 )
 from perfscope.analyzer.loop_code.loop_time import LoopTime, loop_times
 from perfscope.analyzer.loop_code.native_shares import NativeShares, native_shares
@@ -65,7 +67,7 @@ class LoopFacts:
         if self.samples.count_of(with_line) < FEWEST_SAMPLES:
             return None
         line = hottest_line(self.samples, with_line)
-        return location(self.samples, line, with_line & self.samples.mask_of_line(line))
+        return location_in_loop(self.samples, line, with_line & self.samples.mask_of_line(line))
 
     @property
     def outside(self) -> NDArray[np.bool_]:
@@ -292,7 +294,7 @@ def verdict_of(found: Responsible, facts: LoopFacts) -> GeneralAnswer | None:
     """Return a general answer as a verdict, None without the line that it must name."""
     if found.where is None:
         return None
-    place = f"{found.where.function} ({found.where.file}:{found.where.line})"
+    place = place_of_line(found.where)
     confidence = 0.9 if facts.has_steps else 0.6
     verdict = Verdict(
         id=found.id,

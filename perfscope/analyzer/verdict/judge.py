@@ -143,8 +143,8 @@ def verdict_of_run(run: Run, found: list[Finding], limits: Limits) -> Verdict:
     shared = next((finding for finding in costly if is_caused_by_others(finding)), None)
     if shared is None:
         return verdict_of_recording(run, costly, found, limits)
-    own = [finding for finding in costly if finding is not shared]
-    verdict = verdict_of_recording(run, own, found, limits)
+    others = [finding for finding in costly if finding is not shared]
+    verdict = verdict_of_recording(run, others, found, limits)
     if verdict.id in ("healthy", "unknown", NOT_SCHEDULED):
         return verdict_of_recording(run, costly, found, limits)
     return with_shared_machine(verdict, shared)

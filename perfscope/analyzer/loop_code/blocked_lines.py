@@ -1,0 +1,180 @@
+"""The line of the program in which the thread of a loop is blocked longest."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perfscope.analyzer.diagnosis import CodeLocation, Evidence
+from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.loop_code.data_functions import loads_data
+from perfscope.analyzer.loop_code.loop_samples import (
+    PROGRAM,
+    LoopSamples,
+    location_in_loop,
+    loop_samples,
+    place_of_line,
+    rows_of_loop,
+)
+from perfscope.analyzer.loop_code.loop_time import LOCK, NOT_BLOCKED, LoopTime, loop_times
+from perfscope.analyzer.number_text import percent
+from perfscope.analyzer.rule import Unmet
+from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
+from perfscope.analyzer.run.steps import trainers
+from perfscope.analyzer.run.table_access import column
+from perfscope.traces.frames import Frame
+from perfscope.traces.intervals import inside
+from perfscope.traces.trace import Trace
+
+WAITING_FILES: Final = re.compile(
+    r"^(threading|queue|subprocess|selectors|socket|ssl|asyncio/|concurrent/futures/"
+    r"|multiprocessing/(connection|queues|synchronize|popen_\w+|pool))"
+)
+"""Files of the standard library in which a thread waits."""
+SLEEP: Final = "sleep"
+HOLDS_MOST: Final = 0.6
+"""A line explains waiting when its samples could hold at least this part of it."""
+
+
+@dataclass(frozen=True)
+class BlockedLine:
+    """A line in which the loop's thread is blocked; `share` is that of the loop's time.
+
+    `state` is what it waits for, `below` the functions of packages that the line calls.
+    """
+
+    time: LoopTime
+    where: CodeLocation
+    share: float
+    state: str
+    below: tuple[Frame, ...]
+    loads_data: bool
+
+    @property
+    def is_sleep(self) -> bool:
+        """Whether the program itself sleeps at the line."""
+        return self.state == SLEEP and not self.below
+
+    @property
+    def place(self) -> str:
+        """The line as `log (train.py:7)`."""
+        return place_of_line(self.where)
+
+
+def missing_loop_samples(trace: Trace, limits: Limits) -> Unmet | None:
+    """Return why blocked lines cannot be found: too few samples of the loop."""
+    if not trace.fact(loop_samples):
+        return Unmet("too-short", "needs 20 stack samples of the loop")
+    return None
+
+
+def worst_blocked_line(trace: Trace, limits: Limits) -> BlockedLine | None:
+    """Return the blocked line of the process that loses most time, None where none loses enough."""
+    known = {process for process, _ in trainers(trace)}
+    lines = [
+        line
+        for process, line in trace.fact(blocked_lines).items()
+        if line.share >= limits.input_share and (process in known or not known)
+    ]
+    return max(lines, key=lambda line: line.share * line.time.loop_s, default=None)
+
+
+def blocked_lines(trace: Trace) -> dict[int, BlockedLine]:
+    """Return, by process, the line in which most of the blocked time outside of calls goes by."""
+    found = {}
+    times = trace.fact(loop_times)
+    for process, samples in trace.fact(loop_samples).items():
+        line = blocked_line(trace, samples, times[process])
+        if line is not None:
+            found[process] = line
+    return found
+
+
+def blocked_line(trace: Trace, samples: LoopSamples, time: LoopTime) -> BlockedLine | None:
+    """Return the line of one loop that is blocked longest, None where no line explains it."""
+    states = blocked_states(trace, samples)
+    lines = {
+        code.line
+        for code in samples.codes
+        if code.kind == PROGRAM and not code.is_in_torch_call and code.line is not None
+    }
+    best, best_score = None, 0.0
+    for line in lines:
+        wanted = samples.mask_of_line(line) & samples.mask(PROGRAM)
+        waits = waits_of(samples, wanted)
+        blocked = time.blocked + (time.locked if waits else 0.0)
+        share = samples.weight_of(wanted)
+        if samples.count_of(wanted) < FEWEST_SAMPLES or share < HOLDS_MOST * blocked:
+            continue
+        seen = states_at(states, wanted, counts_locks=waits)
+        score = min(share, blocked) * (2.0 if waits else 1.0) * sum(seen.values())
+        if seen and score > best_score:
+            best_score = score
+            best = BlockedLine(
+                time=time,
+                where=location_in_loop(samples, line, wanted),
+                share=min(share, blocked),
+                state=max(seen, key=lambda state: seen[state]),
+                below=frames_below(samples, wanted),
+                loads_data=loads_data(samples, wanted),
+            )
+    return best
+
+
+def blocked_states(trace: Trace, samples: LoopSamples) -> list[tuple[str, int]]:
+    """Return each state in which the thread is blocked in its loop, with the code sampled then."""
+    rows = rows_of_loop(trace, "thread_states", samples)
+    if rows is None or not len(samples.ts):
+        return []
+    ts, states = column(rows, "ts"), rows["state"].astype(str).to_numpy()
+    wanted = inside(samples.spans, ts) & ~np.isin(states, NOT_BLOCKED)
+    nearest = np.maximum(np.searchsorted(samples.ts, ts[wanted], side="right") - 1, 0)
+    codes = samples.code[nearest]
+    return [(str(state), int(code)) for state, code in zip(states[wanted], codes, strict=True)]
+
+
+def states_at(
+    states: list[tuple[str, int]], wanted: NDArray[np.bool_], *, counts_locks: bool
+) -> Counter[str]:
+    """Return how often the thread was in each blocked state in the wanted code."""
+    return Counter(
+        state for state, code in states if wanted[code] and (counts_locks or state != LOCK)
+    )
+
+
+def waits_of(samples: LoopSamples, wanted: NDArray[np.bool_]) -> bool:
+    """Return whether the wanted code mostly calls functions of Python that wait."""
+    waiting = np.array(
+        [
+            any(WAITING_FILES.search(frame.file) for frame in code.below) and bool(is_wanted)
+            for code, is_wanted in zip(samples.codes, wanted, strict=True)
+        ],
+        bool,
+    )
+    return samples.weight_of(waiting) >= 0.5 * samples.weight_of(wanted) > 0.0
+
+
+def frames_below(samples: LoopSamples, wanted: NDArray[np.bool_]) -> tuple[Frame, ...]:
+    """Return the frames below the line that the wanted code has most often."""
+    weights: dict[tuple[Frame, ...], float] = {}
+    for code, weight in zip(samples.code, samples.weights, strict=True):
+        if wanted[code]:
+            below = samples.codes[code].below
+            weights[below] = weights.get(below, 0.0) + float(weight)
+    return max(weights, key=lambda below: weights[below], default=())
+
+
+def evidence_of_blocking(line: BlockedLine) -> Evidence:
+    """Return how much of the loop's time the thread is blocked, and in what."""
+    states = sorted(line.time.blocked_in.items(), key=lambda item: -item[1])
+    shown = ", ".join(f"{state} {percent(share)}" for state, share in states if share >= 0.01)
+    return Evidence(
+        f"outside of PyTorch's calls the loop's thread is blocked: {shown or 'in locks'}",
+        round(line.share, 4),
+        "share",
+        process=line.where.process,
+        lane="main",
+    )

@@ -1,0 +1,30 @@
+"""Whether a loop provides data outside of torch's calls, by what its code is called there."""
+
+import numpy as np
+
+from perfscope.analyzer.loop_code.blocked_lines import HOLDS_MOST, blocked_lines
+from perfscope.analyzer.loop_code.data_functions import provides_data
+from perfscope.analyzer.loop_code.loop_samples import loop_samples
+from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
+from perfscope.traces.trace import Trace
+
+
+def gaps_load_data(trace: Trace) -> dict[int, bool]:
+    """Return, by process, whether the loop provides data outside of torch's calls.
+
+    The names of its functions, or of packages, say so, or it waits for a queue there. A loop that
+    sleeps there does not. Processes with too few samples are left out.
+    """
+    found = {}
+    lines = trace.fact(blocked_lines)
+    for process, samples in trace.fact(loop_samples).items():
+        outside = samples.outside_torch_calls()
+        if samples.count_of(outside) < FEWEST_SAMPLES:
+            continue
+        line = lines.get(process)
+        sleeps = line is not None and line.is_sleep and line.share >= HOLDS_MOST * line.time.outside
+        loads = np.array([provides_data(code) for code in samples.codes], bool) & outside
+        found[process] = not sleeps and (
+            samples.weight_of(loads) >= 0.5 * samples.weight_of(outside) > 0.0
+        )
+    return found

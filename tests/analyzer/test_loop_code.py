@@ -1,0 +1,124 @@
+"""What the loop does in the program's own code: blocked lines, host functions, general answers."""
+
+from typing import Any
+
+import pytest
+
+from perfscope.analyzer.diagnose import diagnose_trace
+from perfscope.analyzer.diagnosis import Diagnosis, Finding
+from perfscope.analyzer.loop_code.loop_time import loop_times
+from perfscope.analyzer.loop_code.native_shares import kind_of_library
+from perfscope.traces.trace import Trace
+from tests.analyzer.loop import MS, Loop
+
+STEPS = 60
+MAIN = "main (./train.py:20)"
+MODEL = f"{MAIN};_call_impl (torch/nn/modules/module.py:1)"
+POLL = f"{MAIN};wait_for_actor (./train.py:9)"
+WRITE = f"{MAIN};log (./train.py:7)"
+POST = f"{MAIN};post (./train.py:5);recv (socket.py:700)"
+LOAD = f"{MAIN};load_batch (./train.py:5)"
+STEP = f"{MAIN};Environment.step (./simulator.py:3)"
+CONVERT = f"{MAIN};convert (./train.py:30)"
+PYTHON, TORCH, JSON = "libpython3.11.so.1.0", "libtorch_cpu.so", "_json.cpython-311.so"
+
+
+def loop_of(
+    stack: str, state: str, *, ms: int = 12, library: str = PYTHON, listening: bool = True
+) -> Trace:
+    """Return steps of 6 ms of torch's calls, after `ms` milliseconds in `stack` and `state`."""
+    loop = Loop()
+    rows: dict[str, list[dict[str, Any]]] = {"outside_stacks": [], "thread_states": []}
+    rows["native_samples"] = []
+    for _ in range(STEPS):
+        begin = loop.at
+        loop.idle(ms).work()
+        for at in range(begin, loop.at, MS):
+            outside = at < begin + ms * MS
+            row = {"process": 0, "tid": 100, "ts": at + MS // 2}
+            shown = stack if outside else MODEL
+            rows["outside_stacks"].append({**row, "weight_ns": MS, "stack": shown})
+            rows["thread_states"].append({**row, "state": state if outside else "running"})
+            if not outside or state == "running":
+                name = library if outside else TORCH
+                rows["native_samples"].append({**row, "weight_ns": MS, "library": name})
+    return loop.trace(**rows)
+
+
+def found_in(diagnosis: Diagnosis, id: str) -> Finding:
+    return next(finding for finding in diagnosis.findings if finding.id == id)
+
+
+def line_of(finding: Finding) -> tuple[str, int] | None:
+    return None if finding.where is None else (finding.where.file, finding.where.line)
+
+
+@pytest.mark.parametrize(
+    ("stack", "state", "id", "line"),
+    [
+        (POLL, "sleep", "sleep-in-loop", ("train.py", 9)),
+        (WRITE, "pipe", "blocking-call", ("train.py", 7)),
+        (POST, "network", "blocking-call", ("train.py", 5)),
+        (STEP, "running", "host-code", ("simulator.py", 3)),
+        (CONVERT, "running", "host-code", ("train.py", 30)),
+    ],
+)
+def test_the_line_that_takes_most_of_the_loop_is_the_verdict(
+    stack: str, state: str, id: str, line: tuple[str, int]
+) -> None:
+    diagnosis = diagnose_trace(loop_of(stack, state))
+    finding = found_in(diagnosis, id)
+    assert (diagnosis.verdict.id, diagnosis.verdict.kind) == (id, "finding")
+    # Some of the time may be in operators that the line calls.
+    assert 0.45 <= finding.share <= 12 / 18 + 0.01
+    assert line_of(finding) == line
+    assert diagnosis.verdict.where == finding.where
+    assert "input-bound" not in {finding.id for finding in diagnosis.findings}
+
+
+def test_code_that_loads_data_is_input_and_not_host_code() -> None:
+    diagnosis = diagnose_trace(loop_of(LOAD, "network"))
+    assert (diagnosis.verdict.id, diagnosis.verdict.cause) == ("input-bound", "unknown-loader")
+    assert not {"host-code", "blocking-call"} & {finding.id for finding in diagnosis.findings}
+
+
+def test_short_waits_are_no_blocking_call() -> None:
+    diagnosis = diagnose_trace(loop_of(WRITE, "pipe", ms=0))
+    assert "blocking-call" in diagnosis.clear
+
+
+@pytest.mark.parametrize(("library", "advised"), [(PYTHON, True), (JSON, False)])
+def test_vectorizing_is_advised_where_the_interpreter_runs(library: str, *, advised: bool) -> None:
+    finding = found_in(diagnose_trace(loop_of(CONVERT, "running", library=library)), "host-code")
+    assert ("vectorize-host-code" in {action.id for action in finding.actions}) == advised
+
+
+def test_code_of_torch_below_a_line_is_not_host_code() -> None:
+    diagnosis = diagnose_trace(loop_of(CONVERT, "running", library=TORCH))
+    assert "host-code" not in {finding.id for finding in diagnosis.findings}
+
+
+def test_the_loop_divides_into_calls_of_torch_and_the_rest() -> None:
+    time = loop_of(WRITE, "pipe").fact(loop_times)[0]
+    assert time.outside == pytest.approx(12 / 18, abs=0.02)
+    assert time.blocked == pytest.approx(12 / 18, abs=0.02)
+    assert time.running_outside == pytest.approx(0.0, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("libpython3.11.so.1.0", "interpreter"),
+        ("python3.12", "interpreter"),
+        ("libtorch_cpu.so", "torch"),
+        ("libgomp.so.1", "torch"),
+        ("libc.so.6", "system"),
+        ("[kernel]", "system"),
+        ("_imaging.cpython-311-x86_64-linux-gnu.so", "others"),
+        ("[anonymous]", "others"),
+    ],
+)
+def test_a_library_belongs_to_the_interpreter_torch_the_system_or_others(
+    name: str, kind: str
+) -> None:
+    assert kind_of_library(name) == kind
