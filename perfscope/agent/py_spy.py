@@ -29,6 +29,8 @@ LARGEST_OUTPUT_BYTES = 256 << 20
 EXIT_TIMEOUT_S = 3.0
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)
+OUR_FRAMES = " (<perfscope "
+"""In the label of each frame of the probe: its files have such names."""
 NOT_PERMITTED = (
     "not permitted to read the process's memory (`perfscope doctor` shows how to get the right)"
 )
@@ -250,7 +252,8 @@ def read_stacks(events: list[PySpyEvent], folder: str) -> Iterator[LastingStack]
         stack = stacks.setdefault(event.tid, [])
         begin_us = changed_us.get(event.tid, event.ts)
         if stack and event.ts > begin_us:
-            yield LastingStack(event.tid, begin_us, event.ts - begin_us, ";".join(stack))
+            shown = ";".join(label for label in stack if OUR_FRAMES not in label)
+            yield LastingStack(event.tid, begin_us, event.ts - begin_us, shown)
         changed_us[event.tid] = event.ts
         if event.ph == "B":
             stack.append(frame_label(event, folder))
