@@ -85,6 +85,26 @@ def test_a_function_that_is_passed_to_the_compiler_in_each_step_is_compiled_agai
         loop.optimizer()
     finding = found(recompilation, loop.trace())
     assert "40 of 40 calls" in finding.explanation
+    assert actions_of(finding) == ["compile-once"]
+
+
+def test_compilations_that_only_samples_show_count_too() -> None:
+    loop = Loop()
+    for step in range(40):
+        call(loop, 200, code=step)
+        loop.optimizer()
+    ranges = [row for row in loop.tables["ranges"] if row["category"] != "compilation"]
+    stacks = [
+        {"process": 0, "tid": 100, "ts": row["ts"] + at * MS, "weight_ns": 100 * MS}
+        for row in ranges
+        if row["category"] == "forward"
+        for at in (50, 150)
+    ]
+    loop.tables["ranges"] = ranges
+    trace = loop.trace(outside_stacks=[{**row, "stack": COMPILES} for row in stacks])
+    finding = found(recompilation, trace)
+    assert "40 of 40 calls" in finding.explanation
+    assert finding.lost_s == pytest.approx(39 * 0.2, rel=0.01)
 
 
 def test_calls_within_one_training_step_do_not_count_as_many_steps() -> None:

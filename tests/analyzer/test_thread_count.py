@@ -21,6 +21,7 @@ def recorded(
     operator: str = "aten::addmm",
     operator_ms: float = 18.0,
     variables: dict[str, int] | None = None,
+    dtypes: str = '["float", "float"]',
 ) -> Trace:
     """Return steps of 20 ms, 18 of them in an operator, on one core of several."""
     loop = Loop()
@@ -35,6 +36,7 @@ def recorded(
             "ts": begin + round(call * operator_ms * MS),
             "dur": round(operator_ms * MS) - 10,
             "name": operator,
+            "dtypes": dtypes,
         }
         for call in range(calls)
     ]
@@ -93,6 +95,7 @@ def test_busy_cores_and_enough_threads_are_clear() -> None:
 
 def test_operators_that_run_on_one_thread_are_clear() -> None:
     assert is_clear(thread_count, recorded(operator="aten::sort"))
+    assert is_clear(thread_count, recorded(operator="aten::mm", dtypes='["long int", "long int"]'))
     assert is_clear(thread_count, recorded(operator="aten::normal_"))
     assert is_clear(thread_count, recorded(operator="aten::add", operator_ms=0.03))
 

@@ -19,7 +19,7 @@ What to do
     The check that failed says what changes. A size: mark the dimension as dynamic, compile with
     `dynamic=True`, or round sizes up to a few (buckets). The length of a list: pass one tensor. A
     Python number: pass it as a tensor, or use it outside of the compiled function. An object: make
-    functions and modules once. `TORCH_LOGS=recompiles` prints every check that fails.
+    functions and modules once. Call torch.compile before the loop, not in it. `TORCH_LOGS=recompiles` prints every check that fails.
 
 When it is wrong
     With a loader of many different sizes each of them is compiled once, which ends after some
@@ -72,6 +72,12 @@ OBJECTS_ONCE = Advice(
     "create the functions and modules that the compiled code uses once, before the loop",
     "objects-fail-checks",
     "Most recompilations with a known check are caused by another object in the same place.",
+)
+COMPILE_ONCE = Advice(
+    "compile-once",
+    "call torch.compile once, before the loop, and never torch.compiler.reset in it",
+    "compiled-objects-are-new",
+    "Most of the calls that compile are the first of a new result of torch.compile.",
 )
 LOG_RECOMPILATIONS = Advice(
     "log-recompilations",
@@ -173,22 +179,26 @@ def longest_evidence(process: int, compiled: Spans) -> Evidence:
 
 def actions_for_checks(case: Recompilations, limits: Limits) -> list[Action]:
     """Return the action for the kind of check that most recompilations failed, else how to see."""
+    main = limits.main_cause_share
+    given = COMPILE_ONCE.given(
+        case.objects > max(main * case.calls, 1.0),
+        f"{plural(case.calls, 'call')} that compile, of {plural(case.objects, 'compiled object')}",
+    )
     known = sum(case.guards.values())
-    counts = [0] * len(KINDS)
-    for guard, count in case.guards.items():
-        kind = next((at for at, (fits, _, _) in enumerate(KINDS) if fits.search(guard)), None)
-        if kind is not None:
-            counts[kind] += count
-    main = [count >= limits.main_cause_share * known > 0.0 for count in counts]
-    given: list[Action] = []
-    for (_, advice, snippet), count, is_main in zip(KINDS, counts, main, strict=True):
+    for kind, (_, advice, snippet) in enumerate(KINDS):
+        count = sum(count for guard, count in case.guards.items() if kind_of_check(guard) == kind)
         text = f"{count} of {plural(float(known), 'recompilation')} with a known check"
-        given += advice.given(is_main and not given, text, snippet=snippet)
+        given += advice.given(count >= main * known > 0.0, text, snippet=snippet)
     return given or LOG_RECOMPILATIONS.given(
         case.calls > 1,
         f"{plural(case.calls, 'call')} of `{case.name}` compiled, none of the checks is known",
         snippet="TORCH_LOGS=recompiles",
     )
+
+
+def kind_of_check(guard: str) -> int:
+    """Return the place of the kind of a failed check in KINDS, -1 for another kind."""
+    return next((at for at, (fits, _, _) in enumerate(KINDS) if fits.search(guard)), -1)
 
 
 RULE = Rule(
@@ -207,5 +217,12 @@ RULE = Rule(
         "compute-bound",
         "memory-bound",
     ),
-    advice=(DYNAMIC_SIZES, ONE_TENSOR, NUMBERS_AS_TENSORS, OBJECTS_ONCE, LOG_RECOMPILATIONS),
+    advice=(
+        COMPILE_ONCE,
+        DYNAMIC_SIZES,
+        ONE_TENSOR,
+        NUMBERS_AS_TENSORS,
+        OBJECTS_ONCE,
+        LOG_RECOMPILATIONS,
+    ),
 )

@@ -26,6 +26,8 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.cpu_work import computing
@@ -74,6 +76,9 @@ SPLIT_OPERATORS = re.compile(
 """Operators that torch, oneDNN or MKL run on all intra-op threads. Random numbers, sorting and
 scattering are not among them.
 """
+PRODUCTS = re.compile(r"aten::(?:b?mm|addb?mm|baddbmm|addmv|mv|dot)_?(?:_out)?")
+INTEGERS = re.compile(r"\b(?:long|int|short|char|bool)\b")
+"""Element types of products that no library computes: torch multiplies integers on one thread."""
 
 MORE_THREADS = Advice(
     "use-more-intra-op-threads",
@@ -138,12 +143,11 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         share=round(lost, 4),
         speedup=Speedup(None, None, round(1.0 / (1.0 - case.saved), 3)),
         headline=(
-            f"Thread count: operators compute on {plural(case.threads, 'thread')}, and {cores} are"
-            " idle"
+            f"Thread count: operators compute on {plural(case.threads, 'thread')} with {cores} idle"
         ),
         explanation=(
-            f"Calls that torch splits over its threads take {share} of each step, and {cores} are"
-            f" idle. With {case.wanted} threads the operators use them."
+            f"Calls that torch splits over its threads take {share} of each step. With"
+            f" {case.wanted} threads they use the idle cores too."
         ),
         caveat="The speedup is a ceiling: waiting for memory does not get shorter.",
         evidence=[
@@ -195,12 +199,20 @@ def split_share(trace: Trace, process: int) -> float:
     begin, end, row = computing(ops)
     lasted = end - begin
     whole = float(lasted.sum())
-    names = ops["name"].cat.categories
-    split = [name for name in names if SPLIT_OPERATORS.fullmatch(name) is not None]
-    is_split = ops["name"].isin(split).to_numpy(bool)[row] & (lasted >= SPLIT_NS)
+    is_split = splits_work(ops)[row] & (lasted >= SPLIT_NS)
     rows = steps_of(trace, process)
     computes = float(rows[DEVICE_COMPUTE].sum()) / max(float(rows["dur"].sum()), 1.0)
     return computes * float(np.sum(lasted[is_split])) / whole if whole > 0.0 else 0.0
+
+
+def splits_work(ops: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return which operators torch splits over its threads."""
+    names, types = ops["name"].cat.categories, ops["dtypes"].cat.categories
+    split = [name for name in names if SPLIT_OPERATORS.fullmatch(name) is not None]
+    products = [name for name in names if PRODUCTS.fullmatch(name) is not None]
+    integers = [kinds for kinds in types if INTEGERS.search(kinds) is not None]
+    of_integers = ops["name"].isin(products) & ops["dtypes"].isin(integers)
+    return (ops["name"].isin(split) & ~of_integers).to_numpy(bool)
 
 
 def variables_text(case: ThreadCase) -> str:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from perfscope.analyzer.run.phases import COMPILATION, NOT_RECORDED, phase_spans
 from perfscope.analyzer.run.recorded_span import recorded_span_ns
+from perfscope.analyzer.run.sampled_phases import LIBRARY_FRAMES
 from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category
 from perfscope.analyzer.run.thread_intervals import busiest_tid
 from perfscope.traces.intervals import Ints, Spans, length_ns, merged, single_interval, subtracted
@@ -26,6 +27,10 @@ LEAST_OF_USUAL = 0.5
 BY_DEFAULT = 8
 """How often torch compiles a function before it gives up (`recompile_limit`, torch 2.0 to 2.13): a
 function that was compiled more often has a raised limit.
+"""
+LEAST_SAMPLED_NS = 30_000_000
+"""Samples from outside belong to a call of at least this length: their times are exact to some ten
+milliseconds.
 """
 NO_NAME = "compilation"
 """The name of a compilation where the compiled function is not known."""
@@ -44,6 +49,8 @@ class Recompilations:
     """Calls of it that compiled something."""
     all_calls: int
     """All calls of it."""
+    objects: int
+    """How many different results of torch.compile these are that were called."""
     earlier: int
     """How often a frame of it had been compiled before the last time, -1 unknown."""
     compiled: Spans
@@ -88,10 +95,9 @@ class CallsOfCompiledCode:
         """
         compiling = np.unique(self.caller[self.caller >= 0])
         objects = column(self.rows, "object")[compiling]
-        functions = self.compiled["name"].astype(str).to_numpy(object)
-        first = np.array([functions[self.caller == call][0] for call in compiling], object)
+        names = self.rows["name"].astype(str).to_numpy(object)[compiling]
         by_object = sorted((compiling[objects == code] for code in np.unique(objects)), key=len)
-        by_function = [compiling[first == name] for name in np.unique(first.astype(str))]
+        by_function = [compiling[names == name] for name in dict.fromkeys(names)]
         at_ns = column(self.rows, "ts")
         separated = [
             calls
@@ -120,19 +126,19 @@ def recompilations(trace: Trace, process: int) -> Recompilations | None:
 
 def compiled_calls(trace: Trace, process: int) -> CallsOfCompiledCode | None:
     """Return the calls of compiled code of the thread that compiles most often, None for none."""
-    ranges = rows_of(trace, "ranges", process)
-    compiled = rows_of_category(ranges, "compilation")
-    tid = busiest_tid(column(compiled, "tid"))
-    if ranges is None or compiled is None or tid < 0:
+    ranges, samples = rows_of(trace, "ranges", process), compiling_samples(trace, process)
+    timed = rows_of_category(ranges, "compilation")
+    tid = busiest_tid(np.concatenate((column(timed, "tid"), column(samples, "tid"))))
+    if ranges is None or timed is None or tid < 0:
         return None
-    compiled = compiled[compiled["tid"] == tid]
     rows = ranges[(ranges["tid"] == tid) & (ranges["category"] == "forward")]
+    compiled = with_sampled(timed[timed["tid"] == tid], samples[samples["tid"] == tid], rows)
     begin_ns, end_ns = recorded_span_ns(trace)
     phases = phase_spans(trace, process)
     return CallsOfCompiledCode(
         rows=rows,
         compiled=compiled,
-        caller=calls_around(rows, compiled),
+        caller=calls_around(rows, column(compiled, "ts")),
         sampled=phases.of(COMPILATION),
         marks=progress_marks(trace, ranges, process),
         window=(begin_ns + phases.duration_ns(NOT_RECORDED), end_ns),
@@ -155,6 +161,7 @@ def recompiled_group(process: int, calls: CallsOfCompiledCode, group: Ints) -> R
         functions=[name for name in number_of_each(compilations["name"]) if name != NO_NAME],
         calls=len(group),
         all_calls=int(of_group.sum()),
+        objects=len(np.unique(column(rows, "object")[group])),
         earlier=int(column(compilations, "value").max()),
         compiled=compiled,
         recorded_ns=calls.window[1] - calls.window[0],
@@ -162,13 +169,52 @@ def recompiled_group(process: int, calls: CallsOfCompiledCode, group: Ints) -> R
     )
 
 
-def calls_around(calls: pd.DataFrame, compiled: pd.DataFrame) -> Ints:
-    """Return the position of the call that each compilation is in, -1 where no call is known."""
+def compiling_samples(trace: Trace, process: int) -> pd.DataFrame:
+    """Return the stack samples from outside in which something is compiled."""
+    stacks = rows_of(trace, "outside_stacks", process)
+    if stacks is None:
+        return pd.DataFrame({"tid": [], "ts": [], "weight_ns": []}, dtype="int64")
+    texts = stacks["stack"].cat.categories.astype(str)
+    shown = [text for text in texts if LIBRARY_FRAMES["compilation"].search(text)]
+    return stacks[stacks["stack"].isin(shown)]
+
+
+def with_sampled(timed: pd.DataFrame, samples: pd.DataFrame, calls: pd.DataFrame) -> pd.DataFrame:
+    """Return the timed compilations, and one for each other long call that samples show compiling.
+
+    For a while after `torch.compiler.reset()` the probe is not called, nor by old versions of torch.
+    """
+    caller = calls_around(calls, column(samples, "ts"))
+    is_known = np.isin(caller, calls_around(calls, column(timed, "ts")))
+    dur_ns, at_ns = column(calls, "dur"), column(calls, "ts")
+    is_new = (caller >= 0) & ~is_known
+    is_new &= dur_ns[np.maximum(caller, 0)] >= LEAST_SAMPLED_NS if len(calls) else False
+    found, which = np.unique(caller[is_new], return_inverse=True)
+    if not len(found):
+        return timed
+    sampled_ns = np.bincount(which, column(samples, "weight_ns")[is_new]).astype(np.int64)
+    sampled = pd.DataFrame(
+        {
+            "tid": column(calls, "tid")[found],
+            "ts": at_ns[found],
+            "dur": np.minimum(sampled_ns, dur_ns[found]),
+            "name": NO_NAME,
+            "value": -1,
+            "label": None,
+        }
+    )
+    columns = list(sampled.columns)
+    names = dict.fromkeys(("name", "label"), object)
+    both = pd.concat([timed[columns].astype(names), sampled.astype(names)])
+    return both.sort_values("ts", kind="stable", ignore_index=True)
+
+
+def calls_around(calls: pd.DataFrame, at_ns: Ints) -> Ints:
+    """Return the position of the call that each instant is in, -1 where no call is known."""
     begin_ns, end_ns = column(calls, "ts"), column(calls, "ts") + column(calls, "dur")
-    at_ns = column(compiled, "ts")
     place = np.searchsorted(begin_ns, at_ns, side="right") - 1
     if not len(calls):
-        return np.full(len(compiled), -1, np.int64)
+        return np.full(len(at_ns), -1, np.int64)
     is_inside = (place >= 0) & (at_ns <= end_ns[np.maximum(place, 0)])
     return np.where(is_inside, place, -1)
 

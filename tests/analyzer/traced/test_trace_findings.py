@@ -259,6 +259,9 @@ def test_findings_that_a_profilers_trace_cannot_show_are_not_checked() -> None:
         "validation-time",
         "growing-steps",
         "periodic-slow-steps",
+        "recompilation",
+        "explicit-call",
+        "thread-count",
     }
     of_counters = {
         *("pcie-saturated", "pcie-downtrained", "throttled", "power-capped", "idle-device"),
