@@ -117,23 +117,25 @@ class Limits:
     # Steps grow when they take this much longer at the end of the recording: the median step on a
     # machine with other jobs drifted by up to 10 % in twelve seconds.
     step_growth: float = 0.15
-    # Growth is steady when each third of the recording has at least this part of the slope of the
-    # whole: after a single jump two thirds have none.
+    # Growth is steady when steps rise by at least this part of the mean rise between the sixths of
+    # the recording, with one exception: a single jump is in one rise or two.
     section_growth_share: float = 0.3
-    # Steps that grow because the thread waits longer for a core do not grow by their own work: at
-    # most this part of the growth may be such waits.
+    # Steps grow by their own work where at most this part of the growth may be threads of torch
+    # that wait for cores.
     delay_of_growth: float = 0.3
     # The clock of a device that falls by more than this explains a part of slower steps.
     clock_of_growth: float = 0.03
-    # A part of a step is a measure of the speed of the machine from this share of the step on:
-    # smaller ones are as long as the noise of the clock and the caches.
-    measurable_part: float = 0.02
+    # The median of a part of a step measures the speed of the machine from here on: shorter calls
+    # are as long as the clock takes to be read a few times.
+    measurable_part_ns: float = 50e3
     # All parts of a step grow alike when each grows by at least this part of what the step does.
     alike_growth: float = 0.5
     # A slow step takes half as long again as the median: batches of random sizes differ by less.
     slow_step_excess: float = 0.5
-    # With three equal distances between slow steps, chance makes one in a thousand.
+    # Four slow steps have three distances; that they are equal by chance is tested in addition.
     fewest_slow_steps: int = 4
+    # Distances in time vary, so that more of them are needed.
+    fewest_in_time: int = 6
     # Steps that take turns (two sizes of batches, a critic and a generator) have shorter periods.
     shortest_slow_period: int = 4
     # A time that elapses within a step makes distances that differ by steps, a few percent of them.
@@ -141,7 +143,7 @@ class Limits:
     # At most one in five distances between slow steps may be irregular: other slow steps happen.
     regular_distances: float = 0.8
     # At least this share of the steps that are due are slow.
-    due_slow_steps: float = 0.7
+    due_slow_steps: float = 0.75
     # A line belongs to slow steps where its share of the other steps is at most this part of its
     # share of the slow ones.
     seldom_called: float = 0.5

@@ -7,13 +7,14 @@ What it means
     with the square of its steps.
 
 How it is detected
-    A line is fitted to the medians of blocks of steady steps, without waits for a loader,
-    checkpoints, garbage collections and compilation. The 95 % interval of its slope is above zero,
-    it rises by at least 15 % during the recording, and it rises in each third of it: a single jump
-    does not count. The thread of the loop uses more CPU time or waits longer, but it does not wait
-    longer for a core, and not all parts of a step (forward, backward, optimizer, the rest) grow
-    alike, as they do on a machine that becomes slower. One line of the program explains at least
-    half of the growth, by stack samples of the first and the last third.
+    A line is fitted to blocks of steady steps, without waits for a core, for a loader, checkpoints,
+    garbage collections and compilation. The 95 % interval of its slope is above zero, it rises by
+    at least 15 % during the recording and takes 5 % of all steps, and steps rise between the sixths
+    of the recording, with one exception: a single jump does not count. The thread of the loop uses
+    more CPU time, or waits longer in a job of one rank without a device. Not all parts of a step
+    (forward, backward, optimizer, the rest) grow alike, as they do on a machine that becomes
+    slower. One line of the program explains at least half of the growth, by stack samples of the
+    first and the last third.
 
 What to do
     Look at the line that is named. Keep only what the next steps need, update a result instead of
@@ -76,19 +77,18 @@ def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Return the finding where steps take longer and longer."""
     growth = growth_of_steps(trace, limits)
-    if growth is None:
+    if growth is None or growth.excess_share < limits.input_share:
         return None
     series, trend = growth.series, growth.trend
     samples = main_thread_samples(trace, series.process, series.tid)
     where = located(growth.line, samples, series.process, series.spans)
     memory = growing_memory(trace, limits)
-    in_steps_ns = float(series.dur_ns.sum())
     return Finding(
         id=ID,
         cause=None,
         severity="critical" if growth.share >= limits.critical_share else "warning",
         lost_s=round(growth.excess_ns / 1e9, 4),
-        share=round(growth.excess_ns / in_steps_ns, 4),
+        share=round(growth.excess_share, 4),
         speedup=most_speedup(where.share),
         headline=(
             f"Growing steps: from {ms(trend.first)} to {ms(trend.last)} per step during the"
@@ -126,7 +126,7 @@ def growth_explanation(growth: StepGrowth, memory: MemoryTrend | None) -> str:
     )
     kind = ", a hook" if line.is_hook else ""
     parts = [
-        f"Steps grow by {step_pace_text(growth)}, in each third of the recording.",
+        f"Steps grow by {step_pace_text(growth)}, all along the recording.",
         f"{percent(share)} of the growth is in `{line.frame}`{kind}: {ms(line.less_ns)} per step in"
         f" the first third, {ms(line.more_ns)} in the last.",
     ]

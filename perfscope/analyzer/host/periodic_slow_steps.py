@@ -8,8 +8,9 @@ What it means
 How it is detected
     Slow steps, by the step without waits for a loader, checkpoints, garbage collections,
     compilation and validation, are at least half as long again as the median. They come back after
-    the same number of steps, or after the same time, and what they take above the median is at
-    least 5 % of all steady steps. One line of the program explains at least half of that: it is in
+    the same number of steps (at least three quarters of those that are due, more than by chance) or
+    after the same time, and what they take above the mean of the others is at least 5 % of all
+    steady steps. One line of the program explains at least half of that: it is in
     the stack samples of slow steps and hardly in those of others. Slow steps in which the thread
     sleeps or waits, that update weights for the gradients of several others, or that make the data
     of the next steps (rollouts) do not count.
@@ -42,6 +43,7 @@ ID = "periodic-slow-steps"
 WIDTH = 0.1
 """The half-width of the prediction, as a share: usual steps of one run differ by that."""
 SHOWN_STEPS = 3
+MOST = 0.5
 
 DO_LESS_OFTEN = Advice(
     "do-less-often",
@@ -67,24 +69,21 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     code = slow_step_code(trace, limits)
     if code is None:
         return None
-    slow, line = code.slow, code.line
+    slow = code.slow
     actions = less_frequent(code, limits)
     every = period_text(slow)
     return Finding(
         id=ID,
         cause=None,
         severity=severity_of(slow.share, limits),
-        lost_s=round(float(slow.excess_ns.sum()) / 1e9, 4),
+        lost_s=round(slow.lost_ns / 1e9, 4),
         share=round(slow.share, 4),
         speedup=speedup_at_longer_period(slow, actions),
         headline=(
             f"Periodic slow steps: every {every} one takes {ms(slow_step_ns(slow))} instead of"
             f" {ms(slow.usual_ns)}, {percent(slow.share)} of the time"
         ),
-        explanation=(
-            f"{percent(min(line.difference_ns / max(float(slow.excess_ns.mean()), 1.0), 1.0))} of"
-            f" what these steps take longer is in `{line.frame}`, which the others hardly call."
-        ),
+        explanation=slow_step_explanation(code),
         caveat=None,
         evidence=slow_step_evidence(slow),
         actions=actions,
@@ -96,6 +95,17 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
 def slow_step_ns(slow: SlowSteps) -> float:
     """Return the mean of the slow steps."""
     return slow.usual_ns + float(slow.excess_ns.mean())
+
+
+def slow_step_explanation(code: SlowStepCode) -> str:
+    """Return which line makes the steps slow, where enough samples name it."""
+    if code.where is None:
+        return "Too few stack samples are in these steps to name the line that makes them slow."
+    share = code.line.difference_ns / max(float(code.slow.excess_ns.mean()), 1.0)
+    return (
+        f"{percent(min(share, 1.0))} of what these steps take longer is in `{code.line.frame}`,"
+        " which takes little of the other steps."
+    )
 
 
 def period_text(slow: SlowSteps, times: int = 1) -> str:
@@ -111,7 +121,7 @@ def slow_step_evidence(slow: SlowSteps) -> list[Evidence]:
     in_steps = slow.unit == PER_STEP
     facts = [
         Evidence(
-            f"{plural(slow.events, 'slow step')} of {digits(len(series))}, one every"
+            f"{plural(len(slow.rows), 'slow step')} of {digits(len(series))}, one every"
             f" {period_text(slow)}",
             round(slow.period if in_steps else slow.period / 1e9, 4),
             "steps" if in_steps else "s",
@@ -146,15 +156,16 @@ def less_frequent(code: SlowStepCode, limits: Limits) -> list[Action]:
     slow = code.slow
     starts_epochs = is_at_epochs(slow)
     step_ns = float(slow.series.dur_ns.mean())
-    excess_ns = float(slow.excess_ns.sum()) / len(slow.series)
+    excess_ns = slow.lost_ns / len(slow.series)
     other_ns = step_ns - excess_ns
     allowed_ns = limits.input_share / (1.0 - limits.input_share) * other_ns
     times = rounded_up(max(excess_ns / max(allowed_ns, 1.0), 2.0))
+    called = "do it" if code.where is None else f"call `{code.line.frame}`"
     given = DO_LESS_OFTEN.given(
         not starts_epochs,
-        f"{plural(slow.events, 'slow step')}, one every {period_text(slow)}",
+        f"{plural(len(slow.rows), 'slow step')}, one every {period_text(slow)}",
         text=(
-            f"call `{code.line.frame}` every {period_text(slow, times)} instead of every"
+            f"{called} every {period_text(slow, times)} instead of every"
             f" {period_text(slow)}, give it less to do, or do it in another process"
         ),
     )
@@ -179,9 +190,9 @@ def less_frequent(code: SlowStepCode, limits: Limits) -> list[Action]:
 
 
 def is_at_epochs(slow: SlowSteps) -> bool:
-    """Return whether an iterator of a loader is created in a slow step, or right after it."""
+    """Return whether most slow steps create an iterator of a loader, or the next step does."""
     starts = np.append(slow.series.starts_iterator, False)
-    return bool((starts[slow.rows] | starts[slow.rows + 1]).any())
+    return float((starts[slow.rows] | starts[slow.rows + 1]).mean()) >= MOST
 
 
 def rounded_up(times: float) -> int:

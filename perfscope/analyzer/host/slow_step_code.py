@@ -27,8 +27,12 @@ from perfscope.traces.frames import parse_frame
 from perfscope.traces.intervals import inside
 from perfscope.traces.trace import Trace
 
-WAITS_FOR_OTHERS: Final = ("sleep", "poll", "network", "pipe")
-"""States of a thread that waits: a finding of its own. A lock may be torch's parallel region."""
+WORKS: Final = ("running", "gil", "file", "disk", "lock")
+"""States of a thread that works, or waits for its own files; in the others it waits for somebody
+else, which is a finding of its own. A lock may be the end of torch's parallel region.
+"""
+PROFILER: Final = re.compile(r"torch/(?:autograd/)?profiler")
+"""Files of torch's profiler, whose time is a finding of its own."""
 FEWEST_IN_SLOW_STEPS: Final = 5
 """Samples of a line in slow steps, at exact instants, below which it may be there by chance."""
 MAKES_DATA: Final = re.compile(
@@ -49,7 +53,8 @@ class SlowStepCode:
 
     slow: SlowSteps
     line: LineContrast
-    where: CodeLocation
+    where: CodeLocation | None
+    """None with too few samples to name the line."""
 
 
 def slow_step_code(trace: Trace, limits: Limits) -> SlowStepCode | None:
@@ -62,7 +67,10 @@ def slow_step_code(trace: Trace, limits: Limits) -> SlowStepCode | None:
     if waits_for_others(trace, slow, limits) or may_wait_for_device(trace, slow, limits):
         return None
     code = responsible_code(trace, slow, limits)
-    if code is None or makes_data(trace, code, limits):
+    if code is None:
+        return None
+    stacks = stacks_in_slow_steps(trace, slow)
+    if is_in_profiler(stacks, limits) or makes_data(stacks, slow, limits):
         return None
     return code
 
@@ -83,8 +91,8 @@ def waits_for_others(trace: Trace, slow: SlowSteps, limits: Limits) -> bool:
     within = of_thread[inside(spans, column(of_thread, "ts"))]
     if not len(within):
         return False
-    waiting = float(within["state"].isin(WAITS_FOR_OTHERS).mean())
-    return waiting >= limits.main_cause_share
+    working = float(within["state"].isin(WORKS).mean())
+    return working < limits.main_cause_share
 
 
 def may_wait_for_device(trace: Trace, slow: SlowSteps, limits: Limits) -> bool:
@@ -109,13 +117,14 @@ def may_wait_for_device(trace: Trace, slow: SlowSteps, limits: Limits) -> bool:
 def responsible_code(trace: Trace, slow: SlowSteps, limits: Limits) -> SlowStepCode | None:
     """Return the innermost line that is in the slow steps only and explains half of their excess.
 
-    None without enough samples of it.
+    None where no line is. With few samples of it, it has no place.
     """
     series, is_slow = slow.series, slow.is_slow
     lasted = series.end_ns - series.begin_ns
     less = StepGroup(series.spans_where(~is_slow), float(lasted[~is_slow].mean()))
     more = StepGroup(series.spans_where(is_slow), float(lasted[is_slow].mean()))
     least_ns = limits.main_cause_share * float(slow.excess_ns.mean())
+    unnamed = None
     for sampled in sample_sources(trace, slow):
         every = counts_by_frame(
             sampled.every[inside(series.spans, column(sampled.every, "ts"))]["stack"]
@@ -127,13 +136,16 @@ def responsible_code(trace: Trace, slow: SlowSteps, limits: Limits) -> SlowStepC
             and line.is_certain
             and line.more_samples >= FEWEST_IN_SLOW_STEPS
             and line.less_ns / less.step_ns < limits.seldom_called * line.more_ns / more.step_ns
-            and every[line.frame].samples >= FEWEST_SAMPLES
         ]
-        line = max(found, key=lambda line: (line.depth, line.difference_ns), default=None)
-        if line is not None:
+        named = [line for line in found if every[line.frame].samples >= FEWEST_SAMPLES]
+        line = max(named or found, key=lambda line: (line.depth, line.difference_ns), default=None)
+        if line is None:
+            continue
+        if named:
             where = located(line, sampled.every, series.process, series.spans)
             return SlowStepCode(slow, line, where)
-    return None
+        unnamed = unnamed or SlowStepCode(slow, line, None)
+    return unnamed
 
 
 @dataclass(frozen=True)
@@ -156,15 +168,23 @@ def sample_sources(trace: Trace, slow: SlowSteps) -> list[ThreadSamples]:
     return [ThreadSamples(outside, exact), both]
 
 
-def makes_data(trace: Trace, code: SlowStepCode, limits: Limits) -> bool:
+def stacks_in_slow_steps(trace: Trace, slow: SlowSteps) -> "pd.Series[str]":
+    """Return the stacks of all samples in the slow steps whose instants are exact."""
+    samples = sample_sources(trace, slow)[-1].exact
+    spans = slow.series.spans_where(slow.is_slow)
+    return samples[inside(spans, column(samples, "ts"))]["stack"].astype(str)
+
+
+def is_in_profiler(stacks: "pd.Series[str]", limits: Limits) -> bool:
+    """Return whether torch's profiler makes the slow steps slow."""
+    return float(stacks.str.contains(PROFILER).mean()) >= limits.main_cause_share
+
+
+def makes_data(stacks: "pd.Series[str]", slow: SlowSteps, limits: Limits) -> bool:
     """Return whether the slow steps make the data of the next steps, as rollouts do.
 
     They are named so, or call the model many times and are not named like an evaluation.
     """
-    slow = code.slow
-    samples = sample_sources(trace, slow)[-1].exact
-    spans = slow.series.spans_where(slow.is_slow)
-    stacks = samples[inside(spans, column(samples, "ts"))]["stack"].astype(str)
     names = {
         frame.function.rpartition(".")[2]
         for stack in stacks.unique()

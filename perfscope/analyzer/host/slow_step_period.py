@@ -1,5 +1,6 @@
 """Slow steps that come back after a fixed number of steps, or after a fixed time."""
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,10 +13,17 @@ from perfscope.traces.intervals import Ints
 
 Flags = NDArray[np.bool_]
 
-DEVIATIONS: Final = 6.0
+DEVIATIONS: Final = 3.0
 """A slow step is so many robust standard deviations (1.4826 x MAD) above the median."""
-LARGE: Final = 0.25
-"""Slow steps with less than this share of the excess of a usual one of them are noise."""
+MOST_SLOWEST: Final = 80
+"""Periods are looked for among the distances of so many of the slowest steps."""
+NEIGHBORS: Final = 6
+"""Distances to so many of the next slow steps are tried: those between may be slow by chance."""
+CHANCE: Final = 1e-3
+"""The probability of as many slow steps at a distance by chance, for all distances tried."""
+SAME_EXCESS: Final = 0.8
+"""Slow steps with a period in time are those with one in steps if these have so much of the excess.
+"""
 PER_STEP: Final = "steps"
 PER_TIME: Final = "time"
 
@@ -24,8 +32,8 @@ PER_TIME: Final = "time"
 class SlowSteps:
     """Slow steps with a period, among the steps of `series`; times in ns.
 
-    `rows` are their rows in the series, `usual_ns` the median of all steps, `excess_ns` what the
-    slow steps take above it. `period` is in steps, or in ns where `unit` is PER_TIME.
+    `rows` are their rows in the series, `usual_ns` the mean of the other steps, `excess_ns` what
+    each takes above it. `period` is in steps, or in ns where `unit` is PER_TIME.
     """
 
     series: StepSeries
@@ -37,101 +45,119 @@ class SlowSteps:
 
     @property
     def is_slow(self) -> Flags:
-        """Which of all steps are slow."""
+        """Which of all steps are the slow ones."""
         slow = np.zeros(len(self.series), bool)
         slow[self.rows] = True
         return slow
 
     @property
+    def lost_ns(self) -> float:
+        """What the slow steps take above the mean of the others."""
+        return max(float(self.excess_ns.sum()), 0.0)
+
+    @property
     def share(self) -> float:
         """The excess as a share of the time of all steps."""
-        return float(self.excess_ns.sum()) / float(self.series.dur_ns.sum())
-
-    @property
-    def steps_between(self) -> float:
-        """The steps from the begin of a slow one to that of the next, on average."""
-        number = self.series.number[self.rows]
-        return float(number[-1] - number[0]) / max(self.events - 1, 1)
-
-    @property
-    def events(self) -> int:
-        """The number of slow steps; neighbors count once."""
-        return int((np.diff(self.series.number[self.rows]) > 1).sum()) + 1
+        return self.lost_ns / max(float(self.series.dur_ns.sum()), 1.0)
 
 
 def periodic_slow_steps_of(series: StepSeries, limits: Limits) -> SlowSteps | None:
     """Return the slow steps of a series where they have a period, else None."""
+    is_slow = slow_steps_of(series, limits)
+    if int(is_slow.sum()) < limits.fewest_slow_steps:
+        return None
+    found = []
+    in_steps = rows_by_number(series, is_slow, limits)
+    if in_steps is not None:
+        found.append(with_excess(series, in_steps[1], PER_STEP, float(in_steps[0])))
+    in_time = rows_by_time(series, is_slow, limits)
+    if in_time is not None:
+        found.append(with_excess(series, in_time[1], PER_TIME, in_time[0]))
+    most_ns = max((slow.lost_ns for slow in found), default=0.0)
+    return next((slow for slow in found if slow.lost_ns >= SAME_EXCESS * most_ns), None)
+
+
+def with_excess(series: StepSeries, rows: Ints, unit: str, period: float) -> SlowSteps:
+    """Return these slow steps with what they take above the mean of the others."""
+    others = np.ones(len(series), bool)
+    others[rows] = False
+    usual = float(series.work_ns[others].mean())
+    excess = (series.work_ns[rows] - usual).astype(np.int64)
+    return SlowSteps(series, rows, usual, excess, unit, period)
+
+
+def slow_steps_of(series: StepSeries, limits: Limits) -> Flags:
+    """Return which steps are much longer than the median."""
     work = series.work_ns.astype(np.float64)
     usual = float(np.median(work))
     deviation = 1.4826 * float(np.median(np.abs(work - usual)))
-    excess = work - usual
-    slow = np.flatnonzero(
-        (excess > DEVIATIONS * deviation) & (excess > limits.slow_step_excess * usual)
+    slow: Flags = work - usual > max(limits.slow_step_excess * usual, DEVIATIONS * deviation)
+    return slow
+
+
+def slowest_rows(series: StepSeries, is_slow: Flags) -> Ints:
+    """Return the rows of the slowest steps, in order."""
+    rows = np.flatnonzero(is_slow)
+    order = np.argsort(-series.work_ns[rows], kind="stable")[:MOST_SLOWEST]
+    return np.sort(rows[order])
+
+
+def rows_by_number(series: StepSeries, is_slow: Flags, limits: Limits) -> tuple[int, Ints] | None:
+    """Return a number of steps after which steps are slow again, and the rows of these steps.
+
+    Of all distances between slow steps it is the one whose steps take most above the median. Steps
+    that are slow by chance, because the thread lost its core, do not count.
+    """
+    slowest = series.number[slowest_rows(series, is_slow)]
+    distances = [slowest[ahead:] - slowest[:-ahead] for ahead in range(1, NEIGHBORS)]
+    periods = np.unique(np.concatenate(distances))
+    longest = (int(series.number[-1]) - int(series.number[0])) / (limits.fewest_slow_steps - 1)
+    periods = periods[(periods >= limits.shortest_slow_period) & (periods <= longest)]
+    excess = np.maximum(series.work_ns - np.median(series.work_ns), 0)
+    tries = float(max(len(periods), 1) * len(slowest))
+    best: tuple[float, int, Ints] | None = None
+    for period in periods.tolist():
+        phases = np.bincount(series.number % period, weights=excess)
+        due = np.flatnonzero(series.number % period == int(np.argmax(phases)))
+        hits = int(is_slow[due].sum())
+        if hits < limits.fewest_slow_steps or hits < limits.due_slow_steps * len(due):
+            continue
+        if tries * chance_of_hits(hits, len(due), float(is_slow.mean())) > CHANCE:
+            continue
+        total = float(excess[due].sum())
+        if best is None or total > best[0]:
+            best = total, period, due
+    return None if best is None else best[1:]
+
+
+def chance_of_hits(hits: int, due: int, rate: float) -> float:
+    """Return the probability of at least so many slow steps among those due, at a rate of them."""
+    return sum(
+        math.comb(due, count) * rate**count * (1.0 - rate) ** (due - count)
+        for count in range(hits, due + 1)
     )
-    if len(slow) < limits.fewest_slow_steps:
-        return None
-    slow = slow[excess[slow] >= LARGE * float(np.quantile(excess[slow], 0.75))]
-    first = slow[np.concatenate(([True], np.diff(series.number[slow]) > 1))]
-    if len(first) < limits.fewest_slow_steps:
-        return None
-    found = period_in_steps(series.number[first], limits) or period_in_time(
-        series.begin_ns[first], usual, limits
-    )
-    if found is None or not is_complete(series, first, found, limits):
-        return None
-    unit, period = found
-    return SlowSteps(series, slow, usual, excess[slow].astype(np.int64), unit, period)
 
 
-def period_in_steps(number: Ints, limits: Limits) -> tuple[str, float] | None:
-    """Return the unit and the number of steps from slow step to slow step, None where it varies.
+def rows_by_time(series: StepSeries, is_slow: Flags, limits: Limits) -> tuple[float, Ints] | None:
+    """Return a time after which steps are slow again, in ns, and the rows of these steps.
 
-    Some slow steps may be missing, but distances are exact multiples: it is a constant of the
-    program.
+    It elapses within a step, so that distances differ by the length of steps. The slowest steps
+    are taken, as many as have regular distances.
     """
-    distances = np.diff(number)
-    period = int(np.median(distances))
-    if period < limits.shortest_slow_period:
-        return None
-    is_multiple = distances % period == 0
-    return (PER_STEP, float(period)) if has_regular_distances(is_multiple, limits) else None
-
-
-def period_in_time(begin_ns: Ints, usual_ns: float, limits: Limits) -> tuple[str, float] | None:
-    """Return the unit and the time from slow step to slow step, None where it varies.
-
-    A time ends within a step, so distances differ by the length of steps.
-    """
-    distances = np.diff(begin_ns).astype(np.float64)
-    period = float(np.median(distances))
-    if period < limits.shortest_slow_period * usual_ns:
-        return None
-    counts = np.maximum(np.round(distances / period), 1.0)
-    period = float(distances.sum() / counts.sum())
-    is_multiple = np.abs(distances - counts * period) <= limits.time_period_tolerance * period
-    return (PER_TIME, period) if has_regular_distances(is_multiple, limits) else None
-
-
-def has_regular_distances(is_multiple: Flags, limits: Limits) -> bool:
-    """Return whether most distances are multiples of the period."""
-    return float(is_multiple.mean()) >= limits.regular_distances
-
-
-def is_complete(series: StepSeries, first: Ints, found: tuple[str, float], limits: Limits) -> bool:
-    """Return whether most of the instants at which a slow step is due have one.
-
-    Instants without a steady step are not counted: a profiling window, or warm-up.
-    """
-    unit, period = found
-    if unit == PER_TIME:
-        begin, end = series.begin_ns, series.end_ns
-    else:
-        begin, end = series.number, series.number + 1
-    due = np.arange(float(begin[first[0]]), float(begin[-1]) + 1.0, period)
-    tolerance = limits.time_period_tolerance * period
-    low, high = due - tolerance, due + tolerance
-    known = np.searchsorted(end, low, "right") < np.searchsorted(begin, high, "right")
-    slow = begin[first].astype(np.float64)
-    has_slow = np.searchsorted(slow, low) < np.searchsorted(slow, high, "right")
-    expected = int(known.sum())
-    return expected > 0 and float((has_slow & known).sum()) >= limits.due_slow_steps * expected
+    rows = slowest_rows(series, is_slow)
+    order = rows[np.argsort(-series.work_ns[rows], kind="stable")]
+    shortest_ns = limits.shortest_slow_period * float(np.median(series.work_ns))
+    for count in range(len(order), limits.fewest_in_time - 1, -1):
+        chosen = np.sort(order[:count])
+        begin = series.begin_ns[chosen].astype(np.float64)
+        distances = np.diff(begin)
+        period = float(np.median(distances))
+        multiples = np.maximum(np.round(distances / period), 1.0)
+        period = float(distances.sum() / multiples.sum())
+        is_multiple = np.abs(distances - multiples * period) <= (
+            limits.time_period_tolerance * period
+        )
+        regular = float((is_multiple & (multiples <= 1.0)).mean())
+        if period >= shortest_ns and regular >= limits.regular_distances:
+            return period, chosen
+    return None

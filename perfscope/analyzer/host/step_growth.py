@@ -13,7 +13,7 @@ from perfscope.analyzer.host.line_contrast import (
     responsible_line,
 )
 from perfscope.analyzer.host.step_series import BACKWARD, PARTS, StepSeries, step_series
-from perfscope.analyzer.host.step_trend import SECTIONS, Trend, trend_of
+from perfscope.analyzer.host.step_trend import Trend, trend_of
 from perfscope.analyzer.limits import LIMITS, Limits
 from perfscope.analyzer.run.cumulative_counters import WHOLE, grown_in
 from perfscope.analyzer.run.local_ranks import ranks_at_once
@@ -22,14 +22,17 @@ from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
 CLOCK = "sm_clock_mhz"
+THIRDS = 3
+"""The first and the last third of the steps are compared: enough samples, far enough apart."""
 
 
 @dataclass(frozen=True)
 class StepSection:
     """The first or the last part of the steady steps; means per step, ns.
 
-    CPU time and waits for a core are those of the thread of the loop, `all_delay_ns` that of all
-    threads of its process; None where they were not read.
+    `work_ns` and `steps` are without the time in which the thread waits for a core. `cpu_ns` is the
+    CPU time of the thread, `others_delay_ns` the time in which the other threads of its process
+    wait for a core; None where they were not read.
     """
 
     steps: StepGroup
@@ -39,8 +42,7 @@ class StepSection:
     work_ns: float
     parts: dict[str, float]
     cpu_ns: float | None
-    delay_ns: float | None
-    all_delay_ns: float | None
+    others_delay_ns: float | None
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,11 @@ class StepGrowth:
         ahead = self.series.number - self.series.number[0]
         return float(np.sum(ahead * self.trend.slope))
 
+    @property
+    def excess_share(self) -> float:
+        """The excess as a share of the time of all steady steps."""
+        return self.excess_ns / max(float(self.series.dur_ns.sum()), 1.0)
+
     def part_of_growth(self, name: str) -> float:
         """Return the share of the growth that is in a part of the step."""
         return (self.late.parts[name] - self.early.parts[name]) / max(self.growth_ns, 1.0)
@@ -90,7 +97,7 @@ def growth_of_steps(trace: Trace, limits: Limits) -> StepGrowth | None:
     """Return how the steps of the critical process grow, None where that is not certain."""
     process = critical_rank(trace, limits)
     series = None if process is None else step_series(trace, process)
-    trend = None if series is None else trend_of(series.number, series.work_ns)
+    trend = None if series is None else trend_of(series.number, series.own_ns)
     if series is None or trend is None or not is_steady_growth(trend, limits):
         return None
     early, late = sections_of(trace, series)
@@ -105,15 +112,19 @@ def growth_of_steps(trace: Trace, limits: Limits) -> StepGrowth | None:
 
 
 def is_steady_growth(trend: Trend, limits: Limits) -> bool:
-    """Return whether steps grow by enough, and in each section of the recording."""
+    """Return whether steps grow by enough, and all along the recording."""
     if trend.low <= 0.0 or trend.growth < limits.step_growth * trend.first:
         return False
-    return min(trend.sections) > limits.section_growth_share * trend.slope
+    halves = trend.rises[:2], trend.rises[-2:]
+    clear = [rise >= limits.section_growth_share for rise in trend.rises]
+    return sum(clear) >= len(clear) - 1 and all(
+        sum(half) >= limits.section_growth_share * len(half) for half in halves
+    )
 
 
 def sections_of(trace: Trace, series: StepSeries) -> tuple[StepSection, StepSection]:
     """Return the first and the last section of the steps."""
-    first, *_, last = np.array_split(np.arange(len(series)), SECTIONS)
+    first, *_, last = np.array_split(np.arange(len(series)), THIRDS)
     return section_of(trace, series, first), section_of(trace, series, last)
 
 
@@ -127,34 +138,35 @@ def section_of(trace: Trace, series: StepSeries, rows: Ints) -> StepSection:
         grown = grown_in(trace, name, series.process, tid, spans)
         return None if grown is None else grown / len(rows)
 
+    lasted_ns = series.end_ns - series.begin_ns - series.delay_ns
+    delay_ns = mean_growth("run_delay_ns", series.tid)
+    all_delay_ns = mean_growth("run_delay_ns", WHOLE)
+    others_delay_ns = None
+    if delay_ns is not None and all_delay_ns is not None:
+        others_delay_ns = max(all_delay_ns - delay_ns, 0.0)
     return StepSection(
-        steps=StepGroup(spans, float((series.end_ns - series.begin_ns)[rows].mean())),
+        steps=StepGroup(spans, float(np.maximum(lasted_ns[rows], 0).mean())),
         begin_ns=int(series.begin_ns[rows[0]]),
         end_ns=int(series.end_ns[rows[-1]]),
         count=len(rows),
-        work_ns=float(series.work_ns[rows].mean()),
+        work_ns=float(series.own_ns[rows].mean()),
         parts={name: float(series.parts[name][rows].mean()) for name in PARTS},
         cpu_ns=mean_growth("cpu_ns", series.tid),
-        delay_ns=mean_growth("run_delay_ns", series.tid),
-        all_delay_ns=mean_growth("run_delay_ns", WHOLE),
+        others_delay_ns=others_delay_ns,
     )
 
 
 def is_own_work(trace: Trace, early: StepSection, late: StepSection, limits: Limits) -> bool:
-    """Return whether the program does more work, and does not only wait longer for a core.
+    """Return whether the program does more, and its threads do not only wait longer for cores.
 
     A wait that grows is the program's own where no other rank and no device can cause it.
     """
     if early.cpu_ns is None or late.cpu_ns is None:
         return False
     growth_ns = late.work_ns - early.work_ns
-    most_ns = limits.delay_of_growth * growth_ns
-    for before, after in (
-        (early.delay_ns, late.delay_ns),
-        (early.all_delay_ns, late.all_delay_ns),
-    ):
-        if before is not None and after is not None and after - before > most_ns:
-            return False
+    more_delay_ns = (late.others_delay_ns or 0.0) - (early.others_delay_ns or 0.0)
+    if more_delay_ns > limits.delay_of_growth * growth_ns:
+        return False
     if uses_device(trace) and not has_steady_clock(trace, early, late, limits):
         return False
     on_cpu = late.cpu_ns - early.cpu_ns >= limits.main_cause_share * growth_ns
@@ -180,8 +192,8 @@ def is_everything_slower(series: StepSeries, trend: Trend, limits: Limits) -> bo
     """Return whether all parts of the steps grow alike, as on a machine that becomes slower."""
     growths = []
     for name in PARTS:
-        part = trend_of(series.number, series.parts[name])
-        if part is not None and part.first >= limits.measurable_part * trend.first:
+        part = trend_of(series.number, series.parts[name], np.median)
+        if part is not None and part.first >= limits.measurable_part_ns:
             growths.append(part.growth / part.first)
     if len(growths) < 2:
         return False

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from perfscope.analyzer.run.cumulative_counters import readings
 from perfscope.analyzer.run.phases import VALIDATION, phase_spans
 from perfscope.analyzer.run.steps import STEADY, steps
 from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category
@@ -40,6 +41,8 @@ class StepSeries:
     number: Ints
     dur_ns: Ints
     parts: dict[str, Ints]
+    delay_ns: Ints
+    """The time in which the thread waited for a core, interpolated between readings; else 0."""
     starts_iterator: NDArray[np.bool_]
     """Whether an iterator of a data loader is created in the step."""
     forward_calls: Ints
@@ -52,6 +55,16 @@ class StepSeries:
         """The time of each step without what other findings explain."""
         total: Ints = np.sum([self.parts[name] for name in PARTS], axis=0, dtype=np.int64)
         return total
+
+    @property
+    def own_ns(self) -> Ints:
+        """The work of each step without the time in which the thread waits for a core.
+
+        That time is spread evenly over the step: waits for a loader end with a wait for a core.
+        """
+        delayed = self.delay_ns / np.maximum(self.end_ns - self.begin_ns, 1)
+        own: Ints = (self.work_ns * (1.0 - np.minimum(delayed, 1.0))).astype(np.int64)
+        return own
 
     @property
     def spans(self) -> Spans:
@@ -96,6 +109,7 @@ def step_series(trace: Trace, process: int) -> StepSeries | None:
         number=number,
         dur_ns=column(rows, "dur"),
         parts=parts,
+        delay_ns=delay_within(trace, process, tid, (begin, end)),
         starts_iterator=counted_within(starts, begin, end) > 0,
         forward_calls=counted_within(column(rows_of_category(ranges, FORWARD), "ts"), begin, end),
     )
@@ -105,6 +119,21 @@ def thread_rows(trace: Trace, name: str, process: int, tid: int) -> pd.DataFrame
     """Return the rows of one thread in a table, None where the table is absent."""
     rows = rows_of(trace, name, process)
     return None if rows is None or tid < 0 else rows[column(rows, "tid") == tid]
+
+
+def delay_within(trace: Trace, process: int, tid: int, windows: Spans) -> Ints:
+    """Return the time in which a thread waited for a core, in each window."""
+    frame = readings(trace, "run_delay_ns")
+    begin, end = windows
+    if frame is None:
+        return np.zeros(len(begin), np.int64)
+    rows = frame[(frame["process"] == process) & (frame["tid"] == tid)]
+    if len(rows) < 2:
+        return np.zeros(len(begin), np.int64)
+    ts, value = column(rows, "ts"), rows["value"].to_numpy(np.float64)
+    grown = np.interp(end, ts, value) - np.interp(begin, ts, value)
+    delay: Ints = np.maximum(grown, 0.0).astype(np.int64)
+    return delay
 
 
 def counted_within(instants: Ints, begin: Ints, end: Ints) -> Ints:

@@ -1,8 +1,9 @@
-"""The trend of a series over steps: a line that single slow steps do not move."""
+"""The trend of a series over steps: a line that some slow blocks of steps do not move."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,22 +11,26 @@ from numpy.typing import NDArray
 from perfscope.traces.intervals import Ints
 
 Floats = NDArray[np.float64]
+Level = Callable[[Ints], np.floating[Any]]
 
 MOST_BLOCKS: Final = 30
 FEWEST_BLOCKS: Final = 12
 """With fewer points the interval of the slope is as wide as the slope."""
 STEPS_PER_BLOCK: Final = 2
-SECTIONS: Final = 3
-"""The recording is divided into so many parts, and a trend is steady if it is in each of them."""
+SECTIONS: Final = 6
+"""The recording is divided into so many parts, and a steady trend rises between most of them: a
+single jump, or a rise that ends early, is between few.
+"""
 NORMAL_95: Final = 1.96
 
 
 @dataclass(frozen=True)
 class Trend:
-    """A line through the medians of blocks of steps, by Theil (1950) and Sen (1968).
+    """A line through the levels of blocks of steps, by Theil (1950) and Sen (1968).
 
     Slopes are per step; `low` and `high` bound the 95 % interval of `slope`. `first` and `last` are
-    the line at the first and at the last step. `sections` are the slopes of the parts.
+    the line at the first and at the last step. `rises` are the differences between the levels of
+    neighboring parts, as multiples of their mean.
     """
 
     slope: float
@@ -33,7 +38,7 @@ class Trend:
     high: float
     first: float
     last: float
-    sections: tuple[float, ...]
+    rises: tuple[float, ...]
 
     @property
     def growth(self) -> float:
@@ -41,29 +46,31 @@ class Trend:
         return self.last - self.first
 
 
-def trend_of(number: Ints, value: Ints) -> Trend | None:
-    """Return the trend of a value over the numbers of steps, None with too few steps."""
+def trend_of(number: Ints, value: Ints, level_of: Level = np.mean) -> Trend | None:
+    """Return the trend of a value over the numbers of steps, None with too few steps.
+
+    `level_of` makes one value of a block of steps: their mean, or their median.
+    """
     count = min(MOST_BLOCKS, len(number) // STEPS_PER_BLOCK)
     if count < FEWEST_BLOCKS:
         return None
     blocks = np.array_split(np.arange(len(number)), count)
     at = np.array([float(np.mean(number[block])) for block in blocks])
-    level = np.array([float(np.median(value[block])) for block in blocks])
+    level = np.array([float(level_of(value[block])) for block in blocks])
     slopes = pair_slopes(at, level)
     slope = float(np.median(slopes))
     low, high = slope_interval(slopes, count)
     offset = float(np.median(level - slope * at))
-    sections = [
-        float(np.median(pair_slopes(at[part], level[part])))
-        for part in np.array_split(np.arange(count), SECTIONS)
-    ]
+    parts = np.array([np.median(part) for part in np.array_split(level, SECTIONS)])
+    mean_rise = float(parts[-1] - parts[0]) / (SECTIONS - 1)
+    rises = np.diff(parts) / mean_rise if mean_rise != 0.0 else np.zeros(SECTIONS - 1)
     return Trend(
         slope=slope,
         low=low,
         high=high,
         first=offset + slope * float(number[0]),
         last=offset + slope * float(number[-1]),
-        sections=tuple(sections),
+        rises=tuple(rises.tolist()),
     )
 
 
