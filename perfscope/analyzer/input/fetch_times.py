@@ -12,6 +12,7 @@ from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.traces.intervals import Ints, Spans, merged
 from perfscope.traces.trace import Trace
 
+FETCH_COLUMNS = ("process", "worker", "ts", "dur", "on_core")
 FEWEST_FETCHES = 3
 """A worker with fewer fetches does not show how long its fetches take."""
 
@@ -20,8 +21,9 @@ FEWEST_FETCHES = 3
 class FetchTimes:
     """The fetches of a rank's workers in its steady steps.
 
-    `rows` has process, worker, ts and dur (ns) of each, and `first`: whether it is the first of its
-    worker after a start of an iterator. `starts` are the times at which iterators were created.
+    `rows` has process, worker, ts and dur (ns) of each, `on_core` (ns, without waits for a core that
+    were read), and `first`: whether it is the first of its worker after a start of an iterator.
+    `starts` are the times at which iterators were created.
     """
 
     rows: pd.DataFrame
@@ -85,8 +87,11 @@ class FetchTimes:
         return times
 
     def slow(self, factor: float) -> pd.DataFrame:
-        """Return the fetches, not first ones, that take `factor` times as long as a usual one."""
-        return self.later[column(self.later, "dur") >= factor * max(self.usual_ns, 1.0)]
+        """Return the fetches, not first ones, that take `factor` times as long as a usual one.
+
+        Not those that only wait longer for a core.
+        """
+        return self.later[column(self.later, "on_core") >= factor * max(self.usual_ns, 1.0)]
 
 
 @dataclass(frozen=True)
@@ -118,9 +123,10 @@ def fetch_times(trace: Trace, process: int) -> FetchTimes:
         starts = np.sort(column(calls[calls["kind"] == "start"], "ts"))
     fetches = fetches_of(trace, process, int(begin_ns.min()), int(end_ns.max()), evaluation)
     if fetches is None:
-        columns = {name: np.empty(0, np.int64) for name in ("process", "worker", "ts", "dur")}
+        columns = {name: np.empty(0, np.int64) for name in FETCH_COLUMNS}
         return FetchTimes(pd.DataFrame(columns).assign(first=np.empty(0, bool)), starts, {}, {})
-    rows = fetches.loc[fetches["worker"] >= 0, ["process", "worker", "ts", "dur"]]
+    on_core = fetches["dur"] - fetches["run_delay_ns"].clip(lower=0)
+    rows = fetches.assign(on_core=on_core).loc[fetches["worker"] >= 0, list(FETCH_COLUMNS)]
     rows = rows.sort_values("ts", kind="stable")
     start = np.searchsorted(starts, column(rows, "ts"), side="right")
     known = pd.DataFrame({"process": rows["process"], "start": start})

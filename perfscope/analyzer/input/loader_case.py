@@ -63,6 +63,11 @@ class LoaderCase:
     torch_version: str
 
     @property
+    def iterates(self) -> bool:
+        """Whether the dataset is iterable: it yields samples in an order of its own."""
+        return self.pipeline.iterable or self.code.iterates
+
+    @property
     def fetch(self) -> Fetch:
         """The fetch of a batch; only for causes that have checked that there is one."""
         assert self.pipeline.fetch is not None

@@ -53,7 +53,7 @@ ADVICE = (KEEP_WORKERS, LOAD_BEFORE_START)
 
 def applies(case: LoaderCase) -> bool:
     """Return whether the first fetches of new workers are most of the wait for them."""
-    if not worker_restart.applies(case) or case.code.iterates:
+    if not worker_restart.applies(case) or case.iterates:
         return False
     return first_fetches_are_slow(case)
 
