@@ -106,11 +106,29 @@ def round_robin(workers: int, count: int, ms: dict[int, float]) -> list[Fetch]:
 def test_rows_in_memory_are_fetched_as_whole_batches() -> None:
     finding = found(pipeline(wait=20, fetch=LIGHT, cores=3.9, busy=0.99, stack=GETITEM))
     assert finding.cause == "per-sample-overhead"
-    expected = ["index-whole-batches", "define-getitems", "fetch-batches-in-the-loop"]
-    assert actions(finding) == expected
+    assert actions(finding) == ["index-whole-batches", "define-getitems"]
     assert place(finding) == "data.py:31"
     assert finding.speedup is not None
     assert (finding.speedup.likely, finding.speedup.low) == (None, None)
+    tiny = {**LIGHT, "samples": 2000}
+    finding = found(pipeline(wait=20, fetch=tiny, cores=3.9, busy=0.99, stack=GETITEM))
+    expected = ["index-whole-batches", "define-getitems", "fetch-batches-in-the-loop"]
+    assert actions(finding) == expected
+
+
+def test_rows_that_an_iterable_dataset_yields_become_batches() -> None:
+    stack = "Rows.__iter__ (./data.py:31)"
+    finding = found(pipeline(wait=20, fetch=LIGHT, cores=3.9, busy=0.99, stack=stack))
+    assert finding.cause == "per-sample-overhead"
+    assert actions(finding) == ["yield-whole-batches"]
+
+
+def test_work_in_functions_of_a_longer_sample_is_not_overhead() -> None:
+    stack = f"{GETITEM};Rows.tokenize (./data.py:40)"
+    for samples, cause in ((256, "per-sample-overhead"), (100, "cpu-bound-fetch")):
+        fetch = {**LIGHT, "samples": samples}
+        finding = found(pipeline(wait=20, fetch=fetch, cores=3.9, busy=0.99, stack=stack))
+        assert (finding.cause, place(finding)) == (cause, "data.py:40")
 
 
 def test_rows_in_memory_without_workers_are_fetched_as_whole_batches() -> None:

@@ -21,9 +21,9 @@ FEWEST_FETCHES = 3
 class FetchTimes:
     """The fetches of a rank's workers in its steady steps.
 
-    `rows` has process, worker, ts and dur (ns) of each, `on_core` (ns, without waits for a core that
-    were read), and `first`: whether it is the first of its worker after a start of an iterator.
-    `starts` are the times at which iterators were created.
+    `rows` has process, worker, ts and dur (ns) of each, `on_core` (ns, without the waits for a core
+    that were read), and `first`: whether it is the first of its worker after a start of an
+    iterator. `starts` are the times at which iterators were created.
     """
 
     rows: pd.DataFrame

@@ -61,6 +61,12 @@ class FetchStack:
         return innermost.is_of_program or innermost.file.startswith(TORCH_DATASETS)
 
     @property
+    def program_functions(self) -> int:
+        """The number of the program's functions, without comprehensions and lambdas."""
+        names = [frame.function for frame in self.frames if frame.is_of_program]
+        return sum(not name.endswith(">") for name in names)
+
+    @property
     def takes_whole_batches(self) -> bool:
         """Whether the dataset is asked for whole batches, not for sample after sample."""
         names = {frame.function.rsplit(".", 1)[-1] for frame in self.frames}

@@ -71,8 +71,9 @@ LOAD_IN_LOOP = Advice(
     "fetch-batches-in-the-loop",
     "fetch whole batches in the training process: from memory they cost less than receiving them"
     " from another process",
-    "samples-are-light-and-workers-send-them",
-    "The samples of a batch are in memory and fetched one by one by workers, which send the batch.",
+    "samples-are-tiny-and-workers-send-them",
+    "The samples of a batch are in memory and fetched one by one by workers, each in less than 50"
+    " us.",
 )
 KEEP_ON_DEVICE = Advice(
     "keep-dataset-on-device",
@@ -91,7 +92,7 @@ def applies(case: LoaderCase) -> bool:
     if receives_slowly(case) or not is_from_memory(case):
         return False
     if case.code.is_known:
-        return per_sample_ns(case) < case.limits.light_sample_ns and is_call_by_call(case)
+        return is_call_by_call(case)
     without_gain = cores_full(case) or gain_of_workers(case) < case.limits.workers_gain
     is_light_batch = fetch.cpu < case.limits.light_batch_ns and without_gain
     return is_light_batch or per_sample_ns(case) < case.limits.tiny_sample_ns
@@ -116,16 +117,22 @@ def is_from_memory(case: LoaderCase) -> bool:
 def is_call_by_call(case: LoaderCase) -> bool:
     """Return whether the samples are in calls for each sample, not in other libraries or batches.
 
-    The program's own collate function is not such a call.
+    The program's own collate function is not such a call. The longer a sample takes, the less may
+    functions that the dataset calls have work of their own.
     """
-    code, fetch = case.code, case.fetch
+    code, fetch, limits = case.code, case.fetch, case.limits
+    per_sample = per_sample_ns(case)
     own_collate = fetch.collate / max(fetch.wall, 1.0) - code.stage_share(COLLATE)
-    if own_collate >= case.limits.main_cause_share:
+    if per_sample >= limits.light_sample_ns or own_collate >= limits.main_cause_share:
         return False
     if code.share_of([stack.takes_whole_batches for stack in code.stacks]) > 0.0:
         return False
+    may_call = per_sample < limits.short_sample_ns
     calls = [
-        stack.is_call_overhead and stack.stage not in (TRANSFORM, DECODE) for stack in code.stacks
+        stack.is_call_overhead
+        and stack.stage not in (TRANSFORM, DECODE)
+        and (may_call or stack.program_functions <= 1)
+        for stack in code.stacks
     ]
     return code.share_of(calls) >= CALLS_SHARE
 
@@ -173,7 +180,9 @@ def batch_actions(case: LoaderCase) -> list[Action]:
             holds and iterates, evidence, snippet="DataLoader(data, batch_size=None)"
         ),
         *LOAD_IN_LOOP.given(
-            holds and case.pipeline.workers > 0,
+            holds
+            and case.pipeline.workers > 0
+            and per_sample_ns(case) < case.limits.tiny_sample_ns,
             f"{evidence}; receiving takes {ms(case.pipeline.received)} of CPU time per step",
         ),
         *KEEP_ON_DEVICE.given(holds and case.on_device, evidence),
