@@ -65,6 +65,21 @@ class FetchTimes:
         return float(np.median(dur)) if len(dur) else 0.0
 
     @property
+    def first_of_new_workers(self) -> dict[int, int]:
+        """The time of the first fetch of each worker process that was started while recording."""
+        first = self.rows[self.rows["first"]].drop_duplicates("process")
+        return dict(zip(first["process"].tolist(), first["ts"].tolist(), strict=True))
+
+    @property
+    def start_to_first_ns(self) -> float:
+        """The median time from the start of an iterator to the first fetch, 0 without any."""
+        ts = column(self.rows[self.rows["first"]], "ts")
+        if not len(ts):
+            return 0.0
+        started = self.starts[np.searchsorted(self.starts, ts, side="right") - 1]
+        return float(np.median(ts - started))
+
+    @property
     def first_excess_ns(self) -> Ints:
         """What the slowest first fetch after each start takes beyond a usual fetch, per start."""
         first = self.rows[self.rows["first"]]
