@@ -52,6 +52,10 @@ class Limits:
     # A sample that takes longer has work of its own (a small JPEG takes 1 ms); a call that fetches
     # a row of a few columns from memory and makes tensors of them takes 10 to 500 us.
     light_sample_ns: float = 1e6
+    # Up to here also functions that the dataset calls for a sample have little work of their own.
+    short_sample_ns: float = 250e3
+    # A sample that takes less holds nothing but a few calls, whatever they are.
+    tiny_sample_ns: float = 50e3
     # From this many samples per batch on, calls per sample can be replaced by one per batch.
     many_samples: int = 8
     # A worker is slow where its usual fetch takes at least twice as long as that of the others:

@@ -136,6 +136,12 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
             "1 when the workers live on after a pass (persistent_workers), 0 when not, -1 unknown",
         ),
         Column(
+            "iterable",
+            "int64",
+            "",
+            "1 when the dataset is iterable, 0 when it is indexed, -1 unknown",
+        ),
+        Column(
             "queue_depth",
             "int64",
             "batches",

@@ -158,7 +158,8 @@ def test_advice_on_workers_agrees_with_what_if(
     more = max(predicted(trace, count) for count in range(workers + 1, 9))
     if "workers would not help" in (finding.caveat or "").lower():  # no field says it
         assert more < LIMITS.workers_gain, claim(finding)
-    advised = re.search(r"num_workers=(\d+)", finding.actions[0].snippet or "")
+    snippets = " ".join(action.snippet or "" for action in finding.actions)
+    advised = re.search(r"num_workers=(\d+)", snippets)
     if advised:
         assert predicted(trace, int(advised[1])) == pytest.approx(gain(finding).likely, abs=0.001)
 

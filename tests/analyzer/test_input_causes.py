@@ -53,12 +53,15 @@ def delivered(
     per_pass: int = 0,
     pass_processes: bool = False,
     version: str = "2.13.0",
+    start_ms: float = 0.0,
+    start_stack: str = ";init (./data.py:12)",
 ) -> Trace:
     """Return the trace of a loop that takes its batches in this order.
 
     Each worker fetches one batch after the other, at most two ahead. `stacks`: the frames of a
     worker below torch's fetcher, sampled every 4 ms; -1 for fetches of more than 100 ms.
-    `per_pass`: batches after which a new iterator is made, and with `pass_processes` new workers.
+    `per_pass`: batches after which a new iterator is made, and with `pass_processes` new workers,
+    which are in `start_stack` below torch's worker loop for `start_ms`.
     """
     loop = Loop()
     free = dict.fromkeys(range(workers), 0)
@@ -70,8 +73,12 @@ def delivered(
         turn, in_pass = divmod(number, per_pass) if per_pass else (0, number)
         if per_pass and in_pass == 0:
             loop.start(1, iterator=turn, workers=workers)
-            free = dict.fromkeys(range(workers), loop.at)
+            free = dict.fromkeys(range(workers), loop.at + round(start_ms * MS))
             taken = []
+            for at in range(loop.at, loop.at + round(start_ms * MS), 4 * MS):
+                common = {"process": 10 + 100 * turn, "tid": 200 + 100 * turn}
+                stack = f"_worker_loop (torch/utils/data/_utils/worker.py:290){start_stack}"
+                samples.append({**common, "ts": at, "weight_ns": 4 * MS, "stack": stack})
         process = 10 + worker + (100 * turn if pass_processes else 0)
         processes[process] = worker
         ahead = taken[-2 * workers] if len(taken) >= 2 * workers else 0
@@ -106,11 +113,29 @@ def round_robin(workers: int, count: int, ms: dict[int, float]) -> list[Fetch]:
 def test_rows_in_memory_are_fetched_as_whole_batches() -> None:
     finding = found(pipeline(wait=20, fetch=LIGHT, cores=3.9, busy=0.99, stack=GETITEM))
     assert finding.cause == "per-sample-overhead"
-    expected = ["index-whole-batches", "define-getitems", "fetch-batches-in-the-loop"]
-    assert actions(finding) == expected
+    assert actions(finding) == ["index-whole-batches", "define-getitems"]
     assert place(finding) == "data.py:31"
     assert finding.speedup is not None
     assert (finding.speedup.likely, finding.speedup.low) == (None, None)
+    tiny = {**LIGHT, "samples": 2000}
+    finding = found(pipeline(wait=20, fetch=tiny, cores=3.9, busy=0.99, stack=GETITEM))
+    expected = ["index-whole-batches", "define-getitems", "fetch-batches-in-the-loop"]
+    assert actions(finding) == expected
+
+
+def test_rows_that_an_iterable_dataset_yields_become_batches() -> None:
+    stack = "Rows.__iter__ (./data.py:31)"
+    finding = found(pipeline(wait=20, fetch=LIGHT, cores=3.9, busy=0.99, stack=stack))
+    assert finding.cause == "per-sample-overhead"
+    assert actions(finding) == ["yield-whole-batches"]
+
+
+def test_work_in_functions_of_a_longer_sample_is_not_overhead() -> None:
+    stack = f"{GETITEM};Rows.tokenize (./data.py:40)"
+    for samples, cause in ((256, "per-sample-overhead"), (100, "cpu-bound-fetch")):
+        fetch = {**LIGHT, "samples": samples}
+        finding = found(pipeline(wait=20, fetch=fetch, cores=3.9, busy=0.99, stack=stack))
+        assert (finding.cause, place(finding)) == (cause, "data.py:40")
 
 
 def test_rows_in_memory_without_workers_are_fetched_as_whole_batches() -> None:
@@ -236,6 +261,17 @@ def test_new_workers_that_load_an_index_are_a_slow_start() -> None:
     finding = found(trace)
     assert (finding.cause, place(finding)) == ("slow-worker-start", "data.py:30")
     assert actions(finding) == ["keep-started-workers", "load-before-workers-start"]
+
+
+def test_new_workers_that_load_an_index_before_their_first_fetch_are_a_slow_start() -> None:
+    rows = [(number % 2, 4.0) for number in range(200)]
+    trace = delivered(rows, workers=2, per_pass=20, pass_processes=True, start_ms=200)
+    finding = found(trace)
+    assert (finding.cause, place(finding)) == ("slow-worker-start", "data.py:12")
+    idle = delivered(
+        rows, workers=2, per_pass=20, pass_processes=True, start_ms=200, start_stack=""
+    )
+    assert found(idle).cause == "worker-restart"
 
 
 def test_workers_that_live_on_are_not_advised_to_persist() -> None:

@@ -26,6 +26,8 @@ METERS_EVERY_NS = 5_000_000
 # would stay imported in the program.
 RUN_DELAY_FIELD, READ_BYTES_FIELD, MAJOR_FAULTS_FIELD = 1, 9, 9
 SIZED = (list, tuple, range)
+ITERABLE = 1
+"""torch's number for an iterable dataset, in `_dataset_kind`."""
 UNKNOWN_METERS = (-1, -1, -1)
 
 
@@ -116,6 +118,7 @@ class Passes:
             prefetch_factor=plain_int(attribute_of(iterator, "_prefetch_factor")),
             pin_memory=attribute_of(iterator, "_pin_memory") is True,
             persistent=attribute_of(iterator, "_persistent_workers") is True,
+            iterable=attribute_of(iterator, "_dataset_kind") == ITERABLE,
         )
         return code, loader, workers
 

@@ -12,6 +12,7 @@ from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.traces.intervals import Ints, Spans, merged
 from perfscope.traces.trace import Trace
 
+FETCH_COLUMNS = ("process", "worker", "ts", "dur", "on_core")
 FEWEST_FETCHES = 3
 """A worker with fewer fetches does not show how long its fetches take."""
 
@@ -20,8 +21,9 @@ FEWEST_FETCHES = 3
 class FetchTimes:
     """The fetches of a rank's workers in its steady steps.
 
-    `rows` has process, worker, ts and dur (ns) of each, and `first`: whether it is the first of its
-    worker after a start of an iterator. `starts` are the times at which iterators were created.
+    `rows` has process, worker, ts and dur (ns) of each, `on_core` (ns, without the waits for a core
+    that were read), and `first`: whether it is the first of its worker after a start of an
+    iterator. `starts` are the times at which iterators were created.
     """
 
     rows: pd.DataFrame
@@ -63,6 +65,21 @@ class FetchTimes:
         return float(np.median(dur)) if len(dur) else 0.0
 
     @property
+    def first_of_new_workers(self) -> dict[int, int]:
+        """The time of the first fetch of each worker process that was started while recording."""
+        first = self.rows[self.rows["first"]].drop_duplicates("process")
+        return dict(zip(first["process"].tolist(), first["ts"].tolist(), strict=True))
+
+    @property
+    def start_to_first_ns(self) -> float:
+        """The median time from the start of an iterator to the first fetch, 0 without any."""
+        ts = column(self.rows[self.rows["first"]], "ts")
+        if not len(ts):
+            return 0.0
+        started = self.starts[np.searchsorted(self.starts, ts, side="right") - 1]
+        return float(np.median(ts - started))
+
+    @property
     def first_excess_ns(self) -> Ints:
         """What the slowest first fetch after each start takes beyond a usual fetch, per start."""
         first = self.rows[self.rows["first"]]
@@ -85,8 +102,11 @@ class FetchTimes:
         return times
 
     def slow(self, factor: float) -> pd.DataFrame:
-        """Return the fetches, not first ones, that take `factor` times as long as a usual one."""
-        return self.later[column(self.later, "dur") >= factor * max(self.usual_ns, 1.0)]
+        """Return the fetches, not first ones, that take `factor` times as long as a usual one.
+
+        Not those that only wait longer for a core.
+        """
+        return self.later[column(self.later, "on_core") >= factor * max(self.usual_ns, 1.0)]
 
 
 @dataclass(frozen=True)
@@ -118,9 +138,10 @@ def fetch_times(trace: Trace, process: int) -> FetchTimes:
         starts = np.sort(column(calls[calls["kind"] == "start"], "ts"))
     fetches = fetches_of(trace, process, int(begin_ns.min()), int(end_ns.max()), evaluation)
     if fetches is None:
-        columns = {name: np.empty(0, np.int64) for name in ("process", "worker", "ts", "dur")}
+        columns = {name: np.empty(0, np.int64) for name in FETCH_COLUMNS}
         return FetchTimes(pd.DataFrame(columns).assign(first=np.empty(0, bool)), starts, {}, {})
-    rows = fetches.loc[fetches["worker"] >= 0, ["process", "worker", "ts", "dur"]]
+    on_core = fetches["dur"] - fetches["run_delay_ns"].clip(lower=0)
+    rows = fetches.assign(on_core=on_core).loc[fetches["worker"] >= 0, list(FETCH_COLUMNS)]
     rows = rows.sort_values("ts", kind="stable")
     start = np.searchsorted(starts, column(rows, "ts"), side="right")
     known = pd.DataFrame({"process": rows["process"], "start": start})

@@ -68,7 +68,7 @@ from perfscope.analyzer.input.loader_case import (
     stage_evidence,
     wait_evidence,
 )
-from perfscope.analyzer.input.loading_code import loading_code, sampler_code
+from perfscope.analyzer.input.loading_code import loading_code, sampler_code, start_code
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
@@ -205,6 +205,7 @@ def loader_case_of(trace: Trace, pipeline: Pipeline, limits: Limits) -> LoaderCa
         on_device=uses_device(trace),
         code=loading_code(trace, pipeline.process, fetches.spans, in_workers=in_workers),
         fetches=fetches,
+        start=start_code(trace, pipeline.process, fetches.first_of_new_workers),
         sampler=sampler_code(trace, pipeline.process),
         torch_version=torch.version if torch is not None else "",
     )

@@ -81,6 +81,8 @@ class Pipeline:
     restarts: int
     persistent: bool
     """Whether the workers live on from one iterator to the next."""
+    iterable: bool
+    """Whether the dataset is known to be iterable."""
     workers: int
     """Workers of the training loader, -1 where no PyTorch loader is used."""
     batches: float
@@ -116,11 +118,10 @@ class LoaderCalls:
         nexts = self.nexts
         return int(nexts["workers"].max()) if nexts is not None and len(nexts) else -1
 
-    @property
-    def persistent(self) -> bool:
-        """Whether every loader that was asked keeps its workers."""
+    def all_are(self, flag: str) -> bool:
+        """Return whether every loader that was asked is known to be `persistent` or `iterable`."""
         nexts = self.nexts
-        return nexts is not None and len(nexts) > 0 and bool((nexts["persistent"] == 1).all())
+        return nexts is not None and len(nexts) > 0 and bool((nexts[flag] == 1).all())
 
     @property
     def total_ns(self) -> float:
@@ -176,7 +177,8 @@ def pipeline_of_rank(trace: Trace, process: int, rank: int, rows: pd.DataFrame) 
         core_wait=core_wait,
         restart=restart_ns / count,
         restarts=restarts,
-        persistent=loader.persistent,
+        persistent=loader.all_are("persistent"),
+        iterable=loader.all_are("iterable"),
         workers=workers,
         batches=batches,
         fetch=fetch,

@@ -19,7 +19,7 @@ from perfscope.analyzer.diagnosis import Action, CodeLocation, Evidence
 from perfscope.analyzer.input.fetch_times import FetchTimes
 from perfscope.analyzer.input.gap_code import GapCode
 from perfscope.analyzer.input.input_pipeline import Fetch, Pipeline
-from perfscope.analyzer.input.loading_code import LoadingCode, SamplerCode
+from perfscope.analyzer.input.loading_code import LoadingCode, SamplerCode, StartCode
 from perfscope.analyzer.input.loading_stages import STAGE_TEXT
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural
@@ -58,9 +58,16 @@ class LoaderCase:
     """Stack samples inside the fetches."""
     fetches: FetchTimes
     """The fetches of the workers one by one."""
+    start: StartCode
+    """The program's code in new workers before their first fetch."""
     sampler: SamplerCode | None
     """What the sampler takes of the time in the loader."""
     torch_version: str
+
+    @property
+    def iterates(self) -> bool:
+        """Whether the dataset is iterable: it yields samples in an order of its own."""
+        return self.pipeline.iterable or self.code.iterates
 
     @property
     def fetch(self) -> Fetch:

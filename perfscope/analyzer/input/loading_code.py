@@ -3,6 +3,7 @@
 The fetches are those of the rank's workers, or of its own loop where it has none.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -22,6 +23,7 @@ from perfscope.analyzer.input.loading_stages import (
     LOCK,
     TORCH_DATASETS,
     frames_below_fetch,
+    frames_of_start,
     is_decoder,
     stage_of,
 )
@@ -59,6 +61,12 @@ class FetchStack:
             return True
         innermost = self.frames[-1]
         return innermost.is_of_program or innermost.file.startswith(TORCH_DATASETS)
+
+    @property
+    def program_functions(self) -> int:
+        """The number of the program's functions, without comprehensions and lambdas."""
+        names = [frame.function for frame in self.frames if frame.is_of_program]
+        return sum(not name.endswith(">") for name in names)
 
     @property
     def takes_whole_batches(self) -> bool:
@@ -201,7 +209,7 @@ def loading_code(
     else:
         stacks = unbiased_main_stacks(trace, process)
         native = samples_within(native, fetches)
-    rows, fetch_stacks = inside_fetches(stacks)
+    rows, fetch_stacks = rows_with_frames(stacks, frames_below_fetch)
     states = samples_within(samples_of_processes(trace, "thread_states", processes), fetches)
     locked = 0.0
     if states is not None and len(states) >= FEWEST_SAMPLES:
@@ -233,13 +241,18 @@ def unbiased_main_stacks(trace: Trace, process: int) -> pd.DataFrame:
     return outside if len(outside) else main_thread_stacks(trace, process, tid)
 
 
-def inside_fetches(stacks: pd.DataFrame | None) -> tuple[pd.DataFrame, list[FetchStack]]:
-    """Return the samples inside fetches, and the stacks that their column `which` refers to."""
+def rows_with_frames(
+    stacks: pd.DataFrame | None, frames_in: Callable[[str], tuple[Frame, ...] | None]
+) -> tuple[pd.DataFrame, list[FetchStack]]:
+    """Return the samples in whose stack `frames_in` finds frames, and the stacks of the frames.
+
+    The column `which` of the samples refers to the stacks.
+    """
     if stacks is None or not len(stacks):
         empty = {name: np.empty(0, np.int64) for name in ("process", "ts", "weight_ns", "which")}
         return pd.DataFrame(empty), []
     texts, which = np.unique(stacks["stack"].astype(str).to_numpy(), return_inverse=True)
-    frames_of_text = [frames_below_fetch(str(text)) for text in texts]
+    frames_of_text = [frames_in(str(text)) for text in texts]
     in_fetch = np.array([frames is not None for frames in frames_of_text])[which]
     rows = stacks.loc[in_fetch, ["process", "ts", "weight_ns"]].assign(which=which[in_fetch])
     frames = [() if found is None else found for found in frames_of_text]
@@ -252,6 +265,35 @@ def library_shares(native: pd.DataFrame | None) -> dict[str, float]:
         return {}
     weights = native.groupby(native["library"].astype(str))["weight_ns"].sum()
     return {str(name): float(share) for name, share in (weights / weights.sum()).items()}
+
+
+@dataclass(frozen=True)
+class StartCode:
+    """The program's code that new workers run before their first fetch."""
+
+    share: float
+    """Its share of the samples of new workers before their first fetch, 0 with too few of them."""
+    line: CodeLocation | None
+
+
+def start_code(trace: Trace, process: int, first_fetches: dict[int, int]) -> StartCode:
+    """Return the program's code in the new workers of a rank before their first fetch.
+
+    `first_fetches` has the time of the first fetch of each new worker process.
+    """
+    stacks = samples_of_processes(trace, "stacks", list(first_fetches))
+    if stacks is None or len(stacks) < FEWEST_SAMPLES:
+        return StartCode(0.0, None)
+    before = column(stacks, "ts") < stacks["process"].map(first_fetches).to_numpy(np.int64)
+    rows, found = rows_with_frames(stacks[before], frames_of_start)
+    code = LoadingCode(process, rows, found)
+    by_program = code.where([stack.line is not None for stack in found])
+    if not len(rows):
+        return StartCode(0.0, None)
+    starting = replace(code, rows=rows[by_program])
+    # A call that keeps the GIL is sampled once, when it ends: samples count, not their weight.
+    share = float(by_program.mean()) if code.is_known else 0.0
+    return StartCode(share, starting.hottest_line())
 
 
 @dataclass(frozen=True)

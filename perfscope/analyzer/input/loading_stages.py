@@ -32,6 +32,7 @@ STAGE_TEXT: Final[dict[str, str]] = {
 """Every stage with the words for it."""
 
 TORCH_COLLATE: Final = "torch/utils/data/_utils/collate.py"
+WORKER_LOOP: Final = "_worker_loop (torch/utils/data/_utils/worker.py"
 TORCH_DATASETS: Final = "torch/utils/data/"
 
 LIBRARY_STAGES: Final = (
@@ -95,6 +96,18 @@ def frames_below_fetch(stack: str) -> tuple[Frame, ...] | None:
     labels = stack.split(";")
     places = [number for number, label in enumerate(labels) if FETCH_FILE in label]
     if not places:
+        return None
+    return tuple(parse_frame(label) for label in labels[places[-1] + 1 :])
+
+
+def frames_of_start(stack: str) -> tuple[Frame, ...] | None:
+    """Return the frames that a worker of torch's loader calls outside of fetches; None elsewhere.
+
+    They are of its `worker_init_fn`, or wait for indices.
+    """
+    labels = stack.split(";")
+    places = [number for number, label in enumerate(labels) if label.startswith(WORKER_LOOP)]
+    if not places or FETCH_FILE in stack:
         return None
     return tuple(parse_frame(label) for label in labels[places[-1] + 1 :])
 

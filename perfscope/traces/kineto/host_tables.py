@@ -144,6 +144,7 @@ def kineto_loader_table(waits: EventGroup, process: Ints) -> pd.DataFrame | None
             "workers": np.where(is_in_process, 0, MISSING),
             "prefetch": missing,
             "persistent": missing,
+            "iterable": missing,
             "queue_depth": missing,
             "end": zero,
             "cpu_before_ns": missing,

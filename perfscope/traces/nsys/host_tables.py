@@ -114,6 +114,7 @@ def nsys_loader_table(ranges: Rows, processes: NsysProcesses) -> pd.DataFrame | 
             "workers": workers,
             "prefetch": missing,
             "persistent": missing,
+            "iterable": missing,
             "queue_depth": missing,
             "end": zero,
             "cpu_before_ns": missing,

@@ -69,6 +69,12 @@ NUMBER_VALUE: Final = {
     events.COMPILATION: "v2",
 }
 LABEL_VALUE: Final = {events.COMPILATION: "v3"}
+ITERATOR_COLUMNS: Final = {
+    "prefetch": "prefetch_factor",
+    "persistent": "persistent",
+    "iterable": "iterable",
+}
+"""Column of `loader` -> what the probe noted of the iterator."""
 TOKENS_VALUE: Final = {events.STEP: "v1"}
 SOURCE_OF_TABLE: Final = {
     "stacks": "stacks",
@@ -227,21 +233,15 @@ class RunStreams:
         """Return table `loader`."""
         rows = records_of_kinds(self.records, (events.NEXT, events.LOADER_START))
         columns = named_columns(rows, events.NEXT)
-        prefetch_of_iterator = {
-            key: row["prefetch_factor"]
-            for key, row in self.name_rows.items()
-            if is_whole(row.get("prefetch_factor"))
-        }
         iterators = [*zip(rows["process"].tolist(), columns["iterator"].tolist(), strict=True)]
-        prefetch = [prefetch_of_iterator.get(iterator, -1) for iterator in iterators]
-        columns["prefetch"] = np.array(prefetch, np.int64)
-        persistent_of_iterator = {
-            key: int(row["persistent"])
-            for key, row in self.name_rows.items()
-            if isinstance(row.get("persistent"), bool)
-        }
-        persistent = [persistent_of_iterator.get(iterator, -1) for iterator in iterators]
-        columns["persistent"] = np.array(persistent, np.int64)
+        for name, field in ITERATOR_COLUMNS.items():
+            known = {
+                key: int(row[field])
+                for key, row in self.name_rows.items()
+                if is_whole(row.get(field)) or isinstance(row.get(field), bool)
+            }
+            values = [known.get(iterator, -1) for iterator in iterators]
+            columns[name] = np.array(values, np.int64)
         columns["kind"] = np.where(rows["kind"] == events.NEXT, "next", "start")
         return make_table("loader", columns)
 

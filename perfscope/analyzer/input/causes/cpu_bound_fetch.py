@@ -60,8 +60,8 @@ PREPARE_SAMPLES_ONCE = Advice(
     "prepare-samples-once",
     "do this work once and keep its result, or do it for a whole batch with array operations",
     "loading-computes-without-decoder",
-    "Most of a fetch is CPU time or a wait for a core, and no decoder, search or file format takes"
-    " most of it.",
+    "Most of a fetch is CPU time or a wait for a core, and its code was sampled: no decoder, search"
+    " or file format takes most of it.",
 )
 ADVICE = (LIST_FILES_ONCE, OPEN_ONCE, STORE_FOR_READING, PREPARE_SAMPLES_ONCE)
 ADVICE_OF_STAGE = {SEARCH: LIST_FILES_ONCE, OPEN: OPEN_ONCE, READ: STORE_FOR_READING}
@@ -108,6 +108,11 @@ def line_of_stage(case: LoaderCase, stage: str | None) -> CodeLocation | None:
     return line or case.code.hottest_line()
 
 
+def is_code_known(case: LoaderCase) -> bool:
+    """Return whether stacks or native code were sampled: else a decoder may take the time."""
+    return case.code.is_known or bool(case.code.libraries)
+
+
 def stage_actions(case: LoaderCase, stage: str | None) -> list[Action]:
     """Return the advice for the dominant stage, or to do the work less often without any."""
     fetch = case.fetch
@@ -118,5 +123,6 @@ def stage_actions(case: LoaderCase, stage: str | None) -> list[Action]:
     needed = cores_needed(case)
     more = "" if needed is None else f"; {needed} cores would be needed"
     return PREPARE_SAMPLES_ONCE.given(
-        is_cpu_limited(case), f"{ms(fetch.cpu)} of CPU time in a fetch of {ms(fetch.wall)}{more}"
+        is_cpu_limited(case) and is_code_known(case),
+        f"{ms(fetch.cpu)} of CPU time in a fetch of {ms(fetch.wall)}{more}",
     )

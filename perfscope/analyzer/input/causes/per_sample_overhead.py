@@ -4,8 +4,8 @@ How it is detected
     A batch has at least 8 samples, a sample takes less than 1 ms, and most of that is CPU time:
     nothing is read, searched, decoded or waited for. Stack samples inside fetches are in the
     dataset's own code or in torch's that stacks samples, not in other libraries. With too few stack
-    samples the batch must need less than 1 ms of CPU time, and the cores be full, or workers gain
-    nothing.
+    samples a sample must take less than 50 us, or the batch less than 1 ms where the cores are full
+    or workers gain nothing.
 
 When it is wrong
     Work that is different for each sample and cannot be done on arrays (parsing, a simulation)
@@ -61,12 +61,19 @@ GETITEMS = Advice(
     "samples-are-light",
     "The samples of a batch are in memory and fetched one by one, each in less than 1 ms.",
 )
+YIELD_BATCHES = Advice(
+    "yield-whole-batches",
+    "let the dataset yield whole batches, made with array operations",
+    "samples-are-light-and-yielded",
+    "The dataset is iterable, and yields samples from memory one by one, each in less than 1 ms.",
+)
 LOAD_IN_LOOP = Advice(
     "fetch-batches-in-the-loop",
     "fetch whole batches in the training process: from memory they cost less than receiving them"
     " from another process",
-    "samples-are-light-and-workers-send-them",
-    "The samples of a batch are in memory and fetched one by one by workers, which send the batch.",
+    "samples-are-tiny-and-workers-send-them",
+    "The samples of a batch are in memory and fetched one by one by workers, each in less than 50"
+    " us.",
 )
 KEEP_ON_DEVICE = Advice(
     "keep-dataset-on-device",
@@ -74,25 +81,21 @@ KEEP_ON_DEVICE = Advice(
     "samples-are-light-on-a-device",
     "The samples of a batch are light and in memory, and the program uses an accelerator.",
 )
-ADVICE = (INDEX_BATCHES, GETITEMS, LOAD_IN_LOOP, KEEP_ON_DEVICE)
+ADVICE = (INDEX_BATCHES, GETITEMS, YIELD_BATCHES, LOAD_IN_LOOP, KEEP_ON_DEVICE)
 
 
 def applies(case: LoaderCase) -> bool:
     """Return whether samples in memory are fetched one by one, and receiving is not the cause."""
     fetch = case.pipeline.fetch
-    if fetch is None or not fetch.samples >= case.limits.many_samples or is_iterating(case):
+    if fetch is None or not fetch.samples >= case.limits.many_samples:
         return False
     if receives_slowly(case) or not is_from_memory(case):
         return False
-    if not case.code.is_known:
-        without_gain = cores_full(case) or gain_of_workers(case) < case.limits.workers_gain
-        return fetch.cpu < case.limits.light_batch_ns and without_gain
-    return per_sample_ns(case) < case.limits.light_sample_ns and is_call_by_call(case)
-
-
-def is_iterating(case: LoaderCase) -> bool:
-    """Return whether the dataset yields samples in an order of its own: it cannot be indexed."""
-    return case.code.iterates
+    if case.code.is_known:
+        return is_call_by_call(case)
+    without_gain = cores_full(case) or gain_of_workers(case) < case.limits.workers_gain
+    is_light_batch = fetch.cpu < case.limits.light_batch_ns and without_gain
+    return is_light_batch or per_sample_ns(case) < case.limits.tiny_sample_ns
 
 
 def per_sample_ns(case: LoaderCase) -> float:
@@ -114,16 +117,22 @@ def is_from_memory(case: LoaderCase) -> bool:
 def is_call_by_call(case: LoaderCase) -> bool:
     """Return whether the samples are in calls for each sample, not in other libraries or batches.
 
-    The program's own collate function is not such a call.
+    The program's own collate function is not such a call. The longer a sample takes, the less may
+    functions that the dataset calls have work of their own.
     """
-    code, fetch = case.code, case.fetch
+    code, fetch, limits = case.code, case.fetch, case.limits
+    per_sample = per_sample_ns(case)
     own_collate = fetch.collate / max(fetch.wall, 1.0) - code.stage_share(COLLATE)
-    if own_collate >= case.limits.main_cause_share:
+    if per_sample >= limits.light_sample_ns or own_collate >= limits.main_cause_share:
         return False
     if code.share_of([stack.takes_whole_batches for stack in code.stacks]) > 0.0:
         return False
+    may_call = per_sample < limits.short_sample_ns
     calls = [
-        stack.is_call_overhead and stack.stage not in (TRANSFORM, DECODE) for stack in code.stacks
+        stack.is_call_overhead
+        and stack.stage not in (TRANSFORM, DECODE)
+        and (may_call or stack.program_functions <= 1)
+        for stack in code.stacks
     ]
     return code.share_of(calls) >= CALLS_SHARE
 
@@ -138,7 +147,7 @@ def remedy(case: LoaderCase) -> Remedy:
         text=(
             f"{by} fetches {digits(fetch.samples)} samples per batch one by one, each in"
             f" {ms(per_sample_ns(case))} of CPU time: {ms(fetch.cpu)} per batch. The data are in"
-            " memory, so whole batches can be indexed at once."
+            " memory, so whole batches can be made at once."
         ),
         caveat=f"More workers would do the same calls: {cores_text(case)}.",
         actions=batch_actions(case),
@@ -155,7 +164,7 @@ def remedy(case: LoaderCase) -> Remedy:
 
 def batch_actions(case: LoaderCase) -> list[Action]:
     """Return the advice to fetch whole batches."""
-    holds = applies(case)
+    holds, iterates = applies(case), case.iterates
     evidence = (
         f"{ms(per_sample_ns(case))} of CPU time per sample, {digits(case.fetch.samples)} samples"
         " per batch"
@@ -165,10 +174,15 @@ def batch_actions(case: LoaderCase) -> list[Action]:
         " batch_size=None)"
     )
     return [
-        *INDEX_BATCHES.given(holds, evidence, snippet=snippet),
-        *GETITEMS.given(holds, evidence),
+        *INDEX_BATCHES.given(holds and not iterates, evidence, snippet=snippet),
+        *GETITEMS.given(holds and not iterates, evidence),
+        *YIELD_BATCHES.given(
+            holds and iterates, evidence, snippet="DataLoader(data, batch_size=None)"
+        ),
         *LOAD_IN_LOOP.given(
-            holds and case.pipeline.workers > 0,
+            holds
+            and case.pipeline.workers > 0
+            and per_sample_ns(case) < case.limits.tiny_sample_ns,
             f"{evidence}; receiving takes {ms(case.pipeline.received)} of CPU time per step",
         ),
         *KEEP_ON_DEVICE.given(holds and case.on_device, evidence),

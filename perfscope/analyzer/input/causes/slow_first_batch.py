@@ -46,7 +46,7 @@ def applies(case: LoaderCase) -> bool:
         return False
     if pipeline.restart < case.limits.main_cause_share * pipeline.input_wait:
         return False
-    return (pipeline.persistent or case.code.iterates) and first_fetches_are_slow(case)
+    return (pipeline.persistent or case.iterates) and first_fetches_are_slow(case)
 
 
 def remedy(case: LoaderCase) -> Remedy:

@@ -3,7 +3,8 @@
 How it is detected
     The loader's workers were started more than once, and at least half of the input wait is for a
     new iterator and its first batch. At least 40 % of that is time in the first fetches beyond a
-    usual one: the dataset loads an index, opens files or imports libraries there. The dataset does
+    usual one, or in the program's code before them (`worker_init_fn`): it loads an index, opens
+    files or imports libraries there. The dataset does
     not iterate over its samples itself, which it would begin again in each pass.
 
 When it is wrong
@@ -37,50 +38,65 @@ KEEP_WORKERS = Advice(
     "keep-started-workers",
     "keep the workers alive between epochs, so that each does this work once",
     "first-fetches-of-new-workers-are-slow",
-    "Workers are started more than once, and 40 % of the wait for them is time in their first"
-    " fetches.",
+    "Workers are started more than once, and at least 40 % of the wait for them is time in their"
+    " first fetches, or in the program's code before these.",
 )
 LOAD_BEFORE_START = Advice(
     "load-before-workers-start",
     "or do that work once in the training process, before the loader starts its workers: forked"
     " workers have what it has loaded",
     "first-fetches-of-new-workers-are-slow",
-    "Workers are started more than once, and 40 % of the wait for them is time in their first"
-    " fetches.",
+    "Workers are started more than once, and at least 40 % of the wait for them is time in their"
+    " first fetches, or in the program's code before these.",
 )
 ADVICE = (KEEP_WORKERS, LOAD_BEFORE_START)
 
 
 def applies(case: LoaderCase) -> bool:
     """Return whether the first fetches of new workers are most of the wait for them."""
-    if not worker_restart.applies(case) or case.code.iterates:
+    if not worker_restart.applies(case):
         return False
-    return first_fetches_are_slow(case)
+    least_ns = FIRST_FETCH_SHARE * wait_per_start(case)
+    if work_before_fetch_ns(case) >= least_ns:
+        return True
+    return not case.iterates and first_fetches_are_slow(case)
 
 
-def first_fetches_are_slow(case: LoaderCase) -> bool:
-    """Return whether first fetches take a large part of the wait for a new iterator.
+def wait_per_start(case: LoaderCase) -> float:
+    """Return the wait for a new iterator and its first batches, in nanoseconds."""
+    pipeline = case.pipeline
+    return pipeline.restart * pipeline.steps / max(pipeline.restarts, 1)
+
+
+def work_before_fetch_ns(case: LoaderCase) -> float:
+    """Return the time of the program's code in a new worker before its first fetch."""
+    return case.start.share * case.fetches.start_to_first_ns
+
+
+def usual_excess_ns(case: LoaderCase) -> float:
+    """Return what the first fetch takes beyond a usual one, 0 where no first fetch was recorded.
 
     Not every worker was recorded from its start: the usual first fetch counts.
     """
-    pipeline, excess = case.pipeline, case.fetches.first_excess_ns
-    waited = pipeline.restart * pipeline.steps / max(pipeline.restarts, 1)
-    usual = float(np.median(excess)) if len(excess) else 0.0
-    return usual > 0.0 and usual >= FIRST_FETCH_SHARE * waited
+    excess = case.fetches.first_excess_ns
+    return float(np.median(excess)) if len(excess) else 0.0
+
+
+def first_fetches_are_slow(case: LoaderCase) -> bool:
+    """Return whether first fetches take a large part of the wait for a new iterator."""
+    excess = usual_excess_ns(case)
+    return excess > 0.0 and excess >= FIRST_FETCH_SHARE * wait_per_start(case)
 
 
 def remedy(case: LoaderCase) -> Remedy:
     """Return the prediction for workers that are started once."""
-    first = case.fetches.rows[case.fetches.rows["first"]]
-    first_ns = float(first["dur"].mean())
-    usual_ns = case.fetches.usual_ns
-    seen = f"the first batch of a worker takes {ms(first_ns)}, a later one {ms(usual_ns)}"
+    seen, work_ns = start_text(case)
     restarts = plural(case.pipeline.restarts, "iterator start")
     return Remedy(
         after=step_with_kept_workers(case),
         text=(
             f"Each pass starts {plural(case.pipeline.workers, 'new worker')}, and {seen}: each new"
-            " worker does the work of its first batch again."
+            " worker does this work again."
         ),
         caveat="More workers would all do it.",
         actions=start_actions(case, f"{restarts}; {seen}"),
@@ -89,14 +105,24 @@ def remedy(case: LoaderCase) -> Remedy:
             *fetch_evidence(case),
             Evidence(
                 f"{restarts}; {seen}",
-                round(first_ns / 1e6, 3),
-                "ms/batch",
-                process=int(first["process"].iloc[0]),
+                round(work_ns / 1e6, 3),
+                "ms/worker",
+                process=case.pipeline.process,
                 lane="workers",
             ),
         ],
         where=line_of_first_fetches(case),
     )
+
+
+def start_text(case: LoaderCase) -> tuple[str, float]:
+    """Return what a new worker does before it delivers, and how long that takes in ns."""
+    if work_before_fetch_ns(case) > usual_excess_ns(case):
+        work_ns = work_before_fetch_ns(case)
+        return f"a new worker works {ms(work_ns)} before its first batch", work_ns
+    usual_ns = case.fetches.usual_ns
+    first_ns = usual_ns + usual_excess_ns(case)
+    return f"the first batch of a worker takes {ms(first_ns)}, a later one {ms(usual_ns)}", first_ns
 
 
 def step_with_kept_workers(case: LoaderCase) -> After:
@@ -124,6 +150,11 @@ def start_actions(case: LoaderCase, evidence: str) -> list[Action]:
 
 
 def line_of_first_fetches(case: LoaderCase) -> CodeLocation | None:
-    """Return the line in which first fetches spend their time, else that of all fetches."""
+    """Return the line in which workers start or first fetches spend their time.
+
+    Else that of all fetches.
+    """
+    if work_before_fetch_ns(case) > usual_excess_ns(case) and case.start.line is not None:
+        return case.start.line
     spans = spans_by_process(case.fetches.rows[case.fetches.rows["first"]])
     return case.code.within(spans).hottest_line() or case.code.hottest_line()
