@@ -24,25 +24,52 @@ When it is wrong
     something outside of Python is named. Threads without Python frames are not followed.
 """
 
-from perfscope.analyzer.diagnosis import CodeLocation, Evidence, Finding, Interval
+from perfscope.analyzer.advice import Advice
+from perfscope.analyzer.diagnosis import Action, CodeLocation, Evidence, Finding, Interval
 from perfscope.analyzer.host.hang_text import (
     culprit_text,
     evidence_texts,
     explanation,
     place_text,
     waited_text,
+    who,
 )
 from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.number_text import plural
 from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.hung_job import Hang, still_job
-from perfscope.analyzer.run.quiet_job import QuietThread
+from perfscope.analyzer.run.quiet_job import MAIN, WORKER, QuietThread
 from perfscope.analyzer.run.recorded_span import recorded_span_ns
 from perfscope.analyzer.run.table_access import manifest, table
+from perfscope.analyzer.run.wait_reasons import LOCK, PEERS, QUEUE, SLEEP, SLEEP_LOOP
 from perfscope.traces.trace import Trace
 
 ID = "hang"
 CERTAIN = Interval(1.0, 1.0, 1.0)
 """The share of a line at which a thread was the whole time."""
+
+
+CREATE_LOCKS_IN_WORKERS = Advice(
+    "create-locks-in-workers",
+    "create the lock in each worker, or start the workers without a fork",
+    "lock-held-at-fork",
+    "A forked worker waits for a lock, and runs the program's code on no other thread.",
+)
+PASS_ON_EXCEPTIONS = Advice(
+    "pass-on-exceptions-of-producers",
+    "catch the exceptions of what fills the queue, put them into the queue, and raise them where it"
+    " is read",
+    "queue-without-producer",
+    "The main thread waits for an item of a queue, and no other thread of the process and no child"
+    " process runs the program's code.",
+)
+RUN_THE_SAME_COLLECTIVES = Advice(
+    "run-the-same-collectives",
+    "run the same collectives in all ranks, with an equal number of steps in each",
+    "rank-outside-of-collective",
+    "Ranks wait in a collective while the main thread of another one is at another line and waits"
+    " for no file, peer or worker.",
+)
 
 
 def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
@@ -76,16 +103,41 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         speedup=None,
         headline=(
             f"Nothing has progressed for at least {waited_text(hang.job)}:"
-            f" {culprit_text(hang)}{place_text(where)}"
+            f" {culprit_text(hang)}{place_text(hang, where)}"
         ),
         explanation=explanation(hang),
         caveat=None,
         evidence=evidence(hang),
-        actions=[],
+        actions=actions(hang),
         processes=processes_of(hang),
         scope="run",
         where=where,
     )
+
+
+def actions(hang: Hang) -> list[Action]:
+    """Return the changes that the kind of the wait allows."""
+    thread, process = hang.culprit, hang.job.processes[hang.culprit.process]
+    waiting = [wait for wait in hang.mains if wait.reason == PEERS and wait.thread is not thread]
+    is_alone = not process.python_threads and not any(
+        child.has_program for child in hang.job.children(process.process)
+    )
+    return [
+        *CREATE_LOCKS_IN_WORKERS.given(
+            hang.reason == LOCK and process.role == WORKER and thread.is_forked and is_alone,
+            f"{culprit_text(hang)} and has no other thread in the program's code",
+            snippet='DataLoader(..., multiprocessing_context="spawn")',
+        ),
+        *PASS_ON_EXCEPTIONS.given(
+            hang.reason == QUEUE and thread.is_main and process.role == MAIN and is_alone,
+            f"{culprit_text(hang)}, and nothing else runs the program's code",
+        ),
+        *RUN_THE_SAME_COLLECTIVES.given(
+            bool(waiting) and thread.is_main and hang.reason in (SLEEP, SLEEP_LOOP, PEERS),
+            f"{plural(len(waiting), 'rank')} in a collective that {who(hang, thread)} does not"
+            " reach",
+        ),
+    ]
 
 
 def processes_of(hang: Hang) -> list[int]:
@@ -128,4 +180,5 @@ RULE = Rule(
     across_hosts=True,
     outranks_others_if_critical=True,
     prevents_others=True,
+    advice=(CREATE_LOCKS_IN_WORKERS, PASS_ON_EXCEPTIONS, RUN_THE_SAME_COLLECTIVES),
 )
