@@ -228,7 +228,7 @@ def test_a_child_without_python_is_named_with_the_waiting_line() -> None:
     assert "cat" in found.headline
 
 
-def test_waits_that_end_by_themselves_are_no_hang() -> None:
+def test_waits_that_will_end_are_not_a_hang() -> None:
     producer = wait(0, "sleep", "produce (./data.py:4)", tid=9, limit_ns=20 * S)
     for rows in (
         [wait(0, "sleep", STEP, limit_ns=20 * S)],

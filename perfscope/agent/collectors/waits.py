@@ -317,7 +317,7 @@ class Waits(Collector):
             self.begin_dumps(now_ns)
 
     def stuck_s(self, now_ns: int) -> float:
-        """Return for how long nothing has moved, 0 where that may end by itself soon."""
+        """Return for how long nothing has moved, 0 where that may end soon."""
         if self.since_ns is None or not self.watched or self.dumping:
             return 0.0
         watched = self.watched.values()

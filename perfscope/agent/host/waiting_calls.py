@@ -111,7 +111,7 @@ FORMS: Final = (
 MACHINES: Final = {"x86_64": 0, "aarch64": 1}
 
 
-def waiting_calls() -> dict[int, CallForm]:
+def numbered_forms() -> dict[int, CallForm]:
     """Return the forms of the system calls of this machine by number; none if it is unknown."""
     machine = MACHINES.get(platform.machine())
     if machine is None:

@@ -17,7 +17,7 @@ What to do
     loop. Restarting without removing the cause ends in the same place.
 
 When it is wrong
-    Waits that end by themselves are not reported: a sleep of less than a minute, data from another
+    Waits that will end are not reported: a sleep of less than a minute, data from another
     host that may still come (for the first minute), a server without requests, input of a person.
     A transfer or a call that sends nothing for the whole recording looks like a hang. Who holds a
     lock is not recorded: of several threads that could, the one that itself waits longest for
@@ -29,7 +29,7 @@ from perfscope.analyzer.diagnosis import Action, CodeLocation, Evidence, Finding
 from perfscope.analyzer.host.hang_text import (
     culprit_text,
     evidence_texts,
-    explanation,
+    hang_explanation,
     place_text,
     waited_text,
     who,
@@ -76,7 +76,7 @@ def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
     """Return why a hang cannot be checked: waits could not be read."""
     if table(trace, "waits") is not None:
         return None
-    source = next((one for one in manifest(trace).sources if one.name == "waits"), None)
+    source = next((kept for kept in manifest(trace).sources if kept.name == "waits"), None)
     if source is None:
         return Unmet("other", "recorded by a version that does not read what threads wait for")
     if source.status == "ok":
@@ -105,17 +105,17 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
             f"Nothing has progressed for at least {waited_text(hang.job)}:"
             f" {culprit_text(hang)}{place_text(hang, where)}"
         ),
-        explanation=explanation(hang),
+        explanation=hang_explanation(hang),
         caveat=None,
-        evidence=evidence(hang),
-        actions=actions(hang),
-        processes=processes_of(hang),
+        evidence=hang_evidence(hang),
+        actions=hang_actions(hang),
+        processes=stuck_processes(hang),
         scope="run",
         where=where,
     )
 
 
-def actions(hang: Hang) -> list[Action]:
+def hang_actions(hang: Hang) -> list[Action]:
     """Return the changes that the kind of the wait allows."""
     thread, process = hang.culprit, hang.job.processes[hang.culprit.process]
     waiting = [wait for wait in hang.mains if wait.reason == PEERS and wait.thread is not thread]
@@ -140,7 +140,7 @@ def actions(hang: Hang) -> list[Action]:
     ]
 
 
-def processes_of(hang: Hang) -> list[int]:
+def stuck_processes(hang: Hang) -> list[int]:
     """Return the process that holds up the job, and the ranks."""
     codes = [hang.culprit.process, *(wait.thread.process for wait in hang.mains)]
     return list(dict.fromkeys(codes))
@@ -156,7 +156,7 @@ def where_of(hang: Hang) -> CodeLocation | None:
     return CodeLocation(line.function, file, line.line, None, thread.process, CERTAIN)
 
 
-def evidence(hang: Hang) -> list[Evidence]:
+def hang_evidence(hang: Hang) -> list[Evidence]:
     """Return what each thread on the way waits for."""
     return [
         Evidence(

@@ -151,7 +151,7 @@ def collective(thread: QuietThread) -> str:
     return "a collective"
 
 
-def explanation(hang: Hang) -> str:
+def hang_explanation(hang: Hang) -> str:
     """Return what the thread that holds up the job waits for, and who waits for it."""
     sentences = [target_text(hang)]
     for wait in hang.mains:

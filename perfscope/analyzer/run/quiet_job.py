@@ -188,14 +188,14 @@ def with_programs(found: dict[int, QuietProcess]) -> dict[int, QuietProcess]:
         if process.role != LAUNCHER or thread is None or thread.line is None:
             continue
         children = [other for other in found.values() if other.parent == code]
-        if LAUNCHING.search(thread.inner) or any(map(is_rank, children)):
+        if LAUNCHING.search(thread.inner) or any(map(uses_process_groups, children)):
             continue
         roles[code] = MAIN
         roles |= {child.process: OTHER for child in children if child.role == MAIN}
     return {code: replace(process, role=roles[code]) for code, process in found.items()}
 
 
-def is_rank(process: QuietProcess) -> bool:
+def uses_process_groups(process: QuietProcess) -> bool:
     """Return whether a process uses torch's process groups."""
     return any(OF_RANKS.search(thread.stack) for thread in process.threads)
 
