@@ -70,11 +70,10 @@ class StackDump:
             self.process.wait()
         return self.read()
 
-    def end(self) -> dict[int, PythonThread]:
-        """Return the threads, after waiting for py-spy as long as it may take."""
-        left_s = (self.began_ns + LONGEST_DUMP_NS - time.monotonic_ns()) / 1e9
+    def end(self, patience_s: float = 0.0) -> dict[int, PythonThread]:
+        """End py-spy after a moment; return the threads, none if it was too slow."""
         try:
-            self.process.wait(max(left_s, 0.0))
+            self.process.wait(patience_s)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

@@ -6,6 +6,7 @@ This decides only when a recording ends; what the job waits for is decided by th
 from dataclasses import dataclass
 
 from perfscope.agent.host.thread_waits import ThreadWait
+from perfscope.agent.host.waiting_calls import RESTARTED
 
 LONG_SLEEP_NS = 60_000_000_000
 """A thread that sleeps longer than this is not about to go on."""
@@ -13,25 +14,49 @@ LOOP_RUNS = 3
 """A thread that has run this often within seconds sleeps in a loop, each time shortly."""
 UNLIMITED = ("lock", "file", "disk", "pipe", "child", "stopped")
 FOR_WORK = ("requests", "input")
-PROGRAM_FRAMES = (" (./", " (/", " (<stdin>")
+LOCAL_ADDRESSES = ("127.", "[::1]", "socket")
+PROGRAM_FRAMES = (" (./", " (/", " (<stdin>", " (<string>")
 
 
 @dataclass(frozen=True)
 class WaitingThread:
-    """A thread, how often it has run since nothing moves, and its Python stack, "" if none."""
+    """A thread, its Python stack ("" if none), and how often it has run since nothing moves, which
+    is for so many seconds.
+    """
 
     is_main: bool
     wait: ThreadWait
     runs: int
     stack: str
+    seconds: float
+
+    @property
+    def is_of_program(self) -> bool:
+        """Whether the program's own code runs on it."""
+        return any(mark in self.stack for mark in PROGRAM_FRAMES)
+
+    @property
+    def is_fed(self) -> bool:
+        """Whether data arrives for it: it runs more often than its time limit wakes it."""
+        if self.wait.kind not in ("network", "pipe"):
+            return False
+        limit_s = self.wait.limit_ns / 1e9
+        most = 2 * self.seconds / limit_s + 2 if limit_s > 0 else 0
+        return self.runs > most
+
+    @property
+    def was_interrupted_in_package(self) -> bool:
+        """Whether a package's code, and not a sleep of the program, waits in a restarted call."""
+        innermost = self.stack.rpartition(";")[2]
+        is_sleep = any(mark in innermost for mark in PROGRAM_FRAMES)
+        return self.wait.call == RESTARTED and bool(self.stack) and not is_sleep
 
     @property
     def will_wake(self) -> bool:
         """Whether the program's own code sleeps here, and goes on within a minute."""
         if self.wait.kind != "sleep" or self.runs >= LOOP_RUNS:
             return False
-        is_short = 0 <= self.wait.limit_ns < LONG_SLEEP_NS
-        return is_short and any(mark in self.stack for mark in PROGRAM_FRAMES)
+        return 0 <= self.wait.limit_ns < LONG_SLEEP_NS and self.is_of_program
 
 
 def may_wait_forever(mains: list[list[WaitingThread]], others: list[list[WaitingThread]]) -> bool:
@@ -40,18 +65,20 @@ def may_wait_forever(mains: list[list[WaitingThread]], others: list[list[Waiting
     `mains` and `others` have the threads of each main process and of each other process.
     """
     every = [thread for process in (*mains, *others) for thread in process]
-    if any(thread.will_wake for thread in every):
+    first = [thread for process in mains for thread in process if thread.is_main]
+    relevant = [thread for thread in every if thread.is_main or thread.is_of_program]
+    if any(thread.will_wake for thread in every) or any(thread.is_fed for thread in relevant):
         return False
-    first = [thread.wait for process in mains for thread in process if thread.is_main]
-    if any(wait.kind in FOR_WORK for wait in first):
+    if any(thread.wait.kind in FOR_WORK for thread in first):
         return False
-    return any(is_endless(wait) for wait in first)
+    return any(is_endless(thread) for thread in first)
 
 
-def is_endless(wait: ThreadWait) -> bool:
+def is_endless(thread: WaitingThread) -> bool:
     """Return whether a main thread waits for something on this host, without an end in sight."""
+    wait = thread.wait
     if wait.kind == "sleep":
         return wait.limit_ns >= LONG_SLEEP_NS
     if wait.kind == "network":
-        return wait.peer > 0
-    return wait.kind in UNLIMITED
+        return wait.peer > 0 or wait.target.startswith(LOCAL_ADDRESSES)
+    return wait.kind in UNLIMITED or thread.was_interrupted_in_package

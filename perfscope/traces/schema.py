@@ -365,7 +365,7 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
         ),
         Column("peer_pid", "int64", "", "pid of the process at the other end, -1 unknown"),
         Column("peer", "category", "", "short name of that process, NA unknown"),
-        Column("limit_ns", "int64", "ns", "time until the wait ends by itself, -1 never"),
+        Column("limit_ns", "int64", "ns", "time after which the wait ends, -1 never"),
         Column("runs", "int64", "", "how often the thread has run in this period so far"),
         Column("cpu_ns", "int64", "ns", "CPU time of the thread in this period so far"),
         Column(

@@ -29,8 +29,8 @@ COLLECTORS: tuple[type[Collector], ...] = (
     Probes,
     Kernels,
     OnDemand,
-    Stacks,
     Waits,
+    Stacks,
 )
 
 __all__ = [

@@ -35,6 +35,8 @@ QUIET_BEFORE_NS = 2_000_000_000
 DUMPS_EVERY_NS = 3_000_000_000
 MOST_DUMPS = 3
 """Dumps of a process in one period."""
+LAST_DUMP_S = 0.5
+"""How long the end of a recording waits for a dump; one takes less than a tenth of that."""
 MOST_DUMPED = 32
 MOST_AT_ONCE = 3
 MOST_PROCESSES = 64
@@ -132,14 +134,15 @@ class WatchedProcess:
                 "stack": python.stack if python is not None and python.stack else None,
             }
 
-    def threads(self) -> list[WaitingThread]:
-        """Return the threads with their stacks."""
+    def threads(self, seconds: float) -> list[WaitingThread]:
+        """Return the threads with their stacks, after so many seconds without a change."""
         return [
             WaitingThread(
                 is_main=tid == self.target.pid,
                 wait=wait,
                 runs=self.runs.get(tid, 0),
                 stack=self.python[tid].stack if tid in self.python else "",
+                seconds=seconds,
             )
             for tid, wait in self.waits.items()
         ]
@@ -314,7 +317,7 @@ class Waits(Collector):
             self.begin_dumps(now_ns)
 
     def stuck_s(self, now_ns: int) -> float:
-        """Return for how long nothing has moved, 0 where that may end by itself soon."""
+        """Return for how long nothing has moved, 0 where that may end soon."""
         if self.since_ns is None or not self.watched or self.dumping:
             return 0.0
         watched = self.watched.values()
@@ -322,8 +325,9 @@ class Waits(Collector):
         others = [process for process in watched if process.target.role not in WAITING_ROLES]
         if not all(process.dumps for process in mains):
             return 0.0
-        of_mains = [process.threads() for process in mains]
-        of_others = [process.threads() for process in others if process.target.is_python]
+        seconds = (now_ns - self.began_ns) / 1e9
+        of_mains = [process.threads(seconds) for process in mains]
+        of_others = [process.threads(seconds) for process in others if process.target.is_python]
         if not may_wait_forever(of_mains, of_others):
             return 0.0
         return (now_ns - self.since_ns) / 1e9
@@ -331,7 +335,7 @@ class Waits(Collector):
     def stop(self) -> SourceStatus:
         now_ns = time.monotonic_ns()
         for pid, dump in list(self.dumping.items()):
-            threads = dump.end()
+            threads = dump.end(LAST_DUMP_S)
             if pid in self.watched:
                 self.watched[pid].take_dump(threads, now_ns)
         self.dumping = {}

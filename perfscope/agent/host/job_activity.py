@@ -33,7 +33,7 @@ class JobActivity:
         elapsed_s = (now_ns - self.checked_ns) / 1e9
         self.checked_before_ns, self.checked_ns = self.checked_ns, now_ns
         pids = list(watched)
-        cpu_ns = {pid: cpu_time_ns(pid) for pid in pids}
+        cpu_ns = {pid: cpu_clock_ns(pid) for pid in pids}
         done = {pid: transferred_bytes(pid) for pid in pids}
         before_ns, before = self.cpu_ns, self.bytes
         self.cpu_ns, self.bytes = cpu_ns, done
@@ -45,7 +45,7 @@ class JobActivity:
         return is_idle and moved <= QUIET_BYTES_PER_S * elapsed_s
 
 
-def cpu_time_ns(pid: int) -> int:
+def cpu_clock_ns(pid: int) -> int:
     """Return the CPU time of a process, 0 when it is gone."""
     try:
         return time.clock_gettime_ns(~pid << 3 | 2)  # what clock_getcpuclockid(3) returns

@@ -37,7 +37,7 @@ from perfscope.agent.host.waiting_calls import (
     SLEEP,
     TIMEVAL,
     CallForm,
-    waiting_calls,
+    numbered_forms,
 )
 
 RUNNING: Final = "running"
@@ -70,7 +70,7 @@ class ThreadWait:
     """A thread, and what it waits for.
 
     `target` is the file, address or lock, `peer` the pid of the process at its other end (-1:
-    unknown), `limit_ns` the time until the wait ends by itself (-1: never). `runs` and `cpu_ns`
+    unknown), `limit_ns` the time after which the wait ends (-1: never). `runs` and `cpu_ns`
     count since the thread started.
     """
 
@@ -94,7 +94,7 @@ class WaitReader:
 
     pid: int
     others: Sequence[int] = ()
-    calls: dict[int, CallForm] = field(default_factory=waiting_calls)
+    calls: dict[int, CallForm] = field(default_factory=numbered_forms)
     runtime: tuple[int, int] | None = None
     """Address and size of CPython's `_PyRuntime`: a futex in it is the GIL."""
     sockets: Sockets | None = None
@@ -268,7 +268,7 @@ class WaitReader:
         return "".join(letter if letter.isprintable() else "?" for letter in path)
 
     def limit_ns(self, form: CallForm, arguments: list[int]) -> int:
-        """Return the time until a wait ends by itself, NO_LIMIT for one that does not.
+        """Return the time after which a wait ends, NO_LIMIT for one without a limit.
 
         A limit that is a duration is returned whole: when the wait began is not known.
         """

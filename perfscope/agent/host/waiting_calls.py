@@ -21,6 +21,9 @@ OTHER: Final = "other"
 DESCRIPTOR: Final = "descriptor"
 """A call on an open file: the kind of wait is that of the file."""
 
+RESTARTED: Final = "restart_syscall"
+"""A wait that a stop interrupted and that goes on: what for is not shown any more."""
+
 # The forms of a time limit.
 MILLISECONDS: Final = "milliseconds"
 TIMESPEC: Final = "timespec"
@@ -101,13 +104,14 @@ FORMS: Final = (
     CallForm("clock_nanosleep", (230, 115), SLEEP, limit=CLOCK_SLEEP, limit_at=2),
     CallForm("pause", (34, NONE), SLEEP),
     CallForm("rt_sigtimedwait", (128, 137), SLEEP, limit=TIMESPEC, limit_at=2),
+    CallForm(RESTARTED, (219, 128), OTHER),
     CallForm("wait4", (61, 260), CHILD),
     CallForm("waitid", (247, 95), CHILD),
 )
 MACHINES: Final = {"x86_64": 0, "aarch64": 1}
 
 
-def waiting_calls() -> dict[int, CallForm]:
+def numbered_forms() -> dict[int, CallForm]:
     """Return the forms of the system calls of this machine by number; none if it is unknown."""
     machine = MACHINES.get(platform.machine())
     if machine is None:

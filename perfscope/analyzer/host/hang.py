@@ -17,27 +17,31 @@ What to do
     loop. Restarting without removing the cause ends in the same place.
 
 When it is wrong
-    Waits that end by themselves are not reported: a sleep of less than a minute, data from another
+    Waits that will end are not reported: a sleep of less than a minute, data from another
     host that may still come (for the first minute), a server without requests, input of a person.
     A transfer or a call that sends nothing for the whole recording looks like a hang. Who holds a
     lock is not recorded: of several threads that could, the one that itself waits longest for
     something outside of Python is named. Threads without Python frames are not followed.
 """
 
-from perfscope.analyzer.diagnosis import CodeLocation, Evidence, Finding, Interval
+from perfscope.analyzer.advice import Advice
+from perfscope.analyzer.diagnosis import Action, CodeLocation, Evidence, Finding, Interval
 from perfscope.analyzer.host.hang_text import (
     culprit_text,
     evidence_texts,
-    explanation,
+    hang_explanation,
     place_text,
     waited_text,
+    who,
 )
 from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.number_text import plural
 from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.hung_job import Hang, still_job
-from perfscope.analyzer.run.quiet_job import QuietThread
+from perfscope.analyzer.run.quiet_job import MAIN, WORKER, QuietThread
 from perfscope.analyzer.run.recorded_span import recorded_span_ns
 from perfscope.analyzer.run.table_access import manifest, table
+from perfscope.analyzer.run.wait_reasons import LOCK, PEERS, QUEUE, SLEEP, SLEEP_LOOP
 from perfscope.traces.trace import Trace
 
 ID = "hang"
@@ -45,11 +49,34 @@ CERTAIN = Interval(1.0, 1.0, 1.0)
 """The share of a line at which a thread was the whole time."""
 
 
+CREATE_LOCKS_IN_WORKERS = Advice(
+    "create-locks-in-workers",
+    "create the lock in each worker, or start the workers without a fork",
+    "lock-held-at-fork",
+    "A forked worker waits for a lock, and runs the program's code on no other thread.",
+)
+PASS_ON_EXCEPTIONS = Advice(
+    "pass-on-exceptions-of-producers",
+    "catch the exceptions of what fills the queue, put them into the queue, and raise them where it"
+    " is read",
+    "queue-without-producer",
+    "The main thread waits for an item of a queue, and no other thread of the process and no child"
+    " process runs the program's code.",
+)
+RUN_THE_SAME_COLLECTIVES = Advice(
+    "run-the-same-collectives",
+    "run the same collectives in all ranks, with an equal number of steps in each",
+    "rank-outside-of-collective",
+    "Ranks wait in a collective while the main thread of another one is at another line and waits"
+    " for no file, peer or worker.",
+)
+
+
 def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
     """Return why a hang cannot be checked: waits could not be read."""
     if table(trace, "waits") is not None:
         return None
-    source = next((one for one in manifest(trace).sources if one.name == "waits"), None)
+    source = next((kept for kept in manifest(trace).sources if kept.name == "waits"), None)
     if source is None:
         return Unmet("other", "recorded by a version that does not read what threads wait for")
     if source.status == "ok":
@@ -76,19 +103,44 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         speedup=None,
         headline=(
             f"Nothing has progressed for at least {waited_text(hang.job)}:"
-            f" {culprit_text(hang)}{place_text(where)}"
+            f" {culprit_text(hang)}{place_text(hang, where)}"
         ),
-        explanation=explanation(hang),
+        explanation=hang_explanation(hang),
         caveat=None,
-        evidence=evidence(hang),
-        actions=[],
-        processes=processes_of(hang),
+        evidence=hang_evidence(hang),
+        actions=hang_actions(hang),
+        processes=stuck_processes(hang),
         scope="run",
         where=where,
     )
 
 
-def processes_of(hang: Hang) -> list[int]:
+def hang_actions(hang: Hang) -> list[Action]:
+    """Return the changes that the kind of the wait allows."""
+    thread, process = hang.culprit, hang.job.processes[hang.culprit.process]
+    waiting = [wait for wait in hang.mains if wait.reason == PEERS and wait.thread is not thread]
+    is_alone = not process.python_threads and not any(
+        child.has_program for child in hang.job.children(process.process)
+    )
+    return [
+        *CREATE_LOCKS_IN_WORKERS.given(
+            hang.reason == LOCK and process.role == WORKER and thread.is_forked and is_alone,
+            f"{culprit_text(hang)} and has no other thread in the program's code",
+            snippet='DataLoader(..., multiprocessing_context="spawn")',
+        ),
+        *PASS_ON_EXCEPTIONS.given(
+            hang.reason == QUEUE and thread.is_main and process.role == MAIN and is_alone,
+            f"{culprit_text(hang)}, and nothing else runs the program's code",
+        ),
+        *RUN_THE_SAME_COLLECTIVES.given(
+            bool(waiting) and thread.is_main and hang.reason in (SLEEP, SLEEP_LOOP, PEERS),
+            f"{plural(len(waiting), 'rank')} in a collective that {who(hang, thread)} does not"
+            " reach",
+        ),
+    ]
+
+
+def stuck_processes(hang: Hang) -> list[int]:
     """Return the process that holds up the job, and the ranks."""
     codes = [hang.culprit.process, *(wait.thread.process for wait in hang.mains)]
     return list(dict.fromkeys(codes))
@@ -104,7 +156,7 @@ def where_of(hang: Hang) -> CodeLocation | None:
     return CodeLocation(line.function, file, line.line, None, thread.process, CERTAIN)
 
 
-def evidence(hang: Hang) -> list[Evidence]:
+def hang_evidence(hang: Hang) -> list[Evidence]:
     """Return what each thread on the way waits for."""
     return [
         Evidence(
@@ -128,4 +180,5 @@ RULE = Rule(
     across_hosts=True,
     outranks_others_if_critical=True,
     prevents_others=True,
+    advice=(CREATE_LOCKS_IN_WORKERS, PASS_ON_EXCEPTIONS, RUN_THE_SAME_COLLECTIVES),
 )

@@ -57,9 +57,19 @@ def culprit_text(hang: Hang) -> str:
     return f"{who(hang, hang.culprit)} {waits_for(hang.culprit, hang.reason)}"
 
 
-def place_text(where: CodeLocation | None) -> str:
-    """Return the line as the end of a sentence, "" where none is known."""
-    return "" if where is None else f" at {where.function} ({where.file}:{where.line})"
+def place_text(hang: Hang, where: CodeLocation | None) -> str:
+    """Return the line as the end of a sentence, "" where none is known.
+
+    Where the thread that holds up the job is not at a line of the program, it is that of a thread
+    that waits for it.
+    """
+    if where is None:
+        return ""
+    place = f"{where.function} ({where.file}:{where.line})"
+    if hang.culprit.line is not None:
+        return f" at {place}"
+    waiting = next(wait.thread for wait in hang.mains if wait.thread.process == where.process)
+    return f", and {who(hang, waiting)} waits for it at {place}"
 
 
 def who(hang: Hang, thread: QuietThread) -> str:
@@ -81,7 +91,10 @@ def process_text(hang: Hang, process: QuietProcess) -> str:
         of_rank = f" of rank {parent.rank}"
     if process.role == WORKER:
         return f"loader worker {worker_number(hang.job, process)}{of_rank}"
-    return f"child process {process.name}{of_rank}"
+    thread = process.main_thread
+    is_python = thread is not None and bool(thread.labels)
+    name = process.name if is_python or thread is None else thread.name
+    return f"child process {name}{of_rank}"
 
 
 def worker_number(job: QuietJob, worker: QuietProcess) -> int:
@@ -138,7 +151,7 @@ def collective(thread: QuietThread) -> str:
     return "a collective"
 
 
-def explanation(hang: Hang) -> str:
+def hang_explanation(hang: Hang) -> str:
     """Return what the thread that holds up the job waits for, and who waits for it."""
     sentences = [target_text(hang)]
     for wait in hang.mains:

@@ -3,7 +3,7 @@
 From the main thread of each rank the waits are followed: from a wait for a batch to the loader's
 workers, from a lock, queue or task to the other threads and child processes that could end the
 wait, from a collective to the ranks that are elsewhere. Where anything on the way has moved, or
-will by itself, the job does not hang.
+will soon, the job does not hang.
 """
 
 from collections.abc import Iterable
@@ -120,10 +120,10 @@ def still_job(trace: Trace) -> StillJob | None:
     if not mains or any(main.main_thread is None for main in mains):
         return None
     search = Search(job, has_ranks=len(mains) > 1)
-    return search.judge(mains, world_size(trace))
+    return search.judge(mains, rank_count(trace))
 
 
-def world_size(trace: Trace) -> int | None:
+def rank_count(trace: Trace) -> int | None:
     """Return the number of ranks of the job, None where no launcher set it."""
     return trace.manifests[0].world_size if trace.manifests else None
 
@@ -138,13 +138,13 @@ class Search:
 
     def judge(self, mains: list[QuietProcess], ranks: int | None) -> StillJob | None:
         """Return whether the job hangs, and where; None where it does not, or that is unclear."""
-        own: list[Wait] = []
+        waiting: list[Wait] = []
         ends: list[Wait] = []
         for main in mains:
             thread = main.main_thread
             assert thread is not None
-            own.append(Wait("stuck", thread, self.reason(thread)))
-            ends.append(self.follow(thread) or own[-1])
+            waiting.append(Wait("stuck", thread, self.reason(thread)))
+            ends.append(self.follow(thread) or waiting[-1])
         if any(end.state == "moves" for end in ends):
             return None
         elsewhere = [end for end in ends if end.reason != PEERS]
@@ -155,8 +155,8 @@ class Search:
         if culprit is None:
             is_idle = all(end.state == "idle" for end in ends)
             return StillJob(self.job, None) if is_idle else None
-        alone = any(wait.thread is culprit.thread for wait in own)
-        hang = Hang(self.job, culprit.thread, culprit.reason, tuple(own), alone)
+        alone = any(wait.thread is culprit.thread for wait in waiting)
+        hang = Hang(self.job, culprit.thread, culprit.reason, tuple(waiting), alone)
         return StillJob(self.job, hang)
 
     def culprit_of_ranks(
@@ -226,18 +226,18 @@ class Search:
         process = self.job.processes[thread.process]
         children = list(self.job.children(process.process))
         if reason == BATCH:
-            return main_threads(child for child in children if child.role == WORKER)
+            return first_threads(child for child in children if child.role == WORKER)
         found: list[QuietThread] = []
         if reason in BY_THREADS:
             found += [other for other in process.threads if other.is_main]
             found += process.python_threads
         if reason in BY_CHILDREN:
             found += self.threads_of_peer(thread)
-            found += main_threads(child for child in children if has_program(child, reason))
+            found += first_threads(child for child in children if has_program(child, reason))
         if reason == LOCK and process.role == WORKER:
             parent = self.job.processes.get(process.parent)
             siblings = [] if parent is None else list(self.job.children(parent.process))
-            found += main_threads(other for other in siblings if other.role == WORKER)
+            found += first_threads(other for other in siblings if other.role == WORKER)
         return unique(found, thread)
 
     def threads_of_peer(self, thread: QuietThread) -> list[QuietThread]:
@@ -247,7 +247,7 @@ class Search:
             return []
         if peer.process == thread.process:
             return [other for other in peer.threads if other.is_main or other.line is not None]
-        return [*main_threads([peer]), *peer.python_threads]
+        return [*first_threads([peer]), *peer.python_threads]
 
     def may_be_answered(self, thread: QuietThread) -> bool:
         """Return whether data may still come from another host."""
@@ -301,7 +301,7 @@ def best(waits: Iterable[Wait]) -> Wait | None:
     return min(waits, key=lambda wait: SEVERITY.index(wait.reason), default=None)
 
 
-def main_threads(processes: Iterable[QuietProcess]) -> list[QuietThread]:
+def first_threads(processes: Iterable[QuietProcess]) -> list[QuietThread]:
     """Return the main threads of processes."""
     return [thread for process in processes if (thread := process.main_thread) is not None]
 

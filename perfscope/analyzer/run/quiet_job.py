@@ -29,6 +29,7 @@ LAUNCHING: Final = re.compile(
 )
 """Frames of a thread that waits for the end of the processes it has started."""
 OF_RANKS: Final = re.compile(r"\((torch/distributed/|torch/nn/parallel/distributed\.py)")
+SPAWNED: Final = "multiprocessing/spawn.py"
 LAUNCHER: Final = "launcher"
 OTHER: Final = "other"
 MAIN: Final = "main"
@@ -63,6 +64,15 @@ class QuietThread:
         """The frames of the thread in its own process, outermost first."""
         return own_labels(self.stack)
 
+    @property
+    def is_forked(self) -> bool:
+        """Whether multiprocessing has forked its process: the frames of the parent are above."""
+        return (
+            bool(self.labels)
+            and self.stack != ";".join(self.labels)
+            and (SPAWNED not in self.stack)
+        )
+
     @cached_property
     def line(self) -> Frame | None:
         """The program's own innermost line, None where it has none."""
@@ -96,6 +106,11 @@ class QuietProcess:
     def main_thread(self) -> QuietThread | None:
         """The main thread, None where it was not read."""
         return next((thread for thread in self.threads if thread.is_main), None)
+
+    @property
+    def has_program(self) -> bool:
+        """Whether its main thread runs the program's own code."""
+        return self.main_thread is not None and self.main_thread.line is not None
 
     @property
     def python_threads(self) -> list[QuietThread]:
@@ -173,14 +188,14 @@ def with_programs(found: dict[int, QuietProcess]) -> dict[int, QuietProcess]:
         if process.role != LAUNCHER or thread is None or thread.line is None:
             continue
         children = [other for other in found.values() if other.parent == code]
-        if LAUNCHING.search(thread.inner) or any(map(is_rank, children)):
+        if LAUNCHING.search(thread.inner) or any(map(uses_process_groups, children)):
             continue
         roles[code] = MAIN
         roles |= {child.process: OTHER for child in children if child.role == MAIN}
     return {code: replace(process, role=roles[code]) for code, process in found.items()}
 
 
-def is_rank(process: QuietProcess) -> bool:
+def uses_process_groups(process: QuietProcess) -> bool:
     """Return whether a process uses torch's process groups."""
     return any(OF_RANKS.search(thread.stack) for thread in process.threads)
 

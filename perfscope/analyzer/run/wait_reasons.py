@@ -73,8 +73,8 @@ def wait_reason(thread: QuietThread, *, has_ranks: bool) -> str:
     """Return why a thread waits; `has_ranks`: the job has several ranks."""
     if thread.kind in BY_KIND_FIRST:
         return BY_KIND_FIRST[thread.kind]
-    own = ";".join(thread.labels)
-    if IN_WORKER_LOOP.search(own) and not IN_FETCH.search(own):
+    stack = ";".join(thread.labels)
+    if IN_WORKER_LOOP.search(stack) and not IN_FETCH.search(stack):
         return WORK
     for reason, pattern in PATTERNS:
         if pattern.search(thread.inner):
