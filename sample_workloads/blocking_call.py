@@ -28,7 +28,7 @@ def main() -> None:
     threading.Thread(target=answer_slowly, args=(server,), daemon=True).start()
 
     def report(step: int) -> None:
-        """Report the step, with the fix only now and then."""
+        """Report the step, with the fix only every hundredth."""
         if not args.fix or step % REPORT_EVERY == 0:
             client.sendall(b"step")
             client.recv(64)

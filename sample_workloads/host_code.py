@@ -28,7 +28,7 @@ def main() -> None:
     predicted = torch.randint(0, 20, (BATCH, LENGTH)).tolist()
 
     def measure_overlap(step: int) -> None:
-        """Compute the metric, with the fix only now and then."""
+        """Compute the metric, with the fix only every hundredth step."""
         if not args.fix or step % METRIC_EVERY == 0:
             sum(map(longest_common_subsequence, predicted, expected))
 

@@ -6,7 +6,8 @@ import msgspec
 import pandas as pd
 
 from perfscope.traces.run.manifest import Manifest
-from perfscope.traces.schema import TABLES, Column
+from perfscope.traces.schema import TABLES
+from perfscope.traces.schema_columns import Column
 from perfscope.traces.trace import Trace, make_table
 from perfscope.traces.trace_kind import PROFILER_DEPTH, TraceKind
 

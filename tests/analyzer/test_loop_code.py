@@ -82,7 +82,7 @@ def test_code_that_loads_data_is_input_and_not_host_code() -> None:
     assert not {"host-code", "blocking-call"} & {finding.id for finding in diagnosis.findings}
 
 
-def test_short_waits_are_no_blocking_call() -> None:
+def test_short_waits_are_not_a_blocking_call() -> None:
     diagnosis = diagnose_trace(loop_of(WRITE, "pipe", ms=0))
     assert "blocking-call" in diagnosis.clear
 

@@ -63,8 +63,8 @@ class StepSeries:
         That time is spread evenly over the step: waits for a loader end with a wait for a core.
         """
         delayed = self.delay_ns / np.maximum(self.end_ns - self.begin_ns, 1)
-        own: Ints = (self.work_ns * (1.0 - np.minimum(delayed, 1.0))).astype(np.int64)
-        return own
+        undelayed: Ints = (self.work_ns * (1.0 - np.minimum(delayed, 1.0))).astype(np.int64)
+        return undelayed
 
     @property
     def spans(self) -> Spans:

@@ -5,7 +5,7 @@ have written.
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeGuard
 
-from perfscope.traces.schema import Column
+from perfscope.traces.schema_columns import Column
 
 LARGEST_WHOLE: Final = 1 << 62
 """The sum and the difference of two such numbers fit into 64 bits."""

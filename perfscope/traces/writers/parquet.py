@@ -9,7 +9,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from perfscope.traces.schema import TABLES, Column
+from perfscope.traces.schema import TABLES
+from perfscope.traces.schema_columns import Column
 from perfscope.traces.trace import Trace
 from perfscope.traces.writer import Writer
 from perfscope.traces.written_tables import write_tables
