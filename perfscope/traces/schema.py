@@ -16,6 +16,7 @@ from perfscope.traces.schema_columns import (
     HOST,
     LAUNCH,
     PROCESS,
+    STACK_SAMPLES,
     STREAM,
     TID,
     TS,
@@ -25,18 +26,6 @@ from perfscope.traces.schema_columns import (
 SCHEMA_VERSION: Final = 1
 
 
-STACK_SAMPLES = (
-    PROCESS,
-    TID,
-    TS,
-    Column("weight_ns", "int64", "ns", "time that the sample represents"),
-    Column(
-        "stack",
-        "category",
-        "",
-        "frames `function (file:line)`, outermost first, separated by `;`",
-    ),
-)
 TABLES: Final[dict[str, tuple[Column, ...]]] = {
     "processes": (
         Column("process", "int64", "", "process code, unique in the job"),

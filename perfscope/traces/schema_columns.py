@@ -27,3 +27,16 @@ CORRELATION: Final = Column(
 )
 HOST: Final = Column("host", "category", "", "host name")
 LAUNCH: Final = Column("launch", "int64", "", "row of its launch in `launches`, -1 unknown")
+
+STACK_SAMPLES = (
+    PROCESS,
+    TID,
+    TS,
+    Column("weight_ns", "int64", "ns", "time that the sample represents"),
+    Column(
+        "stack",
+        "category",
+        "",
+        "frames `function (file:line)`, outermost first, separated by `;`",
+    ),
+)

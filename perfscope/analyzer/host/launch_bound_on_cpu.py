@@ -21,7 +21,7 @@ from perfscope.analyzer.host.optimizer_calls import FUSE_OPTIMIZER, optimizer_ca
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.loop_code.dispatch import Dispatch, cpu_dispatch
 from perfscope.analyzer.number_text import digits, ms, percent
-from perfscope.analyzer.run.table_access import column, table
+from perfscope.analyzer.run.table_access import column, manifest, table
 from perfscope.traces.trace import Trace
 
 MOST_NAMES = 3
@@ -56,7 +56,11 @@ def cpu_dispatch_finding(trace: Trace, limits: Limits, id: str) -> Finding | Non
     rows = steps_of(trace, process)
     step, dispatch = float(rows["dur"].mean()), cpu_dispatch(trace, process)
     share, cost = dispatch.total, dispatch.total * step
-    if share < limits.dispatch_share or is_dispatched_by_program(dispatch, limits):
+    torch = manifest(trace).torch
+    has_other_cause = is_dispatched_by_program(dispatch, limits) or (
+        torch is not None and torch.anomaly_detection
+    )
+    if share < limits.dispatch_share or has_other_cause:
         return None
     # Ranks that dispatch alike wait less for each other when they dispatch less.
     communication = float((rows[EXPOSED_COMMUNICATION] + rows[PEER_WAIT]).mean()) / step
