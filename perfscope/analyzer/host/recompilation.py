@@ -19,7 +19,8 @@ What to do
     The check that failed says what changes. A size: mark the dimension as dynamic, compile with
     `dynamic=True`, or round sizes up to a few (buckets). The length of a list: pass one tensor. A
     Python number: pass it as a tensor, or use it outside of the compiled function. An object: make
-    functions and modules once. Call torch.compile before the loop, not in it. `TORCH_LOGS=recompiles` prints every check that fails.
+    functions and modules once. Call torch.compile before the loop, not in it.
+    `TORCH_LOGS=recompiles` prints every check that fails.
 
 When it is wrong
     With a loader of many different sizes each of them is compiled once, which ends after some

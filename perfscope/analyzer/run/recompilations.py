@@ -182,7 +182,8 @@ def compiling_samples(trace: Trace, process: int) -> pd.DataFrame:
 def with_sampled(timed: pd.DataFrame, samples: pd.DataFrame, calls: pd.DataFrame) -> pd.DataFrame:
     """Return the timed compilations, and one for each other long call that samples show compiling.
 
-    For a while after `torch.compiler.reset()` the probe is not called, nor by old versions of torch.
+    The probe is not called for a while after `torch.compiler.reset()`, and not by old versions of
+    torch.
     """
     caller = calls_around(calls, column(samples, "ts"))
     is_known = np.isin(caller, calls_around(calls, column(timed, "ts")))
