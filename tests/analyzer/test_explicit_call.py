@@ -10,8 +10,10 @@ from perfscope.analyzer.host import explicit_call, gc_pause
 from perfscope.traces.trace import Trace
 from tests.analyzer.loop import MS, Loop
 from tests.analyzer.outcomes import found, is_clear
+from tests.build import MAIN
 
 OWN = "main (./train.py:39)"
+GETITEM = "Rows.__getitem__ (./data.py:12)"
 CALLBACK = f"{OWN};on_step_end (trainer/callbacks.py:7)"
 DEVICE = {
     "device": 0,
@@ -65,6 +67,25 @@ def test_collections_that_free_objects_may_be_made_rarely() -> None:
     finding = found(explicit_call, collecting(OWN, freed=500).trace())
     rarely = finding.actions[1]
     assert rarely.id == "collect-rarely" and "200 steps" in rarely.text
+
+
+def test_collections_in_workers_cost_their_part_of_the_input_wait() -> None:
+    loop = Loop()
+    fetches, collections = [], []
+    for _ in range(40):
+        worker = {"process": 1, "tid": 101, "ts": loop.at}
+        fetches.append({**worker, "dur": 10 * MS, "worker": 0})
+        collected = {**worker, "dur": 8 * MS, "category": "gc", "name": GETITEM, "object": 2}
+        collections.append(collected)
+        loop.next(14).work()
+    loop.tables["ranges"] += collections
+    worker_process = {**MAIN, "process": 1, "pid": 101, "ns_pid": 101, "role": "loader-worker"}
+    trace = loop.trace(fetches=fetches, processes=[MAIN, worker_process])
+    finding = found(explicit_call, trace)
+    assert finding.share == pytest.approx(0.8 * 14 / 20, abs=0.01)
+    assert finding.where is not None
+    assert (finding.where.file, finding.where.line) == ("data.py", 12)
+    assert [action.id for action in finding.actions] == ["remove-gc-collect"]
 
 
 def test_short_and_few_explicit_collections_are_clear() -> None:

@@ -22,6 +22,7 @@ def recorded(
     operator_ms: float = 18.0,
     variables: dict[str, int] | None = None,
     dtypes: str = '["float", "float"]',
+    physical: int | None = None,
 ) -> Trace:
     """Return steps of 20 ms, 18 of them in an operator, on one core of several."""
     loop = Loop()
@@ -60,7 +61,7 @@ def recorded(
     manifest = {
         "torch": torch,
         "depth": "kernels",
-        "usable_cores": {"cores": cores, "affinity": int(cores)},
+        "usable_cores": {"cores": cores, "affinity": int(cores), "physical": physical},
     }
     return loop.trace(
         manifest=manifest, ops=ops, windows=[window], counters=counters, processes=[MAIN]
@@ -91,6 +92,12 @@ def test_busy_cores_and_enough_threads_are_clear() -> None:
     assert is_clear(thread_count, recorded(threads=4))
     assert found(thread_count, recorded(cores=2.0)).speedup is not None
     assert found(thread_count, recorded(threads=2))
+
+
+def test_hyperthreads_are_not_cores() -> None:
+    assert is_clear(thread_count, recorded(cores=2.0, physical=1))
+    finding = found(thread_count, recorded(cores=8.0, physical=4))
+    assert finding.actions[0].snippet == "torch.set_num_threads(4)"
 
 
 def test_operators_that_run_on_one_thread_are_clear() -> None:

@@ -17,7 +17,7 @@ from perfscope.traces.trace import Trace
 
 CALLS: Final = {
     "empty_cache": re.compile(r"(empty_cache) \(torch/(cuda|xpu|accelerator|mps)/"),
-    "synchronize": re.compile(r"(synchronize|wait_stream) \(torch/(cuda|xpu|accelerator|mps)/"),
+    "synchronize": re.compile(r"(synchronize) \(torch/(cuda|xpu|accelerator|mps)/"),
 }
 """The innermost frame of a sample in such a call."""
 

@@ -10,10 +10,11 @@ What it means
 
 How it is detected
     The probe sees which collections are automatic (more new objects than the threshold), which the
-    program asked for, and from which line. Those of one line are at least 3 % of the
-    steady steps. Calls for the device are found in stack samples of the main thread, at least 20 at
-    one line; they cost at most the time in which the device runs nothing, which must be known. The
-    speedup is a ceiling: memory that is freed less often may have to be freed elsewhere.
+    program asked for, and from which line. Those of one line are at least 3 % of the steady steps;
+    in loader workers, their share of the time to make batches, times the input wait, is. Calls for
+    the device are found in stack samples of the main thread, at least 20 at one line; they cost at
+    most the time in which the device runs nothing, which must be known. The speedup is a ceiling:
+    memory that is freed less often may have to be freed elsewhere.
 
 What to do
     Take the call out of the loop, or make it rarely. A callback of a library that makes it has an
@@ -34,6 +35,7 @@ from perfscope.analyzer.budget.critical_rank import (
 )
 from perfscope.analyzer.budget.observed_budget import main_thread_id, main_thread_stacks
 from perfscope.analyzer.budget.trace_case import ceiling
+from perfscope.analyzer.categories import INPUT_WAIT
 from perfscope.analyzer.closed_forms import undisturbed_factor
 from perfscope.analyzer.diagnosis import (
     Action,
@@ -44,7 +46,12 @@ from perfscope.analyzer.diagnosis import (
     Speedup,
 )
 from perfscope.analyzer.host.device_calls_in_loop import DeviceCalls, device_calls
-from perfscope.analyzer.host.explicit_collections import ExplicitCollections, explicit_collections
+from perfscope.analyzer.host.explicit_collections import (
+    ExplicitCollections,
+    WorkerCollections,
+    explicit_collections,
+    worker_collections,
+)
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural, round_up
 from perfscope.analyzer.rule import Rule, Unmet
@@ -102,13 +109,14 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         return None
     collections = explicit_collections(trace, process)
     calls = device_calls(trace, process) if uses_device(trace) else None
-    collected = 0.0 if collections is None else collections.share
-    called = 0.0 if calls is None else calls.cost_share
-    if collections is not None and collected >= max(called, limits.worth_share):
-        return collection_finding(trace, collections, limits)
-    if calls is not None and called >= limits.worth_share:
-        return device_call_finding(trace, process, calls, limits)
-    return None
+    in_workers = worker_collections(trace)
+    found = [
+        None if collections is None else collection_finding(trace, collections, limits),
+        None if calls is None else device_call_finding(trace, process, calls, limits),
+        None if in_workers is None else worker_finding(trace, process, in_workers, limits),
+    ]
+    costly = [each for each in found if each is not None and each.share >= limits.worth_share]
+    return max(costly, key=lambda each: each.share, default=None)
 
 
 def collection_finding(trace: Trace, found: ExplicitCollections, limits: Limits) -> Finding | None:
@@ -208,6 +216,56 @@ def collection_changes(found: ExplicitCollections) -> list[Action]:
     ]
 
 
+def worker_finding(
+    trace: Trace, process: int, found: WorkerCollections, limits: Limits
+) -> Finding | None:
+    """Return the finding of collections in loader workers that training waits for, if any."""
+    steps, count = steps_of(trace, process), len(found.rows)
+    if count < FEWEST_CALLS:
+        return None
+    step_ns = max(float(column(steps, "dur").sum()), 1.0)
+    lost = found.fetch_share * float(column(steps, INPUT_WAIT).sum()) / step_ns
+    per_batch, spent = digits(count / max(found.fetches, 1)), percent(found.fetch_share)
+    asked = f"{plural(count, 'full collection')} in workers asked for by {found.path[-1]}"
+    worst = longest_row(found.rows)
+    begin_ns, dur_ns = int(worst["ts"]), int(worst["dur"])
+    return Finding(
+        id=ID,
+        cause=None,
+        severity=severity_of(lost, limits),
+        processes=[process],
+        lost_s=round(lost * step_ns / 1e9, 4),
+        share=round(lost, 4),
+        speedup=ceiling(lost),
+        headline=(
+            f"Explicit call: `gc.collect()` in the loader's workers costs {percent(lost)} of the"
+            " time"
+        ),
+        explanation=(
+            f"{found.path[-1]} calls it {per_batch} times per batch, which is {spent} of the time"
+            " in which the workers make batches. Training waits for them."
+        ),
+        evidence=[
+            Evidence(asked, float(count), "collections", process=found.process),
+            Evidence(
+                f"longest collection: {ms(dur_ns)}",
+                round(dur_ns / 1e6, 3),
+                "ms",
+                start_ns=begin_ns,
+                end_ns=begin_ns + dur_ns,
+                process=found.process,
+                lane="main",
+            ),
+        ],
+        actions=REMOVE_COLLECT.given(
+            count >= FEWEST_CALLS,
+            asked,
+            text="take `gc.collect()` out of the code that makes batches",
+        ),
+        where=location(found.path[0], found.process, Interval(*(found.fetch_share,) * 3)),
+    )
+
+
 def device_call_finding(trace: Trace, process: int, found: DeviceCalls, limits: Limits) -> Finding:
     """Return the finding of a call for the device: at most the time in which the device is idle."""
     steps = steps_of(trace, process)
@@ -266,8 +324,7 @@ RULE = Rule(
         "launch-bound",
         "idle-device",
         "gil-contention",
-        "input-bound/unknown-loader",
-        "input-bound/in-process-loading",
+        "input-bound",
         "compute-bound",
         "memory-bound",
     ),

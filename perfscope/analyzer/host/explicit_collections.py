@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.budget.critical_rank import steps_of
-from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category
+from perfscope.analyzer.run.local_ranks import loader_workers
+from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category, table
 from perfscope.traces.frames import Frame, parse_frame
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
@@ -89,6 +90,43 @@ def explicit_collections(trace: Trace, process: int) -> ExplicitCollections | No
         per_step_ns=np.minimum(per_step, column(steps, "dur")),
         steps_between=usual_gap(column(steps, "index")[step[chosen]], len(steps)),
         automatic_ns=int(dur_ns[~explicit].sum()),
+        path=[parse_frame(label) for label in most.split(";")],
+    )
+
+
+@dataclass(frozen=True)
+class WorkerCollections:
+    """The explicit collections that loader workers make at one place."""
+
+    process: int
+    """The worker that makes most of them."""
+    rows: pd.DataFrame
+    fetches: int
+    fetch_share: float
+    """Their share of the time of all fetches of workers."""
+    path: list[Frame]
+
+
+def worker_collections(trace: Trace) -> WorkerCollections | None:
+    """Return the explicit collections of loader workers at the place that costs most, or None."""
+    workers, ranges = loader_workers(trace), table(trace, "ranges")
+    fetches = table(trace, "fetches")
+    if ranges is None or fetches is None or not workers:
+        return None
+    collected = ranges[(ranges["category"] == "gc") & ranges["process"].isin(workers)]
+    collected = collected[is_explicit(collected)]
+    fetches = fetches[fetches["process"].isin(workers)]
+    fetched_ns = int(column(fetches, "dur").sum())
+    if not len(collected) or not fetched_ns:
+        return None
+    place = collected["name"].astype(str)
+    most = str(collected.groupby(place)["dur"].sum().idxmax())
+    rows = collected[place == most]
+    return WorkerCollections(
+        process=int(rows["process"].mode().iloc[0]),
+        rows=rows,
+        fetches=len(fetches),
+        fetch_share=min(int(column(rows, "dur").sum()) / fetched_ns, 1.0),
         path=[parse_frame(label) for label in most.split(";")],
     )
 

@@ -6,8 +6,8 @@ What it means
     one process then computes on one core while the others are idle.
 
 How it is detected
-    On a CPU: torch has one intra-op thread, or fewer than half of the cores that stay idle during
-    the steps, other jobs included. A profiling window shows that calls of at least 0.1 ms of
+    On a CPU: torch has one intra-op thread, or fewer than half of the physical cores that stay idle
+    during the steps, other jobs included. A profiling window shows that calls of at least 0.1 ms of
     operators that torch splits take enough of the steps for the change to save at least 10 % of
     them. The speedup is a ceiling: that time, divided by the number of threads (Amdahl's law).
 
@@ -16,9 +16,9 @@ What to do
     `torch.set_num_threads` with that number at its beginning.
 
 When it is wrong
-    Two cores may be two hyperthreads of one, which compute little faster together than one.
-    Operators that wait for memory gain less than the ceiling. Threads that a program runs itself
-    may need the cores later.
+    Hyperthreads are not counted as cores where the kernel shows which they are. Operators that
+    wait for memory gain less than the ceiling. Threads that a program runs itself may need the
+    cores later.
 """
 
 import math
@@ -177,12 +177,22 @@ def thread_case(trace: Trace, limits: Limits) -> ThreadCase | None:
     if process is None or torch is None or load.idle_cores is None:
         return None
     threads, ranks = max(torch.intra_op_threads, 1), max(ranks_at_once(trace), 1)
-    free = math.floor(load.idle_cores / ranks + 1.0 - ALMOST_IDLE)
+    most = physical_cores_per_rank(trace, load, ranks)
+    free = min(math.floor(load.idle_cores / ranks + 1.0 - ALMOST_IDLE), most - threads)
     if free < 1 or (threads > 1 and 2 * threads >= free):
         return None
     variables = {name: count for name, count in torch.thread_variables.items() if count == threads}
     share = split_share(trace, process)
     return ThreadCase(process, threads, threads + free, load, variables, share)
+
+
+def physical_cores_per_rank(trace: Trace, load: HostLoad, ranks: int) -> int:
+    """Return the physical cores that each rank may use; logical ones where those are unknown."""
+    cores = manifest(trace).usable_cores
+    usable = load.usable_cores or 1.0
+    if cores is not None and cores.physical is not None:
+        usable = min(usable, float(cores.physical))
+    return int(usable // ranks)
 
 
 def split_share(trace: Trace, process: int) -> float:

@@ -184,6 +184,8 @@ def with_sampled(timed: pd.DataFrame, samples: pd.DataFrame, calls: pd.DataFrame
 
     For a while after `torch.compiler.reset()` the probe is not called; old versions of torch never
     call it.
+    The probe is not called for a while after `torch.compiler.reset()`, and not by old versions of
+    torch.
     """
     caller = calls_around(calls, column(samples, "ts"))
     is_known = np.isin(caller, calls_around(calls, column(timed, "ts")))
