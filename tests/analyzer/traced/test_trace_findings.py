@@ -252,6 +252,7 @@ def test_findings_that_a_profilers_trace_cannot_show_are_not_checked() -> None:
         "gil-contention",
         "cpu-oversubscription",
         "cpu-throttled",
+        "hang",
         "memory-growth",
         "validation-time",
     }
