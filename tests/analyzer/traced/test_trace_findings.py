@@ -254,6 +254,7 @@ def test_findings_that_a_profilers_trace_cannot_show_are_not_checked() -> None:
         "host-code",
         "cpu-oversubscription",
         "cpu-throttled",
+        "hang",
         "memory-growth",
         "sleep-in-loop",
         "validation-time",
