@@ -24,7 +24,6 @@ from perfscope.analyzer.loop_code.loop_samples import (
     hottest_line,
     location_in_loop,
     loop_samples,
-    place_of_line,
 )
 from perfscope.analyzer.loop_code.loop_time import LoopTime, loop_times
 from perfscope.analyzer.loop_code.native_shares import NativeShares, native_shares
@@ -173,8 +172,8 @@ def dispatches(facts: LoopFacts) -> Responsible | None:
         dispatch.total,
         f"Calling operators takes {percent(dispatch.total)} of each step",
         (
-            f"{percent(dispatch.outside)} of the step are calls outside of the model, backward and"
-            " the optimizer."
+            "Calls outside of the model, backward and the optimizer take"
+            f" {percent(dispatch.outside)} of a step."
         ),
         facts.place(wanted),
         ANOMALY_CAVEAT if is_anomaly else None,
@@ -294,13 +293,12 @@ def verdict_of(found: Responsible, facts: LoopFacts) -> GeneralAnswer | None:
     """Return a general answer as a verdict, None without the line that it must name."""
     if found.where is None:
         return None
-    place = place_of_line(found.where)
     confidence = 0.9 if facts.has_steps else 0.6
     verdict = Verdict(
         id=found.id,
         cause=None,
         headline=found.headline,
-        explanation=f"{found.explanation} Hottest line: {place}.",
+        explanation=found.explanation,
         caveat=found.caveat,
         confidence=confidence,
         kind="general",
