@@ -124,7 +124,7 @@ def collection_finding(trace: Trace, found: ExplicitCollections, limits: Limits)
     if found.count < FEWEST_CALLS:
         return None
     share, place = percent(found.share), str(found.path[-1])
-    rate = rate_text(found.steps_between)
+    rate = rate_text(found.steps_between, "step")
     return Finding(
         id=ID,
         cause=None,
@@ -136,7 +136,7 @@ def collection_finding(trace: Trace, found: ExplicitCollections, limits: Limits)
         headline=f"Explicit call: `gc.collect()` in the loop takes {share} of the time",
         explanation=(
             f"{place} calls it {rate}; a full collection takes {ms(found.mean_ns)}, visits every"
-            f" object of the process, and freed {digits(found.freed / found.count)} of them."
+            f" object of the process, and frees {digits(round(found.freed / found.count))} of them."
         ),
         evidence=collection_evidence(found),
         actions=collection_changes(found),
@@ -225,7 +225,8 @@ def worker_finding(
         return None
     step_ns = max(float(column(steps, "dur").sum()), 1.0)
     lost = found.fetch_share * float(column(steps, INPUT_WAIT).sum()) / step_ns
-    per_batch, spent = digits(count / max(found.fetches, 1)), percent(found.fetch_share)
+    rate, spent = rate_text(found.fetches / count, "batch"), percent(found.fetch_share)
+    low, high = share_interval(found.fetch_share, max(found.fetches, 1))
     asked = f"{plural(count, 'full collection')} in workers asked for by {found.path[-1]}"
     worst = longest_row(found.rows)
     begin_ns, dur_ns = int(worst["ts"]), int(worst["dur"])
@@ -242,8 +243,8 @@ def worker_finding(
             " time"
         ),
         explanation=(
-            f"{found.path[-1]} calls it {per_batch} times per batch, which is {spent} of the time"
-            " in which the workers make batches. Training waits for them."
+            f"{found.path[-1]} calls it {rate}, which is {spent} of the time in which the workers"
+            " make batches. Training waits for them."
         ),
         evidence=[
             Evidence(asked, float(count), "collections", process=found.process),
@@ -262,7 +263,7 @@ def worker_finding(
             asked,
             text="take `gc.collect()` out of the code that makes batches",
         ),
-        where=location(found.path[0], found.process, Interval(*(found.fetch_share,) * 3)),
+        where=location(found.path[0], found.process, Interval(low, found.fetch_share, high)),
     )
 
 
@@ -304,13 +305,13 @@ def location(frame: Frame, process: int, share: Interval) -> CodeLocation | None
     return CodeLocation(frame.function, file, frame.line, None, process, share)
 
 
-def rate_text(steps_between: float) -> str:
+def rate_text(between: float, unit: str) -> str:
     """Return how often a call is made: `once per step`, `every 10 steps`, `3 times per step`."""
-    if steps_between > 1.05:
-        return f"every {plural(steps_between, 'step')}"
-    if steps_between > 0.95:
-        return "once per step"
-    return f"{digits(1.0 / steps_between)} times per step"
+    if between > 1.1:
+        return f"every {plural(between, unit)}"
+    if between > 0.9:
+        return f"once per {unit}"
+    return f"{digits(1.0 / between)} times per {unit}"
 
 
 RULE = Rule(
