@@ -43,6 +43,8 @@ PUBLIC_RANGE: Final = re.compile(
     r"|## Call CompiledFxGraph.*|Torch-Compiled Region.*|CompiledFunction\w*|DDP\b.*|FSDP::\w+"
     r"|(?:nccl|gloo|c10d|aten|torch)[:_]\w+"
 )
+RANGE_STACK: Final = re.compile(r"[^;]+ \([^()]*:\d+\)(?:;[^;]+ \([^()]*:\d+\))*")
+"""A range that is named by frames."""
 RANGE_PREFIX: Final = re.compile(r"(nn\.Module: |Optimizer\.\w+#)(.*)")
 
 NAMESPACES: Final = """
@@ -129,6 +131,8 @@ def redact_range(name: str) -> str:
     """Return the name of a range: a step stays recognizable as one, names of torch stay."""
     if PUBLIC_RANGE.fullmatch(name) or (BUILT_IN.match(name) and "torch" in name):
         return name
+    if RANGE_STACK.fullmatch(name):
+        return redact_stack(name)
     called = PROFILER_FUNCTION.fullmatch(name)
     if called is not None:
         function, file = redact_call(called["function"], called["file"])

@@ -17,6 +17,7 @@ import pandas as pd
 from perfscope.traces.calibrations import load_calibration
 from perfscope.traces.masked_trace import recoded
 from perfscope.traces.redacted_text import (
+    RANGE_STACK,
     hashed,
     redact_argument,
     redact_file,
@@ -108,8 +109,9 @@ def redacted_range_names(ranges: pd.DataFrame) -> "pd.Categorical[str]":
     place = {name: at for at, name in enumerate(dict.fromkeys([*names, *redacted]))}
     public_code = np.array([*(place[name] for name in names), -1], np.int64)
     redacted_code = np.array([*(place[name] for name in redacted), -1], np.int64)
-    is_public = ranges["category"].isin(PUBLIC_CATEGORIES).to_numpy(bool)
     codes = ranges["name"].cat.codes.to_numpy()
+    has_frames = np.array([*(RANGE_STACK.fullmatch(name) is not None for name in names), False])
+    is_public = ranges["category"].isin(PUBLIC_CATEGORIES).to_numpy(bool) & ~has_frames[codes]
     chosen = np.where(is_public, public_code[codes], redacted_code[codes])
     every = pd.Categorical.from_codes(chosen, categories=pd.Index(list(place), dtype=str))
     return every.remove_unused_categories()

@@ -170,21 +170,36 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
             " the profiler), os (a system call), library (a call of cuBLAS or cuDNN), driver (work"
             " of the CUDA driver, such as loading a module, or a wait for its full command buffer)",
         ),
-        Column("name", "category", "", "name of the class, function or range"),
+        Column(
+            "name",
+            "category",
+            "",
+            "name of the class, function or range; of a full garbage collection that the program"
+            " asks for: the frame that does, after the program's own frame that led to it,"
+            " separated by `;`",
+        ),
         Column(
             "object",
             "int64",
             "",
-            "code of the module or optimizer, generation of a garbage collection, -1 none",
+            "code of the module or optimizer, generation of a garbage collection, Dynamo's number"
+            " of the frame that is compiled, -1 none",
         ),
         Column(
             "value",
             "int64",
             "",
             "bytes of a checkpoint, training flag of a forward pass, objects that a garbage"
-            " collection freed, samples of a step, -1 unknown",
+            " collection freed, samples of a step, earlier compilations of the same frame, -1"
+            " unknown",
         ),
-        Column("label", "category", "", "NVTX category, `#N` for one without a name, NA none"),
+        Column(
+            "label",
+            "category",
+            "",
+            "NVTX category, `#N` for one without a name; of a compilation: Dynamo's check that"
+            " failed, without values; NA none",
+        ),
         Column(
             "payload",
             "float64",

@@ -1,5 +1,5 @@
 """Steps of programs that torch.compile made: as many as the program itself counts, although none of
-its modules is touched.
+its modules is touched. What is compiled again is recorded with the check that failed.
 """
 
 import json
@@ -25,3 +25,19 @@ def test_compiled_steps_are_counted(kind: str, tmp_path: Path) -> None:
     begin, last = int(seen["ts"].min()) + zero, int((seen["ts"] + seen["dur"]).max()) + zero
     counted = sum(begin < at <= last for at in clock)
     assert counted >= 5 and abs(len(seen) - counted) <= 1
+
+
+def test_a_compilation_has_its_function_its_number_and_the_failed_check(tmp_path: Path) -> None:
+    run = start("recompiling.py", tmp_path)
+    try:
+        attach(run.pid, tmp_path / "run", "--depth", "probe", seconds=6)
+    finally:
+        end(run)
+    trace = load_trace(tmp_path / "run")
+    ranges = trace.table("ranges")
+    compiled = ranges[ranges["category"] == "compilation"]
+    [name] = compiled["name"].astype(str).unique()
+    assert name.startswith("added (") and "recompiling.py:" in name
+    earlier = compiled["value"].to_numpy()
+    assert len(earlier) >= 2 and (earlier[1:] - earlier[:-1] == 1).all()
+    assert set(compiled["label"].astype(str)[compiled["value"] > 0]) == {"len(parts)"}

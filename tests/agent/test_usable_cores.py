@@ -229,3 +229,8 @@ def test_the_shared_memory_of_the_target_is_measured() -> None:
         shm_bytes(os.getpid()) == os.statvfs("/dev/shm").f_blocks * os.statvfs("/dev/shm").f_frsize
     )
     assert shm_bytes(4194305) is None
+
+
+def test_the_physical_cores_are_at_most_the_usable_ones() -> None:
+    found = usable_cores(os.getpid())
+    assert found.physical is None or 1 <= found.physical <= found.affinity

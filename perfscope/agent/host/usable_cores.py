@@ -1,6 +1,7 @@
 """The cores that a process may use, and the size of its shared memory."""
 
 import os
+from pathlib import Path
 
 from perfscope.agent.host import cgroup, proc
 from perfscope.agent.target_user.child import call_as
@@ -17,11 +18,28 @@ def usable_cores(pid: int, *ranks: int) -> UsableCores:
     """
     pids = {pid, *ranks}
     bound = set[int]().union(*map(affinity_of, pids))
-    affinity = len(bound or os.sched_getaffinity(0))
+    bound = bound or os.sched_getaffinity(0)
+    affinity = len(bound)
     quota, cpuset = cgroup.cpu_quota(pid), cgroup.cpuset(pid)
     cores = min(float(limit) for limit in (affinity, cpuset, quota) if limit is not None)
     slurm = slurm_cores(pids)
-    return UsableCores(cores, affinity, cpuset, quota, None if slurm == cores else slurm)
+    given = None if slurm == cores else slurm
+    return UsableCores(cores, affinity, cpuset, quota, given, physical_cores(bound))
+
+
+def physical_cores(cores: set[int]) -> int | None:
+    """Return how many physical cores these are, of which each may run two threads; None if unknown.
+
+    `cores` are numbers of the kernel.
+    """
+    siblings = set()
+    for core in cores:
+        path = Path(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list")
+        try:
+            siblings.add(path.read_text())
+        except OSError:
+            return None
+    return len(siblings)
 
 
 def slurm_cores(pids: set[int]) -> int | None:

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 MODULES: "dict[str, Any]" = globals().get("MODULES", {})  # the probe's other files, set before
 
 QUIET_NS = 1_000_000_000
+# From a callback of Dynamo up to the function that compiles.
+FRAMES_TO_LOOK_UP = 30
+LONGEST_GUARD = 100
+# What follows in the text of a guard are values of the program.
+VALUES_FOLLOW = (". expected", " == ", " != ", " <= ", " >= ", " < ", " > ", " is ", " #", ", ")
+UNKNOWN = (-1, -1, -1, -1)
 
 
 def dynamo(part: str) -> Any:
@@ -79,11 +85,14 @@ class Compilation:
         self.before_compiling: list[Callable[[], None]] = []
         self.compiling = False
         self.began_ns = self.last_ns = 0
+        self.described: tuple[int, int, int, int] = UNKNOWN
+        self.folder = ""
         self.watched: set[str] = set()
         # While Dynamo is not imported, torch.compile is the only way to it, so it is patched.
         self.compile_patch: Any = None
         self.begin = probe.guard.guarded("compilation began", self.compilation_began)
         self.finish = probe.guard.guarded("compilation ended", self.compilation_ended)
+        self.describe = probe.guard.guarded("compilation described", self.values_of_record)
 
     def put(self, owner: Any, name: str, wrapper: Any) -> "Patch | None":
         """Put in a traceable patch; return None if none is allowed or it cannot be set."""
@@ -111,18 +120,37 @@ class Compilation:
         for callback in self.before_compiling:
             callback()
 
-    def compilation_began(self, *_: Any) -> None:
+    def compilation_began(self, *arguments: Any) -> None:
+        is_first = not self.began_ns
         self.began_ns = self.began_ns or time.monotonic_ns()
         self.compiling = True
         self.remove_traceable()
+        if is_first:
+            self.described = self.describe(*arguments) or UNKNOWN
+
+    def values_of_record(self, *arguments: Any) -> "tuple[int, int, int, int]":
+        """Return the values of the record: function, frame, earlier compilations, failed guard."""
+        code = code_under_compilation()
+        if code is None:
+            return UNKNOWN
+        stacks = MODULES["stacks"]
+        self.folder = self.folder or stacks.working_directory()
+        label = stacks.label_of_line(code, code.co_firstlineno, self.folder)
+        frame, earlier = numbers_of(
+            getattr(arguments[0] if arguments else None, "compile_id", None)
+        )
+        guard = failed_guard(code) if earlier > 0 else ""
+        register = self.probe.register_text
+        return register("compiled", label), frame, earlier, register("guard", guard)
 
     def compilation_ended(self, *_: Any) -> None:
         self.compiling = False
         self.last_ns = time.monotonic_ns()
         if self.began_ns:
             row = (self.probe.kinds["COMPILATION"], get_native_id(), self.began_ns)
-            unknown = (-1,) * 8
-            self.probe.records.append((*row, self.last_ns - self.began_ns, *unknown))
+            took = self.last_ns - self.began_ns
+            self.probe.records.append((*row, took, *self.described, -1, -1, -1, -1))
+            self.described = UNKNOWN
             self.began_ns = 0
 
     def is_quiet(self, now_ns: int) -> bool:
@@ -188,3 +216,37 @@ class Compilation:
 def callback_handler() -> Any:
     """Return Dynamo's registry of callbacks, None if it has none or is not imported."""
     return getattr(dynamo("callback"), "callback_handler", None)
+
+
+def code_under_compilation() -> Any:
+    """Return the code object that Dynamo is compiling in this thread, None if that is unknown."""
+    frame: Any = sys._getframe()
+    for _ in range(FRAMES_TO_LOOK_UP):
+        if frame is None:
+            return None
+        called = frame.f_code
+        if called.co_name == "_compile" and called.co_filename.endswith("convert_frame.py"):
+            code = frame.f_locals.get("code")
+            return code if type(code) is type(called) else None
+        frame = frame.f_back
+    return None
+
+
+def numbers_of(compile_id: Any) -> "tuple[int, int]":
+    """Return the number of a frame, and how often it was compiled before, from an id like `0/3`."""
+    frame, _, earlier = str(compile_id).partition("/")
+    return (int(frame), int(earlier)) if frame.isdigit() and earlier.isdigit() else (-1, -1)
+
+
+def failed_guard(code: Any) -> str:
+    """Return the check that the last call of this code failed, without values; "" if unknown.
+
+    Dynamo keeps a text for each failed check: `0/0: tensor 'x' size mismatch at index 1. ...`.
+    """
+    texts = getattr(dynamo("utils"), "guard_failures", {}).get(code)
+    if not texts or type(texts[-1]) is not str:
+        return ""
+    text = texts[-1].partition(": ")[2].partition("\n")[0]
+    for mark in VALUES_FOLLOW:
+        text = text.partition(mark)[0]
+    return text.strip()[:LONGEST_GUARD]

@@ -58,6 +58,8 @@ FAULTS = {
     signal.SIGABRT,
 }
 WORKER_STARTS_S = 30.0
+# Texts that parts of the probe make from what runs, such as the place of a call.
+MOST_TEXTS = 500
 TORCH_IMPORT_S, TORCH_CHECK_S = 60.0, 0.05
 WORKER_CHECK_S = 0.001
 COST_TRIALS, CALLS_PER_TRIAL = 10, 20
@@ -111,6 +113,7 @@ class InstalledProbe:
         self.tids: dict[int, int] = {main.ident: self.pid} if main is not None else {}
         self.notes: SimpleQueue[dict[str, Any]] = SimpleQueue()
         self.codes: dict[Any, int] = {}
+        self.texts = 0
         self.guard: Guard = MODULES["guard"].Guard(self.notes.put)
         self.patches: Patches = MODULES["patches"].Patches()
         guarded_list = MODULES["guard"].GuardedList
@@ -142,6 +145,15 @@ class InstalledProbe:
             note = {"note": "name", "code": known, "kind": kind, "name": name, "details": details}
             self.notes.put(note)
         return known
+
+    def register_text(self, kind: str, text: str) -> int:
+        """Return the code of a text; -1 for an empty one, and for new ones after MOST_TEXTS."""
+        key = (kind, text)
+        is_new = key not in self.codes
+        if not text or (is_new and self.texts >= MOST_TEXTS):
+            return -1
+        self.texts += is_new
+        return self.register_name(key, kind, text)
 
     def wrap(self, original: Any, begin: Any, end: Any) -> Any:
         """Return `original` with `begin` called before and `end` after it (see `patches.wrap`)."""

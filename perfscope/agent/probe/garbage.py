@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MODULES: "dict[str, Any]" = globals().get("MODULES", {})  # the probe's other files, set before
 
 SHORTEST_NS = 50_000
+OLDEST = 2
 LATE_EXCEPTIONS_S = 0.02
 
 
@@ -45,22 +46,38 @@ def install(probe: "InstalledProbe") -> None:
 def collection_timer(probe: "InstalledProbe") -> "Callable[[str, dict[str, int]], None]":
     """Return a callback for gc.callbacks that records each collection of SHORTEST_NS or more."""
     kind, put, now = probe.kinds["GC"], probe.records.append, time.monotonic_ns
-    native_id, live = get_native_id, probe.live
-    began = [0]
+    native_id, live, count = get_native_id, probe.live, gc.get_count
+    place_of_call, folder = MODULES["stacks"].place_of_call, MODULES["stacks"].working_directory()
+    began, counts = [0], [(0, 0, 0)]
 
     def on_collection(phase: str, info: dict[str, int]) -> None:
         if not live[0]:
             return  # in a child that a C library forked
         if phase == "start":
+            counts[0] = count()
             began[0] = now()
             return
         took = now() - began[0]
         if began[0] and took >= SHORTEST_NS:
-            values = (info["generation"], info["collected"], -1, -1, -1, -1, -1, -1)
+            caller = -1
+            if info["generation"] == OLDEST and not is_automatic(counts[0]):
+                caller = probe.register_text("caller", place_of_call(sys._getframe(), folder))
+            values = (info["generation"], info["collected"], caller, -1, -1, -1, -1, -1)
             put((kind, native_id(), began[0], took, *values))
         began[0] = 0
 
     return on_collection
+
+
+def is_automatic(counts: "tuple[int, int, int]") -> bool:
+    """Return whether the interpreter began a full collection, and not a call of gc.collect.
+
+    It begins one when the counts exceed their thresholds. An automatic collection may begin in any
+    line; only for one that was asked for is the line of interest.
+    """
+    thresholds = gc.get_threshold()
+    exceeded = counts[0] > thresholds[0] or counts[OLDEST] > thresholds[OLDEST]
+    return exceeded and gc.isenabled()
 
 
 def catching_hook(

@@ -209,12 +209,7 @@ class Sampler:
         _, labels = self.labels.setdefault(id(code), (code, {}))
         label = ""
         if not code.co_filename.startswith(OWN_FILE):
-            path = short_path(code.co_filename, self.folder)
-            name = code.co_name
-            if not is_of_package(path):
-                name = getattr(code, "co_qualname", name)  # since 3.11
-            name = name[:LONGEST_LABEL]
-            label = f"{name} ({path}:{line_of(code, instruction)})".replace(";", ",")
+            label = label_of_line(code, line_of(code, instruction), self.folder)
         labels[instruction] = label
         return label
 
@@ -232,6 +227,35 @@ def line_of(code: Any, instruction: int) -> int:
         if begin <= instruction < end:
             return line or 0
     return code.co_firstlineno  # type: ignore[no-any-return]
+
+
+def label_of_line(code: Any, line: int, folder: str) -> str:
+    """Return `function (file:line)`; `folder` is the working directory, with a slash at its end."""
+    path = short_path(code.co_filename, folder)
+    name = code.co_name
+    if not is_of_package(path):
+        name = getattr(code, "co_qualname", name)  # since 3.11
+    return f"{name[:LONGEST_LABEL]} ({path}:{line})".replace(";", ",")
+
+
+def place_of_call(frame: Any, folder: str) -> str:
+    """Return the label of the frame that makes a call.
+
+    If it is of a package, that of the program's own frame that led to it comes before it.
+    """
+    while frame is not None and frame.f_code.co_filename.startswith(OWN_FILE):
+        frame = frame.f_back
+    if frame is None:
+        return ""
+    caller = label_of_line(frame.f_code, frame.f_lineno or 0, folder)
+    for _ in range(DEEPEST):
+        if frame is None:
+            break
+        if not is_of_package(short_path(frame.f_code.co_filename, folder)):
+            label = label_of_line(frame.f_code, frame.f_lineno or 0, folder)
+            return label if label == caller else f"{label};{caller}"
+        frame = frame.f_back
+    return caller
 
 
 def short_path(path: str, folder: str = "") -> str:

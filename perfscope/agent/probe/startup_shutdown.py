@@ -19,6 +19,7 @@ MODULES: "dict[str, Any]" = globals().get("MODULES", {})  # the probe's other fi
 
 LEAVE_AT_EXIT_S = 60.0  # a profiling window is over by then; it must not run into the exit
 CHECK_S = 0.005
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def torch_facts() -> "dict[str, Any] | None":
@@ -31,7 +32,14 @@ def torch_facts() -> "dict[str, Any] | None":
         "intra_op_threads": torch.get_num_threads(),
         "inter_op_threads": torch.get_num_interop_threads(),
         "cuda": bool(torch.cuda.is_initialized()),
+        "thread_variables": thread_variables(),
     }
+
+
+def thread_variables() -> "dict[str, int]":
+    """Return the environment variables that set the number of threads; no other is read."""
+    texts = {name: os.environ.get(name, "") for name in THREAD_VARIABLES}
+    return {name: int(text) for name, text in texts.items() if text.isdecimal() and len(text) < 6}
 
 
 def install(probe: "InstalledProbe") -> None:

@@ -69,7 +69,8 @@ VALUES: Final[dict[int, tuple[str, ...]]] = {
     # GradScaler.step, also when it skips the optimizer
     SCALER: ("optimizer",),
     CHECKPOINT: ("bytes",),
-    GC: ("generation", "collected"),
+    # caller: the code of the frames that called gc.collect, -1 for an automatic collection
+    GC: ("generation", "collected", "caller"),
     # .item(), .cpu() of a device tensor, torch.cuda.synchronize
     SYNC: ("name", "bytes"),
     # a copy between host and device; direction 1 = to the device, 2 = from it
@@ -90,6 +91,8 @@ VALUES: Final[dict[int, tuple[str, ...]]] = {
         "way",
         "end_tid",
     ),
-    # torch.compile compiles: from Dynamo's first callback to its last
-    COMPILATION: (),
+    # torch.compile compiles: from Dynamo's first callback to its last. function: a code; frame:
+    # Dynamo's number of it; earlier: how often it was compiled before; guard: the code of the check
+    # that failed
+    COMPILATION: ("function", "frame", "earlier", "guard"),
 }

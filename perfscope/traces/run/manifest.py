@@ -21,13 +21,17 @@ class SourceStatus(msgspec.Struct):
 
 
 class UsableCores(msgspec.Struct):
-    """The cores that the job may use: the lowest of its limits. A limit that is not set is None."""
+    """The cores that the job may use: the lowest of its limits. A limit that is not set is None.
+
+    `physical` are the physical cores of its affinity, None unknown.
+    """
 
     cores: float
     affinity: int
     cpuset: int | None = None
     quota: float | None = None
     slurm_cpus_per_task: int | None = None
+    physical: int | None = None
 
 
 class TorchFacts(msgspec.Struct):
@@ -37,6 +41,8 @@ class TorchFacts(msgspec.Struct):
     intra_op_threads: int
     inter_op_threads: int
     cuda: bool
+    thread_variables: dict[str, int] = {}
+    """Environment variables that set the number of intra-op threads, in the process now."""
 
 
 class Calibration(msgspec.Struct, frozen=True):

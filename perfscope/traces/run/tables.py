@@ -29,7 +29,7 @@ from perfscope.traces.run.stored import StoredRun
 from perfscope.traces.schema import TABLES
 from perfscope.traces.secret_masking import mask_values
 from perfscope.traces.span import span
-from perfscope.traces.trace import Trace, make_empty_nvtx_columns, make_table
+from perfscope.traces.trace import Trace, make_table
 from perfscope.traces.trace_kind import TraceKind
 
 CATEGORIES: Final = {
@@ -44,21 +44,31 @@ CATEGORIES: Final = {
     events.COMPILATION: "compilation",
 }
 """Kind of record -> category in `ranges`."""
-# Kind of record -> the value that holds the code of its name, its `object` and its `value`.
+# Kind of record -> the value that holds the code of its name, its `object`, its `value` and the
+# code of its label.
 NAME_VALUE: Final = {
     events.FORWARD: "v0",
     events.OPTIMIZER: "v0",
     events.SYNC: "v0",
     events.CHECKPOINT: "v1",
+    events.GC: "v2",
+    events.COMPILATION: "v0",
 }
-OBJECT_VALUE: Final = {events.FORWARD: "v0", events.OPTIMIZER: "v0", events.GC: "v0"}
+OBJECT_VALUE: Final = {
+    events.FORWARD: "v0",
+    events.OPTIMIZER: "v0",
+    events.GC: "v0",
+    events.COMPILATION: "v1",
+}
 NUMBER_VALUE: Final = {
     events.FORWARD: "v1",
     events.CHECKPOINT: "v0",
     events.GC: "v1",
     events.SYNC: "v1",
     events.STEP: "v0",
+    events.COMPILATION: "v2",
 }
+LABEL_VALUE: Final = {events.COMPILATION: "v3"}
 TOKENS_VALUE: Final = {events.STEP: "v1"}
 SOURCE_OF_TABLE: Final = {
     "stacks": "stacks",
@@ -344,7 +354,7 @@ def probe_range_columns(rows: pd.DataFrame, names: CodeNames) -> dict[str, Any]:
         "name": np.where(pd.notna(name), name, category),
         "object": value_of_kind(rows, OBJECT_VALUE),
         "value": value_of_kind(rows, NUMBER_VALUE),
-        **make_empty_nvtx_columns(len(rows)),
+        "label": names_of_codes(process, value_of_kind(rows, LABEL_VALUE), names),
         "payload": tokens.where(tokens >= 0).to_numpy(np.float64),
     }
 
