@@ -26,7 +26,9 @@ from perfscope.analyzer.host.optimizer_calls import FUSE_OPTIMIZER, optimizer_ca
 from perfscope.analyzer.input.input_pipeline import input_pipelines
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent
-from perfscope.analyzer.run.table_access import column, table
+from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category, table
+from perfscope.analyzer.run.thread_intervals import spans_of
+from perfscope.traces.intervals import covered
 from perfscope.traces.trace import Trace
 
 MOST_NAMES = 3
@@ -87,12 +89,24 @@ def cpu_dispatch_finding(trace: Trace, limits: Limits, id: str) -> Finding | Non
 def dispatch_time(trace: Trace, process: int) -> float:
     """Return the ns per step that go into calling operators.
 
-    That is the host-bound time without garbage collections, waits for the GIL and waits for a core.
+    That is the host-bound time without garbage collections, waits for the GIL and for a core, and
+    without compilations.
     """
     rows = steps_of(trace, process)
     host = float((rows[HOST_BOUND] - rows["gc"] - rows["gil"]).mean())
+    host = max(host - compilation_ns(trace, process, rows), 0.0)
     running = max(host + float(rows[DEVICE_COMPUTE].mean()), 1.0)
     return host - waiting_for_a_core(trace, process) * host / running
+
+
+def compilation_ns(trace: Trace, process: int, rows: pd.DataFrame) -> float:
+    """Return the ns per step in which torch.compile compiles on the thread of the loop."""
+    ranges = rows_of_category(rows_of(trace, "ranges", process), "compilation")
+    if ranges is None or not len(ranges):
+        return 0.0
+    compiled = spans_of(ranges[ranges["tid"].isin(rows["tid"].unique())])
+    begin_ns = column(rows, "ts")
+    return float(covered(compiled, begin_ns, begin_ns + column(rows, "dur")).mean())
 
 
 def dispatch_explanation(trace: Trace, ops: pd.DataFrame, process: int) -> str:
