@@ -1,29 +1,17 @@
-"""Verdict: gc-pause. gc.collect() every four steps, over a large vocabulary that never changes."""
+"""Verdict: gc-pause. Each step parses records into objects that refer to each other in cycles.
+
+There are so many of them that full collections follow each other, over a large vocabulary.
+"""
 
 import gc
 
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from sample_workloads.explicit_call import read_vocabulary
 from sample_workloads.training import make_layers, parse_arguments, rank_sampler, train
 
-PERIOD, FIXED_PERIOD = 4, 1000
-
-
-class Token:
-    """A word with references to its neighbors, which refer back to it."""
-
-    def __init__(self, number: int) -> None:
-        self.text = f"token {number}"
-        self.neighbors: list[Token] = []
-
-
-def read_vocabulary(size: int = 30_000) -> list[Token]:
-    """Return tokens that refer to each other in cycles."""
-    tokens = [Token(number) for number in range(size)]
-    for number, token in enumerate(tokens):
-        token.neighbors = [tokens[number - 1], tokens[(number + 1) % size]]
-    return tokens
+RECORDS, FIXED_PERIOD = 6_000, 200
 
 
 def main() -> None:
@@ -34,12 +22,13 @@ def main() -> None:
         gc.collect()
         # Later collections skip all objects that exist now.
         gc.freeze()
+        gc.disable()
+    parsed = read_vocabulary(1)
 
-    period = FIXED_PERIOD if args.fix else PERIOD
-
-    def collect(step: int) -> None:
-        """Collect garbage if it is due after this step."""
-        if step % period == 0 and vocabulary:
+    def parse(step: int) -> None:
+        """Parse the records of the next step, in place of those of this one."""
+        parsed[:] = read_vocabulary(RECORDS)
+        if args.fix and vocabulary and step % FIXED_PERIOD == 0:
             gc.collect()
 
     data = TensorDataset(torch.randn(8192, 512), torch.randint(0, 10, (8192,)))
@@ -47,7 +36,7 @@ def main() -> None:
         make_layers(512, 12),
         DataLoader(data, batch_size=128, sampler=rank_sampler(data)),
         args,
-        every_step=collect,
+        every_step=parse,
     )
 
 

@@ -1,5 +1,7 @@
 """Numbers as text, rounded and with units."""
 
+import math
+
 NS_PER_MS = 1e6
 
 
@@ -21,6 +23,12 @@ def digits(value: float) -> str:
     decimals = sum(abs(value) < bound for bound in bounds)
     text = f"{value:,.{decimals}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def round_up(count: float) -> int:
+    """Return the count rounded up to one significant digit: 475 becomes 500."""
+    size = 10 ** max(len(str(int(count))) - 1, 0)
+    return int(math.ceil(count / size) * size)
 
 
 def percent(share: float) -> str:

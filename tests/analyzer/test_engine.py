@@ -35,7 +35,14 @@ def test_a_healthy_run_is_bound_by_compute() -> None:
     assert result.bound_by.id == "compute"
     assert result.bound_by.share == round(6 / 6.1, 4)
     assert result.findings == []
-    assert set(result.clear) == {"input-bound", "checkpoint-stall", "gc-pause", "validation-time"}
+    assert set(result.clear) == {
+        "input-bound",
+        "checkpoint-stall",
+        "gc-pause",
+        "validation-time",
+        "recompilation",
+        "explicit-call",
+    }
     assert result.steps.count == 58
     assert result.steps.mean_ms == 6.1
 

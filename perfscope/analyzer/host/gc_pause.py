@@ -8,7 +8,7 @@ What it means
 How it is detected
     The probe times each collection from 50 microseconds on; those on the training thread inside
     steady steps are at least 3 % of them, together with what it waits for ranks that step with it
-    while they collect.
+    while they collect. Where the program asks for most of them itself, `explicit-call` reports it.
 
 What to do
     After set-up call `gc.collect(); gc.freeze()`, so that long-lived objects are no longer visited;
@@ -24,11 +24,12 @@ import pandas as pd
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.critical_rank import missing_steps
 from perfscope.analyzer.diagnosis import Action, Finding, Message
+from perfscope.analyzer.host.explicit_collections import is_explicit
 from perfscope.analyzer.host.pauses import Pauses, pauses_of
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
-from perfscope.analyzer.run.table_access import longest_row, rows_of, rows_of_category
+from perfscope.analyzer.run.table_access import column, longest_row, rows_of, rows_of_category
 from perfscope.traces.trace import Trace
 
 ID = "gc-pause"
@@ -60,6 +61,9 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     if pauses is None:
         return None
     collections = collections_in_steps(trace, pauses)
+    asked_for_ns = int(column(collections[is_explicit(collections)], "dur").sum())
+    if asked_for_ns > limits.main_cause_share * int(column(collections, "dur").sum()):
+        return None
     steps, count = len(pauses.rows), len(collections)
     worst = longest_row(collections)
     lasted, freed = ms(float(worst["dur"])), max(int(worst["value"]), 0)

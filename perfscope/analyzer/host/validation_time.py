@@ -30,7 +30,7 @@ from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.critical_rank import critical_rank, severity_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Prediction, Speedup
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.number_text import digits, ms, percent, plural
+from perfscope.analyzer.number_text import digits, ms, percent, plural, round_up
 from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.host_load import host_load
 from perfscope.analyzer.run.steps import trainers
@@ -227,12 +227,6 @@ def less_often(case: ValidationCase) -> list[Action]:
 def rarer_by(validation_ns: float, training_ns: float, share: float) -> int:
     """Return by what factor validation must be rarer to take at most `share` of the time."""
     return max(math.ceil(validation_ns * (1.0 - share) / max(share * training_ns, 1.0)), 2)
-
-
-def round_up(count: float) -> int:
-    """Return the count rounded up to one significant digit: 475 becomes 500."""
-    size = 10 ** max(len(str(int(count))) - 1, 0)
-    return int(math.ceil(count / size) * size)
 
 
 def workers_for_validation(case: ValidationCase) -> list[Action]:

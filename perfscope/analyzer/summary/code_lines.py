@@ -11,6 +11,7 @@ from perfscope.analyzer.diagnosis import CodeLocation, Finding, Interval
 from perfscope.analyzer.run.code_tree import program_frames
 from perfscope.analyzer.run.phases import STEPS, phase_spans
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval
+from perfscope.analyzer.run.sampled_phases import LIBRARY_FRAMES
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.summary.code_costs import unbiased_stacks
 from perfscope.traces.frames import Frame
@@ -76,7 +77,8 @@ def locate(trace: Trace, finding: Finding) -> CodeLocation | None:
     is_of_finding = SAMPLES_OF.get(f"{finding.id}/{finding.cause}", SAMPLES_OF.get(finding.id))
     if is_of_finding is None:
         return None
-    return samples_in_steps(trace, process).hottest_line(is_of_finding)
+    samples = samples_of_run if finding.scope == "run" else samples_in_steps
+    return samples(trace, process).hottest_line(is_of_finding)
 
 
 def samples_in_steps(trace: Trace, process: int) -> Samples:
@@ -85,6 +87,11 @@ def samples_in_steps(trace: Trace, process: int) -> Samples:
     if len(stacks):
         stacks = stacks[inside(phase_spans(trace, process).of(STEPS), column(stacks, "ts"))]
     return Samples(process, stacks)
+
+
+def samples_of_run(trace: Trace, process: int) -> Samples:
+    """Return all samples of the main thread of a process."""
+    return Samples(process, unbiased_stacks(trace, process))
 
 
 def worker_samples(trace: Trace, process: int) -> Samples:
@@ -113,6 +120,11 @@ def is_in_checkpoint(stack: str) -> bool:
     return SAVERS.search(stack) is not None
 
 
+def is_in_compilation(stack: str) -> bool:
+    """Return whether the thread compiles something, for a call of compiled code."""
+    return LIBRARY_FRAMES["compilation"].search(stack) is not None
+
+
 def is_in_loop(stack: str) -> bool:
     """Return whether the thread neither loads data nor writes a checkpoint."""
     return not is_in_loader(stack) and not is_in_checkpoint(stack)
@@ -125,5 +137,7 @@ SAMPLES_OF: dict[str, Callable[[str], bool]] = {
     "launch-bound": is_in_loop,
     "compute-bound": is_in_loop,
     "memory-bound": is_in_loop,
+    "recompilation": is_in_compilation,
+    "thread-count": is_in_loop,
 }
 """Which samples of the main thread belong to a finding, by `id/cause` or id."""

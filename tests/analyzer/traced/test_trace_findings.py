@@ -254,6 +254,9 @@ def test_findings_that_a_profilers_trace_cannot_show_are_not_checked() -> None:
         "cpu-throttled",
         "memory-growth",
         "validation-time",
+        "recompilation",
+        "explicit-call",
+        "thread-count",
     }
     of_counters = {
         *("pcie-saturated", "pcie-downtrained", "throttled", "power-capped", "idle-device"),
