@@ -118,6 +118,8 @@ class Limits:
     # Seconds below which a line through resident memory is not a trend, because of batches, caches
     # and checkpoints.
     growth_span_s: float = 5.0
+    # Graphs of small models that are kept alive take a few MB in ten seconds; less is rounding.
+    kept_graph_bytes: float = 1e6
     # Steps grow when they take this much longer at the end of the recording: the median step on a
     # machine with other jobs drifted by up to 10 % in twelve seconds.
     step_growth: float = 0.15

@@ -31,9 +31,9 @@ from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.critical_rank import missing_steps
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Interval, Speedup
 from perfscope.analyzer.host.line_contrast import located, main_thread_samples
-from perfscope.analyzer.host.memory_trend import MemoryTrend, is_growth, memory_trend
+from perfscope.analyzer.host.memory_trend import MemoryTrend, memory_trend
 from perfscope.analyzer.host.step_growth import StepGrowth, growth_of_steps
-from perfscope.analyzer.host.step_series import PARTS, REST
+from perfscope.analyzer.host.step_series import BACKWARD, OPTIMIZER, PARTS, REST
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
@@ -54,13 +54,16 @@ DETACH_STATE = Advice(
     "detach-carried-state",
     "detach what is carried from one step to the next, so that backward ends within the step",
     "backward-and-memory-grow",
-    "Most of the growth is in backward, and resident memory grows.",
+    "Most of the growth is in backward, and the 95 % interval of the slope of resident memory is"
+    " above zero.",
 )
 BOUND_HISTORY = Advice(
     "bound-growing-work",
-    "keep only what the next steps need, or update the result in each step",
+    "make the work independent of the number of past steps: keep the last N, update the result in"
+    " each step, or look things up in a set",
     "one-line-takes-longer",
-    "Most of the growth is in one line of the program, which is neither a hook nor in backward.",
+    "Most of the growth is in one line of the program, and neither in a hook, in backward nor in an"
+    " optimizer.",
 )
 
 
@@ -99,7 +102,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
             "The loss counts from the first recorded step: what had grown before is not in it."
         ),
         evidence=growth_evidence(growth, memory),
-        actions=step_growth_actions(growth, memory),
+        actions=step_growth_actions(growth, memory, limits),
         processes=[series.process],
         where=where,
     )
@@ -111,19 +114,18 @@ def most_speedup(share: Interval) -> Speedup:
 
 
 def growing_memory(trace: Trace, limits: Limits) -> MemoryTrend | None:
-    """Return the trend of resident memory where it grows, else None."""
+    """Return the trend of resident memory where it grows for certain, else None."""
     trend = trace.fact(memory_trend)
-    if trend is None or trend.span_s < limits.growth_span_s or not is_growth(trend, limits):
+    if trend is None or trend.span_s < limits.growth_span_s or trend.low <= 0.0:
         return None
-    return trend
+    return trend if trend.slope * trend.span_s >= limits.kept_graph_bytes else None
 
 
 def growth_explanation(growth: StepGrowth, memory: MemoryTrend | None) -> str:
     """Return how fast steps grow, where, and what grows with them."""
-    line, series = growth.line, growth.series
-    share = min(
-        line.difference_ns / max(growth.late.steps.step_ns - growth.early.steps.step_ns, 1.0), 1.0
-    )
+    line, trend = growth.line, growth.trend
+    grown_ns = growth.late.steps.step_ns - growth.early.steps.step_ns
+    share = min(line.difference_ns / max(grown_ns, 1.0), 1.0)
     kind = ", a hook" if line.is_hook else ""
     parts = [
         f"Steps grow by {step_pace_text(growth)}, all along the recording.",
@@ -135,13 +137,12 @@ def growth_explanation(growth: StepGrowth, memory: MemoryTrend | None) -> str:
         parts.append(f"A step calls {digits(after)} operators instead of {digits(before)}.")
     if memory is not None:
         parts.append(f"Resident memory grows by {megabytes(memory.slope)} per second.")
-    doubled = float(series.number[-1] - series.number[0])
-    if growth.trend.slope > 0.0:
-        more_steps = growth.trend.last / growth.trend.slope
-        parts.append(
-            f"If this continues, steps take twice as long after {digits(round(more_steps))} more"
-            f" steps ({digits(doubled)} were recorded)."
-        )
+    recorded = growth.series.number[-1] - growth.series.number[0]
+    more_steps = round(trend.last / trend.slope)
+    parts.append(
+        f"If this continues, steps take twice as long after {digits(more_steps)}"
+        f" more steps; {digits(float(recorded))} were recorded."
+    )
     return " ".join(parts)
 
 
@@ -194,11 +195,15 @@ def growth_evidence(growth: StepGrowth, memory: MemoryTrend | None) -> list[Evid
     return facts
 
 
-def step_growth_actions(growth: StepGrowth, memory: MemoryTrend | None) -> list[Action]:
+def step_growth_actions(
+    growth: StepGrowth, memory: MemoryTrend | None, limits: Limits
+) -> list[Action]:
     """Return the changes that fit what grows."""
     line = growth.line
     in_line = f"{ms(line.less_ns)} to {ms(line.more_ns)} per step in `{line.frame}`"
-    in_backward = growth.is_in_backward and not line.is_hook
+    most = limits.main_cause_share
+    in_backward = growth.part_of_growth(BACKWARD) >= most
+    in_optimizer = growth.part_of_growth(OPTIMIZER) >= most
     return [
         *REMOVE_HOOK.given(
             line.is_hook,
@@ -207,16 +212,16 @@ def step_growth_actions(growth: StepGrowth, memory: MemoryTrend | None) -> list[
             snippet="handle = module.register_forward_hook(hook); ...; handle.remove()",
         ),
         *DETACH_STATE.given(
-            in_backward and memory is not None,
-            f"{percent(growth.part_of_growth('backward'))} of the growth is in backward",
+            in_backward and not line.is_hook and memory is not None,
+            f"{percent(min(growth.part_of_growth(BACKWARD), 1.0))} of the growth is in backward",
             snippet="state = state.detach()",
         ),
         *BOUND_HISTORY.given(
-            not line.is_hook and not in_backward,
+            not line.is_hook and not in_backward and not in_optimizer,
             in_line,
             text=(
-                f"bound the work of `{line.frame}`: keep only what the next steps need, or update"
-                " its result in each step; until then, call it less often"
+                f"make the work of `{line.frame}` independent of the number of past steps: keep"
+                " the last N, update its result in each step, or look things up in a set"
             ),
         ),
     ]

@@ -25,7 +25,7 @@ from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.critical_rank import missing_steps
 from perfscope.analyzer.budget.time_budget import steady_budget
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
-from perfscope.analyzer.host.memory_trend import MemoryTrend, is_growth, memory_trend
+from perfscope.analyzer.host.memory_trend import MemoryTrend, memory_trend
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, duration, megabytes, plural
 from perfscope.analyzer.rule import Rule, Unmet
@@ -92,6 +92,19 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         ],
         actions=growth_actions(trace, trend),
     )
+
+
+def is_growth(trend: MemoryTrend, limits: Limits) -> bool:
+    """Return whether memory grows steadily and by more than the noise of allocators."""
+    steady = min(trend.parts) > limits.steady_growth_share * trend.slope
+    if trend.low <= 0.0 or not steady:
+        return False
+    grown = trend.slope * trend.span_s
+    noise = max(limits.growth_bytes * trend.processes, limits.growth_share * trend.first_bytes)
+    # A profiling window makes the allocator return memory that it takes again: then the end is not
+    # higher than the beginning.
+    kept = trend.last_bytes - trend.first_bytes
+    return grown >= noise and kept >= limits.kept_growth_share * grown
 
 
 def pace_text(trace: Trace, trend: MemoryTrend, limits: Limits) -> str:

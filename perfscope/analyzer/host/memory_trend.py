@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.run.cumulative_counters import HOST, WHOLE, readings
 from perfscope.analyzer.run.host_load import SECOND_NS, window
 from perfscope.analyzer.run.table_access import column, table
@@ -81,19 +80,6 @@ def memory_trend(trace: Trace) -> MemoryTrend | None:
         parts=tuple(slopes) or (slope,),
         processes=memory.processes,
     )
-
-
-def is_growth(trend: MemoryTrend, limits: Limits) -> bool:
-    """Return whether memory grows steadily and by more than the noise of allocators."""
-    steady = min(trend.parts) > limits.steady_growth_share * trend.slope
-    if trend.low <= 0.0 or not steady:
-        return False
-    grown = trend.slope * trend.span_s
-    noise = max(limits.growth_bytes * trend.processes, limits.growth_share * trend.first_bytes)
-    # A profiling window makes the allocator return memory that it takes again: then the end is not
-    # higher than the beginning.
-    kept = trend.last_bytes - trend.first_bytes
-    return grown >= noise and kept >= limits.kept_growth_share * grown
 
 
 def tree_memory(trace: Trace) -> TreeMemory | None:

@@ -105,37 +105,61 @@ def slowest_rows(series: StepSeries, is_slow: Flags) -> Ints:
 def rows_by_number(series: StepSeries, is_slow: Flags, limits: Limits) -> tuple[int, Ints] | None:
     """Return a number of steps after which steps are slow again, and the rows of these steps.
 
-    Of all distances between slow steps it is the one whose steps take most above the median. Steps
-    that are slow by chance, because the thread lost its core, do not count.
+    Of all distances between slow steps, and the divisors of a distance, it is the one whose steps
+    take most above the median. Steps that are slow by chance, because the thread lost its core, do
+    not count.
     """
     slowest = series.number[slowest_rows(series, is_slow)]
     distances = [slowest[ahead:] - slowest[:-ahead] for ahead in range(1, NEIGHBORS)]
     periods = np.unique(np.concatenate(distances))
     longest = (int(series.number[-1]) - int(series.number[0])) / (limits.fewest_slow_steps - 1)
     periods = periods[(periods >= limits.shortest_slow_period) & (periods <= longest)]
+    tries = max(len(periods), 1) * len(slowest)
+    found = {period: rows_due(series, is_slow, period, tries, limits) for period in periods}
+    passed = [int(period) for period, due in found.items() if due is not None]
+    for divisor in {
+        period // factor
+        for period in passed
+        for factor in range(2, period // limits.shortest_slow_period + 1)
+        if period % factor == 0
+    }:
+        found[divisor] = rows_due(series, is_slow, divisor, tries, limits)
+    usual_ns = float(np.median(series.work_ns))
+    due = {int(period): rows for period, rows in found.items() if rows is not None}
+    if not due:
+        return None
+    best = max(due, key=lambda period: float((series.work_ns[due[period]] - usual_ns).sum()))
+    return best, due[best]
+
+
+def rows_due(
+    series: StepSeries, is_slow: Flags, period: int, tries: int, limits: Limits
+) -> Ints | None:
+    """Return the rows of every `period`-th step, counted from the phase with the most excess.
+
+    None where too few of these are slow, or as many as chance makes in so many tries.
+    """
     excess = np.maximum(series.work_ns - np.median(series.work_ns), 0)
-    tries = float(max(len(periods), 1) * len(slowest))
-    best: tuple[float, int, Ints] | None = None
-    for period in periods.tolist():
-        phases = np.bincount(series.number % period, weights=excess)
-        due = np.flatnonzero(series.number % period == int(np.argmax(phases)))
-        hits = int(is_slow[due].sum())
-        if hits < limits.fewest_slow_steps or hits < limits.due_slow_steps * len(due):
-            continue
-        if tries * chance_of_hits(hits, len(due), float(is_slow.mean())) > CHANCE:
-            continue
-        total = float(excess[due].sum())
-        if best is None or total > best[0]:
-            best = total, period, due
-    return None if best is None else best[1:]
+    phase = series.number % period
+    due = np.flatnonzero(phase == int(np.argmax(np.bincount(phase, weights=excess))))
+    hits = int(is_slow[due].sum())
+    if hits < limits.fewest_slow_steps or hits < limits.due_slow_steps * len(due):
+        return None
+    by_chance = tries * chance_of_hits(hits, len(due), float(is_slow.mean()))
+    return due if by_chance <= CHANCE else None
 
 
 def chance_of_hits(hits: int, due: int, rate: float) -> float:
     """Return the probability of at least so many slow steps among those due, at a rate of them."""
-    return sum(
-        math.comb(due, count) * rate**count * (1.0 - rate) ** (due - count)
-        for count in range(hits, due + 1)
-    )
+    if rate >= 1.0:
+        return 1.0
+    counts = np.arange(hits, due + 1)
+    log_ways = [
+        math.lgamma(due + 1) - math.lgamma(count + 1) - math.lgamma(due - count + 1)
+        for count in counts.tolist()
+    ]
+    log_each = counts * math.log(rate) + (due - counts) * math.log1p(-rate)
+    return float(np.exp(np.array(log_ways) + log_each).sum())
 
 
 def rows_by_time(series: StepSeries, is_slow: Flags, limits: Limits) -> tuple[float, Ints] | None:

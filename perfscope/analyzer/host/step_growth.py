@@ -12,9 +12,9 @@ from perfscope.analyzer.host.line_contrast import (
     main_thread_samples,
     responsible_line,
 )
-from perfscope.analyzer.host.step_series import BACKWARD, PARTS, StepSeries, step_series
+from perfscope.analyzer.host.step_series import PARTS, StepSeries, step_series
 from perfscope.analyzer.host.step_trend import Trend, trend_of
-from perfscope.analyzer.limits import LIMITS, Limits
+from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.run.cumulative_counters import WHOLE, grown_in
 from perfscope.analyzer.run.local_ranks import ranks_at_once
 from perfscope.analyzer.run.table_access import column, table, uses_device
@@ -30,9 +30,9 @@ THIRDS = 3
 class StepSection:
     """The first or the last part of the steady steps; means per step, ns.
 
-    `work_ns` and `steps` are without the time in which the thread waits for a core. `cpu_ns` is the
-    CPU time of the thread, `others_delay_ns` the time in which the other threads of its process
-    wait for a core; None where they were not read.
+    `work_ns`, `parts` and `steps` are without the time in which the thread waits for a core.
+    `cpu_ns` is the CPU time of the thread, `others_delay_ns` the time in which the other threads of
+    its process wait for a core; None where they were not read.
     """
 
     steps: StepGroup
@@ -81,16 +81,6 @@ class StepGrowth:
     def part_of_growth(self, name: str) -> float:
         """Return the share of the growth that is in a part of the step."""
         return (self.late.parts[name] - self.early.parts[name]) / max(self.growth_ns, 1.0)
-
-    @property
-    def is_in_backward(self) -> bool:
-        """Whether most of the growth is in backward."""
-        return self.part_of_growth(BACKWARD) >= LIMITS.main_cause_share
-
-
-def step_growth(trace: Trace) -> StepGrowth | None:
-    """Return how the steps of the critical process grow, None where they do not."""
-    return growth_of_steps(trace, LIMITS)
 
 
 def growth_of_steps(trace: Trace, limits: Limits) -> StepGrowth | None:
@@ -150,7 +140,7 @@ def section_of(trace: Trace, series: StepSeries, rows: Ints) -> StepSection:
         end_ns=int(series.end_ns[rows[-1]]),
         count=len(rows),
         work_ns=float(series.own_ns[rows].mean()),
-        parts={name: float(series.parts[name][rows].mean()) for name in PARTS},
+        parts={name: float(series.own_part_ns(name)[rows].mean()) for name in PARTS},
         cpu_ns=mean_growth("cpu_ns", series.tid),
         others_delay_ns=others_delay_ns,
     )

@@ -58,9 +58,17 @@ class StepSeries:
 
     @property
     def own_ns(self) -> Ints:
-        """The work of each step without the time in which the thread waits for a core.
+        """The work of each step without the time in which the thread waits for a core."""
+        return self.without_delay(self.work_ns)
 
-        That time is spread evenly over the step: waits for a loader end with a wait for a core.
+    def own_part_ns(self, name: str) -> Ints:
+        """Return a part of each step without the time in which the thread waits for a core."""
+        return self.without_delay(self.parts[name])
+
+    def without_delay(self, times_ns: Ints) -> Ints:
+        """Return times within steps without the time in which the thread waits for a core.
+
+        It is spread evenly over a step: waits for a loader end with a wait for a core, too.
         """
         delayed = self.delay_ns / np.maximum(self.end_ns - self.begin_ns, 1)
         undelayed: Ints = (self.work_ns * (1.0 - np.minimum(delayed, 1.0))).astype(np.int64)
