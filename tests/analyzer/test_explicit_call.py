@@ -69,6 +69,18 @@ def test_collections_that_free_objects_may_be_made_rarely() -> None:
     assert rarely.id == "collect-rarely" and "200 steps" in rarely.text
 
 
+def test_with_few_steps_the_recorded_time_counts() -> None:
+    loop = Loop()
+    for _ in range(3):
+        loop.next().work().idle(2000)
+        loop.add("ranges", 900, category="gc", name=OWN, object=2, value=0)
+    finding = found(explicit_call, loop.trace())
+    assert finding.scope == "run"
+    assert finding.share == pytest.approx(900 / 2907, abs=0.01)
+    verdict = diagnose_trace(loop.trace()).verdict
+    assert verdict.id == "explicit-call" and verdict.scope == "run"
+
+
 def test_collections_in_workers_cost_their_part_of_the_input_wait() -> None:
     loop = Loop()
     fetches, collections = [], []

@@ -48,6 +48,17 @@ def test_ranges_of_the_user_are_replaced(name: str) -> None:
     assert "zebra" not in redact_range(name).lower()
 
 
+def test_a_range_that_is_named_by_frames_is_redacted_like_a_stack() -> None:
+    stack = "main (./zebra.py:39);free (torch/cuda/memory.py:7)"
+    rows = [
+        {"process": 0, "tid": 1, "ts": at, "category": "gc", "name": name}
+        for at, name in enumerate((stack, "gc"))
+    ]
+    placed, automatic = redacted_trace(trace(ranges=rows)).table("ranges")["name"].astype(str)
+    assert "zebra" not in placed and ":39);free (torch/cuda/memory.py:7)" in placed
+    assert automatic == "gc"
+
+
 @pytest.mark.parametrize(
     ("frame", "expected"),
     [

@@ -10,11 +10,12 @@ What it means
 
 How it is detected
     The probe sees which collections are automatic (more new objects than the threshold), which the
-    program asked for, and from which line. Those of one line are at least 3 % of the steady steps;
-    in loader workers, their share of the time to make batches, times the input wait, is. Calls for
-    the device are found in stack samples of the main thread, at least 20 at one line; they cost at
-    most the time in which the device runs nothing, which must be known. The speedup is a ceiling:
-    memory that is freed less often may have to be freed elsewhere.
+    program asked for, and from which line. Those of one line are at least 3 % of the steady steps,
+    or of the recorded time where it has too few; in loader workers, their share of the time to make
+    batches, times the input wait, is. Calls for the device are found in stack samples of the main
+    thread, at least 20 at one line; they cost at most the time in which the device runs nothing,
+    which must be known. The speedup is a ceiling: memory that is freed less often may have to be
+    freed elsewhere.
 
 What to do
     Take the call out of the loop, or make it rarely. A callback of a library that makes it has an
@@ -29,7 +30,6 @@ When it is wrong
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.critical_rank import (
     critical_rank,
-    missing_steps,
     severity_of,
     steps_of,
 )
@@ -54,8 +54,9 @@ from perfscope.analyzer.host.explicit_collections import (
 )
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural, round_up
-from perfscope.analyzer.rule import Rule, Unmet
+from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.code_tree import program_frames
+from perfscope.analyzer.run.local_ranks import main_processes
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval
 from perfscope.analyzer.run.table_access import column, longest_row, uses_device
 from perfscope.analyzer.run.thread_intervals import spans_of
@@ -97,17 +98,16 @@ REMOVE_SYNCHRONIZE_CALL = Advice(
 )
 
 
-def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
-    """Return why this cannot be checked: too few steps."""
-    return missing_steps(trace, limits)
+def not_applicable(trace: Trace, limits: Limits) -> None:
+    """Return None: every recording with the probe shows collections."""
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Return the finding about the call that costs most, where one costs enough."""
     process = critical_rank(trace, limits)
     if process is None:
-        return None
-    collections = explicit_collections(trace, process)
+        return without_steps(trace, limits)
+    collections = explicit_collections(trace, process, "steps")
     calls = device_calls(trace, process) if uses_device(trace) else None
     in_workers = worker_collections(trace)
     found = [
@@ -119,12 +119,24 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     return max(costly, key=lambda each: each.share, default=None)
 
 
+def without_steps(trace: Trace, limits: Limits) -> Finding | None:
+    """Return the finding of collections in the recorded time, where it has too few steps."""
+    processes = [process for process, _ in main_processes(trace)]
+    found = [explicit_collections(trace, process, "run") for process in processes]
+    costly = [each for each in found if each is not None and each.share >= limits.worth_share]
+    if not costly:
+        return None
+    return collection_finding(trace, max(costly, key=lambda each: each.share), limits)
+
+
 def collection_finding(trace: Trace, found: ExplicitCollections, limits: Limits) -> Finding | None:
     """Return the finding of explicit collections, None where they are too few."""
     if found.count < FEWEST_CALLS:
         return None
     share, place = percent(found.share), str(found.path[-1])
     rate = rate_text(found.steps_between, "step")
+    if found.scope == "run":
+        rate = f"every {ms(recorded_ns(found) / found.count)}"
     return Finding(
         id=ID,
         cause=None,
@@ -140,6 +152,7 @@ def collection_finding(trace: Trace, found: ExplicitCollections, limits: Limits)
         ),
         evidence=collection_evidence(found),
         actions=collection_changes(found),
+        scope=found.scope,
         where=location(found.path[0], found.process, line_share(trace, found)),
     )
 
@@ -169,7 +182,11 @@ def collection_evidence(found: ExplicitCollections) -> list[Evidence]:
     """Return the longest collection, what they take per step, and what automatic ones take."""
     worst = longest_row(found.rows)
     begin_ns, dur_ns = int(worst["ts"]), int(worst["dur"])
-    steps, step_ns = len(found.steps), found.lost_ns / len(found.steps)
+    steps = len(found.steps)
+    unit = "per step" if found.scope == "steps" else f"of {ms(recorded_ns(found))} recorded"
+    in_unit = "ms/step" if found.scope == "steps" else "ms"
+    asked_for_ns, automatic_ns = found.lost_ns / steps, found.automatic_ns / steps
+    counted = f"{plural(found.count, 'explicit collection')} in {scope_text(found)}"
     return [
         Evidence(
             f"longest collection: {ms(dur_ns)}, {max(int(worst['value']), 0)} objects freed",
@@ -181,35 +198,48 @@ def collection_evidence(found: ExplicitCollections) -> list[Evidence]:
             lane="main",
         ),
         Evidence(
-            f"{plural(found.count, 'explicit collection')} in {plural(steps, 'step')}:"
-            f" {ms(step_ns)} per step",
-            round(step_ns / 1e6, 3),
-            "ms/step",
+            f"{counted}: {ms(asked_for_ns)} {unit}",
+            round(asked_for_ns / 1e6, 3),
+            in_unit,
             process=found.process,
         ),
         Evidence(
-            f"automatic collections: {ms(found.automatic_ns / steps)} per step",
-            round(found.automatic_ns / steps / 1e6, 3),
-            "ms/step",
+            f"automatic collections: {ms(automatic_ns)} {unit}",
+            round(automatic_ns / 1e6, 3),
+            in_unit,
             process=found.process,
         ),
     ]
 
 
+def recorded_ns(found: ExplicitCollections) -> int:
+    """Return the time that the collections are a share of."""
+    return int(column(found.steps, "dur").sum())
+
+
+def scope_text(found: ExplicitCollections) -> str:
+    """Return the number of steps, or the recorded time."""
+    if found.scope == "steps":
+        return plural(len(found.steps), "step")
+    return ms(recorded_ns(found))
+
+
 def collection_changes(found: ExplicitCollections) -> list[Action]:
     """Return the advice to remove the call, or to make it rarely where it frees objects."""
-    steps = plural(len(found.steps), "step")
-    collected = f"{plural(found.count, 'full collection')} in {steps} asked for by {found.path[-1]}"
     caller = found.path[-1]
+    collected = (
+        f"{plural(found.count, 'full collection')} in {scope_text(found)}, asked for by {caller}"
+    )
     text = REMOVE_COLLECT.text
     if not caller.is_of_program:
         text += f" ({caller.function} in {caller.file} makes the call)"
-    rest_ns = max((int(column(found.steps, "dur").sum()) - found.lost_ns) / len(found.steps), 1.0)
+    rest_ns = max((recorded_ns(found) - found.lost_ns) / len(found.steps), 1.0)
     every = round_up(found.mean_ns * (1.0 - RARE_SHARE) / (RARE_SHARE * rest_ns))
+    is_rarer = found.scope == "steps" and every > found.steps_between
     return [
         *REMOVE_COLLECT.given(found.count >= FEWEST_CALLS, collected, text=text),
         *COLLECT_RARELY.given(
-            found.freed > 0 and every > found.steps_between,
+            found.freed > 0 and is_rarer,
             f"they freed {digits(found.freed)} objects",
             text=f"or call it every {digits(every)} steps, as it does free objects",
         ),

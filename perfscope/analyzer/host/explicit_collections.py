@@ -1,4 +1,4 @@
-"""Full garbage collections that the program asks for by calling gc.collect, in its steady steps."""
+"""Full garbage collections that the program asks for by calling gc.collect."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,11 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.budget.critical_rank import steps_of
+from perfscope.analyzer.budget.observed_budget import main_thread_id
+from perfscope.analyzer.diagnosis import Scope
 from perfscope.analyzer.run.local_ranks import loader_workers
+from perfscope.analyzer.run.phases import NOT_RECORDED, phase_spans
+from perfscope.analyzer.run.recorded_span import recorded_span_ns
 from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category, table
 from perfscope.traces.frames import Frame, parse_frame
 from perfscope.traces.intervals import Ints
@@ -20,8 +24,10 @@ class ExplicitCollections:
     process: int
     rows: pd.DataFrame
     """Rows of `ranges`."""
+    scope: Scope
+    """`steps`, or `run` where too few steps were recorded."""
     steps: pd.DataFrame
-    """The steady steps."""
+    """The steady steps, or the recorded time as one."""
     per_step_ns: Ints
     """What they take of each step."""
     steps_between: float
@@ -62,9 +68,17 @@ def is_explicit(ranges: pd.DataFrame) -> "pd.Series[bool]":
     return ranges["name"].astype(str).str.contains(" (", regex=False)
 
 
-def explicit_collections(trace: Trace, process: int) -> ExplicitCollections | None:
+def recorded_time(trace: Trace, process: int) -> pd.DataFrame:
+    """Return the recorded time of the main thread as if it were one step."""
+    begin_ns, end_ns = recorded_span_ns(trace)
+    begin_ns += phase_spans(trace, process).duration_ns(NOT_RECORDED)
+    row = {"ts": begin_ns, "dur": max(end_ns - begin_ns, 0), "cut": 0, "index": 0}
+    return pd.DataFrame([{**row, "tid": main_thread_id(trace, process)}])
+
+
+def explicit_collections(trace: Trace, process: int, scope: Scope) -> ExplicitCollections | None:
     """Return the explicit collections at the place that costs most, None without any."""
-    steps = steps_of(trace, process)
+    steps = steps_of(trace, process) if scope == "steps" else recorded_time(trace, process)
     ranges = rows_of_category(rows_of(trace, "ranges", process), "gc")
     if ranges is None or not len(steps):
         return None
@@ -86,6 +100,7 @@ def explicit_collections(trace: Trace, process: int) -> ExplicitCollections | No
     return ExplicitCollections(
         process=process,
         rows=ranges[chosen],
+        scope=scope,
         steps=steps,
         per_step_ns=np.minimum(per_step, column(steps, "dur")),
         steps_between=usual_gap(column(steps, "index")[step[chosen]], len(steps)),

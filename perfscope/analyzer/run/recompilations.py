@@ -158,7 +158,7 @@ def recompiled_group(process: int, calls: CallsOfCompiledCode, group: Ints) -> R
     return Recompilations(
         process=process,
         name=str(rows["name"].iloc[int(group[0])]),
-        functions=[name for name in number_of_each(compilations["name"]) if name != NO_NAME],
+        functions=[name for name in number_of_each(compilations["name"]) if " (" in name],
         calls=len(group),
         all_calls=int(of_group.sum()),
         objects=len(np.unique(column(rows, "object")[group])),
