@@ -71,8 +71,8 @@ class StepSeries:
         It is spread evenly over a step: waits for a loader end with a wait for a core, too.
         """
         delayed = self.delay_ns / np.maximum(self.end_ns - self.begin_ns, 1)
-        own: Ints = (times_ns * (1.0 - np.minimum(delayed, 1.0))).astype(np.int64)
-        return own
+        undelayed: Ints = (times_ns * (1.0 - np.minimum(delayed, 1.0))).astype(np.int64)
+        return undelayed
 
     @property
     def spans(self) -> Spans:
