@@ -123,8 +123,8 @@ class Limits:
     # Steps grow when they take this much longer at the end of the recording: the median step on a
     # machine with other jobs drifted by up to 10 % in twelve seconds.
     step_growth: float = 0.15
-    # Growth is steady when steps rise by at least this part of the mean rise between the sixths of
-    # the recording, with one exception: a single jump is in one rise or two.
+    # Growth is steady when steps rise at both ends of the recording by at least this part of the
+    # mean rise: what fills up does not.
     section_growth_share: float = 0.3
     # Steps grow by their own work where at most this part of the growth may be threads of torch
     # that wait for cores.

@@ -8,13 +8,12 @@ What it means
 
 How it is detected
     A line is fitted to blocks of steady steps, without waits for a core, for a loader, checkpoints,
-    garbage collections and compilation. The 95 % interval of its slope is above zero, it rises by
-    at least 15 % during the recording and takes 5 % of all steps, and steps rise between the sixths
-    of the recording, with one exception: a single jump does not count. The thread of the loop uses
-    more CPU time, or waits longer in a job of one rank without a device. Not all parts of a step
-    (forward, backward, optimizer, the rest) grow alike, as they do on a machine that becomes
-    slower. One line of the program explains at least half of the growth, by stack samples of the
-    first and the last third.
+    garbage collections and compilation. The 95 % interval of its slope is above zero. It rises by
+    at least 15 % during the recording, by 5 % of all steps in sum, at both ends of the recording,
+    and it fits better than a single jump. The thread of the loop uses more CPU time, or waits
+    longer in a job of one rank without a device. Not all parts of a step (forward, backward,
+    optimizer, the rest) grow alike, as they do on a machine that becomes slower. One line of the
+    program explains at least half of the growth, by stack samples of the first and the last third.
 
 What to do
     Look at the line that is named. Keep only what the next steps need, update a result instead of
@@ -90,7 +89,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         id=ID,
         cause=None,
         severity="critical" if growth.share >= limits.critical_share else "warning",
-        lost_s=round(growth.excess_ns / 1e9, 4),
+        lost_s=round(growth.lost_s, 4),
         share=round(growth.excess_share, 4),
         speedup=most_speedup(where.share),
         headline=(

@@ -68,15 +68,20 @@ class StepGrowth:
         return self.trend.growth / max(self.trend.first, 1.0)
 
     @property
-    def excess_ns(self) -> float:
-        """The time of all steady steps above that of the first of them."""
+    def excess_share(self) -> float:
+        """What all steady steps take above the first of them, as a share of their time.
+
+        Waits for a core are in neither: they make both longer.
+        """
         ahead = self.series.number - self.series.number[0]
-        return float(np.sum(ahead * self.trend.slope))
+        excess_ns = float(np.sum(ahead * self.trend.slope))
+        whole_ns = float(self.series.without_delay(self.series.dur_ns).sum())
+        return excess_ns / max(whole_ns, 1.0)
 
     @property
-    def excess_share(self) -> float:
-        """The excess as a share of the time of all steady steps."""
-        return self.excess_ns / max(float(self.series.dur_ns.sum()), 1.0)
+    def lost_s(self) -> float:
+        """What all steady steps take above the first of them, in seconds."""
+        return self.excess_share * float(self.series.dur_ns.sum()) / 1e9
 
     def part_of_growth(self, name: str) -> float:
         """Return the share of the growth that is in a part of the step."""
@@ -105,11 +110,9 @@ def is_steady_growth(trend: Trend, limits: Limits) -> bool:
     """Return whether steps grow by enough, and all along the recording."""
     if trend.low <= 0.0 or trend.growth < limits.step_growth * trend.first:
         return False
-    halves = trend.rises[:2], trend.rises[-2:]
-    clear = [rise >= limits.section_growth_share for rise in trend.rises]
-    return sum(clear) >= len(clear) - 1 and all(
-        sum(half) >= limits.section_growth_share * len(half) for half in halves
-    )
+    ends = trend.rises[:2], trend.rises[-2:]
+    rises_at_ends = all(sum(end) >= limits.section_growth_share * len(end) for end in ends)
+    return rises_at_ends and trend.fits_better_than_jump
 
 
 def sections_of(trace: Trace, series: StepSeries) -> tuple[StepSection, StepSection]:

@@ -18,9 +18,7 @@ FEWEST_BLOCKS: Final = 12
 """With fewer points the interval of the slope is as wide as the slope."""
 STEPS_PER_BLOCK: Final = 2
 SECTIONS: Final = 6
-"""The recording is divided into so many parts, and a steady trend rises between most of them: a
-single jump, or a rise that ends early, is between few.
-"""
+"""The recording is divided into so many parts; the rises between them show one that ends early."""
 NORMAL_95: Final = 1.96
 
 
@@ -30,7 +28,8 @@ class Trend:
 
     Slopes are per step; `low` and `high` bound the 95 % interval of `slope`. `first` and `last` are
     the line at the first and at the last step. `rises` are the differences between the levels of
-    neighboring parts, as multiples of their mean.
+    neighboring parts, as multiples of their mean. `fits_better_than_jump` is whether the line is
+    nearer to the blocks than two levels with a jump between them.
     """
 
     slope: float
@@ -39,6 +38,7 @@ class Trend:
     first: float
     last: float
     rises: tuple[float, ...]
+    fits_better_than_jump: bool
 
     @property
     def growth(self) -> float:
@@ -61,6 +61,7 @@ def trend_of(number: Ints, value: Ints, level_of: Level = np.mean) -> Trend | No
     slope = float(np.median(slopes))
     low, high = slope_interval(slopes, count)
     offset = float(np.median(level - slope * at))
+    distance_from_line = float(np.abs(level - offset - slope * at).sum())
     parts = np.array([np.median(part) for part in np.array_split(level, SECTIONS)])
     mean_rise = float(parts[-1] - parts[0]) / (SECTIONS - 1)
     rises = np.diff(parts) / mean_rise if mean_rise != 0.0 else np.zeros(SECTIONS - 1)
@@ -71,6 +72,19 @@ def trend_of(number: Ints, value: Ints, level_of: Level = np.mean) -> Trend | No
         first=offset + slope * float(number[0]),
         last=offset + slope * float(number[-1]),
         rises=tuple(rises.tolist()),
+        fits_better_than_jump=distance_from_line < distance_from_levels(level),
+    )
+
+
+def distance_from_levels(level: Floats) -> float:
+    """Return the least sum of distances from two levels, one before and one after a jump."""
+    distances = [
+        float(np.abs(part - np.median(part)).sum())
+        for split in range(1, len(level))
+        for part in (level[:split], level[split:])
+    ]
+    return min(
+        before + after for before, after in zip(distances[::2], distances[1::2], strict=True)
     )
 
 
