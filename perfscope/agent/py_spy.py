@@ -139,6 +139,8 @@ class PySpy:
     error: str = ""
     folder: str = ""
     """The working directory of the process, with a slash at its end; "" if not permitted."""
+    names_threads: bool = True
+    """Whether thread ids are wanted: they need another run of py-spy."""
 
     def begin(self) -> None:
         """Start sampling. Raises OSError when py-spy cannot be started."""
@@ -170,6 +172,8 @@ class PySpy:
 
     def name_threads(self) -> None:
         """Ask for thread ids without blocking; the next call, or `end`, reads the answer."""
+        if not self.names_threads:
+            return
         if self.naming is None:
             with suppress(OSError, subprocess.SubprocessError):  # the process may have ended
                 self.naming = self.start("dump", "--json", "--nonblocking", out=subprocess.PIPE)

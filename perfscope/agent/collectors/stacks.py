@@ -1,7 +1,8 @@
-"""Python stacks of the main processes, sampled from outside by py-spy.
+"""Python stacks of the main processes and of one loader worker, sampled from outside by py-spy.
 
 Unlike the probe, py-spy does not wait for the GIL, so its samples are not more frequent where the
-program releases it. Their times are exact to some ten milliseconds only.
+program releases it. Their times are exact to some ten milliseconds only. The workers of a loader
+run the same code, so one of them is enough.
 
 They are written to the stream "pyspy.stacks", one row per thread and sampling period, so that rows
 count like samples. The cost of py-spy is measured; where it exceeds its share of a core, py-spy is
@@ -24,20 +25,32 @@ MOST_SHARE = 0.01
 TOLERANCE = 1.5
 MEASURED_AFTER_NS = 5_000_000_000
 MOST_PROCESSES = 4
+WORKER_HZ = 5.0
+WORKER_AGE_NS = 2_000_000_000
+"""A worker is sampled from this age on: those of short epochs end before."""
 
 
 class StackSampling:
-    """One main process, sampled by one py-spy after another."""
+    """One process, sampled by one py-spy after another."""
 
-    def __init__(self, executable: str, target: TargetProcess) -> None:
+    def __init__(
+        self,
+        executable: str,
+        target: TargetProcess,
+        rate_hz: float = RATE_HZ,
+        *,
+        names_threads: bool = True,
+    ) -> None:
         self.executable, self.target = executable, target
-        self.rate_hz = RATE_HZ
+        self.rate_hz, self.names_threads = rate_hz, names_threads
         self.ended: list[tuple[PySpy, list[PySpyEvent]]] = []
         self.sampling: PySpy | None = self.begin()
 
     def begin(self) -> PySpy:
         """Start py-spy at the current rate. Raises OSError."""
-        sampling = PySpy(self.executable, self.target.pid, self.rate_hz)
+        sampling = PySpy(
+            self.executable, self.target.pid, self.rate_hz, names_threads=self.names_threads
+        )
         sampling.begin()
         return sampling
 
@@ -100,7 +113,7 @@ def stack_rows(
 
 
 class Stacks(Collector):
-    """Runs one py-spy per main process, for at most MOST_PROCESSES."""
+    """Runs one py-spy per main process, for at most MOST_PROCESSES, and one for a worker."""
 
     NAME = "stacks"
     PERIOD_NS = 500_000_000
@@ -113,6 +126,8 @@ class Stacks(Collector):
             raise CollectorUnavailable("the process is not Python")
         self.job, self.executable = job, executable
         self.sampled: dict[int, StackSampling] = {}
+        self.worker: StackSampling | None = None
+        self.worker_seen_ns: dict[int, int] = {}
         self.start_error: str | None = None
         self.began_ns = time.monotonic_ns()
         self.began_cpu_s = children_cpu_s()
@@ -125,7 +140,24 @@ class Stacks(Collector):
                 self.begin_sampling(target)
         for process in self.sampled.values():
             process.poll(MOST_SHARE / len(self.sampled))
+        self.sample_a_worker(now_ns)
         return now_ns + self.PERIOD_NS
+
+    def sample_a_worker(self, now_ns: int) -> None:
+        """Sample the first loader worker that lives for a while, until it ends."""
+        if self.worker is not None:
+            self.worker.poll(MOST_SHARE)
+            return
+        for target in self.job.processes.values():
+            if target.role != "loader-worker" or not target.is_python:
+                continue
+            seen_ns = self.worker_seen_ns.setdefault(target.process, now_ns)
+            if now_ns - seen_ns >= WORKER_AGE_NS:
+                with suppress(OSError):  # it may have ended
+                    self.worker = StackSampling(
+                        self.executable, target, WORKER_HZ, names_threads=False
+                    )
+                return
 
     def begin_sampling(self, target: TargetProcess) -> None:
         """Start py-spy for a process; keep the error if that fails."""
@@ -135,7 +167,7 @@ class Stacks(Collector):
             self.start_error = f"py-spy cannot be started: {error.strerror}"
 
     def stop(self) -> SourceStatus:
-        for process in self.sampled.values():
+        for process in self.all_sampled():
             process.end()
         elapsed_s = max((time.monotonic_ns() - self.began_ns) / 1e9, 1e-9)
         share = (children_cpu_s() - self.began_cpu_s) / elapsed_s
@@ -151,10 +183,15 @@ class Stacks(Collector):
         status = "partial" if reasons else "ok"
         return SourceStatus(self.NAME, status, "; ".join(reasons) or None, share)
 
+    def all_sampled(self) -> list[StackSampling]:
+        """Return the main processes and the worker that are or were sampled."""
+        workers = [] if self.worker is None else [self.worker]
+        return [*self.sampled.values(), *workers]
+
     def write_rows(self) -> int:
         """Write all rows and return their number."""
         count = 0
-        for process in self.sampled.values():
+        for process in self.all_sampled():
             stream = self.job.run.jsonl("pyspy.stacks", process.target.process)
             for row in process.rows():
                 stream.append(row)

@@ -68,7 +68,12 @@ from perfscope.analyzer.input.loader_case import (
     stage_evidence,
     wait_evidence,
 )
-from perfscope.analyzer.input.loading_code import loading_code, sampler_code, start_code
+from perfscope.analyzer.input.loading_code import (
+    loading_code,
+    sampler_code,
+    start_code,
+    unbiased_code,
+)
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
@@ -191,7 +196,9 @@ def loader_case_of(trace: Trace, pipeline: Pipeline, limits: Limits) -> LoaderCa
     same_host = mates(trace, pipeline.process)
     pipelines = trace.fact(input_pipelines)
     fetches = fetch_times(trace, pipeline.process)
-    in_workers = pipeline.workers > 0
+    in_workers, fetch = pipeline.workers > 0, pipeline.fetch
+    timed = loading_code(trace, pipeline.process, fetches.spans, in_workers=in_workers)
+    computes = fetch is None or fetch.cpu + fetch.run_delay >= limits.cpu_dominated * fetch.wall
     return LoaderCase(
         pipeline=pipeline,
         machine=Machine(load.usable_cores, cores, cpu_per_step_ns(trace)),
@@ -203,7 +210,8 @@ def loader_case_of(trace: Trace, pipeline: Pipeline, limits: Limits) -> LoaderCa
         gap_is_input=gap_is_input,
         gap_code=trace.fact(gap_code).get(pipeline.process) if gap_is_input else None,
         on_device=uses_device(trace),
-        code=loading_code(trace, pipeline.process, fetches.spans, in_workers=in_workers),
+        code=unbiased_code(trace, timed) if in_workers and computes else timed,
+        timed_code=timed,
         fetches=fetches,
         start=start_code(trace, pipeline.process, fetches.first_of_new_workers),
         sampler=sampler_code(trace, pipeline.process),

@@ -55,7 +55,9 @@ class LoaderCase:
     on_device: bool
     """Whether the program uses an accelerator."""
     code: LoadingCode
-    """Stack samples inside the fetches."""
+    """Stack samples inside the fetches, unbiased where these compute."""
+    timed_code: LoadingCode
+    """Those of the probe, which have exact times."""
     fetches: FetchTimes
     """The fetches of the workers one by one."""
     start: StartCode

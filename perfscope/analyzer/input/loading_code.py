@@ -21,7 +21,7 @@ from perfscope.analyzer.input.loading_stages import (
     DECODE,
     JPEG,
     LOCK,
-    TORCH_DATASETS,
+    PER_CALL_FILES,
     frames_below_fetch,
     frames_of_start,
     is_decoder,
@@ -56,11 +56,11 @@ class FetchStack:
 
     @property
     def is_call_overhead(self) -> bool:
-        """Whether the innermost frame is the dataset's own code, or torch's that stacks samples."""
+        """Whether the innermost frame is the dataset's own code, or indexes or stacks data."""
         if not self.frames:
             return True
         innermost = self.frames[-1]
-        return innermost.is_of_program or innermost.file.startswith(TORCH_DATASETS)
+        return innermost.is_of_program or innermost.file.startswith(PER_CALL_FILES)
 
     @property
     def program_functions(self) -> int:
@@ -215,6 +215,17 @@ def loading_code(
     if states is not None and len(states) >= FEWEST_SAMPLES:
         locked = float((states["state"] == "lock").mean())
     return LoadingCode(process, rows, fetch_stacks, library_shares(native), locked)
+
+
+def unbiased_code(trace: Trace, timed: LoadingCode) -> LoadingCode:
+    """Return the samples of fetches that were taken from outside, else those of the probe.
+
+    The probe samples all workers at exact times, but sees code more often that releases the GIL.
+    """
+    workers = child_processes(trace, timed.process)
+    outside = samples_of_processes(trace, "outside_stacks", workers)
+    rows, stacks = rows_with_frames(outside, frames_below_fetch)
+    return replace(timed, rows=rows, stacks=stacks) if len(rows) >= FEWEST_SAMPLES else timed
 
 
 def samples_within(rows: pd.DataFrame | None, spans: dict[int, Spans]) -> pd.DataFrame | None:

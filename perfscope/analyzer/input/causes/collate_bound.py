@@ -19,6 +19,7 @@ from perfscope.analyzer.input.loader_case import (
     supply_time,
     wait_evidence,
 )
+from perfscope.analyzer.input.loading_stages import COLLATE
 from perfscope.analyzer.number_text import ms, percent
 
 CAUSE = "collate-bound"
@@ -36,8 +37,8 @@ GROUP_SAMPLES = Advice(
     "group-or-vectorize-samples",
     "group samples of similar length (a bucketing sampler), or collate with vectorized NumPy or"
     " torch calls",
-    "collate-dominates",
-    "`collate_fn` takes at least half of a fetch.",
+    "own-collate-dominates",
+    "`collate_fn` takes at least half of a fetch, and is not torch's own.",
 )
 ADVICE = (PREALLOCATE, GROUP_SAMPLES)
 
@@ -46,6 +47,12 @@ def applies(case: LoaderCase) -> bool:
     """Return whether collating takes half of the fetch or more."""
     fetch = case.pipeline.fetch
     return fetch is not None and fetch.collate >= case.limits.main_cause_share * fetch.wall
+
+
+def is_default_collate(case: LoaderCase) -> bool:
+    """Return whether half of the collating is seen in torch's own collate functions."""
+    share = case.fetch.collate / max(case.fetch.wall, 1.0)
+    return case.code.stage_share(COLLATE) >= case.limits.main_cause_share * share
 
 
 def remedy(case: LoaderCase) -> Remedy:
@@ -72,8 +79,8 @@ def remedy(case: LoaderCase) -> Remedy:
                 evidence,
                 snippet="out = torch.empty(len(samples), *shape); torch.stack(samples, out=out)",
             ),
-            *GROUP_SAMPLES.given(dominates, evidence),
+            *GROUP_SAMPLES.given(dominates and not is_default_collate(case), evidence),
         ],
         evidence=[wait_evidence(case), *fetch_evidence(case), *core_evidence(case)],
-        where=case.code.within(case.fetches.collating).hottest_line(),
+        where=case.timed_code.within(case.fetches.collating).hottest_line(),
     )

@@ -3,7 +3,8 @@
 How it is detected
     A batch has at least 8 samples, a sample takes less than 1 ms, and most of that is CPU time:
     nothing is read, searched, decoded or waited for. Stack samples inside fetches are in the
-    dataset's own code or in torch's that stacks samples, not in other libraries. With too few stack
+    dataset's own code, or in torch's, NumPy's and pandas' that index and stack, not in other
+    libraries. With too few stack
     samples a sample must take less than 50 us, or the batch less than 1 ms where the cores are full
     or workers gain nothing.
 
@@ -38,7 +39,6 @@ from perfscope.analyzer.input.loading_stages import (
     OPEN,
     READ,
     SEARCH,
-    TRANSFORM,
 )
 from perfscope.analyzer.number_text import digits, ms, percent
 
@@ -130,7 +130,7 @@ def is_call_by_call(case: LoaderCase) -> bool:
     may_call = per_sample < limits.short_sample_ns
     calls = [
         stack.is_call_overhead
-        and stack.stage not in (TRANSFORM, DECODE)
+        and stack.stage != DECODE
         and (may_call or stack.program_functions <= 1)
         for stack in code.stacks
     ]

@@ -1,7 +1,7 @@
 """A few fetches take far longer than the rest, and the batches of all other workers wait for them.
 
 How it is detected
-    At most one fetch in ten takes at least five times as long as a usual one, two or more of them
+    At most one fetch in ten takes at least five times as long as a usual one, three or more of them
     were recorded, and what they take beyond that is at least half of the time that the loop waits.
     The loader has several workers; first fetches after a start are left out.
 
@@ -28,8 +28,8 @@ from perfscope.analyzer.number_text import digits, ms, plural
 from perfscope.analyzer.run.table_access import column
 
 CAUSE = "rare-slow-sample"
-FEWEST_SLOW = 2
-"""A single slow fetch may never come again."""
+FEWEST_SLOW = 3
+"""One or two slow fetches may never come again: a full garbage collection, a file read once."""
 
 BOUND_SLOW_SAMPLE = Advice(
     "bound-the-slow-sample",
@@ -105,4 +105,4 @@ def slow_sample_actions(case: LoaderCase, evidence: str) -> list[Action]:
 def line_of_slow_fetches(case: LoaderCase) -> CodeLocation | None:
     """Return the line in which slow fetches spend their time, else that of all fetches."""
     spans = spans_by_process(case.fetches.slow(case.limits.slow_fetch))
-    return case.code.within(spans).hottest_line() or case.code.hottest_line()
+    return case.timed_code.within(spans).hottest_line() or case.code.hottest_line()

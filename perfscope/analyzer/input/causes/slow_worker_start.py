@@ -157,4 +157,4 @@ def line_of_first_fetches(case: LoaderCase) -> CodeLocation | None:
     if work_before_fetch_ns(case) > usual_excess_ns(case) and case.start.line is not None:
         return case.start.line
     spans = spans_by_process(case.fetches.rows[case.fetches.rows["first"]])
-    return case.code.within(spans).hottest_line() or case.code.hottest_line()
+    return case.timed_code.within(spans).hottest_line() or case.code.hottest_line()

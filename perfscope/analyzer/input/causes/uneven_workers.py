@@ -105,4 +105,4 @@ def line_of_worker(case: LoaderCase, worker: WorkerTime) -> CodeLocation | None:
     """Return the line in which a worker spends its fetches, else that of all workers."""
     rows = case.fetches.rows
     spans = spans_by_process(rows[rows["process"].isin(worker.processes)])
-    return case.code.within(spans).hottest_line() or case.code.hottest_line()
+    return case.timed_code.within(spans).hottest_line() or case.code.hottest_line()
