@@ -53,10 +53,11 @@ class WaitingThread:
 
     @property
     def will_wake(self) -> bool:
-        """Whether the program's own code sleeps here, and goes on within a minute."""
+        """Whether the program or a child of it sleeps, and goes on within a minute."""
         if self.wait.kind != "sleep" or self.runs >= LOOP_RUNS:
             return False
-        return 0 <= self.wait.limit_ns < LONG_SLEEP_NS and self.is_of_program
+        is_program = self.is_of_program or (self.is_main and not self.stack)
+        return is_program and 0 <= self.wait.limit_ns < LONG_SLEEP_NS
 
 
 def may_wait_forever(mains: list[list[WaitingThread]], others: list[list[WaitingThread]]) -> bool:

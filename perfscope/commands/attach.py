@@ -154,7 +154,8 @@ def run(args: AttachArguments) -> int:
     remove_runs_beyond(args)
     if args.steered:
         return 0
-    return report_at_low_priority(out, options, cores_full=recorder.cpu_use.are_cores_full())
+    at_once = recorder.cpu_use.are_cores_full() or recorder.job.is_stuck
+    return report_at_low_priority(out, options, at_once=at_once)
 
 
 def refuse_contradictions(args: AttachArguments) -> None:
@@ -271,12 +272,12 @@ def recording_options(args: AttachArguments) -> list[str]:
     return options + [name for name, is_on in switches.items() if is_on]
 
 
-def report_at_low_priority(folder: Path, options: AnswerOptions, *, cores_full: bool) -> int:
+def report_at_low_priority(folder: Path, options: AnswerOptions, *, at_once: bool) -> int:
     """Diagnose and print after the target was left: on idle cores, so that the target does not
-    wait for it, unless there are none.
+    wait for it. `at_once`: there are none, or the target hangs.
     """
     from perfscope.agent.idle_priority import in_idle_child
 
-    if cores_full:
+    if at_once:
         return answer(folder, options)
     return in_idle_child(lambda about_to_print: answer(folder, options, about_to_print))

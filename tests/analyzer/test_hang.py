@@ -235,6 +235,7 @@ def test_waits_that_will_end_are_not_a_hang() -> None:
         [wait(0, "sleep", STEP, limit_ns=S, runs=10)],
         [wait(0, "lock", FOR_QUEUE), producer],
         [wait(0, "network", STEP, target="10.0.0.7:443")],
+        [wait(0, "network", STEP, target="127.0.0.1:80", limit_ns=9 * S)],
         [wait(0, "network", STEP, target="127.0.0.1:80", runs=10)],
         [wait(0, "lock", FOR_QUEUE), wait(0, "network", None, tid=9, thread="tokio", runs=9)],
     ):

@@ -201,7 +201,7 @@ class Waits(Collector):
 
     def check(self, now_ns: int) -> None:
         """Find out whether the job is quiet, and read its threads once it is for long enough."""
-        if not self.activity.is_quiet({*self.job.processes, *self.outside}, now_ns):
+        if not self.activity.is_quiet(self.job.processes, now_ns, self.outside):
             self.end_period()
             return
         if self.since_ns is None:
@@ -327,7 +327,7 @@ class Waits(Collector):
             return 0.0
         seconds = (now_ns - self.began_ns) / 1e9
         of_mains = [process.threads(seconds) for process in mains]
-        of_others = [process.threads(seconds) for process in others if process.target.is_python]
+        of_others = [process.threads(seconds) for process in others]
         if not may_wait_forever(of_mains, of_others):
             return 0.0
         return (now_ns - self.since_ns) / 1e9

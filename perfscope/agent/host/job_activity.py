@@ -25,22 +25,24 @@ class JobActivity:
         self.cpu_ns: dict[int, int] = {}
         self.bytes: dict[int, int] = {}
 
-    def is_quiet(self, watched: Iterable[int], now_ns: int) -> bool:
-        """Return whether the processes have done next to nothing since the last check.
+    def is_quiet(self, processes: Iterable[int], now_ns: int, outside: Iterable[int] = ()) -> bool:
+        """Return whether these processes have done next to nothing since the last check.
 
-        A process that is new has done something: it was started.
+        One of the job that is new has done something: it was started. One that is `outside` of the
+        job may have been there before.
         """
         elapsed_s = (now_ns - self.checked_ns) / 1e9
         self.checked_before_ns, self.checked_ns = self.checked_ns, now_ns
-        pids = list(watched)
+        job = set(processes)
+        pids = job.union(outside)
         cpu_ns = {pid: cpu_clock_ns(pid) for pid in pids}
         done = {pid: transferred_bytes(pid) for pid in pids}
         before_ns, before = self.cpu_ns, self.bytes
         self.cpu_ns, self.bytes = cpu_ns, done
-        if not before_ns or any(pid not in before_ns for pid in pids):
+        if not before_ns or not job <= before_ns.keys():
             return False
-        used_ns = max((cpu_ns[pid] - before_ns[pid] for pid in pids), default=0)
-        moved = max((done[pid] - before[pid] for pid in pids), default=0)
+        used_ns = max(cpu_ns[pid] - before_ns.get(pid, cpu_ns[pid]) for pid in pids)
+        moved = max(done[pid] - before.get(pid, done[pid]) for pid in pids)
         is_idle = used_ns <= QUIET_SHARE * elapsed_s * 1e9
         return is_idle and moved <= QUIET_BYTES_PER_S * elapsed_s
 

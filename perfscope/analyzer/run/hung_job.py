@@ -27,6 +27,7 @@ from perfscope.analyzer.run.wait_reasons import (
     INPUT,
     LOCK,
     LOCK_FILE,
+    LONG_SLEEP_NS,
     NETWORK,
     PAUSE,
     PEERS,
@@ -250,7 +251,9 @@ class Search:
         return [*first_threads([peer]), *peer.python_threads]
 
     def may_be_answered(self, thread: QuietThread) -> bool:
-        """Return whether data may still come from another host."""
+        """Return whether data may still come: from another host, or when a sleep or limit ends."""
+        if 0 <= thread.limit_ns < LONG_SLEEP_NS:
+            return True
         is_local = thread.peer_pid > 0 or thread.target.startswith(LOCAL_ADDRESSES)
         return not is_local and self.job.seconds < REMOTE_S
 
