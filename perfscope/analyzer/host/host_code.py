@@ -72,8 +72,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         speedup=Speedup(None, None, round(1.0 / max(1.0 - function.most, 0.05), 3)),
         headline=f"Host code: {place} takes {percent(share)} of the loop's time",
         explanation=(
-            "It runs on the CPU, outside of PyTorch, and the model waits for it."
-            f"{native_text(native)}"
+            f"It runs on the CPU, outside of PyTorch{waiting_text(function)}.{native_text(native)}"
         ),
         evidence=[
             Evidence(
@@ -114,6 +113,11 @@ def likely_share(function: HostFunction) -> float:
     operators = min(function.time.operators or 0.0, running)
     in_function = operators * function.most / max(running, 1e-9)
     return max(function.most - in_function, function.least)
+
+
+def waiting_text(function: HostFunction) -> str:
+    """Return that the model waits for the function, "" where no call of a model was recorded."""
+    return ", and the model waits for it" if function.time.torch > 0.0 else ""
 
 
 def native_text(native: NativeShares | None) -> str:
