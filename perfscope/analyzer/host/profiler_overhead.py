@@ -30,7 +30,6 @@ from perfscope.analyzer.budget.trace_case import case_of, missing_device, total
 from perfscope.analyzer.categories import PROFILER_OVERHEAD
 from perfscope.analyzer.diagnosis import Evidence, Finding, Speedup
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.loop_code.blocked_lines import missing_loop_samples
 from perfscope.analyzer.loop_code.loop_samples import (
     LoopSamples,
     hottest_line,
@@ -64,10 +63,8 @@ IN_PROFILER = re.compile(r"^torch/(profiler/|autograd/profiler)")
 
 
 def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
-    """Return why the overhead cannot be checked: no device in a trace, or too few stack samples."""
-    if trace.has_profiled_work:
-        return missing_device(trace)
-    return missing_loop_samples(trace, limits)
+    """Return why the overhead cannot be checked: neither stack samples of a loop nor a device."""
+    return None if trace.fact(loop_samples) else missing_device(trace)
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
