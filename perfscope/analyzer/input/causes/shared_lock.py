@@ -63,9 +63,8 @@ def remedy(case: LoaderCase) -> Remedy:
     return Remedy(
         after=After(after[0].slow, after[1].likely, after[2].fast),
         text=(
-            f"The {plural(pipeline.workers, 'worker')} share a lock or a manager's process. They wait"
-            f" for it {percent(share)} of each fetch ({ms(fetch.wall)}): while one loads, the"
-            " others wait."
+            f"The {plural(pipeline.workers, 'worker')} share a lock or a manager's process, and"
+            f" wait for it {percent(share)} of each fetch ({ms(fetch.wall)}): one loads at a time."
         ),
         caveat="More workers would wait for the same lock.",
         actions=WORK_WITHOUT_LOCK.given(applies(case), seen),
