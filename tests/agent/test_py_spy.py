@@ -1,18 +1,29 @@
-"""py-spy on a process that ends while it is sampled."""
+"""py-spy on a process that ends while it is sampled, and on the loader workers of a job."""
 
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
+import msgspec
 import pytest
 
-from perfscope.agent.collector import TargetProcess
-from perfscope.agent.collectors.stacks import MEASURED_AFTER_NS, StackSampling
+from perfscope.agent.collector import Job, TargetProcess
+from perfscope.agent.collectors.stacks import (
+    MEASURED_AFTER_NS,
+    WORKER_AGE_NS,
+    Stacks,
+    StackSampling,
+)
 from perfscope.agent.host import proc
 from perfscope.agent.py_spy import PySpy, find_py_spy
+from perfscope.traces.run.folder import RunWriter
+from perfscope.traces.run.manifest import Manifest
+from perfscope.traces.run.stored import StoredRun
 from tests.agent.entry.target import BUSY
+from tests.build import FACTS
 from tests.running import until
 
 
@@ -56,3 +67,31 @@ def test_py_spy_that_costs_too_much_is_not_started_again_for_an_ended_process(
     sampling.poll(0.0)
     sampling.end()
     assert sampling.sampling is None and [spy for spy, _ in sampling.ended] == [first]
+
+
+def test_the_first_worker_that_lives_for_a_while_is_sampled(tmp_path: Path) -> None:
+    job = Job(RunWriter.create(tmp_path / "run", msgspec.convert(FACTS, Manifest)), 1)
+    targets = [
+        subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE) for _ in range(3)
+    ]
+    for number, target in enumerate(targets):
+        role = "loader-worker" if number else "main"
+        described = (number, target.pid, target.pid, 0, 0, role, 0, 0, "python", True, True)
+        job.processes[target.pid] = TargetProcess(*described)
+    stacks = Stacks()
+    stacks.start(job)
+    now_ns = time.monotonic_ns()
+    stacks.poll(now_ns)
+    assert [spy.target.process for spy in stacks.all_sampled()] == [0]
+    del job.processes[targets[1].pid]
+    stacks.poll(now_ns + WORKER_AGE_NS)
+    assert [spy.target.process for spy in stacks.all_sampled()] == [0, 2]
+    time.sleep(2.0)
+    status = stacks.stop()
+    assert status.status == "ok"
+    job.run.close()
+    rows = StoredRun.open(tmp_path / "run").rows("pyspy.stacks")
+    assert {process for process, _ in rows} == {0, 2}
+    for target in targets:
+        target.kill()
+        target.communicate()
