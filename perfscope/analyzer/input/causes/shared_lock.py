@@ -63,14 +63,8 @@ def remedy(case: LoaderCase) -> Remedy:
     return Remedy(
         after=After(after[0].slow, after[1].likely, after[2].fast),
         text=(
-<<<<<<< HEAD
-            f"The {plural(pipeline.workers, 'worker')} share a lock or a manager's process. They"
-            f" wait for it {percent(share)} of each fetch ({ms(fetch.wall)}): while one loads, the"
-            " others wait."
-=======
             f"The {plural(pipeline.workers, 'worker')} share a lock or a manager's process, and"
             f" wait for it {percent(share)} of each fetch ({ms(fetch.wall)}): one loads at a time."
->>>>>>> 89e66fd3eab2df1be32b1a0bcee99e6bda406801
         ),
         caveat="More workers would wait for the same lock.",
         actions=WORK_WITHOUT_LOCK.given(applies(case), seen),
