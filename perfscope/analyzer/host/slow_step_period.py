@@ -16,7 +16,7 @@ Flags = NDArray[np.bool_]
 DEVIATIONS: Final = 3.0
 """A slow step is so many robust standard deviations (1.4826 x MAD) above the median."""
 MOST_SLOWEST: Final = 80
-"""Periods are distances of two among so many of the slowest steps."""
+"""Distances of so many of the slowest steps are tried as periods."""
 NEIGHBORS: Final = 6
 """Distances to so many of the next slow steps are tried: those between may be slow by chance."""
 CHANCE: Final = 1e-3
