@@ -29,27 +29,23 @@ from perfscope.analyzer.devices import (
     wrong_gpu,
 )
 from perfscope.analyzer.host import (
-    blocking_call,
     checkpoint_stall,
     cpu_oversubscription,
     cpu_throttled,
     explicit_call,
     gc_pause,
     gil_contention,
-    growing_steps,
     hang,
-    host_code,
     host_sync,
     launch_bound,
     memory_growth,
-    periodic_slow_steps,
     profiler_overhead,
     recompilation,
-    sleep_in_loop,
     thread_count,
     validation_time,
 )
 from perfscope.analyzer.input import input_bound
+from perfscope.analyzer.loop_code import blocking_call, host_code, sleep_in_loop
 from perfscope.analyzer.memory import (
     allocator_retries,
     exposed_copy,
@@ -58,6 +54,7 @@ from perfscope.analyzer.memory import (
     pageable_copy,
 )
 from perfscope.analyzer.rule import Rule
+from perfscope.analyzer.slow_steps import growing_steps, periodic_slow_steps
 
 FINDINGS: tuple[Rule, ...] = (
     hang.RULE,

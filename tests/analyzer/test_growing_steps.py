@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from perfscope.analyzer.diagnose import diagnose_trace
-from perfscope.analyzer.host import growing_steps
+from perfscope.analyzer.slow_steps import growing_steps
 from perfscope.traces.trace import Trace
 from tests.analyzer.outcomes import found, is_clear, not_checked
 from tests.analyzer.stacked_loop import MODULE, StackedLoop

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from perfscope.analyzer.diagnose import diagnose_trace
-from perfscope.analyzer.host import periodic_slow_steps
+from perfscope.analyzer.slow_steps import periodic_slow_steps
 from perfscope.traces.trace import Trace
 from tests.analyzer.loop import MS
 from tests.analyzer.outcomes import found, is_clear

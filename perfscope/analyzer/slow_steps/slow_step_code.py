@@ -10,7 +10,10 @@ import pandas as pd
 from perfscope.analyzer.budget.critical_rank import critical_rank
 from perfscope.analyzer.budget.observed_budget import main_thread_stacks
 from perfscope.analyzer.diagnosis import CodeLocation
-from perfscope.analyzer.host.line_contrast import (
+from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
+from perfscope.analyzer.run.table_access import column, rows_of, uses_device
+from perfscope.analyzer.slow_steps.line_contrast import (
     LineContrast,
     StepGroup,
     counts_by_frame,
@@ -18,11 +21,8 @@ from perfscope.analyzer.host.line_contrast import (
     located,
     rows_with_exact_times,
 )
-from perfscope.analyzer.host.slow_step_period import SlowSteps, periodic_slow_steps_of
-from perfscope.analyzer.host.step_series import OPTIMIZER, step_series
-from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
-from perfscope.analyzer.run.table_access import column, rows_of, uses_device
+from perfscope.analyzer.slow_steps.slow_step_period import SlowSteps, periodic_slow_steps_of
+from perfscope.analyzer.slow_steps.step_series import OPTIMIZER, step_series
 from perfscope.traces.frames import parse_frame
 from perfscope.traces.intervals import inside
 from perfscope.traces.trace import Trace

@@ -6,18 +6,18 @@ import numpy as np
 
 from perfscope.analyzer.budget.critical_rank import critical_rank
 from perfscope.analyzer.counters.series import device_series, time_mean
-from perfscope.analyzer.host.line_contrast import (
+from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.run.cumulative_counters import WHOLE, grown_in
+from perfscope.analyzer.run.local_ranks import ranks_at_once
+from perfscope.analyzer.run.table_access import column, table, uses_device
+from perfscope.analyzer.slow_steps.line_contrast import (
     LineContrast,
     StepGroup,
     main_thread_samples,
     responsible_line,
 )
-from perfscope.analyzer.host.step_series import PARTS, StepSeries, step_series
-from perfscope.analyzer.host.step_trend import Trend, trend_of
-from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.run.cumulative_counters import WHOLE, grown_in
-from perfscope.analyzer.run.local_ranks import ranks_at_once
-from perfscope.analyzer.run.table_access import column, table, uses_device
+from perfscope.analyzer.slow_steps.step_series import PARTS, StepSeries, step_series
+from perfscope.analyzer.slow_steps.step_trend import Trend, trend_of
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 

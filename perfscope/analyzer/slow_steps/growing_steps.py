@@ -29,14 +29,14 @@ When it is wrong
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.critical_rank import missing_steps
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Interval, Speedup
-from perfscope.analyzer.host.line_contrast import located, main_thread_samples
 from perfscope.analyzer.host.memory_trend import MemoryTrend, memory_trend
-from perfscope.analyzer.host.step_growth import StepGrowth, growth_of_steps
-from perfscope.analyzer.host.step_series import BACKWARD, OPTIMIZER, PARTS, REST
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.table_access import table
+from perfscope.analyzer.slow_steps.line_contrast import located, main_thread_samples
+from perfscope.analyzer.slow_steps.step_growth import StepGrowth, growth_of_steps
+from perfscope.analyzer.slow_steps.step_series import BACKWARD, OPTIMIZER, PARTS, REST
 from perfscope.traces.trace import Trace
 
 ID = "growing-steps"

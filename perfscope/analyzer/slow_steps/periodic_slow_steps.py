@@ -31,12 +31,12 @@ import numpy as np
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.critical_rank import missing_steps, severity_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Prediction, Speedup
-from perfscope.analyzer.host.slow_step_code import SlowStepCode, slow_step_code
-from perfscope.analyzer.host.slow_step_period import PER_STEP, SlowSteps
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, duration, ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.table_access import table
+from perfscope.analyzer.slow_steps.slow_step_code import SlowStepCode, slow_step_code
+from perfscope.analyzer.slow_steps.slow_step_period import PER_STEP, SlowSteps
 from perfscope.traces.trace import Trace
 
 ID = "periodic-slow-steps"

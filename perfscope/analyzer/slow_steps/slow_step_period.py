@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from perfscope.analyzer.host.step_series import StepSeries
 from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.slow_steps.step_series import StepSeries
 from perfscope.traces.intervals import Ints
 
 Flags = NDArray[np.bool_]
