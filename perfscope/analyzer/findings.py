@@ -45,7 +45,6 @@ from perfscope.analyzer.host import (
     validation_time,
 )
 from perfscope.analyzer.input import input_bound
-from perfscope.analyzer.loop_code import blocking_call, host_code, sleep_in_loop
 from perfscope.analyzer.memory import (
     allocator_retries,
     exposed_copy,
@@ -53,6 +52,7 @@ from perfscope.analyzer.memory import (
     memory_pressure,
     pageable_copy,
 )
+from perfscope.analyzer.program_code import blocking_call, host_code, sleep_in_loop
 from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.slow_steps import growing_steps, periodic_slow_steps
 

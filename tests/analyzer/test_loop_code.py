@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from perfscope.analyzer.budget.loop.loop_time import loop_times
+from perfscope.analyzer.budget.loop.native_shares import kind_of_library
 from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis, Finding
-from perfscope.analyzer.loop_code.loop_time import loop_times
-from perfscope.analyzer.loop_code.native_shares import kind_of_library
 from perfscope.traces.trace import Trace
 from tests.analyzer.loop import MS, Loop
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from perfscope.analyzer.budget.compute_shares import ComputeShares, compute_shares
 from perfscope.analyzer.budget.concatenated_threads import ThreadLanes
-from perfscope.analyzer.loop_code.data_in_gaps import gaps_load_data
-from perfscope.analyzer.loop_code.host_functions import host_functions
+from perfscope.analyzer.budget.loop.data_in_gaps import gaps_load_data
+from perfscope.analyzer.budget.loop.host_functions import host_functions
 from perfscope.analyzer.run.batch_inference import pull_loop
 from perfscope.analyzer.run.cumulative_counters import grown_in
 from perfscope.analyzer.run.sample_shares import (

@@ -40,8 +40,8 @@ from perfscope.analyzer.categories import (
 )
 from perfscope.analyzer.closed_forms import After, speedup, undisturbed_factor
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
+from perfscope.analyzer.host.dispatch import waiting_for_a_core
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.loop_code.dispatch import waiting_for_a_core
 from perfscope.analyzer.number_text import ms, percent
 from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.local_ranks import ranks_at_once

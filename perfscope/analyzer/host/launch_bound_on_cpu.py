@@ -17,9 +17,9 @@ from perfscope.analyzer.compute.compiled_code import compiled_code
 from perfscope.analyzer.compute.compute_case import call_sites
 from perfscope.analyzer.compute.work_units import runs_on_cpu
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
+from perfscope.analyzer.host.dispatch import Dispatch, cpu_dispatch
 from perfscope.analyzer.host.optimizer_calls import FUSE_OPTIMIZER, optimizer_calls
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.loop_code.dispatch import Dispatch, cpu_dispatch
 from perfscope.analyzer.number_text import digits, ms, percent
 from perfscope.analyzer.run.table_access import column, manifest, table
 from perfscope.traces.trace import Trace

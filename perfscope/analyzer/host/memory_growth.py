@@ -25,10 +25,10 @@ from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.critical_rank import missing_steps
 from perfscope.analyzer.budget.time_budget import steady_budget
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
-from perfscope.analyzer.host.memory_trend import MemoryTrend, memory_trend
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, duration, megabytes, plural
 from perfscope.analyzer.rule import Rule, Unmet
+from perfscope.analyzer.run.memory_trend import MemoryTrend, memory_trend
 from perfscope.analyzer.run.table_access import manifest
 from perfscope.traces.trace import Trace
 

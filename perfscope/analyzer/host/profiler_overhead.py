@@ -26,17 +26,17 @@ import numpy as np
 
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.critical_rank import severity_of
-from perfscope.analyzer.budget.trace_case import case_of, missing_device, total
-from perfscope.analyzer.categories import PROFILER_OVERHEAD
-from perfscope.analyzer.diagnosis import Evidence, Finding, Speedup
-from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.loop_code.loop_samples import (
+from perfscope.analyzer.budget.loop.loop_samples import (
     LoopSamples,
     hottest_line,
     location_in_loop,
     loop_samples,
 )
-from perfscope.analyzer.loop_code.loop_time import loop_times
+from perfscope.analyzer.budget.loop.loop_time import loop_times
+from perfscope.analyzer.budget.trace_case import case_of, missing_device, total
+from perfscope.analyzer.categories import PROFILER_OVERHEAD
+from perfscope.analyzer.diagnosis import Evidence, Finding, Speedup
+from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent
 from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES

@@ -29,10 +29,10 @@ When it is wrong
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.critical_rank import missing_steps
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Interval, Speedup
-from perfscope.analyzer.host.memory_trend import MemoryTrend, memory_trend
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
+from perfscope.analyzer.run.memory_trend import MemoryTrend, memory_trend
 from perfscope.analyzer.run.table_access import table
 from perfscope.analyzer.slow_steps.line_contrast import located, main_thread_samples
 from perfscope.analyzer.slow_steps.step_growth import StepGrowth, growth_of_steps

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer.budget.loop.loop_samples import IN_TORCH_CALL
 from perfscope.analyzer.budget.observed_budget import FETCH_FILE, LOADER_FILE, SAVERS
 from perfscope.analyzer.compute.operators_by_phase import operators_by_phase
 from perfscope.analyzer.diagnosis import CodeLocation, Finding, Interval
 from perfscope.analyzer.host.validation_time import ID as VALIDATION_TIME
-from perfscope.analyzer.loop_code.loop_samples import IN_TORCH_CALL
 from perfscope.analyzer.run.code_tree import program_frames
 from perfscope.analyzer.run.phases import STEPS, VALIDATION, phase_spans
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval

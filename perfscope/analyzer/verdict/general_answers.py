@@ -12,21 +12,21 @@ from numpy.typing import NDArray
 
 from perfscope.analyzer.budget.compute_shares import compute_shares
 from perfscope.analyzer.budget.critical_rank import steps_of
-from perfscope.analyzer.compute.slow_operators import SlowOperator, slow_operators
-from perfscope.analyzer.compute.untracked_operators import untracked_shares
-from perfscope.analyzer.diagnosis import CodeLocation, Verdict
-from perfscope.analyzer.host.launch_bound_on_cpu import is_dispatched_by_program
-from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.loop_code.dispatch import cpu_dispatch
-from perfscope.analyzer.loop_code.loop_samples import (
+from perfscope.analyzer.budget.loop.loop_samples import (
     PROGRAM,
     LoopSamples,
     hottest_line,
     location_in_loop,
     loop_samples,
 )
-from perfscope.analyzer.loop_code.loop_time import LoopTime, loop_times
-from perfscope.analyzer.loop_code.native_shares import NativeShares, native_shares
+from perfscope.analyzer.budget.loop.loop_time import LoopTime, loop_times
+from perfscope.analyzer.budget.loop.native_shares import NativeShares, native_shares
+from perfscope.analyzer.compute.slow_operators import SlowOperator, slow_operators
+from perfscope.analyzer.compute.untracked_operators import untracked_shares
+from perfscope.analyzer.diagnosis import CodeLocation, Verdict
+from perfscope.analyzer.host.dispatch import cpu_dispatch
+from perfscope.analyzer.host.launch_bound_on_cpu import is_dispatched_by_program
+from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent
 from perfscope.analyzer.run.host_load import host_load
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES

@@ -22,12 +22,12 @@ When it is wrong
 
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.critical_rank import severity_of
+from perfscope.analyzer.budget.loop.blocked_lines import missing_loop_samples
+from perfscope.analyzer.budget.loop.host_functions import HostFunction, host_functions
+from perfscope.analyzer.budget.loop.loop_samples import place_of_line
+from perfscope.analyzer.budget.loop.native_shares import NativeShares, native_shares
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.loop_code.blocked_lines import missing_loop_samples
-from perfscope.analyzer.loop_code.host_functions import HostFunction, host_functions
-from perfscope.analyzer.loop_code.loop_samples import place_of_line
-from perfscope.analyzer.loop_code.native_shares import NativeShares, native_shares
 from perfscope.analyzer.number_text import digits, percent
 from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.host_load import host_load

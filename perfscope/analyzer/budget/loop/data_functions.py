@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from perfscope.analyzer.loop_code.loop_samples import LoopSamples, SampledCode
+from perfscope.analyzer.budget.loop.loop_samples import LoopSamples, SampledCode
 from perfscope.traces.frames import Frame
 
 DATA_LIBRARIES: Final = re.compile(

@@ -8,10 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from perfscope.analyzer.diagnosis import CodeLocation, Evidence
-from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.loop_code.data_functions import loads_data
-from perfscope.analyzer.loop_code.loop_samples import (
+from perfscope.analyzer.budget.loop.data_functions import loads_data
+from perfscope.analyzer.budget.loop.loop_samples import (
     PROGRAM,
     LoopSamples,
     location_in_loop,
@@ -19,7 +17,9 @@ from perfscope.analyzer.loop_code.loop_samples import (
     place_of_line,
     rows_of_loop,
 )
-from perfscope.analyzer.loop_code.loop_time import LOCK, NOT_BLOCKED, LoopTime, loop_times
+from perfscope.analyzer.budget.loop.loop_time import LOCK, NOT_BLOCKED, LoopTime, loop_times
+from perfscope.analyzer.diagnosis import CodeLocation, Evidence
+from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
 from perfscope.analyzer.rule import Unmet
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES

@@ -6,9 +6,9 @@ import pandas as pd
 
 from perfscope.analyzer.budget.compute_shares import compute_shares
 from perfscope.analyzer.budget.critical_rank import steps_of
+from perfscope.analyzer.budget.loop.loop_time import loop_times
 from perfscope.analyzer.categories import DEVICE_COMPUTE, HOST_BOUND
 from perfscope.analyzer.input.input_pipeline import input_pipelines
-from perfscope.analyzer.loop_code.loop_time import loop_times
 from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category
 from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.traces.intervals import covered

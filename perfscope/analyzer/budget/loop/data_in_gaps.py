@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from perfscope.analyzer.loop_code.blocked_lines import HOLDS_MOST, blocked_lines
-from perfscope.analyzer.loop_code.data_functions import provides_data
-from perfscope.analyzer.loop_code.loop_samples import loop_samples
+from perfscope.analyzer.budget.loop.blocked_lines import HOLDS_MOST, blocked_lines
+from perfscope.analyzer.budget.loop.data_functions import provides_data
+from perfscope.analyzer.budget.loop.loop_samples import loop_samples
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
 from perfscope.traces.trace import Trace
 

@@ -22,13 +22,13 @@ When it is wrong
 
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.critical_rank import severity_of
-from perfscope.analyzer.diagnosis import Finding, Speedup
-from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.loop_code.blocked_lines import (
+from perfscope.analyzer.budget.loop.blocked_lines import (
     evidence_of_blocking,
     missing_loop_samples,
     worst_blocked_line,
 )
+from perfscope.analyzer.diagnosis import Finding, Speedup
+from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
 from perfscope.analyzer.rule import Rule
 from perfscope.traces.trace import Trace

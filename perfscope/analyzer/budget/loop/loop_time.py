@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.budget.compute_shares import compute_shares
-from perfscope.analyzer.loop_code.loop_samples import LoopSamples, loop_samples, rows_of_loop
-from perfscope.analyzer.loop_code.native_shares import native_shares
+from perfscope.analyzer.budget.loop.loop_samples import LoopSamples, loop_samples, rows_of_loop
+from perfscope.analyzer.budget.loop.native_shares import native_shares
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
 from perfscope.analyzer.run.table_access import column, rows_of_category
 from perfscope.traces.intervals import Spans, inside, intersected, length_ns, merged, subtracted

@@ -6,16 +6,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from perfscope.analyzer.diagnosis import CodeLocation
-from perfscope.analyzer.loop_code.data_functions import loads_data
-from perfscope.analyzer.loop_code.loop_samples import (
+from perfscope.analyzer.budget.loop.data_functions import loads_data
+from perfscope.analyzer.budget.loop.loop_samples import (
     PROGRAM,
     LoopSamples,
     hottest_line,
     location_in_loop,
     loop_samples,
 )
-from perfscope.analyzer.loop_code.loop_time import LoopTime, loop_times
+from perfscope.analyzer.budget.loop.loop_time import LoopTime, loop_times
+from perfscope.analyzer.diagnosis import CodeLocation
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
 from perfscope.traces.frames import Frame
 from perfscope.traces.trace import Trace
