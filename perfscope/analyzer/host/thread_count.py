@@ -30,6 +30,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.advice import Advice
+from perfscope.analyzer.bootstrap import Floats
 from perfscope.analyzer.budget.cpu_work import computing
 from perfscope.analyzer.budget.critical_rank import (
     critical_rank,
@@ -207,12 +208,19 @@ def split_share(trace: Trace, process: int) -> float:
     if not len(ops):
         return 0.0
     begin, end, row = computing(ops)
-    lasted = end - begin
+    lasted: Floats = np.bincount(row, end - begin, len(ops)).astype(np.float64)
     whole = float(lasted.sum())
-    is_split = splits_work(ops)[row] & (lasted >= SPLIT_NS)
+    is_split = splits_work(ops) & (usual_length(ops, lasted) >= SPLIT_NS)
     rows = steps_of(trace, process)
     computes = float(rows[DEVICE_COMPUTE].sum()) / max(float(rows["dur"].sum()), 1.0)
     return computes * float(np.sum(lasted[is_split])) / whole if whole > 0.0 else 0.0
+
+
+def usual_length(calls: pd.DataFrame, lasted: Floats) -> Floats:
+    """Return the median length of the calls with the same name and shapes: some lost their core."""
+    keys = [calls["name"].cat.codes.to_numpy(), calls["shapes"].cat.codes.to_numpy()]
+    lengths: Floats = pd.Series(lasted).groupby(keys).transform("median").to_numpy(np.float64)
+    return lengths
 
 
 def splits_work(ops: pd.DataFrame) -> NDArray[np.bool_]:
