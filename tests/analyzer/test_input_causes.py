@@ -146,6 +146,24 @@ def test_rows_in_memory_without_workers_are_fetched_as_whole_batches() -> None:
     assert actions(finding) == ["index-whole-batches", "define-getitems"]
 
 
+def test_lines_of_computing_workers_are_those_sampled_from_outside() -> None:
+    """The probe sees the line that releases the GIL, py-spy the loop that holds it."""
+    loop = GETITEM.replace("31", "11")
+    for wall, seen in ((40, "data.py:11"), (400, "data.py:31")):
+        trace = pipeline(
+            wait=20, fetch={**LIGHT, "wall": wall}, cores=3.9, busy=0.99, stack=GETITEM
+        )
+        names = (*KEPT_TABLES, "stacks", "counters")
+        tables = {name: trace.table(name) for name in names}
+        rows = {
+            name: frame.to_dict("records") for name, frame in tables.items() if frame is not None
+        }
+        outside = [
+            {**row, "stack": fetch_stack(loop)} for row in rows["stacks"] if row["process"] == 10
+        ]
+        assert place(found(build.trace(**rows, outside_stacks=outside))) == seen
+
+
 def test_collating_many_small_tensors_is_overhead_per_sample() -> None:
     fetch = {**LIGHT, "collate": 30}
     finding = found(pipeline(wait=20, fetch=fetch, cores=3.9, busy=0.99, stack=COLLATE))
