@@ -8,7 +8,7 @@ from perfscope.agent.recording_plan import Plan, Progress
 
 ENOUGH_STEPS = 20
 ENOUGH_S = 10.0
-STUCK_S = 8.0
+STUCK_S = 7.0
 """A job in which nothing has moved for so long hangs, unless it will surely go on: nothing more is
 learned.
 """
