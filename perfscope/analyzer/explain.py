@@ -7,10 +7,15 @@ from types import ModuleType
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.findings import RULES
 from perfscope.analyzer.input.causes import CAUSES
+from perfscope.analyzer.verdict.general_answers import GENERAL
 from perfscope.errors import UsageError
 
 ACTION_COLUMNS = 100
 LAST_HEADING = "When it is wrong"
+MORE_ON_GENERAL = (
+    "A general answer says who is responsible for the loop's time where no finding says why; it"
+    " names the program's line and gives no advice."
+)
 MORE_ON_INPUT_BOUND = "`perfscope explain input-bound` describes the finding itself."
 
 
@@ -22,6 +27,9 @@ def explain(finding_id: str) -> str:
     wanted = finding_id.strip().removeprefix("input-bound/")
     if wanted in RULES:
         return RULES[wanted].documentation
+    if wanted in GENERAL:
+        text = textwrap.fill(f"{GENERAL[wanted]} {MORE_ON_GENERAL}", ACTION_COLUMNS)
+        return f"{wanted}\n\n{text}"
     for cause in CAUSES:
         if wanted == cause.CAUSE:
             text = cause_documentation(cause)
@@ -52,5 +60,5 @@ def action_text(advice: Advice) -> str:
 
 
 def ids() -> list[str]:
-    """Return the ids of all findings, in order."""
-    return list(RULES)
+    """Return the ids of all findings, in order, and of the general answers."""
+    return [*RULES, *GENERAL]

@@ -7,6 +7,8 @@ import pytest
 from perfscope.analyzer.compute.slow_operators import slow_operators
 from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Verdict
+from perfscope.analyzer.explain import explain, ids
+from perfscope.analyzer.verdict.general_answers import GENERAL
 from perfscope.traces.trace import Trace
 from tests.analyzer.loop import MS, Loop
 from tests.build import trace
@@ -130,3 +132,8 @@ def test_anomaly_detection_is_the_caveat_of_expensive_calls() -> None:
     )
     assert (usual.id, anomaly.id) == ("launch-bound", "operator-dispatch")
     assert "set_detect_anomaly" in (anomaly.caveat or "")
+
+
+@pytest.mark.parametrize("id", GENERAL)
+def test_each_general_answer_is_explained(id: str) -> None:
+    assert id in ids() and explain(id).startswith(id)

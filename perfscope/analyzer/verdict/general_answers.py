@@ -39,7 +39,33 @@ PYTHON_CODE: Final = "python-code"
 NATIVE_CODE: Final = "native-code"
 OPERATOR_DISPATCH: Final = "operator-dispatch"
 NOT_SCHEDULED: Final = "not-scheduled"
-GENERAL: Final = (WAITING, PYTHON_CODE, NATIVE_CODE, OPERATOR_DISPATCH, NOT_SCHEDULED)
+GENERAL: Final = {
+    WAITING: (
+        "The loop's thread is blocked in system calls for half of the loop's time or more, outside"
+        " of PyTorch's calls and of the data loader. The evidence names the calls, the verdict the"
+        " line."
+    ),
+    OPERATOR_DISPATCH: (
+        "Calling operators, not their work, takes 35 % of a step or more, and at least 30 % of that"
+        " is outside of the model, backward and the optimizer: in code of the program that updates,"
+        " measures or prepares tensors one by one. Or anomaly detection makes each call expensive."
+    ),
+    PYTHON_CODE: (
+        "The Python interpreter runs for half of the loop's time or more, and no single function of"
+        " the program takes it."
+    ),
+    NATIVE_CODE: (
+        "Native code takes the time, and it may not be healthy: operators that are far slower than"
+        " the same work usually is (20 % of the loop), activations that backward computes again"
+        " (20 %), or operators outside of PyTorch's calls that no gradient needs (30 %). Without"
+        " steps: torch's libraries run for half of the time."
+    ),
+    NOT_SCHEDULED: (
+        "The loop's thread is ready to run and has no core for 30 % of the time or more, and no"
+        " crowd of threads explains it."
+    ),
+}
+"""What each general answer means, for `perfscope explain`."""
 
 IN_RECOMPUTATION: Final = "torch/utils/checkpoint.py"
 ANOMALY_CAVEAT: Final = (

@@ -132,6 +132,8 @@ def next_step_lines(diagnosis: Diagnosis) -> list[Text]:
     finding = verdict_finding(diagnosis)
     if finding is not None:
         commands.append(f"perfscope explain {finding_name(finding)}")
+    elif diagnosis.verdict.kind == "general":
+        commands.append(f"perfscope explain {diagnosis.verdict.id}")
     place = "trace" if Path(diagnosis.run).is_file() else "run folder"
     return [
         *label_lines(place, [diagnosis.run]),
