@@ -122,6 +122,9 @@ def test_a_function_that_was_compiled_more_often_than_torch_permits_needs_two_ca
     finding = found(recompilation, loop.trace())
     assert finding.lost_s == pytest.approx(8.0)
     assert any("forward (./model.py:7)" in fact.text for fact in finding.evidence)
+    for _ in range(500):
+        call(loop, 0)
+    assert is_clear(recompilation, loop.trace())
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ What it means
 
 How it is detected
     The probe times each compilation. At least six calls of one compiled function compile something,
-    in each third of the recording and with training steps in between; or Dynamo has compiled a
-    frame of it more than eight times. The first compilations after the start do not count: they
-    pass with time. The loss is the time in compilations, without the first such call, at least 3 %
-    of the recorded time. No speedup is predicted: without compilations the calls can take longer
-    (code for all sizes) or less (fewer guards to check).
+    in each third of the recording and with training steps in between; or fewer do, up to its end,
+    and Dynamo has compiled a frame of it more than eight times. The first compilations after the
+    start do not count: they pass with time. The loss is the time in compilations, without the first
+    such call, at least 3 % of the recorded time. No speedup is predicted: without compilations the
+    calls can take longer (code for all sizes) or less (fewer guards to check).
 
 What to do
     The check that failed says what changes. A size: mark the dimension as dynamic, compile with

@@ -24,6 +24,8 @@ PARTS = 3
 """The recording is divided into this many parts, and each must have such calls."""
 LEAST_OF_USUAL = 0.5
 """The last part has at least this share of the usual number of such calls: they do not fade out."""
+MOST_OF_USUAL_GAP = 2
+"""With few such calls, the recording ends at most this many of their gaps after the last."""
 BY_DEFAULT = 8
 """How often torch compiles a function before it gives up (`recompile_limit`, torch 2.0 to 2.13): a
 function that was compiled more often has a raised limit.
@@ -250,10 +252,9 @@ def keeps_compiling(at_ns: Ints, earlier: Ints, marks: Ints, window: tuple[int, 
     `earlier` says how often their frames had been compiled before, -1 unknown. `marks` are instants
     of training steps: where the first comes after all these calls, they are calls of one step.
     """
-    if len(at_ns) >= 2 and len(earlier) and int(earlier.max()) > BY_DEFAULT:
-        return True
     if len(at_ns) < FEWEST_CALLS:
-        return False
+        often = len(at_ns) >= 2 and len(earlier) > 0 and int(earlier.max()) > BY_DEFAULT
+        return often and window[1] - at_ns[-1] <= MOST_OF_USUAL_GAP * int(np.diff(at_ns).max())
     edges = np.linspace(window[0], window[1], PARTS + 1)
     counts, _ = np.histogram(at_ns, edges)
     if not counts.all() or counts[-1] < LEAST_OF_USUAL * len(at_ns) / PARTS:
