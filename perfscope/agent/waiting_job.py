@@ -14,6 +14,11 @@ LOOP_RUNS = 3
 """A thread that has run this often within seconds sleeps in a loop, each time shortly."""
 UNLIMITED = ("lock", "file", "disk", "pipe", "child", "stopped")
 FOR_WORK = ("requests", "input")
+SUPERVISES = ("lock", "child", "pipe")
+"""Waits of the main thread of a server whose threads or children wait for requests."""
+SHARER_FILE = "multiprocessing/resource_sharer.py"
+OF_TORCH = ("pt_", "gloo", "cuda-", "nccl")
+IN_TORCH = " (torch/"
 LOCAL_ADDRESSES = ("127.", "[::1]", "socket")
 PROGRAM_FRAMES = (" (./", " (/", " (<stdin>", " (<string>")
 
@@ -34,6 +39,17 @@ class WaitingThread:
     def is_of_program(self) -> bool:
         """Whether the program's own code runs on it."""
         return any(mark in self.stack for mark in PROGRAM_FRAMES)
+
+    @property
+    def serves(self) -> bool:
+        """Whether it waits for requests, and does not listen for torch or multiprocessing."""
+        is_internal = self.wait.name.startswith(OF_TORCH) or SHARER_FILE in self.stack
+        return self.wait.kind == "requests" and not is_internal
+
+    @property
+    def may_supervise(self) -> bool:
+        """Whether it may wait for the end of a server; not where it waits in a call of torch."""
+        return self.wait.kind in SUPERVISES and IN_TORCH not in self.stack
 
     @property
     def is_fed(self) -> bool:
@@ -71,6 +87,9 @@ def may_wait_forever(mains: list[list[WaitingThread]], others: list[list[Waiting
     if any(thread.will_wake for thread in every) or any(thread.is_fed for thread in relevant):
         return False
     if any(thread.wait.kind in FOR_WORK for thread in first):
+        return False
+    supervises = all(thread.may_supervise for thread in first)
+    if supervises and any(thread.serves for thread in every):
         return False
     return any(is_endless(thread) for thread in first)
 

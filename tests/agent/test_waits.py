@@ -189,5 +189,7 @@ def test_which_waits_end_a_recording() -> None:
     assert not may_wait_forever([[waiting("network", target="10.0.0.7:80")]], [])
     assert not may_wait_forever([[waiting("network", target="127.0.0.1:80", runs=9)]], [])
     assert not may_wait_forever([[waiting("requests")]], [])
+    assert not may_wait_forever([[lock, waiting("requests", is_main=False)]], [])
+    assert not may_wait_forever([[waiting("pipe")]], [[waiting("requests")]])
     assert not may_wait_forever([[lock]], [[waiting("sleep", limit_ns=20 * S)]])
     assert not may_wait_forever([[lock, waiting("sleep", is_main=False, limit_ns=20 * S)]], [])

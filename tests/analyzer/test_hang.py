@@ -258,6 +258,18 @@ def test_a_server_without_requests_is_idle() -> None:
         assert phase_spans(recorded, 0).duration_ns(IDLE) == END
 
 
+def test_a_server_whose_children_wait_for_requests_is_idle() -> None:
+    child = wait(1, "requests", "<module> (/usr/bin/gunicorn:8);accept (socket.py:1)")
+    recorded = quiet(
+        wait(0, "pipe", "<module> (/usr/bin/gunicorn:8);run (gunicorn/arbiter.py:1)", **LIMITED),
+        child,
+        processes=[MAIN, process_row(1, parent=0, role="other")],
+    )
+    still = still_job(recorded)
+    assert still is not None
+    assert still.hang is None
+
+
 def test_a_job_that_moves_at_the_end_does_not_hang() -> None:
     recorded = quiet(wait(0, "lock", FOR_QUEUE))
     waits = recorded.table("waits")

@@ -73,6 +73,10 @@ SEVERITY: Final = (STOPPED, FILE, LOCK_FILE, NETWORK, SLEEP, INPUT, SLEEP_LOOP, 
 """Of several threads the one with the first of these reasons holds up the others."""
 HOLDS_OTHERS: Final = SEVERITY[: SEVERITY.index(GIL) + 1]
 """Reasons for which a thread is the culprit where another one waits for a queue or an event."""
+SUPERVISES: Final = (EVENT, THREAD, LOCK, CHILD, TASK, PIPE)
+"""Waits of the main thread of a server whose threads or children wait for requests."""
+SHARER_FILE: Final = "multiprocessing/resource_sharer.py"
+"""A thread that hands descriptors to other processes of the job."""
 OF_TORCH: Final = ("pt_", "gloo", "cuda-", "nccl")
 """Names of native threads that look for changes as long as a process lives."""
 
@@ -218,7 +222,8 @@ class Search:
         culprit = best(end for end in ends if holds_up(end, thread, reason))
         if culprit is not None:
             return culprit
-        if reason in (EVENT, THREAD, LOCK, CHILD, TASK) and self.serves(thread):
+        has_idle = any(end.state == "idle" for end in ends) or self.serves(thread)
+        if reason in SUPERVISES and has_idle:
             return Wait("idle", thread, REQUESTS)
         return Wait("stuck", thread, reason)
 
@@ -276,10 +281,15 @@ class Search:
         process = self.job.processes[thread.process]
         related = [process, *self.job.children(process.process)]
         return any(
-            self.reason(other) == REQUESTS and not other.name.startswith(OF_TORCH)
+            self.reason(other) == REQUESTS and not is_internal(other)
             for server in related
             for other in server.threads
         )
+
+
+def is_internal(thread: QuietThread) -> bool:
+    """Return whether a thread listens for torch or multiprocessing, and not for requests."""
+    return thread.name.startswith(OF_TORCH) or SHARER_FILE in thread.stack
 
 
 def holds_up(end: Wait, thread: QuietThread, reason: str) -> bool:
