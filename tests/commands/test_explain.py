@@ -2,13 +2,13 @@
 
 import pytest
 
-from perfscope.analyzer.explain import ids
+from perfscope.analyzer.findings import RULES
 from perfscope.analyzer.input.causes import CAUSES
 from perfscope.cli import main
 
 
 @pytest.mark.parametrize(
-    "known", [*ids(), *(cause.CAUSE for cause in CAUSES), "input-bound/decode-bound"]
+    "known", [*RULES, *(cause.CAUSE for cause in CAUSES), "input-bound/decode-bound"]
 )
 def test_every_finding_and_cause_is_explained(
     known: str, capsys: pytest.CaptureFixture[str]
@@ -16,7 +16,7 @@ def test_every_finding_and_cause_is_explained(
     assert main(["explain", known]) == 0
     text = capsys.readouterr().out
     headings = ["How it is detected", "What to do", "When it is wrong"]
-    if known in ids():
+    if known in RULES:
         headings.append("What it means")
     assert [heading for heading in headings if heading not in text] == []
 
