@@ -14,12 +14,14 @@ from perfscope.ui.phrases import (
 )
 
 NOTHING = "<p>No change would save a noticeable amount of time.</p>"
+CAUSE_UNKNOWN = "<p>No change is recommended, because the cause is not known.</p>"
 
 
 def finding_cards(diagnosis: Diagnosis) -> str:
     """Return the card of recommended changes."""
     if not diagnosis.findings:
-        return card("Recommended changes", NOTHING)
+        is_healthy = diagnosis.verdict.kind == "healthy"
+        return card("Recommended changes", NOTHING if is_healthy else CAUSE_UNKNOWN)
     rows = "".join(finding_row(finding, diagnosis) for finding in ordered_findings(diagnosis))
     return card("Recommended changes", rows, "changes")
 
