@@ -34,7 +34,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 KERNEL = "[kernel]"
 ANONYMOUS = "[anonymous]"
-"""Code in memory that is no file: compiled just in time."""
+"""Code in memory that is not a file: compiled just in time."""
 UNKNOWN = "[unknown]"
 REREAD_AFTER_NS = 1_000_000_000
 
