@@ -19,7 +19,7 @@ from sample_workloads.training import (
 
 WIDTH = 512
 RECORDS, BUFFER, CHUNK = 1280, 1024, 32
-CHUNK_S = 0.02
+CHUNK_S = 0.03
 
 
 class Shuffled(IterableDataset[Any]):
@@ -53,7 +53,7 @@ def main() -> None:
     args = parse_arguments(__doc__, workers=1)
     data = Shuffled(CHUNK if args.fix else BUFFER)
     loader = DataLoader(data, batch_size=32, num_workers=args.workers, persistent_workers=True)
-    train(make_layers(WIDTH, 12), loader, args, learn=partial(classify, variations=8))
+    train(make_layers(WIDTH, 12), loader, args, learn=partial(classify, variations=4))
 
 
 if __name__ == "__main__":

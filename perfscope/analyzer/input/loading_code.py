@@ -189,7 +189,7 @@ class LoadingCode:
             return None
         file = line.file.removeprefix("./")
         process = int(self.rows["process"].iloc[0])
-        interval = Interval(low, share, high)
+        interval = Interval(low, share, max(high, share))
         return CodeLocation(line.function, file, line.line, None, process, interval)
 
 
@@ -358,7 +358,7 @@ def line_of_loop(process: int, stacks: "pd.Series[str]", samples: int) -> CodeLo
     line = max(set(lines), key=lines.count)
     share = lines.count(line) / samples
     low, high = share_interval(share, samples)
-    interval = Interval(low, share, high)
+    interval = Interval(low, share, max(high, share))
     file = line.file.removeprefix("./")
     return CodeLocation(line.function, file, line.line, None, process, interval)
 
