@@ -6,7 +6,8 @@ that hangs cannot always be entered. A thread that has not run since has the sam
 process is read again only if one of its Python threads has run, the probe's own excepted.
 
 The stream "host.waits" has one row per thread and round; rounds become rarer the longer nothing
-moves. `period` counts the periods in which nothing moved.
+moves, and between them only the main threads are read. `period` counts the periods in which nothing
+moved.
 """
 
 import os
@@ -33,6 +34,8 @@ from perfscope.traces.run.manifest import SourceStatus
 QUIET_BEFORE_NS = 2_000_000_000
 """How long a job is quiet before its threads are read: a pause between two steps is shorter."""
 DUMPS_EVERY_NS = 3_000_000_000
+CHECKS_PER_ROUND = 20
+"""Checks of the main threads between two rounds, at most; that is ten seconds."""
 MOST_DUMPS = 3
 """Dumps of a process in one period."""
 LAST_DUMP_S = 0.5
@@ -42,7 +45,7 @@ MOST_AT_ONCE = 3
 MOST_PROCESSES = 64
 MOST_OUTSIDE = 16
 PEER_KINDS = ("network", "pipe")
-MOST_THREADS = 256
+MOST_THREADS = 128
 """Of one process."""
 MOST_RUNS_PER_S = 12.0
 """A main thread that runs more often does more than look ten times per second for a change."""
@@ -68,17 +71,35 @@ class WatchedProcess:
     runs_at_dump: dict[int, int] = field(default_factory=dict)
     dumps: int = 0
     dumped_ns: int = 0
+    was_entered: bool = False
+    """Whether the process was entered since all of its threads were last read."""
 
-    def update(self, *, is_entered: bool) -> None:
-        """Read all threads; what they ran while the process is entered does not count."""
-        before = self.waits
-        self.waits = {wait.tid: wait for wait in self.reader.threads(MOST_THREADS)}
-        for tid, wait in self.waits.items():
-            last = before.get(tid, wait)
-            counted = not is_entered and wait.runs >= last.runs
-            self.runs[tid] = self.runs.get(tid, 0) + (wait.runs - last.runs if counted else 0)
-            more_ns = max(wait.cpu_ns - last.cpu_ns, 0) if counted else 0
-            self.cpu_ns[tid] = self.cpu_ns.get(tid, 0) + more_ns
+    def update(self, *, is_entered: bool, all_threads: bool) -> None:
+        """Read the main thread, or all threads; what they ran while the process is entered does not
+        count.
+        """
+        self.was_entered |= is_entered
+        if all_threads:
+            waits = self.reader.threads(MOST_THREADS)
+            ended = self.waits.keys() - {wait.tid for wait in waits}
+            for tid in ended:
+                del self.waits[tid]
+        else:
+            main = self.reader.thread(self.target.pid)
+            waits = [] if main is None else [main]
+        for wait in waits:
+            self.count(wait, counts=not (is_entered or (all_threads and self.was_entered)))
+        if all_threads:
+            self.was_entered = is_entered
+
+    def count(self, wait: ThreadWait, *, counts: bool) -> None:
+        """Keep what a thread waits for, and what it has run since it was last read."""
+        last = self.waits.get(wait.tid, wait)
+        runs = wait.runs - last.runs if counts else 0
+        more_ns = wait.cpu_ns - last.cpu_ns if counts else 0
+        self.runs[wait.tid] = self.runs.get(wait.tid, 0) + max(runs, 0)
+        self.cpu_ns[wait.tid] = self.cpu_ns.get(wait.tid, 0) + max(more_ns, 0)
+        self.waits[wait.tid] = wait
 
     def has_moved_since_dump(self) -> bool:
         """Return whether a Python thread has run since the last dump, or none was made yet."""
@@ -225,8 +246,11 @@ class Waits(Collector):
         if not self.watched:
             self.begin_period(now_ns)
         entering = set(self.probes.entering) if self.probes is not None else set()
+        self.rounds += 1
+        is_due = self.rounds & (self.rounds - 1) == 0 or self.rounds % CHECKS_PER_ROUND == 0
+        is_due |= self.has_new_stacks
         for pid, process in self.watched.items():
-            process.update(is_entered=pid in entering | self.entered)
+            process.update(is_entered=pid in entering | self.entered, all_threads=is_due)
         self.entered = entering
         self.watch_peers()
         elapsed_s = (now_ns - self.began_ns) / 1e9
@@ -234,9 +258,7 @@ class Waits(Collector):
         if self.has_other_processes() or not all(main.is_still(elapsed_s) for main in mains):
             self.end_period()
             return
-        self.rounds += 1
-        is_due = self.rounds & (self.rounds - 1) == 0
-        if is_due or self.has_new_stacks:
+        if is_due:
             self.write_round(now_ns)
         self.begin_dumps(now_ns)
 
@@ -341,7 +363,7 @@ class Waits(Collector):
         self.dumping = {}
         if self.watched:
             for process in self.watched.values():
-                process.update(is_entered=process.target.pid in self.entered)
+                process.update(is_entered=process.target.pid in self.entered, all_threads=True)
             self.write_round(now_ns)
         return SourceStatus(self.NAME, "ok")
 

@@ -62,11 +62,12 @@ def mates(trace: Trace, process: int) -> list[int]:
 
 
 def worked(trace: Trace, process: int) -> Span:
-    """Return begin and end (ns) of a process's loader waits and torch calls.
+    """Return begin and end (ns) of a process's loader waits, torch calls, and waits in a job that
+    does not move.
 
     Without any, of its readings; else an unbounded interval.
     """
-    for names in (("loader", "ranges"), ("counters",)):
+    for names in (("loader", "ranges", "waits"), ("counters",)):
         begins, ends = [], []
         for name in names:
             rows = rows_of(trace, name, process)

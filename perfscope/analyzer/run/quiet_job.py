@@ -19,7 +19,9 @@ QUIET_SHARE: Final = 0.05
 """Of a core, of one process: threads that look for a change from time to time take less."""
 BIN_NS: Final = 250_000_000
 STILL_AT_END_NS: Final = 2_500_000_000
-"""The threads are read at least this often, and once more when the recording ends."""
+"""The threads are read once more when a recording ends, which takes less than this."""
+READ_EVERY_NS: Final = 12_000_000_000
+"""In a recording that goes on the threads are read at least this often."""
 PROBE_FILE: Final = "<perfscope "
 FORKED: Final = re.compile(r"_bootstrap \(multiprocessing/process\.py:")
 """The first frame of a process of multiprocessing. A forked one has those of its parent above."""
@@ -164,7 +166,7 @@ def quiet_job(trace: Trace) -> QuietJob | None:
     first_ns, last_ns = recorded_span_ns(trace)
     rows = waits[column(waits, "period") == column(waits, "period").max()]
     begin_ns, end_ns = int(rows["ts"].min()), int(rows["ts"].max())
-    if end_ns < last_ns - STILL_AT_END_NS:
+    if has_moved_since(trace, end_ns, last_ns):
         return None
     begin_ns = quiet_since(trace, begin_ns, first_ns)
     found = {}
@@ -198,6 +200,14 @@ def with_programs(found: dict[int, QuietProcess]) -> dict[int, QuietProcess]:
 def uses_process_groups(process: QuietProcess) -> bool:
     """Return whether a process uses torch's process groups."""
     return any(OF_RANKS.search(thread.stack) for thread in process.threads)
+
+
+def has_moved_since(trace: Trace, read_ns: int, last_ns: int) -> bool:
+    """Return whether the job may have moved since its threads were last read."""
+    if read_ns >= last_ns - STILL_AT_END_NS:
+        return False
+    is_recent = read_ns >= last_ns - READ_EVERY_NS
+    return not is_recent or quiet_since(trace, last_ns, read_ns) > read_ns + BIN_NS
 
 
 def quiet_since(trace: Trace, known_ns: int, first_ns: int) -> int:

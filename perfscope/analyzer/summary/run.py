@@ -87,9 +87,7 @@ def summarize(trace: Trace, limits: Limits) -> Run:
         budget_over=budget_over(trace),
         time_budget=[] if shown is None else shown.time_budget,
         per_process=per_process,
-        sequential_processes=len(per_process) > 1
-        and one_at_a_time
-        and stuck_process(trace) is None,
+        sequential_processes=len(per_process) > 1 and one_at_a_time,
         steps=summary,
         span_s=span_s(trace),
         run_budget=budget_of_phases(trace, stuck_process(trace) if process is None else process),
