@@ -235,6 +235,7 @@ def test_waits_that_will_end_are_not_a_hang() -> None:
         [wait(0, "sleep", STEP, limit_ns=S, runs=10)],
         [wait(0, "lock", FOR_QUEUE), producer],
         [wait(0, "network", STEP, target="10.0.0.7:443")],
+        [wait(0, "lock", "run (vllm/v1/engine/core.py:1);get (queue.py:1)")],
         [wait(0, "network", STEP, target="127.0.0.1:80", limit_ns=9 * S)],
         [wait(0, "network", STEP, target="127.0.0.1:80", runs=10)],
         [wait(0, "lock", FOR_QUEUE), wait(0, "network", None, tid=9, thread="tokio", runs=9)],
@@ -249,6 +250,7 @@ def test_a_server_without_requests_is_idle() -> None:
         [wait(0, "poll", "<module> (./app.py:9);run_forever (asyncio/base_events.py:1)")],
         [wait(0, "lock", "<module> (./app.py:9);wait (threading.py:1)"), accepting],
         [wait(0, "input", "<module> (./app.py:9)")],
+        [wait(0, "lock", "loop (./app.py:9);get (queue.py:1);wait (threading.py:1)"), accepting],
     ):
         recorded = quiet(*rows)
         still = still_job(recorded)

@@ -41,7 +41,7 @@ from perfscope.analyzer.run.hung_job import Hang, still_job
 from perfscope.analyzer.run.quiet_job import MAIN, WORKER, QuietThread
 from perfscope.analyzer.run.recorded_span import recorded_span_ns
 from perfscope.analyzer.run.table_access import manifest, table
-from perfscope.analyzer.run.wait_reasons import LOCK, PEERS, QUEUE, SLEEP, SLEEP_LOOP
+from perfscope.analyzer.run.wait_reasons import LOCK, NETWORK, PEERS, QUEUE, SLEEP, SLEEP_LOOP
 from perfscope.traces.trace import Trace
 
 ID = "hang"
@@ -106,7 +106,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
             f" {culprit_text(hang)}{place_text(hang, where)}"
         ),
         explanation=hang_explanation(hang),
-        caveat=None,
+        caveat=caveat_about_peer(hang),
         evidence=hang_evidence(hang),
         actions=hang_actions(hang),
         processes=stuck_processes(hang),
@@ -138,6 +138,14 @@ def hang_actions(hang: Hang) -> list[Action]:
             " reach",
         ),
     ]
+
+
+def caveat_about_peer(hang: Hang) -> str | None:
+    """Return what is not known of a peer outside of the job, None without one."""
+    is_outside = hang.job.by_pid(hang.culprit.peer_pid) is None
+    if hang.reason != NETWORK or not is_outside:
+        return None
+    return "If that process sends it work, it may have none: the job is then idle."
 
 
 def stuck_processes(hang: Hang) -> list[int]:

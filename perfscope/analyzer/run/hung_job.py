@@ -73,7 +73,7 @@ SEVERITY: Final = (STOPPED, FILE, LOCK_FILE, NETWORK, SLEEP, INPUT, SLEEP_LOOP, 
 """Of several threads the one with the first of these reasons holds up the others."""
 HOLDS_OTHERS: Final = SEVERITY[: SEVERITY.index(GIL) + 1]
 """Reasons for which a thread is the culprit where another one waits for a queue or an event."""
-SUPERVISES: Final = (EVENT, THREAD, LOCK, CHILD, TASK, PIPE)
+SUPERVISES: Final = (EVENT, THREAD, LOCK, CHILD, TASK, PIPE, QUEUE)
 """Waits of the main thread of a server whose threads or children wait for requests."""
 SHARER_FILE: Final = "multiprocessing/resource_sharer.py"
 """A thread that hands descriptors to other processes of the job."""
@@ -160,6 +160,9 @@ class Search:
         if culprit is None:
             is_idle = all(end.state == "idle" for end in ends)
             return StillJob(self.job, None) if is_idle else None
+        threads = [culprit.thread, *(wait.thread for wait in waiting)]
+        if all(thread.line is None for thread in threads):
+            return None  # a program of a package, such as the engine of a server, that has no work
         alone = any(wait.thread is culprit.thread for wait in waiting)
         hang = Hang(self.job, culprit.thread, culprit.reason, tuple(waiting), alone)
         return StillJob(self.job, hang)
