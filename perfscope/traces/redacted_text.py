@@ -25,6 +25,7 @@ PUBLIC_LIBRARY: Final = re.compile(
     r"(?:lib(?:torch\w*|c10\w*|cud\w*|nccl|nv\w*|cublas\w*|c|m|pthread|dl|stdc\+\+|gomp|iomp5|gcc_s"
     r"|python[\d.]*|mkl\w*|openblas\w*)|ld-linux[\w-]*)[-\d.]*\.so[\d.]*"
 )
+OF_PROGRAM: Final = re.compile(r"\./|/")
 PACKAGE_FOLDER: Final = re.compile(r"(?:.*/)?(?:(?:site|dist)-packages|lib/python\d[\d.]*)/")
 FRAME: Final = re.compile(r"(?P<function>.*) \((?P<file>[^()]*?)(?P<line>:\d+)?\)")
 PROFILER_FUNCTION: Final = re.compile(r"(?P<file>.*\.py)(?P<line>\(\d+\)): (?P<function>.*)")
@@ -101,9 +102,16 @@ def is_public_file(path: str) -> bool:
 
 
 def redact_call(function: str, file: str) -> tuple[str, str]:
-    """Return a function and its file, both redacted unless the file is public."""
+    """Return a function and its file, both redacted unless the file is public.
+
+    The beginning of a path that shows that the file is the program's own stays.
+    """
     redacted_file = redact_file(file)
-    public = is_public_file(redacted_file) or PLAIN_FUNCTION.fullmatch(function) is not None
+    public = is_public_file(redacted_file)
+    beginning = OF_PROGRAM.match(file)
+    if beginning is not None and not public:
+        redacted_file = beginning[0] + redacted_file
+    public = public or PLAIN_FUNCTION.fullmatch(function) is not None
     return (function if public else hashed("function", function)), redacted_file
 
 

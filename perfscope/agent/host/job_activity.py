@@ -39,7 +39,7 @@ class JobActivity:
         done = {pid: transferred_bytes(pid) for pid in pids}
         before_ns, before = self.cpu_ns, self.bytes
         self.cpu_ns, self.bytes = cpu_ns, done
-        if not before_ns or not job <= before_ns.keys():
+        if not job or not before_ns or not job <= before_ns.keys():
             return False
         used_ns = max(cpu_ns[pid] - before_ns.get(pid, cpu_ns[pid]) for pid in pids)
         moved = max(done[pid] - before.get(pid, done[pid]) for pid in pids)
