@@ -20,8 +20,11 @@ CORE_FLOPS_PER_S: Final = 64e9
 """Arithmetic of one core: 2 GHz, and two 8-wide fused multiply-additions of float32 per cycle, as
 in x86-64-v3 (the psABI's levels).
 """
-SLOW_PART: Final = 0.25
-"""Products of some hundred rows reach at least half of a core's arithmetic."""
+SLOW_PART: Final = 0.35
+"""Products of some hundred rows reach at least half of a core's arithmetic. Convolutions without
+oneDNN reached 0.18 to 0.33, products in bfloat16 without hardware for it 0.22, others 0.7 to 1.5
+(docs/measured.md).
+"""
 LEAST_FLOPS: Final = 10e6
 LEAST_INTENSITY: Final = 50.0
 """FLOP per byte from which on no CPU waits for memory."""
