@@ -57,7 +57,7 @@ GENERAL: Final = {
     NATIVE_CODE: (
         "Native code takes the time, and it may not be healthy: operators that are far slower than"
         " the same work usually is (20 % of the loop), activations that backward computes again"
-        " (20 %), or operators outside of PyTorch's calls that no gradient needs (30 %). Without"
+        " (15 %), or operators outside of PyTorch's calls that no gradient needs (30 %). Without"
         " steps: torch's libraries run for half of the time."
     ),
     NOT_SCHEDULED: (
@@ -258,7 +258,7 @@ def computes_aside(facts: LoopFacts) -> Responsible | None:
         [any(map(is_recomputation, code.below)) for code in facts.samples.codes], bool
     )
     share = facts.samples.weight_of(repeated)
-    if share >= facts.limits.critical_share:
+    if share >= facts.limits.recomputed_share:
         return Responsible(
             NATIVE_CODE,
             share,
