@@ -210,8 +210,8 @@ class Limits:
     # On a CPU some dispatching is part of every step; from here on larger pieces of work are worth
     # a change.
     dispatch_share: float = 0.35
-    # Activation checkpointing repeats a forward pass, a quarter to a third of a step: less is a part
-    # of the model, or chance among some hundred samples.
+    # Activation checkpointing repeats a forward pass, a quarter to a third of a step: less is only
+    # a part of the model, or chance among some hundred samples.
     recomputed_share: float = 0.15
     # From this share of dispatch outside of the model, backward and the optimizer on, changes of
     # the model alone would leave too much of it.
