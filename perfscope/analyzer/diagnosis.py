@@ -45,6 +45,11 @@ class CodeLocation(msgspec.Struct, frozen=True):
     process: int
     share: Interval
 
+    @property
+    def place(self) -> str:
+        """The line as `log (train.py:7)`."""
+        return f"{self.function} ({self.file}:{self.line})"
+
 
 class Process(msgspec.Struct, frozen=True):
     """A recorded process. `process` is the number that all other fields refer to."""

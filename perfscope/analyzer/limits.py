@@ -213,6 +213,10 @@ class Limits:
     # Activation checkpointing repeats a forward pass, a quarter to a third of a step: less is only
     # a part of the model, or chance among some hundred samples.
     recomputed_share: float = 0.15
+    # A third of the loop in operators that no gradient needs, or without a core, is more than what
+    # preparing a batch, or sharing a machine, usually takes.
+    untracked_share: float = 0.3
+    not_scheduled_share: float = 0.3
     # From this share of dispatch outside of the model, backward and the optimizer on, changes of
     # the model alone would leave too much of it.
     dispatched_by_program: float = 0.3

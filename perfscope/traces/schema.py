@@ -360,7 +360,7 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
             "state",
             "category",
             "",
-            "running, gil, lock, file, disk, network, poll, sleep, pipe, other",
+            "running, gil, lock, file, disk, network, poll, sleep, pipe, terminal, child, other",
         ),
     ),
     "counters": (

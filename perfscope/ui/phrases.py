@@ -168,7 +168,7 @@ def location_text(verdict: Verdict) -> str | None:
     if where is None or where.share.low >= 1.0:
         return None
     low, high = percent(where.share.low), percent(where.share.high)
-    place = f"`{where.function} ({where.file}:{where.line})`"
+    place = f"`{where.place}`"
     share = f"{percent(where.share.likely)} of the stack samples ({low} to {high})"
     return f"Hottest line: {place}, {share}."
 

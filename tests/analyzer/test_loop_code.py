@@ -9,6 +9,7 @@ from perfscope.analyzer.budget.loop.native_shares import kind_of_library
 from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis, Finding
 from perfscope.traces.trace import Trace
+from tests import build
 from tests.analyzer.loop import MS, Loop
 
 STEPS = 60
@@ -24,7 +25,12 @@ PYTHON, TORCH, JSON = "libpython3.11.so.1.0", "libtorch_cpu.so", "_json.cpython-
 
 
 def loop_of(
-    stack: str, state: str, *, ms: int = 12, library: str = PYTHON, listening: bool = True
+    stack: str,
+    state: str,
+    *,
+    ms: int = 12,
+    library: str = PYTHON,
+    manifest: dict[str, Any] | None = None,
 ) -> Trace:
     """Return steps of 6 ms of torch's calls, after `ms` milliseconds in `stack` and `state`."""
     loop = Loop()
@@ -42,7 +48,7 @@ def loop_of(
             if not outside or state == "running":
                 name = library if outside else TORCH
                 rows["native_samples"].append({**row, "weight_ns": MS, "library": name})
-    return loop.trace(**rows)
+    return loop.trace(manifest=manifest, **rows)
 
 
 def found_in(diagnosis: Diagnosis, id: str) -> Finding:
@@ -80,6 +86,32 @@ def test_code_that_loads_data_is_input_and_not_host_code() -> None:
     diagnosis = diagnose_trace(loop_of(LOAD, "network"))
     assert (diagnosis.verdict.id, diagnosis.verdict.cause) == ("input-bound", "unknown-loader")
     assert not {"host-code", "blocking-call"} & {finding.id for finding in diagnosis.findings}
+
+
+def test_waiting_for_a_queue_of_batches_is_input() -> None:
+    """A thread of the program fills the queue: no name says that it loads data."""
+    queue = f"{MAIN};get (queue.py:171);wait (threading.py:320)"
+    diagnosis = diagnose_trace(loop_of(queue, "lock"))
+    assert (diagnosis.verdict.id, diagnosis.verdict.cause) == ("input-bound", "unknown-loader")
+    assert "blocking-call" in diagnosis.clear
+
+
+@pytest.mark.parametrize(("state", "found"), [("poll", False), ("other", False), ("pipe", True)])
+def test_with_an_accelerator_a_wait_may_be_for_the_device(state: str, *, found: bool) -> None:
+    torch = {"version": "2.13.0", "intra_op_threads": 1, "inter_op_threads": 1, "cuda": True}
+    diagnosis = diagnose_trace(loop_of(WRITE, state, manifest={"torch": torch}))
+    assert ("blocking-call" in {finding.id for finding in diagnosis.findings}) == found
+
+
+def test_workers_are_not_loops() -> None:
+    worker = {**build.MAIN, "process": 1, "pid": 101, "ns_pid": 101, "role": "loader-worker"}
+    loop, stacks = Loop(), []
+    for _ in range(STEPS):
+        loop.next(2).work()
+    for at in range(0, loop.at, MS):
+        stacks.append({"process": 1, "tid": 101, "ts": at, "weight_ns": MS, "stack": CONVERT})
+    trace = loop.trace(processes=[build.MAIN, worker], stacks=stacks)
+    assert 1 not in trace.fact(loop_times)
 
 
 def test_short_waits_are_not_a_blocking_call() -> None:

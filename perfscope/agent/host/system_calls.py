@@ -30,6 +30,7 @@ X86_64: Final[dict[str, tuple[int, ...]]] = {
     "sleep": (34, 35, 230),  # pause nanosleep clock_nanosleep
     # semop semtimedop, fcntl and flock: nothing but a lock keeps a thread in these two
     "lock": (65, 220, 72, 73),
+    "child": (61, 247),  # wait4 waitid
 }
 AARCH64: Final[dict[str, tuple[int, ...]]] = {
     FUTEX: (98, 449, 454, 455, 456),
@@ -43,7 +44,9 @@ AARCH64: Final[dict[str, tuple[int, ...]]] = {
     "poll": (72, 73, 22, 441),
     "sleep": (101, 115),
     "lock": (193, 192, 25, 32),
+    "child": (260, 95),
 }
+TERMINALS: Final = ("/dev/pts/", "/dev/tty", "/dev/console")
 TABLES: Final = {"x86_64": X86_64, "aarch64": AARCH64}
 
 
@@ -69,5 +72,7 @@ def kind_of_file(link: str) -> str:
         return "pipe"
     if link.startswith("anon_inode:"):  # eventfd, timerfd, epoll, inotify
         return "poll"
+    if link.startswith(TERMINALS):
+        return "terminal"
     is_device = link.startswith("/dev/") and not link.startswith("/dev/shm/")
     return "file" if link.startswith("/") and not is_device else "other"

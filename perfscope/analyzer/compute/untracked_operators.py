@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from perfscope.analyzer.budget.compute_shares import operator_calls, whole_steps
+from perfscope.analyzer.budget.compute_shares import whole_steps
 from perfscope.analyzer.compute.operators_by_phase import phase_of
 from perfscope.analyzer.run.table_access import column, table, uses_device
 from perfscope.traces.intervals import covered, merged
@@ -30,6 +30,5 @@ def untracked_shares(trace: Trace) -> dict[int, float]:
         rows = ops[untracked & (column(ops, "process") == process)]
         spans = merged((column(rows, "ts"), column(rows, "ts") + column(rows, "dur")))
         whole = max(int((last - first).sum()), 1)
-        if len(operator_calls(trace, process)[0]):
-            found[process] = float(covered(spans, first, last).sum()) / whole
+        found[process] = float(covered(spans, first, last).sum()) / whole
     return found

@@ -49,7 +49,7 @@ def cpu_dispatch(trace: Trace, process: int) -> Dispatch:
     window = trace.fact(compute_shares).get(process)
     if time is None or window is None:
         return Dispatch(total, 0.0)
-    total = max(total - time.host_code_at_least - time.blocked_in.get("other", 0.0), 0.0)
+    total = max(total - time.host_code_at_least, 0.0)
     outside = (time.operators or 0.0) - window.other * time.outside
     outside = min(max(outside, 0.0), total)
     return Dispatch(total - outside, outside)

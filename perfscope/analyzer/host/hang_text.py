@@ -65,7 +65,7 @@ def place_text(hang: Hang, where: CodeLocation | None) -> str:
     """
     if where is None:
         return ""
-    place = f"{where.function} ({where.file}:{where.line})"
+    place = where.place
     if hang.culprit.line is not None:
         return f" at {place}"
     waiting = next(wait.thread for wait in hang.mains if wait.thread.process == where.process)

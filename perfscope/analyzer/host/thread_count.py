@@ -66,8 +66,9 @@ the last thread, and for memory.
 """
 SPLIT_OPERATORS = re.compile(
     r"aten::_?(?:"
-    r"(?:add|ba)?b?(?:mm|mv)|addmm|addmv|baddbmm|mkldnn_\w+|thnn_conv\w*|slow_conv\w*|\w*convolution\w*"
-    r"|scaled_dot_product_\w+|add|sub|rsub|mul|div|relu|threshold\w*|clamp\w*|gelu|silu|elu|hardswish"
+    r"(?:add|ba)?b?(?:mm|mv)|addmm|addmv|baddbmm|mkldnn_\w+|thnn_conv\w*|slow_conv\w*"
+    r"|\w*convolution\w*|scaled_dot_product_\w+|add|sub|rsub|mul|div|relu|threshold\w*"
+    r"|clamp\w*|gelu|silu|elu|hardswish"
     r"|leaky_relu|softplus|sigmoid|tanh|exp|log|pow|sqrt|rsqrt|square|abs|neg|sin|cos|where|lerp"
     r"|addcmul|addcdiv|fused_\w+|sum|mean|var\w*|std\w*|max|min|amax|amin|argmax|argmin|norm"
     r"|linalg_vector_norm|log_softmax|softmax|\w*layer_norm\w*|\w*group_norm\w*|\w*batch_norm\w*"

@@ -36,6 +36,7 @@ from perfscope.traces.trace import Trace
 ID = "blocking-call"
 WAITS_FOR = {
     "pipe": "a pipe",
+    "terminal": "a terminal",
     "network": "the network",
     "file": "a file",
     "disk": "the disk",
@@ -55,9 +56,9 @@ CALL_IN_THREAD = Advice(
     "call-in-thread",
     "or put the values into a queue, and make the call in a thread",
     "call-needs-no-interpreter",
-    "The line is blocked in a pipe, a file, the network or a child process.",
+    "The line is blocked in a system call that is not a lock.",
 )
-THREAD_HELPS = ("pipe", "network", "file", "disk", "poll", "child", "other")
+THREAD_HELPS = ("pipe", "terminal", "network", "file", "disk", "poll", "child", "other")
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
@@ -65,7 +66,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     line = worst_blocked_line(trace, limits)
     if line is None or line.is_sleep or line.loads_data:
         return None
-    share, place = line.share, line.place
+    share, place = line.share, line.where.place
     waits_for = WAITS_FOR.get(line.state, WAITS_FOR["other"])
     called = f", in `{line.below[-1]}`" if line.below else ""
     evidence_text = f"{percent(share)} of the loop's time at {place}"

@@ -24,14 +24,12 @@ from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.critical_rank import severity_of
 from perfscope.analyzer.budget.loop.blocked_lines import missing_loop_samples
 from perfscope.analyzer.budget.loop.host_functions import HostFunction, host_functions
-from perfscope.analyzer.budget.loop.loop_samples import place_of_line
 from perfscope.analyzer.budget.loop.native_shares import NativeShares, native_shares
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent
 from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.host_load import host_load
-from perfscope.analyzer.run.steps import trainers
 from perfscope.traces.trace import Trace
 
 ID = "host-code"
@@ -62,7 +60,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         return None
     where, share = function.where, likely_share(function)
     native = trace.fact(native_shares).get(where.process)
-    place = place_of_line(where)
+    place = where.place
     return Finding(
         id=ID,
         cause=None,
@@ -92,14 +90,12 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
 
 def costliest_function(trace: Trace, limits: Limits) -> HostFunction | None:
     """Return the function that costs most of the processes that train, None below the limit."""
-    known = {process for process, _ in trainers(trace)}
     functions = [
         function
-        for process, function in trace.fact(host_functions).items()
+        for function in trace.fact(host_functions).values()
         if function.least * function.time.on_core >= limits.host_code_share
         and function.least >= limits.main_cause_share * function.most
         and not function.loads_data
-        and (process in known or not known)
     ]
     return max(functions, key=lambda function: function.least, default=None)
 

@@ -45,7 +45,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     line = worst_blocked_line(trace, limits)
     if line is None or not line.is_sleep:
         return None
-    share, place = line.share, line.place
+    share, place = line.share, line.where.place
     return Finding(
         id=ID,
         cause=None,

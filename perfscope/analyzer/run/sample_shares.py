@@ -14,7 +14,7 @@ FEWEST_SAMPLES = 20
 """With fewer samples a share means nothing: at 20 the 95 % interval of a half is already +-0.22."""
 ERRORS = 2.0
 """Standard errors by which a share may differ from the sampled one."""
-WAITING = ("sleep", "poll", "network", "pipe", "lock")
+WAITING = ("sleep", "poll", "network", "pipe", "terminal", "child", "lock")
 IO = ("file", "disk")
 
 
@@ -25,7 +25,7 @@ class Shares:
     samples: int
     gil: float
     waiting: float
-    """In sleep, poll, network, pipe or lock."""
+    """In a state of WAITING."""
     sleeping: float
     """Waiting without lock: a lock may be the end of torch's own parallel region."""
     io: float

@@ -42,8 +42,7 @@ NOT_SCHEDULED: Final = "not-scheduled"
 GENERAL: Final = {
     WAITING: (
         "The loop's thread is blocked in system calls for half of the loop's time or more, outside"
-        " of PyTorch's calls and of the data loader. The evidence names the calls, the verdict the"
-        " line."
+        " of PyTorch's calls and of the data loader."
     ),
     OPERATOR_DISPATCH: (
         "Calling operators, not their work, takes 35 % of a step or more, and at least 30 % of that"
@@ -61,12 +60,16 @@ GENERAL: Final = {
         " steps: torch's libraries run for half of the time."
     ),
     NOT_SCHEDULED: (
-        "The loop's thread is ready to run and has no core for 30 % of the time or more, and no"
-        " crowd of threads explains it."
+        "The loop's thread is ready to run and has no core for 30 % of the time or more, and"
+        " neither the job's own threads nor other jobs explain it."
     ),
 }
 """What each general answer means, for `perfscope explain`."""
 
+WITH_STEPS: Final = 0.9
+"""Confidence: who is responsible is measured, but not why."""
+WITHOUT_STEPS: Final = 0.6
+"""Confidence where nothing shows that the time repeats."""
 IN_RECOMPUTATION: Final = "torch/utils/checkpoint.py"
 ANOMALY_CAVEAT: Final = (
     "Anomaly detection of autograd is on, which makes every operator slower:"
@@ -93,6 +96,11 @@ class LoopFacts:
             return None
         line = hottest_line(self.samples, with_line)
         return location_in_loop(self.samples, line, with_line & self.samples.mask_of_line(line))
+
+    @property
+    def cpu_share(self) -> float:
+        """The CPU time of the thread as a share of the loop's time, 0 where it was not sampled."""
+        return 0.0 if self.native is None else min(self.native.cpu_s / self.time.loop_s, 1.0)
 
     @property
     def outside(self) -> NDArray[np.bool_]:
@@ -210,7 +218,7 @@ def runs_python(facts: LoopFacts) -> Responsible | None:
     """Return the answer where the interpreter takes half of the loop's time or more."""
     if facts.native is None:
         return None
-    share = facts.native.interpreter * max(1.0 - facts.time.blocked - facts.time.locked, 0.0)
+    share = facts.native.interpreter * facts.cpu_share
     if share < facts.limits.main_cause_share:
         return None
     return Responsible(
@@ -239,20 +247,19 @@ def computes_slowly(facts: LoopFacts) -> Responsible | None:
 
 def slow_text(operator: SlowOperator) -> str:
     """Return how slow an operator is, and what can make it so."""
-    scale, prefix = (1e9, "G")
     name = operator.name.removeprefix("aten::")
     return (
-        f"`{name}` reaches {digits(operator.rate / scale)} {prefix}{operator.unit}; about"
-        f" {digits(operator.usual_rate / scale)} are usual for such work on these cores. Its type,"
+        f"`{name}` reaches {digits(operator.rate / 1e9)} G{operator.unit}; about"
+        f" {digits(operator.usual_rate / 1e9)} are usual for such work on these cores. Its type,"
         " its values or the library that computes it are slow on this CPU."
     )
 
 
 def computes_aside(facts: LoopFacts) -> Responsible | None:
-    """Return the answer where work that no gradient needs takes a third of the loop's time.
+    """Return the answer where much of the work is not a part of training a step.
 
-    That is copies, metrics and preparation outside of torch's calls, or activations that backward
-    computes again.
+    Backward computes activations again, or operators outside of torch's calls, which no gradient
+    needs, copy, measure or prepare.
     """
     repeated = np.array(
         [any(map(is_recomputation, code.below)) for code in facts.samples.codes], bool
@@ -267,7 +274,7 @@ def computes_aside(facts: LoopFacts) -> Responsible | None:
             facts.place(facts.everything),
         )
     share = facts.trace.fact(untracked_shares).get(facts.process, 0.0)
-    if share < facts.limits.live_pattern_share:
+    if share < facts.limits.untracked_share:
         return None
     return Responsible(
         NATIVE_CODE,
@@ -288,22 +295,22 @@ def has_no_core(facts: LoopFacts) -> Responsible | None:
     """Return the answer where the loop's thread is often ready to run and has no core."""
     load = facts.trace.fact(host_load)
     share = load.thread_delay.get((facts.process, facts.samples.tid), 0.0)
-    if share < facts.limits.live_pattern_share:
+    if share < facts.limits.not_scheduled_share:
         return None
     return Responsible(
         NOT_SCHEDULED,
         share,
         f"The loop's thread has no core {percent(share)} of the time",
-        f"Other jobs use {digits(load.used_elsewhere())} cores of this machine.",
+        f"It is ready to run. Other jobs use {digits(load.used_elsewhere())} cores.",
         facts.place(facts.everything),
     )
 
 
 def verdict_without_steps(facts: LoopFacts) -> GeneralAnswer | None:
     """Return the answer for a loop that computes and whose steps are unknown."""
-    if facts.native is None or facts.native.torch < facts.limits.main_cause_share:
+    share = 0.0 if facts.native is None else facts.native.torch * facts.cpu_share
+    if facts.native is None or share < facts.limits.main_cause_share:
         return None
-    share = facts.native.torch * facts.time.running
     found = Responsible(
         NATIVE_CODE,
         share,
@@ -319,7 +326,7 @@ def verdict_of(found: Responsible, facts: LoopFacts) -> GeneralAnswer | None:
     """Return a general answer as a verdict, None without the line that it must name."""
     if found.where is None:
         return None
-    confidence = 0.9 if facts.has_steps else 0.6
+    confidence = WITH_STEPS if facts.has_steps else WITHOUT_STEPS
     verdict = Verdict(
         id=found.id,
         cause=None,

@@ -14,7 +14,6 @@ from perfscope.analyzer.budget.loop.loop_samples import (
     LoopSamples,
     location_in_loop,
     loop_samples,
-    place_of_line,
     rows_of_loop,
 )
 from perfscope.analyzer.budget.loop.loop_time import LOCK, NOT_BLOCKED, LoopTime, loop_times
@@ -23,8 +22,7 @@ from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
 from perfscope.analyzer.rule import Unmet
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
-from perfscope.analyzer.run.steps import trainers
-from perfscope.analyzer.run.table_access import column
+from perfscope.analyzer.run.table_access import column, uses_device
 from perfscope.traces.frames import Frame
 from perfscope.traces.intervals import inside
 from perfscope.traces.trace import Trace
@@ -35,6 +33,8 @@ WAITING_FILES: Final = re.compile(
 )
 """Files of the standard library in which a thread waits."""
 SLEEP: Final = "sleep"
+DEVICE_WAITS: Final = ("other", "poll", "lock")
+"""States in which a thread can wait for an accelerator: its driver, or an event."""
 HOLDS_MOST: Final = 0.6
 """A line explains waiting when its samples could hold at least this part of it."""
 
@@ -58,11 +58,6 @@ class BlockedLine:
         """Whether the program itself sleeps at the line."""
         return self.state == SLEEP and not self.below
 
-    @property
-    def place(self) -> str:
-        """The line as `log (train.py:7)`."""
-        return place_of_line(self.where)
-
 
 def missing_loop_samples(trace: Trace, limits: Limits) -> Unmet | None:
     """Return why blocked lines cannot be found: too few samples of the loop."""
@@ -72,12 +67,15 @@ def missing_loop_samples(trace: Trace, limits: Limits) -> Unmet | None:
 
 
 def worst_blocked_line(trace: Trace, limits: Limits) -> BlockedLine | None:
-    """Return the blocked line of the process that loses most time, None where none loses enough."""
-    known = {process for process, _ in trainers(trace)}
+    """Return the blocked line of the process that loses most time, None where none loses enough.
+
+    With an accelerator, waits that may be for the device do not count.
+    """
+    on_device = uses_device(trace)
     lines = [
         line
-        for process, line in trace.fact(blocked_lines).items()
-        if line.share >= limits.input_share and (process in known or not known)
+        for line in trace.fact(blocked_lines).values()
+        if line.share >= limits.input_share and not (on_device and line.state in DEVICE_WAITS)
     ]
     return max(lines, key=lambda line: line.share * line.time.loop_s, default=None)
 
@@ -95,6 +93,8 @@ def blocked_lines(trace: Trace) -> dict[int, BlockedLine]:
 
 def blocked_line(trace: Trace, samples: LoopSamples, time: LoopTime) -> BlockedLine | None:
     """Return the line of one loop that is blocked longest, None where no line explains it."""
+    if time.blocked + time.locked <= 0.0:
+        return None
     states = blocked_states(trace, samples)
     lines = {
         code.line
@@ -147,24 +147,20 @@ def states_at(
 
 def waits_of(samples: LoopSamples, wanted: NDArray[np.bool_]) -> bool:
     """Return whether the wanted code mostly calls functions of Python that wait."""
-    waiting = np.array(
-        [
-            any(WAITING_FILES.search(frame.file) for frame in code.below) and bool(is_wanted)
-            for code, is_wanted in zip(samples.codes, wanted, strict=True)
-        ],
-        bool,
-    )
+    calls = [
+        any(WAITING_FILES.search(frame.file) for frame in code.below) for code in samples.codes
+    ]
+    waiting = np.array(calls, bool) & wanted
     return samples.weight_of(waiting) >= 0.5 * samples.weight_of(wanted) > 0.0
 
 
 def frames_below(samples: LoopSamples, wanted: NDArray[np.bool_]) -> tuple[Frame, ...]:
     """Return the frames below the line that the wanted code has most often."""
-    weights: dict[tuple[Frame, ...], float] = {}
-    for code, weight in zip(samples.code, samples.weights, strict=True):
-        if wanted[code]:
-            below = samples.codes[code].below
-            weights[below] = weights.get(below, 0.0) + float(weight)
-    return max(weights, key=lambda below: weights[below], default=())
+    shares: dict[tuple[Frame, ...], float] = {}
+    for number in np.flatnonzero(wanted):
+        below = samples.codes[number].below
+        shares[below] = shares.get(below, 0.0) + float(samples.shares[number])
+    return max(shares, key=lambda below: shares[below], default=())
 
 
 def evidence_of_blocking(line: BlockedLine) -> Evidence:

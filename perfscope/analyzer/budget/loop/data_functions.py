@@ -23,15 +23,9 @@ LOADS_DATA: Final = re.compile(
 
 
 def loads_data(samples: LoopSamples, wanted: NDArray[np.bool_]) -> bool:
-    """Return whether the wanted code is mostly in functions whose names say that they load data."""
-    named = np.array(
-        [
-            bool(is_wanted) and any(is_data_function(frame) for frame in code.program[1:])
-            for code, is_wanted in zip(samples.codes, wanted, strict=True)
-        ],
-        bool,
-    )
-    return samples.weight_of(named) >= 0.5 * samples.weight_of(wanted) > 0.0
+    """Return whether most of the wanted code provides data, or waits for it."""
+    provides = np.array([provides_data(code) for code in samples.codes], bool) & wanted
+    return samples.weight_of(provides) >= 0.5 * samples.weight_of(wanted) > 0.0
 
 
 def is_data_function(frame: Frame) -> bool:

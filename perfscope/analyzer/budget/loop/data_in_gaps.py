@@ -1,9 +1,7 @@
 """Whether a loop provides data outside of torch's calls, by what its code is called there."""
 
-import numpy as np
-
 from perfscope.analyzer.budget.loop.blocked_lines import HOLDS_MOST, blocked_lines
-from perfscope.analyzer.budget.loop.data_functions import provides_data
+from perfscope.analyzer.budget.loop.data_functions import loads_data
 from perfscope.analyzer.budget.loop.loop_samples import loop_samples
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
 from perfscope.traces.trace import Trace
@@ -23,8 +21,5 @@ def gaps_load_data(trace: Trace) -> dict[int, bool]:
             continue
         line = lines.get(process)
         sleeps = line is not None and line.is_sleep and line.share >= HOLDS_MOST * line.time.outside
-        loads = np.array([provides_data(code) for code in samples.codes], bool) & outside
-        found[process] = not sleeps and (
-            samples.weight_of(loads) >= 0.5 * samples.weight_of(outside) > 0.0
-        )
+        found[process] = not sleeps and loads_data(samples, outside)
     return found

@@ -7,6 +7,7 @@ packages.
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from perfscope.analyzer.budget.observed_budget import SAVERS, main_thread_id
 from perfscope.analyzer.diagnosis import CodeLocation, Interval
 from perfscope.analyzer.run.code_tree import program_frames
+from perfscope.analyzer.run.local_ranks import main_processes
 from perfscope.analyzer.run.phases import (
     IDLE,
     LOGGING,
@@ -28,7 +30,7 @@ from perfscope.analyzer.run.phases import (
 )
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval
 from perfscope.analyzer.run.steps import steps
-from perfscope.analyzer.run.table_access import column, rows_of, table
+from perfscope.analyzer.run.table_access import column, rows_of
 from perfscope.traces.frames import Frame, parse_frame
 from perfscope.traces.intervals import Ints, Spans, inside, merged
 from perfscope.traces.trace import Trace
@@ -87,18 +89,24 @@ class LoopSamples:
     code: Ints
     weights: NDArray[np.float64]
 
-    @property
-    def total_ns(self) -> float:
-        """The weight of all samples."""
-        return float(self.weights.sum())
+    @cached_property
+    def shares(self) -> NDArray[np.float64]:
+        """The share of the samples' weight that each of `codes` has."""
+        whole = max(float(self.weights.sum()), 1.0)
+        return np.bincount(self.code, self.weights, len(self.codes)) / whole
+
+    @cached_property
+    def counts(self) -> NDArray[np.int64]:
+        """The number of samples of each of `codes`."""
+        return np.bincount(self.code, minlength=len(self.codes)).astype(np.int64)
 
     def weight_of(self, wanted: NDArray[np.bool_]) -> float:
         """Return the share of the samples whose code is `wanted`, by number of the code."""
-        return float(self.weights[wanted[self.code]].sum()) / max(self.total_ns, 1.0)
+        return float(self.shares[wanted].sum())
 
     def count_of(self, wanted: NDArray[np.bool_]) -> int:
         """Return the number of samples whose code is `wanted`."""
-        return int(wanted[self.code].sum())
+        return int(self.counts[wanted].sum())
 
     def mask(self, *kinds: str) -> NDArray[np.bool_]:
         """Return which codes are of these kinds."""
@@ -120,13 +128,11 @@ class LoopSamples:
 
 
 def loop_samples(trace: Trace) -> dict[int, LoopSamples]:
-    """Return the samples of the loop of each process that has enough of them."""
+    """Return the samples of the loop of each process that trains or serves, if there are enough."""
     found: dict[int, LoopSamples] = {}
     if trace.has_profiled_work:
         return found
-    tables = [table(trace, name) for name in STACK_TABLES]
-    processes = np.concatenate([column(frame, "process") for frame in tables])
-    for process in np.unique(processes).tolist():
+    for process, _ in main_processes(trace):
         samples = samples_of_process(trace, process)
         if samples is not None:
             found[process] = samples
@@ -207,12 +213,12 @@ def kind_of_stack(stack: str, below: tuple[Frame, ...]) -> str:
 
 def hottest_line(samples: LoopSamples, wanted: NDArray[np.bool_]) -> Frame:
     """Return the innermost line of the program with the most time in the wanted code."""
-    weights: dict[Frame, float] = {}
-    for code, weight in zip(samples.code, samples.weights, strict=True):
-        line = samples.codes[code].line
-        if wanted[code] and line is not None:
-            weights[line] = weights.get(line, 0.0) + float(weight)
-    return max(weights, key=lambda line: weights[line])
+    shares: dict[Frame, float] = {}
+    for number in np.flatnonzero(wanted):
+        line = samples.codes[number].line
+        if line is not None:
+            shares[line] = shares.get(line, 0.0) + float(samples.shares[number])
+    return max(shares, key=lambda line: shares[line])
 
 
 def location_in_loop(samples: LoopSamples, line: Frame, wanted: NDArray[np.bool_]) -> CodeLocation:
@@ -222,8 +228,3 @@ def location_in_loop(samples: LoopSamples, line: Frame, wanted: NDArray[np.bool_
     file = line.file.removeprefix("./")
     interval = Interval(low, share, high)
     return CodeLocation(line.function, file, line.line, None, samples.process, interval)
-
-
-def place_of_line(where: CodeLocation) -> str:
-    """Return a line as `log (train.py:7)`."""
-    return f"{where.function} ({where.file}:{where.line})"

@@ -100,12 +100,13 @@ def loop_time(trace: Trace, samples: LoopSamples) -> LoopTime:
     parts = OuterParts(torch_share, outside_share, running)
     native = trace.fact(native_shares).get(samples.process)
     blocked = sum(blocked_in.values())
-    runnable_s = max(1.0 - blocked - locked, 0.01) * whole_ns / 1e9
+    loader_share = length_ns(intersected(samples.spans, loader)) / whole_ns
+    runnable_s = max(1.0 - loader_share - blocked - locked, 0.01) * whole_ns / 1e9
     return LoopTime(
         process=samples.process,
         loop_s=whole_ns / 1e9,
         torch=torch_share,
-        loader=length_ns(intersected(samples.spans, loader)) / whole_ns,
+        loader=loader_share,
         outside=outside_share,
         blocked=blocked,
         locked=locked,

@@ -14,8 +14,8 @@ from perfscope.traces.trace import Trace
 
 INTERPRETER: Final = re.compile(r"^(lib)?python[\d.]*[a-z]*(\.so[\d.]*)?$")
 TORCH_LIBRARIES: Final = re.compile(
-    r"^(libtorch\w*|libc10\w*|libmkl\w*|libdnnl|libgomp|libiomp5|libomp|libopenblas\w*|libarm_compute"
-    r"|libnccl|libcu\w+|libnv\w+|_C)[-.\w]*\.so"
+    r"^(libtorch\w*|libc10\w*|libmkl\w*|libdnnl|libgomp|libiomp5|libomp|libopenblas\w*"
+    r"|libarm_compute|libnccl|libcu\w+|libnv\w+|_C)[-.\w]*\.so"
 )
 SYSTEM: Final = re.compile(r"^(\[kernel\]|\[vdso\]|\[unknown\]|libc|libm|libpthread|libstdc|ld-)")
 
