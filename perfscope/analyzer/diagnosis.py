@@ -183,10 +183,7 @@ class ProcessBudget(msgspec.Struct, frozen=True):
 
 
 class Speedup(msgspec.Struct, frozen=True):
-    """Predicted speedup of a step when the cause is removed.
-
-    `low` and `likely` are null where only the ceiling is known.
-    """
+    """Predicted speedup without the cause; `low` and `likely` are null: only a ceiling is known."""
 
     low: float | None
     likely: float | None
