@@ -58,6 +58,7 @@ SCENES = {
     ),
     "loader-workers": ("--threads", "1", "--workers", "2", "--step-ms", "10", "--fetch-ms", "16"),
     "short-steps": ("--threads", "1", "--workers", "1", "--step-ms", "2", "--fetch-ms", "1"),
+    "very-short-steps": ("--workers", "0", "--size", "32", "--step-ms", "0.02", "--fetch-ms", "0"),
     "slow-steps-between": (
         (
             "--threads",
