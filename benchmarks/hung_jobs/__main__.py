@@ -126,7 +126,9 @@ def faults_of(job: KnownJob, answer: dict[str, Any], seconds: float) -> list[str
     place = (Path(where.get("file") or "").name, where.get("line"))
     if place not in [(f"{job.program}.py", line) for line in job.lines()]:
         faults.append(f"names {place}, not {job.lines()}")
-    process = next((row for row in answer["processes"] if row["process"] == where["process"]), {})
+    process: dict[str, Any] = next(
+        (row for row in answer["processes"] if row["process"] == where.get("process")), {}
+    )
     if process.get("role") not in job.roles:
         faults.append(f"names a process of role {process.get('role')}")
     if job.rank is not None and process.get("rank") != job.rank:
