@@ -10,15 +10,16 @@ What it means
 How it is detected
     Idle time of the device that the thread launching the next work spent on anything but waiting
     for the device or the loader, at least 3 % of the span (XProf's limit for kernel launch).
-    Runtime calls of a millisecond or more are left out: they load code and initialize, once. So is
-    allocating memory. The speedup is a ceiling. On a CPU the same thread dispatches and computes:
-    there it is the share of a step in which it does neither operators' own work nor wait, from a
-    window of the profiler, from 35 % on.
+    Runtime calls of a millisecond or more are left out, because they load code and initialize,
+    once. Allocating memory is left out too. The speedup is a ceiling. On a CPU the same thread
+    dispatches and computes. There a profiling window shows the share of a step in which the thread
+    neither waits nor does the operators' own work; it is at least 35 %.
 
 What to do
-    Few, larger pieces of work: CUDA graphs (`torch.compile(mode="reduce-overhead")`), fused kernels
-    (`torch.compile`, `fused=True` optimizers, foreach), larger batches. Python between operators:
-    take logging, conversions and checks out of the loop. A faster GPU would only wait longer.
+    Fewer, larger pieces of work: CUDA graphs (`torch.compile(mode="reduce-overhead")`), fused
+    kernels (`torch.compile`, `fused=True` optimizers, foreach), larger batches. Python between
+    operators: take logging, conversions and checks out of the loop. A faster GPU would only wait
+    longer.
 
 When it is wrong
     A profiler slows the host: recording Python stacks can double its time, so the share without it

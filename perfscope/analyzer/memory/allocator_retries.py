@@ -7,8 +7,8 @@ What it means
 
 How it is detected
     Calls of the driver's allocator (`cudaMalloc`, `cudaFree`, `hipMalloc`, `hipFree`) inside steady
-    steps: the device's idle time while they run and after those that drain it is at least 3 % of
-    the steps.
+    steps. The device's idle time while they run, and after those that wait until the device has
+    finished all its work, is at least 3 % of the steps.
 
 What to do
     Leave memory free: smaller batch, activation checkpointing. Where sizes change from step to

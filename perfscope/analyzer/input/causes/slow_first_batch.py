@@ -1,10 +1,10 @@
-"""The first batch of each pass takes much longer than others, also where the workers live on.
+"""The first batch of each pass takes much longer than others, also if the workers are kept alive.
 
 How it is detected
     At least half of the input wait is for a new iterator and its first batch, and at least 40 % of
-    that is time in first fetches beyond a usual one. The workers live on from pass to pass, or the
-    dataset iterates over its samples itself: it begins again in each pass, as a dataset does that
-    fills a shuffle buffer before it yields a sample.
+    that is time in first fetches beyond a usual one. The workers are kept from pass to pass, or the
+    dataset iterates over its samples itself and begins again in each pass: for example, it fills a
+    shuffle buffer before it yields the first sample.
 
 When it is wrong
     A recording of a few short epochs contains more or fewer starts by chance. The prediction
