@@ -61,7 +61,7 @@ def test_devices_without_measurements_have_neither_table_nor_map() -> None:
 
 def test_the_map_shows_which_links_join_the_devices(healthy: Trace) -> None:
     (links,) = healthy.fact(link_maps)
-    kinds = {knot.name: knot.kind for knot in links.knots}
+    kinds = {endpoint.name: endpoint.kind for endpoint in links.endpoints}
     assert (kinds["GPU 0"], kinds["switch"], kinds["node 0"]) == (DEVICE, SWITCH, NODE)
     edges = {(edge.first, edge.second): edge for edge in links.edges}
     assert edges["GPU 0", "switch"].links == 18 and "18 NVLinks" in edges["GPU 0", "switch"].text

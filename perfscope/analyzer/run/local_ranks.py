@@ -56,7 +56,7 @@ def concurrent_groups(trace: Trace) -> list[list[int]]:
     return groups
 
 
-def mates(trace: Trace, process: int) -> list[int]:
+def concurrent_processes(trace: Trace, process: int) -> list[int]:
     """Return the processes that worked at the same time as a main process, including itself."""
     return next((group for group in trace.fact(concurrent_groups) if process in group), [process])
 

@@ -162,7 +162,7 @@ def register(app: Dash, live: Live) -> None:
         if ctx.triggered_id == "live-stop":
             live.recording.stop()
             return "Stopping …"
-        if live.recording.window():
+        if live.recording.request_window():
             return "Torch's profiler will record the next steps."
         return "The recording has ended."
 
