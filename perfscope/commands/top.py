@@ -42,9 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only these processes (all with torch loaded)",
     )
     parser.add_argument(
-        "--interval", type=float, default=2.0, metavar="S", help="seconds between looks (2)"
+        "--interval", type=float, default=2.0, metavar="S", help="seconds between refreshes (2)"
     )
-    parser.add_argument("--count", type=int, metavar="N", help="end after N looks")
+    parser.add_argument("--count", type=int, metavar="N", help="end after N refreshes")
     parser.add_argument("--json", action="store_true", help="print each refresh as a line of JSON")
 
 
