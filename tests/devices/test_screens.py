@@ -22,7 +22,7 @@ from perfscope.ui.figures.link_map import link_map
 from perfscope.ui.html.devices import devices
 from perfscope.ui.html.sections import Section
 from perfscope.ui.html.tables import Table, table_card
-from perfscope.ui.timeline.data import legend_colors
+from perfscope.ui.timeline.component_json import legend_colors
 from perfscope.ui.timeline.embedded import without_counters
 from tests import build
 from tests.analyzer.loop import MS, Loop

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from perfscope.analyzer.diagnose import diagnose_trace
-from perfscope.traces.contents import contents
+from perfscope.traces.folder_contents import contents
 from perfscope.traces.load import load_all
 from perfscope.ui.phrases import describe_subject
 from tests.running import TARGETS, perfscope

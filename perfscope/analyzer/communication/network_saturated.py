@@ -35,7 +35,7 @@ from perfscope.analyzer.communication.communication_advice import (
 )
 from perfscope.analyzer.communication.group_path import NETWORK
 from perfscope.analyzer.communication.saturated_links import saturated_path, unclear_path
-from perfscope.analyzer.counters.full_link import full_link_finding, fullest, unclear_counters
+from perfscope.analyzer.counters.full_link_finding import full_link_finding, fullest, unclear_counters
 from perfscope.analyzer.counters.link_use import LinkUse
 from perfscope.analyzer.diagnosis import Action, Finding, Message
 from perfscope.analyzer.limits import Limits

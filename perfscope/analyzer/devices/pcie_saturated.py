@@ -21,7 +21,7 @@ When it is wrong
 """
 
 from perfscope.analyzer.advice import Advice
-from perfscope.analyzer.counters.full_link import full_link_finding, fullest, unclear_counters
+from perfscope.analyzer.counters.full_link_finding import full_link_finding, fullest, unclear_counters
 from perfscope.analyzer.counters.link_use import LinkUse
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.limits import Limits
