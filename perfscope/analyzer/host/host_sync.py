@@ -175,13 +175,13 @@ def sync_evidence(case: Case, waits: pd.DataFrame, top: list[tuple[str, int]]) -
     scope = " of each step" if case.steps else ""
     by_name = ", ".join(f"{name} {percent(ns / lost)}" for name, ns in top)
     evidence = [
-        case.place(
+        case.timed_evidence(
             f"longest idle time at such a call: {ms(int(worst['dur']))}",
             worst,
             value_ns=int(worst["dur"]),
             lane="device",
         ),
-        case.place(
+        case.timed_evidence(
             f"{ms(mean_per_step(case, lost))}{scope}: {by_name}",
             value_ns=mean_per_step(case, lost),
             lane="host",
@@ -196,7 +196,9 @@ def sync_evidence(case: Case, waits: pd.DataFrame, top: list[tuple[str, int]]) -
         most = names_with_most_time(names, dur, 2)
         if most:
             named = ", ".join(name for name, _ in most)
-            evidence.append(case.place(f"{text} {named}", value_ns=most[0][1], lane="host"))
+            evidence.append(
+                case.timed_evidence(f"{text} {named}", value_ns=most[0][1], lane="host")
+            )
     return evidence
 
 

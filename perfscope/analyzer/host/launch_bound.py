@@ -180,7 +180,7 @@ def launch_evidence(case: Case, gaps: pd.DataFrame, queue: QueueSummary | None) 
     """Return the longest wait for the host, what the host does meanwhile, and where."""
     lost, worst = total(gaps), longest_row(whole_gaps(gaps))
     evidence = [
-        case.place(
+        case.timed_evidence(
             f"longest single wait for the host: {ms(int(worst['dur']))}",
             worst,
             value_ns=int(worst["dur"]),
@@ -197,13 +197,15 @@ def launch_evidence(case: Case, gaps: pd.DataFrame, queue: QueueSummary | None) 
         top = names_with_most_time(names, dur)
         if top:
             shares = ", ".join(f"{name} {percent(ns / lost)}" for name, ns in top)
-            evidence.append(case.place(f"{text}: {shares} of it", value_ns=top[0][1], lane="host"))
+            evidence.append(
+                case.timed_evidence(f"{text}: {shares} of it", value_ns=top[0][1], lane="host")
+            )
     if queue is not None:
         text = (
             f"{queue.kernels} kernels, {digits(queue.mean_depth)} waiting on average,"
             f" {percent(queue.shorter_share)} shorter than their launch"
         )
-        evidence.append(case.place(text, value_ns=queue.kernel_ns, lane="device"))
+        evidence.append(case.timed_evidence(text, value_ns=queue.kernel_ns, lane="device"))
     stacks = rows_of_category(table(case.trace, "ranges"), "python")
     if stacks is not None and len(stacks):
         evidence.append(
@@ -225,7 +227,7 @@ def activity_evidence(case: Case, gaps: pd.DataFrame) -> Evidence:
         if ns >= SHOWN_PART * lost
     ]
     text = f"the host meanwhile{scope}: {', '.join(shown)}"
-    return case.place(text, value_ns=mean_per_step(case, lost), lane="host")
+    return case.timed_evidence(text, value_ns=mean_per_step(case, lost), lane="host")
 
 
 def launch_actions(case: Case, gaps: pd.DataFrame, limits: Limits) -> list[Action]:

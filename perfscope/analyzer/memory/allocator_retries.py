@@ -117,8 +117,8 @@ def allocator_evidence(case: Case, calls: pd.DataFrame, lost_ns: int) -> list[Ev
     worst_ns = int(worst["dur"])
     text = f"longest: {worst['name']}, {ms(worst_ns)}"
     return [
-        case.place(text, worst, value_ns=worst_ns, lane="host"),
-        case.place(f"{ms(step_ns)} per step", value_ns=step_ns, lane="device"),
+        case.timed_evidence(text, worst, value_ns=worst_ns, lane="host"),
+        case.timed_evidence(f"{ms(step_ns)} per step", value_ns=step_ns, lane="device"),
     ]
 
 

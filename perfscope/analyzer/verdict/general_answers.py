@@ -89,7 +89,7 @@ class LoopFacts:
     has_steps: bool
     limits: Limits
 
-    def place(self, wanted: NDArray[np.bool_]) -> CodeLocation | None:
+    def hottest_place(self, wanted: NDArray[np.bool_]) -> CodeLocation | None:
         """Return the hottest line of the wanted code, None where too few samples have it."""
         with_line = wanted & np.array([code.line is not None for code in self.samples.codes], bool)
         if self.samples.count_of(with_line) < FEWEST_SAMPLES:
@@ -176,7 +176,7 @@ def waiting_answer(facts: LoopFacts) -> DominantActivity | None:
         for state, part in sorted(facts.time.blocked_in.items(), key=lambda item: -item[1])
         if part >= facts.limits.input_share
     )
-    where = facts.place(facts.outside & facts.samples.mask(PROGRAM))
+    where = facts.hottest_place(facts.outside & facts.samples.mask(PROGRAM))
     return DominantActivity(
         WAITING,
         share,
@@ -209,7 +209,7 @@ def dispatch_answer(facts: LoopFacts) -> DominantActivity | None:
             "Calls outside of the model, backward and the optimizer take"
             f" {percent(dispatch.outside)} of a step."
         ),
-        facts.place(wanted),
+        facts.hottest_place(wanted),
         ANOMALY_CAVEAT if is_anomaly else None,
     )
 
@@ -226,7 +226,7 @@ def python_answer(facts: LoopFacts) -> DominantActivity | None:
         share,
         f"The Python interpreter takes {percent(share)} of the loop's time",
         "The thread runs Python code; operators compute in the rest.",
-        facts.place(facts.everything),
+        facts.hottest_place(facts.everything),
     )
 
 
@@ -241,7 +241,7 @@ def slow_operator_answer(facts: LoopFacts) -> DominantActivity | None:
         share,
         f"Slow operators take {percent(share)} of the loop's time",
         slow_text(slow[0]),
-        facts.place(facts.everything),
+        facts.hottest_place(facts.everything),
     )
 
 
@@ -271,7 +271,7 @@ def extra_work_answer(facts: LoopFacts) -> DominantActivity | None:
             share,
             f"Activation checkpointing takes {percent(share)} of the loop's time",
             "Backward computes activations again (`torch.utils.checkpoint`), which saves memory.",
-            facts.place(facts.everything),
+            facts.hottest_place(facts.everything),
         )
     share = facts.trace.fact(untracked_shares).get(facts.process, 0.0)
     if share < facts.limits.untracked_share:
@@ -281,7 +281,7 @@ def extra_work_answer(facts: LoopFacts) -> DominantActivity | None:
         share,
         f"Operators that no gradient needs take {percent(share)} of the loop's time",
         "They run outside of the model, backward and the optimizer.",
-        facts.place(facts.outside),
+        facts.hottest_place(facts.outside),
     )
 
 
@@ -302,7 +302,7 @@ def not_scheduled_answer(facts: LoopFacts) -> DominantActivity | None:
         share,
         f"The loop's thread has no core {percent(share)} of the time",
         f"It is ready to run. Other jobs use {digits(load.used_elsewhere())} cores.",
-        facts.place(facts.everything),
+        facts.hottest_place(facts.everything),
     )
 
 
@@ -316,7 +316,7 @@ def verdict_without_steps(facts: LoopFacts) -> GeneralAnswer | None:
         share,
         f"Native code takes {percent(share)} of the loop's time",
         f"Most of it is in `{facts.native.largest_library}`.",
-        facts.place(facts.everything),
+        facts.hottest_place(facts.everything),
         "Too few steps were recorded to say whether that is healthy: record longer.",
     )
     return verdict_of(found, facts)
