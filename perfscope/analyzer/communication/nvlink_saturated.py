@@ -46,7 +46,11 @@ from perfscope.analyzer.communication.communication_advice import (
 )
 from perfscope.analyzer.communication.group_path import DEVICE_LINKS
 from perfscope.analyzer.communication.saturated_links import saturated_path, unclear_path
-from perfscope.analyzer.counters.full_link_finding import full_link_finding, fullest, unclear_counters
+from perfscope.analyzer.counters.full_link_finding import (
+    full_link_finding,
+    fullest_link,
+    unclear_counters,
+)
 from perfscope.analyzer.counters.link_use import LinkUse
 from perfscope.analyzer.diagnosis import Action, Finding, Message
 from perfscope.analyzer.limits import Limits
@@ -81,7 +85,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         return saturated_path(
             trace, DEVICE_LINKS, ID, limits, message=device_link_message, actions=less_link_traffic
         )
-    link = fullest(trace, "nvlink", limits)
+    link = fullest_link(trace, "nvlink", limits)
     if link is None:
         return None
     return full_link_finding(
