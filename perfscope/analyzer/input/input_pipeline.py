@@ -80,7 +80,7 @@ class Pipeline:
     """Starting iterators and their first batches, beyond a usual wait."""
     restarts: int
     persistent: bool
-    """Whether the workers live on from one iterator to the next."""
+    """Whether the workers are kept from one iterator to the next."""
     iterable: bool
     """Whether the dataset is known to be iterable."""
     workers: int

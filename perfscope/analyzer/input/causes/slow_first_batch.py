@@ -56,11 +56,11 @@ def remedy(case: LoaderCase) -> Remedy:
     first_ns = float(first["dur"].mean())
     seen = f"the first batch of a pass takes {ms(first_ns)}, a later one {ms(fetches.usual_ns)}"
     passes = plural(pipeline.restarts, "pass")
-    lives = "The workers live on, but" if pipeline.persistent else "In each pass"
+    when = "The workers are kept, but" if pipeline.persistent else "In each pass"
     return Remedy(
         after=predict_with_supply(case, mean_supply_time(case)),
-        text=f"{lives} {seen}: the dataset does work before it yields its first sample.",
-        caveat="The work is done in each pass again, also by workers that live on.",
+        text=f"{when} {seen}: the dataset does work before it yields its first sample.",
+        caveat="The work is done in each pass again, also by workers that are kept.",
         actions=DIVIDE_FIRST_WORK.given(applies(case), f"{passes}; {seen}"),
         evidence=[
             wait_evidence(case),
