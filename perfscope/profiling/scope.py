@@ -57,7 +57,7 @@ def profile(
     its recording, and its result is of its own time.
     """
     if depth not in DEPTHS:
-        raise UsageError(f"depth {depth!r} is none of {', '.join(DEPTHS)}")
+        raise UsageError(f"depth {depth!r} is not one of {', '.join(DEPTHS)}")
     asked = window_of(window) if isinstance(window, str) else window
     scope = Scope(Path(out) if out is not None else None, depth, asked, show)
     return scope if function is None else scope(function)

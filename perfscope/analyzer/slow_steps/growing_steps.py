@@ -42,7 +42,7 @@ from perfscope.traces.trace import Trace
 
 ID = "growing-steps"
 STEPS_OF_PACE = 1000
-"""The growth is given per so many steps."""
+"""The growth is given per this number of steps."""
 
 REMOVE_HOOK = Advice(
     "remove-hook-after-use",
@@ -128,7 +128,7 @@ def growth_explanation(growth: StepGrowth, memory: MemoryTrend | None) -> str:
     share = min(line.difference_ns / max(grown_ns, 1.0), 1.0)
     kind = ", a hook" if line.is_hook else ""
     parts = [
-        f"Steps grow by {step_pace_text(growth)}, all along the recording.",
+        f"Steps grow by {step_pace_text(growth)}, throughout the recording.",
         f"{percent(share)} of the growth is in `{line.frame}`{kind}: {ms(line.less_ns)} per step in"
         f" the first third, {ms(line.more_ns)} in the last.",
     ]
