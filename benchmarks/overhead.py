@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.others import Others
+from benchmarks.other_load import Others
 
 SCENES = {
     # Each scene fills two cores.

@@ -142,7 +142,7 @@ class PySpy:
     pid: int
     rate_hz: float
     handles: dict[int, int] = field(default_factory=dict)
-    """Thread ids by pthread handle."""
+    """Kernel thread ids by pthread handle."""
     error: str = ""
     folder: str = ""
     """The working directory of the process, with a slash at its end; "" if not permitted."""

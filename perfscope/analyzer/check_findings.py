@@ -16,7 +16,7 @@ from perfscope.analyzer.verdict.consequences import with_advice_on_causes
 from perfscope.analyzer.verdict.hosts import Outcome, host_views, together
 from perfscope.traces.trace import Trace
 
-PREVENTED = "nothing moved for most of the recording"
+PREVENTED = "the job made no progress for most of the recording"
 NOT_IN_TRACES = "a profiler's trace does not show it; attach to the run to see it"
 DEVICE_TABLES = ("device_counters", "device_processes", "device_gaps")
 KERNEL_TABLES = ("kernels", "launches", "ops", "copies", "collectives", "memory")
@@ -59,9 +59,10 @@ def check_findings(run: Run, limits: Limits, ignored: Collection[str]) -> Checke
 def without_prevented(
     outcomes: list[Outcome], limits: Limits, ignored: Collection[str]
 ) -> list[Outcome]:
-    """Return the outcomes, only one of them where that holds most of the time and prevents others.
+    """Return the outcomes without the findings that another finding, such as a hang, prevents.
 
-    What else was measured describes a program that does not run any more.
+    Where it covers most of the recording, the others become not checked: what they measured
+    describes a program that no longer runs.
     """
     first = next(
         (

@@ -110,7 +110,7 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
             "persistent",
             "int64",
             "",
-            "1 when the workers live on after a pass (persistent_workers), 0 when not, -1 unknown",
+            "1 when the workers are kept after a pass (persistent_workers), 0 when not, -1 unknown",
         ),
         Column(
             "iterable",

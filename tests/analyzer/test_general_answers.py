@@ -1,4 +1,4 @@
-"""General answers: who is responsible for the loop's time where no finding says why."""
+"""General answers: what takes the loop's time where no finding explains it."""
 
 from typing import Any
 

@@ -1,8 +1,8 @@
 """Python stacks of the main processes and of one loader worker, sampled from outside by py-spy.
 
 Unlike the probe, py-spy does not wait for the GIL, so its samples are not more frequent where the
-program releases it. Their times are exact to some ten milliseconds only. The workers of a loader
-run the same code, so one of them is enough.
+program releases it. Their times are exact only to within tens of milliseconds. The workers of a
+loader run the same code, so one of them is enough.
 
 They are written to the stream "pyspy.stacks", one row per thread and sampling period, so that rows
 count like samples. The cost of py-spy is measured; where it exceeds its share of a core, py-spy is
@@ -20,7 +20,7 @@ from perfscope.traces.run.manifest import SourceStatus
 RATE_HZ = 10.0
 SLOWEST_HZ = 1.0
 MOST_SHARE = 0.01
-"""Share of a core."""
+"""The largest share of a core that py-spy may use."""
 TOLERANCE = 1.5
 MEASURED_AFTER_NS = 5_000_000_000
 MOST_PROCESSES = 4

@@ -49,7 +49,7 @@ class Case:
         """Return the pieces of these categories."""
         return self.pieces[self.pieces["category"].isin(categories)]
 
-    def place(
+    def timed_evidence(
         self, text: str, row: "pd.Series[int] | None" = None, *, value_ns: float, lane: str
     ) -> Evidence:
         """Return evidence in ms; with a row that has ts and dur, at its place on the timeline."""

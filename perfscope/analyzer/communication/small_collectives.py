@@ -105,8 +105,8 @@ def small_collective_evidence(case: Case, small: pd.DataFrame, per: str) -> list
         f" {ms(step_ns)}"
     )
     return [
-        case.place(longest, worst, value_ns=worst_ns, lane="device"),
-        case.place(together, value_ns=step_ns, lane="device"),
+        case.timed_evidence(longest, worst, value_ns=worst_ns, lane="device"),
+        case.timed_evidence(together, value_ns=step_ns, lane="device"),
     ]
 
 

@@ -114,7 +114,9 @@ class WorkCase:
             scope="steps" if budget_over(self.trace) == "steps" else "run",
         )
 
-    def place(self, text: str, row: "pd.Series[int] | None" = None, *, ns: float) -> Evidence:
+    def timed_evidence(
+        self, text: str, row: "pd.Series[int] | None" = None, *, ns: float
+    ) -> Evidence:
         """Return evidence in ms; a row with ts and span_ns (or dur) gives its interval."""
         begin_ns = end_ns = None
         if row is not None:
@@ -151,12 +153,12 @@ class WorkCase:
             f"operators: {self.top_operators(calls)}; the longest call takes"
             f" {ms(int(longest['work_ns']))}"
         )
-        found = [self.place(text, longest, ns=total_ns)]
+        found = [self.timed_evidence(text, longest, ns=total_ns)]
         modules_called = call_sites(self.trace, calls["op"].to_numpy(np.int64))
         most = names_with_most_time(modules_called, work_ns, MOST_NAMES)
         if most:
             text = ", ".join(f"{name} {percent(ns / total_ns)}" for name, ns in most)
-            found.append(self.place(f"called in {text}", ns=most[0][1]))
+            found.append(self.timed_evidence(f"called in {text}", ns=most[0][1]))
         return found
 
 

@@ -1,4 +1,4 @@
-"""More threads want to run than there are cores.
+"""More threads are ready to run than there are cores.
 
 What it means
     PyTorch splits each operator over its intra-op threads and waits for the last of them. With more
@@ -6,18 +6,19 @@ What it means
     is always waiting for a core, and so is the operator.
 
 How it is detected
-    The kernel counts how long each thread was runnable without a core. For the training process's
-    threads that is at least 10 % of the time, and intra-op threads x ranks exceed the usable cores;
-    or the machine is full and other jobs fill it (the delay is divided by what they and the job's
-    own workers want), or the job's own loader workers do, while batches are ready in time.
+    The kernel counts how long each thread was runnable without a core. A thread of the training
+    process was so for at least 10 % of the time, and one of three groups of threads causes it. The
+    intra-op threads x ranks exceed the usable cores. Or all cores are busy, and other jobs use a
+    part of them; they get the part of the delay that corresponds to their share of the demand. Or
+    the job's own loader workers keep the cores busy, although batches are ready in time.
 
 What to do
     Set the intra-op threads to usable cores / ranks (`OMP_NUM_THREADS` or `torch.set_num_threads`),
     or move the other job off these cores.
 
 When it is wrong
-    The speedup is a ceiling: with fewer threads each also does more work. Loader workers that fill
-    the cores and are late are reported under `input-bound`, not here.
+    The speedup is a ceiling: with fewer threads, each thread also does more work. Loader workers
+    that fill the cores and are late are reported under `input-bound`, not here.
 """
 
 from dataclasses import dataclass

@@ -8,7 +8,7 @@ What it means
       ready but slow to receive), `unknown-loader` (the wait is between steps, in code that is not a
       PyTorch loader).
     - At the start of each epoch: `worker-restart`, `slow-worker-start` (new workers take long for
-      their first batch), `slow-first-batch` (so do workers that live on).
+      their first batch), `slow-first-batch` (workers that are kept between epochs do too).
     - Among the workers: `too-few-workers`, `fewer-shards-than-workers`, `uneven-workers`,
       `rare-slow-sample`, `shared-lock`.
     - In loading a sample: `per-sample-overhead`, `storage-bound`, `collate-bound`, `decode-bound`
@@ -36,8 +36,8 @@ When it is wrong
     device timing the wait is an upper bound, is marked so, and is not a verdict. Where the driver's
     counters show the device idle for as long, it overlaps with nothing. In a trace of the device
     only waits that leave it idle count. A loop that sleeps between steps on purpose looks like an
-    unknown loader. So does a forward pass made of torch's functions before its first module, where
-    no window shows what operators compute there.
+    unknown loader. So does a forward pass that calls torch's functions before its first module, if
+    no profiling window shows the operators there.
 """
 
 from types import ModuleType
@@ -78,7 +78,7 @@ from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.host_load import HostLoad, cpu_per_step_ns, host_load
-from perfscope.analyzer.run.local_ranks import mates, ranks_at_once
+from perfscope.analyzer.run.local_ranks import concurrent_processes, ranks_at_once
 from perfscope.analyzer.run.table_access import column, longest_row, manifest, table, uses_device
 from perfscope.traces.trace import Trace
 
@@ -193,7 +193,7 @@ def loader_case_of(trace: Trace, pipeline: Pipeline, limits: Limits) -> LoaderCa
         cores *= limits.headroom
     in_loader = pipeline.loader_wait >= limits.main_cause_share * pipeline.input_wait
     gap_is_input = pipeline.workers < 0 or not in_loader
-    same_host = mates(trace, pipeline.process)
+    ranks_together = concurrent_processes(trace, pipeline.process)
     pipelines = trace.fact(input_pipelines)
     fetches = fetch_times(trace, pipeline.process)
     in_workers, fetch = pipeline.workers > 0, pipeline.fetch
@@ -205,7 +205,7 @@ def loader_case_of(trace: Trace, pipeline: Pipeline, limits: Limits) -> LoaderCa
         load=load,
         limits=limits,
         ranks=ranks,
-        delay=sum(known.main_delay for known in pipelines if known.process in same_host),
+        delay=sum(known.main_delay for known in pipelines if known.process in ranks_together),
         intra_op_threads=torch.intra_op_threads if torch is not None else None,
         gap_is_input=gap_is_input,
         gap_code=trace.fact(gap_code).get(pipeline.process) if gap_is_input else None,

@@ -9,7 +9,7 @@ from perfscope.analyzer.budget.time_budget import steady_budget, time_budget
 from perfscope.analyzer.categories import INPUT_WAIT
 from perfscope.analyzer.run.cumulative_counters import WHOLE, grown_in
 from perfscope.analyzer.run.host_load import host_load
-from perfscope.analyzer.run.local_ranks import mates
+from perfscope.analyzer.run.local_ranks import concurrent_processes
 from perfscope.analyzer.run.ranks_in_step import longest_input_wait
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, IO
 from perfscope.analyzer.run.steps import trainers
@@ -80,7 +80,7 @@ class Pipeline:
     """Starting iterators and their first batches, beyond a usual wait."""
     restarts: int
     persistent: bool
-    """Whether the workers live on from one iterator to the next."""
+    """Whether the workers are kept from one iterator to the next."""
     iterable: bool
     """Whether the dataset is known to be iterable."""
     workers: int
@@ -207,7 +207,7 @@ def others_fill_cores(trace: Trace, process: int, loading_cores: float) -> bool:
     load = trace.fact(host_load)
     if load.tree_cores is None:
         return False
-    return loading_cores * len(mates(trace, process)) < 0.5 * load.tree_cores
+    return loading_cores * len(concurrent_processes(trace, process)) < 0.5 * load.tree_cores
 
 
 def evaluation_spans(trace: Trace, process: int) -> Spans:

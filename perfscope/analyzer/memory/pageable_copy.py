@@ -116,8 +116,8 @@ def pageable_evidence(case: Case, pageable: pd.DataFrame, lost_ns: int) -> list[
     copy_ns = mean_per_step(case, total(pageable))
     together = f"{len(pageable)} of them in total, {ms(copy_ns)} {per}, at {rate} GB/s"
     return [
-        case.place(first, worst, value_ns=worst_ns, lane="device"),
-        case.place(together, value_ns=mean_per_step(case, lost_ns), lane="device"),
+        case.timed_evidence(first, worst, value_ns=worst_ns, lane="device"),
+        case.timed_evidence(together, value_ns=mean_per_step(case, lost_ns), lane="device"),
     ]
 
 

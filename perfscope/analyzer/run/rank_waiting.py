@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfscope.analyzer.run.local_ranks import mates
+from perfscope.analyzer.run.local_ranks import concurrent_processes
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, WAITING
 from perfscope.analyzer.run.steps import steps
 from perfscope.analyzer.run.table_access import column, rows_of, table
@@ -61,7 +61,7 @@ def rank_waiting(trace: Trace) -> pd.DataFrame:
                 "rank": int(of_process["rank"].iloc[0]),
                 "process": process,
                 "host": hosts.get(process, ""),
-                "group": min(mates(trace, process)),
+                "group": min(concurrent_processes(trace, process)),
                 "step_ns": float(of_process["dur"].mean()),
                 "samples": samples.taken,
                 "waiting_share": samples.waiting / samples.taken,

@@ -107,7 +107,7 @@ def growth_of_steps(trace: Trace, limits: Limits) -> StepGrowth | None:
 
 
 def is_steady_growth(trend: Trend, limits: Limits) -> bool:
-    """Return whether steps grow by enough, and all along the recording."""
+    """Return whether steps grow by enough, throughout the recording."""
     if trend.low <= 0.0 or trend.growth < limits.step_growth * trend.first:
         return False
     ends = trend.rises[:2], trend.rises[-2:]

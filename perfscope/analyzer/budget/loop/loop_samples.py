@@ -1,4 +1,4 @@
-"""Stack samples of the thread whose loop is timed, each by the program's line that it is in.
+"""Stack samples of the loop's thread, each with the program's line that it is in.
 
 A sample belongs to the loader, to a checkpoint, to other ranks, to torch (a frame of torch below
 the program's innermost frame), or to the program: its own code, the standard library and other

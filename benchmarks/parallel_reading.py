@@ -1,7 +1,7 @@
 """What reading the ranks of a job side by side gains over one after the other, and what merging
 them costs.
 
-    python -m benchmarks.ranks_side_by_side TRACE.json.gz [RANKS]
+    python -m benchmarks.parallel_reading TRACE.json.gz [RANKS]
 
 Makes RANKS (16) ranks from one recorded trace. Both ways read every file whole; the merge is
 measured apart.

@@ -43,7 +43,7 @@ def unclear_counters(trace: Trace, kind: str, limits: Limits) -> Unmet | None:
     if kind == "nvlink" and not any(use.facts.links for use in uses):
         return Unmet("no-device", "the devices of the job have no NVLink that is up")
     if any(link.kind == kind for link in trace.fact(link_use)):
-        return not_full(trace, kind, limits)
+        return unclear_links(trace, kind, limits)
     if kind == "pcie" and not trace.fact(pcie_links):
         return Unmet("other", NOT_READ)
     if kind == "network":
@@ -51,7 +51,7 @@ def unclear_counters(trace: Trace, kind: str, limits: Limits) -> Unmet | None:
     return Unmet("other", uses[0].why_missing(COUNTER[kind]))
 
 
-def fullest(trace: Trace, kind: str, limits: Limits) -> LinkUse | None:
+def fullest_link(trace: Trace, kind: str, limits: Limits) -> LinkUse | None:
     """Return the link of this kind that was near its peak longest, None when none was full."""
     full = [
         link
@@ -61,9 +61,9 @@ def fullest(trace: Trace, kind: str, limits: Limits) -> LinkUse | None:
     return max(full, key=lambda link: (link.near_share, link.share_of_peak), default=None)
 
 
-def not_full(trace: Trace, kind: str, limits: Limits) -> Unmet | None:
+def unclear_links(trace: Trace, kind: str, limits: Limits) -> Unmet | None:
     """Return why links that were not seen full cannot be cleared, None when one was full."""
-    if fullest(trace, kind, limits) is not None:
+    if fullest_link(trace, kind, limits) is not None:
         return None
     links = [link for link in trace.fact(link_use) if link.kind == kind]
     most = max(links, key=lambda link: (not link.believed, link.share_of_peak))

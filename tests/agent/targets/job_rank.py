@@ -1,4 +1,4 @@
-"""One rank of a job that trains with gloo: `of_a_job.py STEPS LAYERS`.
+"""One rank of a job that trains with gloo: `job_rank.py STEPS LAYERS`.
 
 More layers make a slower rank.
 """

@@ -7,7 +7,7 @@ from math import nan
 
 
 @dataclass(frozen=True)
-class DeviceGlance:
+class DeviceSample:
     """A device since the last sample. Rates and clocks are -1 or NaN where the device does not
     report them.
 
@@ -31,7 +31,7 @@ class DeviceGlance:
 
 
 @dataclass(frozen=True)
-class ProcessGlance:
+class ProcessSample:
     """A Python process that uses torch or a device, over the last seconds.
 
     `cores`: CPU-seconds per second; `waiting_cores`: seconds per second in which its threads were
@@ -56,9 +56,9 @@ class ProcessGlance:
 
 
 @dataclass(frozen=True)
-class Glances:
+class LiveSample:
     """One sample: devices, processes, and why there are no devices (None where there are some)."""
 
-    devices: list[DeviceGlance]
-    processes: list[ProcessGlance]
+    devices: list[DeviceSample]
+    processes: list[ProcessSample]
     no_devices: str | None = None

@@ -24,7 +24,9 @@ class Made:
     files: dict[str, Any] = field(default_factory=dict)
 
 
-def made_ranks(folder: Path, ranks: int = 4, slow: int = 2, steps: int = 8, **around: Any) -> Made:
+def generated_ranks(
+    folder: Path, ranks: int = 4, slow: int = 2, steps: int = 8, **around: Any
+) -> Made:
     """Write and return traces with steps of twenty kernels and two exposed all-reduces.
 
     Rank `slow` computes 20 % longer. `around`: fields of the file other than its events.

@@ -17,7 +17,7 @@ from perfscope.analyzer.timeline.names import Names
 from perfscope.analyzer.timeline.search import Hits
 from perfscope.analyzer.timeline.selection import BY
 from perfscope.analyzer.timeline.track import Lanes
-from perfscope.ui.marks import mark_of
+from perfscope.ui.finding_colors import color_category
 from perfscope.ui.phrases import finding_name
 from perfscope.ui.theme import texture
 
@@ -84,7 +84,7 @@ def finding_marks(diagnosis: Diagnosis) -> list[dict[str, Any]]:
             "to": fact.end_ns,
             "id": finding_name(finding),
             "text": fact.text,
-            "color": mark_of(finding.id),
+            "color": color_category(finding.id),
         }
         for finding in diagnosis.findings
         for fact in finding.evidence

@@ -155,13 +155,13 @@ def live(seconds: float) -> None:
 
 if __name__ == "__main__":
     way, order, folder = sys.argv[1:]
-    visited = way == "visited"
+    recorded = way == "recorded"
     if order == "compiled-first":
         compile_early()
-    with perfscope.profile(out=folder, show=False) if visited else contextlib.nullcontext():
-        live(4.0 if visited else 0.0)  # longer than the probe watches for modules
+    with perfscope.profile(out=folder, show=False) if recorded else contextlib.nullcontext():
+        live(4.0 if recorded else 0.0)  # longer than the probe watches for modules
         cases("at first")
-        live(1.5 if visited else 0.0)  # by then the hooks of the optimizer are set again
+        live(1.5 if recorded else 0.0)  # by then the hooks of the optimizer are set again
         cases("later")
     if not EARLY:
         compile_early()

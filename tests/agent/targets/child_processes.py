@@ -1,4 +1,6 @@
-"""A training loop with every kind of child process: `family.py single|spawn WORKERS METHOD`.
+"""A training loop with every kind of child process.
+
+Usage: `child_processes.py single|spawn WORKERS METHOD`.
 
 `spawn` starts two ranks with mp.spawn; METHOD is the start method of the WORKERS loader workers.
 Prints "ready" after the first step (single) or before the ranks are started (spawn).

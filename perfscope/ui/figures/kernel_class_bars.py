@@ -11,7 +11,7 @@ BAR_HEIGHT = 26
 COLORED = {"communication": "exposed-communication", "copy": "exposed-copy"}
 
 
-def class_bars(classes: pd.DataFrame) -> go.Figure:
+def kernel_class_bars(classes: pd.DataFrame) -> go.Figure:
     """Return the figure of one device; `classes` are rows of the fact `kernel_classes`."""
     rows = classes.sort_values("sum_ns")
     fig = figure(40 + BAR_HEIGHT * max(len(rows), 1), x_title="ms")

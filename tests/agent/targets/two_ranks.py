@@ -1,4 +1,4 @@
-"""Two ranks that train together: `ranked.py OUT PORT`.
+"""Two ranks that train together: `two_ranks.py OUT PORT`.
 
 Each step is a profiler range `step N`. Rank 0 writes one line per step to OUT.
 """

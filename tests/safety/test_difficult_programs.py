@@ -19,8 +19,8 @@ SECONDS = 240
 
 
 def run_program(program: str, *arguments: str | Path) -> Any:
-    """Run a program of `visited`, and return what it prints; perfscope may print no error in it."""
-    command = [sys.executable, "-m", f"tests.safety.visited.{program}", *map(str, arguments)]
+    """Run a program of `targets`, and return what it prints; perfscope may print no error in it."""
+    command = [sys.executable, "-m", f"tests.safety.targets.{program}", *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, env=environment)
     assert done.returncode == 0 and "<perfscope" not in done.stderr, done.stderr
@@ -43,12 +43,12 @@ def test_hostile_arguments_change_no_result(tmp_path: Path) -> None:
 @pytest.mark.parametrize("order", ["compiled-first", "eager-first"])
 def test_compilation_is_the_same_with_a_recording(order: str, tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
-        kinds = ("visited", "plain")
-        visited, plain = pool.map(
+        kinds = ("recorded", "plain")
+        recorded, plain = pool.map(
             lambda kind: run_program("compiling", kind, order, tmp_path), kinds
         )
     assert len(plain) > 25
-    assert visited == plain
+    assert recorded == plain
 
 
 @pytest.fixture(scope="module")

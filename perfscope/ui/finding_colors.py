@@ -9,7 +9,7 @@ from perfscope.analyzer.findings import RULES
 WITHOUT_RULE = {"healthy": DEVICE_COMPUTE, "unknown": OTHER_IDLE}
 
 
-def mark_of(verdict: str) -> str:
+def color_category(verdict: str) -> str:
     """Return the category whose color marks this verdict or finding.
 
     It is the category of the time that it costs, else that of the host.

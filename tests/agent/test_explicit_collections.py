@@ -65,7 +65,7 @@ def test_a_call_of_collect_has_its_place(monkeypatch: pytest.MonkeyPatch) -> Non
         gc.collect(0)
     assert recorder.callers == [0]
     assert recorder.texts[0].startswith("test_a_call_of_collect_has_its_place (")
-    assert "test_asked_collections.py:" in recorder.texts[0]
+    assert "test_explicit_collections.py:" in recorder.texts[0]
 
 
 def test_a_call_in_a_package_comes_after_the_programs_own_frame(
@@ -78,7 +78,7 @@ def test_a_call_in_a_package_comes_after_the_programs_own_frame(
         names["free"]()
     program, called = recorder.texts[0].split(";")
     assert called == "free (library/memory.py:3)"
-    assert "test_asked_collections.py:" in program
+    assert "test_explicit_collections.py:" in program
 
 
 def test_an_automatic_collection_has_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Four threads that run small operators without a pause: `crowded.py OUT`.
+"""Four threads that run small operators without a pause: `four_threads.py OUT`.
 
 The main thread writes one line per hundred rounds to OUT.
 """
