@@ -69,7 +69,7 @@ accuracy: .venv/dev ## diagnose all cases with a known answer, and score the ans
 accuracy-quick: .venv/dev ## the same for the recordings only (a few minutes)
 	$(BIN)/python -m benchmarks.accuracy --kind recording
 
-gpu-check: .venv/demo ## try perfscope on a GPU and print a report: for whoever has one (8 minutes)
+gpu-check: .venv/demo ## try perfscope on a GPU and write a report for an issue (8 minutes)
 	$(BIN)/python -m benchmarks.gpu_check
 
 bench: .venv/dev ## measure the overhead of being attached (45 minutes, on a quiet machine)

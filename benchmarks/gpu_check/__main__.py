@@ -38,7 +38,7 @@ def report(facts: dict[str, str], results: dict[str, CheckResult]) -> str:
     lines = ["# GPU check of perfscope", ""]
     lines += [f"- {name}: {value}" for name, value in facts.items()]
     lines += ["", "| check | result | seen |", "|---|---|---|"]
-    lines += [f"| {name} | {one.state} | {one.summary} |" for name, one in results.items()]
+    lines += [f"| {name} | {result.state} | {result.summary} |" for name, result in results.items()]
     for name, result in results.items():
         if result.details:
             details = json.dumps(result.details, indent=1, default=str)

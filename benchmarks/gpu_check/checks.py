@@ -116,10 +116,12 @@ def late_initialization_keeps_kernels() -> CheckResult:
         done = subprocess.run(
             command, cwd=ROOT, capture_output=True, text=True, timeout=LATE_RUN_S + 60
         )
-        own = [line.split()[1] for line in steps.read_text().splitlines() if "kernels" in line]
+        profiled = [line.split()[1] for line in steps.read_text().splitlines() if "kernels" in line]
         recorded = kernels_in(run)
-    holds = recorded > 0 and own != [] and int(own[0]) > 0
-    summary = f"{recorded} kernels in perfscope's windows, {own or 'none'} in the program's profile"
+    holds = recorded > 0 and profiled != [] and int(profiled[0]) > 0
+    summary = (
+        f"{recorded} kernels in perfscope's windows, {profiled or 'none'} in the program's profile"
+    )
     return judged(holds, summary, returncode=done.returncode, stderr=done.stderr[-2000:])
 
 

@@ -1,9 +1,9 @@
 """The program that the checks attach to: a training loop that keeps the device busy.
 
 Each step is written to the file of the first argument: its number, and when it ended. Modes:
-`blocking` copies each batch with a blocking `.to()`; `graph` captures and replays a graph every two
-seconds; `late` uses the device only after ten seconds, and then profiles itself; `compiled` compiles
-the model with CUDA graphs after some seconds.
+`blocking` copies each batch with a blocking `.to()`; `graph` captures and replays a graph every
+two seconds; `late` uses the device only after ten seconds, and then profiles itself; `compiled`
+compiles the model with CUDA graphs after some seconds.
 """
 
 import argparse

@@ -11,7 +11,7 @@ from sample_workloads.device.prefetch import deep_model, train_on_device, width_
 from sample_workloads.training import Meter, device, parse_arguments
 
 PYTHON_S = 0.006
-READ_EVERY = 200
+READ_EVERY = 20
 
 
 def prepare(seconds: float) -> int:

@@ -10,8 +10,8 @@ from torch import nn
 
 from sample_workloads.training import Meter, classify, device, make_layers, synchronize
 
-STEP_S = 0.02
 PRODUCT_S = 0.001
+TRIES = 16
 SMALLEST_WIDTH, LARGEST_WIDTH = 64, 8192
 SMALLEST_COPY, LARGEST_COPY = 1 << 16, 1 << 30
 
@@ -19,7 +19,7 @@ SMALLEST_COPY, LARGEST_COPY = 1 << 16, 1 << 30
 def seconds_on_device(action: Callable[[], object]) -> float:
     """Return the shortest time of an action, with its work on the device."""
     took = []
-    for _ in range(4):
+    for _ in range(TRIES):
         synchronize()
         began = time.monotonic()
         action()

@@ -1,4 +1,4 @@
-/* What a running program tells the substitute driver: a file that both map into their memory.
+/* What a running program reports to the substitute driver: a file that both map.
  * tests/accelerator writes it. */
 #ifndef LIVE_H
 #define LIVE_H

@@ -45,16 +45,16 @@ def kernels(matrix: torch.Tensor) -> dict[str, float]:
 
 def two_streams(matrix: torch.Tensor) -> dict[str, float]:
     """Return the time of a product on each of two streams, one after the other and at once."""
-    one, two = torch.Stream("sim"), torch.Stream("sim")
+    first_stream, second_stream = torch.Stream("sim"), torch.Stream("sim")
     found = {}
     for name, waits in (("streams_that_wait", True), ("streams_at_once", False)):
         first = event_after_product(matrix)
-        one.wait_event(first)
-        with one:
+        first_stream.wait_event(first)
+        with first_stream:
             torch.mm(matrix, matrix)
             middle = event()
-        two.wait_event(middle if waits else first)
-        with two:
+        second_stream.wait_event(middle if waits else first)
+        with second_stream:
             torch.mm(matrix, matrix)
             last = event()
         found[name] = between(first, last)

@@ -63,9 +63,9 @@ def losses(model: nn.Module, inputs: torch.Tensor, optimizer: str, device: str) 
 
 def largest_difference(model: nn.Module, inputs: torch.Tensor, optimizer: str) -> float:
     """Return the largest difference between the losses on the device and on the CPU."""
-    ours = losses(model, inputs, optimizer, "sim")
-    theirs = losses(model, inputs, optimizer, "cpu")
-    return max(abs(one - other) for one, other in zip(ours, theirs, strict=True))
+    on_device = losses(model, inputs, optimizer, "sim")
+    on_cpu = losses(model, inputs, optimizer, "cpu")
+    return max(abs(loss - expected) for loss, expected in zip(on_device, on_cpu, strict=True))
 
 
 def operators() -> dict[str, bool]:
