@@ -5,7 +5,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constrain
 CONVENTIONS := tests/conventions
 
 .PHONY: help demo test test-long test-cuda-wheel soak check format docs screens samples bench
-.PHONY: accuracy accuracy-quick browser release-check clean
+.PHONY: accuracy accuracy-quick browser release-check gpu-check clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -28,10 +28,10 @@ test: check browser ## run every check that CI runs
 	  $(BIN)/python -m pytest --last-failed --last-failed-no-failures none; }
 	$(BIN)/python -m pytest $(ALONE)
 
-# Each long test is a program: tests/safety/long_*.py.
-test-long: .venv/dev ## run the long safety tests: fuzzers, sanitizers, a flood (hours)
-	@failed=0; for program in $(notdir $(basename $(wildcard tests/safety/long_*.py))); do \
-	  echo "$$program"; $(BIN)/python -m tests.safety.$$program || failed=1; done; exit $$failed
+# Each long test is a program: tests/*/long_*.py.
+test-long: .venv/dev ## run the long tests: fuzzers, sanitizers, a flood, all device samples (hours)
+	@failed=0; for program in $(subst /,.,$(basename $(wildcard tests/*/long_*.py))); do \
+	  echo "$$program"; $(BIN)/python -m $$program || failed=1; done; exit $$failed
 
 # `===` selects the CUDA build even where pip is configured with an index of CPU builds.
 test-cuda-wheel: .venv/dev ## test with the CUDA build of torch; needs no GPU, installs 5 GB
@@ -70,6 +70,9 @@ accuracy: .venv/dev ## diagnose all cases with a known answer, and score the ans
 
 accuracy-quick: .venv/dev ## the same for the recordings only (a few minutes)
 	$(BIN)/python -m benchmarks.accuracy --kind recording
+
+gpu-check: .venv/demo ## try perfscope on a GPU and write a report for an issue (8 minutes)
+	$(BIN)/python -m benchmarks.gpu_check
 
 bench: .venv/dev ## measure the overhead of being attached (45 minutes, on a quiet machine)
 	$(BIN)/python -m benchmarks.overhead

@@ -55,7 +55,9 @@ def find_samples() -> list[Sample]:
 class RunningSample:
     """A running sample and what it has measured so far."""
 
-    def __init__(self, name: str, ranks: int, *arguments: str) -> None:
+    def __init__(
+        self, name: str, ranks: int, *arguments: str, env: dict[str, str] | None = None
+    ) -> None:
         program = ["-m", f"sample_workloads.{name}", *arguments]
         launcher = [
             "-m",
@@ -72,6 +74,7 @@ class RunningSample:
             stdout=self.log,
             stderr=subprocess.DEVNULL,
             cwd=FOLDER.parent,
+            env=env,
             start_new_session=True,
         )
         until = time.monotonic() + START_TIMEOUT_S

@@ -21,6 +21,9 @@ UNDER_TORCHRUN = "RANK" in os.environ
 ENDINGS = (signal.SIGTERM, signal.SIGINT)
 AGREE_EVERY = 8
 GPU_VARIATIONS = 256
+AUTO = "auto"
+chosen_device = AUTO
+"""The value of `--device`."""
 
 
 def parse_arguments(description: str | None, *, workers: int = 0) -> argparse.Namespace:
@@ -30,7 +33,12 @@ def parse_arguments(description: str | None, *, workers: int = 0) -> argparse.Na
     parser.add_argument("--seconds", type=float, default=600.0, help="stop after this long")
     parser.add_argument("--steps", type=int, default=10**9, help="stop after this many steps")
     parser.add_argument("--workers", type=int, default=workers, help="loader workers")
+    parser.add_argument(
+        "--device", default=AUTO, help="auto (default): the accelerator of torch, else the CPU"
+    )
     args = parser.parse_args()
+    global chosen_device
+    chosen_device = args.device
     for ending in ENDINGS:
         # `finally` and `atexit` then clean up.
         signal.signal(ending, lambda *_: sys.exit(0))
@@ -53,11 +61,32 @@ def step_slowdown() -> float:
 
 
 def device() -> torch.device:
-    """Return the GPU of this rank, or the CPU where there is no GPU."""
-    if not torch.cuda.is_available():
+    """Return the device of this rank: that of `--device`, else an accelerator if there is one."""
+    if chosen_device != AUTO:
+        return torch.device(chosen_device)
+    kind = accelerator_type()
+    if kind is None:
         return torch.device("cpu")
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    return torch.device("cuda", local_rank % torch.cuda.device_count())
+    return torch.device(kind, local_rank % torch.get_device_module(kind).device_count())
+
+
+def accelerator_type() -> str | None:
+    """Return the type of the accelerator, None without one; torch before 2.6 knows only CUDA."""
+    if torch.cuda.is_available():
+        return "cuda"
+    if not hasattr(torch, "accelerator") or not torch.accelerator.is_available():
+        return None
+    found = torch.accelerator.current_accelerator()
+    return None if found is None else str(found.type)
+
+
+def synchronize() -> None:
+    """Wait until the device has finished its work."""
+    if device().type == "cuda":
+        torch.cuda.synchronize()
+    elif device().type != "cpu":
+        torch.accelerator.synchronize()
 
 
 def make_layers(width: int, depth: int, classes: int = 10) -> nn.Sequential:

@@ -10,15 +10,15 @@ from perfscope.analyzer.findings import FINDINGS
 from perfscope.analyzer.input.causes import CAUSES
 from tests.conventions.sources import last_name, python_files
 
-SHARED = {"__init__", "demo", "images", "training"}
+SHARED = {"__init__", "demo", "images", "prefetch", "training"}
 SAMPLES = {
     stem: text
     for name, text in python_files("sample_workloads").items()
     if (stem := Path(name).stem) not in SHARED
 }
 NEED_A_DEVICE = {
-    *("host-sync", "low-occupancy", "exposed-communication", "small-collectives", "straggler"),
-    *("exposed-copy", "pageable-copy", "allocator-retries", "memory-pressure", "fragmentation"),
+    *("low-occupancy", "exposed-communication", "small-collectives", "straggler"),
+    *("memory-pressure", "fragmentation"),
     *("profiler-overhead", "nvlink-saturated", "network-saturated", "link-errors"),
 }
 NEVER_ENDS = {"hang"}

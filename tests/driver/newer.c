@@ -202,8 +202,10 @@ int nvmlGpmMetricsGet(MetricsGet *get)
             if (series == NULL)
                 continue;
             one->answer = span > 0 ? series->error : BAD;
-            one->value =
-                grown(series, get->first->at_s, get->second->at_s) / span * METRICS[m].unit;
+            double growth = grown(series, get->first->at_s, get->second->at_s);
+            live_growth(get->first->device, METRICS[m].key, get->first->at_s,
+                        get->second->at_s, &growth);
+            one->value = growth / span * METRICS[m].unit;
         }
     }
     return state;

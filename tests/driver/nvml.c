@@ -68,6 +68,8 @@ int number(const Device *device, const char *key, double *value)
         return NOT_SUPPORTED;
     if (series->error)
         return series->error;
+    if (live_number(device, key, value))
+        return OK;
     *value = value_at(series, now_s());
     return OK;
 }
@@ -79,6 +81,8 @@ int total(const Device *device, const char *key, double *value)
         return NOT_SUPPORTED;
     if (series->error)
         return series->error;
+    if (live_growth(device, key, -1000.0, now_s(), value))
+        return OK;
     *value = grown(series, -1000.0, now_s());
     return OK;
 }

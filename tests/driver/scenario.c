@@ -161,6 +161,8 @@ static void read_line(char *line)
         snprintf(mig->name, NAME, "%.40s MIG", scenario.devices[parent].name);
     } else if (strcmp(key, "bus") == 0)
         snprintf(device->bus, sizeof device->bus, "%.31s", rest);
+    else if (strcmp(key, "live") == 0)
+        snprintf(device->live, sizeof device->live, "%.255s", rest);
     else if (strcmp(key, "lost") == 0)
         read_interval(rest, &device->lost_from_s, &device->lost_to_s, whole);
     else if (strcmp(key, "xid") == 0) { /* xid CODE @SECONDS */

@@ -31,6 +31,7 @@ typedef struct Device {
         int to;
         char bus[32];
     } links[36]; /* to: NVML's device type */
+    char live[256]; /* file of a program that the counters follow, empty: none */
     double xid, xid_s;
     int xid_reported;
 } Device;
@@ -52,5 +53,8 @@ double now_s(void); /* since the times began, 0 before */
 const Series *series_of(const Device *device, const char *name);
 double value_at(const Series *series, double at_s);
 double grown(const Series *rate, double from_s, double to_s); /* integral of a rate */
+/* The value and the growth of a key that follows a program; return 0 if this one does not. */
+int live_number(const Device *device, const char *key, double *value);
+int live_growth(const Device *device, const char *key, double from_s, double to_s, double *value);
 
 #endif

@@ -1,0 +1,52 @@
+"""Verdict: allocator-retries. Batches of many sizes do not fit next to what is cached for others.
+
+The allocator frees its cache, which waits for the device, and asks the driver for memory again.
+"""
+
+from collections.abc import Iterator
+
+import torch
+
+from sample_workloads.device.prefetch import deep_model, train_on_device, width_of_layers
+from sample_workloads.training import Meter, device, parse_arguments
+
+SIZES = (4, 7, 5, 8, 6)
+LAYERS = 4
+KEPT = 3
+"""Activations of the largest size that fit into the memory that is left."""
+
+
+class BatchesOfManySizes:
+    """Batches of different lengths; padded, all have the largest one."""
+
+    def __init__(self, width: int, *, padded: bool) -> None:
+        self.width, self.padded = width, padded
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for size in SIZES:
+            rows = (max(SIZES) if self.padded else size) * self.width // 8
+            labels = torch.zeros(rows, dtype=torch.long, device=device())
+            yield torch.ones(rows, self.width, device=device()), labels
+
+
+def fill_memory(bytes_left: int) -> torch.Tensor | None:
+    """Return a tensor that takes all memory of the device but this much; None without a device."""
+    if device().type == "cpu":
+        return None
+    free, _ = torch.accelerator.get_memory_info()
+    return torch.empty(max(0, free - bytes_left), dtype=torch.uint8, device=device())
+
+
+def main() -> None:
+    """Run the workload."""
+    args = parse_arguments(__doc__)
+    width = width_of_layers()
+    model = deep_model(width)
+    activation = 4 * width * width
+    filling = fill_memory(activation * (3 * LAYERS + KEPT))
+    train_on_device(model, BatchesOfManySizes(width, padded=args.fix), Meter(args))
+    del filling
+
+
+if __name__ == "__main__":
+    main()
