@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 
-from perfscope.analyzer.counters.device_use import all_devices, device_use
-from perfscope.analyzer.counters.series import device_series
 from perfscope.analyzer.devices.energy import energy, energy_windows
+from perfscope.analyzer.run.counter_series import device_series
+from perfscope.analyzer.run.device_use import all_devices, device_use
 from perfscope.traces.run.manifest import SourceStatus
 from perfscope.traces.trace import Trace
 from tests.devices.recordings import SCENARIOS

@@ -4,11 +4,11 @@ from typing import Final
 
 from perfscope.analyzer.budget.critical_rank import severity_of
 from perfscope.analyzer.counters.counter_bound import counter_bound
-from perfscope.analyzer.counters.device_use import DeviceUse, all_devices, device_use
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message, Scope, Speedup
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent
 from perfscope.analyzer.rule import Unmet
+from perfscope.analyzer.run.device_use import DeviceUse, all_devices, device_use
 from perfscope.analyzer.run.table_access import table
 from perfscope.traces.trace import Trace
 
