@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import msgspec
 
+from perfscope.analyzer.budget.idle_time import within_idle_time
 from perfscope.analyzer.diagnosis import Clear, Failed, Finding, NotChecked, NotCheckedGroup
 from perfscope.analyzer.findings import FINDINGS, RULES
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.rule import Rule
+from perfscope.analyzer.run.device_window import window_trace
 from perfscope.analyzer.run.table_access import manifest, table
 from perfscope.analyzer.summary.code_lines import locate
 from perfscope.analyzer.summary.run import Run
@@ -116,6 +118,8 @@ def check_rule(rule: Rule, trace: Trace, limits: Limits) -> Outcome:
 def outcome(rule: Rule, trace: Trace, limits: Limits) -> Outcome:
     """Return the finding, that it is clear, why it was not checked, or how its rule failed."""
     try:
+        if rule.in_windows:
+            trace = trace.fact(window_trace) or trace
         if not rule.in_traces and trace.has_profiled_work:
             return NotChecked(rule.id, NOT_IN_TRACES, "not-in-this-format")
         for name in rule.needs:
@@ -127,7 +131,10 @@ def outcome(rule: Rule, trace: Trace, limits: Limits) -> Outcome:
             return NotChecked(rule.id, unmet, "other")
         if unmet is not None:
             return NotChecked(rule.id, unmet.reason, unmet.group)
-        return rule.detect(trace, limits) or Clear(rule.id)
+        finding = rule.detect(trace, limits)
+        if finding is not None and rule.on_host:
+            finding = within_idle_time(trace, finding, limits)
+        return finding or Clear(rule.id)
     except Exception as error:  # noqa: BLE001  a rule that fails must not prevent the others
         return Failed(rule.id, f"{type(error).__name__}: {error}")
 

@@ -12,6 +12,7 @@ from typing import Final
 from perfscope.traces.schema_columns import (
     CORRELATION,
     DEVICE,
+    DEVICE_TIMES,
     DUR,
     HOST,
     LAUNCH,
@@ -220,6 +221,7 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
         CORRELATION,
         LAUNCH,
     ),
+    "device_times": DEVICE_TIMES,
     "ops": (
         PROCESS,
         TID,

@@ -3,6 +3,7 @@
 from typing import Any
 
 from perfscope.analyzer.diagnose import diagnose_trace
+from perfscope.analyzer.run.device_use import device_use
 from perfscope.traces.device_facts import DeviceFacts
 from tests.build import MAIN, trace
 
@@ -103,3 +104,43 @@ def test_a_lost_device_that_the_job_does_not_use_is_only_reported() -> None:
     (finding,) = diagnosis.findings
     assert (finding.id, finding.severity, finding.lost_s) == ("device-lost", "warning", 0.0)
     assert diagnosis.verdict.id != "device-lost"
+
+
+def in_a_container(devices: int, uuids: list[str]) -> Any:
+    """Return a trace of one process in a container whose pids the driver does not list."""
+    host_pids = [
+        {**HOST, "device": device, "process": -1, "pid": 900_000 + device}
+        for device in range(devices)
+    ]
+    torch = {"version": "2.13.0", "intra_op_threads": 1, "inter_op_threads": 1, "cuda": True}
+    busy = [
+        {**HOST, "device": device, "name": "kernel_time_share", "value": 0.9}
+        for device in range(devices)
+    ]
+    built = trace(
+        processes=[{**MAIN, **HOST}],
+        device_processes=each_second(host_pids),
+        device_counters=each_second(busy),
+        manifest={"torch": {**torch, "devices": uuids}},
+    )
+    built.manifest.devices = [
+        DeviceFacts(number, "NVIDIA H100", uuid=f"GPU-{number}") for number in range(devices)
+    ]
+    return built
+
+
+def test_pids_of_another_namespace_do_not_mean_that_no_device_is_used() -> None:
+    (use,) = in_a_container(1, []).fact(device_use)
+    assert not use.certain, "the only device, but its processes are unknown here"
+
+
+def test_the_probe_says_which_devices_are_used_where_the_driver_cannot() -> None:
+    (use,) = in_a_container(2, ["1"]).fact(device_use)
+    assert (use.device, use.processes, use.certain) == (1, (0,), True)
+
+
+def test_unknown_processes_on_several_devices_are_reported() -> None:
+    recorded = in_a_container(2, [])
+    assert recorded.fact(device_use) == []
+    reasons = {item.id: item.reason for item in diagnose_trace(recorded).not_checked}
+    assert "pids" in reasons["throttled"]

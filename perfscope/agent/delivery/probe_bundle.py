@@ -16,6 +16,7 @@ PARTS = (
     "backward",
     "module_calls",
     "compiled_calls",
+    "device_times",
     "device_calls",
     "checkpoints",
     "garbage",
@@ -25,7 +26,16 @@ PARTS = (
     "kernels",
     "startup_shutdown",
 )
-NEEDED_BY_CORE = ("connection", "guard", "imports", "patches", "presence", "compilation")
+NEEDED_BY_CORE = (
+    "connection",
+    "guard",
+    "imports",
+    "patches",
+    "presence",
+    "compilation",
+    "graph_captures",
+    "accelerator",
+)
 WINDOW_PARTS = (
     "quiesce",
     "torch_profiler_api",

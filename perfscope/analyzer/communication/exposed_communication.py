@@ -68,7 +68,7 @@ def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Return the communication that computation does not overlap, when it is enough."""
-    case = case_of(trace, limits)
+    case = case_of(trace, limits, EXPOSED_COMMUNICATION)
     pieces = case.of(EXPOSED_COMMUNICATION)
     lost_ns = total(pieces)
     share = lost_ns / case.span_ns
@@ -185,6 +185,7 @@ RULE = Rule(
     not_applicable,
     detect,
     category=EXPOSED_COMMUNICATION,
+    in_windows=True,
     across_hosts=True,
     advice=(OVERLAP, ACCUMULATE_GRADIENTS, COMPRESS_GRADIENTS),
 )

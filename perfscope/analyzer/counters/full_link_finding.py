@@ -11,13 +11,13 @@ from perfscope.analyzer.counters.device_finding import (
     no_devices,
     scope_of_use,
 )
-from perfscope.analyzer.counters.device_use import device_use
 from perfscope.analyzer.counters.link_use import NEVER_CLEARED, LinkUse, link_use
 from perfscope.analyzer.counters.pcie_links import NOT_READ, pcie_links
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent
 from perfscope.analyzer.rule import Unmet
+from perfscope.analyzer.run.device_use import device_use
 from perfscope.analyzer.run.table_access import table
 from perfscope.traces.trace import Trace
 

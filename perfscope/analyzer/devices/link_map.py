@@ -5,10 +5,10 @@ how full each link in use was.
 from collections import Counter
 from dataclasses import dataclass
 
-from perfscope.analyzer.counters.device_use import DeviceUse, all_devices
 from perfscope.analyzer.counters.link_use import LinkUse, link_use
 from perfscope.analyzer.hardware.link_generations import pcie_name
 from perfscope.analyzer.number_text import digits, percent, plural
+from perfscope.analyzer.run.device_use import DeviceUse, all_devices
 from perfscope.traces.device_facts import PortFacts
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.trace import Trace

@@ -29,12 +29,12 @@ from perfscope.analyzer.counters.device_finding import (
     device_label,
     no_devices,
 )
-from perfscope.analyzer.counters.series import device_series, readings_within, time_mean
 from perfscope.analyzer.devices.clock_limits import POWER, ClockHold, clock_holds, no_clock_reasons
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent
 from perfscope.analyzer.rule import Rule, Unmet
+from perfscope.analyzer.run.counter_series import device_series, readings_within, time_mean
 from perfscope.traces.trace import Trace
 
 ID = "power-capped"

@@ -139,6 +139,7 @@ RULE = Rule(
     ID,
     not_applicable,
     detect,
+    on_host=True,
     needs=("ranges",),
     category=CHECKPOINT,
     consequences=("straggler/checkpoint",),

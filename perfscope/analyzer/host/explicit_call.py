@@ -350,6 +350,7 @@ RULE = Rule(
     ID,
     not_applicable,
     detect,
+    on_host=True,
     needs=("ranges",),
     in_traces=False,
     consequences=(

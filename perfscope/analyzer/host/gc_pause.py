@@ -124,6 +124,7 @@ RULE = Rule(
     ID,
     not_applicable,
     detect,
+    on_host=True,
     needs=("ranges",),
     category="gc",
     in_traces=False,

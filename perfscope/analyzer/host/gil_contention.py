@@ -229,6 +229,7 @@ RULE = Rule(
     ID,
     not_applicable,
     detect,
+    on_host=True,
     needs=("thread_states",),
     category="gil",
     in_traces=False,

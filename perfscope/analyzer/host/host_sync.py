@@ -113,7 +113,7 @@ def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Return the finding where idle time in and after synchronizing calls is long enough."""
-    case = case_of(trace, limits)
+    case = case_of(trace, limits, SYNC_WAIT)
     waits = case.of(SYNC_WAIT)
     waits = waits[(column(waits, "call") >= 0) & (column(waits, "launch") >= 0)]
     lost = total(waits)
@@ -207,5 +207,6 @@ RULE = Rule(
     not_applicable,
     detect,
     category=SYNC_WAIT,
+    in_windows=True,
     advice=tuple(advice for _, advice, _ in KINDS_OF_SYNC),
 )

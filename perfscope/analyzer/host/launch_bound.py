@@ -111,7 +111,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Return the finding where the host leaves the device idle for long enough."""
     if is_windowed_cpu_run(trace, limits):
         return cpu_dispatch_finding(trace, limits, ID)
-    case = case_of(trace, limits)
+    case = case_of(trace, limits, HOST_BOUND)
     gaps = launch_gaps(case)
     lost = total(gaps)
     share = lost / case.span_ns
@@ -275,6 +275,7 @@ RULE = Rule(
     not_applicable,
     detect,
     category=HOST_BOUND,
+    in_windows=True,
     advice=(
         USE_GRAPHS,
         EXTEND_GRAPHS,

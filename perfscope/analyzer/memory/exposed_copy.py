@@ -74,7 +74,7 @@ def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Return the copies across the bus that computation does not overlap, when they cost enough."""
-    case = case_of(trace, limits)
+    case = case_of(trace, limits, EXPOSED_COPY)
     copies = rows_on(trace, "copies", case.unit)
     if copies is None:
         return None
@@ -169,5 +169,6 @@ RULE = Rule(
     not_applicable,
     detect,
     category=EXPOSED_COPY,
+    in_windows=True,
     advice=(READ_LATER, READ_LESS, PREFETCH_TO_DEVICE, SEND_LESS),
 )

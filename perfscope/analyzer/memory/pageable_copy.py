@@ -65,7 +65,7 @@ def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Return the copies of pageable memory, when they cost enough."""
-    case = case_of(trace, limits)
+    case = case_of(trace, limits, EXPOSED_COPY)
     copies = rows_on(trace, "copies", case.unit)
     if copies is None:
         return None
@@ -121,4 +121,6 @@ def pageable_evidence(case: Case, pageable: pd.DataFrame, lost_ns: int) -> list[
     ]
 
 
-RULE = Rule(ID, not_applicable, detect, category=EXPOSED_COPY, advice=(PIN_MEMORY,))
+RULE = Rule(
+    ID, not_applicable, detect, category=EXPOSED_COPY, in_windows=True, advice=(PIN_MEMORY,)
+)
