@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("../public-programs"))
     parser.add_argument("--python", type=Path, default=Path(sys.executable))
     parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--kept", action="store_true", help="only programs that are recorded")
     parser.add_argument("--out", type=Path, help="a file for one JSON line per program")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
@@ -77,6 +78,8 @@ def main() -> None:
             continue
         recording = Recording(args.runs.resolve() / program.slug)
         if not recording.facts.exists():
+            if args.kept:
+                continue
             try:
                 record(program, place, recording)
             except (NotStarted, subprocess.SubprocessError) as error:
@@ -213,7 +216,7 @@ def agreement_in_short(agreement: Agreement) -> dict[str, Any]:
         },
         "at": str(agreement.at),
         "first": [str(line) for line in agreement.first],
-        "same_first": agreement.same_first,
+        "same_first": agreement.first_in_words,
     }
 
 
@@ -230,7 +233,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             points = f"{row['largest_points']:.1f} (by chance {row['by_chance_points']:.1f})"
         lines.append(
             f"| {row['program']} | {row['verdict']} | {row['where'] or ''} | {points}"
-            f" | {'yes' if row.get('same_first') else 'no'} | {100 * row['unattributed']:.1f} % |"
+            f" | {row.get('same_first', '')} | {100 * row['unattributed']:.1f} % |"
         )
     return "\n".join(lines)
 

@@ -141,20 +141,25 @@ def samples_of(answer: dict[str, Any]) -> int:
 class Agreement:
     """How far two samplers differ. Points are hundredths of the thread's time."""
 
-    largest_points: float
-    """The largest difference of a line's share."""
     at: Line
+    """The line whose shares differ most."""
+    largest_points: float
+    """The difference there."""
     by_chance_points: float
-    """The difference that two samplers of the same run have at this line in 19 of 20 cases."""
+    """The difference that two samplers of the same run have there in 19 of 20 cases."""
     sum_points: float
     """Half of the sum of all differences: the time that is in other lines."""
     first: tuple[Line, Line]
     """The line with the largest share, of each."""
+    first_by_chance: bool
+    """Whether two lines are first only because they are about equal in both."""
 
     @property
-    def same_first(self) -> bool:
-        """Whether both have the same first line."""
-        return self.first[0] == self.first[1]
+    def first_in_words(self) -> str:
+        """Whether both have the same first line, as a word for a table."""
+        if self.first[0] == self.first[1]:
+            return "yes"
+        return "within chance" if self.first_by_chance else "no"
 
 
 def compare(one: SampledLines, other: SampledLines) -> Agreement:
@@ -164,12 +169,23 @@ def compare(one: SampledLines, other: SampledLines) -> Agreement:
         line: 100.0 * abs(one.shares.get(line, 0.0) - other.shares.get(line, 0.0)) for line in lines
     }
     at = max(differences, key=lambda line: differences[line])
-    share = (one.shares.get(at, 0.0) + other.shares.get(at, 0.0)) / 2.0
-    variance = share * (1.0 - share) * (1.0 / max(one.samples, 1) + 1.0 / max(other.samples, 1))
+    first = (one.first, other.first)
     return Agreement(
-        largest_points=differences[at],
         at=at,
-        by_chance_points=100.0 * CHANCE * math.sqrt(variance),
+        largest_points=differences[at],
+        by_chance_points=by_chance(one, other, at),
         sum_points=sum(differences.values()) / 2.0,
-        first=(one.first, other.first),
+        first=first,
+        first_by_chance=all(
+            100.0 * (sampled.shares[sampled.first] - sampled.shares.get(line, 0.0))
+            <= by_chance(one, other, line)
+            for sampled, line in ((one, other.first), (other, one.first))
+        ),
     )
+
+
+def by_chance(one: SampledLines, other: SampledLines, line: Line) -> float:
+    """Return the points by which the shares of a line differ in 19 of 20 cases at most."""
+    share = (one.shares.get(line, 0.0) + other.shares.get(line, 0.0)) / 2.0
+    variance = share * (1.0 - share) * (1.0 / max(one.samples, 1) + 1.0 / max(other.samples, 1))
+    return 100.0 * CHANCE * math.sqrt(variance)

@@ -100,10 +100,12 @@ def test_samples_from_outside_show_what_ran_before_the_probe() -> None:
 
 def test_a_sample_at_lines_of_a_step_is_part_of_a_cut_step() -> None:
     loop = training(20)
-    forward = "main (./train.py:9);forward (./model.py:4);linear (torch/nn/functional.py:1)"
-    other = "main (./train.py:9);forward (./model.py:7);linear (torch/nn/functional.py:1)"
+    call = "_wrapped_call_impl (torch/nn/modules/module.py:1)"
+    forward = f"main (./train.py:9);{call};forward (./model.py:4)"
+    deeper = f"main (./train.py:9);{call};forward (./model.py:5);{call};forward (./model.py:7)"
+    other = f"main (./train.py:8);{call};forward (./model.py:4)"
     samples = sampled(loop, forward, 0, 140)
-    samples += sampled(loop, forward, 140, 440) + sampled(loop, other, 440, 540)
+    samples += sampled(loop, deeper, 140, 440) + sampled(loop, other, 440, 540)
     assert seconds(loop.idle(400).trace(stacks=samples)) == {
         "steps": pytest.approx(0.44),
         "other": pytest.approx(0.1),

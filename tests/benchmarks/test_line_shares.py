@@ -75,7 +75,7 @@ def test_the_largest_difference_and_what_chance_explains_of_it() -> None:
     agreement = compare(one, other)
     assert round(agreement.largest_points, 6) == 10.0
     assert agreement.at in (first, third)
-    assert agreement.same_first
+    assert agreement.first_in_words == "yes"
     assert round(agreement.sum_points, 6) == 10.0
     assert round(compare(one, SampledLines({second: 1.0}, 400)).by_chance_points, 1) == 6.4
 
@@ -85,4 +85,10 @@ def test_first_lines_that_differ() -> None:
     other = SampledLines({Line("a.py", 2): 1.0}, 100)
     agreement = compare(one, other)
     assert agreement.first == (Line("a.py", 1), Line("a.py", 2))
-    assert not agreement.same_first
+    assert agreement.first_in_words == "no"
+
+
+def test_lines_with_about_equal_shares_are_first_by_chance() -> None:
+    one = SampledLines({Line("a.py", 1): 0.51, Line("a.py", 2): 0.49}, 100)
+    other = SampledLines({Line("a.py", 1): 0.48, Line("a.py", 2): 0.52}, 100)
+    assert compare(one, other).first_in_words == "within chance"

@@ -2,8 +2,8 @@
 
 A sample belongs to a phase when one of its frames is known to do only that: a function of torch,
 of the standard library or of a trainer, or a function of the user's that is named so and is in no
-sample inside a step. It belongs to a step when the program's lines in it are those of a sample
-inside a step: the recording's ends cut steps off, and a long call delays the probe.
+sample inside a step. It belongs to a step when the program's lines in it, above the model's, are those of
+a sample inside a step: the recording's ends cut steps off, and a long call delays the probe.
 """
 
 import re
@@ -22,6 +22,7 @@ Function = tuple[str, str]
 """Name and file."""
 Path = tuple[tuple[str, int], ...]
 """File and line of the program's frames, outermost first."""
+MODULE_CALL: Final = ";_wrapped_call_impl (torch/nn/modules/module.py"
 
 STEPS: Final = "steps"
 NOT_RECORDED: Final = "not-recorded"
@@ -148,8 +149,12 @@ def functions_of(stacks: Iterable[str]) -> set[Function]:
 
 
 def path_of(stack: str) -> Path:
-    """Return the program's lines in a stack."""
-    frames = map(parse_frame, stack.split(";"))
+    """Return the program's lines in a stack, down to its outermost call of a module.
+
+    A model has so many lines that few samples inside steps do not show all of them.
+    """
+    above, _, _ = stack.partition(MODULE_CALL)
+    frames = map(parse_frame, above.split(";"))
     return tuple((frame.file, frame.line) for frame in frames if frame.is_of_program)
 
 
