@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 FRAME = re.compile(r"(?P<function>.*) \((?P<file>.*):(?P<line>\d+)\)")
 LIBRARY = re.compile(r"/(?:site|dist)-packages/|/lib/python3[^/]*/|^<")
 OTHER_THREAD = re.compile(
-    r"(?:Thread\.)?_bootstrap \([^;]*threading\.py:\d+\)|([^;]*;)?[^;]*\(<perfscope"
+    r"(?:Thread\.)?_bootstrap \([^;]*threading\.py:\d+\)"
+    r"|(?:<module> \(<string>:\d+\);)?[^;]*\(<perfscope"
 )
 """How the stacks of all threads but the main one begin: those of Python, and perfscope's own."""
 TYPED = "<string>"

@@ -12,7 +12,9 @@ from benchmarks.public_programs.line_shares import (
 
 FOLDER = "/home/me/project"
 LOADER = "__next__ (/venv/lib/python3.11/site-packages/torch/utils/data/dataloader.py:700)"
-MAIN = f"<module> ({FOLDER}/train.py:90);main ({FOLDER}/train.py:80)"
+MAIN = (
+    f"<module> ({FOLDER}/train.py:90);wrapper (<perfscope patches>:138);main ({FOLDER}/train.py:80)"
+)
 RAW = f"""\
 {MAIN};{LOADER};__getitem__ ({FOLDER}/data.py:12);open (/usr/lib/python3.11/tempfile.py:5) 60
 {MAIN};{LOADER} 30
