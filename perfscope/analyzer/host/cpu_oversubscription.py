@@ -102,9 +102,9 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     processes = [process for process, _ in main_processes(trace)]
     if not processes or load.usable_cores is None:
         return None
-    process = max(processes, key=lambda process: core_delay(load, process))
+    process = max(processes, key=load.longest_delay)
     # Waiting for the CPU quota looks like waiting for a core; cpu-throttled reports it.
-    delay = core_delay(load, process) - (load.throttled_share or 0.0)
+    delay = load.longest_delay(process) - (load.throttled_share or 0.0)
     delay = min(max(delay, 0.0), 0.95)
     if delay < max(limits.run_delay_share, limits.worth_share):
         return None
@@ -253,12 +253,6 @@ def is_caused_by_others(finding: Finding) -> bool:
     """Return whether a finding of this rule is about other jobs on the machine."""
     advised = {action.id for action in finding.actions}
     return finding.id == ID and MOVE_OTHER_JOB.id in advised
-
-
-def core_delay(load: HostLoad, process: int) -> float:
-    """Return the largest share of time that a thread of the process was runnable without a core."""
-    threads = [delay for (owner, _), delay in load.thread_delay.items() if owner == process]
-    return max(threads) if threads else load.delay.get(process, 0.0)
 
 
 def machine_full(load: HostLoad, limits: Limits) -> bool:

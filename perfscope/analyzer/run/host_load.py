@@ -50,6 +50,11 @@ class HostLoad:
             if code != process
         )
 
+    def longest_delay(self, process: int) -> float:
+        """Return the largest share of time in which a thread of the process had no core."""
+        threads = [delay for (owner, _), delay in self.thread_delay.items() if owner == process]
+        return max(threads) if threads else self.delay.get(process, 0.0)
+
     def used_elsewhere(self) -> float:
         """Return the cores that other jobs on this machine use."""
         if self.host_busy is None or self.host_cores is None or self.tree_cores is None:
