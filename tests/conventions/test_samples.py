@@ -19,7 +19,13 @@ SAMPLES = {
 NEED_A_DEVICE = {
     *("host-sync", "low-occupancy", "exposed-communication", "small-collectives", "straggler"),
     *("exposed-copy", "pageable-copy", "allocator-retries", "memory-pressure", "fragmentation"),
-    *("profiler-overhead", "nvlink-saturated", "network-saturated", "link-errors"),
+    *(
+        "profiler-overhead",
+        "devices-in-turn",
+        "nvlink-saturated",
+        "network-saturated",
+        "link-errors",
+    ),
 }
 NEVER_ENDS = {"hang"}
 """A program that hangs has no steps to compare: benchmarks/accuracy has cases of it."""

@@ -149,6 +149,7 @@ def timed_next(probe: "InstalledProbe", original: "Callable[[Any], Any]", passes
     kind, put, get_pass = probe.kinds["NEXT"], probe.records.append, passes.get
     now, cpu, ident, tids = time.monotonic_ns, time.thread_time_ns, get_ident, probe.tids
     native_id = get_native_id
+    loaded = probe.loaded
     cpu_read_ns = [0]
 
     def begin(args: Any, kwargs: Any) -> Any:
@@ -165,6 +166,9 @@ def timed_next(probe: "InstalledProbe", original: "Callable[[Any], Any]", passes
             is_end = 0 if raised is None else 1
             tid = tids.get(ident()) or native_id()
             put((kind, tid, first, took, *codes, depth, is_end, cpu_before, cpu_after, -1))
+        if raised is None:
+            for look in loaded:
+                look(answer)
 
     return probe.wrap(original, begin, end)
 

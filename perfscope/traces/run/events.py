@@ -28,6 +28,7 @@ COPY: Final = 11  # 12 was used by an earlier format
 STEP: Final = 13
 NVTX: Final = 14
 COMPILATION: Final = 15
+PADDING: Final = 16
 
 KINDS: Final[dict[str, int]] = {
     "NEXT": NEXT,
@@ -44,6 +45,7 @@ KINDS: Final[dict[str, int]] = {
     "STEP": STEP,
     "NVTX": NVTX,
     "COMPILATION": COMPILATION,
+    "PADDING": PADDING,
 }
 
 VALUES: Final[dict[int, tuple[str, ...]]] = {
@@ -95,4 +97,8 @@ VALUES: Final[dict[int, tuple[str, ...]]] = {
     # Dynamo's number of it; earlier: how often it was compiled before; guard: the code of the check
     # that failed
     COMPILATION: ("function", "frame", "earlier", "guard"),
+    # the padding of the largest tensor of token ids in a batch: longest and shortest of its rows
+    # without it, the share of it (per million), its side (0 none, 1 right, 2 left), and whether an
+    # attention mask agrees. source: 1 a batch of the loader, 2 the arguments of a module
+    PADDING: ("source", "rows", "width", "longest", "shortest", "padded_ppm", "side", "masked"),
 }
