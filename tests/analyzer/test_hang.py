@@ -182,6 +182,14 @@ def test_ranks_in_different_collectives() -> None:
     assert place(found_in(quiet(*rows, processes=ranks))) == "train.py:30"
 
 
+def test_a_rank_that_receives_from_one_in_a_barrier_is_named() -> None:
+    receives = "<module> (./train.py:40);recv (torch/distributed/distributed_c10d.py:1)"
+    for order in ((0, 1), (1, 0)):
+        ranks = [process_row(code, rank=code) for code in range(2)]
+        rows = [wait(order[0], "lock", receives), wait(order[1], "lock", IN_BARRIER)]
+        assert place(found_in(quiet(*rows, processes=ranks))) == "train.py:40"
+
+
 def test_ranks_that_were_not_recorded_may_compute() -> None:
     rows = [wait(code, "lock", FOR_RANKS) for code in range(2)]
     ranks = [process_row(code, rank=code) for code in range(2)]
@@ -227,6 +235,21 @@ def test_a_child_without_python_is_named_with_the_waiting_line() -> None:
     )
     assert place(found) == "train.py:20"
     assert "cat" in found.headline
+
+
+def test_a_command_that_a_worker_runs_is_named_with_the_line_of_the_worker() -> None:
+    command = process_row(2, parent=1, role="other")
+    runs_command = f"{WORKER_READS};run (subprocess.py:1);wait (subprocess.py:2)"
+    found = found_in(
+        quiet(
+            wait(0, "pipe", FOR_BATCH, **LIMITED),
+            wait(1, "child", runs_command, peer_pid=102, peer="cat"),
+            wait(2, "file", None, call="openat", target="/mnt/x", thread="cat"),
+            processes=[MAIN, worker(1), command],
+        )
+    )
+    assert place(found) == "data.py:8"
+    assert found.where is not None and found.where.process == 1
 
 
 def test_waits_that_will_end_are_not_a_hang() -> None:

@@ -68,9 +68,9 @@ def place_text(hang: Hang, where: CodeLocation | None) -> str:
     if where is None:
         return ""
     place = where.place
-    if hang.culprit.line is not None:
+    waiting = hang.named_thread
+    if waiting is None or waiting is hang.culprit:
         return f" at {place}"
-    waiting = next(wait.thread for wait in hang.mains if wait.thread.process == where.process)
     return f", and {who(hang, waiting)} waits for it at {place}"
 
 

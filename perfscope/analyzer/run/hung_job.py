@@ -6,7 +6,8 @@ wait, from a collective to the ranks that are elsewhere. Where anything on the w
 will soon, the job does not hang.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -78,6 +79,10 @@ SUPERVISES: Final = (EVENT, THREAD, LOCK, CHILD, TASK, PIPE, QUEUE)
 """Waits of the main thread of a server whose threads or children wait for requests."""
 SHARER_FILE: Final = "multiprocessing/resource_sharer.py"
 """A thread that hands descriptors to other processes of the job."""
+BETWEEN_TWO_RANKS: Final = re.compile(
+    r"(^|;)(send|recv|(send|recv)_object_list|batch_isend_irecv)"
+    r" \(torch/distributed/distributed_c10d\.py"
+)
 OF_TORCH: Final = ("pt_", "gloo", "cuda-", "nccl")
 """Names of native threads that look for changes as long as a process lives."""
 
@@ -109,6 +114,25 @@ class Hang:
     """Whether the culprit is itself a thread whose wait nobody was found to end."""
     collective: StuckCollective | None = None
     """The collective that ranks wait in, where PyTorch has written it down."""
+
+    @property
+    def named_thread(self) -> QuietThread | None:
+        """The thread whose line is named, None where none is at a line of the program.
+
+        It is the culprit, else the main thread of a process above it, else that of a rank.
+        """
+        threads = [self.culprit, *self.threads_above(), *(wait.thread for wait in self.mains)]
+        return next((thread for thread in threads if thread.line is not None), None)
+
+    def threads_above(self) -> Iterator[QuietThread]:
+        """Yield the main threads of the processes that started the culprit's, the nearest first."""
+        process: QuietProcess | None = self.job.processes[self.culprit.process]
+        seen: set[int] = set()
+        while process is not None and process.process not in seen:
+            seen.add(process.process)
+            if process.main_thread is not None:
+                yield process.main_thread
+            process = self.job.processes.get(process.parent)
 
 
 @dataclass(frozen=True)
@@ -180,7 +204,8 @@ class Search:
     ) -> Wait | None:
         """Return the rank that is not where the others wait; None where not all were recorded.
 
-        Where all wait for each other, it is one at a line where the fewest ranks are.
+        Where all wait for each other, it is one that waits for a single rank, while others are in a
+        collective, else one at a line where the fewest ranks are.
         """
         if any(end.state == "idle" and end.reason == REQUESTS for end in elsewhere):
             return None
@@ -192,6 +217,9 @@ class Search:
         behind = [end for end in ends if self.is_behind(end)]
         if behind:
             return behind[0]
+        between_two = [end for end in ends if BETWEEN_TWO_RANKS.search(end.thread.inner)]
+        if between_two and len(between_two) < len(ends):
+            return between_two[0]
         at_line: dict[object, list[Wait]] = {}
         for end in ends:
             at_line.setdefault(end.thread.line, []).append(end)
