@@ -123,6 +123,15 @@ def test_a_line_needs_twenty_samples() -> None:
     assert locate(trace, finding_of("input-bound", "in-process-loading")) is None
 
 
+def test_where_a_model_has_many_lines_the_call_of_the_model_is_named() -> None:
+    call = "_wrapped_call_impl (torch/nn/modules/module.py:1)"
+    layers = [f"{MAIN};{call};forward (./model.py:{line});{call}" for line in range(1, 11)]
+    where = locate(sampled_trace(layers * 10, "outside_stacks"), finding_of("launch-bound"))
+    assert where is not None and (where.file, where.line) == ("train.py", 40)
+    scattered = [f"<module> (./train.py:{line})" for line in range(1, 11)]
+    assert locate(sampled_trace(scattered * 10), finding_of("launch-bound")) is None
+
+
 def test_the_time_of_workers_is_located_in_their_stacks() -> None:
     worker = {**build.MAIN, "process": 1, "pid": 200, "ns_pid": 200, "role": "loader-worker"}
     loop, stack = Loop(), "fetch (torch/utils/data/_utils/fetch.py:50);Data.read (./data.py:9)"
