@@ -123,6 +123,37 @@ def test_a_line_needs_twenty_samples() -> None:
     assert locate(trace, finding_of("input-bound", "in-process-loading")) is None
 
 
+BACKWARD = f"{MAIN};backward (torch/_tensor.py:500);backward (torch/autograd/__init__.py:300)"
+
+
+def trace_of_waits(stacks: list[str]) -> Trace:
+    """Return steps of 100 ms in the loader, 300 in backward and 100 elsewhere, with samples."""
+    loop = Loop()
+    for _ in range(len(stacks) // 5):
+        loop.next(100).backward(300).forward(50).optimizer(50)
+    loop.tables["outside_stacks"] = [
+        {"process": 0, "tid": 100, "ts": at, "weight_ns": 100 * MS, "stack": stack}
+        for at, stack in zip(range(100 * MS, loop.at, 100 * MS), stacks, strict=False)
+    ]
+    return loop.trace()
+
+
+def test_samples_agree_with_the_calls_that_were_timed() -> None:
+    """The sampler had a core while the thread waited: half of its samples are in the loader."""
+    seconds = self_seconds(trace_of_waits([READ] * 5 * 20 + ([BACKWARD] * 3 + [LINEAR] * 2) * 20))
+    whole_s = sum(seconds.values())
+    assert seconds["data.py:8"] / whole_s == pytest.approx(0.2, abs=0.01)
+    assert seconds["train.py:40"] / whole_s == pytest.approx(0.6, abs=0.01)
+    assert seconds["model.py:8"] / whole_s == pytest.approx(0.2, abs=0.01)
+
+
+def test_samples_of_something_else_keep_their_weight() -> None:
+    """The loop's loader is not what the calls show: a twentieth of the samples is far too few."""
+    seconds = self_seconds(trace_of_waits(([BACKWARD] + [LINEAR] * 19) * 10))
+    whole_s = sum(seconds.values())
+    assert seconds["train.py:40"] / whole_s == pytest.approx(0.05, abs=0.01)
+
+
 def test_where_a_model_has_many_lines_the_call_of_the_model_is_named() -> None:
     call = "_wrapped_call_impl (torch/nn/modules/module.py:1)"
     layers = [f"{MAIN};{call};forward (./model.py:{line});{call}" for line in range(1, 11)]
