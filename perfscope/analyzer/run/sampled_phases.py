@@ -21,8 +21,10 @@ from perfscope.traces.trace import Trace
 
 Function = tuple[str, str]
 """Name and file."""
-Path = tuple[tuple[str, int], ...]
-"""File and line of the program's frames, outermost first."""
+Path = tuple[tuple[str, int | str], ...]
+"""File and line of the program's frames, file and function of a trainer's, outermost first."""
+TYPED: Final = "<string>"
+"""The file of code on a command line."""
 MODULE_CALL: Final = ";_wrapped_call_impl (torch/nn/modules/module.py"
 
 STEPS: Final = "steps"
@@ -150,13 +152,25 @@ def functions_of(stacks: Iterable[str]) -> set[Function]:
 
 
 def path_of(stack: str) -> Path:
-    """Return the program's lines in a stack, down to its outermost call of a module.
+    """Return the program's lines in a stack, and the functions of a trainer that it calls.
 
-    A model has so many lines that few samples inside steps do not show all of them.
+    A trainer is the first package below a line of the program, other than torch. The path ends at
+    the outermost call of a module: few samples inside steps do not show all lines of a model.
     """
     above, _, _ = stack.partition(MODULE_CALL)
-    frames = map(parse_frame, above.split(";"))
-    return tuple((frame.file, frame.line) for frame in frames if frame.is_of_program)
+    frames = [parse_frame(label) for label in above.split(";")]
+    typed = frames[0].file if frames[0].file == TYPED else None
+    path: list[tuple[str, int | str]] = []
+    trainer = "torch"
+    for frame in frames:
+        package, _, below = frame.file.partition("/")
+        if frame.is_of_program or frame.file == typed:
+            path.append((frame.file, frame.line))
+            trainer = ""
+        elif below and package != "torch" and trainer in ("", package):
+            path.append((frame.file, frame.function))
+            trainer = package
+    return tuple(path)
 
 
 def function_of(frame: Frame) -> Function:
