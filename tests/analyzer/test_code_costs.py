@@ -90,6 +90,13 @@ def test_code_of_a_command_line_is_the_programs_and_generated_code_is_not() -> N
     assert set(self_seconds(sampled_trace([generated] * 100))) == {"train.py:50", "train.py:40"}
 
 
+def test_the_module_that_python_runs_is_the_program() -> None:
+    run = "_run_module_as_main (<frozen runpy>:198);_run_code (<frozen runpy>:88)"
+    script = f"{run};<module> (trl/scripts/sft.py:9);main (trl/scripts/sft.py:5);train (trl/a.py:1)"
+    places = {"trl/scripts/sft.py:9", "trl/scripts/sft.py:5"}
+    assert set(self_seconds(sampled_trace([script] * 100))) == places
+
+
 NEXT = "main (./train.py:40);__next__ (torch/utils/data/dataloader.py:700)"
 READ = f"{NEXT};fetch (torch/utils/data/_utils/fetch.py:50);Data.read (./data.py:8);open (io.py:3)"
 SAVE = "main (./train.py:44);save (torch/serialization.py:9)"

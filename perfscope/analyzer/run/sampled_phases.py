@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer.run.program_frames import file_of_main_module
 from perfscope.analyzer.run.table_access import column, rows_of
 from perfscope.traces.frames import Frame, parse_frame
 from perfscope.traces.intervals import EMPTY, Spans, inside, merged, subtracted
@@ -23,8 +24,6 @@ Function = tuple[str, str]
 """Name and file."""
 Path = tuple[tuple[str, int | str], ...]
 """File and line of the program's frames, file and function of a trainer's, outermost first."""
-TYPED: Final = "<string>"
-"""The file of code on a command line."""
 MODULE_CALL: Final = ";_wrapped_call_impl (torch/nn/modules/module.py"
 
 STEPS: Final = "steps"
@@ -159,12 +158,12 @@ def path_of(stack: str) -> Path:
     """
     above, _, _ = stack.partition(MODULE_CALL)
     frames = [parse_frame(label) for label in above.split(";")]
-    typed = frames[0].file if frames[0].file == TYPED else None
+    begun = file_of_main_module(frames)
     path: list[tuple[str, int | str]] = []
     trainer = "torch"
     for frame in frames:
         package, _, below = frame.file.partition("/")
-        if frame.is_of_program or frame.file == typed:
+        if frame.is_of_program or frame.file == begun:
             path.append((frame.file, frame.line))
             trainer = ""
         elif below and package != "torch" and trainer in ("", package):

@@ -14,8 +14,8 @@ from perfscope.analyzer.compute.operators_by_phase import operators_by_phase
 from perfscope.analyzer.compute.runs_by_phase import is_in_phase, phase_of_runs
 from perfscope.analyzer.diagnosis import CodeLocation, Finding, Interval
 from perfscope.analyzer.host.validation_time import ID as VALIDATION_TIME
-from perfscope.analyzer.run.code_tree import program_frames
 from perfscope.analyzer.run.phases import STEPS, VALIDATION, phase_spans
+from perfscope.analyzer.run.program_frames import program_frames
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval
 from perfscope.analyzer.run.sampled_phases import LIBRARY_FRAMES, MODULE_CALL
 from perfscope.analyzer.run.table_access import column, table
