@@ -170,6 +170,21 @@ def test_where_a_model_has_many_lines_the_call_of_the_model_is_named() -> None:
     assert locate(sampled_trace(scattered * 10), finding_of("launch-bound")) is None
 
 
+def test_validation_is_located_at_its_call_of_the_model() -> None:
+    call = "_wrapped_call_impl (torch/nn/modules/module.py:1)"
+    stacks = [f"main (./train.py:8);validate (./train.py:3);{call};forward (./model.py:7)"]
+    loop = Loop()
+    for _ in range(40):
+        loop.forward(100, training=0)
+    loop.tables["outside_stacks"] = [
+        {"process": 0, "tid": 100, "ts": at, "weight_ns": 50 * MS, "stack": stacks[0]}
+        for at in range(50 * MS, loop.at, 50 * MS)
+    ]
+    loop.next(10).work().next(10).work()
+    where = locate(loop.trace(), finding_of("validation-time"))
+    assert where is not None and (where.file, where.line) == ("train.py", 3)
+
+
 def test_the_time_of_workers_is_located_in_their_stacks() -> None:
     worker = {**build.MAIN, "process": 1, "pid": 200, "ns_pid": 200, "role": "loader-worker"}
     loop, stack = Loop(), "fetch (torch/utils/data/_utils/fetch.py:50);Data.read (./data.py:9)"

@@ -55,21 +55,25 @@ class Samples:
         """
         lines = self.by_line(is_of_finding)
         line = max(lines, key=lambda frame: lines[frame].weight_ns, default=None)
-        if line is None:
-            return None
-        time = lines[line]
-        if time.samples < FEWEST_SAMPLES:
-            line, time = self.common_line(is_of_finding)
-        if time.samples < FEWEST_SAMPLES:
-            return None
-        share = time.weight_ns / float(self.rows["weight_ns"].sum())
+        if line is None or lines[line].samples < FEWEST_SAMPLES:
+            return self.call_of_most(is_of_finding)
+        return self.location(line, lines[line])
+
+    def call_of_most(self, is_of_finding: Callable[[str], bool]) -> CodeLocation | None:
+        """Return the innermost call above the model that half of the finding's time is below."""
+        line, time = self.common_line(is_of_finding)
+        return None if time.samples < FEWEST_SAMPLES else self.location(line, time)
+
+    def location(self, line: Frame, time: LineTime) -> CodeLocation:
+        """Return a line with its share of all samples."""
+        share = min(time.weight_ns / float(self.rows["weight_ns"].sum()), 1.0)
         low, high = share_interval(share, len(self.rows))
         file = line.file.removeprefix("./")
         interval = Interval(low, share, high)
         return CodeLocation(line.function, file, line.line, None, self.process, interval)
 
     def common_line(self, is_of_finding: Callable[[str], bool]) -> tuple[Frame, LineTime]:
-        """Return the innermost call above the model that half of the finding's time is below."""
+        """Return the innermost call above the model with half of the time, and that time."""
         paths = [
             (path, LineTime(int(weight_ns), samples))
             for text, weight_ns, samples in self.times_of_stacks()
@@ -119,7 +123,8 @@ def locate(trace: Trace, finding: Finding) -> CodeLocation | None:
     if finding.id == "input-bound" and finding.cause in WORKER_CAUSES:
         return worker_samples(trace, process).hottest_line(is_in_fetch)
     if finding.id == VALIDATION_TIME:
-        return samples_in_phase(trace, process, VALIDATION).hottest_line(is_any)
+        samples = samples_in_phase(trace, process, VALIDATION)
+        return samples.call_of_most(is_any) or samples.hottest_line(is_any)
     is_of_finding = SAMPLES_OF.get(f"{finding.id}/{finding.cause}", SAMPLES_OF.get(finding.id))
     if is_of_finding is None:
         return None
