@@ -88,7 +88,7 @@ def test_workers_are_advised_only_for_a_loader_without_them_that_waits() -> None
     assert advice not in {action.id for action in quick.actions}
 
 
-@pytest.mark.parametrize(("batches", "is_advised"), [(20, True), (2, False)])
+@pytest.mark.parametrize(("batches", "is_advised"), [(20, True), (1, False)])
 def test_workers_do_not_load_ahead_in_passes_of_few_batches(batches: int, is_advised: bool) -> None:
     finding = found(loop_with_validation(8, batches=batches))
     advised = {action.id for action in finding.actions}
