@@ -13,14 +13,16 @@ help: ## list the targets
 demo: .venv/demo ## start a slow training run, attach to it, print the diagnosis, write a report
 	@$(BIN)/python -m sample_workloads.demo
 
-# Two files run in parallel. Tests that compare measured times or have a time limit run alone, and
-# so does a second run of the tests that failed in parallel. `-ra` in pyproject.toml prints every
-# skipped test with its reason.
+# Tests start hundreds of processes, and where PYTHONDONTWRITEBYTECODE is set, each would compile
+# what it imports. Two files run in parallel. Tests that compare measured times or have a time limit
+# run alone, and so does a second run of the tests that failed in parallel. `-ra` in pyproject.toml
+# prints every skipped test with its reason.
 ALONE := tests/e2e tests/safety/test_killed_tracer.py tests/agent/test_unharmed.py
 ALONE += tests/analyzer/traced/test_cpu_work.py
 PARALLEL := -n 2 --dist loadfile --ignore=$(CONVENTIONS) $(ALONE:%=--ignore=%)
 
 test: check browser ## run every check that CI runs
+	$(BIN)/python -m compileall -q perfscope sample_workloads
 	@tests/report_missing
 	$(BIN)/python -m pytest $(PARALLEL) || { echo "running the failed tests again, alone"; \
 	  $(BIN)/python -m pytest --last-failed --last-failed-no-failures none; }

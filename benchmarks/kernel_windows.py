@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.others import Others
+from benchmarks.other_load import Others
 
 Times = npt.NDArray[np.int64]
 TARGET = Path(__file__).with_name("windowed_target.py")

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.others import Others
+from benchmarks.other_load import Others
 
 FOLDER = Path(__file__).parent.parent / "sample_workloads"
 DECLARED = re.compile(r'^"""Verdict: ([a-z-]+)(?:/([a-z-]+))?(?: \+ ([a-z-]+))?\. ')

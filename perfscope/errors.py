@@ -38,17 +38,15 @@ class NothingToCollect(CollectorUnavailable):
 
 
 IMPORT_FAILURES = (
-    *(
-        ImportError,
-        SyntaxError,
-        AttributeError,
-        NameError,
-        TypeError,
-        ValueError,
-        LookupError,
-        OSError,
-        RuntimeError,
-    ),
+    ImportError,
+    SyntaxError,
+    AttributeError,
+    NameError,
+    TypeError,
+    ValueError,
+    LookupError,
+    OSError,
+    RuntimeError,
 )
 """What importing an optional library raises that is absent, damaged, half installed, or another one
 of the same name.

@@ -1,4 +1,4 @@
-"""Verdict: cpu-oversubscription. Eight compute threads for every core compete for it."""
+"""Verdict: cpu-oversubscription. Eight compute threads compete for each core."""
 
 import torch
 from torch.utils.data import DataLoader, TensorDataset

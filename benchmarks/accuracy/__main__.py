@@ -5,10 +5,11 @@ The cases are those in `benchmarks/accuracy/cases` and in each FOLDER: a case is
 of its case; perfscope attaches to it. A recording that does not exist is written by `make.py` of
 its case into a temporary folder. Results are appended to `--out`, one JSON line per input.
 
-The runs of programs are kept in `--runs`; a program whose run is there is not started again.
+The runs of programs are kept in `--runs`; a program whose run is there is not started again. With
+`--busy N`, N other processes compute on the same machine while a program is recorded.
 
 Usage: `python -m benchmarks.accuracy [FOLDER ...] [--only WORD] [--kind program] [--out FILE]
-[--runs FOLDER]`.
+[--runs FOLDER] [--busy N]`.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -32,6 +34,7 @@ CASES = Path(__file__).parent / "cases"
 ROOT = Path(__file__).parents[2]
 LONGEST_COMMAND_S = 180.0
 LONGEST_EXIT_S = 10.0
+BUSY = "while True: pass"
 
 
 def main() -> None:
@@ -41,18 +44,32 @@ def main() -> None:
     parser.add_argument("--kind", choices=("program", "recording"))
     parser.add_argument("--out", type=Path)
     parser.add_argument("--runs", type=Path, metavar="FOLDER")
+    parser.add_argument("--busy", type=int, default=0, metavar="N")
     args = parser.parse_args()
     cases = [case for folder in (CASES, *args.folders) for case in read_cases(folder)]
-    rows = [
-        row
-        for case in cases
-        if args.only in case.name and args.kind in (None, case.kind)
-        for row in run_case(case, args.runs)
-    ]
+    with busy_processes(args.busy):
+        rows = [
+            row
+            for case in cases
+            if args.only in case.name and args.kind in (None, case.kind)
+            for row in run_case(case, args.runs)
+        ]
     if args.out is not None:
         with open(args.out, "a") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
     print_summary(rows)
+
+
+@contextlib.contextmanager
+def busy_processes(count: int) -> Iterator[None]:
+    """Keep as many processes computing as long as the context lasts."""
+    processes = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def run_case(case: Case, runs: Path | None) -> list[dict[str, Any]]:

@@ -50,7 +50,7 @@ class Job:
     pid.
     """
     is_stuck: bool = False
-    """Whether nothing in the job has moved for some seconds, and nothing that was seen will end
+    """Whether the job has made no progress for some seconds, and nothing that was recorded will end
     that: it makes no step that a collector could wait for.
     """
     refresh: Callable[[], None] = lambda: None

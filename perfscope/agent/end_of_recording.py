@@ -9,8 +9,8 @@ from perfscope.agent.recording_plan import Plan, Progress
 ENOUGH_STEPS = 20
 ENOUGH_S = 10.0
 STUCK_S = 7.0
-"""A job in which nothing has moved for so long hangs, unless it will surely go on: nothing more is
-learned.
+"""A job that has made no progress for so long hangs, unless it will certainly continue. A longer
+recording would show nothing more.
 """
 
 
@@ -25,7 +25,7 @@ def reason_to_end(plan: Plan, progress: Progress, collectors: CollectorRunner) -
     waits = collectors.find(Waits)
     stuck_s = waits.stuck_s(time.monotonic_ns()) if waits is not None else 0.0
     if stuck_s >= STUCK_S:
-        return f"nothing in the job has moved for {stuck_s:.0f} s"
+        return f"the job has made no progress for {stuck_s:.0f} s"
     if elapsed_s >= ENOUGH_S:
         evidence = enough_evidence(progress, collectors)
         if evidence is not None:

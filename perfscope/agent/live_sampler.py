@@ -22,7 +22,7 @@ from perfscope.agent.job.roles import (
 )
 from perfscope.agent.nvml.bindings import check_bindings
 from perfscope.errors import CollectorUnavailable
-from perfscope.traces.glance import DeviceGlance, Glances, ProcessGlance
+from perfscope.traces.live_sample import DeviceSample, LiveSample, ProcessSample
 
 if TYPE_CHECKING:  # They import the driver's bindings, which may be unusable.
     from perfscope.agent.nvml.device_reader import DeviceReader
@@ -108,8 +108,8 @@ class LiveSampler:
             # Means between two readings need a first one.
             device.read_slow(nvml)
 
-    def sample(self, seconds: float) -> Glances:
-        """Return what happens in the next `seconds`."""
+    def sample(self, seconds: float) -> LiveSample:
+        """Return a sample of the next `seconds`."""
         if self.is_driver_gone and self.nvml is not None and self.nvml.initialize():
             self.open_devices(self.nvml)
         on_devices = self.read_gpu_processes()
@@ -122,12 +122,12 @@ class LiveSampler:
             [summarize_process(process, on_devices.get(process.pid, [])) for process in living]
         )
         if self.only:
-            shown = [glance for glance in shown if glance.pid in self.only]
+            shown = [process for process in shown if process.pid in self.only]
         devices = [self.sample_device(device) for device in self.devices]
         for number, reason in self.unanswered.items():
-            devices.append(DeviceGlance(number, "a device that never answered", lost=reason))
+            devices.append(DeviceSample(number, "a device that never answered", lost=reason))
         devices.sort(key=lambda device: device.device)
-        return Glances(devices, shown, self.no_devices)
+        return LiveSample(devices, shown, self.no_devices)
 
     def sample_states(self, until_s: float) -> None:
         """Sample the states of all main threads until `until_s`."""
@@ -190,7 +190,7 @@ class LiveSampler:
             thread=MainThread(pid, self.kinds) if self.kinds is not None else None,
         )
 
-    def sample_device(self, device: "DeviceReader") -> DeviceGlance:
+    def sample_device(self, device: "DeviceReader") -> DeviceSample:
         """Return the current counters of a device."""
         assert self.nvml is not None
         row = device.read_quick(self.nvml)
@@ -201,7 +201,7 @@ class LiveSampler:
         facts = device.facts
         # A MIG instance has only the share that GPM measures.
         gpm_share = row.get("graphics_active", nan)
-        return DeviceGlance(
+        return DeviceSample(
             device=facts.device,
             name=facts.name,
             kernel_time_share=row.get("kernel_time_share", gpm_share),
@@ -234,7 +234,7 @@ def will_not_load_torch(pid: int) -> bool:
     return age_s > TORCH_LOADED_WITHIN_S
 
 
-def summarize_process(process: SampledProcess, rows: list[dict[str, Any]]) -> ProcessGlance:
+def summarize_process(process: SampledProcess, rows: list[dict[str, Any]]) -> ProcessSample:
     """Return what a process did since the sample began; `rows` are its rows on devices."""
     now_s, now = time.monotonic(), process.read()
     span_s = max(now_s - process.before_s, 1e-3)
@@ -246,7 +246,7 @@ def summarize_process(process: SampledProcess, rows: list[dict[str, Any]]) -> Pr
 
     counts = Counter(process.states)
     memory_bytes = sum(max(int(row["memory_bytes"]), 0) for row in rows)
-    return ProcessGlance(
+    return ProcessSample(
         pid=process.pid,
         name=process.name,
         rank=process.rank,
@@ -261,26 +261,26 @@ def summarize_process(process: SampledProcess, rows: list[dict[str, Any]]) -> Pr
     )
 
 
-def fold_workers(glances: list[ProcessGlance]) -> list[ProcessGlance]:
+def fold_workers(samples: list[ProcessSample]) -> list[ProcessSample]:
     """Return the processes without loader workers, which are counted at their parent; ranks first.
 
     A worker has the same name as the process that forked it.
     """
-    by_pid = {glance.pid: glance for glance in glances}
-    workers: dict[int, list[ProcessGlance]] = {}
+    by_pid = {sample.pid: sample for sample in samples}
+    workers: dict[int, list[ProcessSample]] = {}
     folded: set[int] = set()
-    for glance in glances:
-        found = proc.stat(glance.pid)
+    for sample in samples:
+        found = proc.stat(sample.pid)
         parent = by_pid.get(found.parent) if found is not None else None
-        if parent is not None and parent.name == glance.name:
-            workers.setdefault(parent.pid, []).append(glance)
-            folded.add(glance.pid)
-    kept: list[ProcessGlance] = []
-    for glance in glances:
-        if glance.pid in folded:
+        if parent is not None and parent.name == sample.name:
+            workers.setdefault(parent.pid, []).append(sample)
+            folded.add(sample.pid)
+    kept: list[ProcessSample] = []
+    for sample in samples:
+        if sample.pid in folded:
             continue
-        if glance.pid in workers:
-            cores = sum(worker.cores for worker in workers[glance.pid])
-            glance = replace(glance, workers=len(workers[glance.pid]), worker_cores=cores)
-        kept.append(glance)
-    return sorted(kept, key=lambda glance: (glance.rank is None, glance.rank or 0, glance.pid))
+        if sample.pid in workers:
+            cores = sum(worker.cores for worker in workers[sample.pid])
+            sample = replace(sample, workers=len(workers[sample.pid]), worker_cores=cores)
+        kept.append(sample)
+    return sorted(kept, key=lambda sample: (sample.rank is None, sample.rank or 0, sample.pid))

@@ -27,6 +27,8 @@ from perfscope.agent.target_user.rights import take_rights_to_trace, target_user
 
 LARGEST_OUTPUT_BYTES = 256 << 20
 EXIT_TIMEOUT_S = 3.0
+EXIT_POLL_S = 0.005
+LARGEST_MESSAGES_BYTES = 1 << 16
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)
 OUR_FRAMES = " (<perfscope "
@@ -92,7 +94,13 @@ def die_with_parent() -> None:
 
 
 def start_py_spy(
-    executable: str, pid: int, arguments: Sequence[str], out: int, *kept: int
+    executable: str,
+    pid: int,
+    arguments: Sequence[str],
+    *,
+    out: int = subprocess.DEVNULL,
+    err: int = subprocess.DEVNULL,
+    kept: tuple[int, ...] = (),
 ) -> subprocess.Popen[bytes]:
     """Start py-spy on process `pid`, with the descriptors `kept` open. Raises OSError.
 
@@ -101,7 +109,6 @@ def start_py_spy(
     able to open its path.
     """
     command = [executable, *arguments, "--pid", str(pid)]
-    err = subprocess.PIPE if out == subprocess.DEVNULL else subprocess.DEVNULL
     with target_user(pid) as user, open(executable, "rb") as program:
 
         def prepare() -> None:
@@ -135,30 +142,32 @@ class PySpy:
     pid: int
     rate_hz: float
     handles: dict[int, int] = field(default_factory=dict)
-    """Thread ids by pthread handle."""
+    """Kernel thread ids by pthread handle."""
     error: str = ""
     folder: str = ""
     """The working directory of the process, with a slash at its end; "" if not permitted."""
     names_threads: bool = True
     """Whether thread ids are wanted: they need another run of py-spy."""
+    ended_cpu_s: float = 0.0
+    """CPU time of its runs that have ended."""
 
     def begin(self) -> None:
         """Start sampling. Raises OSError when py-spy cannot be started."""
         self.output = os.memfd_create("perfscope-pyspy")
+        self.messages = os.memfd_create("perfscope-pyspy-messages")
         self.folder = folder_of_process(self.pid)
         arguments = ["record", "--nonblocking", "--idle", "--rate", f"{self.rate_hz:g}"]
         arguments += ["--format", "chrometrace", "--output", f"/proc/self/fd/{self.output}"]
         try:
-            self.process = self.start(*arguments, out=subprocess.DEVNULL)
+            self.process = start_py_spy(
+                self.executable, self.pid, arguments, err=self.messages, kept=(self.output,)
+            )
         except (OSError, subprocess.SubprocessError) as error:
             os.close(self.output)
+            os.close(self.messages)
             raise OSError(errno.EPERM, str(getattr(error, "strerror", error))) from None
         self.naming: subprocess.Popen[bytes] | None = None
         self.began_ns = time.monotonic_ns()
-
-    def start(self, *arguments: str, out: int) -> subprocess.Popen[bytes]:
-        """Start py-spy with the output file open. Raises OSError."""
-        return start_py_spy(self.executable, self.pid, arguments, out, self.output)
 
     @property
     def share(self) -> float | None:
@@ -175,50 +184,68 @@ class PySpy:
         if not self.names_threads:
             return
         if self.naming is None:
-            with suppress(OSError, subprocess.SubprocessError):  # the process may have ended
-                self.naming = self.start("dump", "--json", "--nonblocking", out=subprocess.PIPE)
-        elif self.naming.poll() is not None:
+            self.names = os.memfd_create("perfscope-pyspy-dump")
+            try:
+                arguments = ("dump", "--json", "--nonblocking")
+                self.naming = start_py_spy(self.executable, self.pid, arguments, out=self.names)
+            except (OSError, subprocess.SubprocessError):  # the process may have ended
+                os.close(self.names)
+        elif self.has_ended(self.naming):
             self.read_thread_ids()
+
+    def has_ended(self, child: subprocess.Popen[bytes]) -> bool:
+        """Return whether a run of py-spy has ended, and keep its CPU time when it has."""
+        if child.returncode is not None:
+            return True
+        pid, status, usage = os.wait4(child.pid, os.WNOHANG)
+        if pid == 0:
+            return False
+        child.returncode = os.waitstatus_to_exitcode(status)
+        self.ended_cpu_s += usage.ru_utime + usage.ru_stime
+        return True
+
+    def wait_for_end(self, child: subprocess.Popen[bytes]) -> None:
+        """Wait until a run of py-spy has ended; end it by force after EXIT_TIMEOUT_S."""
+        give_up_s = time.monotonic() + EXIT_TIMEOUT_S
+        while not self.has_ended(child):
+            if time.monotonic() > give_up_s:
+                child.kill()
+            time.sleep(EXIT_POLL_S)
 
     def read_thread_ids(self) -> None:
         """Read the thread ids that were asked for, if any."""
         if self.naming is None:
             return
         naming, self.naming = self.naming, None
-        try:
-            out, _ = naming.communicate(timeout=EXIT_TIMEOUT_S)
-            threads = msgspec.json.decode(out, type=list[DumpedThread])
-        except (subprocess.TimeoutExpired, msgspec.MsgspecError):
-            naming.kill()
-            naming.communicate()
-            return
-        for thread in threads:
-            if thread.os_thread_id is not None:
-                self.handles[thread.thread_id] = thread.os_thread_id
+        self.wait_for_end(naming)
+        with open(self.names, "rb") as file, suppress(msgspec.MsgspecError):
+            file.seek(0)
+            for thread in msgspec.json.decode(file.read(), type=list[DumpedThread]):
+                if thread.os_thread_id is not None:
+                    self.handles[thread.thread_id] = thread.os_thread_id
 
     def end(self) -> list[PySpyEvent]:
         """Stop py-spy and return its events; none, with the reason in `error`, when it failed."""
-        if self.process.poll() is None:
+        if not self.has_ended(self.process):
             self.name_threads()
             self.read_thread_ids()
             self.process.send_signal(signal.SIGINT)
-        try:
-            _, err = self.process.communicate(timeout=EXIT_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            _, err = self.process.communicate()
+        self.wait_for_end(self.process)
         self.read_thread_ids()
-        events = self.read_output(err)
+        events = self.read_output()
         events.sort(key=lambda event: event.ts)
         last_us = events[-1].ts if events else 0.0
         self.zero_ns = self.written_ns - int(last_us * 1000)
         return events
 
-    def read_output(self, err: bytes) -> list[PySpyEvent]:
+    def read_output(self) -> list[PySpyEvent]:
         """Return the events in the output; none, with the reason in `error`, when it is not valid.
 
         The last thing that py-spy does is to end every frame and write the file.
         """
+        with open(self.messages, "rb") as file:
+            file.seek(0)
+            messages = file.read(LARGEST_MESSAGES_BYTES).decode("utf-8", "replace")
         with open(self.output, "rb") as file:
             status = os.fstat(file.fileno())
             age_ns = time.time_ns() - status.st_mtime_ns
@@ -230,7 +257,7 @@ class PySpy:
             try:
                 return msgspec.json.decode(file.read(), type=list[PySpyEvent])
             except msgspec.MsgspecError:
-                self.error = find_error(err.decode("utf-8", "replace"))
+                self.error = find_error(messages)
                 return []
 
 

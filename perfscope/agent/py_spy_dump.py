@@ -56,7 +56,7 @@ class StackDump:
         self.folder = folder_of_process(self.pid)
         arguments = ("dump", "--json", "--nonblocking")
         try:
-            self.process = start_py_spy(self.executable, self.pid, arguments, self.output)
+            self.process = start_py_spy(self.executable, self.pid, arguments, out=self.output)
         except (OSError, subprocess.SubprocessError):
             os.close(self.output)
             raise

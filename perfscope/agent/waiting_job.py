@@ -1,4 +1,4 @@
-"""Whether a job in which nothing moves may wait forever, or will surely go on or be given work.
+"""Whether a job that makes no progress may wait forever, or will continue or receive work.
 
 This decides only when a recording ends; what the job waits for is decided by the analyzer.
 """
@@ -9,7 +9,7 @@ from perfscope.agent.host.thread_waits import ThreadWait
 from perfscope.agent.host.waiting_calls import RESTARTED
 
 LONG_SLEEP_NS = 60_000_000_000
-"""A thread that sleeps longer than this is not about to go on."""
+"""A thread that sleeps longer than this will not continue soon."""
 LOOP_RUNS = 3
 """A thread that has run this often within seconds sleeps in a loop, each time shortly."""
 UNLIMITED = ("lock", "file", "disk", "pipe", "child", "stopped")
@@ -25,8 +25,8 @@ PROGRAM_FRAMES = (" (./", " (/", " (<stdin>", " (<string>")
 
 @dataclass(frozen=True)
 class WaitingThread:
-    """A thread, its Python stack ("" if none), and how often it has run since nothing moves, which
-    is for so many seconds.
+    """A thread, its Python stack ("" if none), and how often it has run in the last `seconds`, in
+    which the job made no progress.
     """
 
     is_main: bool
@@ -69,7 +69,7 @@ class WaitingThread:
 
     @property
     def will_wake(self) -> bool:
-        """Whether the program or a child of it sleeps, and goes on within a minute."""
+        """Whether the program or a child of it sleeps, and continues within a minute."""
         if self.wait.kind != "sleep" or self.runs >= LOOP_RUNS:
             return False
         is_program = self.is_of_program or (self.is_main and not self.stack)
@@ -77,7 +77,7 @@ class WaitingThread:
 
 
 def may_wait_forever(mains: list[list[WaitingThread]], others: list[list[WaitingThread]]) -> bool:
-    """Return whether nothing that was seen will end the wait.
+    """Return whether nothing that was recorded will end the wait.
 
     `mains` and `others` have the threads of each main process and of each other process.
     """
@@ -95,7 +95,7 @@ def may_wait_forever(mains: list[list[WaitingThread]], others: list[list[Waiting
 
 
 def is_endless(thread: WaitingThread) -> bool:
-    """Return whether a main thread waits for something on this host, without an end in sight."""
+    """Return whether a main thread waits for something on this host, and nothing will end that."""
     wait = thread.wait
     if wait.kind == "sleep":
         return wait.limit_ns >= LONG_SLEEP_NS

@@ -1,3 +1,1 @@
-"""What a run means: facts of a trace, findings that are tried on them, and the diagnosis they make
-together.
-"""
+"""From a trace to a diagnosis: facts of the trace, findings checked on them, and the verdict."""

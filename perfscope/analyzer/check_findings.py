@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import msgspec
 
+from perfscope.analyzer.budget.idle_time import within_idle_time
 from perfscope.analyzer.diagnosis import Clear, Failed, Finding, NotChecked, NotCheckedGroup
 from perfscope.analyzer.findings import FINDINGS, RULES
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.rule import Rule
+from perfscope.analyzer.run.device_window import window_trace
 from perfscope.analyzer.run.table_access import manifest, table
 from perfscope.analyzer.summary.code_lines import locate
 from perfscope.analyzer.summary.run import Run
@@ -16,7 +18,7 @@ from perfscope.analyzer.verdict.consequences import with_advice_on_causes
 from perfscope.analyzer.verdict.hosts import Outcome, host_views, together
 from perfscope.traces.trace import Trace
 
-PREVENTED = "nothing moved for most of the recording"
+PREVENTED = "the job made no progress for most of the recording"
 NOT_IN_TRACES = "a profiler's trace does not show it; attach to the run to see it"
 DEVICE_TABLES = ("device_counters", "device_processes", "device_gaps")
 KERNEL_TABLES = ("kernels", "launches", "ops", "copies", "collectives", "memory")
@@ -59,9 +61,10 @@ def check_findings(run: Run, limits: Limits, ignored: Collection[str]) -> Checke
 def without_prevented(
     outcomes: list[Outcome], limits: Limits, ignored: Collection[str]
 ) -> list[Outcome]:
-    """Return the outcomes, only one of them where that holds most of the time and prevents others.
+    """Return the outcomes without the findings that another finding, such as a hang, prevents.
 
-    What else was measured describes a program that does not run any more.
+    Where it covers most of the recording, the others become not checked: what they measured
+    describes a program that no longer runs.
     """
     first = next(
         (
@@ -115,6 +118,8 @@ def check_rule(rule: Rule, trace: Trace, limits: Limits) -> Outcome:
 def outcome(rule: Rule, trace: Trace, limits: Limits) -> Outcome:
     """Return the finding, that it is clear, why it was not checked, or how its rule failed."""
     try:
+        if rule.in_windows:
+            trace = trace.fact(window_trace) or trace
         if not rule.in_traces and trace.has_profiled_work:
             return NotChecked(rule.id, NOT_IN_TRACES, "not-in-this-format")
         for name in rule.needs:
@@ -126,7 +131,10 @@ def outcome(rule: Rule, trace: Trace, limits: Limits) -> Outcome:
             return NotChecked(rule.id, unmet, "other")
         if unmet is not None:
             return NotChecked(rule.id, unmet.reason, unmet.group)
-        return rule.detect(trace, limits) or Clear(rule.id)
+        finding = rule.detect(trace, limits)
+        if finding is not None and rule.on_host:
+            finding = within_idle_time(trace, finding, limits)
+        return finding or Clear(rule.id)
     except Exception as error:  # noqa: BLE001  a rule that fails must not prevent the others
         return Failed(rule.id, f"{type(error).__name__}: {error}")
 

@@ -70,7 +70,7 @@ def pipelined(
 def warm_cache_factor(waiting: float, by: float, *, on_device: bool) -> float:
     """Return the factor on a loop's time when its core no longer sleeps for this share of it.
 
-    It is 1 - `by` from one half on.
+    It is 1 - `by` if the core sleeps half of the time or more.
     """
     return 1.0 if on_device else 1.0 - by * min(2.0 * waiting, 1.0)
 

@@ -13,7 +13,7 @@ from perfscope.errors import UsageError
 ACTION_COLUMNS = 100
 LAST_HEADING = "When it is wrong"
 MORE_ON_GENERAL = (
-    "A general answer says who is responsible for the loop's time where no finding says why; it"
+    "A general answer says what takes the loop's time where no finding explains it; it"
     " names the program's line and gives no advice."
 )
 MORE_ON_INPUT_BOUND = "`perfscope explain input-bound` describes the finding itself."

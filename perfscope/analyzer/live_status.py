@@ -1,5 +1,5 @@
-"""The one-word status of each device and process in `perfscope top`, from a single sample. It is an
-impression, not a diagnosis.
+"""The one-word status of each device and process in `perfscope top`, from a single sample. It is a
+hint, not a diagnosis.
 
 `clock_events` are the bits of nvmlClocksEventReasons (nvml.h): 0x4 power cap, 0x8 hardware
 slowdown, 0x20 and 0x40 temperature, 0x80 power brake.
@@ -11,7 +11,7 @@ from math import isnan
 from typing import Any, Final
 
 from perfscope.analyzer.limits import LIMITS
-from perfscope.traces.glance import DeviceGlance, Glances, ProcessGlance
+from perfscope.traces.live_sample import DeviceSample, LiveSample, ProcessSample
 
 THERMAL: Final = 0x20 | 0x40 | 0x8
 POWER: Final = 0x4 | 0x80
@@ -42,7 +42,7 @@ PROCESS_WORDS: Final = {
 }
 
 
-def device_word(device: DeviceGlance) -> str:
+def device_word(device: DeviceSample) -> str:
     """Return the first of DEVICE_WORDS that applies."""
     if device.lost is not None:
         return "lost"
@@ -60,7 +60,7 @@ def device_word(device: DeviceGlance) -> str:
     return "kernels" if device.kernel_time_share >= LIMITS.live_noise_share else "idle"
 
 
-def process_word(process: ProcessGlance, devices: Sequence[DeviceGlance]) -> str:
+def process_word(process: ProcessSample, devices: Sequence[DeviceSample]) -> str:
     """Return the first of PROCESS_WORDS that applies."""
     used = [each for each in devices if each.device in process.devices and each.lost is None]
     device_works = any(may_work(device) for device in used)
@@ -87,12 +87,12 @@ def process_word(process: ProcessGlance, devices: Sequence[DeviceGlance]) -> str
     return "peers" if process.rank is not None else "waiting"
 
 
-def may_work(device: DeviceGlance) -> bool:
+def may_work(device: DeviceSample) -> bool:
     """Return whether a device works, or does not report whether it does."""
     return isnan(device.kernel_time_share) or device.kernel_time_share >= LIMITS.live_noise_share
 
 
-def add_status_words(sample: Glances) -> dict[str, Any]:
+def add_status_words(sample: LiveSample) -> dict[str, Any]:
     """Return a sample as plain data, with the `word` of each device and process; NaN is unknown."""
     devices = [{"word": device_word(device), **asdict(device)} for device in sample.devices]
     processes = [

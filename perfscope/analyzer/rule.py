@@ -48,6 +48,12 @@ class Rule:
     """
     in_traces: bool = True
     """Whether the trace of a profiler can show it."""
+    in_windows: bool = False
+    """Whether the profiling window of a recording on a device is checked, as a trace, where it has
+    one.
+    """
+    on_host: bool = False
+    """Whether it delays only the host: it costs at most the time in which a device is idle."""
     across_hosts: bool = False
     """Whether it compares hosts; else it is checked on each host of a job separately."""
     consequences: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from perfscope.agent.live_sampler import LiveSampler
-    from perfscope.traces.glance import Glances
+    from perfscope.traces.live_sample import LiveSample
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only these processes (all with torch loaded)",
     )
     parser.add_argument(
-        "--interval", type=float, default=2.0, metavar="S", help="seconds between looks (2)"
+        "--interval", type=float, default=2.0, metavar="S", help="seconds between refreshes (2)"
     )
-    parser.add_argument("--count", type=int, metavar="N", help="end after N looks")
+    parser.add_argument("--count", type=int, metavar="N", help="end after N refreshes")
     parser.add_argument("--json", action="store_true", help="print each refresh as a line of JSON")
 
 
@@ -56,7 +56,7 @@ def run(args: TopArguments) -> int:
         raise UsageError("--interval is 0.1 to 3600 seconds")
     sampler = LiveSampler(tuple(args.pid))
     try:
-        show_glances(glances(sampler, args), as_json=args.json)
+        show_samples(live_samples(sampler, args), as_json=args.json)
     except KeyboardInterrupt:
         return 0
     finally:
@@ -64,31 +64,31 @@ def run(args: TopArguments) -> int:
     return 0
 
 
-def glances(sampler: "LiveSampler", args: TopArguments) -> "Iterator[Glances]":
-    """Yield what is seen, `count` times or without end."""
+def live_samples(sampler: "LiveSampler", args: TopArguments) -> "Iterator[LiveSample]":
+    """Yield a sample per refresh, `count` times or without end."""
     left = args.count if args.count is not None else -1
     while left != 0:
         yield sampler.sample(args.interval)
         left -= 1
 
 
-def show_glances(seen: "Iterator[Glances]", *, as_json: bool) -> None:
-    """Print each as a line of JSON or as a table; on a terminal the table is refreshed in place."""
+def show_samples(samples: "Iterator[LiveSample]", *, as_json: bool) -> None:
+    """Print each sample as a line of JSON, or as a table that is refreshed on a terminal."""
     from rich.live import Live
 
     from perfscope.analyzer.live_status import add_status_words
-    from perfscope.ui.terminal.top_view import printed, top_view
+    from perfscope.ui.terminal.top_view import print_top_view, top_view
 
     if as_json:
-        for glance in seen:
-            print(json_text(add_status_words(glance)), flush=True)
+        for sample in samples:
+            print(json_text(add_status_words(sample)), flush=True)
         return
     on_terminal = sys.stdout.isatty()
     console = filtered_console(sys.stdout, width=None if on_terminal else 200)
     if not on_terminal:
-        for glance in seen:
-            printed(glance, time.strftime("%H:%M:%S"), console)
+        for sample in samples:
+            print_top_view(sample, time.strftime("%H:%M:%S"), console)
         return
     with Live(console=console, auto_refresh=False, screen=False) as live:
-        for glance in seen:
-            live.update(top_view(glance, time.strftime("%H:%M:%S")), refresh=True)
+        for sample in samples:
+            live.update(top_view(sample, time.strftime("%H:%M:%S")), refresh=True)

@@ -1,3 +1,3 @@
-"""`perfscope.profile()`: a region of one's own code, recorded by the same agent and probe as a
+"""`perfscope.profile()`: a region of the user's code, recorded by the same agent and probe as a
 process that is attached to.
 """

@@ -57,7 +57,7 @@ def profile(
     its recording, and its result is of its own time.
     """
     if depth not in DEPTHS:
-        raise UsageError(f"depth {depth!r} is none of {', '.join(DEPTHS)}")
+        raise UsageError(f"depth {depth!r} is not one of {', '.join(DEPTHS)}")
     asked = window_of(window) if isinstance(window, str) else window
     scope = Scope(Path(out) if out is not None else None, depth, asked, show)
     return scope if function is None else scope(function)
@@ -96,7 +96,7 @@ class Scope:
             self.depth -= 1
             self.end_ns = time.monotonic_ns()
         if SESSIONS.leave(self.session) and self.show and own_rank() <= 0:
-            self.tell()
+            self.print_diagnosis()
 
     def __call__(self, function: Function) -> Function:
         """Over a function: each call is a region of its own, the last one's result is
@@ -223,8 +223,8 @@ class Scope:
         save(trace, diagnosis, Path(path))
         return Path(path)
 
-    def tell(self) -> None:
-        """The diagnosis for people; where there is none, one line."""
+    def print_diagnosis(self) -> None:
+        """Print the diagnosis to stderr or in a notebook; without one, print the reason."""
         from perfscope.ui.terminal.output import print_line
 
         try:

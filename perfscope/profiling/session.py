@@ -57,7 +57,7 @@ class Session:
         """Start the agent and the probe; returns once its patches are in place."""
         self.probe_socket = open_probe_socket()
         with suppress(*IMPORT_FAILURES):
-            import nvtx  # noqa: F401  that the first of `scope.range` is heard too
+            import nvtx  # noqa: F401  so that the first `scope.range` is recorded too
         try:
             self.agent = started(self.order())
         except OSError as error:

@@ -40,10 +40,10 @@ def length_ns(spans: Spans) -> int:
 
 def covered(spans: Spans, begin: Ints, end: Ints) -> Ints:
     """Return the nanoseconds of each window [begin, end) that sorted, disjoint `spans` cover."""
-    return _before(spans, np.maximum(begin, end)) - _before(spans, begin)
+    return covered_before(spans, np.maximum(begin, end)) - covered_before(spans, begin)
 
 
-def _before(spans: Spans, at: Ints) -> Ints:
+def covered_before(spans: Spans, at: Ints) -> Ints:
     """Return how many nanoseconds of `spans` are before each instant."""
     starts, ends = spans
     if not len(starts):

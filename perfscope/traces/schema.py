@@ -12,6 +12,7 @@ from typing import Final
 from perfscope.traces.schema_columns import (
     CORRELATION,
     DEVICE,
+    DEVICE_TIMES,
     DUR,
     HOST,
     LAUNCH,
@@ -110,7 +111,7 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
             "persistent",
             "int64",
             "",
-            "1 when the workers live on after a pass (persistent_workers), 0 when not, -1 unknown",
+            "1 when the workers are kept after a pass (persistent_workers), 0 when not, -1 unknown",
         ),
         Column(
             "iterable",
@@ -220,6 +221,7 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
         CORRELATION,
         LAUNCH,
     ),
+    "device_times": DEVICE_TIMES,
     "ops": (
         PROCESS,
         TID,

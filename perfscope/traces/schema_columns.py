@@ -40,3 +40,16 @@ STACK_SAMPLES = (
         "frames `function (file:line)`, outermost first, separated by `;`",
     ),
 )
+DEVICE_TIMES = (
+    PROCESS,
+    TID,
+    TS,
+    DUR,
+    Column("call", "category", "", "loader (a wait for a batch) or copy: the timed call"),
+    Column(
+        "elapsed_ns",
+        "int64",
+        "ns",
+        "time on the device from before to after the call, by events on the current stream",
+    ),
+)

@@ -22,7 +22,7 @@ class Trace:
     and one manifest per host.
 
     `kind` is set by the reader and says which program made the recording. `facts` are values known
-    in advance: those of a part of a job that only the whole job can tell.
+    in advance: those of a part of a job that are only known for the whole job.
     """
 
     def __init__(

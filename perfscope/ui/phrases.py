@@ -37,7 +37,7 @@ RESOURCE_OF_VERDICT = {
 MOST_NAMED = 2
 """How many parts of a rank's time budget are written out next to its bar."""
 PHASE_LABELS = {"data-setup": "data set-up", "start-up": "start-up", "warm-up": "warm-up"}
-"""Phases whose id with spaces is not how they are written."""
+"""Phases whose label is not their id with spaces."""
 LARGEST_SPEEDUP_WITH_A_DECIMAL = 9.0
 
 
@@ -115,7 +115,7 @@ def recording_text(diagnosis: Diagnosis) -> list[str]:
         return [f"no complete steps in {span}", *rate_texts(diagnosis)]
     unit = UNIT_NAMES.get(steps.unit, "step")
     p95 = f" (p95 {ms(steps.p95_ms * NS_PER_MS)})" if steps.p95_ms is not None else ""
-    # A forward pass is long to repeat: 0.4 ms/pass.
+    # `forward pass` is shortened here: 0.4 ms/pass.
     per_step = f"{ms(steps.mean_ms * NS_PER_MS)}/{unit.split()[-1]}{p95}"
     count = f"{plural(steps.count, f'steady {unit}')}{left_out_text(diagnosis)}"
     return [f"{count} in {span}", per_step, *rate_texts(diagnosis)]
@@ -182,7 +182,7 @@ def verdict_title(diagnosis: Diagnosis) -> str:
 
 
 def bound_by_text(diagnosis: Diagnosis) -> str:
-    """Return `input, 78 % of step time (confidence 0.93)`; the confidence is its own.
+    """Return `input, 78 % of step time (confidence 0.93)`, with the confidence of `bound_by`.
 
     It is left out where resource, share and confidence repeat the verdict's. Where no resource
     clearly leads, or the verdict is about the time of another resource, the text says that this is

@@ -10,7 +10,7 @@ from perfscope.agent.recorder import Plan, Recorder
 from perfscope.traces.run.manifest import SourceStatus
 from perfscope.traces.run.stored import StoredRun
 from tests.safety.killed_tracers import begin, end
-from tests.safety.strangers import waiting_process
+from tests.safety.other_user import waiting_process
 
 HOLDS_THE_GIL = """
 import sys, torch

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from perfscope.agent.probe import cuda_state, patches
+from perfscope.agent.probe import cuda_state, graph_captures, patches
 from perfscope.agent.probe.cuda_state import CudaState
 from perfscope.agent.probe.guard import Guard
 
@@ -33,6 +33,17 @@ class Graph:
         return "ended"
 
 
+def state_of(torch: Any, probe: Any = None) -> CudaState:
+    """Return the state of a process with this torch."""
+    return CudaState(SimpleNamespace(shared={}) if probe is None else probe, torch)
+
+
+@pytest.fixture(autouse=True)
+def modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other files of the probe."""
+    monkeypatch.setattr(cuda_state, "MODULES", {"graph_captures": graph_captures})
+
+
 def torch(*, version: str | None = "13.0", initialized: bool = True) -> Any:
     cuda = SimpleNamespace(is_initialized=lambda: initialized)
     return SimpleNamespace(version=SimpleNamespace(cuda=version, hip=None), cuda=cuda)
@@ -50,11 +61,11 @@ def device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_no_window_before_cuda_is_initialized(
     device: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert CudaState(torch(initialized=False)).not_yet() is not None
-    assert CudaState(torch(initialized=True)).not_yet() is None
-    assert CudaState(torch(version=None, initialized=False)).not_yet() is None
+    assert state_of(torch(initialized=False)).not_yet() is not None
+    assert state_of(torch(initialized=True)).not_yet() is None
+    assert state_of(torch(version=None, initialized=False)).not_yet() is None
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert CudaState(torch(initialized=False)).not_yet() is None
+    assert state_of(torch(initialized=False)).not_yet() is None
 
 
 def test_no_window_while_a_graph_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,30 +73,35 @@ def test_no_window_while_a_graph_is_captured(monkeypatch: pytest.MonkeyPatch) ->
         capture_begin, capture_end = Graph.capture_begin, Graph.capture_end
 
     monkeypatch.setitem(sys.modules, "torch.cuda.graphs", SimpleNamespace(CUDAGraph=Captured))
-    state = CudaState(torch())
     failed: list[dict[str, Any]] = []
     probe: Any = SimpleNamespace(
-        live=[1], clean_up=None, guard=Guard(failed.append), patches=patches.Patches()
+        live=[1],
+        clean_up=None,
+        guard=Guard(failed.append),
+        patches=patches.Patches(),
+        shared={},
     )
     probe.wrap = partial(patches.wrap, probe)
-    state.watch(probe)
+    state = state_of(torch(), probe)
+    state.captures.watch(probe)
+    state.captures.watch(probe)  # the other parts of the probe ask for it, too
     first, second = Captured(), Captured()
     assert (first.capture_begin(), second.capture_begin()) == ("begun", "begun")
     assert state.not_yet() is not None
     with pytest.raises(RuntimeError, match="capture"):
         Captured(fails=True).capture_begin()
-    assert (first.capture_end(), state.captures) == ("ended", 1)
+    assert (first.capture_end(), state.captures.count) == ("ended", 1)
     assert (second.capture_end(), state.not_yet()) == ("ended", None)
     second.capture_end()  # of a capture that began before we came
-    assert state.captures == 0 and not failed
+    assert state.captures.count == 0 and not failed
 
 
 @pytest.mark.parametrize(
     ("version", "allowed"), [("11.8", False), ("12.1", False), ("12.4", True), ("13.0", True)]
 )
 def test_no_window_in_an_old_cuda_with_possible_graphs(version: str, allowed: bool) -> None:
-    assert (CudaState(torch(version=version)).refusal() is None) == allowed
-    early = CudaState(torch(version=version, initialized=False))
+    assert (state_of(torch(version=version)).refusal() is None) == allowed
+    early = state_of(torch(version=version, initialized=False))
     assert early.refusal() is None
-    early.captured = True
+    early.captures.seen = True
     assert (early.refusal() is None) == allowed

@@ -1,4 +1,4 @@
-"""What launchers tell their ranks names the job, the same on every host."""
+"""The name of a job, from what its launcher sets for the ranks: the same on every host."""
 
 import os
 import subprocess

@@ -105,7 +105,7 @@ def test_windows_are_ended_while_no_thread_records(tmp_path: Path) -> None:
     """Four threads record all the time: a profile that ended meanwhile would print an error or
     crash the process.
     """
-    run = start("crowded.py", tmp_path, steps=2)
+    run = start("four_threads.py", tmp_path, steps=2)
     try:
         options = ("--every", "0.05", "--window", "seconds=0.03")
         record_windows(run.pid, tmp_path / "run", 5, *options)

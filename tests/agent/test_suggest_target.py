@@ -13,7 +13,7 @@ from perfscope.agent.host import proc
 from perfscope.agent.job.suggest_target import ranks_below, suggest_instead
 from tests.running import TARGETS, perfscope
 
-FAMILY = str(TARGETS / "family.py")
+CHILD_PROCESSES = str(TARGETS / "child_processes.py")
 SLEEP = "import time; print('ready', flush=True); time.sleep(1000)"
 Shell = Callable[..., "subprocess.Popen[str]"]
 
@@ -51,14 +51,14 @@ def python_below(pid: int) -> list[int]:
 def test_the_only_process_with_torch_is_named_with_its_command(shell: Shell) -> None:
     wrapped = "import subprocess, sys; subprocess.run(sys.argv[1:])"  # as `conda run` does
     script = '"$0" -c "$3" "$0" "$1" single 0 none & "$0" -c "$2" & wait'
-    above = shell(script, FAMILY, SLEEP, wrapped, ready=2)
+    above = shell(script, CHILD_PROCESSES, SLEEP, wrapped, ready=2)
     pythons = python_below(above.pid)
-    (wrapper,) = [pid for pid in pythons if FAMILY in proc.command_line(pid)]
+    (wrapper,) = [pid for pid in pythons if CHILD_PROCESSES in proc.command_line(pid)]
     (training,) = python_below(wrapper)
     name = os.path.basename(sys.executable)
     suggestion = suggest_instead(above.pid, "sh")
     assert f"process {above.pid} (sh)" in suggestion
-    assert f"{training} ({name} family.py single 0 none)" in suggestion
+    assert f"{training} ({name} child_processes.py single 0 none)" in suggestion
     rank = ranks_below(above.pid)
     assert rank is not None and rank.pid == training and ranks_below(training) is None
 

@@ -21,7 +21,7 @@ from perfscope.errors import PerfscopeError, UsageError
 from tests.running import TARGETS, until
 
 Begin = Callable[..., subprocess.Popen[bytes]]
-FAMILY = str(TARGETS / "family.py")
+CHILD_PROCESSES = str(TARGETS / "child_processes.py")
 SLEEP = "import time; print('ready', flush=True); time.sleep(1000)"
 
 
@@ -71,20 +71,22 @@ def workers(found: dict[int, TargetProcess]) -> list[int]:
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_loader_workers_are_distinguished_from_helpers(begin: Begin, method: str) -> None:
-    target = begin(sys.executable, FAMILY, "single", "2", method)
+    target = begin(sys.executable, CHILD_PROCESSES, "single", "2", method)
     tree = JobTree(target.pid)
     until(lambda: len(workers(tree.refresh())) == 2)
     found = tree.refresh()
     assert found[target.pid].role == "main" and found[target.pid].rank == 0
-    assert found[target.pid].has_torch and found[target.pid].name == "family.py"
-    assert all(found[pid].rank == 0 and found[pid].name == "family.py" for pid in workers(found))
+    assert found[target.pid].has_torch and found[target.pid].name == "child_processes.py"
+    assert all(
+        found[pid].rank == 0 and found[pid].name == "child_processes.py" for pid in workers(found)
+    )
     others = [item for item in found.values() if item.role == "other"]
     assert len(others) == {"fork": 1, "spawn": 2, "forkserver": 3}[method]
     assert tree.status().status == "ok"
 
 
 def test_process_numbers_remain_the_same_and_processes_that_end_disappear(begin: Begin) -> None:
-    target = begin(sys.executable, FAMILY, "single", "1", "fork")
+    target = begin(sys.executable, CHILD_PROCESSES, "single", "1", "fork")
     tree = JobTree(target.pid)
     before = tree.refresh()
     again = tree.refresh()
@@ -105,7 +107,7 @@ def test_ranks_of_mp_spawn_are_distinguished_from_loader_workers(
     begin: Begin, loader_workers: int
 ) -> None:
     method = "fork" if loader_workers else "none"
-    target = begin(sys.executable, FAMILY, "spawn", str(loader_workers), method)
+    target = begin(sys.executable, CHILD_PROCESSES, "spawn", str(loader_workers), method)
     tree = JobTree(target.pid)
     expected = [("launcher", -1), ("main", 0), ("main", 1), ("other", -1)]
     if loader_workers:
@@ -117,7 +119,7 @@ def test_ranks_of_mp_spawn_are_distinguished_from_loader_workers(
         for process in tree.refresh().values()
         if (process.role, process.rank) == ("main", 1)
     ]
-    assert second.name == "family.py"
+    assert second.name == "child_processes.py"
     alone = find_job_processes(second.pid)
     assert [process.rank for process in alone if process.role == "main"] == [1]
     assert roles(find_job_processes(second.pid, all_ranks=True)) == expected
@@ -293,9 +295,9 @@ def test_refusals_name_the_process_and_the_command_to_use(begin: Begin) -> None:
 
 
 def test_a_loader_worker_is_refused(begin: Begin) -> None:
-    target = begin(sys.executable, FAMILY, "single", "1", "fork")
+    target = begin(sys.executable, CHILD_PROCESSES, "single", "1", "fork")
     worker = workers(JobTree(target.pid).refresh())[0]
-    with pytest.raises(UsageError, match=f"{target.pid} \\(family.py\\)"):
+    with pytest.raises(UsageError, match=f"{target.pid} \\(child_processes.py\\)"):
         JobTree(worker)
 
 

@@ -15,7 +15,7 @@ def test_ranks_take_their_windows_at_the_same_step(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    run = start("ranked.py", tmp_path, str(port))
+    run = start("two_ranks.py", tmp_path, str(port))
     try:
         answer = attach(run.pid, tmp_path / "run", "--all-ranks", seconds=8)
     finally:

@@ -1,4 +1,4 @@
-"""The beat of a loop: from batch to batch, and of it the wait."""
+"""The time between the batches of a loop, and the part of it that the loop waits."""
 
 from perfscope.analyzer.input.batch_times import batch_times
 from tests.build import MAIN, trace

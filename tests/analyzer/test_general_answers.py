@@ -1,4 +1,4 @@
-"""General answers: who is responsible for the loop's time where no finding says why."""
+"""General answers: what takes the loop's time where no finding explains it."""
 
 from typing import Any
 
@@ -94,6 +94,30 @@ def test_slow_products_are_native_code() -> None:
     verdict = diagnose_trace(seen).verdict
     assert (verdict.id, verdict.kind) == ("native-code", "general")
     assert line_of(verdict) == ("train.py", 20)
+
+
+def run_delay(share: float) -> list[dict[str, Any]]:
+    """Return counters of the loop's thread, which has no core for this share of the time."""
+    return [
+        {"process": 0, "tid": 100, "ts": ts, "name": "run_delay_ns", "value": share * ts}
+        for ts in (0, WHOLE_MS * MS)
+    ]
+
+
+@pytest.mark.parametrize(("delay", "is_slow"), [(0.0, True), (0.2, True), (0.4, False)])
+def test_products_whose_thread_has_no_core_are_not_slow(delay: float, is_slow: bool) -> None:
+    shapes = {"shapes": "[[512, 512], [512, 512]]", "dtypes": '["float", "float"]'}
+    products = operators("aten::mm", 1, count=1, ms=40, **shapes)
+    shown = sampled(MODEL, "libtorch_cpu.so")
+    seen = windowed(steps_of(forward_ms=45), products, counters=run_delay(delay), **shown)
+    assert bool(seen.fact(slow_operators).get(0)) is is_slow
+
+
+def test_the_rate_that_is_usual_is_that_of_the_time_on_a_core() -> None:
+    shapes = {"shapes": "[[512, 512], [512, 512]]", "dtypes": '["float", "float"]'}
+    products = operators("aten::mm", 1, count=1, ms=40, **shapes)
+    seen = windowed(steps_of(forward_ms=45), products, counters=run_delay(0.25))
+    assert seen.fact(slow_operators)[0][0].usual_rate == pytest.approx(0.75 * 64e9)
 
 
 def test_products_at_the_usual_rate_are_healthy() -> None:

@@ -1,4 +1,4 @@
-"""`growing-steps`: what grows, where, and what looks like growth and is none."""
+"""`growing-steps`: what grows, where, and what looks like growth but is something else."""
 
 from collections.abc import Callable
 

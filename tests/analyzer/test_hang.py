@@ -1,4 +1,4 @@
-"""The finding `hang`, on built traces: which thread holds up a job that does not move."""
+"""The finding `hang`, on built traces: which thread holds up a job that makes no progress."""
 
 from typing import Any
 

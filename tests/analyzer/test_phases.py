@@ -81,6 +81,37 @@ def test_before_the_probe_nothing_was_recorded_of_a_running_process() -> None:
     assert seconds(loop.trace(counters=counters))["not-recorded"] == pytest.approx(0.5)
 
 
+def test_samples_from_outside_show_what_ran_before_the_probe() -> None:
+    loop = Loop().idle(600)
+    training(20, loop)
+    backward = "main (./train.py:9);step (./train.py:5);backward (torch/_tensor.py:1)"
+    unknown = "main (./train.py:9);prepare (./train.py:2)"
+    outside = [*sampled(loop, unknown, 0, 100), *sampled(loop, backward, 100, 600)]
+    seen = loop.trace(
+        stacks=sampled(loop, backward, 600, 740),
+        outside_stacks=outside,
+        counters=[{"process": 0, "tid": -1, "ts": 0, "name": "cpu_ns", "value": 0.0}],
+    )
+    assert seconds(seen) == {
+        "not-recorded": pytest.approx(0.1, abs=0.02),
+        "steps": pytest.approx(0.64, abs=0.02),
+    }
+
+
+def test_a_sample_at_lines_of_a_step_is_part_of_a_cut_step() -> None:
+    loop = training(20)
+    call = "_wrapped_call_impl (torch/nn/modules/module.py:1)"
+    forward = f"main (./train.py:9);{call};forward (./model.py:4)"
+    deeper = f"main (./train.py:9);{call};forward (./model.py:5);{call};forward (./model.py:7)"
+    other = f"main (./train.py:8);{call};forward (./model.py:4)"
+    samples = sampled(loop, forward, 0, 140)
+    samples += sampled(loop, deeper, 140, 440) + sampled(loop, other, 440, 540)
+    assert seconds(loop.idle(400).trace(stacks=samples)) == {
+        "steps": pytest.approx(0.44),
+        "other": pytest.approx(0.1),
+    }
+
+
 def test_the_beginning_of_a_process_is_its_start_up() -> None:
     loop = Loop().idle(500)
     training(20, loop)

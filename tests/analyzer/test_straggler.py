@@ -13,11 +13,11 @@ from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import NotChecked
 from perfscope.analyzer.limits import LIMITS
 from perfscope.traces.load import load_trace
-from tests.traces.made_ranks import made_ranks
+from tests.traces.generated_ranks import generated_ranks
 
 
 def test_the_slow_rank_is_named_and_costs_what_the_others_wait(tmp_path: Path) -> None:
-    made = made_ranks(tmp_path / "job", ranks=4, slow=2, steps=12)
+    made = generated_ranks(tmp_path / "job", ranks=4, slow=2, steps=12)
     trace = load_trace(tmp_path / "job")
     found = straggler.detect(trace, LIMITS)
     assert found is not None and found.processes == [2]
@@ -36,20 +36,20 @@ def test_the_slow_rank_is_named_and_costs_what_the_others_wait(tmp_path: Path) -
 
 
 def test_ranks_of_equal_speed_have_no_straggler(tmp_path: Path) -> None:
-    made_ranks(tmp_path / "job", ranks=4, slow=-1, steps=12)
+    generated_ranks(tmp_path / "job", ranks=4, slow=-1, steps=12)
     trace = load_trace(tmp_path / "job")
     assert straggler.not_applicable(trace, LIMITS) is None
     assert straggler.detect(trace, LIMITS) is None
 
 
 def test_a_straggler_is_not_checked_with_one_rank_alone(tmp_path: Path) -> None:
-    made = made_ranks(tmp_path / "job", ranks=2)
+    made = generated_ranks(tmp_path / "job", ranks=2)
     not_checked = outcome(straggler.RULE, load_trace(made.paths[0]), LIMITS)
     assert isinstance(not_checked, NotChecked) and not_checked.group == "one-process"
 
 
 def test_the_ranks_cause_as_much_waiting_as_they_wait(tmp_path: Path) -> None:
-    made_ranks(tmp_path / "job", ranks=3, slow=1)
+    generated_ranks(tmp_path / "job", ranks=3, slow=1)
     trace = load_trace(tmp_path / "job")
     skew = trace.fact(rank_skew)
     assert skew["rank"].tolist() == [0, 1, 2] and skew["last"].sum() == skew["matched"].max()

@@ -206,7 +206,9 @@ def test_a_wait_that_may_be_for_a_request_is_other_idle(
 def test_copies_outside_of_waits_are_exposed() -> None:
     loop = Loop()
     for _ in range(5):
-        loop.next(2).add("copies", 3, direction="h2d", bytes=10, pinned=0, non_blocking=0).work()
+        loop.next(2).add(
+            "copies", 3, direction="h2d", bytes=12_000_000, pinned=0, non_blocking=0
+        ).work()
     assert mean_ms(loop.trace(), "exposed-copy") == 3
 
 

@@ -13,8 +13,8 @@ import pytest
 from rich.console import Console
 
 from perfscope.analyzer.live_status import DEVICE_WORDS, PROCESS_WORDS, device_word, process_word
-from perfscope.traces.glance import DeviceGlance, Glances, ProcessGlance
-from perfscope.ui.terminal.top_view import printed
+from perfscope.traces.live_sample import DeviceSample, LiveSample, ProcessSample
+from perfscope.ui.terminal.top_view import print_top_view
 from tests.commands.calling import call
 from tests.driver import built, environment, written
 from tests.running import perfscope
@@ -98,15 +98,15 @@ def test_a_lost_device_is_listed_and_a_reloaded_driver_is_used_again(
 def test_every_word_for_a_device_has_a_state() -> None:
     whole = {"device": 0, "name": "x", "memory_bytes": 100, "memory_used_bytes": 10.0}
     seen = {
-        "lost": DeviceGlance(**whole, lost="the device fell off the bus"),
-        "throttled": DeviceGlance(**whole, clock_events=0x40),
-        "capped": DeviceGlance(**whole, clock_events=0x4),
-        "full": DeviceGlance(**whole | {"memory_used_bytes": 95.0}),
-        "busy": DeviceGlance(**whole, kernel_time_share=1.0, sm_active=0.9),
-        "underused": DeviceGlance(**whole, kernel_time_share=1.0, sm_active=0.1),
-        "kernels": DeviceGlance(**whole, kernel_time_share=1.0),
-        "idle": DeviceGlance(**whole, kernel_time_share=0.02, sm_active=0.9),
-        "unknown": DeviceGlance(**whole),
+        "lost": DeviceSample(**whole, lost="the device fell off the bus"),
+        "throttled": DeviceSample(**whole, clock_events=0x40),
+        "capped": DeviceSample(**whole, clock_events=0x4),
+        "full": DeviceSample(**whole | {"memory_used_bytes": 95.0}),
+        "busy": DeviceSample(**whole, kernel_time_share=1.0, sm_active=0.9),
+        "underused": DeviceSample(**whole, kernel_time_share=1.0, sm_active=0.1),
+        "kernels": DeviceSample(**whole, kernel_time_share=1.0),
+        "idle": DeviceSample(**whole, kernel_time_share=0.02, sm_active=0.9),
+        "unknown": DeviceSample(**whole),
     }
     assert {word: device_word(entry) for word, entry in seen.items()} == {
         word: word for word in DEVICE_WORDS
@@ -115,21 +115,21 @@ def test_every_word_for_a_device_has_a_state() -> None:
 
 def test_every_word_for_a_process_has_a_state() -> None:
     working, still = (
-        DeviceGlance(0, "x", kernel_time_share=0.9),
-        DeviceGlance(1, "x", kernel_time_share=0.0),
+        DeviceSample(0, "x", kernel_time_share=0.9),
+        DeviceSample(1, "x", kernel_time_share=0.0),
     )
     runs, waits = {"running": 0.9, "lock": 0.1}, {"poll": 0.9, "running": 0.1}
     seen = {
-        "starved": ProcessGlance(1, "x", waiting_cores=0.8, states=runs),
-        "gil": ProcessGlance(1, "x", states={"gil": 0.6, "running": 0.4}),
-        "storage": ProcessGlance(1, "x", states={"disk": 0.6, "running": 0.4}),
-        "input": ProcessGlance(1, "x", states=waits, workers=2, worker_cores=1.9, devices=(0,)),
-        "peers": ProcessGlance(1, "x", rank=1, cores=0.4, states=waits),
-        "computing": ProcessGlance(1, "x", cores=0.2, states=waits, devices=(0,)),
-        "host": ProcessGlance(1, "x", states=runs, devices=(1,)),
-        "waiting": ProcessGlance(1, "x", cores=0.3, states=waits),
-        "idle": ProcessGlance(1, "x", cores=0.0, states=waits),
-        "unknown": ProcessGlance(1, "x", cores=1.0, waiting_cores=nan),
+        "starved": ProcessSample(1, "x", waiting_cores=0.8, states=runs),
+        "gil": ProcessSample(1, "x", states={"gil": 0.6, "running": 0.4}),
+        "storage": ProcessSample(1, "x", states={"disk": 0.6, "running": 0.4}),
+        "input": ProcessSample(1, "x", states=waits, workers=2, worker_cores=1.9, devices=(0,)),
+        "peers": ProcessSample(1, "x", rank=1, cores=0.4, states=waits),
+        "computing": ProcessSample(1, "x", cores=0.2, states=waits, devices=(0,)),
+        "host": ProcessSample(1, "x", states=runs, devices=(1,)),
+        "waiting": ProcessSample(1, "x", cores=0.3, states=waits),
+        "idle": ProcessSample(1, "x", cores=0.0, states=waits),
+        "unknown": ProcessSample(1, "x", cores=1.0, waiting_cores=nan),
     }
     assert {word: process_word(entry, (working, still)) for word, entry in seen.items()} == {
         word: word for word in PROCESS_WORDS
@@ -137,7 +137,7 @@ def test_every_word_for_a_process_has_a_state() -> None:
 
 
 def test_the_row_of_a_lost_device_has_only_its_name(tmp_path: Path) -> None:
-    lost = DeviceGlance(
+    lost = DeviceSample(
         1,
         "NVIDIA H100",
         memory_bytes=80 << 30,
@@ -145,7 +145,7 @@ def test_the_row_of_a_lost_device_has_only_its_name(tmp_path: Path) -> None:
         lost="the device fell off the bus",
     )
     shown = io.StringIO()
-    printed(Glances([lost], []), "12:00:00", Console(file=shown, width=200))
+    print_top_view(LiveSample([lost], []), "12:00:00", Console(file=shown, width=200))
     line = next(entry for entry in shown.getvalue().splitlines() if "NVIDIA H100" in entry)
     assert line.split() == ["1", "NVIDIA", "H100", "lost", *"------"]
     assert "gpu 1: the device fell off the bus" in shown.getvalue()

@@ -269,7 +269,7 @@ def page_of_copy(package: Path, page: str) -> str:
     program = f"""
     from pathlib import Path
     import perfscope
-    from perfscope.traces.contents import url_id
+    from perfscope.traces.folder_contents import url_id
     from tests.ui.dashboard_client import DashboardClient
 
     assert Path(perfscope.__file__).is_relative_to({str(package)!r})

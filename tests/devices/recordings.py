@@ -92,6 +92,7 @@ SCENARIOS = {
             "refuses processes NO_PERMISSION",
             "refuses energy_w NO_PERMISSION",
             "refuses clock_events NO_PERMISSION",
+            "refuses gpm_sample NO_PERMISSION",
         ),
     ),
     "mig": Scenario(

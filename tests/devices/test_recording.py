@@ -5,9 +5,10 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 
-from perfscope.analyzer.counters.device_use import all_devices, device_use
-from perfscope.analyzer.counters.series import device_series
+from perfscope.agent.nvml.device_reader import BY_GPM
 from perfscope.analyzer.devices.energy import energy, energy_windows
+from perfscope.analyzer.run.counter_series import device_series
+from perfscope.analyzer.run.device_use import all_devices, device_use
 from perfscope.traces.run.manifest import SourceStatus
 from perfscope.traces.trace import Trace
 from tests.devices.recordings import SCENARIOS
@@ -105,8 +106,10 @@ def test_without_permission_for_some_counters_the_others_are_recorded(
 ) -> None:
     trace = trace_of("no-permission")
     missing = trace.manifest.devices[0].missing
-    for name in ("energy_j", "clock_events", "processes"):
+    for name in ("energy_j", "clock_events", "processes", BY_GPM):
         assert "no permission" in missing[name]
+    assert not len(rows(trace, 0, "sm_active"))
+    assert len(rows(trace, 0, "pcie_rx_bytes_per_s")), "by the call that needs no permission"
     assert len(rows(trace, 0, "kernel_time_share")) > 5
     assert not trace.fact(all_devices)[0].certain, "the only device, but without its processes"
 

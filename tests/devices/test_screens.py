@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from perfscope.analyzer.counters.device_use import all_devices
 from perfscope.analyzer.devices.job_phases import JobPhases, job_phases
 from perfscope.analyzer.devices.link_map import DEVICE, NODE, SWITCH, link_maps
+from perfscope.analyzer.run.device_use import all_devices
 from perfscope.analyzer.timeline.lane import EVENT_COLORS
 from perfscope.analyzer.timeline.lanes import timeline_lanes
 from perfscope.analyzer.timeline.selection import selection
@@ -22,7 +22,7 @@ from perfscope.ui.figures.link_map import link_map
 from perfscope.ui.html.devices import devices
 from perfscope.ui.html.sections import Section
 from perfscope.ui.html.tables import Table, table_card
-from perfscope.ui.timeline.data import legend_colors
+from perfscope.ui.timeline.component_json import legend_colors
 from perfscope.ui.timeline.embedded import without_counters
 from tests import build
 from tests.analyzer.loop import MS, Loop
@@ -61,7 +61,7 @@ def test_devices_without_measurements_have_neither_table_nor_map() -> None:
 
 def test_the_map_shows_which_links_join_the_devices(healthy: Trace) -> None:
     (links,) = healthy.fact(link_maps)
-    kinds = {knot.name: knot.kind for knot in links.knots}
+    kinds = {endpoint.name: endpoint.kind for endpoint in links.endpoints}
     assert (kinds["GPU 0"], kinds["switch"], kinds["node 0"]) == (DEVICE, SWITCH, NODE)
     edges = {(edge.first, edge.second): edge for edge in links.edges}
     assert edges["GPU 0", "switch"].links == 18 and "18 NVLinks" in edges["GPU 0", "switch"].text

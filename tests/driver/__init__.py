@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-SOURCES = ("nvml.c", "places.c", "newer.c", "scenario.c", "live.c")
+SOURCES = ("nvml.c", "processes_and_links.c", "newer.c", "scenario.c", "live.c")
 LIBRARY = "libnvidia-ml.so.1"
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 

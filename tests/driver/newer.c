@@ -168,6 +168,8 @@ static int sampled(const char *call, Device *device, Sample *sample)
     int state = ready(call, device);
     if (state == OK)
         state = number(device, "sm_active", &value);
+    if (number(device, "gpm_sample", &value) == NO_PERMISSION)
+        state = NO_PERMISSION; /* the support of GPM does not show it */
     *sample = (Sample){device, now_s()};
     return state;
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from perfscope.analyzer.diagnose import diagnose_trace
-from perfscope.traces.contents import contents
+from perfscope.traces.folder_contents import contents
 from perfscope.traces.load import load_all
 from perfscope.ui.phrases import describe_subject
 from tests.running import TARGETS, perfscope
@@ -52,7 +52,7 @@ def start(folder: Path, rank: int, name: str, first: str) -> "subprocess.Popen[s
         "--",
     )
     command = perfscope(
-        "run", *options, sys.executable, TARGETS / "of_a_job.py", "120", str(LAYERS[name])
+        "run", *options, sys.executable, TARGETS / "job_rank.py", "120", str(LAYERS[name])
     )
     return subprocess.Popen(
         on(name, *command), env=os.environ | environment, text=True, stderr=subprocess.PIPE
@@ -67,7 +67,7 @@ def test_recordings_of_two_hosts_are_one_job_whose_straggler_is_the_slow_host(
     assert manifests[0]["job_id"] == manifests[1]["job_id"]
     assert [manifest["host"] for manifest in manifests] == list(LAYERS)
     trace = load_all(parts)
-    assert describe_subject(trace)[0] == "of_a_job.py (2 ranks on 2 hosts)"
+    assert describe_subject(trace)[0] == "job_rank.py (2 ranks on 2 hosts)"
     diagnosis = diagnose_trace(trace)
     finding = next(finding for finding in diagnosis.findings if finding.id == "straggler")
     assert diagnosis.budget_process in finding.processes

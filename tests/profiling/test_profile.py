@@ -63,7 +63,7 @@ def test_a_profiled_region_is_diagnosed_and_all_patches_are_removed(tmp_path: Pa
             train()
             inside = found()
         after = found()
-        scope.tell()
+        scope.print_diagnosis()
         scope.save("kept.perfscope")
         scope.report("kept.html")
         steps, html, run = scope.diagnosis.steps.count, scope._repr_html_(), scope.diagnosis.run

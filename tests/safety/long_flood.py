@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from tests.running import end, perfscope, source_statuses, start, until
-from tests.safety.strangers import FLOOD, addresses_of, resident_bytes, run_as_nobody
+from tests.safety.other_user import FLOOD, addresses_of, resident_bytes, run_as_nobody
 
 MB = 1 << 20
 LATE_S = 1.0

@@ -21,7 +21,7 @@ from perfscope.traces.run.manifest import Calibration, Manifest
 from perfscope.ui.answer_cache import recalled_answer
 from tests.build import FACTS
 from tests.running import perfscope
-from tests.safety.strangers import NOBODY, needs_root
+from tests.safety.other_user import NOBODY, needs_root
 from tests.traces.kineto.events import event, kernel, launch, written
 
 MANY = 140_000

@@ -22,7 +22,7 @@ from perfscope.ui.dashboard.guard import APP_ROUTES, PAGE_ROUTES, REPORT_ROUTE, 
 from perfscope.ui.dashboard.serve import Dashboard
 from perfscope.ui.dashboard.sign_in import ENDPOINT
 from tests.running import perfscope
-from tests.safety.strangers import needs_root
+from tests.safety.other_user import needs_root
 from tests.ui.dashboard_client import AT_ADDRESS, ORIGIN, PORT, DashboardClient
 from tests.ui.kineto_files import small_trace
 

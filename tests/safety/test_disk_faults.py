@@ -24,7 +24,7 @@ from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.run.stored import StoredRun
 from tests.build import FACTS
 from tests.running import attach_and_act
-from tests.safety.strangers import NOBODY, TARGET, needs_root, waiting_process
+from tests.safety.other_user import NOBODY, TARGET, needs_root, waiting_process
 
 ROOT = Path(__file__).parents[2]
 

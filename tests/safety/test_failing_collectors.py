@@ -19,7 +19,7 @@ from perfscope.traces.run.stored import StoredRun
 from tests.driver import built, environment, written
 from tests.running import Run, end, perfscope, source_statuses, start, until
 from tests.safety.faulty_recordings import FAULT, PROBLEMS, Case, encoded
-from tests.safety.strangers import waiting_process
+from tests.safety.other_user import waiting_process
 
 ROOT = Path(__file__).parents[2]
 STEPS = ("start", "poll", "stop")

@@ -12,7 +12,7 @@ def test_a_child_forked_in_a_window_records_nothing_and_its_profile_is_complete(
 ) -> None:
     out = tmp_path / "children"
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.safety.visited.forking_in_window", out],
+        [sys.executable, "-m", "tests.safety.targets.forking_in_window", out],
         stderr=subprocess.DEVNULL,
     )
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from perfscope.errors import UsageError
-from perfscope.traces.contents import contents
+from perfscope.traces.folder_contents import contents
 from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.serve import Dashboard
 from tests.safety.hostile_requests import INSIDE, OUTSIDE, Board, ask, faults, renamed

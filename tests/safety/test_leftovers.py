@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from perfscope.agent.leftovers import folder_name, remove_dead, temporary_folder
-from tests.safety.strangers import NOBODY, needs_root
+from tests.safety.other_user import NOBODY, needs_root
 
 PREFIX = "perfscope-made-"
 LEAVES_ONE = f"""

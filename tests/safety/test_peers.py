@@ -39,7 +39,7 @@ from tests.running import (
     start,
     until,
 )
-from tests.safety.strangers import (
+from tests.safety.other_user import (
     FLOOD,
     NOBODY,
     addresses_of,

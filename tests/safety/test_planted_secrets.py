@@ -24,8 +24,8 @@ from perfscope.traces.schema import TABLES
 from perfscope.ui.answer import STDOUT, AnswerOptions, answer_trace
 from perfscope.ui.dashboard.pages import PAGES
 from tests.running import perfscope
-from tests.safety import planted
-from tests.safety.planted import SHOWN
+from tests.safety import secret_files
+from tests.safety.secret_files import SHOWN
 from tests.safety.secret_samples import CORE
 from tests.ui.dashboard_client import AT_ADDRESS, DashboardClient
 
@@ -36,11 +36,11 @@ KINDS = ("kineto", "nsys", "run", "old run")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return one file of each kind."""
     place = tmp_path_factory.mktemp("planted")
-    planted.kineto(place / "kineto.json")
-    planted.nsys(place / "nsys.sqlite")
-    planted.run(place / "run.perfscope")
+    secret_files.kineto(place / "kineto.json")
+    secret_files.nsys(place / "nsys.sqlite")
+    secret_files.run(place / "run.perfscope")
     with pytest.MonkeyPatch.context() as patch:
-        planted.old_run(place / "old.perfscope", patch)
+        secret_files.old_run(place / "old.perfscope", patch)
     return place
 
 

@@ -34,7 +34,7 @@ from perfscope.agent.target_user.rights import CAP_SYS_PTRACE, TargetUser, targe
 from perfscope.errors import CannotEnter
 from tests.agent.entry.target import BUSY, SLEEP
 from tests.running import perfscope, until
-from tests.safety.strangers import (
+from tests.safety.other_user import (
     NOBODY,
     PYTHON_FOR_ALL,
     folder_of_nobody,

@@ -30,7 +30,7 @@ from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.manifest import Manifest
 from tests.build import FACTS
 from tests.running import until
-from tests.safety.strangers import TARGET
+from tests.safety.other_user import TARGET
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from perfscope.agent.target_user.child import call_as
 from perfscope.agent.target_user.rights import TargetUser, user_of
 from tests.agent.entry.target import SLEEP
 from tests.running import until
-from tests.safety.strangers import NOBODY, PYTHON_FOR_ALL, needs_root
+from tests.safety.other_user import NOBODY, PYTHON_FOR_ALL, needs_root
 from tests.safety.test_root_rights import folder, hold_on, nobody, who_am_i
 
 __all__ = ["folder", "nobody"]

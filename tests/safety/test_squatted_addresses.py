@@ -23,7 +23,7 @@ from perfscope.agent.probe import connection
 from perfscope.agent.recorder import Plan, Recorder
 from tests.agent.nvtx.building import need_library
 from tests.running import perfscope, until
-from tests.safety.strangers import addresses_of, needs_root, run_as_nobody
+from tests.safety.other_user import addresses_of, needs_root, run_as_nobody
 
 SQUATTER = """
 import array, os, select, socket, sys, time

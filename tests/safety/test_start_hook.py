@@ -16,8 +16,8 @@ import pytest
 from perfscope.agent.delivery.probe_socket import open_probe_socket
 from perfscope.agent.delivery.start_folder import start_folder
 from perfscope.agent.entry.torch_import_watch import TorchImportWatch
+from tests.safety.other_user import NOBODY, needs_root
 from tests.safety.pythons import PYTHONS, called, version_of
-from tests.safety.strangers import NOBODY, needs_root
 
 SHOWS = """
 import os, sys

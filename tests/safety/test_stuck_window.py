@@ -32,7 +32,7 @@ def record_program(mode: str, folder: Path) -> tuple[str, str]:
     """Return the last line of the program, and the state of `kernels`."""
     folder.mkdir()
     out = folder / "steps"
-    command = [sys.executable, "-m", "tests.safety.visited.stuck_window", out, mode]
+    command = [sys.executable, "-m", "tests.safety.targets.stuck_window", out, mode]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         until(lambda: out.exists() and out.read_text().count("\n") > 0, 60)

@@ -31,7 +31,7 @@ from tests.ui.recorded import recorded_run
 
 EVIL = "a\x1b[2J\x1b]0;owned\x07\rb\x08\x7f\x9b31m\x85\u202ec\u2066d\u2028e"
 NAME = f"{EVIL}\nperfscope: forged"
-COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+COLORS = re.compile(r"\x1b\[[0-9;]*m")
 BUSY = "import sys, time\nprint('ready', flush=True)\nwhile True: time.sleep(0.01)\n"
 
 
@@ -70,7 +70,7 @@ def on_terminal(*arguments: str | bytes | Path) -> str:
             shown += piece
     os.close(master)
     assert process.wait(90) == 0
-    return COLOURS.sub("", shown.decode()).replace("\r\n", "\n")
+    return COLORS.sub("", shown.decode()).replace("\r\n", "\n")
 
 
 @pytest.fixture
@@ -228,7 +228,7 @@ def test_a_console_keeps_its_styles_and_removes_control_characters_from_texts() 
     table.add_row(EVIL, end_section=True)
     console.print(table, EVIL, Text(EVIL, style="bold"), f"[red]{EVIL}")
     shown = under.getvalue()
-    assert "\x1b[31m" in shown and harmful(COLOURS.sub("", shown)) == set() and "[red]" in shown
+    assert "\x1b[31m" in shown and harmful(COLORS.sub("", shown)) == set() and "[red]" in shown
 
 
 def test_json_is_valid_and_contains_the_original_text() -> None:

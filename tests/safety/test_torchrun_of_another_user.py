@@ -15,7 +15,7 @@ import pytest
 from perfscope.agent.host import proc
 from perfscope.traces.load import load_trace
 from tests.running import TARGETS, attach, until
-from tests.safety.strangers import NOBODY, folder_of_nobody, needs_root
+from tests.safety.other_user import NOBODY, folder_of_nobody, needs_root
 
 pytestmark = needs_root
 
@@ -61,12 +61,12 @@ def python_of_nobody(folder: Path) -> list[str | Path]:
 def test_two_ranks_of_another_users_torchrun_are_entered_by_root(
     folder: Path, tmp_path: Path
 ) -> None:
-    shutil.copy(TARGETS / "ranked.py", folder)
-    os.chmod(folder / "ranked.py", 0o644)
+    shutil.copy(TARGETS / "two_ranks.py", folder)
+    os.chmod(folder / "two_ranks.py", 0o644)
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     steps = folder / "steps"
     environment = {"HOME": str(folder), "PATH": os.environ["PATH"], "TMPDIR": str(folder)}
-    command = [*python_of_nobody(folder), *launcher, folder / "ranked.py", steps]
+    command = [*python_of_nobody(folder), *launcher, folder / "two_ranks.py", steps]
     torchrun = subprocess.Popen(command, env=environment, cwd=folder, stderr=subprocess.PIPE)
     try:
         until(lambda: steps.exists() and steps.read_text().count("\n") > 20, 90)

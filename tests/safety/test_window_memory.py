@@ -36,8 +36,8 @@ def preload(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def start_program(preload: str, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
-    """Start visited/window_memory.py with the library."""
-    command = [sys.executable, "-m", "tests.safety.visited.window_memory", *arguments]
+    """Start targets/window_memory.py with the library."""
+    command = [sys.executable, "-m", "tests.safety.targets.window_memory", *arguments]
     return subprocess.Popen(
         command, env={**os.environ, "LD_PRELOAD": preload}, text=True, **options
     )

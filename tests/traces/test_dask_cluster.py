@@ -20,7 +20,7 @@ from perfscope.traces.load import load_trace
 from tests.conventions.sources import ROOT
 from tests.running import until
 from tests.traces.comparison import assert_same_tables
-from tests.traces.made_ranks import made_ranks
+from tests.traces.generated_ranks import generated_ranks
 
 ON_LOOPBACK = ("--host", "127.0.0.1")
 WORKER = [sys.executable, "-m", "distributed.cli.dask_worker"]
@@ -80,13 +80,13 @@ def worker(address: str, *, before: Sequence[str] = (), home: Path | None = None
 def test_a_cluster_without_workers_is_refused_with_the_command_that_starts_one(
     tmp_path: Path, scheduler: str
 ) -> None:
-    made_ranks(tmp_path / "job", ranks=1)
+    generated_ranks(tmp_path / "job", ranks=1)
     with pytest.raises(UsageError, match="dask worker"):
         load_job([tmp_path / "job"], partial(dask_cluster, scheduler))
 
 
 def test_a_worker_of_another_version_is_named(tmp_path: Path, scheduler: str) -> None:
-    made_ranks(tmp_path / "job", ranks=1)
+    generated_ranks(tmp_path / "job", ranks=1)
     other = tmp_path / "other"
     shutil.copytree(
         ROOT / "perfscope", other / "perfscope", ignore=shutil.ignore_patterns("__pycache__")
@@ -105,7 +105,7 @@ def test_a_worker_of_another_version_is_named(tmp_path: Path, scheduler: str) ->
     reason="this user cannot create a mount namespace",
 )
 def test_a_worker_that_does_not_see_the_files_is_named(tmp_path: Path, scheduler: str) -> None:
-    made_ranks(tmp_path / "job", ranks=1)
+    generated_ranks(tmp_path / "job", ranks=1)
     hidden = [
         *IN_MOUNT_NAMESPACE,
         "sh",
@@ -124,7 +124,7 @@ def test_a_worker_that_does_not_see_the_files_is_named(tmp_path: Path, scheduler
 
 
 def test_the_cluster_reads_the_same_tables_as_local_processes(tmp_path: Path, cluster: str) -> None:
-    made_ranks(tmp_path / "job", ranks=3)
+    generated_ranks(tmp_path / "job", ranks=3)
     local = load_trace(tmp_path / "job")
     on_cluster = load_job([tmp_path / "job"], partial(dask_cluster, cluster))
     assert_same_tables(local, on_cluster)

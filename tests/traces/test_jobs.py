@@ -17,11 +17,11 @@ from perfscope.traces.run.manifest import SourceStatus
 from perfscope.traces.schema import ROW_NUMBERS, TABLES
 from perfscope.traces.trace import Trace
 from tests.traces.comparison import assert_same_tables
-from tests.traces.made_ranks import made_ranks, write
+from tests.traces.generated_ranks import generated_ranks, write
 
 
 def test_clocks_of_ranks_are_aligned_to_a_microsecond(tmp_path: Path) -> None:
-    made = made_ranks(tmp_path / "job")
+    made = generated_ranks(tmp_path / "job")
     trace = load_trace(tmp_path / "job")
     ranks = trace.table("ranks")
     assert ranks is not None and ranks["rank"].tolist() == [0, 1, 2, 3]
@@ -36,7 +36,7 @@ def test_clocks_of_ranks_are_aligned_to_a_microsecond(tmp_path: Path) -> None:
 
 
 def test_tables_of_a_job_are_those_of_its_ranks_with_valid_references(tmp_path: Path) -> None:
-    made = made_ranks(tmp_path / "job", ranks=3)
+    made = generated_ranks(tmp_path / "job", ranks=3)
     whole, parts = load_trace(tmp_path / "job"), [read_path(path) for path in made.paths]
     for name in TABLES:
         frame = whole.table(name)
@@ -60,7 +60,7 @@ def test_tables_of_a_job_are_those_of_its_ranks_with_valid_references(tmp_path: 
 
 
 def test_files_are_read_in_natural_order_and_others_are_reported(tmp_path: Path) -> None:
-    made_ranks(tmp_path, ranks=2)
+    generated_ranks(tmp_path, ranks=2)
     (tmp_path / "rank10.json").write_text("")
     (tmp_path / "notes.txt").write_text("x")
     names = [member.path.name for member in members([tmp_path])]
@@ -76,7 +76,7 @@ def sources_of(trace: Trace) -> dict[str, SourceStatus]:
 
 
 def test_missing_ranks_are_reported(tmp_path: Path) -> None:
-    made = made_ranks(tmp_path)
+    made = generated_ranks(tmp_path)
     trace = load_job(made.paths[:2])
     sources = sources_of(trace)
     assert sources["ranks"].status == "partial"
@@ -86,7 +86,7 @@ def test_missing_ranks_are_reported(tmp_path: Path) -> None:
 
 
 def test_files_without_ranks_are_numbered_in_order(tmp_path: Path) -> None:
-    made_ranks(tmp_path / "a", ranks=2, distributedInfo=None)
+    generated_ranks(tmp_path / "a", ranks=2, distributedInfo=None)
     for rank in (0, 1):
         (tmp_path / f"a/rank{rank}.json.gz").rename(tmp_path / f"a/host{rank}.json.gz")
     trace = load_trace(tmp_path / "a")
@@ -96,8 +96,8 @@ def test_files_without_ranks_are_numbered_in_order(tmp_path: Path) -> None:
 
 
 def test_of_several_recordings_of_a_rank_in_a_folder_the_newest_is_read(tmp_path: Path) -> None:
-    made_ranks(tmp_path / "new", ranks=2, baseTimeNanoseconds=60_000_000_000)
-    made_ranks(tmp_path / "old", ranks=2)
+    generated_ranks(tmp_path / "new", ranks=2, baseTimeNanoseconds=60_000_000_000)
+    generated_ranks(tmp_path / "old", ranks=2)
     for age in ("old", "new"):
         for rank in (0, 1):
             (tmp_path / age / f"rank{rank}.json.gz").rename(tmp_path / f"rank{rank}_{age}.json.gz")
@@ -113,16 +113,19 @@ def test_of_several_recordings_of_a_rank_in_a_folder_the_newest_is_read(tmp_path
 
 
 def test_files_of_different_jobs_are_refused(tmp_path: Path) -> None:
-    two, three = made_ranks(tmp_path / "two", ranks=2), made_ranks(tmp_path / "three", ranks=3)
+    two, three = (
+        generated_ranks(tmp_path / "two", ranks=2),
+        generated_ranks(tmp_path / "three", ranks=3),
+    )
     with pytest.raises(UsageError, match=r"2 ranks.* 3"):
         load_job([two.paths[0], three.paths[1]])
-    later = made_ranks(tmp_path / "later", ranks=2, baseTimeNanoseconds=86_400_000_000_000)
+    later = generated_ranks(tmp_path / "later", ranks=2, baseTimeNanoseconds=86_400_000_000_000)
     with pytest.raises(UsageError, match="24 hours apart"):
         load_job([two.paths[0], later.paths[1]])
 
 
 def test_ranks_without_a_common_collective_are_not_aligned_and_are_reported(tmp_path: Path) -> None:
-    made = made_ranks(tmp_path, ranks=3)
+    made = generated_ranks(tmp_path, ranks=3)
     trace = json.loads(gzip.decompress(made.paths[2].read_bytes()))
     trace["traceEvents"] = [event for event in trace["traceEvents"] if "nccl" not in event["name"]]
     write(made.paths[2], trace)
@@ -133,7 +136,7 @@ def test_ranks_without_a_common_collective_are_not_aligned_and_are_reported(tmp_
 
 
 def test_threads_and_processes_read_the_same(tmp_path: Path) -> None:
-    made_ranks(tmp_path / "job", ranks=3)
+    generated_ranks(tmp_path / "job", ranks=3)
     by_threads = load_job([tmp_path / "job"], local_threads)
     by_processes = load_job([tmp_path / "job"], local_processes)
     assert_same_tables(by_threads, by_processes)

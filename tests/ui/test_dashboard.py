@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from perfscope.errors import UsageError
-from perfscope.traces.contents import contents
+from perfscope.traces.folder_contents import contents
 from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.dashboard.serve import Dashboard
 from tests.ui.dashboard_client import DashboardClient, every

@@ -41,7 +41,7 @@ def board(
     monkeypatch.setattr(perfscope.ui.dashboard.watch, "DIAGNOSIS_SHARE", 1.0)
     out = tmp_path / "live.perfscope"
     recording = SteeredRecording(target.pid, out, ["--follow"])
-    recording.appeared()
+    recording.wait_for_run_folder()
     watch = RunWatch(out, alive=lambda: recording.running)
     made = Dashboard(tmp_path, port=0, live=Live(watch, recording))
     watch.start()
@@ -86,7 +86,7 @@ def test_a_recording_finishes_when_its_dashboard_is_gone(
     """The pipe to the recorder is closed: the recording is complete, and the target runs on."""
     out = tmp_path / "left.perfscope"
     recording = SteeredRecording(target.pid, out, ["--follow"])
-    recording.appeared()
+    recording.wait_for_run_folder()
     pipe = recording.process.stdin
     assert pipe is not None
     pipe.close()

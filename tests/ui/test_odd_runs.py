@@ -12,8 +12,8 @@ from perfscope.traces.run.manifest import Manifest
 from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.html.communication import WAITING_INCLUDED, WAITING_SEPARATED, overlap_note
 from tests.build import FACTS
+from tests.traces.generated_ranks import generated_ranks
 from tests.traces.kineto.events import event, written
-from tests.traces.made_ranks import made_ranks
 from tests.traces.nsys.exports import export, pid_of, tid_of
 from tests.ui.dashboard_client import AT_ADDRESS, DashboardClient
 
@@ -39,7 +39,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> DashboardClient:
             {"start": 50, "end": 950, "text": "<b>step</b>", "eventType": 59, "domainId": 0, **main}
         ],
     )
-    made_ranks(folder / "job", ranks=3)
+    generated_ranks(folder / "job", ranks=3)
     run = RunWriter.create(folder / "nothing.perfscope", Manifest(**FACTS))
     run.jsonl("clock", -1)
     run.arrow("probe.records", 0, ("kind", "tid", "ts", "dur"))
@@ -90,6 +90,6 @@ def test_the_page_of_an_unreadable_trace_names_what_it_lacks(
 def test_the_note_on_collectives_depends_on_whether_waiting_for_peers_is_known(
     tmp_path: Path,
 ) -> None:
-    made = made_ranks(tmp_path / "job", ranks=2)
+    made = generated_ranks(tmp_path / "job", ranks=2)
     assert overlap_note(load_trace(made.paths[0]), 0).endswith(WAITING_INCLUDED)
     assert overlap_note(load_trace(tmp_path / "job"), 0).endswith(WAITING_SEPARATED)

@@ -27,7 +27,7 @@ from perfscope.traces.run.manifest import SourceStatus
 STOP_TIMEOUT_S = 30.0
 ANSWER_TIMEOUT_NS = 60_000_000_000
 AGREE_TIMEOUT_NS = 5_000_000_000
-"""Within this time, ranks that step together are known to do so."""
+"""How long to wait for the evidence that the ranks step together."""
 RETRY_AFTER_NS = 5_000_000_000
 """When to request a window again from a probe that reported that it is not possible yet."""
 NO_OPERATORS = (
@@ -70,7 +70,7 @@ class Kernels(Collector):
         self.results: list[dict[str, Any]] = []
         """The row of each window that was taken, or {"refused": reason}."""
         self.connected_ns: dict[int, int] = {}
-        """When the probe of a process was seen first, by pid, like all that follows."""
+        """When the probe of a process was first seen, by pid. The dicts below are by pid too."""
         self.requested_ns: dict[int, int] = {}
         self.never_again: set[int] = set()
         self.not_yet: dict[int, str] = {}

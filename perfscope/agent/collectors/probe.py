@@ -75,7 +75,7 @@ class Probes(Collector):
         self.window = window
         self.probe_socket = probe_socket
         self.entering: dict[int, PendingEntry] = {}
-        """Entries under way, by pid, like all that follows."""
+        """Entries under way, by pid; the next three dicts are by pid too."""
         self.lines: dict[int, ProbeLine] = {}
         """The open connections of admitted probes."""
         self.sessions: dict[int, ProbeSession] = {}
@@ -127,7 +127,7 @@ class Probes(Collector):
         return now_ns + (ENTERING_PERIOD_NS if self.entering else self.PERIOD_NS)
 
     def send_heartbeats(self, now_ns: int) -> None:
-        """Tell the probes, once per HEARTBEAT_NS, that the agent is still running."""
+        """Inform the probes, once per HEARTBEAT_NS, that the agent is still running."""
         if now_ns < self.next_heartbeat_ns:
             return
         self.next_heartbeat_ns = now_ns + HEARTBEAT_NS
@@ -322,7 +322,7 @@ class Probes(Collector):
         return max(counters, key=lambda counter: counter.steps, default=None)
 
     def stop(self) -> SourceStatus:
-        """Ask the probes to leave, and wait shortly for their last notes."""
+        """Ask the probes to leave, and wait briefly for their last notes."""
         until_s = time.monotonic() + LEAVE_TIMEOUT_S
         if self.probe_socket is not None:
             self.accept()
@@ -411,7 +411,7 @@ class Probes(Collector):
             if not session.has_left and pid in self.job.processes
         ]
         if silent:
-            problems.append(f"the probe in pid {', '.join(silent)} did not sign off")
+            problems.append(f"the probe in pid {', '.join(silent)} ended without its last report")
         return problems
 
     def reason_for_silence(self) -> str:
@@ -421,5 +421,5 @@ class Probes(Collector):
             return "no process of the job has torch loaded"
         return (
             f"the probe in pid {', '.join(entered)} was started but did not connect: the program"
-            " left it no time with the GIL, or its user cannot read Python's own files"
+            " did not release the GIL, or its user cannot read Python's own files"
         )

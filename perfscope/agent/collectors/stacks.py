@@ -1,15 +1,14 @@
 """Python stacks of the main processes and of one loader worker, sampled from outside by py-spy.
 
 Unlike the probe, py-spy does not wait for the GIL, so its samples are not more frequent where the
-program releases it. Their times are exact to some ten milliseconds only. The workers of a loader
-run the same code, so one of them is enough.
+program releases it. Their times are exact only to within tens of milliseconds. The workers of a
+loader run the same code, so one of them is enough.
 
 They are written to the stream "pyspy.stacks", one row per thread and sampling period, so that rows
 count like samples. The cost of py-spy is measured; where it exceeds its share of a core, py-spy is
 started again at a lower rate.
 """
 
-import resource
 import time
 from contextlib import suppress
 
@@ -21,7 +20,7 @@ from perfscope.traces.run.manifest import SourceStatus
 RATE_HZ = 10.0
 SLOWEST_HZ = 1.0
 MOST_SHARE = 0.01
-"""Share of a core."""
+"""The largest share of a core that py-spy may use."""
 TOLERANCE = 1.5
 MEASURED_AFTER_NS = 5_000_000_000
 MOST_PROCESSES = 4
@@ -58,7 +57,7 @@ class StackSampling:
         """Read thread ids; start py-spy again, at a lower rate, where it costs too much."""
         if self.sampling is None:
             return
-        if not self.sampling.handles and self.sampling.process.poll() is None:
+        if not self.sampling.handles and not self.sampling.has_ended(self.sampling.process):
             self.sampling.name_threads()
         share = self.sampling.share
         if share is None or share <= TOLERANCE * most_share or self.rate_hz <= SLOWEST_HZ:
@@ -75,6 +74,11 @@ class StackSampling:
         sampling, self.sampling = self.sampling, None
         if sampling is not None:
             self.ended.append((sampling, sampling.end()))
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU time of all py-spy that have ended."""
+        return sum(sampling.ended_cpu_s for sampling, _ in self.ended)
 
     def rows(self) -> list[dict[str, object]]:
         """Return the rows of "pyspy.stacks"."""
@@ -130,7 +134,6 @@ class Stacks(Collector):
         self.worker_seen_ns: dict[int, int] = {}
         self.start_error: str | None = None
         self.began_ns = time.monotonic_ns()
-        self.began_cpu_s = children_cpu_s()
 
     def poll(self, now_ns: int) -> int:
         mains = [target for target in self.job.processes.values() if target.role == "main"]
@@ -170,7 +173,8 @@ class Stacks(Collector):
         for process in self.all_sampled():
             process.end()
         elapsed_s = max((time.monotonic_ns() - self.began_ns) / 1e9, 1e-9)
-        share = (children_cpu_s() - self.began_cpu_s) / elapsed_s
+        cpu_s = sum(process.cpu_s for process in self.all_sampled())
+        share = cpu_s / elapsed_s
         count = self.write_rows()
         problem = self.start_error or self.first_error()
         if not count:
@@ -205,9 +209,3 @@ class Stacks(Collector):
                 if sampling.error:
                     return f"py-spy: {sampling.error}"
         return None
-
-
-def children_cpu_s() -> float:
-    """Return the CPU time of all children that this process has waited for."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime

@@ -9,6 +9,7 @@ from typing import Any
 
 from perfscope.agent.delivery.probe_bundle import configuration, sources_for
 from perfscope.agent.delivery.probe_socket import ProbeSocket
+from perfscope.agent.probe_code import code_of_module
 from perfscope.agent.profiler_windows.window import Window
 
 
@@ -37,11 +38,8 @@ def begin(
 @cache
 def compiled_sources(has_windows: bool) -> dict[str, CodeType]:
     """Return the probe's files, compiled under file names by which its frames are recognized."""
-    texts = sources_for(Window() if has_windows else None)
-    return {
-        name: compile(text, f"<perfscope {name}>", "exec", dont_inherit=True)
-        for name, text in texts.items()
-    }
+    names = sources_for(Window() if has_windows else None)
+    return {name: code_of_module(name) for name in names}
 
 
 def run_probe_code(config: dict[str, Any], parts: dict[str, CodeType]) -> None:

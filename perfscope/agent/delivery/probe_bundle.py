@@ -6,6 +6,7 @@ from importlib.resources import files
 from typing import Any
 
 from perfscope.agent.delivery.peers import AgentAddress
+from perfscope.agent.probe_code import file_of
 from perfscope.agent.profiler_windows.window import Window
 from perfscope.traces.run.events import KINDS
 
@@ -15,6 +16,7 @@ PARTS = (
     "backward",
     "module_calls",
     "compiled_calls",
+    "device_times",
     "device_calls",
     "checkpoints",
     "garbage",
@@ -24,7 +26,16 @@ PARTS = (
     "kernels",
     "startup_shutdown",
 )
-NEEDED_BY_CORE = ("connection", "guard", "imports", "patches", "presence", "compilation")
+NEEDED_BY_CORE = (
+    "connection",
+    "guard",
+    "imports",
+    "patches",
+    "presence",
+    "compilation",
+    "graph_captures",
+    "accelerator",
+)
 WINDOW_PARTS = (
     "quiesce",
     "torch_profiler_api",
@@ -39,14 +50,20 @@ NAMES = ("core", *NEEDED_BY_CORE, *WINDOW_PARTS[:-1], *PARTS)
 START = """
 from __future__ import annotations
 import sys, time
-from types import ModuleType
+from types import CodeType, ModuleType
+
+def code_of(source):
+    # The agent has compiled it where it could (entry/stub.py).
+    if isinstance(source, CodeType):
+        return source
+    return compile(source[1], source[0], "exec", dont_inherit=True)
 
 def run():
     modules = {{}}
-    for name, text in SOURCES.items():
+    for name, source in SOURCES.items():
         module = modules[name] = ModuleType("<perfscope probe>." + name)
         module.MODULES = modules
-        exec(compile(text, "<perfscope " + name + ">", "exec"), vars(module))
+        exec(code_of(source), vars(module))
         time.sleep(0.001)
     core = modules.pop("core")
     CONFIG["begun"] = globals().get("BEGUN")
@@ -73,7 +90,8 @@ def bundle(agent_address: AgentAddress, window: Window | None = None, **more: An
     records NVTX.
     """
     config = configuration(agent_address, window) | more
-    return START.format(sources=sources_for(window), config=config)
+    sources = {name: (file_of(name), text) for name, text in sources_for(window).items()}
+    return START.format(sources=sources, config=config)
 
 
 def sources_for(window: Window | None) -> dict[str, str]:

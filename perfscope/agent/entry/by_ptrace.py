@@ -36,7 +36,7 @@ MOST_STATE_CHECKS = 20
 def enter_by_ptrace(
     target: Target, source: str, deadline_ns: int, progress: EntryProgress | None = None
 ) -> tuple[str, int, int]:
-    """Enter until CLOCK_MONOTONIC `deadline_ns`; return (way, longest stop in ns, stops).
+    """Enter before CLOCK_MONOTONIC `deadline_ns`; return (way, longest stop in ns, stops).
 
     Call it on a thread that ends soon after: its end detaches from a target that could not be
     stopped. Raises CannotEnter, SyntaxError.
@@ -44,7 +44,7 @@ def enter_by_ptrace(
     ptrace.sleep_exactly()
     pid, progress = target.pid, progress or EntryProgress()
     try:
-        refuse_what_ptrace_cannot(pid)
+        refuse_unsupported_machine(pid)
         functions = target_functions(pid)
         version = python_version(pid)
         refuse_free_threaded(target, functions["_PyRuntime"], version or 0)
@@ -180,7 +180,7 @@ def settled_state(pid: int) -> str:
     return state
 
 
-def refuse_what_ptrace_cannot(pid: int) -> None:
+def refuse_unsupported_machine(pid: int) -> None:
     """Raise CannotEnter for the rare builds and machines where the calls would do harm."""
     if os.uname().machine != "x86_64":
         raise CannotEnter(f"entering pid {pid} by ptrace works on x86-64 only: {START}")

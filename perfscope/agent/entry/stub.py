@@ -8,6 +8,9 @@ for a tenth of a second or more.
 
 import marshal
 import sys
+from types import CodeType
+
+from perfscope.agent.probe_code import code_of_module, module_of
 
 FINAL = 0xF0
 COMPILE = "(lambda text: compile(text, '<perfscope>', 'exec', dont_inherit=True))"
@@ -38,8 +41,21 @@ def pack_source(source: str, target_version: int | None) -> tuple[str, bytes]:
     """
     code = compile(source, "<perfscope>", "exec", dont_inherit=True)
     if has_same_bytecode(target_version):
-        return "marshal.loads", marshal.dumps(code)
+        return "marshal.loads", marshal.dumps(with_compiled_modules(code))
     return COMPILE, source.encode()
+
+
+def with_compiled_modules(code: CodeType) -> CodeType:
+    """Return the code with compiled modules of the probe instead of (file name, source)."""
+    return code.replace(co_consts=tuple(compiled_module(value) for value in code.co_consts))
+
+
+def compiled_module(constant: object) -> object:
+    """Return the code of a module for a constant (file name, source), else the constant."""
+    match constant:
+        case (str(file), str(_)) if module := module_of(file):
+            return code_of_module(module)
+    return constant
 
 
 def has_same_bytecode(target_version: int | None) -> bool:

@@ -54,8 +54,8 @@ PAGE_BYTES: Final = 4096
 TWO_NUMBERS: Final = struct.Struct("=qq")
 POLLED: Final = struct.Struct("=iHH")
 MOST_POLLED: Final = 8
-POSITION_OF_REAL_TIME: Final = 256
-FUTEX_OPERATION: Final = 127
+FUTEX_CLOCK_REALTIME: Final = 256
+FUTEX_COMMAND_MASK: Final = 127
 FUTEX_WAIT_UNTIL: Final = (9, 11)
 """FUTEX_WAIT_BITSET and FUTEX_WAIT_REQUEUE_PI: the limit is an instant."""
 NS_PER_S: Final = 1_000_000_000
@@ -89,7 +89,7 @@ class ThreadWait:
 class WaitReader:
     """Reads the waits of the threads of one process; `others` are the pids of its job.
 
-    Sockets are read once, when they are first needed: a process that does not move opens none.
+    Sockets are read once, when they are first needed: a process that waits opens none.
     """
 
     pid: int
@@ -316,8 +316,8 @@ def clock_of_limit(form: CallForm, arguments: list[int]) -> int | None:
     """Return the clock that a time limit is an instant of, None where it is a duration."""
     if form.limit == CLOCK_SLEEP and arguments[1] & 1:
         return time.CLOCK_REALTIME if arguments[0] == 0 else time.CLOCK_MONOTONIC
-    if form.limit == FUTEX_LIMIT and arguments[1] & FUTEX_OPERATION in FUTEX_WAIT_UNTIL:
-        is_real = arguments[1] & POSITION_OF_REAL_TIME
+    if form.limit == FUTEX_LIMIT and arguments[1] & FUTEX_COMMAND_MASK in FUTEX_WAIT_UNTIL:
+        is_real = arguments[1] & FUTEX_CLOCK_REALTIME
         return time.CLOCK_REALTIME if is_real else time.CLOCK_MONOTONIC
     return None
 

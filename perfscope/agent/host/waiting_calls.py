@@ -22,7 +22,7 @@ DESCRIPTOR: Final = "descriptor"
 """A call on an open file: the kind of wait is that of the file."""
 
 RESTARTED: Final = "restart_syscall"
-"""A wait that a stop interrupted and that goes on: what for is not shown any more."""
+"""A wait that continues after a stop interrupted it: the kernel no longer shows its target."""
 
 # The forms of a time limit.
 MILLISECONDS: Final = "milliseconds"

@@ -53,7 +53,13 @@ class DeviceReader:
         instance = self.facts.gpu_instance if self.whole is not None else None
         totals = {name for name, _ in self.methods.slow_fields.factors} & TOTALS
         rates_from_totals = frozenset(f"{name}_per_s" for name in totals)
-        self.samples = GpmSamples(nvml, whole_handle, instance, without=rates_from_totals)
+        samples = GpmSamples(nvml, whole_handle, instance, without=rates_from_totals)
+        reason = samples.reason_for_no_sample(nvml)
+        if reason is not None:
+            self.facts.missing[BY_GPM] = reason
+            samples.close(nvml)
+            return
+        self.samples = samples
         for link in LINKS:
             self.facts.missing.pop(f"{link}_tx_bytes", None)
             self.facts.missing.pop(f"{link}_rx_bytes", None)

@@ -81,6 +81,8 @@ class DeviceWatch:
             self.ended.wait(min(max(sleep_s, SHORTEST_SLEEP_S), LONGEST_SLEEP_S))
         for device in self.devices:
             device.close(self.nvml)
+        if self.events is not None:
+            self.nvml.query(pynvml.nvmlEventSetFree, self.events)
 
     def begin_rounds(self) -> None:
         """Begin all rounds now; find out quickly which of several devices the job uses."""
@@ -198,6 +200,8 @@ class DeviceWatch:
         devices = open_devices(self.nvml)
         if not devices:
             return False
+        for device in self.devices:
+            device.close(self.nvml)
         self.devices = devices
         self.register_events()
         self.end_gap(ALL, now_ns)

@@ -41,7 +41,7 @@ def describe_devices() -> tuple[str, list[str]]:
 
 
 def list_names(devices: list[DeviceReader]) -> str:
-    """Return the names of the devices with their number, and the number of MIG instances."""
+    """Return the names of the devices, each with its count, and the number of MIG instances."""
     names = Counter(device.facts.name for device in devices if device.whole is None)
     listed = ", ".join(name if count == 1 else f"{count} x {name}" for name, count in names.items())
     instances = sum(device.whole is not None for device in devices)
@@ -49,7 +49,7 @@ def list_names(devices: list[DeviceReader]) -> str:
 
 
 def group_counters(devices: list[DeviceReader]) -> tuple[list[str], list[str]]:
-    """Return the groups of counters that a device has, and those that none has, with the reason."""
+    """Return the groups of counters that some device has, and those that none has, with why."""
     readable: list[str] = []
     unreadable: list[str] = []
     for group, counters in GROUPS.items():

@@ -23,6 +23,7 @@ METRICS: Final[dict[int, tuple[str, float]]] = {
 }
 """The counter of each metric, and the factor to its unit."""
 NEEDS_HOPPER: Final = "needs GPM: Hopper or newer, and driver 520 or newer"
+HOW_TO_PERMIT: Final = "It needs root or CAP_SYS_ADMIN, or NVreg_RestrictProfilingToAdminUsers=0"
 
 
 def reason_for_no_gpm(nvml: NvmlSession, handle: Any) -> str | None:
@@ -55,6 +56,19 @@ class GpmSamples:
             for metric, (name, factor) in METRICS.items()
             if name not in without
         ]
+
+    def reason_for_no_sample(self, nvml: NvmlSession) -> str | None:
+        """Return why no sample can be taken, None when one was taken.
+
+        Only a sample shows whether this user may take one: in containers, and with the driver's
+        option NVreg_RestrictProfilingToAdminUsers, the device supports GPM and refuses it.
+        """
+        if self.take(nvml):
+            return None
+        reason = f"GPM refuses a sample: {nvml.reason}"
+        return (
+            f"{reason}. {HOW_TO_PERMIT}" if nvml.last == pynvml.NVML_ERROR_NO_PERMISSION else reason
+        )
 
     def read(self, nvml: NvmlSession, row: dict[str, float]) -> None:
         """Take a sample and add the means since the last one to the row.

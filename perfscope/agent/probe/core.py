@@ -114,6 +114,8 @@ class InstalledProbe:
         self.notes: SimpleQueue[dict[str, Any]] = SimpleQueue()
         self.codes: dict[Any, int] = {}
         self.texts = 0
+        # What several parts of the probe use together, by name.
+        self.shared: dict[str, Any] = {}
         self.guard: Guard = MODULES["guard"].Guard(self.notes.put)
         self.patches: Patches = MODULES["patches"].Patches()
         guarded_list = MODULES["guard"].GuardedList

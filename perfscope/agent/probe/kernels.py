@@ -13,7 +13,7 @@ ends before it begins. Whenever something about the state is unknown, there is n
 import os
 import sys
 import time
-from _thread import allocate_lock, start_new_thread
+from _thread import allocate_lock, get_ident, start_new_thread
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ ENDING_S = 60.0
 QUIET_S = 60.0
 STEP_WAIT_S = 30.0
 REPORT_NS = 500_000_000
+# A program that was seen to call modules, and does so no more, may have changed how it trains.
+FORGET_CALLS_NS = 5_000_000_000
 # Calls of a server are not regular steps if the longest gap between them is more than so many times
 # the median. Such gaps do not show a stall.
 EVEN = 3
@@ -68,7 +70,7 @@ def install(probe: "InstalledProbe") -> None:
     recorder = WindowRecorder(probe, torch)
     if recorder.reason_for_none is None:
         recorder.user_profiler.watch()
-        recorder.cuda.watch(probe)
+        recorder.cuda.captures.watch(probe)
         probe.optimizer_ended.append(recorder.optimizer_stepped)
         probe.forward_began.append(recorder.forward_called)
         probe.endings.append(recorder.leave)
@@ -109,12 +111,19 @@ class WindowRecorder:
         # `step_times` end it.
         self.updates = self.awaited_update = self.awaited_times = 0
         self.last_update = (0, 0)
+        # Module calls so far, how many when an update was counted, and the time of the last one.
+        self.calls = self.called_ns = 0
+        self.counted_calls = -1
         self.asked_ns = self.reported_ns = 0
         self.on = self.running = self.hurried = False
+        # Whether the device must still work off what was recorded, and the event after it.
+        self.awaits_device = False
+        self.last_work: Any = None
         # Notes that wait to be sent, with the trace or -1.
         self.finished: list[tuple[dict[str, Any], int]] = []
         self.is_rank = is_rank()
-        self.cuda = MODULES["cuda_state"].CudaState(torch)
+        self.timer = MODULES["device_times"].timer_of(probe)
+        self.cuda = MODULES["cuda_state"].CudaState(probe, torch)
         try:
             api = MODULES["torch_profiler_api"].profiler_api(torch, self.settings["stacks"])
             self.api = api
@@ -126,22 +135,49 @@ class WindowRecorder:
     # Called by threads of the program
 
     def optimizer_stepped(self) -> None:
+        """Count an update: the first optimizer step after a module call.
+
+        Optimizers may step several times in one iteration: for each group of parameters, or in
+        backward for each parameter. Where module calls are not seen, every step counts.
+        """
+        calls, now_ns = self.calls, time.monotonic_ns()
+        if self.counted_calls == calls and now_ns - self.called_ns < FORGET_CALLS_NS:
+            return
+        self.counted_calls = calls
         self.updates += 1
         if self.is_rank:
-            self.last_update = (self.updates, time.monotonic_ns())
+            self.last_update = (self.updates, now_ns)
         if self.running:
             self.add_step()
 
     def forward_called(self) -> None:
         """Count a top-level module call: the step of a program without an optimizer."""
+        self.calls += 1
+        self.called_ns = time.monotonic_ns()
         if self.running and not self.updates:
             self.add_step()
 
     def add_step(self) -> None:
         self.step_times.append(time.monotonic_ns())
+        if self.awaits_device:
+            self.follow_device()
         is_awaited = self.updates == self.awaited_update
         if is_awaited or len(self.step_times) == self.awaited_times:
             self.wake()
+
+    def follow_device(self) -> None:
+        """Record an event after the work that was recorded, and note when the device reaches it."""
+        pool = self.timer.pool
+        if pool is None or self.cuda.is_capturing:
+            return
+        if self.last_work is None:
+            event = pool.take()
+            self.last_work = None if event is None else (get_ident(), event)
+            self.awaits_device = event is not None
+        elif self.last_work[0] == get_ident() and pool.is_reached(self.last_work[1]):
+            self.awaits_device = False
+            pool.give_back(self.last_work[1])
+            self.last_work = None
 
     def wake(self) -> None:
         """Wake the window's thread."""
@@ -357,7 +393,7 @@ class WindowRecorder:
         api.stop_recording()
         self.settle()
         is_quiet = MODULES["quiesce"].no_thread_inside(QUIET_S, self.was_dropped)
-        while is_quiet and self.cuda.captures and not self.was_dropped():
+        while is_quiet and self.cuda.is_capturing and not self.was_dropped():
             time.sleep(0.01)
         if not api.claim():
             return DROPPED
@@ -382,11 +418,18 @@ class WindowRecorder:
         return bool(operators - self.sessions.operators() > HURRIED_OPERATORS)
 
     def settle(self) -> None:
-        """Wait until the steps that were under way are over, and what they opened is closed."""
+        """Wait until the steps that were under way are over, and what they opened is closed.
+
+        A device is behind the host: its kernels that still run when the session ends are lost.
+        """
         limit_s = SETTLE_S if self.step_times else SETTLE_IDLE_S
         enough, until = len(self.step_times) + SETTLE_STEPS, time.monotonic() + limit_s
-        while len(self.step_times) < enough and not self.hurried and time.monotonic() < until:
+        self.last_work, self.awaits_device = None, self.timer.pool is not None
+        while time.monotonic() < until and not self.hurried:
+            if len(self.step_times) >= enough and not self.awaits_device:
+                break
             time.sleep(SOONEST_CHECK_S)
+        self.awaits_device = False
 
     def stall_ns(self, end: int, quiet: int, last: int) -> "int | None":
         """Return by how much ending the window delayed a step, None if unknown.

@@ -150,20 +150,25 @@ def timed_next(probe: "InstalledProbe", original: "Callable[[Any], Any]", passes
     now, cpu, ident, tids = time.monotonic_ns, time.thread_time_ns, get_ident, probe.tids
     native_id = get_native_id
     cpu_read_ns = [0]
+    device_times = MODULES["device_times"]
+    timer, waits = device_times.timer_of(probe), device_times.LOADER_WAIT
 
     def begin(args: Any, kwargs: Any) -> Any:
         codes, count_ready = get_pass(args[0])
+        on_device = timer.begin(waits, now())
         depth, cpu_before, first = count_ready(args[0]), -1, now()
         if first - cpu_read_ns[0] > CPU_EVERY_NS:
             cpu_read_ns[0], cpu_before = first, cpu()
-        return first, codes, depth, cpu_before
+        return first, codes, depth, cpu_before, on_device
 
     def end(begun: Any, args: Any, answer: Any, raised: Any) -> None:
-        first, codes, depth, cpu_before = begun
+        first, codes, depth, cpu_before, on_device = begun
         took, cpu_after = now() - first, cpu() if cpu_before >= 0 else -1
+        tid = tids.get(ident()) or native_id()
+        if on_device is not None:
+            timer.end(waits, on_device, tid, first, took)
         if raised is None or issubclass(raised, StopIteration):
             is_end = 0 if raised is None else 1
-            tid = tids.get(ident()) or native_id()
             put((kind, tid, first, took, *codes, depth, is_end, cpu_before, cpu_after, -1))
 
     return probe.wrap(original, begin, end)

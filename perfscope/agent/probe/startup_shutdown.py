@@ -27,11 +27,15 @@ def torch_facts() -> "dict[str, Any] | None":
     torch = sys.modules.get("torch")
     if torch is None or not hasattr(torch, "get_num_threads"):
         return None
+    accelerator = MODULES["accelerator"].Accelerator(torch)
     return {
         "version": str(torch.__version__),
         "intra_op_threads": torch.get_num_threads(),
         "inter_op_threads": torch.get_num_interop_threads(),
         "cuda": bool(torch.cuda.is_initialized()),
+        "accelerator": accelerator.kind(),
+        "devices": accelerator.devices(),
+        "float32_products": accelerator.float32_products(),
         "anomaly_detection": bool(torch.is_anomaly_enabled()),
         "thread_variables": thread_variables(),
     }

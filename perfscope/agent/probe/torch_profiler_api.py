@@ -12,6 +12,8 @@ import time
 from _thread import get_ident
 from typing import Any
 
+MODULES: "dict[str, Any]" = globals().get("MODULES", {})  # the probe's other files, set before
+
 AUTOGRAD = "_ZN5torch8autograd8profiler"
 DISABLE = AUTOGRAD + "15disableProfilerEv"
 SAVE = AUTOGRAD + "14ProfilerResult4saveERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE"
@@ -231,9 +233,10 @@ class GilProfilerApi:
             "",
         )
         activities = {profiler.ProfilerActivity.CPU}
-        self.with_device = bool(self.torch.cuda.is_initialized())
+        device_activity = MODULES["accelerator"].Accelerator(self.torch).activity()
+        self.with_device = device_activity is not None
         if self.with_device:
-            activities.add(profiler.ProfilerActivity.CUDA)
+            activities.add(device_activity)
         self.refuse_start()
         # The first use starts a thread that waits for orders from a file or a daemon. It is ended
         # with the window, unless it was there before or the user asked for it.

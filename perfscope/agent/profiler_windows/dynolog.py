@@ -1,8 +1,8 @@
 """The part of the dynolog daemon that orders a trace from Kineto: its messages and its socket.
 
-A process started with KINETO_USE_DAEMON=1 sends a message every ten seconds to the abstract
-datagram socket `dynolog` and a zero byte. A message is {uint64 size of the payload; char type[32];
-payload}. `req` asks for a configuration, with {int32 what; int32 count; int64 job; int32
+A process started with KINETO_USE_DAEMON=1 sends a message every ten seconds to an abstract datagram
+socket, whose name is `dynolog` and a zero byte. A message is {uint64 size of the payload; char
+type[32]; payload}. `req` asks for a configuration, with {int32 what; int32 count; int64 job; int32
 pids[count]}; the answer is text, empty for nothing to do. `ctxt` registers {int32 device; int32
 pid; int64 job}; the answer is how many are registered. (Kineto's IPC fabric of torch 2.13.)
 """

@@ -161,7 +161,7 @@ class TraceStore:
     def remove_oldest(self) -> None:
         """Remove the oldest traces beyond the limit.
 
-        Their rows stay, because the times of the windows tell which steps they distorted.
+        Their rows stay, because the times of the windows show which steps they distorted.
         """
         while len(self.kept) > 1 and sum(trace.size for trace in self.kept) > MOST_STORED_BYTES:
             trace = self.kept.pop(0)

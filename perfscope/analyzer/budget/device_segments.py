@@ -195,15 +195,15 @@ def draining_call(waits: Calls, begin: Ints) -> Ints:
 
     -1 for none.
     """
-    return _call_at(waits, begin, waits.end + CLOCKS_NS + 1)
+    return call_running_at(waits, begin, waits.end + CLOCKS_NS + 1)
 
 
 def running_call(waits: Calls, instant: Ints) -> Ints:
     """Return the row of the call that runs at each instant, -1 for none."""
-    return _call_at(waits, instant, waits.end)
+    return call_running_at(waits, instant, waits.end)
 
 
-def _call_at(waits: Calls, instant: Ints, end: Ints) -> Ints:
+def call_running_at(waits: Calls, instant: Ints, end: Ints) -> Ints:
     """Return the row of the last call that began by each instant, -1 where it ended before."""
     if not len(waits.row):
         return np.full(len(instant), -1, np.int64)

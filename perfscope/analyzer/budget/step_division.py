@@ -1,8 +1,10 @@
 """The division of each step into the categories of the time budget, which sum to it exactly.
 
-Checkpoints, waits for the loader, copies and garbage collections are times of calls. Samples divide
+Checkpoints, waits for the loader, copies, waits for a device and garbage collections are times of
+calls. Samples divide
 the rest by shares: waits for the GIL, waits for data or requests between steps, idle time. A
-profiling window divides what remains into computing, communication and dispatch.
+profiling window divides what remains into computing, communication and dispatch; on a device see
+`device_division`.
 """
 
 from dataclasses import dataclass, replace
@@ -11,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.budget.compute_shares import ComputeShares
+from perfscope.analyzer.budget.device_division import TimedSteps, with_device_times
 from perfscope.analyzer.budget.step_evidence import StepEvidence
 from perfscope.analyzer.categories import (
     CATEGORY_IDS,
@@ -24,6 +27,7 @@ from perfscope.analyzer.categories import (
     OTHER_IDLE,
 )
 from perfscope.analyzer.run.sample_shares import Shares, largest_share
+from perfscope.analyzer.run.steps import STEADY
 from perfscope.analyzer.run.table_access import column
 from perfscope.traces.intervals import Ints
 
@@ -65,11 +69,13 @@ def divide_steps(evidence: StepEvidence) -> pd.DataFrame:
     amounts, dur = evidence.amounts, column(evidence.steps, "dur")
     gap_shares = gap_shares_of(evidence)
     parts = sampled_parts(evidence, gap_shares)
+    gc, gil = amounts.gc, parts.gil
     budget = {
         CHECKPOINT: amounts.checkpoint,
         INPUT_WAIT: amounts.input_wait - parts.gil_input + parts.gap_input,
         EXPOSED_COPY: amounts.exposed_copy,
-        HOST_BOUND: amounts.gc + parts.gil,
+        DEVICE_COMPUTE: amounts.device_wait,
+        HOST_BOUND: gc + gil,
         OTHER_IDLE: parts.other_idle + parts.gap_idle,
     }
     budget[COMPUTE_OR_HOST] = dur - np.sum(list(budget.values()), axis=0)
@@ -77,8 +83,14 @@ def divide_steps(evidence: StepEvidence) -> pd.DataFrame:
     if evidence.window is not None:
         divisible = budget[COMPUTE_OR_HOST] - indivisible_time(evidence, parts)
         budget = divide_compute(evidence, budget, np.maximum(divisible, 0), gap_shares)
+    if evidence.device is not None:
+        steady = evidence.steps["phase"].isin(STEADY) & ~evidence.steps["distorted"]
+        timed = TimedSteps(dur, steady.to_numpy(bool), gc + gil)
+        budget = with_device_times(evidence.device, budget, timed)
+        gc = np.minimum(gc, budget[HOST_BOUND])
+        gil = np.minimum(gil, budget[HOST_BOUND] - gc)
     columns = dict.fromkeys(CATEGORY_IDS, np.zeros(len(dur), np.int64)) | budget
-    return evidence.steps.assign(**columns, gc=amounts.gc, gil=parts.gil)
+    return evidence.steps.assign(**columns, gc=gc, gil=gil)
 
 
 def sampled_parts(evidence: StepEvidence, gap_shares: GapShares) -> SampledParts:
@@ -173,7 +185,7 @@ def divide_compute(
     waits = max(shares.torch.waiting - window.torch - in_torch, 0.0)
     idle = np.minimum(share_in_ns(amounts.torch, waits), left)
     return budget | {
-        DEVICE_COMPUTE: computes,
+        DEVICE_COMPUTE: budget[DEVICE_COMPUTE] + computes,
         EXPOSED_COMMUNICATION: communicates,
         OTHER_IDLE: budget[OTHER_IDLE] + idle,
         HOST_BOUND: budget[HOST_BOUND] + left - idle,

@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 
 from perfscope.analyzer.budget.compute_shares import ComputeShares, compute_shares
 from perfscope.analyzer.budget.concatenated_threads import ThreadLanes
+from perfscope.analyzer.budget.device_evidence import DeviceEvidence, timed_devices
 from perfscope.analyzer.budget.loop.data_in_gaps import gaps_load_data
 from perfscope.analyzer.budget.loop.host_functions import host_functions
 from perfscope.analyzer.run.batch_inference import pull_loop
 from perfscope.analyzer.run.cumulative_counters import grown_in
+from perfscope.analyzer.run.host_copies import host_copies
 from perfscope.analyzer.run.sample_shares import (
     NOTHING_SAMPLED,
     Shares,
@@ -25,7 +27,7 @@ from perfscope.analyzer.run.thread_intervals import Zones, zones
 from perfscope.traces.intervals import Ints, Spans, exclusive, inside, merged
 from perfscope.traces.trace import Trace
 
-TABLES_READ = ("loader", "ranges", "copies", "thread_states", "stacks")
+TABLES_READ = ("loader", "ranges", "thread_states", "stacks")
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class ZoneAmounts:
     checkpoint: Ints
     input_wait: Ints
     exposed_copy: Ints
+    device_wait: Ints
+    """In calls that wait for a device, which works meanwhile."""
     gc: Ints
     gap: Ints
     """Between the last torch call of a step and the first of the next, without a PyTorch loader."""
@@ -67,6 +71,8 @@ class StepEvidence:
     """The share of stack samples in gaps whose innermost frame is not torch's; None if unknown."""
     window: ComputeShares | None
     """What a profiling window shows of operators; None without a window."""
+    device: DeviceEvidence | None
+    """What is known of the device; None without one."""
     serves: bool
     """Whether there are steps of inference."""
     gap_is_input: bool
@@ -78,6 +84,7 @@ class StepEvidence:
 def step_evidence(trace: Trace, process: int, steps: pd.DataFrame) -> StepEvidence:
     """Return what the recording holds on these steps of one process."""
     tables = {name: rows_of(trace, name, process) for name in TABLES_READ}
+    tables["copies"] = host_copies(trace, process)
     lanes = ThreadLanes.of(column(steps, "tid"), [steps, *tables.values()])
     laid_out = {name: lanes.laid_out(frame) for name, frame in tables.items()}
     begin = column(steps, "ts") + (lanes.offsets(steps) if len(lanes.tids) > 1 else 0)
@@ -103,6 +110,7 @@ def step_evidence(trace: Trace, process: int, steps: pd.DataFrame) -> StepEviden
         shares=shares,
         user_code=user_code_share(laid_out["stacks"], thread.gap) if has_gaps else None,
         window=trace.fact(compute_shares).get(process),
+        device=trace.fact(timed_devices).get(process),
         serves=serves,
         gap_is_input=is_input_in_gaps(trace, process, serves=serves),
         waits_for_requests=serves and not pull_loop(trace, process, steps["tid"], thread.gap),
@@ -146,6 +154,7 @@ def amounts_by_zone(
         thread.checkpoint,
         thread.input_wait,
         thread.exposed_copy,
+        thread.device_wait,
         thread.gc,
         thread.gap,
         thread.torch,
@@ -157,11 +166,12 @@ def amounts_by_zone(
         for inside_eval, outside_eval in zip(with_evaluation, without, strict=True)
     ]
     dur = end - begin - np.where(is_eval, 0, interrupted)
-    checkpoint, input_wait, exposed_copy, gc, gap, torch = amounts
+    checkpoint, input_wait, exposed_copy, device_wait, gc, gap, torch = amounts
     return ZoneAmounts(
         checkpoint=checkpoint,
         input_wait=input_wait,
         exposed_copy=exposed_copy,
+        device_wait=device_wait,
         gc=gc,
         gap=gap,
         torch=torch,
@@ -179,7 +189,7 @@ def shares_by_zone(
     ts, state = column(states, "ts"), states["state"].astype(str).to_numpy()
     in_loop = inside(loop, ts)
     weights = weights_by_core(state, in_loop, runnable)
-    known = merged(thread.checkpoint, thread.input_wait, thread.exposed_copy, thread.gc)
+    known = merged(thread.checkpoint, thread.input_wait, thread.device_wait, thread.gc)
     free = in_loop & ~inside(known, ts)
     in_input = in_loop & inside(thread.input_wait, ts) & ~inside(thread.checkpoint, ts)
     in_gap = free & inside(thread.gap, ts)

@@ -1,4 +1,4 @@
-"""What a thread of the host did, as interval sets: by these a device's idle time is attributed."""
+"""What a thread of the host did, as interval sets; they explain why a device is idle."""
 
 import re
 from dataclasses import dataclass

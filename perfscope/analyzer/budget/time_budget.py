@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer.budget.device_evidence import timed_devices
 from perfscope.analyzer.budget.step_division import divide_steps, share_in_ns
 from perfscope.analyzer.budget.step_evidence import step_evidence
 from perfscope.analyzer.budget.trace_budget import traced_budget
@@ -52,6 +53,8 @@ def time_budget(trace: Trace) -> pd.DataFrame:
       compute, it becomes device-compute, exposed-communication (at most what samples show in a
       lock) and host-bound in that proportion, and other-idle where the thread waits beyond that.
     - What ranks that step together wait for each other is peer-wait, see `rank_waiting`.
+    - On a device see `device_division`: blocking copies and synchronizing calls wait for work that
+      the device does meanwhile, and waits for data count where the device is idle.
     """
     frame = trace.fact(steps)
     if not len(frame):
@@ -72,8 +75,10 @@ def with_peer_waits(trace: Trace, budget: pd.DataFrame) -> pd.DataFrame:
 
     They are taken out of categories in which waiting looks like computing. `gc` and `gil` stay.
     """
-    waits = trace.fact(rank_waiting)
+    waits, on_device = trace.fact(rank_waiting), trace.fact(timed_devices)
     for process, share in zip(waits["process"], waits["peer_share"], strict=True):
+        if process in on_device and on_device[process].window is not None:
+            continue  # its waits for peers are those of the device
         of_process = (budget["process"] == process).to_numpy(bool)
         left = share_in_ns(column(budget, "dur")[of_process], float(share))
         for name in MAY_HOLD_PEER_WAITS:

@@ -1,16 +1,22 @@
 """The device of a profiler's trace: its time by category, the names of places, and evidence."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.budget.critical_rank import critical_rank, rank_of_process, severity_of
+from perfscope.analyzer.budget.critical_rank import (
+    critical_rank,
+    rank_of_process,
+    severity_of,
+    steps_of,
+)
 from perfscope.analyzer.budget.device_segments import segments
 from perfscope.analyzer.budget.time_budget import steady_budget
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message, Speedup
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.rule import Unmet
+from perfscope.analyzer.run.device_window import device_window, recording_of
 from perfscope.analyzer.run.observed_time import observed_time
 from perfscope.analyzer.run.range_table import innermost, modules
 from perfscope.analyzer.run.table_access import column, table
@@ -32,24 +38,32 @@ NO_KERNELS = "kernels were launched but none is in the trace, so what the device
 class Case:
     """The unit of the rank that the diagnosis describes, its pieces of `segments`, and its steps.
 
-    `steps` is 0 where none are known.
+    `steps` is 0 where none are known. In the profiling window of a recording `part` is how large
+    the losses of one category are without a profiler (see `window_part`), and `seconds` the length
+    of the steps that they are shares of; None in the trace of a profiler.
     """
 
     trace: Trace
     unit: Unit
     pieces: pd.DataFrame
     steps: int
+    part: float = 1.0
+    seconds: float | None = None
 
     @property
     def span_ns(self) -> int:
-        """The time in which the device's work is known; shares of findings are shares of this."""
-        return max(observed_time(self.trace, self.unit).total_ns, 1)
+        """The time in which the device's work is known; shares of findings are shares of this.
+
+        In a profiling window it is scaled, so that these shares are those of the steady steps.
+        """
+        known = max(observed_time(self.trace, self.unit).total_ns, 1)
+        return max(int(known / max(self.part, 1e-6)), 1)
 
     def of(self, *categories: str) -> pd.DataFrame:
         """Return the pieces of these categories."""
         return self.pieces[self.pieces["category"].isin(categories)]
 
-    def place(
+    def timed_evidence(
         self, text: str, row: "pd.Series[int] | None" = None, *, value_ns: float, lane: str
     ) -> Evidence:
         """Return evidence in ms; with a row that has ts and dur, at its place on the timeline."""
@@ -81,13 +95,15 @@ class Case:
     ) -> Finding:
         """Return a finding that costs `lost_ns` of the span; its speedup is only a ceiling."""
         share = lost_ns / self.span_ns
+        in_run = self.seconds is None
+        lost_s = lost_ns / 1e9 if self.seconds is None else share * self.seconds
         return Finding(
             id=id,
             cause=cause,
             severity=severity_of(share, limits),
             processes=[self.unit.process],
-            scope="run",
-            lost_s=round(lost_ns / 1e9, 6),
+            scope="run" if in_run else "steps",
+            lost_s=round(lost_s, 6),
             share=round(share, 4),
             speedup=ceiling(share),
             headline=message.headline,
@@ -101,7 +117,9 @@ class Case:
 def missing_device(trace: Trace) -> Unmet | None:
     """Return why a device cannot be analyzed, None when its kernels or copies are in the trace."""
     if not trace.has_profiled_work:
-        return Unmet("no-kernels", WANTS_TRACE)
+        window = trace.fact(device_window)
+        reason = WANTS_TRACE if window is None else window.why_not
+        return Unmet("no-kernels", reason)
     if any(unit.device != NO_DEVICE for unit in units(trace)):
         return None
     calls = table(trace, "launches")
@@ -110,11 +128,42 @@ def missing_device(trace: Trace) -> Unmet | None:
     return Unmet("no-device", NO_ACCELERATOR)
 
 
-def case_of(trace: Trace, limits: Limits) -> Case:
-    """Return the case of the rank whose budget is shown; a profiler's trace has one."""
-    rank = rank_of_process(trace, critical_rank(trace, limits))
+def case_of(trace: Trace, limits: Limits, category: str | None = None) -> Case:
+    """Return the case of the rank whose budget is shown; a profiler's trace has one.
+
+    In the profiling window of a recording losses of a `category` are as large as without the
+    profiler.
+    """
+    recording = trace.fact(recording_of)
+    shown = trace if recording is None else recording
+    rank = rank_of_process(shown, critical_rank(shown, limits))
     known = units(trace)
-    return case_of_unit(trace, next((unit for unit in known if unit.rank == rank), known[0]))
+    case = case_of_unit(trace, next((unit for unit in known if unit.rank == rank), known[0]))
+    if recording is None:
+        return case
+    return case_in_recording(case, steps_of(recording, case.unit.process), category)
+
+
+def case_in_recording(case: Case, rows: pd.DataFrame, category: str | None) -> Case:
+    """Return the case of a profiling window, with what its losses are in the steady steps `rows`.
+
+    Without steady steps nothing is known but the window.
+    """
+    whole_s = float(column(rows, "dur").sum()) / 1e9
+    if not whole_s:
+        return case
+    part = 1.0 if category is None else window_part(case, rows, category)
+    return replace(case, part=part, seconds=whole_s)
+
+
+def window_part(case: Case, rows: pd.DataFrame, category: str) -> float:
+    """Return the share of a category in the steady steps, in units of its share in the window.
+
+    A profiler slows the host, and with it what the device waits for.
+    """
+    in_window = total(case.of(category)) / max(observed_time(case.trace, case.unit).total_ns, 1)
+    in_steps = float(column(rows, category).sum()) / max(float(column(rows, "dur").sum()), 1.0)
+    return in_steps / in_window if in_window > 0.0 else 1.0
 
 
 def case_of_unit(trace: Trace, unit: Unit) -> Case:

@@ -108,7 +108,7 @@ def each_collective(trace: Trace) -> pd.DataFrame:
             "arrival_ns": arrival,
             "end_ns": end,
             "waited_ns": np.clip(arrival, ts, end) - ts,
-            "exposed_ns": end - ts - _hidden_ns(trace, frame),
+            "exposed_ns": end - ts - overlap_with_compute_ns(trace, frame),
             "size_bytes": sized_bytes(frame),
         }
     )
@@ -131,7 +131,7 @@ def collective_numbers(trace: Trace) -> Ints:
     return numbers
 
 
-def _hidden_ns(trace: Trace, frame: pd.DataFrame) -> Ints:
+def overlap_with_compute_ns(trace: Trace, frame: pd.DataFrame) -> Ints:
     """Return the ns of each row that overlap with computation on its device."""
     hidden = np.zeros(len(frame), np.int64)
     process, device = column(frame, "process"), column(frame, "device")

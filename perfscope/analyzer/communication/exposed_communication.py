@@ -68,7 +68,7 @@ def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Return the communication that computation does not overlap, when it is enough."""
-    case = case_of(trace, limits)
+    case = case_of(trace, limits, EXPOSED_COMMUNICATION)
     pieces = case.of(EXPOSED_COMMUNICATION)
     lost_ns = total(pieces)
     share = lost_ns / case.span_ns
@@ -112,8 +112,10 @@ def exposure_evidence(case: Case, pieces: pd.DataFrame) -> list[Evidence]:
     worst_ns, step_ns = int(worst["dur"]), mean_per_step(case, lost_ns)
     per = "per step" if case.steps else "in total"
     return [
-        case.place(f"longest stretch: {ms(worst_ns)}", worst, value_ns=worst_ns, lane="device"),
-        case.place(f"{ms(step_ns)} {per}", value_ns=step_ns, lane="device"),
+        case.timed_evidence(
+            f"longest stretch: {ms(worst_ns)}", worst, value_ns=worst_ns, lane="device"
+        ),
+        case.timed_evidence(f"{ms(step_ns)} {per}", value_ns=step_ns, lane="device"),
         *exposure_by_kind(case),
         *rate_evidence(case),
         *exposure_by_rank(case.trace),
@@ -149,7 +151,7 @@ def kind_evidence(case: Case, rows: pd.DataFrame) -> Evidence:
         f" {ms(int(rows['dur'].sum()))}"
     )
     worst = rows.iloc[int(np.argmax(exposed))]
-    return case.place(text, worst, value_ns=int(exposed.sum()), lane="device")
+    return case.timed_evidence(text, worst, value_ns=int(exposed.sum()), lane="device")
 
 
 def exposure_by_rank(trace: Trace) -> list[Evidence]:
@@ -183,6 +185,7 @@ RULE = Rule(
     not_applicable,
     detect,
     category=EXPOSED_COMMUNICATION,
+    in_windows=True,
     across_hosts=True,
     advice=(OVERLAP, ACCUMULATE_GRADIENTS, COMPRESS_GRADIENTS),
 )

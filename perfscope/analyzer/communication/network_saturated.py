@@ -35,7 +35,11 @@ from perfscope.analyzer.communication.communication_advice import (
 )
 from perfscope.analyzer.communication.group_path import NETWORK
 from perfscope.analyzer.communication.saturated_links import saturated_path, unclear_path
-from perfscope.analyzer.counters.full_link import full_link_finding, fullest, unclear_counters
+from perfscope.analyzer.counters.full_link_finding import (
+    full_link_finding,
+    fullest_link,
+    unclear_counters,
+)
 from perfscope.analyzer.counters.link_use import LinkUse
 from perfscope.analyzer.diagnosis import Action, Finding, Message
 from perfscope.analyzer.limits import Limits
@@ -77,7 +81,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         return saturated_path(
             trace, NETWORK, ID, limits, message=network_message, actions=less_network_traffic
         )
-    link = fullest(trace, "network", limits)
+    link = fullest_link(trace, "network", limits)
     if link is None:
         return None
     return full_link_finding(

@@ -9,13 +9,13 @@ How it is detected
     crosses the slowest link, over the time from the last arrival to the end) against the peak of
     the links between the members of its group: all links of a device behind switches, one per peer
     in a mesh. Links are full from 65 % of the datasheet's rate (NCCL's protocol leaves about 80 %),
-    for at least half of the time in which data move, while the device does nothing else for 3 % of
-    the span. From one rank's trace the time includes waiting for peers, so the rate is a lower
-    bound: it can show a full link and never clear one. Where switches may reduce (NVLink SHARP, on
-    Hopper and newer) an all-reduce counts each byte once. While attached: the driver's byte
-    counters against the peak of the links in use, at the rate at which they came up. Links are full
-    from 80 % of it, for at least 10 % of the time; the loss is a ceiling, because overlap with
-    computation is not measured.
+    for at least half of the time in which data move; during at least 3 % of the span the device
+    does nothing else meanwhile. From one rank's trace the time includes waiting for peers, so the
+    rate is a lower bound: it can show that a link is full, never that it is not. Where switches may
+    reduce (NVLink SHARP, on Hopper and newer) an all-reduce counts each byte once. While attached:
+    the driver's byte counters against the peak of the links in use, at their current rate. Links
+    are full from 80 % of it, for at least 10 % of the time; the loss is a ceiling, because overlap
+    with computation is not measured.
 
 What to do
     Move fewer bytes: gradients in bfloat16, accumulation under `no_sync()`, sharding within the
@@ -46,7 +46,11 @@ from perfscope.analyzer.communication.communication_advice import (
 )
 from perfscope.analyzer.communication.group_path import DEVICE_LINKS
 from perfscope.analyzer.communication.saturated_links import saturated_path, unclear_path
-from perfscope.analyzer.counters.full_link import full_link_finding, fullest, unclear_counters
+from perfscope.analyzer.counters.full_link_finding import (
+    full_link_finding,
+    fullest_link,
+    unclear_counters,
+)
 from perfscope.analyzer.counters.link_use import LinkUse
 from perfscope.analyzer.diagnosis import Action, Finding, Message
 from perfscope.analyzer.limits import Limits
@@ -81,7 +85,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         return saturated_path(
             trace, DEVICE_LINKS, ID, limits, message=device_link_message, actions=less_link_traffic
         )
-    link = fullest(trace, "nvlink", limits)
+    link = fullest_link(trace, "nvlink", limits)
     if link is None:
         return None
     return full_link_finding(

@@ -33,7 +33,7 @@ def rank_skew(trace: Trace) -> pd.DataFrame:
     everyone = units(trace)
     if frame is None or not (found["match"] >= 0).any():
         return pd.DataFrame({name: np.empty(0, np.int64) for name in (*COLUMNS, *CATEGORY_IDS)})
-    unit_of = _unit_of_rows(frame, everyone)
+    unit_of = unit_of_rows(frame, everyone)
     last_unit = np.append(unit_of, -1)[column(found, "last_row")]
     caused = np.zeros(len(everyone), np.int64)
     rows = []
@@ -42,7 +42,7 @@ def rank_skew(trace: Trace) -> pd.DataFrame:
         of_unit = unit_of == number
         for other in np.unique(last_unit[of_unit & (column(found, "match") >= 0)]):
             if other != number and other >= 0:
-                caused[other] += _waited_for(
+                caused[other] += exposed_waiting_ns(
                     trace, unit, of_unit & (last_unit == other), begin, end
                 )
         matched = of_unit & (column(found, "match") >= 0)
@@ -75,7 +75,7 @@ def windows(trace: Trace, unit: Unit) -> tuple[Ints, Ints]:
     return np.array([unit.begin_ns], np.int64), np.array([unit.end_ns], np.int64)
 
 
-def _unit_of_rows(frame: pd.DataFrame, everyone: list[Unit]) -> Ints:
+def unit_of_rows(frame: pd.DataFrame, everyone: list[Unit]) -> Ints:
     """Return the number of the unit of each row of `collectives`, -1 for none."""
     found = np.full(len(frame), -1, np.int64)
     process, device = column(frame, "process"), column(frame, "device")
@@ -84,7 +84,7 @@ def _unit_of_rows(frame: pd.DataFrame, everyone: list[Unit]) -> Ints:
     return found
 
 
-def _waited_for(
+def exposed_waiting_ns(
     trace: Trace, unit: Unit, rows: "np.typing.NDArray[np.bool_]", begin: Ints, end: Ints
 ) -> int:
     """Return the exposed waiting of a device in these rows of `collectives`, ns in its windows."""

@@ -66,7 +66,7 @@ def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Return the exposed time of collectives that move little, when there are many of them."""
-    case = case_of(trace, limits)
+    case = case_of(trace, limits, EXPOSED_COMMUNICATION)
     collectives = trace.fact(exposed_collectives)
     collectives = collectives[collectives["rank"] == case.unit.rank]
     size = column(collectives, "in_bytes")
@@ -105,8 +105,8 @@ def small_collective_evidence(case: Case, small: pd.DataFrame, per: str) -> list
         f" {ms(step_ns)}"
     )
     return [
-        case.place(longest, worst, value_ns=worst_ns, lane="device"),
-        case.place(together, value_ns=step_ns, lane="device"),
+        case.timed_evidence(longest, worst, value_ns=worst_ns, lane="device"),
+        case.timed_evidence(together, value_ns=step_ns, lane="device"),
     ]
 
 
@@ -140,6 +140,7 @@ RULE = Rule(
     not_applicable,
     detect,
     category=EXPOSED_COMMUNICATION,
+    in_windows=True,
     across_hosts=True,
     advice=(USE_BUCKETS, JOIN_TENSORS),
 )

@@ -10,12 +10,12 @@ How it is detected
     that a device spends in a collective before the last rank has arrived is waiting (`peer-wait` in
     the time budget), unless computation overlaps it. One rank causes at least half of all that
     waiting, and it is 3 % of the others' time or more. The loss is the mean time that the others
-    wait for that rank: if it were as fast as they are, that time would be saved. In a live
-    recording of several ranks (also of several hosts, each with its run folder) whose steps are
-    equally long: how much of them each rank's loop waits outside its loader, from samples of its
-    main thread. The others wait for the rank that waits least, if they wait longer than by chance.
-    A thread that sleeps outside of torch's calls does not wait for a peer, and processes that ran
-    one after the other are not ranks of one job.
+    wait for that rank: if it were as fast as they are, that time would be saved. A live recording
+    of several ranks (also of several hosts, each with its run folder) is used if their steps are
+    equally long. Samples of the main threads show for which part of its steps each rank waits
+    outside its loader. The rank that waits least is the one that the others wait for, if they wait
+    longer than by chance. A thread that sleeps outside of torch's calls does not wait for a peer,
+    and processes that ran one after the other are not ranks of one job.
 
 What to do
     Check what that rank does longer than the others (the evidence names it): a slower or throttled
@@ -29,10 +29,12 @@ When it is wrong
     waits for its peers, as with gloo; waiting inside NCCL's kernels needs traces.
 """
 
+import msgspec
 import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.budget.critical_rank import severity_of
+from perfscope.analyzer.budget.time_budget import steady_budget
 from perfscope.analyzer.budget.trace_case import ceiling
 from perfscope.analyzer.categories import CATEGORY, CHECKPOINT, DEVICE_COMPUTE, PEER_WAIT
 from perfscope.analyzer.communication import straggler_in_live_jobs
@@ -48,8 +50,10 @@ from perfscope.analyzer.diagnosis import Evidence, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
+from perfscope.analyzer.run.device_window import window_trace
 from perfscope.analyzer.run.matched_collectives import matched_collectives
 from perfscope.analyzer.run.table_access import column
+from perfscope.analyzer.run.units import units
 from perfscope.traces.trace import Trace
 
 ID = "straggler"
@@ -61,21 +65,37 @@ def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
 
     It needs collectives recorded on two ranks or more, or live ranks that step together.
     """
-    if has_matched_collectives(trace):
+    if matched_trace(trace) is not None:
         return None
     return straggler_in_live_jobs.not_comparable(trace)
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Return the finding about the rank that the others wait for, when it costs enough."""
-    if has_matched_collectives(trace):
-        return straggler_in_traces(trace, limits)
+    matched = matched_trace(trace)
+    if matched is not None:
+        finding = straggler_in_traces(matched, limits)
+        return finding if finding is None or matched is trace else over_steps(trace, finding)
     return straggler_in_live_jobs.straggler_of_live_job(trace, ID, limits)
 
 
-def has_matched_collectives(trace: Trace) -> bool:
-    """Return whether a collective was recorded on two ranks or more."""
-    return bool((trace.fact(matched_collectives)["match"] >= 0).any())
+def matched_trace(trace: Trace) -> Trace | None:
+    """Return the trace in which a collective was recorded on two ranks or more, None for none.
+
+    For a recording on devices it is that of their profiling windows.
+    """
+    shown = trace.fact(window_trace) or trace
+    is_matched = bool((shown.fact(matched_collectives)["match"] >= 0).any())
+    return shown if is_matched and units(shown) else None
+
+
+def over_steps(recording: Trace, finding: Finding) -> Finding:
+    """Return a finding about a profiling window as one about the steady steps of the recording."""
+    rows = recording.fact(steady_budget)
+    of_process = rows[rows["process"].isin(finding.processes)]
+    steps_s = float(column(of_process, "dur").sum()) / 1e9 / max(len(finding.processes), 1)
+    lost_s = round(finding.share * steps_s, 6)
+    return msgspec.structs.replace(finding, scope="steps", lost_s=lost_s)
 
 
 def straggler_in_traces(trace: Trace, limits: Limits) -> Finding | None:

@@ -129,7 +129,7 @@ def slow_calls_evidence(case: WorkCase, calls: pd.DataFrame) -> list[Evidence]:
     shapes = "".join(str(worst["shapes"]).split())[:LONGEST_SHAPES]
     reached = percent(float(worst["attainable_ns"] / worst["work_ns"]))
     text = f"`{name}` of {worst['dtype']}, {shapes}: {reached} of its roof"
-    return [case.place(text, ns=float(worst["work_ns"])), *case.origin_evidence(calls)]
+    return [case.timed_evidence(text, ns=float(worst["work_ns"])), *case.origin_evidence(calls)]
 
 
 def faster_arithmetic(case: WorkCase, calls: pd.DataFrame, reached: float) -> list[Action]:

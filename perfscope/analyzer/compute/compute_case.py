@@ -11,16 +11,17 @@ import pandas as pd
 from perfscope.analyzer.budget.critical_rank import critical_rank, rank_of_process, severity_of
 from perfscope.analyzer.budget.rank_budgets import budget_over, budgets
 from perfscope.analyzer.budget.trace_case import ceiling, names_with_most_time
-from perfscope.analyzer.categories import CATEGORIES
+from perfscope.analyzer.categories import CATEGORIES, DEVICE_COMPUTE
 from perfscope.analyzer.compute.device_peaks import roofs
 from perfscope.analyzer.compute.roofline import roofed_calls
 from perfscope.analyzer.compute.work_limits import WorkLimits, work_limits
 from perfscope.analyzer.compute.work_units import work_units
-from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message, Speedup
+from perfscope.analyzer.diagnosis import Action, BudgetEntry, Evidence, Finding, Message, Speedup
 from perfscope.analyzer.hardware.peaks import Peaks
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent
 from perfscope.analyzer.rule import Unmet
+from perfscope.analyzer.run.device_window import device_window
 from perfscope.analyzer.run.launch_origin import forward_ops
 from perfscope.analyzer.run.range_table import innermost, modules
 from perfscope.analyzer.run.table_access import rows_of_category, table
@@ -114,7 +115,9 @@ class WorkCase:
             scope="steps" if budget_over(self.trace) == "steps" else "run",
         )
 
-    def place(self, text: str, row: "pd.Series[int] | None" = None, *, ns: float) -> Evidence:
+    def timed_evidence(
+        self, text: str, row: "pd.Series[int] | None" = None, *, ns: float
+    ) -> Evidence:
         """Return evidence in ms; a row with ts and span_ns (or dur) gives its interval."""
         begin_ns = end_ns = None
         if row is not None:
@@ -151,19 +154,20 @@ class WorkCase:
             f"operators: {self.top_operators(calls)}; the longest call takes"
             f" {ms(int(longest['work_ns']))}"
         )
-        found = [self.place(text, longest, ns=total_ns)]
+        found = [self.timed_evidence(text, longest, ns=total_ns)]
         modules_called = call_sites(self.trace, calls["op"].to_numpy(np.int64))
         most = names_with_most_time(modules_called, work_ns, MOST_NAMES)
         if most:
             text = ", ".join(f"{name} {percent(ns / total_ns)}" for name, ns in most)
-            found.append(self.place(f"called in {text}", ns=most[0][1]))
+            found.append(self.timed_evidence(f"called in {text}", ns=most[0][1]))
         return found
 
 
 def no_costed_work(trace: Trace) -> Unmet | None:
     """Return why FLOPs and bytes of the work are unknown, None when they are known."""
     if not work_units(trace):
-        return NO_OPERATORS
+        window = trace.fact(device_window)
+        return NO_OPERATORS if window is None else Unmet("no-kernels", window.why_not)
     return NO_COSTS if not len(trace.fact(roofed_calls)) else None
 
 
@@ -196,9 +200,18 @@ def work_case(trace: Trace, limits: Limits) -> WorkCase | None:
         calls=calls[of_unit],
         limits=limited,
         peaks=trace.fact(roofs).get(key, ""),
-        busy_share=sum(entry.share for entry in budget if entry.category in COMPUTING),
+        busy_share=busy_share(unit, budget),
         seconds=sum(entry.seconds for entry in budget),
     )
+
+
+def busy_share(unit: Unit, budget: list[BudgetEntry]) -> float:
+    """Return the share of a time budget in which the unit computes.
+
+    What the host computes, or may compute, is not the work of a device.
+    """
+    computing = COMPUTING if unit.device == NO_DEVICE else (DEVICE_COMPUTE,)
+    return sum(entry.share for entry in budget if entry.category in computing)
 
 
 def call_sites(trace: Trace, op: Ints) -> list[str]:

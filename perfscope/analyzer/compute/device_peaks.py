@@ -1,10 +1,12 @@
 """The peaks of every device of a trace, or why they are not known."""
 
+from dataclasses import replace
+
 from perfscope.analyzer.compute.work_units import work_units
 from perfscope.analyzer.hardware.calibrated_peaks import calibrated_peaks
 from perfscope.analyzer.hardware.device_products import device_peaks
 from perfscope.analyzer.hardware.peaks import Peaks
-from perfscope.analyzer.run.table_access import table
+from perfscope.analyzer.run.table_access import manifest, table
 from perfscope.analyzer.run.units import NO_DEVICE
 from perfscope.traces.trace import Trace
 
@@ -38,4 +40,8 @@ def roof_of_device(trace: Trace, process: int, device: int) -> Peaks | str:
     row = rows.iloc[0]
     name = row["name"] if isinstance(row["name"], str) else ""
     kind = row["kind"] if isinstance(row["kind"], str) else ""
-    return device_peaks(name, kind, int(row["multiprocessors"]), int(row["memory_bytes"]))
+    found = device_peaks(name, kind, int(row["multiprocessors"]), int(row["memory_bytes"]))
+    torch = manifest(trace).torch
+    if isinstance(found, str) or torch is None or not torch.float32_products:
+        return found
+    return replace(found, in_tf32=torch.float32_products == "tf32")

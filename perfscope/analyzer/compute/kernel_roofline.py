@@ -33,7 +33,7 @@ COLUMNS = (
 
 
 def kernel_roofline(trace: Trace) -> pd.DataFrame:
-    """Return one row per kernel and operator on each device; of a rank most time first.
+    """Return one row per kernel and operator on each device; within a rank the longest first.
 
     An operator's FLOPs and bytes are shared among its kernels by their time, so all of them show
     the rate of the operator; `alone` is the share of a kernel's time in which it was the operator's

@@ -153,7 +153,7 @@ def small_kernel_evidence(case: Case, kernels: pd.DataFrame) -> list[Evidence]:
         f"the longest: {ms(int(worst['dur']))} with {int(worst['blocks'])} blocks,"
         f" `{str(worst['name'])[:LONGEST_KERNEL_NAME]}`"
     )
-    found = [case.place(text, worst, value_ns=int(worst["dur"]), lane="device")]
+    found = [case.timed_evidence(text, worst, value_ns=int(worst["dur"]), lane="device")]
     launchers = {
         "operator": op_names(case.trace, launch, outermost=False),
         "module": module_names(case.trace, launch),
@@ -164,7 +164,7 @@ def small_kernel_evidence(case: Case, kernels: pd.DataFrame) -> list[Evidence]:
             whole_ns = float(duration_ns.sum())
             parts = ", ".join(f"{name} {percent(ns / whole_ns)}" for name, ns in top)
             text = f"launched by {kind}: {parts}"
-            found.append(case.place(text, value_ns=top[0][1], lane="device"))
+            found.append(case.timed_evidence(text, value_ns=top[0][1], lane="device"))
     return [*found, *occupancy_evidence(kernels)]
 
 

@@ -147,7 +147,7 @@ def costliest_run(case: WorkCase, runs: pd.DataFrame) -> Evidence:
         f"most expensive run of fusable operators: {shown}{more} in {ms(int(worst['work_ns']))},"
         f" the longest of them {longest}"
     )
-    return case.place(text, worst, ns=int(worst["spare_ns"]))
+    return case.timed_evidence(text, worst, ns=int(worst["spare_ns"]))
 
 
 def fewer_passes_over_memory(

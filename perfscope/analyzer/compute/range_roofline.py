@@ -40,7 +40,7 @@ def range_roofline(trace: Trace) -> pd.DataFrame:
         *((kind, rows_of_category(ranges, kind)) for kind in ANNOTATED),
     ]
     parts = [
-        _of_kind(kind, rows, calls, ops, at)
+        range_rows_of_kind(kind, rows, calls, ops, at)
         for kind, rows in kinds
         if rows is not None and len(rows)
     ]
@@ -56,7 +56,7 @@ def range_roofline(trace: Trace) -> pd.DataFrame:
     return found[list(COLUMNS)]
 
 
-def _of_kind(
+def range_rows_of_kind(
     kind: str, ranges: pd.DataFrame, calls: pd.DataFrame, ops: pd.DataFrame, at: Ints
 ) -> pd.DataFrame:
     """Return the rows of one kind; `at` is the row of `ops` that each call belongs to."""

@@ -41,7 +41,7 @@ def roofed_calls(trace: Trace) -> pd.DataFrame:
     """
     calls = trace.fact(call_costs)
     flops, moved = calls["flops"].to_numpy(np.float64), calls["bytes"].to_numpy(np.float64)
-    rate, bandwidth, reached = _rates(trace, calls)
+    rate, bandwidth, reached = rates_of_calls(trace, calls)
     computing = np.where(np.isnan(flops), np.nan, flops / rate)
     moving = moved / bandwidth
     known = ~np.isnan(moving) & (~np.isnan(computing) | np.isnan(flops))
@@ -50,7 +50,7 @@ def roofed_calls(trace: Trace) -> pd.DataFrame:
         ~known | np.isnan(flops), "", np.where(computing > moving, COMPUTE, MEMORY)
     ).astype(object)
     unknown = side == ""
-    side[unknown] = _certain_side(flops, moved, calls["device"].to_numpy(np.int64))[unknown]
+    side[unknown] = side_without_peaks(flops, moved, calls["device"].to_numpy(np.int64))[unknown]
     work = calls["work_ns"].to_numpy(np.float64)
     share = np.divide(attainable * 1e9, work, out=np.full(len(work), np.nan), where=work > 0)
     return calls.assign(
@@ -58,7 +58,7 @@ def roofed_calls(trace: Trace) -> pd.DataFrame:
     )
 
 
-def _rates(trace: Trace, calls: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
+def rates_of_calls(trace: Trace, calls: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
     """Return FLOP/s and bytes/s of each call's device, and the share that good code reaches.
 
     NaN where they are unknown.
@@ -80,7 +80,7 @@ def _rates(trace: Trace, calls: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
     return rate, bandwidth, reached
 
 
-def _certain_side(flops: Floats, moved: Floats, device: Ints) -> NDArray[np.object_]:
+def side_without_peaks(flops: Floats, moved: Floats, device: Ints) -> NDArray[np.object_]:
     """Return the side where no peaks are needed: no machine's ridge is beyond these intensities."""
     intensity = np.divide(flops, moved, out=np.full(len(moved), np.nan), where=moved > 0)
     enough = np.where(
@@ -91,7 +91,7 @@ def _certain_side(flops: Floats, moved: Floats, device: Ints) -> NDArray[np.obje
 
 
 def roofline_table(trace: Trace) -> pd.DataFrame:
-    """Return one row per operator, shapes and type on each device; of a rank most time first.
+    """Return one row per operator, shapes and type on each device; within a rank the longest first.
 
     Columns: rank, process, device, name, shapes, dtype, matrix, count, work_ns, flops and bytes
     (sums), intensity (FLOP per byte), flops_per_s and bytes_per_s (achieved), attainable_ns,

@@ -24,7 +24,7 @@ UNREACHABLE = (REPLAYED, BEFORE, OUTSIDE)
 
 
 def roof_coverage(trace: Trace) -> pd.DataFrame:
-    """Return one row per device, reason and name; of a rank most time first.
+    """Return one row per device, reason and name; within a rank and device the longest first.
 
     Work that runs at the same time counts in full.
 
@@ -94,7 +94,7 @@ def reasons_and_names(trace: Trace, work: Work) -> tuple[NDArray[np.object_], ND
     launch = np.append(column(kernels, "launch"), -1)[work.kernel]
     is_copy, link, talks = work.copy >= 0, over_a_link(trace, work), communicates(trace, work)
     sized = np.append(column(copies, "bytes"), -1)[work.copy] >= 0
-    has_size = _sizes_of_collectives(trace, len(column(kernels, "ts")))[work.kernel]
+    has_size = have_recorded_size(trace, len(column(kernels, "ts")))[work.kernel]
     no_op = work.op < 0
     moves = is_copy & (link | ~work.costed)
     why = np.select(
@@ -120,8 +120,8 @@ def reasons_and_names(trace: Trace, work: Work) -> tuple[NDArray[np.object_], ND
     return why, np.where(unnamed & ~talks & ~moves, kernel, name)
 
 
-def _sizes_of_collectives(trace: Trace, kernels: int) -> NDArray[np.bool_]:
-    """Return which rows of `kernels` are collectives of known size; a last entry is for no row."""
+def have_recorded_size(trace: Trace, kernels: int) -> NDArray[np.bool_]:
+    """Return which rows of `kernels` are collectives of known size, and False for row -1."""
     found, rows = np.zeros(kernels + 1, bool), table(trace, "collectives")
     if rows is not None:
         known = (

@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.compute.call_costs import op_costs
+from perfscope.analyzer.run.host_load import host_load
 from perfscope.analyzer.run.table_access import column, manifest, table, uses_device
 from perfscope.traces.trace import Trace
 
@@ -33,6 +34,10 @@ SIMILAR_SIZE: Final = 4.0
 TIMES_SLOWER: Final = 4.0
 LEAST_MEMORY_BYTES_PER_S: Final = 3e9
 """Slower than any memory, also where the kernel provides new pages meanwhile (5e9 measured)."""
+MOST_DELAY: Final = 0.3
+"""The share of time without a core up to which the speed of an operator is known. A parallel region
+waits for the last of its threads, so that its time is stretched by more than the delay of one.
+"""
 SIMPLE: Final = frozenset(
     f"aten::{name}"
     for operator in ("add", "sub", "mul", "div", "addcmul", "addcdiv", "lerp", "sqrt", "neg", "abs")
@@ -56,7 +61,10 @@ class SlowOperator:
 
 
 def slow_operators(trace: Trace) -> dict[int, list[SlowOperator]]:
-    """Return the slow operators of each process in its windows, most time first."""
+    """Return the slow operators of each process in its windows, most time first.
+
+    None where other jobs take its cores for much of the time.
+    """
     ops = table(trace, "ops")
     if ops is None or not len(ops) or uses_device(trace) or trace.has_profiled_work:
         return {}
@@ -65,8 +73,11 @@ def slow_operators(trace: Trace) -> dict[int, list[SlowOperator]]:
     threads = 1 if torch is None else max(torch.intra_op_threads, 1)
     found = {}
     for process in np.unique(calls["process"]).tolist():
+        delay = trace.fact(host_load).longest_delay(int(process))
+        if delay > MOST_DELAY:
+            continue
         groups = groups_of(calls[calls["process"] == process])
-        slow = [*slow_products(groups, threads), *slow_elementwise(groups)]
+        slow = [*slow_products(groups, threads * (1.0 - delay)), *slow_elementwise(groups)]
         found[int(process)] = sorted(slow, key=lambda operator: -operator.share)
     return found
 
@@ -102,12 +113,12 @@ def groups_of(calls: pd.DataFrame) -> pd.DataFrame:
     return groups.assign(share=groups["in_all"] / whole).reset_index()
 
 
-def slow_products(groups: pd.DataFrame, threads: int) -> list[SlowOperator]:
-    """Return the products and convolutions below a quarter of what the threads' cores reach."""
+def slow_products(groups: pd.DataFrame, cores: float) -> list[SlowOperator]:
+    """Return the products and convolutions far below what the threads' cores reach."""
     flops = groups["flops"].to_numpy(np.float64)
     rate = flops / groups["dur"].to_numpy(np.float64) * 1e9
     intensity = flops / groups["bytes"].to_numpy(np.float64)
-    usual = CORE_FLOPS_PER_S * threads
+    usual = CORE_FLOPS_PER_S * cores
     is_slow = (flops >= LEAST_FLOPS) & (intensity >= LEAST_INTENSITY) & (rate < SLOW_PART * usual)
     return operators_in(groups, is_slow, rate, np.full(len(groups), usual), "FLOP/s")
 

@@ -2,7 +2,7 @@
 profiling windows of a run.
 """
 
-from perfscope.analyzer.run.table_access import column, table
+from perfscope.analyzer.run.table_access import column, table, uses_device
 from perfscope.analyzer.run.units import NO_DEVICE, Unit, device_pairs, units
 from perfscope.traces.trace import Trace
 
@@ -10,7 +10,8 @@ from perfscope.traces.trace import Trace
 def work_units(trace: Trace) -> list[Unit]:
     """Return `units` of a profiler's trace, else one for each process and device in the windows.
 
-    The device is -1 for the CPU of a process without a device. Their span is that of the windows.
+    The device is -1 for the CPU of a process without a device. Their span is that of the windows. A
+    program that uses a device has none where its windows hold no kernels.
     """
     if trace.has_profiled_work:
         return units(trace)
@@ -22,9 +23,12 @@ def work_units(trace: Trace) -> list[Unit]:
     ranks = (
         {} if processes is None else dict(zip(processes["process"], processes["rank"], strict=True))
     )
+    # Operators of a program on a device only launch its work: without kernels nothing is known.
+    on_device = uses_device(trace)
     return [
         Unit(process, device, max(int(ranks.get(process, 0)), 0), begin, end)
         for process, device in device_pairs(trace)
+        if device != NO_DEVICE or not on_device
     ]
 
 

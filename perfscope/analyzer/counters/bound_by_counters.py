@@ -2,12 +2,15 @@
 
 from typing import Final
 
+from perfscope.analyzer.budget.device_evidence import timed_devices
+from perfscope.analyzer.budget.time_budget import steady_budget
+from perfscope.analyzer.categories import COMPUTE_OR_HOST, DEVICE_COMPUTE
 from perfscope.analyzer.counters.counter_bound import CounterBound, counter_bound
-from perfscope.analyzer.counters.device_use import DeviceUse, device_use
 from perfscope.analyzer.counters.link_use import link_use
 from perfscope.analyzer.counters.lost_devices import device_losses
 from perfscope.analyzer.diagnosis import BoundBy
 from perfscope.analyzer.limits import LIMITS
+from perfscope.analyzer.run.device_use import DeviceUse, device_use
 from perfscope.analyzer.run.table_access import uses_device
 from perfscope.traces.trace import Trace
 
@@ -22,7 +25,8 @@ def with_device_counters(bound: BoundBy, trace: Trace) -> BoundBy:
     A device that runs kernels nearly all the time limits the run: by its memory or its arithmetic
     where GPM shows which, by its links where they are full. Kernels alone ("100 % utilization") do
     not show what limits them. Then, and where the host only launches work on a device that was not
-    timed, what looks like computation is unknown.
+    timed, what looks like computation is unknown. It is known where the device computes while the
+    host waits for it, and from a profiling window.
     """
     uses = trace.fact(device_use)
     if trace.has_profiled_work or not uses:
@@ -37,9 +41,18 @@ def with_device_counters(bound: BoundBy, trace: Trace) -> BoundBy:
     busiest = busiest_device(trace.fact(counter_bound))
     if busiest is not None:
         return BoundBy(busiest.id, round(busiest.kernel_time_share or 0.0, 4), CONFIDENCE)
-    if bound.id == "compute" and computes_on_device(trace, uses):
+    if bound.id == "compute" and computes_on_device(trace, uses) and not device_is_timed(trace):
         return BoundBy("unknown", bound.share, 0.0)
     return bound
+
+
+def device_is_timed(trace: Trace) -> bool:
+    """Return whether most of what looks like computation is known to be the device's."""
+    rows = trace.fact(steady_budget)
+    if not len(rows) or not trace.fact(timed_devices):
+        return False
+    computing, unknown = float(rows[DEVICE_COMPUTE].sum()), float(rows[COMPUTE_OR_HOST].sum())
+    return computing > unknown
 
 
 def busiest_device(found: list[CounterBound]) -> CounterBound | None:

@@ -8,9 +8,9 @@ what they reach in practice.
 from dataclasses import dataclass
 from typing import Final
 
-from perfscope.analyzer.counters.device_use import DeviceUse, device_use
 from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.rule import Unmet
+from perfscope.analyzer.run.device_use import DeviceUse, device_use
 from perfscope.traces.trace import Trace
 
 DRAM_CEILING: Final = 0.8

@@ -4,17 +4,21 @@ from typing import Final
 
 from perfscope.analyzer.budget.critical_rank import severity_of
 from perfscope.analyzer.counters.counter_bound import counter_bound
-from perfscope.analyzer.counters.device_use import DeviceUse, all_devices, device_use
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message, Scope, Speedup
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent
 from perfscope.analyzer.rule import Unmet
+from perfscope.analyzer.run.device_use import DeviceUse, all_devices, device_use, lists_other_pids
 from perfscope.analyzer.run.table_access import table
 from perfscope.traces.trace import Trace
 
 LANE: Final = "devices"
 MOST_LOST: Final = 0.95
 """The largest share that a finding about a device claims: the remainder keeps speedups finite."""
+OTHER_PIDS: Final = (
+    "which devices the job uses is unknown: the driver lists pids of another namespace, as in a"
+    " container with pids of its own (start it with `--pid=host`, or record outside of it)"
+)
 
 
 def no_devices(trace: Trace) -> Unmet | None:
@@ -33,6 +37,8 @@ def no_devices(trace: Trace) -> Unmet | None:
             "which devices the job uses is unknown: the processes on them cannot be listed,"
             f" because: {refusals[0]}",
         )
+    if any(lists_other_pids(trace, use.host) for use in found):
+        return Unmet("no-device", OTHER_PIDS)
     return Unmet("no-device", "according to the driver no process of the job uses a device here")
 
 

@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from perfscope.analyzer.counters.device_use import DeviceUse, device_use
+from perfscope.analyzer.run.device_use import DeviceUse, device_use
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.trace import Trace
 
@@ -48,13 +48,3 @@ def main_thread_busy(trace: Trace, use: DeviceUse) -> float | None:
     of_process = column(states, "process") == use.processes[0]
     seen = states["state"][of_process & in_window].astype(str)
     return float(np.mean(seen.isin(BUSY_STATES))) if len(seen) >= FEWEST_STATES else None
-
-
-def idle_share(trace: Trace, process: int) -> float | None:
-    """Return the share of the steady steps in which no device of a process runs a kernel.
-
-    None where that was not read for all of its devices.
-    """
-    uses = [use for use in trace.fact(device_use) if process in use.processes or not use.certain]
-    busy = [use.means["kernel_time_share"] for use in uses if "kernel_time_share" in use.means]
-    return 1.0 - max(busy) if busy and len(busy) == len(uses) else None

@@ -25,12 +25,12 @@ import msgspec
 
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.counters.device_finding import device_evidence, device_label, no_devices
-from perfscope.analyzer.counters.device_use import device_use
 from perfscope.analyzer.counters.lost_devices import DeviceLoss, device_losses
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits
 from perfscope.analyzer.rule import Rule, Unmet
+from perfscope.analyzer.run.device_use import device_use
 from perfscope.traces.trace import Trace
 
 ID = "device-lost"

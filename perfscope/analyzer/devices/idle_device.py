@@ -27,12 +27,12 @@ from perfscope.analyzer.counters.device_finding import (
     device_label,
     no_devices,
 )
-from perfscope.analyzer.counters.device_use import device_use
 from perfscope.analyzer.counters.host_and_device import HostAndDevice, host_and_device
 from perfscope.analyzer.diagnosis import Action, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
 from perfscope.analyzer.rule import Rule, Unmet
+from perfscope.analyzer.run.device_use import device_use
 from perfscope.analyzer.run.steps import steady
 from perfscope.analyzer.run.table_access import manifest
 from perfscope.traces.trace import Trace

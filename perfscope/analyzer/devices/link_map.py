@@ -5,10 +5,10 @@ how full each link in use was.
 from collections import Counter
 from dataclasses import dataclass
 
-from perfscope.analyzer.counters.device_use import DeviceUse, all_devices
 from perfscope.analyzer.counters.link_use import LinkUse, link_use
 from perfscope.analyzer.hardware.link_generations import pcie_name
 from perfscope.analyzer.number_text import digits, percent, plural
+from perfscope.analyzer.run.device_use import DeviceUse, all_devices
 from perfscope.traces.device_facts import PortFacts
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.trace import Trace
@@ -42,10 +42,10 @@ class Edge:
 
 @dataclass(frozen=True)
 class LinkMap:
-    """The topology of one host; `knots` are its endpoints."""
+    """The topology of one host: its endpoints and the links between them."""
 
     host: str
-    knots: list[LinkEndpoint]
+    endpoints: list[LinkEndpoint]
     edges: list[Edge]
 
 
@@ -59,19 +59,21 @@ def link_maps(trace: Trace) -> list[LinkMap]:
     ]
 
 
-def map_of_host(manifest: Manifest, uses: list[DeviceUse], full: list[LinkUse]) -> LinkMap:
+def map_of_host(manifest: Manifest, uses: list[DeviceUse], link_uses: list[LinkUse]) -> LinkMap:
     """Return the topology of one host."""
     whole = [use for use in uses if use.facts.parent < 0]
-    knots = [
+    endpoints = [
         LinkEndpoint(gpu_name(use), DEVICE, device_text(use), bool(use.processes)) for use in whole
     ]
     edges = [
-        edge for use in whole for edge in (*nvlink_edges(use, whole, full), *pcie_edges(use, full))
+        edge
+        for use in whole
+        for edge in (*nvlink_edges(use, whole, link_uses), *pcie_edges(use, link_uses))
     ]
     if any(edge.second == SWITCH for edge in edges):
-        knots.append(LinkEndpoint(SWITCH, SWITCH, "NVSwitch"))
+        endpoints.append(LinkEndpoint(SWITCH, SWITCH, "NVSwitch"))
     nodes = sorted({use.facts.numa_node for use in whole})
-    knots += [
+    endpoints += [
         LinkEndpoint(
             node_name(node), NODE, f"processor, NUMA node {node}" if node >= 0 else "processor"
         )
@@ -79,11 +81,11 @@ def map_of_host(manifest: Manifest, uses: list[DeviceUse], full: list[LinkUse]) 
     ]
     for port in manifest.ports:
         if port.kind not in ("loopback", "virtual"):
-            share = port_share(manifest.host, port, full)
-            knots.append(LinkEndpoint(port.port, PORT, port_text(port) + use_text(share)))
+            share = port_share(manifest.host, port, link_uses)
+            endpoints.append(LinkEndpoint(port.port, PORT, port_text(port) + use_text(share)))
             near = "shares its PCIe switch or NUMA node"
             edges += [Edge(f"GPU {device}", port.port, near, 1, share) for device in port.near]
-    return LinkMap(manifest.host, knots, edges)
+    return LinkMap(manifest.host, endpoints, edges)
 
 
 def gpu_name(use: DeviceUse) -> str:
@@ -110,7 +112,7 @@ def port_text(port: PortFacts) -> str:
     return f"{port.kind}{rate}{', ' + port.state if port.state else ''}"
 
 
-def nvlink_edges(use: DeviceUse, whole: list[DeviceUse], full: list[LinkUse]) -> list[Edge]:
+def nvlink_edges(use: DeviceUse, whole: list[DeviceUse], link_uses: list[LinkUse]) -> list[Edge]:
     """Return the NVLinks of a device: to the switches, or to each other device once."""
     names = {other.facts.bus_id: gpu_name(other) for other in whole if other.facts.bus_id}
     counted = Counter(
@@ -120,7 +122,7 @@ def nvlink_edges(use: DeviceUse, whole: list[DeviceUse], full: list[LinkUse]) ->
     found = []
     for other, links in counted.items():
         if other and (other == SWITCH or gpu_name(use) < other):
-            share = link_share(use, "nvlink", full)
+            share = link_share(use, "nvlink", link_uses)
             rate = next(
                 (link.bytes_per_s for link in use.facts.links if link.bytes_per_s > 0), -1.0
             )
@@ -130,9 +132,9 @@ def nvlink_edges(use: DeviceUse, whole: list[DeviceUse], full: list[LinkUse]) ->
     return found
 
 
-def pcie_edges(use: DeviceUse, full: list[LinkUse]) -> list[Edge]:
+def pcie_edges(use: DeviceUse, link_uses: list[LinkUse]) -> list[Edge]:
     """Return the link of a device to its processor."""
-    facts, share = use.facts, link_share(use, "pcie", full)
+    facts, share = use.facts, link_share(use, "pcie", link_uses)
     link = (
         pcie_name(facts.pcie_generation, facts.pcie_width) if facts.pcie_generation > 0 else "PCIe"
     )
@@ -143,16 +145,16 @@ def pcie_edges(use: DeviceUse, full: list[LinkUse]) -> list[Edge]:
     ]
 
 
-def link_share(use: DeviceUse, kind: str, full: list[LinkUse]) -> float | None:
+def link_share(use: DeviceUse, kind: str, link_uses: list[LinkUse]) -> float | None:
     """Return the mean share of the peak of a device's links of a kind, None unknown."""
-    shares = (link.share_of_peak for link in full if link.kind == kind and link.use is use)
+    shares = (link.share_of_peak for link in link_uses if link.kind == kind and link.use is use)
     return next(shares, None)
 
 
-def port_share(host: str, port: PortFacts, full: list[LinkUse]) -> float | None:
+def port_share(host: str, port: PortFacts, link_uses: list[LinkUse]) -> float | None:
     """Return the mean share of the peak of a port, None unknown."""
     key = ("network", host, f"port {port.port}")
-    shares = (link.share_of_peak for link in full if (link.kind, link.host, link.name) == key)
+    shares = (link.share_of_peak for link in link_uses if (link.kind, link.host, link.name) == key)
     return next(shares, None)
 
 

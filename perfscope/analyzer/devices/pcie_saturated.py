@@ -21,7 +21,11 @@ When it is wrong
 """
 
 from perfscope.analyzer.advice import Advice
-from perfscope.analyzer.counters.full_link import full_link_finding, fullest, unclear_counters
+from perfscope.analyzer.counters.full_link_finding import (
+    full_link_finding,
+    fullest_link,
+    unclear_counters,
+)
 from perfscope.analyzer.counters.link_use import LinkUse
 from perfscope.analyzer.diagnosis import Action, Finding
 from perfscope.analyzer.limits import Limits
@@ -59,8 +63,8 @@ def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
-    """Return the finding about the fullest device's link."""
-    link = fullest(trace, KIND, limits)
+    """Return the finding about the fullest link of a device."""
+    link = fullest_link(trace, KIND, limits)
     if link is None:
         return None
     return full_link_finding(

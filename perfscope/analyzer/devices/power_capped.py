@@ -6,9 +6,10 @@ What it means
     lowered costs speed that could be regained.
 
 How it is detected
-    The driver counts the time in which the power limit held the clocks, and reports the limit and
-    the default. Of a limit that changes, the one that was set while it held counts. The loss is
-    that time times how far the clock was below the free clock.
+    The driver counts the time in which the power limit reduced the clocks, and reports the limit
+    and the default. If the limit was changed, the value during the reduction counts. The loss is
+    that time times how far the clock was below the free clock (the highest read while nothing
+    limited it, else the boost clock).
 
 What to do
     Raise the limit to the default where power and cooling allow it. A lower one is right where the
@@ -28,12 +29,12 @@ from perfscope.analyzer.counters.device_finding import (
     device_label,
     no_devices,
 )
-from perfscope.analyzer.counters.series import device_series, readings_within, time_mean
 from perfscope.analyzer.devices.clock_limits import POWER, ClockHold, clock_holds, no_clock_reasons
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent
 from perfscope.analyzer.rule import Rule, Unmet
+from perfscope.analyzer.run.counter_series import device_series, readings_within, time_mean
 from perfscope.traces.trace import Trace
 
 ID = "power-capped"
@@ -41,7 +42,7 @@ RAISE_LIMIT = Advice(
     id="raise-power-limit",
     text="raise the limit to the default",
     precondition="power-limit-is-lowered",
-    holds_when="The power limit that held the clocks is below the default of the product.",
+    holds_when="The power limit that reduced the clocks is below the default of the product.",
 )
 
 
@@ -92,10 +93,10 @@ def power_message(trace: Trace, hold: ClockHold, *, lowered: bool) -> Message:
 
 
 def power_evidence(trace: Trace, hold: ClockHold) -> list[Evidence]:
-    """Return how long the limit held, the power and the limit then, and the clocks."""
+    """Return how long the limit was reached, the power and the limit then, and the clocks."""
     use, limit = hold.use, limit_w(trace, hold)
     source = "counted" if hold.counted else "from samples"
-    held = f"held by the power limit ({source})"
+    held = f"limited by the power limit ({source})"
     power_w = time_mean(readings_meanwhile(trace, hold, "power_w"))
     return [
         device_evidence(use, held, hold.seconds, "s", hold.at),
@@ -117,13 +118,13 @@ def raised_limit(trace: Trace, hold: ClockHold, *, lowered: bool) -> list[Action
 
 
 def is_lowered(trace: Trace, hold: ClockHold, limits: Limits) -> bool:
-    """Return whether the limit that held is below the default."""
+    """Return whether the limit that was reached is below the default."""
     default = hold.use.facts.power_default_limit_w
     return 0 < limit_w(trace, hold) < limits.lowered_power_limit * default
 
 
 def limit_w(trace: Trace, hold: ClockHold) -> float:
-    """Return the limit during the longest stretch in which it held; -1 unknown.
+    """Return the limit during the longest stretch in which it was reached; -1 unknown.
 
     Without readings it is the limit at the beginning of the recording.
     """
@@ -132,7 +133,7 @@ def limit_w(trace: Trace, hold: ClockHold) -> float:
 
 
 def readings_meanwhile(trace: Trace, hold: ClockHold, name: str) -> pd.DataFrame:
-    """Return the readings of one counter in the longest stretch of the hold.
+    """Return the readings of one counter in the longest stretch of reduced clocks.
 
     Where samples show none they are those of the whole window.
     """

@@ -6,9 +6,10 @@ What it means
     all others wait for it.
 
 How it is detected
-    The driver counts the time in which temperature held the clocks, and reports at each sample what
-    holds them. It is reported from 5 % of the time on; the loss is that time times how far the
-    clock was below the free clock (the highest read while it was not held, else the boost clock).
+    The driver counts the time in which temperature limited the clocks, and reports at each sample
+    what limits them. It is reported from 5 % of the time on; the loss is that time times how far
+    the clock was below the free clock (the highest read while nothing limited it, else the boost
+    clock).
 
 What to do
     Check fans, air flow and filters; compare with the temperatures of the neighboring devices;
@@ -47,13 +48,13 @@ CHECK_COOLING = Advice(
     id="check-cooling",
     text="check the cooling and the power supply of the machine",
     precondition="clocks-are-held",
-    holds_when="The driver reports that heat or power supply held the clocks.",
+    holds_when="The driver reports that heat or power supply limited the clocks.",
 )
 EXCLUDE_DEVICE = Advice(
     id="exclude-throttled-device",
     text="exclude this device until it is repaired",
     precondition="clocks-are-held",
-    holds_when="The driver reports that heat or power supply held the clocks.",
+    holds_when="The driver reports that heat or power supply limited the clocks.",
 )
 
 
@@ -89,14 +90,14 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
             explanation,
         ),
         evidence=clock_hold_evidence(worst),
-        actions=cooler_device(worst),
+        actions=cooling_actions(worst),
     )
 
 
 def clock_hold_evidence(hold: ClockHold) -> list[Evidence]:
-    """Return how long the clocks were held, the clocks, and the temperature where it was read."""
+    """Return how long the clocks were limited, the clocks, and the temperature if it was read."""
     use = hold.use
-    held = f"held by {hold.reason.text} ({hold.source})"
+    held = f"limited by {hold.reason.text} ({hold.source})"
     found = [
         device_evidence(use, held, hold.seconds, "s", hold.at),
         device_evidence(use, "SM clock meanwhile", hold.clock_mhz, "MHz", hold.at),
@@ -108,9 +109,9 @@ def clock_hold_evidence(hold: ClockHold) -> list[Evidence]:
     return found
 
 
-def cooler_device(hold: ClockHold) -> list[Action]:
-    """Return how to find the reason, and how to avoid the device."""
-    evidence = f"held by {hold.reason.text} for {percent(hold.share)} of the time"
+def cooling_actions(hold: ClockHold) -> list[Action]:
+    """Return the advice to check the cooling, and to exclude the device."""
+    evidence = f"limited by {hold.reason.text} for {percent(hold.share)} of the time"
     return [
         *CHECK_COOLING.given(
             True, evidence, snippet="nvidia-smi -q -d TEMPERATURE,PERFORMANCE,POWER"

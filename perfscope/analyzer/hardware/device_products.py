@@ -1,8 +1,9 @@
 """Accelerators and their peaks, dense, from device_peaks.json (with the sources of each).
 
-A device is identified by its whole name; without a name by its compute units and memory, where
-these fit only one product. A part of a device (MIG, a partition with fewer compute units than the
-product) and an unknown device have no peaks here.
+A device is identified by its whole name; without a name, or by a name that only begins with that of
+a product, by its compute units and memory: it has the rates in which all products that these fit
+agree. A part of a device (MIG, a partition with fewer compute units than the product) and an
+unknown device have no peaks here.
 """
 
 import json
@@ -34,6 +35,13 @@ class DeviceProduct(msgspec.Struct):
     tera_per_s: dict[str, float]
     memory_gb_per_s: float
     sources: list[str]
+    matrix_tera_per_s: dict[str, float] = {}
+    """Rates of the matrix units for types that the vector units compute at another rate."""
+
+    @property
+    def family(self) -> str:
+        """The first word of its name, such as `A100`."""
+        return self.name.split(maxsplit=1)[0]
 
 
 @cache
@@ -53,25 +61,54 @@ def device_peaks(name: str, kind: str, multiprocessors: int, memory_bytes: int) 
             if any(re.fullmatch(pattern, bare) for pattern in product.called)
         ]
         if not found:
-            return f"the peaks of {name.strip()} are not known"
+            return peaks_by_size(bare, kind, multiprocessors, memory_bytes)
         if multiprocessors > 0 and multiprocessors != found[0].multiprocessors:
             return (
                 f"{name.strip()} has {multiprocessors} compute units here and"
                 f" {found[0].multiprocessors} as a product: the peaks of a part are not known"
             )
         return peaks_of_product(found[0], found[0].name)
+    return peaks_by_size("", kind, multiprocessors, memory_bytes)
+
+
+def peaks_by_size(name: str, kind: str, multiprocessors: int, memory_bytes: int) -> Peaks | str:
+    """Return the peaks of a device without a known name, by its compute units and memory.
+
+    A name must contain that of the product's family.
+    """
+    unknown = f"the peaks of {name} are not known" if name else "the trace does not name its device"
     fits = [
         product
         for product in device_products()
         if product.vendor == kind and fits_product(product, multiprocessors, memory_bytes)
     ]
-    if len(fits) != 1:
-        return "the trace does not name its device"
+    fits = [product for product in fits if not name or product.family in re.split(r"[ -]", name)]
+    if not fits or len({product.memory_gb_per_s for product in fits}) > 1:
+        return unknown
+    why = f"as the name {name} is not known" if name else "as it has no name"
     source = (
         f"{fits[0].name} (identified by its {multiprocessors} compute units and"
-        f" {memory_bytes / GB:.0f} GB, as it has no name)"
+        f" {memory_bytes / GB:.0f} GB, {why})"
     )
-    return peaks_of_product(fits[0], source)
+    return peaks_of_product(with_common_rates(fits), source)
+
+
+def with_common_rates(products: list[DeviceProduct]) -> DeviceProduct:
+    """Return the first product with the rates of the types in which all of them agree."""
+    first = products[0]
+    rates = [(product.tera_per_s, product.matrix_tera_per_s) for product in products]
+    common = {
+        dtype: rate
+        for dtype, rate in first.tera_per_s.items()
+        if all(
+            vector.get(dtype) == rate and matrix.get(dtype) == first.matrix_tera_per_s.get(dtype)
+            for vector, matrix in rates
+        )
+    }
+    in_matrix_units = {
+        dtype: rate for dtype, rate in first.matrix_tera_per_s.items() if dtype in common
+    }
+    return msgspec.structs.replace(first, tera_per_s=common, matrix_tera_per_s=in_matrix_units)
 
 
 def fits_product(product: DeviceProduct, multiprocessors: int, memory_bytes: int) -> bool:
@@ -85,4 +122,6 @@ def peaks_of_product(product: DeviceProduct, source: str) -> Peaks:
     """Return the peaks of a product."""
     rates = {dtype: tera * 1e12 for dtype, tera in product.tera_per_s.items()}
     vector = {dtype: rate for dtype, rate in rates.items() if dtype in IN_VECTOR_UNITS}
-    return Peaks(product.name, rates, vector, product.memory_gb_per_s * GB, source)
+    in_matrix_units = {dtype: tera * 1e12 for dtype, tera in product.matrix_tera_per_s.items()}
+    bytes_per_s = product.memory_gb_per_s * GB
+    return Peaks(product.name, rates | in_matrix_units, vector, bytes_per_s, source)

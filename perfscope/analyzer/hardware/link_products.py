@@ -169,6 +169,15 @@ LINK_PEAKS: Final = (
         technology=FABRIC,
     ),
     product_links(
+        "MI350X, MI355X",
+        r"MI35[05]X",
+        7,
+        76.8,
+        "mesh",
+        source="AMD MI355X datasheet: Infinity Fabric, seven links of 153.6 GB/s both ways",
+        technology=FABRIC,
+    ),
+    product_links(
         "T4, A10, L4, L40, RTX 40 and 50",
         r"\b(T4|A10G?|A16|L4|L40S?|RTX (40[6-9]0|50[6-9]0))\b",
         0,

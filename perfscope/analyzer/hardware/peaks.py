@@ -33,19 +33,20 @@ class Peaks:
     bytes_per_s: float
     source: str
     measured: bool = False
+    in_tf32: bool | None = None
+    """Whether products of float32 are computed in TF32; None where it is not known."""
 
     def flops_per_s(self, dtype: str, *, matrix: bool) -> float | None:
         """Return the peak arithmetic rate for a type, None where it is unknown.
 
         Multiplications of float32 may run in TF32: where a device has it, its rate is the peak,
-        unless `matrix` is False.
+        unless `matrix` is False or the program is known not to use it.
         """
         if not matrix:
             return self.vector.get(dtype) or self.vector.get(COMPUTED_AS.get(dtype, ""))
         if dtype == "float32":
-            return max(
-                (rate for rate in map(self.matrix.get, ("tf32", "float32")) if rate), default=None
-            )
+            types = ("float32",) if self.in_tf32 is False else ("tf32", "float32")
+            return max((rate for rate in map(self.matrix.get, types) if rate), default=None)
         return self.matrix.get(dtype) or self.matrix.get(COMPUTED_AS.get(dtype, ""))
 
     def ridge(self, dtype: str, *, matrix: bool) -> float | None:

@@ -5,10 +5,10 @@ What it means
     and no step runs until it returns.
 
 How it is detected
-    The probe times the save calls of the training thread. They, and the waits for ranks that step
-    with it while those write, are at least 3 % of the steady steps. Without them each step would be
-    shorter by their mean: that is the predicted speedup; its width comes from a bootstrap over
-    steps, since writes are rare.
+    The probe times the save calls of the training thread. These calls, and the waits for other
+    ranks that write a checkpoint, take at least 3 % of the steady steps. The prediction makes each
+    step shorter by the mean of this time. Its interval comes from a bootstrap over steps, because
+    writes are rare.
 
 What to do
     Copy the state to host memory and write it in a background thread or process, write less often,
@@ -139,6 +139,7 @@ RULE = Rule(
     ID,
     not_applicable,
     detect,
+    on_host=True,
     needs=("ranges",),
     category=CHECKPOINT,
     consequences=("straggler/checkpoint",),

@@ -1,4 +1,4 @@
-"""More threads want to run than there are cores.
+"""More threads are ready to run than there are cores.
 
 What it means
     PyTorch splits each operator over its intra-op threads and waits for the last of them. With more
@@ -6,18 +6,19 @@ What it means
     is always waiting for a core, and so is the operator.
 
 How it is detected
-    The kernel counts how long each thread was runnable without a core. For the training process's
-    threads that is at least 10 % of the time, and intra-op threads x ranks exceed the usable cores;
-    or the machine is full and other jobs fill it (the delay is divided by what they and the job's
-    own workers want), or the job's own loader workers do, while batches are ready in time.
+    The kernel counts how long each thread was runnable without a core. A thread of the training
+    process was so for at least 10 % of the time, and one of three groups of threads causes it. The
+    intra-op threads x ranks exceed the usable cores. Or all cores are busy, and other jobs use a
+    part of them; they get the part of the delay that corresponds to their share of the demand. Or
+    the job's own loader workers keep the cores busy, although batches are ready in time.
 
 What to do
     Set the intra-op threads to usable cores / ranks (`OMP_NUM_THREADS` or `torch.set_num_threads`),
     or move the other job off these cores.
 
 When it is wrong
-    The speedup is a ceiling: with fewer threads each also does more work. Loader workers that fill
-    the cores and are late are reported under `input-bound`, not here.
+    The speedup is a ceiling: with fewer threads, each thread also does more work. Loader workers
+    that fill the cores and are late are reported under `input-bound`, not here.
 """
 
 from dataclasses import dataclass
@@ -101,9 +102,9 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     processes = [process for process, _ in main_processes(trace)]
     if not processes or load.usable_cores is None:
         return None
-    process = max(processes, key=lambda process: core_delay(load, process))
+    process = max(processes, key=load.longest_delay)
     # Waiting for the CPU quota looks like waiting for a core; cpu-throttled reports it.
-    delay = core_delay(load, process) - (load.throttled_share or 0.0)
+    delay = load.longest_delay(process) - (load.throttled_share or 0.0)
     delay = min(max(delay, 0.0), 0.95)
     if delay < max(limits.run_delay_share, limits.worth_share):
         return None
@@ -254,12 +255,6 @@ def is_caused_by_others(finding: Finding) -> bool:
     return finding.id == ID and MOVE_OTHER_JOB.id in advised
 
 
-def core_delay(load: HostLoad, process: int) -> float:
-    """Return the largest share of time that a thread of the process was runnable without a core."""
-    threads = [delay for (owner, _), delay in load.thread_delay.items() if owner == process]
-    return max(threads) if threads else load.delay.get(process, 0.0)
-
-
 def machine_full(load: HostLoad, limits: Limits) -> bool:
     """Return whether the machine is known to be full."""
     return load.host_busy is not None and load.host_busy >= limits.full_machine
@@ -274,6 +269,7 @@ RULE = Rule(
     ID,
     not_applicable,
     detect,
+    on_host=True,
     needs=("counters",),
     in_traces=False,
     loses_compute_time=True,

@@ -152,6 +152,7 @@ RULE = Rule(
     ID,
     not_applicable,
     detect,
+    on_host=True,
     needs=("counters",),
     in_traces=False,
     loses_compute_time=True,

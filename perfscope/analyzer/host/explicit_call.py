@@ -10,16 +10,18 @@ What it means
 
 How it is detected
     The probe sees which collections are automatic (more new objects than the threshold), which the
-    program asked for, and from which line. Those of one line are at least 3 % of the steady steps,
-    or of the recorded time where it has too few; in loader workers, their share of the time to make
-    batches, times the input wait, is. Calls for the device are found in stack samples of the main
-    thread, at least 20 at one line; they cost at most the time in which the device runs nothing,
-    which must be known. The speedup is a ceiling: memory that is freed less often may have to be
-    freed elsewhere.
+    program asked for, and from which line. The collections of one line take at least 3 % of the
+    steady steps, or of the recorded time if it has too few steps. In loader workers, the loss is
+    their share of the time to make batches, times the input wait. `empty_cache()` and
+    `synchronize()` are found in stack samples of the main thread, at least 20 at one line. They
+    cost at most the time in which the device runs nothing; where that is unknown, they are not
+    reported. The speedup is a ceiling: memory that is freed less often may have to be freed
+    elsewhere.
 
 What to do
-    Take the call out of the loop, or make it rarely. A callback of a library that makes it has an
-    option for that: the finding names the line of the program and the frame that calls.
+    Take the call out of the loop, or make it rarely. If a callback of a library makes the call, it
+    usually has an option for that. The finding names the line of the program and the frame that
+    makes the call.
 
 When it is wrong
     A program whose objects refer to each other in cycles frees their memory only in collections:
@@ -348,6 +350,7 @@ RULE = Rule(
     ID,
     not_applicable,
     detect,
+    on_host=True,
     needs=("ranges",),
     in_traces=False,
     consequences=(

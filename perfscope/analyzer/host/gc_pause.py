@@ -6,9 +6,9 @@ What it means
     slow; many short-lived ones make collections frequent.
 
 How it is detected
-    The probe times each collection from 50 microseconds on; those on the training thread inside
-    steady steps are at least 3 % of them, together with what it waits for ranks that step with it
-    while they collect. Where the program asks for most of them itself, `explicit-call` reports it.
+    The probe times each collection that takes 50 microseconds or longer. The collections of the
+    training thread, and its waits for other ranks that collect, take at least 3 % of the steady
+    steps. Where the program asks for most collections itself, `explicit-call` reports them.
 
 What to do
     After set-up call `gc.collect(); gc.freeze()`, so that long-lived objects are no longer visited;
@@ -124,6 +124,7 @@ RULE = Rule(
     ID,
     not_applicable,
     detect,
+    on_host=True,
     needs=("ranges",),
     category="gc",
     in_traces=False,

@@ -5,14 +5,13 @@ What it means
     code, and only one thread at a time may. The training thread is ready to run and has to wait.
 
 How it is detected
-    The state of the training thread is sampled: the share of samples inside steady steps in which
-    it waits for the GIL, with its binomial interval. At least 3 % of the step, and the interval's
-    lower end above zero.
+    The state of the training thread is sampled. In at least 3 % of the samples inside steady steps
+    it waits for the GIL, and the lower end of the binomial interval of that share is above zero.
 
 What to do
-    Move that thread's work to a process (multiprocessing), let it do less or larger pieces in code
-    that releases the GIL (numpy, torch, I/O), or sleep longer between its rounds. `perfscope` shows
-    the stacks of the other threads.
+    Move that thread's work to a process (multiprocessing), reduce it, do it in larger pieces in
+    code that releases the GIL (numpy, torch, I/O), or let the thread run less often. `perfscope`
+    shows the stacks of the other threads.
 
 When it is wrong
     Waiting for the GIL is recognized by what the thread sleeps on; a lock of a library that looks
@@ -230,6 +229,7 @@ RULE = Rule(
     ID,
     not_applicable,
     detect,
+    on_host=True,
     needs=("thread_states",),
     category="gil",
     in_traces=False,

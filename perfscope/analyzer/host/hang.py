@@ -1,24 +1,24 @@
-"""Nothing in the job moves: a thread waits for something that does not come.
+"""The job makes no progress: a thread waits for something that never arrives.
 
 What it means
-    No process of the job uses CPU time, none reads or writes, and no thread goes on to another line
-    of the program. The time since then is lost, and it goes on until somebody ends the job.
+    No process of the job uses CPU time, none reads or writes, and no thread moves to another line
+    of the program. All time from then on is lost, until somebody ends the job.
 
 How it is detected
     While the job is quiet, the recorder reads from outside what every thread waits for (the system
-    call, its file, peer, lock or child) and its Python stack. Nothing has moved for at least 6 s.
-    From the main threads the waits are followed: from a wait for a batch to the loader's workers,
+    call, its file, peer, lock or child) and its Python stack. Nothing changes for at least 6 s.
+    The waits are followed from the main threads: from a wait for a batch to the loader's workers,
     from a lock, queue or task to the threads and processes that could end it, from a collective to
     the ranks that are elsewhere. The line that is named is that of the thread at the end.
 
 What to do
     Look at the line that is named, and at what it waits for: a file of a mount that does not
     answer, a lock that nobody releases, a thread or process that has died, a rank that left the
-    loop. Restarting without removing the cause ends in the same place.
+    loop. After a restart without a fix, the job hangs at the same place.
 
 When it is wrong
     Waits that will end are not reported: a sleep of less than a minute, data from another
-    host that may still come (for the first minute), a server without requests, input of a person.
+    host that may still arrive (for the first minute), a server without requests, user input.
     A transfer or a call that sends nothing for the whole recording looks like a hang. Who holds a
     lock is not recorded: of several threads that could, the one that itself waits longest for
     something outside of Python is named. Threads without Python frames are not followed.

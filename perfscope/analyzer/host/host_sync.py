@@ -7,8 +7,8 @@ What it means
 How it is detected
     Only with device timing: the device's idle time inside synchronizing calls (and copies whose
     call returns only when they are done) and after them, up to the first new work; at least 3 % of
-    the span. A wait after which nothing more was launched is the end of the recording and left out.
-    Host timers alone cannot show it, since the device works during the wait.
+    the span. A wait after which nothing more was launched is the end of the recording and is left
+    out. Host timers alone cannot show it, because the device works during the wait.
 
 What to do
     Read losses every n-th step, keep counters and conditions on the device, copy with
@@ -16,9 +16,9 @@ What to do
     Python function where stacks were recorded.
 
 When it is wrong
-    A server that waits for its next request inside a synchronizing call looks alike, if its device
-    has nothing to do. Without the wait the host may still launch work too slowly: the speedup is a
-    ceiling.
+    A server that waits for its next request inside a synchronizing call looks the same, if its
+    device has nothing to do. Without the wait the host may still launch work too slowly: the
+    speedup is a ceiling.
 """
 
 import re
@@ -113,7 +113,7 @@ def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Return the finding where idle time in and after synchronizing calls is long enough."""
-    case = case_of(trace, limits)
+    case = case_of(trace, limits, SYNC_WAIT)
     waits = case.of(SYNC_WAIT)
     waits = waits[(column(waits, "call") >= 0) & (column(waits, "launch") >= 0)]
     lost = total(waits)
@@ -175,13 +175,13 @@ def sync_evidence(case: Case, waits: pd.DataFrame, top: list[tuple[str, int]]) -
     scope = " of each step" if case.steps else ""
     by_name = ", ".join(f"{name} {percent(ns / lost)}" for name, ns in top)
     evidence = [
-        case.place(
+        case.timed_evidence(
             f"longest idle time at such a call: {ms(int(worst['dur']))}",
             worst,
             value_ns=int(worst["dur"]),
             lane="device",
         ),
-        case.place(
+        case.timed_evidence(
             f"{ms(mean_per_step(case, lost))}{scope}: {by_name}",
             value_ns=mean_per_step(case, lost),
             lane="host",
@@ -196,7 +196,9 @@ def sync_evidence(case: Case, waits: pd.DataFrame, top: list[tuple[str, int]]) -
         most = names_with_most_time(names, dur, 2)
         if most:
             named = ", ".join(name for name, _ in most)
-            evidence.append(case.place(f"{text} {named}", value_ns=most[0][1], lane="host"))
+            evidence.append(
+                case.timed_evidence(f"{text} {named}", value_ns=most[0][1], lane="host")
+            )
     return evidence
 
 
@@ -205,5 +207,6 @@ RULE = Rule(
     not_applicable,
     detect,
     category=SYNC_WAIT,
+    in_windows=True,
     advice=tuple(advice for _, advice, _ in KINDS_OF_SYNC),
 )

@@ -10,15 +10,16 @@ What it means
 How it is detected
     Idle time of the device that the thread launching the next work spent on anything but waiting
     for the device or the loader, at least 3 % of the span (XProf's limit for kernel launch).
-    Runtime calls of a millisecond or more are left out: they load code and initialize, once. So is
-    allocating memory. The speedup is a ceiling. On a CPU the same thread dispatches and computes:
-    there it is the share of a step in which it does neither operators' own work nor wait, from a
-    window of the profiler, from 35 % on.
+    Runtime calls of a millisecond or more are left out, because they load code and initialize,
+    once. Allocating memory is left out too. The speedup is a ceiling. On a CPU the same thread
+    dispatches and computes. There a profiling window shows the share of a step in which the thread
+    neither waits nor does the operators' own work; it is at least 35 %.
 
 What to do
-    Few, larger pieces of work: CUDA graphs (`torch.compile(mode="reduce-overhead")`), fused kernels
-    (`torch.compile`, `fused=True` optimizers, foreach), larger batches. Python between operators:
-    take logging, conversions and checks out of the loop. A faster GPU would only wait longer.
+    Fewer, larger pieces of work: CUDA graphs (`torch.compile(mode="reduce-overhead")`), fused
+    kernels (`torch.compile`, `fused=True` optimizers, foreach), larger batches. Python between
+    operators: take logging, conversions and checks out of the loop. A faster GPU would only wait
+    longer.
 
 When it is wrong
     A profiler slows the host: recording Python stacks can double its time, so the share without it
@@ -110,7 +111,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Return the finding where the host leaves the device idle for long enough."""
     if is_windowed_cpu_run(trace, limits):
         return cpu_dispatch_finding(trace, limits, ID)
-    case = case_of(trace, limits)
+    case = case_of(trace, limits, HOST_BOUND)
     gaps = launch_gaps(case)
     lost = total(gaps)
     share = lost / case.span_ns
@@ -179,7 +180,7 @@ def launch_evidence(case: Case, gaps: pd.DataFrame, queue: QueueSummary | None) 
     """Return the longest wait for the host, what the host does meanwhile, and where."""
     lost, worst = total(gaps), longest_row(whole_gaps(gaps))
     evidence = [
-        case.place(
+        case.timed_evidence(
             f"longest single wait for the host: {ms(int(worst['dur']))}",
             worst,
             value_ns=int(worst["dur"]),
@@ -196,13 +197,15 @@ def launch_evidence(case: Case, gaps: pd.DataFrame, queue: QueueSummary | None) 
         top = names_with_most_time(names, dur)
         if top:
             shares = ", ".join(f"{name} {percent(ns / lost)}" for name, ns in top)
-            evidence.append(case.place(f"{text}: {shares} of it", value_ns=top[0][1], lane="host"))
+            evidence.append(
+                case.timed_evidence(f"{text}: {shares} of it", value_ns=top[0][1], lane="host")
+            )
     if queue is not None:
         text = (
             f"{queue.kernels} kernels, {digits(queue.mean_depth)} waiting on average,"
             f" {percent(queue.shorter_share)} shorter than their launch"
         )
-        evidence.append(case.place(text, value_ns=queue.kernel_ns, lane="device"))
+        evidence.append(case.timed_evidence(text, value_ns=queue.kernel_ns, lane="device"))
     stacks = rows_of_category(table(case.trace, "ranges"), "python")
     if stacks is not None and len(stacks):
         evidence.append(
@@ -224,7 +227,7 @@ def activity_evidence(case: Case, gaps: pd.DataFrame) -> Evidence:
         if ns >= SHOWN_PART * lost
     ]
     text = f"the host meanwhile{scope}: {', '.join(shown)}"
-    return case.place(text, value_ns=mean_per_step(case, lost), lane="host")
+    return case.timed_evidence(text, value_ns=mean_per_step(case, lost), lane="host")
 
 
 def launch_actions(case: Case, gaps: pd.DataFrame, limits: Limits) -> list[Action]:
@@ -272,6 +275,7 @@ RULE = Rule(
     not_applicable,
     detect,
     category=HOST_BOUND,
+    in_windows=True,
     advice=(
         USE_GRAPHS,
         EXTEND_GRAPHS,

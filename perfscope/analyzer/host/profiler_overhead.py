@@ -128,7 +128,7 @@ def overhead_in_trace(trace: Trace, limits: Limits) -> Finding | None:
             "A run without it is faster, and the shares of the other categories are larger there."
         ),
         evidence=[
-            case.place(
+            case.timed_evidence(
                 f"longest: {ms(int(worst['dur']))}", worst, value_ns=int(worst["dur"]), lane="host"
             )
         ],

@@ -4,16 +4,17 @@ What it means
     Compiled code is valid for what Dynamo saw when it compiled: sizes of tensors, lengths of lists,
     values of Python numbers, which objects are used. A call that differs compiles the function
     again, which takes from some milliseconds (backend `eager`) to minutes (Inductor), and no step
-    passes meanwhile. After `recompile_limit` compilations of a function (8 unless it was raised)
+    runs meanwhile. After `recompile_limit` compilations of a function (8 unless it was raised)
     torch gives up and runs it uncompiled.
 
 How it is detected
     The probe times each compilation. At least six calls of one compiled function compile something,
-    in each third of the recording and with training steps in between; or fewer do, up to its end,
-    and Dynamo has compiled a frame of it more than eight times. The first compilations after the
-    start do not count: they pass with time. The loss is the time in compilations, without the first
-    such call, at least 3 % of the recorded time. No speedup is predicted: without compilations the
-    calls can take longer (code for all sizes) or less (fewer guards to check).
+    in each third of the recording, with training steps between them. Fewer such calls are enough if
+    they continue to the end of the recording and Dynamo has compiled a frame of the function more
+    than eight times. The first compilations after the start do not count, because they end. The
+    loss is the time in compilations, without the first such call; it is at least 3 % of the
+    recorded time. No speedup is predicted: without compilations the calls can take longer (code for
+    all sizes) or less time (fewer guards to check).
 
 What to do
     The check that failed says what changes. A size: mark the dimension as dynamic, compile with
@@ -23,8 +24,8 @@ What to do
     `TORCH_LOGS=recompiles` prints every check that fails.
 
 When it is wrong
-    With a loader of many different sizes each of them is compiled once, which ends after some
-    hundred steps; if the recording shows only these, it passes with time.
+    If the loader returns batches of many sizes, each size is compiled once, and the compilations
+    end after some hundred steps. A recording of these steps alone looks the same.
 """
 
 import re

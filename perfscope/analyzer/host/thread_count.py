@@ -267,6 +267,7 @@ RULE = Rule(
     ID,
     not_applicable,
     detect,
+    on_host=True,
     needs=("ops", "counters"),
     in_traces=False,
     category=DEVICE_COMPUTE,

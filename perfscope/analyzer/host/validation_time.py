@@ -7,9 +7,9 @@ What it means
 How it is detected
     The probe sees batches of a loader, or calls of the model in evaluation mode, without an
     optimizer step among them. They take at least 5 % of the recorded time. The loss is the time of
-    these passes in the recording. The predictions assume that a pass and a training step take as
-    long as now; they are made over whole periods from the start of a pass to that of the next,
-    where the recording contains one.
+    these passes in the recording. The predictions assume that a pass and a training step still take
+    as long as in the recording. If it contains the starts of two passes, the predictions are for
+    the time from one start to the next.
 
 What to do
     Validate less often, or on a part of the validation set. Where the training process loads the

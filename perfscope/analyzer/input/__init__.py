@@ -1,1 +1,1 @@
-"""The input pipeline: is training held up by its data, and by which part of loading?"""
+"""The input pipeline: whether training waits for its data, and which part of loading is slow."""

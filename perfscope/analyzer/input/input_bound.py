@@ -8,7 +8,7 @@ What it means
       ready but slow to receive), `unknown-loader` (the wait is between steps, in code that is not a
       PyTorch loader).
     - At the start of each epoch: `worker-restart`, `slow-worker-start` (new workers take long for
-      their first batch), `slow-first-batch` (so do workers that live on).
+      their first batch), `slow-first-batch` (workers that are kept between epochs do too).
     - Among the workers: `too-few-workers`, `fewer-shards-than-workers`, `uneven-workers`,
       `rare-slow-sample`, `shared-lock`.
     - In loading a sample: `per-sample-overhead`, `storage-bound`, `collate-bound`, `decode-bound`
@@ -32,14 +32,15 @@ What to do
     storage is slow; `persistent_workers=True` where new workers start slowly.
 
 When it is wrong
-    On a GPU a wait of the host may overlap with work that is still queued on the device. Without
-    device timing the wait is an upper bound, is marked so, and is not a verdict. Where the driver's
-    counters show the device idle for as long, it overlaps with nothing. In a trace of the device
-    only waits that leave it idle count. A loop that sleeps between steps on purpose looks like an
-    unknown loader. So does a forward pass made of torch's functions before its first module, where
-    no window shows what operators compute there.
+    On a GPU a wait of the host may overlap with work that is still queued on the device. Only waits
+    that leave the device idle count: by its own clock around some of the waits, by a profiling
+    window, and by the driver's counters, which count any kernel. Without any of them the wait is an
+    upper bound, is marked so, and is not a verdict. A loop that sleeps between steps on purpose
+    looks like an unknown loader. So does a forward pass that calls torch's functions before its first
+    module, if no profiling window shows the operators there.
 """
 
+from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
@@ -52,10 +53,10 @@ from perfscope.analyzer.budget.critical_rank import (
     severity_of,
     steps_of,
 )
+from perfscope.analyzer.budget.device_evidence import BUSY, timed_devices
 from perfscope.analyzer.budget.observed_budget import ObservedBudget, observed_budget
 from perfscope.analyzer.categories import INPUT_WAIT
-from perfscope.analyzer.closed_forms import Machine, speedup
-from perfscope.analyzer.counters.host_and_device import idle_share
+from perfscope.analyzer.closed_forms import After, Machine, speedup
 from perfscope.analyzer.diagnosis import Evidence, Finding, Speedup
 from perfscope.analyzer.input import input_bound_in_traces
 from perfscope.analyzer.input.causes import CAUSES
@@ -64,6 +65,7 @@ from perfscope.analyzer.input.gap_code import gap_code
 from perfscope.analyzer.input.input_pipeline import Pipeline, input_pipelines
 from perfscope.analyzer.input.loader_case import (
     LoaderCase,
+    Remedy,
     avoidable_wait,
     stage_evidence,
     wait_evidence,
@@ -78,7 +80,7 @@ from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.host_load import HostLoad, cpu_per_step_ns, host_load
-from perfscope.analyzer.run.local_ranks import mates, ranks_at_once
+from perfscope.analyzer.run.local_ranks import concurrent_processes, ranks_at_once
 from perfscope.analyzer.run.table_access import column, longest_row, manifest, table, uses_device
 from perfscope.traces.trace import Trace
 
@@ -137,13 +139,13 @@ def finding_with_cause(trace: Trace, case: LoaderCase, cause: ModuleType) -> Fin
     """Return the finding of a rank whose cause is known, with the predicted speedup."""
     pipeline, limits = case.pipeline, case.limits
     rows = steps_of(trace, pipeline.process)
-    remedy = cause.remedy(case)
+    remedy = not_below_device(cause.remedy(case), rows, on_device=case.on_device)
     # The rank waits for its own input or, in backward, for another rank that waits for its input.
     exposed = max(pipeline.input_wait, pipeline.step - pipeline.consumer)
     lost_ns = min(max(pipeline.step - remedy.after.likely, 0.0), exposed)
     lost_share = lost_ns / pipeline.step
     wait_share = pipeline.input_wait / pipeline.step
-    hidden = device_hides(trace, pipeline.process, wait_share)
+    hidden = device_hides(trace, pipeline.process)
     gain = speedup(pipeline.step, remedy.after, rows[INPUT_WAIT], rows["dur"])
     if hidden or remedy.is_ceiling:
         gain = Speedup(None, None, gain.high)
@@ -165,6 +167,16 @@ def finding_with_cause(trace: Trace, case: LoaderCase, cause: ModuleType) -> Fin
     )
 
 
+def not_below_device(remedy: Remedy, rows: pd.DataFrame, *, on_device: bool) -> Remedy:
+    """Return a remedy whose predicted step times are not shorter than the device is busy."""
+    if not on_device:
+        return remedy
+    busy_ns = float(rows[list(BUSY)].sum(axis=1).mean())
+    after = remedy.after
+    times = (max(ns, busy_ns) for ns in (after.slow, after.likely, after.fast))
+    return replace(remedy, after=After(*times))
+
+
 def headline_of(share: float, hidden: bool) -> str:
     """Return the headline for a wait of this share of a step, that a device may hide."""
     if hidden:
@@ -172,16 +184,13 @@ def headline_of(share: float, hidden: bool) -> str:
     return f"Input-bound: training waits for data {percent(share)} of each step"
 
 
-def device_hides(trace: Trace, process: int, share: float) -> bool:
-    """Return whether work queued on a device makes host waits of this share an upper bound.
+def device_hides(trace: Trace, process: int) -> bool:
+    """Return whether work queued on a device may hide host waits: nothing shows when it is idle.
 
-    It does not where the driver reports the devices idle for as long: a kernel of any size counts
-    as work there.
+    Where something does, only waits that leave it idle are in the time budget.
     """
-    if not uses_device(trace):
-        return False
-    idle = idle_share(trace, process)
-    return idle is None or idle < share
+    evidence = trace.fact(timed_devices).get(process)
+    return evidence is not None and not evidence.times_waits
 
 
 def loader_case_of(trace: Trace, pipeline: Pipeline, limits: Limits) -> LoaderCase:
@@ -193,7 +202,7 @@ def loader_case_of(trace: Trace, pipeline: Pipeline, limits: Limits) -> LoaderCa
         cores *= limits.headroom
     in_loader = pipeline.loader_wait >= limits.main_cause_share * pipeline.input_wait
     gap_is_input = pipeline.workers < 0 or not in_loader
-    same_host = mates(trace, pipeline.process)
+    ranks_together = concurrent_processes(trace, pipeline.process)
     pipelines = trace.fact(input_pipelines)
     fetches = fetch_times(trace, pipeline.process)
     in_workers, fetch = pipeline.workers > 0, pipeline.fetch
@@ -205,7 +214,7 @@ def loader_case_of(trace: Trace, pipeline: Pipeline, limits: Limits) -> LoaderCa
         load=load,
         limits=limits,
         ranks=ranks,
-        delay=sum(known.main_delay for known in pipelines if known.process in same_host),
+        delay=sum(known.main_delay for known in pipelines if known.process in ranks_together),
         intra_op_threads=torch.intra_op_threads if torch is not None else None,
         gap_is_input=gap_is_input,
         gap_code=trace.fact(gap_code).get(pipeline.process) if gap_is_input else None,
@@ -323,6 +332,7 @@ RULE = Rule(
     ID,
     not_applicable,
     detect,
+    on_host=True,
     category=INPUT_WAIT,
     consequences=("straggler/input",),
     advice=(

@@ -89,13 +89,13 @@ def trace_wait_evidence(case: Case, waits: pd.DataFrame, asked: pd.DataFrame) ->
     worst, per_step = longest_row(waits), mean_per_step(case, total(waits))
     scope = "per step" if case.steps else "in all"
     return [
-        case.place(
+        case.timed_evidence(
             f"longest wait that nothing hides: {ms(int(worst['dur']))}",
             worst,
             value_ns=int(worst["dur"]),
             lane="loader",
         ),
-        case.place(
+        case.timed_evidence(
             f"{ms(per_step)} {scope}, in {plural(len(asked), 'wait')}",
             value_ns=per_step,
             lane="loader",

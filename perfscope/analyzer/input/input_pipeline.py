@@ -9,11 +9,11 @@ from perfscope.analyzer.budget.time_budget import steady_budget, time_budget
 from perfscope.analyzer.categories import INPUT_WAIT
 from perfscope.analyzer.run.cumulative_counters import WHOLE, grown_in
 from perfscope.analyzer.run.host_load import host_load
-from perfscope.analyzer.run.local_ranks import mates
+from perfscope.analyzer.run.local_ranks import concurrent_processes
 from perfscope.analyzer.run.ranks_in_step import longest_input_wait
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, IO
 from perfscope.analyzer.run.steps import trainers
-from perfscope.analyzer.run.table_access import column, rows_of, table
+from perfscope.analyzer.run.table_access import column, rows_of, table, uses_device
 from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.traces.intervals import Spans, inside, merged
 from perfscope.traces.trace import Trace
@@ -80,7 +80,7 @@ class Pipeline:
     """Starting iterators and their first batches, beyond a usual wait."""
     restarts: int
     persistent: bool
-    """Whether the workers live on from one iterator to the next."""
+    """Whether the workers are kept from one iterator to the next."""
     iterable: bool
     """Whether the dataset is known to be iterable."""
     workers: int
@@ -161,6 +161,7 @@ def pipeline_of_rank(trace: Trace, process: int, rank: int, rows: pd.DataFrame) 
         core_wait = min(max(ready_wait - received, 0.0), delay)
     restart_ns, restarts = restart_cost(loader.calls)
     waited = column(rows, INPUT_WAIT)
+    exposed = exposed_part(trace, float(waited.sum()), loader.total_ns)
     peers = longest_input_wait(trace, process, begin, end)
     without_wait = float((dur - np.maximum(waited, peers)).mean())
     return Pipeline(
@@ -169,13 +170,13 @@ def pipeline_of_rank(trace: Trace, process: int, rank: int, rows: pd.DataFrame) 
         steps=count,
         step=step,
         input_wait=float(waited.mean()),
-        consumer=min(without_wait + received, step),
+        consumer=min(without_wait + received * exposed, step),
         fastest=float(np.quantile(dur - waited, UNDISTURBED_QUANTILE)),
-        loader_wait=loader.total_ns / count,
-        received=received,
-        ready_wait=ready_wait,
-        core_wait=core_wait,
-        restart=restart_ns / count,
+        loader_wait=loader.total_ns / count * exposed,
+        received=received * exposed,
+        ready_wait=ready_wait * exposed,
+        core_wait=core_wait * exposed,
+        restart=restart_ns / count * exposed,
         restarts=restarts,
         persistent=loader.all_are("persistent"),
         iterable=loader.all_are("iterable"),
@@ -185,6 +186,16 @@ def pipeline_of_rank(trace: Trace, process: int, rank: int, rows: pd.DataFrame) 
         main_cpu=(grown_in(trace, "cpu_ns", process, WHOLE, loop) or 0.0) / count,
         main_delay=delay,
     )
+
+
+def exposed_part(trace: Trace, waited_ns: float, in_loader_ns: float) -> float:
+    """Return the part of the calls into the loader in which nothing else happens.
+
+    On a device it is the part in which the device is idle, which is the input wait.
+    """
+    if not uses_device(trace) or in_loader_ns <= waited_ns:
+        return 1.0
+    return waited_ns / in_loader_ns
 
 
 def loader_calls(
@@ -207,7 +218,7 @@ def others_fill_cores(trace: Trace, process: int, loading_cores: float) -> bool:
     load = trace.fact(host_load)
     if load.tree_cores is None:
         return False
-    return loading_cores * len(mates(trace, process)) < 0.5 * load.tree_cores
+    return loading_cores * len(concurrent_processes(trace, process)) < 0.5 * load.tree_cores
 
 
 def evaluation_spans(trace: Trace, process: int) -> Spans:

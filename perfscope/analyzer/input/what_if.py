@@ -46,7 +46,7 @@ def what_if(trace: Trace, rank: int, workers: int, cost: float, limits: Limits =
     step = pipeline.step
     if pipeline.fetch is None:
         return WhatIf(step, None, "the recording has no fetch of a batch")
-    if device_hides(trace, pipeline.process, pipeline.input_wait / step):
+    if device_hides(trace, pipeline.process):
         return WhatIf(step, None, "waits of the host may overlap with work on the device")
     if workers == pipeline.workers and cost == 1.0:
         return WhatIf(step, After(step, step, step))

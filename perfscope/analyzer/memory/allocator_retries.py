@@ -7,8 +7,8 @@ What it means
 
 How it is detected
     Calls of the driver's allocator (`cudaMalloc`, `cudaFree`, `hipMalloc`, `hipFree`) inside steady
-    steps: the device's idle time while they run and after those that drain it is at least 3 % of
-    the steps.
+    steps. The device's idle time while they run, and after those that wait until the device has
+    finished all its work, is at least 3 % of the steps.
 
 What to do
     Leave memory free: smaller batch, activation checkpointing. Where sizes change from step to
@@ -117,8 +117,8 @@ def allocator_evidence(case: Case, calls: pd.DataFrame, lost_ns: int) -> list[Ev
     worst_ns = int(worst["dur"])
     text = f"longest: {worst['name']}, {ms(worst_ns)}"
     return [
-        case.place(text, worst, value_ns=worst_ns, lane="host"),
-        case.place(f"{ms(step_ns)} per step", value_ns=step_ns, lane="device"),
+        case.timed_evidence(text, worst, value_ns=worst_ns, lane="host"),
+        case.timed_evidence(f"{ms(step_ns)} per step", value_ns=step_ns, lane="device"),
     ]
 
 
@@ -138,4 +138,4 @@ def fewer_allocations(case: Case, calls: pd.DataFrame) -> list[Action]:
     ]
 
 
-RULE = Rule(ID, not_applicable, detect, advice=(GROW_SEGMENTS, NEED_LESS_MEMORY))
+RULE = Rule(ID, not_applicable, detect, in_windows=True, advice=(GROW_SEGMENTS, NEED_LESS_MEMORY))

@@ -74,7 +74,7 @@ def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Return the copies across the bus that computation does not overlap, when they cost enough."""
-    case = case_of(trace, limits)
+    case = case_of(trace, limits, EXPOSED_COPY)
     copies = rows_on(trace, "copies", case.unit)
     if copies is None:
         return None
@@ -120,7 +120,7 @@ def longest_copy(case: Case, copies: pd.DataFrame) -> Evidence:
     text = f"longest: {ms(duration_ns)}"
     if size >= 0 and duration_ns > 0:
         text += f" for {megabytes(size)}, {digits(size / duration_ns)} GB/s"
-    return case.place(text, worst, value_ns=duration_ns, lane="device")
+    return case.timed_evidence(text, worst, value_ns=duration_ns, lane="device")
 
 
 def exposed_per_step(
@@ -135,7 +135,7 @@ def exposed_per_step(
     )
     step_ns, whole_ns = mean_per_step(case, lost_ns), mean_per_step(case, total(copies))
     text = f"{ms(step_ns)} {per} exposed of {ms(whole_ns)}: {parts}"
-    return case.place(text, value_ns=step_ns, lane="device")
+    return case.timed_evidence(text, value_ns=step_ns, lane="device")
 
 
 def less_exposed_copying(
@@ -169,5 +169,6 @@ RULE = Rule(
     not_applicable,
     detect,
     category=EXPOSED_COPY,
+    in_windows=True,
     advice=(READ_LATER, READ_LESS, PREFETCH_TO_DEVICE, SEND_LESS),
 )

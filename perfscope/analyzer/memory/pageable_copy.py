@@ -65,7 +65,7 @@ def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Return the copies of pageable memory, when they cost enough."""
-    case = case_of(trace, limits)
+    case = case_of(trace, limits, EXPOSED_COPY)
     copies = rows_on(trace, "copies", case.unit)
     if copies is None:
         return None
@@ -116,9 +116,11 @@ def pageable_evidence(case: Case, pageable: pd.DataFrame, lost_ns: int) -> list[
     copy_ns = mean_per_step(case, total(pageable))
     together = f"{len(pageable)} of them in total, {ms(copy_ns)} {per}, at {rate} GB/s"
     return [
-        case.place(first, worst, value_ns=worst_ns, lane="device"),
-        case.place(together, value_ns=mean_per_step(case, lost_ns), lane="device"),
+        case.timed_evidence(first, worst, value_ns=worst_ns, lane="device"),
+        case.timed_evidence(together, value_ns=mean_per_step(case, lost_ns), lane="device"),
     ]
 
 
-RULE = Rule(ID, not_applicable, detect, category=EXPOSED_COPY, advice=(PIN_MEMORY,))
+RULE = Rule(
+    ID, not_applicable, detect, category=EXPOSED_COPY, in_windows=True, advice=(PIN_MEMORY,)
+)

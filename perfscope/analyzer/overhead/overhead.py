@@ -28,6 +28,8 @@ from perfscope.traces.trace import Trace
 LOOP_PHASES = ("train", "inference")
 LEAST_HALF_WIDTH = 0.01
 """Effects that outlast a block (a warm cache, a filled queue) do not show in the difference."""
+CPU_TIME_ERROR = 0.005
+"""CPU times of short processes are counted in ticks of the kernel's clock."""
 FULL_CORES_IDLE = 0.05
 NS_PER_S = 1e9
 
@@ -193,8 +195,8 @@ def overhead_from_blocks(
     high = seen_ns / span_ns + max(hypot(above, spread) / span_ns, LEAST_HALF_WIDTH)
     if taken is not None:
         parts["agent"] = max((taken.least_ns + taken.most_ns) / 2 - seen_ns, 0.0)
-        low = max(low, taken.least_ns / span_ns - LEAST_HALF_WIDTH)
-        high = max(high, taken.most_ns / span_ns + LEAST_HALF_WIDTH)
+        low = max(low, taken.least_ns / span_ns - CPU_TIME_ERROR)
+        high = max(high, taken.most_ns / span_ns + CPU_TIME_ERROR)
     return Overhead(
         share=sum(parts.values()) / span_ns,
         low=low,

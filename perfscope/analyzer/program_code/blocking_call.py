@@ -93,6 +93,7 @@ RULE = Rule(
     ID,
     missing_loop_samples,
     detect,
+    on_host=True,
     in_traces=False,
     consequences=("input-bound/unknown-loader", "launch-bound"),
     advice=(CALL_LESS_OFTEN, CALL_IN_THREAD),

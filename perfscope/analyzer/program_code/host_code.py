@@ -148,6 +148,7 @@ RULE = Rule(
     ID,
     missing_loop_samples,
     detect,
+    on_host=True,
     in_traces=False,
     consequences=("input-bound/unknown-loader", "launch-bound"),
     advice=(VECTORIZE, PARALLEL_PROCESSES, LESS_OFTEN),

@@ -1,8 +1,8 @@
 """The program sleeps in its loop.
 
 What it means
-    The loop calls `time.sleep` (or another function that lets time pass) and computes nothing
-    meanwhile. Mostly it polls: it asks whether something is ready and sleeps when it is not.
+    The loop calls `time.sleep` (or another function that sleeps) and computes nothing meanwhile.
+    Usually it polls: it checks whether something is ready, and sleeps when it is not.
 
 How it is detected
     The kernel shows the loop's thread asleep outside of the loader and of PyTorch's calls for at
@@ -11,7 +11,7 @@ How it is detected
 
 What to do
     Wait for the event itself: a blocking `queue.get()`, a condition variable, an event. Or sleep
-    shorter.
+    for a shorter time.
 
 When it is wrong
     A program that limits its own rate sleeps on purpose.
@@ -68,6 +68,7 @@ RULE = Rule(
     ID,
     missing_loop_samples,
     detect,
+    on_host=True,
     in_traces=False,
     consequences=("input-bound/unknown-loader", "launch-bound"),
     advice=(WAIT_FOR_EVENT,),

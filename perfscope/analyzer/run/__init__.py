@@ -1,3 +1,1 @@
-"""What a recording holds, before any question is asked of it: steps, threads, samples, counters,
-the work of devices.
-"""
+"""Facts of a recording that several subjects use: steps, threads, samples, counters, devices."""

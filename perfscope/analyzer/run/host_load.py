@@ -50,6 +50,11 @@ class HostLoad:
             if code != process
         )
 
+    def longest_delay(self, process: int) -> float:
+        """Return the largest share of time in which a thread of the process had no core."""
+        threads = [delay for (owner, _), delay in self.thread_delay.items() if owner == process]
+        return max(threads) if threads else self.delay.get(process, 0.0)
+
     def used_elsewhere(self) -> float:
         """Return the cores that other jobs on this machine use."""
         if self.host_busy is None or self.host_cores is None or self.tree_cores is None:
@@ -110,7 +115,7 @@ def host_load(trace: Trace) -> HostLoad:
         host_busy=host_busy,
         host_cores=count,
         kernel_cores=(host_growth(trace, "host_cpu_kernel_ns", begin, end) or 0.0) / span,
-        idle_cores=_idle(usable, tree, host_busy, count),
+        idle_cores=free_cores(usable, tree, host_busy, count),
         delay={
             p: v / span
             for (p, _), v in used(trace, "run_delay_ns", begin, end).items()
@@ -130,7 +135,7 @@ def host_cores(trace: Trace) -> float | None:
     return float(frame["value"].iloc[-1]) if frame is not None and len(frame) else None
 
 
-def _idle(
+def free_cores(
     usable: float | None, tree: float | None, host_busy: float | None, count: float | None
 ) -> float | None:
     """Return the cores that are free for the job: within its limit, and not used by other jobs."""

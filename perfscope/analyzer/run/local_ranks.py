@@ -32,12 +32,12 @@ def ranks_at_once(trace: Trace) -> int:
 
     Processes that a script starts one after the other share no core.
     """
-    return _at_once(trace, main_processes(trace))
+    return most_at_once(trace, main_processes(trace))
 
 
 def mains_at_once(trace: Trace) -> int:
     """Return how many processes with the role `main` worked at the same time at most."""
-    return _at_once(trace, processes_with_main_role(trace))
+    return most_at_once(trace, processes_with_main_role(trace))
 
 
 def concurrent_groups(trace: Trace) -> list[list[int]]:
@@ -56,7 +56,7 @@ def concurrent_groups(trace: Trace) -> list[list[int]]:
     return groups
 
 
-def mates(trace: Trace, process: int) -> list[int]:
+def concurrent_processes(trace: Trace, process: int) -> list[int]:
     """Return the processes that worked at the same time as a main process, including itself."""
     return next((group for group in trace.fact(concurrent_groups) if process in group), [process])
 
@@ -89,7 +89,7 @@ def loader_workers(trace: Trace) -> list[int]:
     return codes
 
 
-def _at_once(trace: Trace, mains: list[tuple[int, int]]) -> int:
+def most_at_once(trace: Trace, mains: list[tuple[int, int]]) -> int:
     """Return how many of these processes worked at the same time at most."""
     spans = [worked(trace, process) for process, _ in mains]
     counts = [sum(begin <= instant < end for begin, end in spans) for instant, _ in spans]

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.run.table_access import column, table
+from perfscope.traces.collective_matching import matched
 from perfscope.traces.intervals import Ints
-from perfscope.traces.matching import matched
 from perfscope.traces.trace import Trace
 
 COLUMNS = ("match", "arrival_ns", "last_rank", "ranks", "last_row")

@@ -125,6 +125,8 @@ def find_phases(trace: Trace, process: int) -> PhaseSpans:
     found = known_phases(rows)
     sampled = sampled_phases(trace, process, rows.tid, found)
     found[DATA_SETUP] = merged(found[DATA_SETUP], between_epochs(rows))
+    unseen = found.get(NOT_RECORDED, EMPTY)
+    found[NOT_RECORDED] = subtracted(unseen, merged(*sampled.values()))
     found |= without_progress(trace)
     found = {phase: merged(found.get(phase, EMPTY), sampled.get(phase, EMPTY)) for phase in PHASES}
     window = single_interval(begin_ns, end_ns)
@@ -274,7 +276,8 @@ def spans_of_rows(frame: pd.DataFrame | None) -> Spans:
 def before_probe(rows: ProcessRows) -> dict[str, Spans]:
     """Return the time before the probe was in the process, and before its first timed call.
 
-    The beginning of a process is its start-up; a process that ran before was not recorded then.
+    The beginning of a process is its start-up; a process that ran before was not recorded then,
+    except by samples from outside.
     """
     begin_ns, _ = rows.window
     if not rows.from_start:

@@ -58,7 +58,7 @@ def enclosing_ranges(ranges: pd.DataFrame) -> Ints:
     -1 for none.
     """
     ts = column(ranges, "ts")
-    return enclosing(_threads(ranges), ts, ts + column(ranges, "dur"))
+    return enclosing(thread_numbers(ranges), ts, ts + column(ranges, "dur"))
 
 
 def innermost(ranges: pd.DataFrame, calls: pd.DataFrame | None) -> Ints:
@@ -71,10 +71,10 @@ def innermost(ranges: pd.DataFrame, calls: pd.DataFrame | None) -> Ints:
         return np.empty(0, np.int64)
     start = np.concatenate([column(ranges, "ts"), column(calls, "ts")])
     end = np.concatenate([column(ranges, "ts") + column(ranges, "dur"), column(calls, "ts")])
-    return enclosing(_threads(ranges, calls), start, end)[len(ranges) :]
+    return enclosing(thread_numbers(ranges, calls), start, end)[len(ranges) :]
 
 
-def _threads(*frames: pd.DataFrame) -> Ints:
+def thread_numbers(*frames: pd.DataFrame) -> Ints:
     """Return a number for each row's thread, the same in all frames."""
     process = np.concatenate([column(frame, "process") for frame in frames])
     tid = np.concatenate([column(frame, "tid") for frame in frames])

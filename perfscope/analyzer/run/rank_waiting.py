@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfscope.analyzer.run.local_ranks import mates
+from perfscope.analyzer.run.host_copies import host_copies
+from perfscope.analyzer.run.local_ranks import concurrent_processes
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, WAITING
 from perfscope.analyzer.run.steps import steps
 from perfscope.analyzer.run.table_access import column, rows_of, table
@@ -61,7 +62,7 @@ def rank_waiting(trace: Trace) -> pd.DataFrame:
                 "rank": int(of_process["rank"].iloc[0]),
                 "process": process,
                 "host": hosts.get(process, ""),
-                "group": min(mates(trace, process)),
+                "group": min(concurrent_processes(trace, process)),
                 "step_ns": float(of_process["dur"].mean()),
                 "samples": samples.taken,
                 "waiting_share": samples.waiting / samples.taken,
@@ -98,14 +99,17 @@ def wait_samples(trace: Trace, process: int, rows: pd.DataFrame) -> WaitSamples:
     states = states[column(states, "tid") == tid]
     ts, begin = column(states, "ts"), column(rows, "ts")
     end = begin + column(rows, "dur")
-    tables = []
-    for name in ("loader", "ranges", "copies"):
-        frame = rows_of(trace, name, process)
-        tables.append(None if frame is None else frame[column(frame, "tid") == tid])
-    loader, ranges, copies = tables
+    frames = (
+        rows_of(trace, "loader", process),
+        rows_of(trace, "ranges", process),
+        host_copies(trace, process),
+    )
+    loader, ranges, copies = (
+        None if frame is None else frame[column(frame, "tid") == tid] for frame in frames
+    )
     thread = zones(loader, ranges, copies, int(begin.min()), int(end.max()))
     in_steps = inside(merged((begin, end)), ts)
-    known = merged(thread.checkpoint, thread.input_wait, thread.exposed_copy, thread.gc)
+    known = merged(thread.checkpoint, thread.input_wait, thread.device_wait, thread.gc)
     waits = states["state"].isin(WAITING).to_numpy(bool) & ~inside(known, ts)
     sleeps = (states["state"] == "sleep").to_numpy(bool) & ~inside(thread.torch, ts)
     return WaitSamples(int(in_steps.sum()), int((in_steps & waits & ~sleeps).sum()))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from perfscope.analyzer.run.local_ranks import mates
+from perfscope.analyzer.run.local_ranks import concurrent_processes
 from perfscope.analyzer.run.steps import steady_steps
 from perfscope.analyzer.run.table_access import rows_of, rows_of_category
 from perfscope.analyzer.run.thread_intervals import spans_of
@@ -17,7 +17,7 @@ def peers_in_step(trace: Trace, process: int) -> list[int]:
     """Return the other processes that train at the same time with steps of the same length."""
     means = trace.fact(steady_steps).groupby("process")["dur"].mean()
     peers = []
-    for other in mates(trace, process):
+    for other in concurrent_processes(trace, process):
         if other == process or other not in means:
             continue
         if abs(means[other] / means[process] - 1.0) > MOST_DIFFERENCE:

@@ -31,8 +31,8 @@ BY_DEFAULT = 8
 function that was compiled more often has a raised limit.
 """
 LEAST_SAMPLED_NS = 30_000_000
-"""Samples from outside belong to a call of at least this length: their times are exact to some ten
-milliseconds.
+"""Samples from outside belong to a call of at least this length: their times are exact only to
+within tens of milliseconds.
 """
 NO_NAME = "compilation"
 """The name of a compilation where the compiled function is not known."""

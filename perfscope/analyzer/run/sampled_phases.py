@@ -2,10 +2,12 @@
 
 A sample belongs to a phase when one of its frames is known to do only that: a function of torch,
 of the standard library or of a trainer, or a function of the user's that is named so and is in no
-sample inside a step.
+sample inside a step. It belongs to a step when the program's lines in it, above the model's, are those of
+a sample inside a step: the recording's ends cut steps off, and a long call delays the probe.
 """
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
@@ -18,11 +20,20 @@ from perfscope.traces.trace import Trace
 
 Function = tuple[str, str]
 """Name and file."""
+Path = tuple[tuple[str, int], ...]
+"""File and line of the program's frames, outermost first."""
+MODULE_CALL: Final = ";_wrapped_call_impl (torch/nn/modules/module.py"
 
 STEPS: Final = "steps"
+NOT_RECORDED: Final = "not-recorded"
 LONGEST_SAMPLE_NS = 1_000_000_000
 """A sample stands for at most this time before it, unless the one before it shows the same: samples
 are at most half a second apart where the probe's thread can run.
+"""
+
+BETWEEN_NS: Final = 5_000_000
+"""Weights are whole milliseconds or clocks of another process: so little between two samples is no
+time of its own.
 """
 
 LIBRARY_FRAMES: Final = {
@@ -88,26 +99,27 @@ def sampled_phases(
 
     `known` are the phases that timed calls show: only samples outside of them are classified.
     """
-    stacks = rows_of(trace, "stacks", process)
-    if stacks is None or not len(stacks):
+    stacks = stacks_of_thread(trace, process, tid)
+    if stacks is None:
         return {}
-    if tid >= 0:
-        stacks = stacks[column(stacks, "tid") == tid]
     ts = column(stacks, "ts")
-    taken = merged(*known.values())
-    within_steps = inside(known.get(STEPS, EMPTY), ts)
+    taken = merged(*(spans for phase, spans in known.items() if phase != NOT_RECORDED))
     rest = stacks[~inside(taken, ts)]
     if not len(rest):
         return {}
-    step_functions = functions_of(stacks[within_steps]["stack"])
+    in_steps = stacks[inside(known.get(STEPS, EMPTY), ts)]["stack"].astype(str).unique()
+    step_functions, step_paths = functions_of(in_steps), {path_of(stack) for stack in in_steps}
     phase_of = {
-        stack: phase_of_stack(stack, step_functions) for stack in rest["stack"].astype(str).unique()
+        stack: phase_of_stack(stack, step_functions)
+        or (STEPS if path_of(stack) in step_paths - {()} else "")
+        for stack in rest["stack"].astype(str).unique()
     }
     phases = rest["stack"].astype(str).map(phase_of).to_numpy(object)
     end_ns, weight_ns = column(rest, "ts"), column(rest, "weight_ns")
     is_first = np.concatenate(([True], phases[1:] != phases[:-1]))
     most_ns = np.where(is_first, LONGEST_SAMPLE_NS, np.iinfo(np.int64).max)
     begin_ns = end_ns - np.minimum(weight_ns, most_ns)
+    begin_ns[1:] = np.where(begin_ns[1:] - end_ns[:-1] < BETWEEN_NS, end_ns[:-1], begin_ns[1:])
     return {
         phase: subtracted(merged((begin_ns[phases == phase], end_ns[phases == phase])), taken)
         for phase in (*LIBRARY_FRAMES, "start-up")
@@ -115,10 +127,35 @@ def sampled_phases(
     }
 
 
-def functions_of(stacks: "pd.Series[str]") -> set[Function]:
+def stacks_of_thread(trace: Trace, process: int, tid: int) -> pd.DataFrame | None:
+    """Return the samples of a thread: the probe's, and those from outside before its first one."""
+    frames = [rows_of(trace, name, process) for name in ("outside_stacks", "stacks")]
+    outside, probed = (
+        frame if frame is None or tid < 0 else frame[column(frame, "tid") == tid]
+        for frame in frames
+    )
+    if probed is None or not len(probed):
+        return None
+    if outside is None:
+        return probed
+    early = outside[column(outside, "ts") < int(column(probed, "ts")[0])]
+    return pd.concat((early, probed), ignore_index=True) if len(early) else probed
+
+
+def functions_of(stacks: Iterable[str]) -> set[Function]:
     """Return every function that is in one of the stacks."""
-    labels = {label for stack in stacks.astype(str).unique() for label in stack.split(";")}
+    labels = {label for stack in stacks for label in stack.split(";")}
     return {function_of(parse_frame(label)) for label in labels}
+
+
+def path_of(stack: str) -> Path:
+    """Return the program's lines in a stack, down to its outermost call of a module.
+
+    A model has so many lines that few samples inside steps do not show all of them.
+    """
+    above, _, _ = stack.partition(MODULE_CALL)
+    frames = map(parse_frame, above.split(";"))
+    return tuple((frame.file, frame.line) for frame in frames if frame.is_of_program)
 
 
 def function_of(frame: Frame) -> Function:

@@ -271,7 +271,21 @@ def iteration_ends(ranges: pd.DataFrame | None, marks: Ints) -> Ints:
     if not len(ts):
         return marks
     order = np.argsort(ends, kind="stable")
+    order = order[last_of_backward(ends[order], column(rows_of_category(ranges, "backward"), "ts"))]
     return anchor(ends[order], column(optimizers, "object")[order], last=True)
+
+
+def last_of_backward(ends: Ints, backward: Ints) -> "np.typing.NDArray[np.bool_]":
+    """Return which optimizer steps (ends, in order) are the last after the begin of a backward.
+
+    One iteration may call an optimizer for each group of parameters (DeepSpeed), or in backward for
+    each parameter (optimizers that run in hooks). All of them where no backward was recorded.
+    """
+    if not len(backward):
+        return np.ones(len(ends), bool)
+    begun = np.searchsorted(np.sort(backward), ends)
+    last: np.typing.NDArray[np.bool_] = np.append(begun[1:] != begun[:-1], True)
+    return last
 
 
 def evaluation_calls(forward: pd.DataFrame | None, trains: Ints) -> tuple[Spans, Spans]:

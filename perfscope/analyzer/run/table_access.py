@@ -21,7 +21,7 @@ def manifest(trace: Trace) -> Manifest:
 def uses_device(trace: Trace) -> bool:
     """Return whether the recorded program has begun to use an accelerator through torch."""
     torch = manifest(trace).torch
-    return torch is not None and torch.cuda
+    return torch is not None and (torch.cuda or bool(torch.accelerator))
 
 
 def table(trace: Trace, name: str) -> pd.DataFrame | None:

@@ -21,6 +21,8 @@ class Zones:
     checkpoint: Spans
     input_wait: Spans
     exposed_copy: Spans
+    device_wait: Spans
+    """Waiting for work of the device that was queued before: in blocking copies, `.item()`, ..."""
     gc: Spans
     gap: Spans
     """From an iteration's last torch call to the next one's first, without a PyTorch loader."""
@@ -39,6 +41,12 @@ def spans_of(frame: pd.DataFrame | None) -> Spans:
     return merged((ts, ts + column(frame, "dur")))
 
 
+def copy_spans(copies: pd.DataFrame | None) -> Spans:
+    """Return the time of the copies themselves, at the end of the calls (see `host_copies`)."""
+    end = column(copies, "ts") + column(copies, "dur")
+    return merged((end - column(copies, "copy_ns"), end))
+
+
 def zones(
     loader: pd.DataFrame | None,
     ranges: pd.DataFrame | None,
@@ -48,14 +56,15 @@ def zones(
 ) -> Zones:
     """Return the zones of a thread between two instants, from its rows of each table.
 
-    Several threads may be laid end to end.
+    `copies` are those of `host_copies`. Several threads may be laid end to end.
     """
     torch = rows_of_category(ranges, *TORCH)
     has_loader = loader is not None and bool((loader["kind"] == "next").any())
     return Zones(
         checkpoint=spans_of(rows_of_category(ranges, "checkpoint")),
         input_wait=spans_of(loader),
-        exposed_copy=spans_of(copies),
+        exposed_copy=copy_spans(copies),
+        device_wait=merged(spans_of(copies), spans_of(rows_of_category(ranges, "sync"))),
         gc=spans_of(rows_of_category(ranges, "gc")),
         gap=EMPTY if has_loader else iteration_gaps(torch, begin, end),
         torch=spans_of(torch),

@@ -7,12 +7,13 @@ What it means
     with the square of its steps.
 
 How it is detected
-    A line is fitted to blocks of steady steps, without waits for a core, for a loader, checkpoints,
-    garbage collections and compilation. The 95 % interval of its slope is above zero. It rises by
-    at least 15 % during the recording, by 5 % of all steps in sum, at both ends of the recording,
-    and it fits better than a single jump. The thread of the loop uses more CPU time, or waits
-    longer in a job of one rank without a device. Not all parts of a step (forward, backward,
-    optimizer, the rest) grow alike, as they do on a machine that becomes slower. One line of the
+    A straight line is fitted to the times of steady steps, without waits for a core, for a loader,
+    checkpoints, garbage collections and compilation. All of the following must hold. The 95 %
+    interval of its slope is above zero. It rises by at least 15 % during the recording, also at its
+    beginning and at its end, and fits better than a single jump. What the steps take above the
+    first of them is at least 5 % of their time. The thread of the loop uses more CPU time, or waits
+    longer in a job of one rank without a device. The parts of a step (forward, backward, optimizer,
+    the rest) do not all grow alike, as they do on a machine that becomes slower. One line of the
     program explains at least half of the growth, by stack samples of the first and the last third.
 
 What to do
@@ -41,7 +42,7 @@ from perfscope.traces.trace import Trace
 
 ID = "growing-steps"
 STEPS_OF_PACE = 1000
-"""The growth is given per so many steps."""
+"""The growth is given per this number of steps."""
 
 REMOVE_HOOK = Advice(
     "remove-hook-after-use",
@@ -127,7 +128,7 @@ def growth_explanation(growth: StepGrowth, memory: MemoryTrend | None) -> str:
     share = min(line.difference_ns / max(grown_ns, 1.0), 1.0)
     kind = ", a hook" if line.is_hook else ""
     parts = [
-        f"Steps grow by {step_pace_text(growth)}, all along the recording.",
+        f"Steps grow by {step_pace_text(growth)}, throughout the recording.",
         f"{percent(share)} of the growth is in `{line.frame}`{kind}: {ms(line.less_ns)} per step in"
         f" the first third, {ms(line.more_ns)} in the last.",
     ]

@@ -1,27 +1,27 @@
-"""Every so many steps, a step takes much longer.
+"""Some steps take much longer, and they come back at a regular interval.
 
 What it means
     Something is done in addition to training every N steps, or every N seconds: a plot, a metric
-    over a large set, a histogram of all weights, an export. It takes little time on average per
-    step only if it is rare enough.
+    over a large set, a histogram of all weights, an export. Its mean time per step is small only if
+    it is rare enough.
 
 How it is detected
-    Slow steps, by the step without waits for a loader, checkpoints, garbage collections,
-    compilation and validation, are at least half as long again as the median. They come back after
-    the same number of steps (at least three quarters of those that are due, more than by chance) or
-    after the same time, and what they take above the mean of the others is at least 5 % of all
-    steady steps. One line of the program explains at least half of that: it is in
-    the stack samples of slow steps and hardly in those of others. Slow steps in which the thread
-    sleeps or waits, that update weights for the gradients of several others, or that make the data
-    of the next steps (rollouts) do not count.
+    Step times are compared without waits for a loader, checkpoints, garbage collections,
+    compilation and validation. A slow step takes at least 1.5 times the median. Slow steps come
+    back after the same number of steps (at least three quarters of the expected ones, more than by
+    chance) or after the same time. What they take above the mean of the others is at least 5 % of
+    all steady steps. One line of the program explains at least half of that: it is in the stack
+    samples of slow steps and hardly in those of others. Three kinds of slow steps do not count:
+    those in which the thread sleeps or waits, those that update the weights after gradient
+    accumulation, and those that make the data of the next steps (rollouts).
 
 What to do
     Do it less often, on less data, or in another process. The predicted step time follows from the
     measured times: the usual step and the same slow steps, at a longer period.
 
 When it is wrong
-    What is done every N steps may be part of the algorithm. On a device, slow steps in which the
-    driver is waited for are left out: they may wait for work of the steps before.
+    What is done every N steps may be part of the algorithm. With a device, slow steps in which the
+    thread waits for the driver are left out: they may wait for work of the steps before.
 """
 
 import math

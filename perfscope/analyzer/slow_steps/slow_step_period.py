@@ -14,15 +14,15 @@ from perfscope.traces.intervals import Ints
 Flags = NDArray[np.bool_]
 
 DEVIATIONS: Final = 3.0
-"""A slow step is so many robust standard deviations (1.4826 x MAD) above the median."""
+"""A slow step is at least this many robust standard deviations (1.4826 x MAD) above the median."""
 MOST_SLOWEST: Final = 80
-"""Distances of so many of the slowest steps are tried as periods."""
+"""Distances between this many of the slowest steps are tried as periods."""
 NEIGHBORS: Final = 6
-"""Distances to so many of the next slow steps are tried: those between may be slow by chance."""
+"""Distances to this many of the next slow steps are tried: those between may be slow by chance."""
 CHANCE: Final = 1e-3
-"""The probability of as many slow steps at a distance by chance, for all distances tried."""
+"""The slow steps of a period are less likely than this by chance, over all distances tried."""
 SAME_EXCESS: Final = 0.8
-"""Slow steps with a period in time are those with one in steps if these have so much of the excess.
+"""A period in steps is preferred to one in time if its slow steps have this share of the excess.
 """
 PER_STEP: Final = "steps"
 PER_TIME: Final = "time"
@@ -137,7 +137,7 @@ def rows_due(
 ) -> Ints | None:
     """Return the rows of every `period`-th step, counted from the phase with the most excess.
 
-    None where too few of these are slow, or as many as chance makes in so many tries.
+    None where too few of these are slow, or no more than by chance in `tries` attempts.
     """
     excess = np.maximum(series.work_ns - np.median(series.work_ns), 0)
     phase = series.number % period

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from perfscope.analyzer.budget.critical_rank import critical_rank
-from perfscope.analyzer.counters.series import device_series, time_mean
 from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.run.counter_series import device_series, time_mean
 from perfscope.analyzer.run.cumulative_counters import WHOLE, grown_in
 from perfscope.analyzer.run.local_ranks import ranks_at_once
 from perfscope.analyzer.run.table_access import column, table, uses_device
@@ -107,7 +107,7 @@ def growth_of_steps(trace: Trace, limits: Limits) -> StepGrowth | None:
 
 
 def is_steady_growth(trend: Trend, limits: Limits) -> bool:
-    """Return whether steps grow by enough, and all along the recording."""
+    """Return whether steps grow by enough, throughout the recording."""
     if trend.low <= 0.0 or trend.growth < limits.step_growth * trend.first:
         return False
     ends = trend.rises[:2], trend.rises[-2:]

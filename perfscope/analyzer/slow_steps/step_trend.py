@@ -18,7 +18,7 @@ FEWEST_BLOCKS: Final = 12
 """With fewer points the interval of the slope is as wide as the slope."""
 STEPS_PER_BLOCK: Final = 2
 SECTIONS: Final = 6
-"""The recording is divided into so many parts; the rises between them show one that ends early."""
+"""The recording is divided into this many parts; the rises between them show growth that ends."""
 NORMAL_95: Final = 1.96
 
 

@@ -1,4 +1,4 @@
-"""Where in the program's code the time of a finding goes: its own line most often in samples."""
+"""The program's line that a finding names: the one with the most stack samples of the finding."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +24,6 @@ from perfscope.traces.trace import Trace
 
 WORKER_CAUSES = ("too-few-workers", "decode-bound", "storage-bound", "collate-bound")
 """Causes of input-bound whose time goes by in the loader's workers."""
-
 
 WORK_LIMITS = ("memory-bound", "compute-bound")
 """Findings on the work of operators."""

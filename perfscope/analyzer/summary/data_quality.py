@@ -1,4 +1,4 @@
-"""What a recording contains that no machine can have done, and how far its numbers are trusted."""
+"""Events of a recording that contradict each other, and how much they lower the confidence."""
 
 from perfscope.analyzer.diagnosis import DataQuality
 from perfscope.analyzer.run.table_access import manifest

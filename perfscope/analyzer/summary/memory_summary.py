@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from perfscope.analyzer.counters.device_use import device_use
 from perfscope.analyzer.diagnosis import MemoryUse
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.memory.memory_use import memory_peaks
 from perfscope.analyzer.run.cumulative_counters import HOST, WHOLE, readings
+from perfscope.analyzer.run.device_use import device_use
 from perfscope.analyzer.run.memory_trend import memory_trend
 from perfscope.analyzer.run.table_access import manifest
 from perfscope.traces.trace import Trace

@@ -5,7 +5,7 @@ import numpy as np
 from perfscope.analyzer.compute.step_flops import step_flops
 from perfscope.analyzer.diagnosis import Rate, StepSummary, Throughput
 from perfscope.analyzer.input.input_pipeline import Pipeline, fetches_of, input_pipelines
-from perfscope.analyzer.run.local_ranks import mates
+from perfscope.analyzer.run.local_ranks import concurrent_processes
 from perfscope.analyzer.run.steps import steady_steps
 from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category
 from perfscope.traces.intervals import EMPTY
@@ -36,7 +36,7 @@ def marked_rate(trace: Trace, process: int, column_name: str) -> Rate | None:
     `column_name`: `value` of table `ranges` holds the samples of a step, `payload` its tokens.
     Summed over the ranks that work at the same time as `process`, if each of them reports it.
     """
-    ranks = mates(trace, process)
+    ranks = concurrent_processes(trace, process)
     rates = [marked_rate_of_process(trace, rank, column_name) for rank in ranks]
     known = [rate for rate in rates if rate is not None]
     if not known or len(known) < len(rates):
@@ -61,7 +61,7 @@ def samples_per_s(trace: Trace, process: int) -> Rate:
 
     Ranks are taken to be data-parallel: each trains on the batches that its own loader delivers.
     """
-    ranks = mates(trace, process)
+    ranks = concurrent_processes(trace, process)
     pipelines = [line for line in trace.fact(input_pipelines) if line.process in ranks]
     rates = [rank_samples_per_s(trace, pipeline) for pipeline in pipelines]
     known = [rate for rate in rates if rate is not None]

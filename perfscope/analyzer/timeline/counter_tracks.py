@@ -21,11 +21,11 @@ from perfscope.analyzer.categories import (
     INPUT_WAIT,
     PEER_WAIT,
 )
-from perfscope.analyzer.counters.device_use import DeviceUse, all_devices, device_use
 from perfscope.analyzer.counters.link_use import link_use
 from perfscope.analyzer.counters.lost_devices import device_losses
-from perfscope.analyzer.counters.series import device_series
 from perfscope.analyzer.number_text import digits, megabytes, percent
+from perfscope.analyzer.run.counter_series import device_series
+from perfscope.analyzer.run.device_use import DeviceUse, all_devices, device_use
 from perfscope.analyzer.timeline.lane import Events
 from perfscope.analyzer.timeline.names import Names
 from perfscope.analyzer.timeline.track import COUNTER, NOT_IN_A_TABLE, SOURCES, Draft

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.categories import DEVICE_COMPUTE, EXPOSED_COMMUNICATION, EXPOSED_COPY
+from perfscope.analyzer.timeline.event_rows import serial_rows
 from perfscope.analyzer.timeline.lane import Events, concatenated, joined
 from perfscope.analyzer.timeline.names import Names
-from perfscope.analyzer.timeline.nest import serial_rows
 from perfscope.analyzer.timeline.track import Draft, events_of, is_one_of
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace

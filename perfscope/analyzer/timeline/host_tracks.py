@@ -16,9 +16,9 @@ from perfscope.analyzer.categories import (
     SYNC_WAIT,
 )
 from perfscope.analyzer.run.steps import steps
+from perfscope.analyzer.timeline.event_rows import nesting_depths
 from perfscope.analyzer.timeline.lane import Events, concatenated, joined
 from perfscope.analyzer.timeline.names import Names
-from perfscope.analyzer.timeline.nest import nesting_depths
 from perfscope.analyzer.timeline.track import (
     MOST_ROWS,
     SOURCES,

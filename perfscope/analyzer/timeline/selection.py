@@ -1,5 +1,5 @@
 """Statistics of a time range on chosen lanes: count, sum, share and exclusive time by name or color
-(by range or module: places.py).
+(by range or module: call_statistics.py).
 """
 
 from collections.abc import Iterator, Sequence

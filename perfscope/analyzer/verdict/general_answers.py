@@ -1,4 +1,4 @@
-"""The general answer: who is responsible for the loop's time, where no finding says why.
+"""The general answer: what takes the loop's time, where no finding explains it.
 
 The thread waits, runs Python, runs native code, calls operators, or has no core. A general answer
 names the program's line with most of that time, and gives no advice.
@@ -41,8 +41,8 @@ OPERATOR_DISPATCH: Final = "operator-dispatch"
 NOT_SCHEDULED: Final = "not-scheduled"
 GENERAL: Final = {
     WAITING: (
-        "The loop's thread is blocked in system calls for half of the loop's time or more, outside"
-        " of PyTorch's calls and of the data loader."
+        "The loop's thread is blocked in system calls, other than those of locks, for half of the"
+        " loop's time or more, outside of PyTorch's calls and of the data loader."
     ),
     OPERATOR_DISPATCH: (
         "Calling operators, not their work, takes 35 % of a step or more, and at least 30 % of that"
@@ -67,7 +67,7 @@ GENERAL: Final = {
 """What each general answer means, for `perfscope explain`."""
 
 WITH_STEPS: Final = 0.9
-"""Confidence: who is responsible is measured, but not why."""
+"""Confidence: what takes the time is measured, but not why."""
 WITHOUT_STEPS: Final = 0.6
 """Confidence where nothing shows that the time repeats."""
 IN_RECOMPUTATION: Final = "torch/utils/checkpoint.py"
@@ -89,7 +89,7 @@ class LoopFacts:
     has_steps: bool
     limits: Limits
 
-    def place(self, wanted: NDArray[np.bool_]) -> CodeLocation | None:
+    def hottest_place(self, wanted: NDArray[np.bool_]) -> CodeLocation | None:
         """Return the hottest line of the wanted code, None where too few samples have it."""
         with_line = wanted & np.array([code.line is not None for code in self.samples.codes], bool)
         if self.samples.count_of(with_line) < FEWEST_SAMPLES:
@@ -114,8 +114,8 @@ class LoopFacts:
 
 
 @dataclass(frozen=True)
-class Responsible:
-    """A general answer: its id, the share of the loop's time (or of a step), and its texts."""
+class DominantActivity:
+    """What takes the loop's time: the id of the answer, the share of the time, and the texts."""
 
     id: str
     share: float
@@ -134,14 +134,14 @@ class GeneralAnswer:
 
 
 def general_answer(trace: Trace, process: int | None, limits: Limits) -> GeneralAnswer | None:
-    """Return the general answer for a process, None where nothing is clearly responsible.
+    """Return the general answer for a process, None where nothing clearly takes most of the time.
 
-    Without steps also a loop that computes has one: then nothing shows whether it is healthy.
+    Without steps, a loop that computes has one too, because nothing shows whether it is healthy.
     """
     facts = facts_of(trace, process, limits)
     if facts is None:
         return None
-    for answer in (waits, dispatches, runs_python, computes_slowly, computes_aside, has_no_core):
+    for answer in ANSWERS:
         found = answer(facts)
         if found is not None:
             return verdict_of(found, facts)
@@ -166,7 +166,7 @@ def facts_of(trace: Trace, process: int | None, limits: Limits) -> LoopFacts | N
     )
 
 
-def waits(facts: LoopFacts) -> Responsible | None:
+def waiting_answer(facts: LoopFacts) -> DominantActivity | None:
     """Return the answer where the thread is blocked for half of the loop's time or more."""
     share = facts.time.blocked
     if share < facts.limits.main_cause_share:
@@ -176,8 +176,8 @@ def waits(facts: LoopFacts) -> Responsible | None:
         for state, part in sorted(facts.time.blocked_in.items(), key=lambda item: -item[1])
         if part >= facts.limits.input_share
     )
-    where = facts.place(facts.outside & facts.samples.mask(PROGRAM))
-    return Responsible(
+    where = facts.hottest_place(facts.outside & facts.samples.mask(PROGRAM))
+    return DominantActivity(
         WAITING,
         share,
         f"The loop waits {percent(share)} of its time",
@@ -186,7 +186,7 @@ def waits(facts: LoopFacts) -> Responsible | None:
     )
 
 
-def dispatches(facts: LoopFacts) -> Responsible | None:
+def dispatch_answer(facts: LoopFacts) -> DominantActivity | None:
     """Return the answer where calling operators costs much, outside of the model and optimizer.
 
     Or where a setting makes each call expensive.
@@ -201,7 +201,7 @@ def dispatches(facts: LoopFacts) -> Responsible | None:
     if not is_anomaly and not is_dispatched_by_program(dispatch, facts.limits):
         return None
     wanted = facts.everything if is_anomaly else facts.outside
-    return Responsible(
+    return DominantActivity(
         OPERATOR_DISPATCH,
         dispatch.total,
         f"Calling operators takes {percent(dispatch.total)} of each step",
@@ -209,39 +209,39 @@ def dispatches(facts: LoopFacts) -> Responsible | None:
             "Calls outside of the model, backward and the optimizer take"
             f" {percent(dispatch.outside)} of a step."
         ),
-        facts.place(wanted),
+        facts.hottest_place(wanted),
         ANOMALY_CAVEAT if is_anomaly else None,
     )
 
 
-def runs_python(facts: LoopFacts) -> Responsible | None:
+def python_answer(facts: LoopFacts) -> DominantActivity | None:
     """Return the answer where the interpreter takes half of the loop's time or more."""
     if facts.native is None:
         return None
     share = facts.native.interpreter * facts.cpu_share
     if share < facts.limits.main_cause_share:
         return None
-    return Responsible(
+    return DominantActivity(
         PYTHON_CODE,
         share,
         f"The Python interpreter takes {percent(share)} of the loop's time",
         "The thread runs Python code; operators compute in the rest.",
-        facts.place(facts.everything),
+        facts.hottest_place(facts.everything),
     )
 
 
-def computes_slowly(facts: LoopFacts) -> Responsible | None:
+def slow_operator_answer(facts: LoopFacts) -> DominantActivity | None:
     """Return the answer where slow operators take a fifth of the loop's time or more."""
     slow = facts.trace.fact(slow_operators).get(facts.process, [])
     share = min(sum(operator.share for operator in slow), 1.0) * facts.time.running
     if share < facts.limits.critical_share:
         return None
-    return Responsible(
+    return DominantActivity(
         NATIVE_CODE,
         share,
         f"Slow operators take {percent(share)} of the loop's time",
         slow_text(slow[0]),
-        facts.place(facts.everything),
+        facts.hottest_place(facts.everything),
     )
 
 
@@ -255,8 +255,8 @@ def slow_text(operator: SlowOperator) -> str:
     )
 
 
-def computes_aside(facts: LoopFacts) -> Responsible | None:
-    """Return the answer where much of the work is not a part of training a step.
+def extra_work_answer(facts: LoopFacts) -> DominantActivity | None:
+    """Return the answer where much of the work is not needed to train a step.
 
     Backward computes activations again, or operators outside of torch's calls, which no gradient
     needs, copy, measure or prepare.
@@ -266,22 +266,22 @@ def computes_aside(facts: LoopFacts) -> Responsible | None:
     )
     share = facts.samples.weight_of(repeated)
     if share >= facts.limits.recomputed_share:
-        return Responsible(
+        return DominantActivity(
             NATIVE_CODE,
             share,
             f"Activation checkpointing takes {percent(share)} of the loop's time",
             "Backward computes activations again (`torch.utils.checkpoint`), which saves memory.",
-            facts.place(facts.everything),
+            facts.hottest_place(facts.everything),
         )
     share = facts.trace.fact(untracked_shares).get(facts.process, 0.0)
     if share < facts.limits.untracked_share:
         return None
-    return Responsible(
+    return DominantActivity(
         NATIVE_CODE,
         share,
         f"Operators that no gradient needs take {percent(share)} of the loop's time",
         "They run outside of the model, backward and the optimizer.",
-        facts.place(facts.outside),
+        facts.hottest_place(facts.outside),
     )
 
 
@@ -291,18 +291,18 @@ def is_recomputation(frame: Frame) -> bool:
     return frame.file == IN_RECOMPUTATION and frame.function.rpartition(".")[2] in names
 
 
-def has_no_core(facts: LoopFacts) -> Responsible | None:
+def not_scheduled_answer(facts: LoopFacts) -> DominantActivity | None:
     """Return the answer where the loop's thread is often ready to run and has no core."""
     load = facts.trace.fact(host_load)
     share = load.thread_delay.get((facts.process, facts.samples.tid), 0.0)
     if share < facts.limits.not_scheduled_share:
         return None
-    return Responsible(
+    return DominantActivity(
         NOT_SCHEDULED,
         share,
         f"The loop's thread has no core {percent(share)} of the time",
         f"It is ready to run. Other jobs use {digits(load.used_elsewhere())} cores.",
-        facts.place(facts.everything),
+        facts.hottest_place(facts.everything),
     )
 
 
@@ -311,18 +311,18 @@ def verdict_without_steps(facts: LoopFacts) -> GeneralAnswer | None:
     share = 0.0 if facts.native is None else facts.native.torch * facts.cpu_share
     if facts.native is None or share < facts.limits.main_cause_share:
         return None
-    found = Responsible(
+    found = DominantActivity(
         NATIVE_CODE,
         share,
         f"Native code takes {percent(share)} of the loop's time",
         f"Most of it is in `{facts.native.largest_library}`.",
-        facts.place(facts.everything),
+        facts.hottest_place(facts.everything),
         "Too few steps were recorded to say whether that is healthy: record longer.",
     )
     return verdict_of(found, facts)
 
 
-def verdict_of(found: Responsible, facts: LoopFacts) -> GeneralAnswer | None:
+def verdict_of(found: DominantActivity, facts: LoopFacts) -> GeneralAnswer | None:
     """Return a general answer as a verdict, None without the line that it must name."""
     if found.where is None:
         return None
@@ -339,3 +339,14 @@ def verdict_of(found: Responsible, facts: LoopFacts) -> GeneralAnswer | None:
         where=found.where,
     )
     return GeneralAnswer(verdict, found.share)
+
+
+ANSWERS: Final = (
+    waiting_answer,
+    dispatch_answer,
+    python_answer,
+    slow_operator_answer,
+    extra_work_answer,
+    not_scheduled_answer,
+)
+"""The first that applies is the answer. A new one is a function here and an entry of GENERAL."""

@@ -28,15 +28,15 @@ STEADY_PHASES: Final = (STEPS, IDLE)
 REPEATING: Final = (CHECKPOINT, LOGGING, DATA_SETUP, WAITING_FOR_RANKS)
 """Phases that a run repeats; validation is a finding of its own."""
 
-PASSES_WITH_TIME = "It passes with time: record again later, or longer with `--duration`."
+ENDS_AFTER_A_TIME = "It ends after some time: record again later, or longer with `--duration`."
 NEXT_STEP: Final = {
-    COMPILATION: PASSES_WITH_TIME,
-    START_UP: PASSES_WITH_TIME,
-    WARM_UP: PASSES_WITH_TIME,
+    COMPILATION: ENDS_AFTER_A_TIME,
+    START_UP: ENDS_AFTER_A_TIME,
+    WARM_UP: ENDS_AFTER_A_TIME,
     VALIDATION: "Record longer, so that several validation passes are in it.",
-    CHECKPOINT: "Record longer, so that it is known how often checkpoints are written.",
-    DATA_SETUP: "Record longer, so that it is known how often this is repeated.",
-    LOGGING: "Record longer, so that it is known how often this is repeated.",
+    CHECKPOINT: "Record longer, to see how often checkpoints are written.",
+    DATA_SETUP: "Record longer, to see how often this is repeated.",
+    LOGGING: "Record longer, to see how often this is repeated.",
     WAITING_FOR_RANKS: "Record all ranks (`--all-ranks`), to see which one arrives last.",
     OTHER: "The stack samples outside of steps show what ran: `perfscope ui`.",
 }

@@ -17,10 +17,10 @@ from perfscope.analyzer.categories import (
     PEER_WAIT,
 )
 from perfscope.analyzer.counters.bound_by_counters import computes_on_device
-from perfscope.analyzer.counters.device_use import device_use
 from perfscope.analyzer.diagnosis import Finding, Verdict
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural
+from perfscope.analyzer.run.device_use import device_use
 from perfscope.analyzer.run.steps import STEADY, steps
 from perfscope.analyzer.run.table_access import manifest, table
 from perfscope.analyzer.summary.run_budget import span_s

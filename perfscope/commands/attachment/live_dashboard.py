@@ -37,7 +37,7 @@ def show_recording(
         refuse_without_token(arguments.host)
     recording = SteeredRecording(pid, out, options)
     try:
-        recording.appeared()
+        recording.wait_for_run_folder()
         watch = RunWatch(out, alive=lambda: recording.running, ignored=ignored)
         live = Live(watch, recording)
         dashboard = dashboard_of(out, arguments, live=live, ignored=ignored)

@@ -15,8 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.traces.clock_shift import Shift, fitted, residual_ns
+from perfscope.traces.collective_matching import matched
 from perfscope.traces.intervals import Ints
-from perfscope.traces.matching import matched
 from perfscope.traces.trace import Trace
 
 MOST_COMMON: Final = 20_000

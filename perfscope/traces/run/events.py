@@ -28,6 +28,7 @@ COPY: Final = 11  # 12 was used by an earlier format
 STEP: Final = 13
 NVTX: Final = 14
 COMPILATION: Final = 15
+DEVICE_TIME: Final = 16
 
 KINDS: Final[dict[str, int]] = {
     "NEXT": NEXT,
@@ -44,7 +45,10 @@ KINDS: Final[dict[str, int]] = {
     "STEP": STEP,
     "NVTX": NVTX,
     "COMPILATION": COMPILATION,
+    "DEVICE_TIME": DEVICE_TIME,
 }
+TIMED_COPY: Final = 2
+"""`call` of a DEVICE_TIME: a copy; 1 is a wait for the loader."""
 
 VALUES: Final[dict[int, tuple[str, ...]]] = {
     # the training process waits for a batch of its loader
@@ -95,4 +99,8 @@ VALUES: Final[dict[int, tuple[str, ...]]] = {
     # Dynamo's number of it; earlier: how often it was compiled before; guard: the code of the check
     # that failed
     COMPILATION: ("function", "frame", "earlier", "guard"),
+    # what the device did around a call of the host that has a record of its own with these times.
+    # call: 1 = a wait for the loader, 2 = a copy; elapsed_ns: the time on the device from before to
+    # after the call
+    DEVICE_TIME: ("call", "elapsed_ns"),
 }

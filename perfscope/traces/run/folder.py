@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 
 from perfscope.errors import UsageError
-from perfscope.traces.run.encoding import encode
 from perfscope.traces.run.held_folder import HeldFolder, create_run_folder
+from perfscope.traces.run.json_encoding import encode
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.run.streams import ArrowRows, JsonLines, Stream
 from perfscope.traces.secret_masking import mask_secrets, mask_values

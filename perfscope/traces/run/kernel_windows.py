@@ -32,6 +32,7 @@ ROW_COLUMNS: Final = {
     "ops": ("parent", "ops"),
     "launches": ("op", "ops"),
     "kernels": ("launch", "launches"),
+    "copies": ("launch", "launches"),
 }
 """Table -> (its column of row numbers, the table that they refer to). The numbers are shifted when
 several traces are joined.

@@ -41,6 +41,13 @@ class TorchFacts(msgspec.Struct):
     intra_op_threads: int
     inter_op_threads: int
     cuda: bool
+    """Whether CUDA (or ROCm) was initialized."""
+    accelerator: str = ""
+    """The type of the device that the process computes on, as torch calls it; "" for none."""
+    devices: list[str] = []
+    """The UUIDs of the devices on which the process has a context."""
+    float32_products: str = ""
+    """How a CUDA device multiplies float32: `tf32`, `ieee`; "" unknown."""
     anomaly_detection: bool = False
     """Whether autograd records where each operator was called (`set_detect_anomaly`)."""
     thread_variables: dict[str, int] = {}

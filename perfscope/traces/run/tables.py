@@ -107,9 +107,10 @@ def trace_of(run: Run, wanted: Collection[str] = ALL_TABLES) -> Trace:
     streams = RunStreams(run, clock)
     built = {name: build() for name, build in streams.builders().items() if name in wanted}
     from_windows, unreadable = window_tables(run, clock, wanted)
-    probe_ranges = built.get("ranges")
-    if "ranges" in from_windows and probe_ranges is not None:
-        from_windows["ranges"] = joined_in_time(probe_ranges, from_windows["ranges"])
+    for name in ("ranges", "copies"):
+        of_probe = built.get(name)
+        if name in from_windows and of_probe is not None:
+            from_windows[name] = joined_in_time(name, of_probe, from_windows[name])
     built |= from_windows
     tables = {name: table for name, table in built.items() if table is not None and len(table)}
     absent = {name: why_not_recorded(run, name) for name in TABLES if name not in tables}
@@ -125,12 +126,12 @@ def trace_of(run: Run, wanted: Collection[str] = ALL_TABLES) -> Trace:
     )
 
 
-def joined_in_time(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of two tables `ranges`, in the order of time."""
-    names = dict.fromkeys(("name", "category", "label"), object)
-    rows = pd.concat([first.astype(names), second.astype(names)])
+def joined_in_time(name: str, first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of two tables `name`, in the order of time."""
+    texts = dict.fromkeys(first.select_dtypes("category"), object)
+    rows = pd.concat([first.astype(texts), second.astype(texts)])
     rows = rows.sort_values("ts", kind="stable", ignore_index=True)
-    return make_table("ranges", {str(column): rows[column] for column in rows})
+    return make_table(name, {str(column): rows[column] for column in rows})
 
 
 def why_not_recorded(run: Run, table: str) -> str:
@@ -178,6 +179,7 @@ class RunStreams:
             "fetches": self.fetches,
             "ranges": self.ranges,
             "copies": self.copies,
+            "device_times": self.device_times,
             "stacks": self.stacks,
             "outside_stacks": lambda: self.samples("outside_stacks", "pyspy.stacks"),
             "native_samples": lambda: self.samples("native_samples", "host.native"),
@@ -258,6 +260,13 @@ class RunStreams:
         unknown = np.full(len(rows), -1, np.int64)
         columns |= dict.fromkeys(("device", "stream", "correlation", "launch"), unknown)
         return make_table("copies", columns)
+
+    def device_times(self) -> pd.DataFrame:
+        """Return table `device_times`."""
+        rows = records_of_kinds(self.records, (events.DEVICE_TIME,))
+        columns = named_columns(rows, events.DEVICE_TIME)
+        columns["call"] = np.where(rows["v0"] == events.TIMED_COPY, "copy", "loader")
+        return make_table("device_times", columns)
 
     def ranges(self) -> pd.DataFrame:
         """Return table `ranges`: records of the probe, and NVTX ranges of the probe and of the

@@ -12,7 +12,7 @@ from pathlib import Path
 from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.errors import UsageError
-from perfscope.traces.contents import Found, contents, leads_out
+from perfscope.traces.folder_contents import Found, contents, leads_out
 from perfscope.traces.load import load_all
 from perfscope.traces.trace import Trace
 

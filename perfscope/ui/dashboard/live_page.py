@@ -11,7 +11,7 @@ from dash.exceptions import PreventUpdate
 from perfscope.analyzer.input.batch_times import batch_times
 from perfscope.analyzer.number_text import plural
 from perfscope.analyzer.run.window_count import windows_taken
-from perfscope.traces.contents import url_id
+from perfscope.traces.folder_contents import url_id
 from perfscope.ui.dashboard.cards import figure_data, graphs
 from perfscope.ui.dashboard.components import components
 from perfscope.ui.dashboard.source import Live
@@ -162,7 +162,7 @@ def register(app: Dash, live: Live) -> None:
         if ctx.triggered_id == "live-stop":
             live.recording.stop()
             return "Stopping …"
-        if live.recording.window():
+        if live.recording.request_window():
             return "Torch's profiler will record the next steps."
         return "The recording has ended."
 

@@ -30,7 +30,7 @@ class SteeredRecording:
         # A separate session: Ctrl-C in the terminal reaches only the dashboard, which sends `stop`.
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
-    def appeared(self) -> None:
+    def wait_for_run_folder(self) -> None:
         """Wait until the run folder exists.
 
         Raises PerfscopeError when the recording ends before; its message is on stderr.
@@ -49,7 +49,7 @@ class SteeredRecording:
                 )
             time.sleep(0.05)
 
-    def window(self) -> bool:
+    def request_window(self) -> bool:
         """Request a window of torch's profiler; return False where the recording has ended."""
         pipe = self.process.stdin
         if pipe is None or pipe.closed:

@@ -8,14 +8,14 @@ from dash.development.base_component import Component
 
 from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis
 from perfscope.analyzer.number_text import digits, ms
-from perfscope.traces.contents import Found
+from perfscope.traces.folder_contents import Found
 from perfscope.ui.dashboard.components import components
 from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.shell import notice
 from perfscope.ui.dashboard.verdicts import Judged, Verdicts
+from perfscope.ui.finding_colors import color_category
 from perfscope.ui.html.markup import prose
 from perfscope.ui.html.rank_rows import small_bar_parts
-from perfscope.ui.marks import mark_of
 from perfscope.ui.phrases import (
     NS_PER_MS,
     bound_by_text,
@@ -75,7 +75,7 @@ def run_row(run: Found, judged: Judged | None) -> Component:
 
 def diagnosis_cells(diagnosis: Diagnosis) -> list[Component]:
     """Return the cells that show a diagnosis: verdict, budget, step, predicted speedup."""
-    mark = html.I(className="dot", style={"--c": f"var(--{mark_of(diagnosis.verdict.id)})"})
+    mark = html.I(className="dot", style={"--c": f"var(--{color_category(diagnosis.verdict.id)})"})
     headline = html.Div([mark, *components(prose(verdict_title(diagnosis)), "")])
     bound = html.Div(f"bound by {bound_by_text(diagnosis)}", className="muted")
     steps = diagnosis.steps

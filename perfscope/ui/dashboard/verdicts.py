@@ -11,7 +11,7 @@ from pathlib import Path
 from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.errors import PerfscopeError
-from perfscope.traces.contents import Found
+from perfscope.traces.folder_contents import Found
 from perfscope.traces.load import load_all
 from perfscope.ui.dashboard.library import OUTSIDE
 from perfscope.ui.phrases import describe_subject

@@ -20,7 +20,7 @@ NOTHING = (
 
 @dataclass(frozen=True)
 class View:
-    """`base` is the address of the run, `query` the parameters after the question mark."""
+    """A run at the address `base`; `query` has the parameters after the question mark."""
 
     base: str
     opened: Opened

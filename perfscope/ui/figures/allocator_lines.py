@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from perfscope.analyzer.memory.allocator import Allocator
-from perfscope.ui.figures.frame import figure, key_above, time_axis
+from perfscope.ui.figures.frame import figure, legend_above, time_axis
 from perfscope.ui.theme import LIGHT
 
 MOST_BUCKETS = 500
@@ -41,7 +41,7 @@ def allocator_lines(allocator: Allocator) -> go.Figure:
     top = max(int(allocator.allocated.max()), int(allocator.reserved.max())) / unit
     fig.update_layout(yaxis={"range": [0, 1.12 * max(top, 1e-6)], "nticks": 5}, hovermode="x")
     begin_s, end_s = float(allocator.ts[0]) / 1e9, float(allocator.ts[-1]) / 1e9
-    return key_above(time_axis(fig, (begin_s, max(end_s, begin_s + 1e-6))))
+    return legend_above(time_axis(fig, (begin_s, max(end_s, begin_s + 1e-6))))
 
 
 def extreme_positions(values: NDArray[np.int64]) -> NDArray[np.int64]:

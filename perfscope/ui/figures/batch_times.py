@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from perfscope.ui.figures.frame import figure, key_above, time_axis
+from perfscope.ui.figures.frame import figure, legend_above, time_axis
 from perfscope.ui.theme import LIGHT
 
 RANK_SYMBOLS = ("circle", "diamond", "square", "cross", "triangle-up", "star")
@@ -81,7 +81,7 @@ def beat(series: list[Series], span_s: tuple[float, float]) -> go.Figure:
             hovertemplate=f"{name}: %{{y:.4g}} ms<extra></extra>",
         )
     fig.update_layout(yaxis={"range": y_range(series), "nticks": 5})
-    return key_above(time_axis(fig, span_s))
+    return legend_above(time_axis(fig, span_s))
 
 
 def queue(series: list[Series], span_s: tuple[float, float]) -> go.Figure:

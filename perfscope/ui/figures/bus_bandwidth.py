@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from perfscope.analyzer.number_text import digits, percent
-from perfscope.ui.figures.frame import figure, key_above
+from perfscope.ui.figures.frame import figure, legend_above
 from perfscope.ui.theme import LIGHT
 
 BAR_HEIGHT = 34
@@ -49,7 +49,7 @@ def bus_bandwidth(rows: pd.DataFrame) -> go.Figure:
     fig.update_yaxes(
         tickmode="array", tickvals=places, ticktext=labels, showgrid=False, automargin=True
     )
-    return key_above(fig)
+    return legend_above(fig)
 
 
 def collective_label(kind: object, group: object) -> str:

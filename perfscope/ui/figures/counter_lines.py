@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from perfscope.analyzer.devices.job_phases import JobPhases
-from perfscope.ui.figures.frame import figure, key_above, time_axis
+from perfscope.ui.figures.frame import figure, legend_above, time_axis
 from perfscope.ui.theme import LIGHT
 
 MOST_POINTS = 1000
@@ -68,7 +68,7 @@ def counter_lines(
     highest = [float(np.nanmax(line.value)) for line in lines if len(line.value)]
     top = max([*highest, limit or 0.0, 1e-9])
     fig.update_yaxes(range=[0, 1.12 * top], nticks=5)
-    return key_above(time_axis(fig, span_s))
+    return legend_above(time_axis(fig, span_s))
 
 
 def add_phases(fig: go.Figure, phases: JobPhases) -> None:

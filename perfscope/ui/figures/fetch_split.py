@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 
 from perfscope.analyzer.input.input_pipeline import Fetch
 from perfscope.analyzer.number_text import ms
-from perfscope.ui.figures.frame import figure, key_above
+from perfscope.ui.figures.frame import figure, legend_above
 from perfscope.ui.theme import LIGHT
 
 CODE, WAITS = "by code", "by wait"
@@ -35,4 +35,4 @@ def fetch_split(fetch: Fetch) -> go.Figure:
     fig.update_layout(barmode="stack", bargap=0.3, margin={"l": 100})
     fig.update_yaxes(categoryorder="array", categoryarray=[WAITS, CODE], showgrid=False)
     fig.update_layout(legend={"traceorder": "normal"})
-    return key_above(fig)
+    return legend_above(fig)

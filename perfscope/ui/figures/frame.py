@@ -50,7 +50,7 @@ def time_axis(fig: go.Figure, span_s: tuple[float, float]) -> go.Figure:
     return fig
 
 
-def key_above(fig: go.Figure) -> go.Figure:
+def legend_above(fig: go.Figure) -> go.Figure:
     """Add the legend above the plot, on the left."""
     fig.update_layout(
         showlegend=True,

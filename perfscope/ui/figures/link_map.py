@@ -20,8 +20,8 @@ Places = dict[str, tuple[float, float]]
 
 def link_map(links: LinkMap) -> go.Figure:
     """Return the map; the middle and the ends of a link have tooltips."""
-    places = knot_places(links.knots)
-    fig = figure(90 + 70 * len({knot.kind for knot in links.knots}))
+    places = endpoint_places(links.endpoints)
+    fig = figure(90 + 70 * len({endpoint.kind for endpoint in links.endpoints}))
     for edge in links.edges:
         if edge.first in places and edge.second in places:
             text = f"{edge.first} to {edge.second}: {edge.text}"
@@ -29,7 +29,7 @@ def link_map(links: LinkMap) -> go.Figure:
             add_link(fig, ends, text, edge.links, edge.share or 0.0)
     for kind in SYMBOLS:
         for used in (True, False):
-            alike = [knot for knot in links.knots if knot.kind == kind and knot.used is used]
+            alike = [end for end in links.endpoints if end.kind == kind and end.used is used]
             add_ends(fig, alike, places)
     fig.update_xaxes(visible=False)
     heights = [height for _, height in places.values()]
@@ -69,19 +69,19 @@ def add_link(
     )
 
 
-def add_ends(fig: go.Figure, knots: list[LinkEndpoint], places: Places) -> None:
+def add_ends(fig: go.Figure, endpoints: list[LinkEndpoint], places: Places) -> None:
     """Add ends of links that are alike; devices that the job does not use are gray."""
-    if not knots:
+    if not endpoints:
         return
-    kind = knots[0].kind
-    is_gray = kind == DEVICE and not knots[0].used
+    kind = endpoints[0].kind
+    is_gray = kind == DEVICE and not endpoints[0].used
     fig.add_scatter(
-        x=[places[knot.name][0] for knot in knots],
-        y=[places[knot.name][1] for knot in knots],
+        x=[places[endpoint.name][0] for endpoint in endpoints],
+        y=[places[endpoint.name][1] for endpoint in endpoints],
         mode="markers+text",
-        text=[knot.name if kind != SWITCH else knot.text for knot in knots],
+        text=[endpoint.name if kind != SWITCH else endpoint.text for endpoint in endpoints],
         textposition="top center" if kind == SWITCH else "bottom center",
-        customdata=[f"{knot.name}: {knot.text}" for knot in knots],
+        customdata=[f"{endpoint.name}: {endpoint.text}" for endpoint in endpoints],
         hovertemplate="%{customdata}<extra></extra>",
         meta={"category": "muted" if is_gray else "accent"},
         marker={
@@ -92,11 +92,11 @@ def add_ends(fig: go.Figure, knots: list[LinkEndpoint], places: Places) -> None:
     )
 
 
-def knot_places(knots: list[LinkEndpoint]) -> Places:
-    """Return a place per knot: each kind in its row, spread evenly over the same width."""
+def endpoint_places(endpoints: list[LinkEndpoint]) -> Places:
+    """Return a place per endpoint: each kind in its row, spread evenly over the same width."""
     found = {}
     for kind, height in HEIGHTS.items():
-        names = [knot.name for knot in knots if knot.kind == kind]
+        names = [endpoint.name for endpoint in endpoints if endpoint.kind == kind]
         for number, name in enumerate(names):
             found[name] = ((number + 0.5) / len(names), height)
     return found

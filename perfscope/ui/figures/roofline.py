@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from perfscope.analyzer.compute.roofline import MEMORY
 from perfscope.analyzer.hardware.peaks import Peaks
 from perfscope.analyzer.number_text import digits, ms, percent
-from perfscope.ui.figures.frame import figure, key_above
+from perfscope.ui.figures.frame import figure, legend_above
 from perfscope.ui.theme import LIGHT
 
 MOST_POINTS = 200
@@ -65,7 +65,7 @@ def roofline(rows: pd.DataFrame, peaks: Peaks | None) -> go.Figure:
         exponentformat="power",
     )
     fig.update_layout(margin={"r": 20, "l": 70})
-    return key_above(fig)
+    return legend_above(fig)
 
 
 def add_points(fig: go.Figure, rows: pd.DataFrame, side: Side, whole_ns: float) -> None:

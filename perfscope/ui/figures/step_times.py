@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 
 from perfscope.analyzer.diagnosis import StepSummary
 from perfscope.analyzer.number_text import ms
-from perfscope.ui.figures.frame import figure, key_above, time_axis
+from perfscope.ui.figures.frame import figure, legend_above, time_axis
 from perfscope.ui.theme import LIGHT
 
 MOST_POINTS = 2500
@@ -50,7 +50,7 @@ def step_times(steps: pd.DataFrame, summary: StepSummary, span_s: tuple[float, f
     fig.update_layout(yaxis={"range": [0, 1.08 * top_ms], "nticks": 6})
     time_axis(fig, span_s)
     if rows["phase"].nunique() > 1:
-        key_above(fig)
+        legend_above(fig)
     fig.update_layout(margin={"r": 108})
     return fig
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 import plotly.graph_objects as go
 
-from perfscope.ui.figures.frame import figure, key_above, time_axis
+from perfscope.ui.figures.frame import figure, legend_above, time_axis
 from perfscope.ui.theme import LIGHT
 
 FAR_AWAY = 2.5
@@ -71,4 +71,4 @@ def usage(
         fig.add_hline(y=limit * scale, line={"dash": "dot", "width": 1.5, "color": LIGHT.muted})
     time_axis(fig, span_s)
     fig.update_layout(yaxis={"range": [0, 1.12 * highest], "nticks": 5}, hovermode="x")
-    return key_above(fig)
+    return legend_above(fig)

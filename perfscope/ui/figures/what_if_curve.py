@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 
 from perfscope.analyzer.input.what_if import WhatIf
-from perfscope.ui.figures.frame import figure, key_above
+from perfscope.ui.figures.frame import figure, legend_above
 from perfscope.ui.theme import LIGHT
 
 
@@ -50,4 +50,4 @@ def what_if_curve(
     )
     top = max([measured[1] / 1e6, *high])
     fig.update_layout(yaxis={"range": [0, 1.1 * top], "nticks": 6})
-    return key_above(fig)
+    return legend_above(fig)

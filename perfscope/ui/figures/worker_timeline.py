@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from perfscope.ui.figures.budget_over_steps import hatch
-from perfscope.ui.figures.frame import figure, key_above, time_axis
+from perfscope.ui.figures.frame import figure, legend_above, time_axis
 from perfscope.ui.theme import LIGHT
 
 LANE_HEIGHT = 30
@@ -49,7 +49,7 @@ def worker_timeline(lanes: WorkerTables, view_s: tuple[float, float]) -> go.Figu
     fig.update_yaxes(
         categoryorder="array", categoryarray=order[::-1], showgrid=False, fixedrange=True, ticklen=0
     )
-    return key_above(time_axis(fig, view_s))
+    return legend_above(time_axis(fig, view_s))
 
 
 def rows(table: pd.DataFrame | None) -> int:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.counters.device_use import DeviceUse, all_devices, device_use
 from perfscope.analyzer.counters.link_use import link_use
 from perfscope.analyzer.counters.lost_devices import device_losses
-from perfscope.analyzer.counters.series import device_series, gaps_of_device
 from perfscope.analyzer.devices.energy import DeviceEnergy, energy, energy_windows
 from perfscope.analyzer.devices.job_phases import JobPhases, job_phases
 from perfscope.analyzer.devices.link_map import link_maps
 from perfscope.analyzer.number_text import digits, percent
+from perfscope.analyzer.run.counter_series import device_series, gaps_of_device
+from perfscope.analyzer.run.device_use import DeviceUse, all_devices, device_use
 from perfscope.traces.trace import Trace
 from perfscope.ui.figures.counter_lines import CounterLine, counter_lines
 from perfscope.ui.figures.link_map import link_map

@@ -1,8 +1,8 @@
 """The recommended changes: a row per finding, the verdict's first, then by time saved."""
 
 from perfscope.analyzer.diagnosis import Action, Diagnosis, Evidence, Finding
+from perfscope.ui.finding_colors import color_category
 from perfscope.ui.html.markup import card, escape, paragraphs, prose, timeline_link
-from perfscope.ui.marks import mark_of
 from perfscope.ui.phrases import (
     capitalized,
     claims,
@@ -30,7 +30,7 @@ def finding_row(finding: Finding, diagnosis: Diagnosis) -> str:
     """Return cost, change and predicted speedup; below them the other actions and the evidence."""
     cost, share = current_cost(finding, diagnosis)
     likely, interval = predicted_speedup(finding.speedup, "×")
-    mark = mark_of(finding.id)
+    mark = color_category(finding.id)
     return (
         f'<article class="finding" style="--mark:var(--{mark})">'
         f'<div class="costs"><b>{cost}</b>{share}</div>'

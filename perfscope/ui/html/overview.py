@@ -6,10 +6,10 @@ from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, RunPhase, Speed
 from perfscope.analyzer.number_text import ms, percent
 from perfscope.traces.trace import Trace
 from perfscope.ui.coverage import data_quality_text, overhead_text
+from perfscope.ui.finding_colors import color_category
 from perfscope.ui.html.finding_cards import finding_cards
 from perfscope.ui.html.markup import card, escape, paragraphs, prose, timeline_link, timeline_place
 from perfscope.ui.html.rank_rows import rank_rows
-from perfscope.ui.marks import mark_of
 from perfscope.ui.phrases import (
     NS_PER_MS,
     NS_PER_S,
@@ -93,7 +93,7 @@ def verdict_card(diagnosis: Diagnosis, longest: dict[str, StepInterval]) -> str:
         data_quality_text(diagnosis),
     )
     texts = [text for text in parts if text]
-    mark = mark_of(verdict.id)
+    mark = color_category(verdict.id)
     links = show_me_link(diagnosis, longest)
     if diagnosis.findings:
         links += '<a class="button" href="#changes">Recommended changes</a>'
@@ -122,7 +122,7 @@ def show_me_link(diagnosis: Diagnosis, longest: dict[str, StepInterval]) -> str:
     places = [
         (fact.start_ns, fact.end_ns) for fact in finding.evidence if fact.start_ns is not None
     ]
-    stretch = longest.get(mark_of(diagnosis.verdict.id))
+    stretch = longest.get(color_category(diagnosis.verdict.id))
     if stretch is not None:
         places.append((stretch.start_ns, stretch.end_ns))
     return timeline_link(*places[0], "Show on timeline", "button main") if places else ""

@@ -8,7 +8,7 @@ from perfscope.analyzer.number_text import digits, megabytes, ms, percent
 from perfscope.analyzer.run.range_table import range_table
 from perfscope.traces.trace import Trace
 from perfscope.ui.figures.allocator_lines import allocator_lines
-from perfscope.ui.figures.class_bars import class_bars
+from perfscope.ui.figures.kernel_class_bars import kernel_class_bars
 from perfscope.ui.figures.launch_queue_line import launch_queue_line
 from perfscope.ui.html.communication import communication_sections
 from perfscope.ui.html.sections import Section
@@ -102,7 +102,7 @@ def device_work_sections(trace: Trace, rank: int) -> list[Section | Table]:
         kernels,
         ("longest_ts", "max_ns"),
     )
-    chart = Section("classes", "Device time by kernel class", note, class_bars(classes))
+    chart = Section("classes", "Device time by kernel class", note, kernel_class_bars(classes))
     return [chart, *launch_queue_section(trace, rank), table]
 
 

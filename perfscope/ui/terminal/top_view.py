@@ -1,4 +1,4 @@
-"""`perfscope top` as text: a line per device and per process, and what their verdicts mean."""
+"""`perfscope top` as text: a line per device and per process, and what their statuses mean."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from rich.text import Text
 
 from perfscope.analyzer.live_status import DEVICE_WORDS, PROCESS_WORDS, device_word, process_word
 from perfscope.analyzer.number_text import digits, megabytes, percent
-from perfscope.traces.glance import DeviceGlance, Glances, ProcessGlance
+from perfscope.traces.live_sample import DeviceSample, LiveSample, ProcessSample
 from perfscope.ui.terminal.diagnosis_view import without_controls
 from perfscope.ui.terminal.layout import MUTED
 
@@ -47,33 +47,33 @@ PROCESS_HEADS = (
 NO_PROCESS = "no Python process with torch is running; name others: perfscope top PID"
 
 
-def top_view(glances: Glances, when: str) -> Group:
-    """Return the tables of devices and processes, and the meaning of each verdict in them."""
+def top_view(sample: LiveSample, when: str) -> Group:
+    """Return the tables of devices and processes, and the meaning of each status in them."""
     parts: list[Table | Text] = [Text(f"perfscope top   {when}", style="bold")]
-    if glances.devices:
-        parts.append(device_grid(glances.devices))
+    if sample.devices:
+        parts.append(device_grid(sample.devices))
     else:
-        parts.append(Text(f"no device: {glances.no_devices}", style=MUTED))
-    for device in glances.devices:
+        parts.append(Text(f"no device: {sample.no_devices}", style=MUTED))
+    for device in sample.devices:
         if device.lost is not None:
             parts.append(Text(f"gpu {device.device}: {device.lost}", style="yellow"))
-    if glances.processes:
-        parts.append(process_grid(glances.processes, glances.devices))
+    if sample.processes:
+        parts.append(process_grid(sample.processes, sample.devices))
     else:
         parts.append(Text(NO_PROCESS, style=MUTED))
-    return Group(*parts, *verdict_meanings(glances))
+    return Group(*parts, *status_meanings(sample))
 
 
-def verdict_meanings(glances: Glances) -> list[Text]:
-    """Return a line per verdict that is in the tables."""
-    process_words = [process_word(process, glances.devices) for process in glances.processes]
-    device_words = [device_word(device) for device in glances.devices]
+def status_meanings(sample: LiveSample) -> list[Text]:
+    """Return a line per status that is in the tables."""
+    process_words = [process_word(process, sample.devices) for process in sample.processes]
+    device_words = [device_word(device) for device in sample.devices]
     texts = [f"{word}: {PROCESS_WORDS[word]}" for word in process_words]
     texts += [f"{word}: {DEVICE_WORDS[word]}" for word in device_words]
     return [Text(text, style=MUTED) for text in dict.fromkeys(texts)]
 
 
-def device_grid(devices: list[DeviceGlance]) -> Table:
+def device_grid(devices: list[DeviceSample]) -> Table:
     """Return a line per device."""
     table = grid(DEVICE_HEADS)
     for device in devices:
@@ -96,7 +96,7 @@ def device_grid(devices: list[DeviceGlance]) -> Table:
     return table
 
 
-def process_grid(processes: list[ProcessGlance], devices: list[DeviceGlance]) -> Table:
+def process_grid(processes: list[ProcessSample], devices: list[DeviceSample]) -> Table:
     """Return a line per process."""
     table = grid(PROCESS_HEADS)
     for process in processes:
@@ -116,21 +116,21 @@ def process_grid(processes: list[ProcessGlance], devices: list[DeviceGlance]) ->
     return table
 
 
-def main_thread_text(process: ProcessGlance) -> str:
+def main_thread_text(process: ProcessSample) -> str:
     """Return the states that the main thread spends most of its time in."""
     largest_first = sorted(process.states.items(), key=lambda state: -state[1])
     texts = [f"{name} {percent(share)}" for name, share in largest_first[:MOST_STATES]]
     return ", ".join(texts) or UNKNOWN
 
 
-def workers_text(process: ProcessGlance) -> str:
+def workers_text(process: ProcessSample) -> str:
     """Return the number of workers, and the cores that they use."""
     if not process.workers:
         return "0"
     return f"{process.workers} ({digits(process.worker_cores)} cores)"
 
 
-def memory_text(process: ProcessGlance) -> str:
+def memory_text(process: ProcessSample) -> str:
     """Return the memory of a process on the host and on its devices."""
     host = megabytes(process.rss_bytes) if process.rss_bytes >= 0 else UNKNOWN
     if process.device_memory_bytes <= 0:
@@ -159,6 +159,6 @@ def known_value(value: float, format_value: Callable[[float], str], unit: str = 
     return UNKNOWN if value != value else format_value(value) + unit
 
 
-def printed(glances: Glances, when: str, console: Console) -> None:
+def print_top_view(sample: LiveSample, when: str, console: Console) -> None:
     """Print the tables once, as plain lines."""
-    console.print(top_view(glances, when))
+    console.print(top_view(sample, when))

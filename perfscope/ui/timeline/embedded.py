@@ -30,7 +30,7 @@ from perfscope.analyzer.timeline.tiles import edges_of, tile
 from perfscope.analyzer.timeline.track import COUNTER, SOURCES, Lanes, Track
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
-from perfscope.ui.timeline.data import timeline_header
+from perfscope.ui.timeline.component_json import timeline_header
 
 MOST_EXACT = 150_000
 """Events in one file: about 6 bytes each when compressed, so a report stays below 5 MB."""

@@ -8,9 +8,9 @@ from typing import Any
 from flask import Blueprint, Flask, Response, abort, jsonify, request
 
 from perfscope.analyzer.diagnosis import Diagnosis
+from perfscope.analyzer.timeline.call_statistics import PLACES, places_of, selection_by_place
 from perfscope.analyzer.timeline.event import event_at
 from perfscope.analyzer.timeline.lanes import timeline_lanes
-from perfscope.analyzer.timeline.places import PLACES, places_of, selection_by_place
 from perfscope.analyzer.timeline.search import Hits, next_hit, search
 from perfscope.analyzer.timeline.selection import BY, selection
 from perfscope.analyzer.timeline.strip import strip
@@ -18,7 +18,7 @@ from perfscope.analyzer.timeline.tiles import MOST_PIXELS, tile
 from perfscope.analyzer.timeline.track import Lanes
 from perfscope.errors import PerfscopeError
 from perfscope.traces.trace import Trace
-from perfscope.ui.timeline.data import (
+from perfscope.ui.timeline.component_json import (
     NAMES_AT_ONCE,
     of_event,
     of_hits,

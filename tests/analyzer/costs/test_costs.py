@@ -119,6 +119,30 @@ def test_an_expanded_input_is_read_once() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "values", "pairs"),
+    [
+        # 64 queries and keys; of the last 16 keys and its own, the first queries have fewer
+        ("flash_attn::_flash_attn_forward", {"v5": True, "v6": 16, "v7": 0}, 64 * 17 - 16 * 17 / 2),
+        ("flash_attn::_flash_attn_forward", {"v5": True, "v6": -1, "v7": -1}, 64 * 65 / 2),
+        ("flash_attn::_flash_attn_forward", {"v5": False, "v6": 1, "v7": 1}, 64 * 3 - 2),
+        (
+            "aten::_flash_attention_forward",
+            {"v8": True, "v11": 16, "v12": 0},
+            64 * 17 - 16 * 17 / 2,
+        ),
+        ("aten::_efficient_attention_forward", {"v9": 1, "v13": 17}, 64 * 17 - 16 * 17 / 2),
+    ],
+)
+def test_a_sliding_window_skips_the_pairs_outside_of_it(
+    name: str, values: dict[str, Any], pairs: float
+) -> None:
+    tensor = ([2, 64, 4, 32], H)
+    arguments = [tensor, tensor, tensor, *[None] * 12]
+    found = cost(name, *arguments, **values)
+    assert found is not None and found.flops == 2 * 2 * 4 * pairs * (32 + 32)
+
+
+@pytest.mark.parametrize(
     ("name", "texts"),
     [
         (

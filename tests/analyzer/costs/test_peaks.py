@@ -21,7 +21,9 @@ GB = 10**9
         ("NVIDIA GeForce RTX 4090", "cuda", -1, -1, 165.2),
         ("AMD Instinct MI300X VF", "hip", 304, 206 * GB, 1307.4),
         ("", "hip", 304, 206 * GB, 1307.4),  # recognized by its units and memory
-        ("", "cuda", 132, 85 * GB, 989.4),
+        ("", "cuda", 132, 85 * GB, 989.4),  # an H100 or an H800: they differ in float64 only
+        ("NVIDIA A100-PG509-200", "cuda", 108, 42 * GB, 312),  # known by its size
+        ("NVIDIA H20", "cuda", 78, 103 * GB, 148),
     ],
 )
 def test_a_known_device_has_its_peaks(
@@ -43,6 +45,8 @@ def test_a_known_device_has_its_peaks(
             42,
             40 * GB,
         ),  # a part of the device, with the name of the whole
+        ("NVIDIA A100-PG509-200", "cuda", -1, -1),
+        ("NVIDIA GeForce RTX 4090 D", "cuda", 132, 85 * GB),  # the size of another family
         ("AMD Radeon Graphics", "hip", 104, 68 * GB),
         ("", "cuda", -1, -1),
         ("", "hip", 304, 1 * GB),
@@ -66,6 +70,25 @@ def test_float32_products_may_run_in_tf32_and_halves_compute_elsewhere_in_float3
         == 67e12
     )
     assert found.ridge("bfloat16", matrix=True) == pytest.approx(989.4e12 / 3350e9)
+
+
+@pytest.mark.parametrize(
+    ("name", "vector", "matrix"),
+    [
+        ("NVIDIA A100-SXM4-80GB", 9.7, 19.5),
+        ("NVIDIA H100 80GB HBM3", 34, 67),
+        ("AMD Instinct MI300X", 81.7, 163.4),
+        ("AMD Instinct MI250X", 23.95, 47.9),
+        ("Tesla V100-SXM2-32GB", 7.8, 7.8),
+    ],
+)
+def test_matrix_units_multiply_float64_at_a_rate_of_their_own(
+    name: str, vector: float, matrix: float
+) -> None:
+    found = device_peaks(name, "", -1, -1)
+    assert isinstance(found, Peaks)
+    assert found.flops_per_s("float64", matrix=False) == vector * 1e12
+    assert found.flops_per_s("float64", matrix=True) == matrix * 1e12
 
 
 def test_every_product_has_sources_and_a_name_that_no_other_product_matches() -> None:

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from perfscope.analyzer.timeline.call_statistics import places_of, selection_by_place
 from perfscope.analyzer.timeline.event import event_at
+from perfscope.analyzer.timeline.event_rows import free_rows, nesting_depths
 from perfscope.analyzer.timeline.lane import EVENT_COLORS
 from perfscope.analyzer.timeline.lanes import timeline_lanes
-from perfscope.analyzer.timeline.nest import free_rows, nesting_depths
-from perfscope.analyzer.timeline.places import places_of, selection_by_place
 from perfscope.analyzer.timeline.search import next_hit, search
 from perfscope.analyzer.timeline.selection import selection
 from perfscope.analyzer.timeline.strip import strip

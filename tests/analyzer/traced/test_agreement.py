@@ -19,8 +19,8 @@ from perfscope.traces.load import load_trace
 from perfscope.traces.trace import Trace
 from tests.analyzer.traced.gpu import Gpu
 from tests.analyzer.traced.sweep import counted
+from tests.traces.generated_ranks import generated_ranks
 from tests.traces.kineto.recorded import FILES, FOLDER, WHERE
-from tests.traces.made_ranks import made_ranks
 from tests.traces.warped_ranks import warped_ranks
 
 RECORDED = [*FILES, *sorted((FOLDER / "nsys").glob("*.sqlite"))]
@@ -55,7 +55,7 @@ def test_the_budget_of_a_recorded_trace_agrees_to_the_nanosecond(path: Path) -> 
 
 
 def test_the_budget_of_ranks_that_wait_for_each_other_agrees(tmp_path: Path) -> None:
-    made = made_ranks(tmp_path / "job", ranks=3, slow=1)
+    made = generated_ranks(tmp_path / "job", ranks=3, slow=1)
     trace = load_trace(tmp_path / "job")
     assert_budgets_agree(trace)
     for unit, waited_us in zip(units(trace), made.waited_us, strict=True):

@@ -1,5 +1,5 @@
-"""Recordings that no machine can have made: what is repaired, left out or doubted, and its number
-of events.
+"""Recordings whose events contradict each other: what is repaired, left out or doubted, and the
+number of these events.
 """
 
 import json

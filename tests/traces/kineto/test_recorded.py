@@ -8,7 +8,7 @@ import pytest
 
 from perfscope.traces.load import load_trace
 from perfscope.traces.trace import Trace
-from tests.traces.kineto.plainly import counted
+from tests.traces.kineto.json_counts import counted
 from tests.traces.kineto.recorded import FILES, WHERE, each_recorded
 
 pytestmark = [pytest.mark.shared_traces, WHERE]

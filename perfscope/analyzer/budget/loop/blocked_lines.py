@@ -35,8 +35,8 @@ WAITING_FILES: Final = re.compile(
 SLEEP: Final = "sleep"
 DEVICE_WAITS: Final = ("other", "poll", "lock")
 """States in which a thread can wait for an accelerator: its driver, or an event."""
-HOLDS_MOST: Final = 0.6
-"""A line explains waiting when its samples could hold at least this part of it."""
+LEAST_EXPLAINED: Final = 0.6
+"""A line explains the waiting if the share of its samples is at least this part of it."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,10 @@ def blocked_line(trace: Trace, samples: LoopSamples, time: LoopTime) -> BlockedL
     best, best_score = None, 0.0
     for line in lines:
         wanted = samples.mask_of_line(line) & samples.mask(PROGRAM)
-        waits = waits_of(samples, wanted)
+        waits = calls_waiting_functions(samples, wanted)
         blocked = time.blocked + (time.locked if waits else 0.0)
         share = samples.weight_of(wanted)
-        if samples.count_of(wanted) < FEWEST_SAMPLES or share < HOLDS_MOST * blocked:
+        if samples.count_of(wanted) < FEWEST_SAMPLES or share < LEAST_EXPLAINED * blocked:
             continue
         seen = states_at(states, wanted, counts_locks=waits)
         score = min(share, blocked) * (2.0 if waits else 1.0) * sum(seen.values())
@@ -145,7 +145,7 @@ def states_at(
     )
 
 
-def waits_of(samples: LoopSamples, wanted: NDArray[np.bool_]) -> bool:
+def calls_waiting_functions(samples: LoopSamples, wanted: NDArray[np.bool_]) -> bool:
     """Return whether the wanted code mostly calls functions of Python that wait."""
     calls = [
         any(WAITING_FILES.search(frame.file) for frame in code.below) for code in samples.codes

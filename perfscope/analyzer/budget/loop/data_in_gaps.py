@@ -1,6 +1,6 @@
 """Whether a loop provides data outside of torch's calls, by what its code is called there."""
 
-from perfscope.analyzer.budget.loop.blocked_lines import HOLDS_MOST, blocked_lines
+from perfscope.analyzer.budget.loop.blocked_lines import LEAST_EXPLAINED, blocked_lines
 from perfscope.analyzer.budget.loop.data_functions import loads_data
 from perfscope.analyzer.budget.loop.loop_samples import loop_samples
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
@@ -20,6 +20,8 @@ def gaps_load_data(trace: Trace) -> dict[int, bool]:
         if samples.count_of(outside) < FEWEST_SAMPLES:
             continue
         line = lines.get(process)
-        sleeps = line is not None and line.is_sleep and line.share >= HOLDS_MOST * line.time.outside
+        sleeps = (
+            line is not None and line.is_sleep and line.share >= LEAST_EXPLAINED * line.time.outside
+        )
         found[process] = not sleeps and loads_data(samples, outside)
     return found

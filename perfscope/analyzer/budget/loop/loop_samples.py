@@ -1,4 +1,4 @@
-"""Stack samples of the thread whose loop is timed, each by the program's line that it is in.
+"""Stack samples of the loop's thread, each with the program's line that it is in.
 
 A sample belongs to the loader, to a checkpoint, to other ranks, to torch (a frame of torch below
 the program's innermost frame), or to the program: its own code, the standard library and other
@@ -31,6 +31,7 @@ from perfscope.analyzer.run.phases import (
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval
 from perfscope.analyzer.run.steps import steps
 from perfscope.analyzer.run.table_access import column, rows_of
+from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.traces.frames import Frame, parse_frame
 from perfscope.traces.intervals import Ints, Spans, inside, merged
 from perfscope.traces.trace import Trace
@@ -40,9 +41,12 @@ CHECKPOINT: Final = "checkpoint"
 RANKS: Final = "ranks"
 TORCH: Final = "torch"
 PROGRAM: Final = "program"
+DEVICE: Final = "device"
 
 LOOP_PHASES: Final = (STEPS, WARM_UP, LOGGING, IDLE, OTHER)
 """Phases of the training loop itself: the others have findings of their own."""
+WAITS: Final = ""
+"""The stack of a sample in which the thread waits for a device."""
 STACK_TABLES: Final = ("outside_stacks", "stacks")
 IN_LOADER: Final = re.compile(
     r"(^|;)(__next__|_next_data|_next_index|_get_data|_try_get_data|_try_put_index|__iter__|"
@@ -155,8 +159,28 @@ def samples_of_process(trace: Trace, process: int) -> LoopSamples | None:
         rows = rows[column(rows, "tid") == tid]
         rows = rows[inside(spans, column(rows, "ts"))]
         if len(rows) >= FEWEST_SAMPLES:
-            return coded_samples(process, tid, spans, rows)
+            waits = device_wait_spans(trace, process, tid)
+            return coded_samples(process, tid, spans, without_code_in(rows, waits))
     return None
+
+
+def device_wait_spans(trace: Trace, process: int, tid: int) -> Spans:
+    """Return when a thread is in a copy or a synchronizing call, and waits for the device."""
+    copies, ranges = rows_of(trace, "copies", process), rows_of(trace, "ranges", process)
+    if copies is not None:
+        copies = copies[(column(copies, "tid") == tid) & (column(copies, "device") < 0)]
+    if ranges is not None:
+        ranges = ranges[(column(ranges, "tid") == tid) & (ranges["category"] == "sync").to_numpy()]
+    return merged(spans_of(copies), spans_of(ranges))
+
+
+def without_code_in(rows: pd.DataFrame, waits: Spans) -> pd.DataFrame:
+    """Return the samples, without a stack for those within `waits`: no code of the loop runs."""
+    waiting = inside(waits, column(rows, "ts"))
+    if not waiting.any():
+        return rows
+    stacks = rows["stack"].astype(str).to_numpy(object)
+    return rows.assign(stack=np.where(waiting, WAITS, stacks))
 
 
 def rows_of_loop(trace: Trace, name: str, samples: LoopSamples) -> pd.DataFrame | None:
@@ -186,6 +210,8 @@ def coded_samples(process: int, tid: int, spans: Spans, rows: pd.DataFrame) -> L
 
 def sampled_code(stack: str) -> SampledCode:
     """Return what a stack shows."""
+    if stack == WAITS:
+        return SampledCode(DEVICE, (), (), is_in_torch_call=False, has_torch_call=False)
     program = program_frames(stack)
     frames = [parse_frame(label) for label in stack.split(";")]
     last = max((number for number, frame in enumerate(frames) if frame in program), default=-1)

@@ -11,7 +11,12 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.budget.compute_shares import compute_shares
-from perfscope.analyzer.budget.loop.loop_samples import LoopSamples, loop_samples, rows_of_loop
+from perfscope.analyzer.budget.loop.loop_samples import (
+    LoopSamples,
+    device_wait_spans,
+    loop_samples,
+    rows_of_loop,
+)
 from perfscope.analyzer.budget.loop.native_shares import native_shares
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
 from perfscope.analyzer.run.table_access import column, rows_of_category
@@ -88,7 +93,8 @@ def loop_time(trace: Trace, samples: LoopSamples) -> LoopTime:
     torch = intersected(samples.spans, spans_of_calls(rows_of_category(ranges, *TORCH_CALLS)))
     loader = spans_of_calls(rows_of_loop(trace, "loader", samples))
     other = spans_of_calls(rows_of_category(ranges, *TIMED_CALLS))
-    outside = subtracted(samples.spans, merged(torch, loader, other))
+    waits = device_wait_spans(trace, samples.process, samples.tid)
+    outside = subtracted(samples.spans, merged(torch, loader, other, waits))
     outside_share = length_ns(outside) / whole_ns
     blocked_in = {
         state: share * outside_share

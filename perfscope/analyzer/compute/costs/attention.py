@@ -2,12 +2,14 @@
 that the mask keeps.
 
 A fused kernel never writes the scores, so its traffic is queries, keys, values and result. With a
-causal mask it skips the pairs above the diagonal. Packed sequences get no cost: a trace does not
-contain their lengths.
+causal mask it skips the pairs above the diagonal, with a sliding window those outside of it. Packed
+sequences get no cost: a trace does not contain their lengths.
 """
 
 from dataclasses import dataclass
 from functools import partial
+
+import numpy as np
 
 from perfscope.analyzer.compute.costs.call import Call, Tensor
 from perfscope.analyzer.compute.costs.cost import Cost, CostModel, cost_of_tensors
@@ -25,6 +27,8 @@ class AttentionArguments:
     `heads_first`: tensors are [batch, heads, length, width], else [batch, length, heads, width].
     `causal`: the flag or, with `has_mask_type`, the number of the mask type. `packed`: lengths of
     packed sequences. `mask`: the additive mask. `result`: the forward result, in a backward pass.
+    `window`: how many keys before and after its own place a query attends to; of one number it is
+    the keys up to its own.
     """
 
     heads_first: bool
@@ -33,6 +37,7 @@ class AttentionArguments:
     mask: int | None = None
     has_mask_type: bool = False
     result: int | None = None
+    window: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,9 +100,23 @@ def attention_flops(
         return None
     query, key = inputs.query.shape, inputs.key.shape
     heads_dim, length_dim = (1, 2) if arguments.heads_first else (2, 1)
-    pairs = pair_count(query[length_dim], key[length_dim], kept)
+    left, right = attention_window(call, arguments)
+    if left is None and right is None:
+        pairs = pair_count(query[length_dim], key[length_dim], kept)
+    else:
+        right = 0 if kept != "all" else right
+        pairs = pairs_in_window(query[length_dim], key[length_dim], left, right)
     width = query[-1] + inputs.value.shape[-1]
     return 2.0 * query[0] * query[heads_dim] * pairs * width
+
+
+def attention_window(call: Call, arguments: AttentionArguments) -> tuple[int | None, int | None]:
+    """Return how many keys before and after its own place a query attends to, None for all."""
+    sizes = [call.value(position) for position in arguments.window]
+    known = [size if type(size) is int and size >= 0 else None for size in sizes]
+    if len(known) == 1:
+        return (known[0] - 1 if known[0] else None), None
+    return (known[0], known[1]) if known else (None, None)
 
 
 def kept_pairs(call: Call, arguments: AttentionArguments) -> str | None:
@@ -125,10 +144,20 @@ def pair_count(queries: int, keys: int, kept: str) -> float:
     return (first + last) * rising / 2.0 + full * keys
 
 
+def pairs_in_window(queries: int, keys: int, left: int | None, right: int | None) -> float:
+    """Return the number of pairs in a sliding window; the last query is at the place of the last
+    key.
+    """
+    place = np.arange(queries, dtype=np.int64) + keys - queries
+    first = np.zeros_like(place) if left is None else np.maximum(place - left, 0)
+    last = np.full_like(place, keys - 1) if right is None else np.minimum(place + right, keys - 1)
+    return float(np.maximum(last - first + 1, 0).sum())
+
+
 FORWARD = {
     "aten::_scaled_dot_product_flash_attention": AttentionArguments(heads_first=True, causal=4),
     "aten::_flash_attention_forward": AttentionArguments(
-        heads_first=False, causal=8, packed=(3, 4)
+        heads_first=False, causal=8, packed=(3, 4), window=(11, 12)
     ),
     "aten::_scaled_dot_product_flash_attention_for_cpu": AttentionArguments(
         heads_first=True, causal=4, mask=5
@@ -137,7 +166,7 @@ FORWARD = {
         heads_first=True, causal=6, mask=3
     ),
     "aten::_efficient_attention_forward": AttentionArguments(
-        heads_first=False, causal=9, packed=(4, 5), mask=3, has_mask_type=True
+        heads_first=False, causal=9, packed=(4, 5), mask=3, has_mask_type=True, window=(13,)
     ),
     "aten::_scaled_dot_product_cudnn_attention": AttentionArguments(
         heads_first=True, causal=6, mask=3
@@ -145,14 +174,16 @@ FORWARD = {
     "aten::_cudnn_attention_forward": AttentionArguments(
         heads_first=True, causal=10, packed=(4, 5), mask=3
     ),
-    "flash_attn::_flash_attn_forward": AttentionArguments(heads_first=False, causal=5),
+    "flash_attn::_flash_attn_forward": AttentionArguments(
+        heads_first=False, causal=5, window=(6, 7)
+    ),
 }
 BACKWARD = {
     "aten::_scaled_dot_product_flash_attention_backward": AttentionArguments(
         heads_first=True, causal=11, result=4
     ),
     "aten::_flash_attention_backward": AttentionArguments(
-        heads_first=False, causal=11, result=4, packed=(6, 7)
+        heads_first=False, causal=11, result=4, packed=(6, 7), window=(15, 16)
     ),
     "aten::_scaled_dot_product_flash_attention_for_cpu_backward": AttentionArguments(
         heads_first=True, causal=7, result=4
@@ -161,12 +192,14 @@ BACKWARD = {
         heads_first=True, causal=11, result=5
     ),
     "aten::_efficient_attention_backward": AttentionArguments(
-        heads_first=False, causal=14, result=5, packed=(6, 7), has_mask_type=True
+        heads_first=False, causal=14, result=5, packed=(6, 7), has_mask_type=True, window=(18,)
     ),
     "aten::_scaled_dot_product_cudnn_attention_backward": AttentionArguments(
         heads_first=True, causal=14, result=4
     ),
-    "flash_attn::_flash_attn_backward": AttentionArguments(heads_first=False, causal=11, result=4),
+    "flash_attn::_flash_attn_backward": AttentionArguments(
+        heads_first=False, causal=11, result=4, window=(12, 13)
+    ),
 }
 MODELS: dict[str, CostModel] = {
     **{name: partial(attention_cost, arguments=found) for name, found in FORWARD.items()},

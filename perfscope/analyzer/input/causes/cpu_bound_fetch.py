@@ -46,7 +46,7 @@ LIST_FILES_ONCE = Advice(
 )
 OPEN_ONCE = Advice(
     "open-files-once",
-    "open each file once per worker and keep it open, or pack samples in fewer files",
+    "open each file once per worker and keep it open, or pack the samples into fewer files",
     "fetches-open-files",
     "At least 30 % of the stack samples inside fetches open files.",
 )

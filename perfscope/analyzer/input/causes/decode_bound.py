@@ -45,7 +45,7 @@ DRAFT_JPEG = Advice(
     "decode-jpeg-at-reduced-size",
     "or decode at reduced size (JPEG draft mode)",
     "fetches-decode-jpeg",
-    "Loading is CPU work, a decoder takes at least a fifth of it, and one of JPEG was sampled.",
+    "Loading is CPU work, a decoder takes at least a fifth of it, and a JPEG decoder was sampled.",
 )
 CACHE_DECODED = Advice(
     "cache-decoded-samples",

@@ -33,7 +33,7 @@ FEWEST_SLOW = 3
 
 BOUND_SLOW_SAMPLE = Advice(
     "bound-the-slow-sample",
-    "bound what a single sample may take at that line: a shorter timeout, fewer retries, or another"
+    "limit the time of a single sample at that line: a shorter timeout, fewer retries, or another"
     " sample in its place",
     "rare-fetches-are-slow",
     "At most one fetch in ten takes at least five times as long as a usual one, and these are half"

@@ -2,8 +2,9 @@
 
 How it is detected
     At least 30 % of the stack samples inside the workers' fetches wait for a lock that processes
-    share: one of `multiprocessing` or its managers, or a file lock. So do samples at one line of
-    the dataset where the workers' threads are in a system call of a lock for as long.
+    share: one of `multiprocessing` or its managers, or a file lock. A lock inside native code does
+    not show in stacks: then at least 30 % of the samples end in the program's own lines, and the
+    threads of the workers are in the system call of a lock for as much of the time.
 
 When it is wrong
     The prediction assumes that the work under the lock can be done by all workers at once: it does

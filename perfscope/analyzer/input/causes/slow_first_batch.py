@@ -1,10 +1,10 @@
-"""The first batch of each pass takes much longer than others, also where the workers live on.
+"""The first batch of each pass takes much longer than others, also if the workers are kept alive.
 
 How it is detected
     At least half of the input wait is for a new iterator and its first batch, and at least 40 % of
-    that is time in first fetches beyond a usual one. The workers live on from pass to pass, or the
-    dataset iterates over its samples itself: it begins again in each pass, as a dataset does that
-    fills a shuffle buffer before it yields a sample.
+    that is time in first fetches beyond a usual one. The workers are kept from pass to pass, or the
+    dataset iterates over its samples itself and begins again in each pass: for example, it fills a
+    shuffle buffer before it yields the first sample.
 
 When it is wrong
     A recording of a few short epochs contains more or fewer starts by chance. The prediction
@@ -56,11 +56,11 @@ def remedy(case: LoaderCase) -> Remedy:
     first_ns = float(first["dur"].mean())
     seen = f"the first batch of a pass takes {ms(first_ns)}, a later one {ms(fetches.usual_ns)}"
     passes = plural(pipeline.restarts, "pass")
-    lives = "The workers live on, but" if pipeline.persistent else "In each pass"
+    when = "The workers are kept, but" if pipeline.persistent else "In each pass"
     return Remedy(
         after=predict_with_supply(case, mean_supply_time(case)),
-        text=f"{lives} {seen}: the dataset does work before it yields its first sample.",
-        caveat="The work is done in each pass again, also by workers that live on.",
+        text=f"{when} {seen}: the dataset does work before it yields its first sample.",
+        caveat="The work is done in each pass again, also by workers that are kept.",
         actions=DIVIDE_FIRST_WORK.given(applies(case), f"{passes}; {seen}"),
         evidence=[
             wait_evidence(case),

@@ -4,12 +4,12 @@ How it is detected
     The loader's workers were started more than once, and at least half of the input wait is for a
     new iterator and its first batch. At least 40 % of that is time in the first fetches beyond a
     usual one, or in the program's code before them (`worker_init_fn`): it loads an index, opens
-    files or imports libraries there. The dataset does
-    not iterate over its samples itself, which it would begin again in each pass.
+    files or imports libraries there. The dataset does not iterate over its samples itself, because
+    such a dataset begins again in each pass.
 
 When it is wrong
     A recording of a few short epochs contains more or fewer starts by chance. What workers keep
-    between passes becomes old where the training process changes the dataset.
+    between passes becomes out of date if the training process changes the dataset.
 """
 
 import numpy as np

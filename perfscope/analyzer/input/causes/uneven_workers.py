@@ -1,4 +1,4 @@
-"""One worker takes several times as long per batch as the others, and its turn delays all.
+"""One worker takes several times as long per batch as the others, and delays all of them.
 
 How it is detected
     A usual fetch of one worker takes at least twice as long as those of the others, and batches are

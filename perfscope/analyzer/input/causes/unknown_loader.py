@@ -1,6 +1,6 @@
-"""The waits are between steps and no PyTorch loader is used: DALI, FFCV, a thread that prefetches.
+"""The waits are between steps, in code that is not a PyTorch loader: DALI, FFCV, a prefetch thread.
 
-They are outside of modules, backward and optimizer.
+The loop waits outside of modules, backward and optimizer.
 
 How it is detected
     More than half of the input wait is between steps, outside of any PyTorch loader, or the process

@@ -2,8 +2,8 @@
 
 How it is detected
     The loader's workers were started more than once, and at least half of the input wait is for a
-    new iterator and its first batch. The time in first fetches is not the largest part of it, see
-    `slow-worker-start`.
+    new iterator and its first batch. First fetches take less than 40 % of it; with 40 % or more the
+    cause is `slow-worker-start`.
 
 When it is wrong
     A recording of a few short epochs contains more or fewer starts by chance. A trial run with

@@ -1,0 +1,1 @@
+"""Jobs that hang for a known reason, and healthy jobs with long steps."""

@@ -1,1 +1,0 @@
-"""Measures how many programs of other people the first attach can profile down to kernels."""

@@ -1,0 +1,115 @@
+"""What is known of the device of a process while its loop runs: by a profiling window, by the
+device's own clock around waits for data, and by the driver's counters.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from perfscope.analyzer.budget.span_budget import span_budget
+from perfscope.analyzer.budget.trace_budget import traced_budget
+from perfscope.analyzer.categories import (
+    CATEGORIES,
+    CATEGORY_IDS,
+    HOST_BOUND,
+    OTHER_IDLE,
+    SYNC_WAIT,
+)
+from perfscope.analyzer.run.device_use import CountedIdle, counted_idle
+from perfscope.analyzer.run.device_window import window_trace
+from perfscope.analyzer.run.host_copies import device_idle_in_waits
+from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
+from perfscope.analyzer.run.steps import steps
+from perfscope.analyzer.run.table_access import column, uses_device
+from perfscope.traces.intervals import Ints
+from perfscope.traces.trace import Trace
+
+BUSY = tuple(category.id for category in CATEGORIES if category.on_device)
+HOST_CAUSES = (SYNC_WAIT, HOST_BOUND, OTHER_IDLE)
+"""Why a device is idle, besides waits for data and checkpoints, which the probe times."""
+
+
+@dataclass(frozen=True)
+class WindowTimes:
+    """What the device did in a profiling window, by category of the time budget.
+
+    `whole_steps`: `amounts` are nanoseconds per step; else they are shares of the time. `idle` are
+    the shares of HOST_CAUSES in what is idle for one of them, which sum to 1 (or are all 0).
+    """
+
+    whole_steps: bool
+    amounts: dict[str, float]
+    idle: dict[str, float]
+
+    def busy_in(self, dur: Ints) -> dict[str, Ints]:
+        """Return the time of each category in which the device works, for steps of this length.
+
+        The device works as long in every step, but never longer than the step.
+        """
+        scale = np.ones(len(dur)) if self.whole_steps else dur.astype(np.float64)
+        wanted = {name: self.amounts[name] * scale for name in BUSY}
+        whole = np.sum(list(wanted.values()), axis=0)
+        fits = np.minimum(dur / np.maximum(whole, 1.0), 1.0)
+        return {name: np.floor(amount * fits).astype(np.int64) for name, amount in wanted.items()}
+
+
+@dataclass(frozen=True)
+class DeviceEvidence:
+    """What is known of the device of one process; each field is None where it is not known.
+
+    `idle_in_waits`: the share of waits for the loader in which it was idle, by its own clock.
+    """
+
+    window: WindowTimes | None
+    idle_in_waits: float | None
+    counted: CountedIdle | None
+
+    @property
+    def times_waits(self) -> bool:
+        """Whether it is known how much of the waits for data the device was idle."""
+        return not (self.window is None and self.idle_in_waits is None and self.counted is None)
+
+
+def timed_devices(trace: Trace) -> dict[int, DeviceEvidence]:
+    """Return the evidence on the device of each process with steps; empty without a device."""
+    if trace.is_profiler_trace or not uses_device(trace):
+        return {}
+    processes = np.unique(column(trace.fact(steps), "process")).tolist()
+    windows = trace.fact(window_times)
+    return {
+        process: DeviceEvidence(
+            windows.get(process),
+            device_idle_in_waits(trace, process, FEWEST_SAMPLES),
+            counted_idle(trace, process),
+        )
+        for process in processes
+    }
+
+
+def window_times(trace: Trace) -> dict[int, WindowTimes]:
+    """Return what the device of each process did in its profiling window."""
+    window = trace.fact(window_trace)
+    if window is None:
+        return {}
+    rows = window.fact(steps)
+    by_step = traced_budget(window, rows) if len(rows) else rows
+    found = {}
+    for span in window.fact(span_budget).to_dict("records"):
+        process = int(span["process"])
+        if process in found:
+            continue  # a process with several devices is described by the first
+        of_process = by_step[column(by_step, "process") == process]
+        if len(of_process):
+            names = (*BUSY, *HOST_CAUSES)
+            amounts = {name: float(column(of_process, name).mean()) for name in names}
+        else:
+            whole = max(sum(int(span[name]) for name in CATEGORY_IDS), 1)
+            amounts = {name: int(span[name]) / whole for name in (*BUSY, *HOST_CAUSES)}
+        found[process] = WindowTimes(bool(len(of_process)), amounts, idle_shares(amounts))
+    return found
+
+
+def idle_shares(amounts: dict[str, float]) -> dict[str, float]:
+    """Return the share of each of HOST_CAUSES in their sum, all 0 without any."""
+    whole = sum(amounts[name] for name in HOST_CAUSES)
+    return {name: amounts[name] / whole if whole else 0.0 for name in HOST_CAUSES}

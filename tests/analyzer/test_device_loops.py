@@ -1,0 +1,146 @@
+"""Recordings of loops on a device: what the host waits for, and what the device did meanwhile."""
+
+from typing import Any
+
+import pytest
+
+from perfscope.analyzer.diagnose import diagnose_trace
+from perfscope.analyzer.diagnosis import Diagnosis, Finding
+from perfscope.traces.device_facts import DeviceFacts
+from perfscope.traces.schema import TABLES
+from perfscope.traces.trace import Trace
+from tests import build
+from tests.analyzer.loop import MS, Loop
+
+CUDA = {"version": "2.13.0", "intra_op_threads": 1, "inter_op_threads": 1, "cuda": True}
+STEPS = 40
+
+
+def budget_shares(diagnosis: Diagnosis) -> dict[str, float]:
+    return {entry.category: entry.share for entry in diagnosis.time_budget}
+
+
+def on_device(loop: Loop, **more: list[dict[str, Any]]) -> Trace:
+    """Return the recording of a loop whose program uses a device."""
+    return loop.trace(manifest={"torch": CUDA}, **more)
+
+
+def copying(loop: Loop, ms: float, megabytes: float, **columns: Any) -> Loop:
+    """Add a blocking copy to the device."""
+    size = round(megabytes * 1e6)
+    defaults = {"direction": "h2d", "bytes": size, "pinned": 0, "non_blocking": 0}
+    return loop.add("copies", ms, **{**defaults, **columns})
+
+
+def finding_of(diagnosis: Diagnosis, id: str) -> Finding:
+    return next(finding for finding in diagnosis.findings if finding.id == id)
+
+
+def timed(loop: Loop, kind: str, elapsed_ms: float, table: str) -> Loop:
+    """Add what the device measured around the last call of a table."""
+    call = loop.tables[table][-1]
+    row = {name: call[name] for name in ("process", "tid", "ts", "dur")}
+    rows = loop.tables.setdefault("device_times", [])
+    rows.append({**row, "call": kind, "elapsed_ns": round(elapsed_ms * MS)})
+    return loop
+
+
+def test_a_blocking_copy_waits_for_the_device() -> None:
+    loop = Loop()
+    for _ in range(STEPS):
+        copying(loop.next(0.1, workers=2), 45, 8).work()
+    diagnosis = diagnose_trace(on_device(loop))
+    shares = budget_shares(diagnosis)
+    # 8 MB take 2 ms at the 4 GB/s of pageable memory
+    assert shares["exposed-copy"] == pytest.approx(2.02 / 51.1, abs=0.001)
+    assert shares["device-compute"] == pytest.approx(42.98 / 51.1, abs=0.001)
+    assert diagnosis.bound_by.id == "compute" and diagnosis.bound_by.share > 0.8
+    assert diagnosis.verdict.id == "healthy"
+
+
+def test_the_device_says_how_long_a_copy_takes() -> None:
+    loop = Loop()
+    for step in range(STEPS):
+        copying(loop.next(0.1), 45, 8).work()
+        if step % 4 == 0:
+            timed(loop, "copy", 30, "copies")
+    shares = budget_shares(diagnose_trace(on_device(loop)))
+    assert shares["exposed-copy"] == pytest.approx(30 / 51.1, abs=0.001)
+
+
+def test_waits_in_synchronizing_calls_are_the_device_s_work() -> None:
+    loop = Loop()
+    for _ in range(STEPS):
+        loop.next(0.1).work().call("sync", 30)
+    diagnosis = diagnose_trace(on_device(loop))
+    assert budget_shares(diagnosis)["device-compute"] == pytest.approx(30 / 36.1, abs=0.001)
+    assert diagnosis.bound_by.id == "compute"
+
+
+def waiting(wait: float, idle: float | None) -> Loop:
+    """Return a loop that waits for its one worker, and whose device is idle for a part of it."""
+    loop = Loop()
+    for _ in range(STEPS):
+        loop.next(wait, workers=1, queue_depth=0)
+        if idle is not None:
+            timed(loop, "loader", idle, "loader")
+        end = loop.at
+        fetch = {"process": 1, "tid": 200, "worker": 0, "cpu_ns": MS, "dataset_ns": MS}
+        loop.tables.setdefault("fetches", []).append(
+            {**fetch, "ts": max(end - 60 * MS, 0), "dur": 60 * MS, "run_delay_ns": 0}
+        )
+        loop.work()
+    return loop
+
+
+def worker() -> dict[str, Any]:
+    return {
+        **build.MAIN,
+        "process": 1,
+        "pid": 200,
+        "ns_pid": 200,
+        "role": "loader-worker",
+        "parent": 0,
+    }
+
+
+def test_only_waits_that_leave_the_device_idle_can_be_saved() -> None:
+    # A worker makes a batch in 61.5 ms; the device works for 50 ms of each step.
+    trace = on_device(waiting(55.5, 11.5), processes=[build.MAIN, worker()])
+    diagnosis = diagnose_trace(trace)
+    finding = finding_of(diagnosis, "input-bound")
+    assert diagnosis.verdict.id == "input-bound"
+    assert finding.share == pytest.approx(11.5 / 61.5, abs=0.01)
+    assert finding.speedup is not None and finding.speedup.likely is not None
+    assert finding.speedup.likely == pytest.approx(61.5 / 50, abs=0.01)
+    assert finding.speedup.high is not None and finding.speedup.high < 1.3
+    shares = budget_shares(diagnosis)
+    assert shares["input-wait"] == pytest.approx(11.5 / 61.5, abs=0.001)
+    assert shares["device-compute"] == pytest.approx(44 / 61.5, abs=0.001)
+
+
+def test_a_device_that_is_never_idle_is_not_input_bound() -> None:
+    trace = on_device(waiting(55.5, 0.01), processes=[build.MAIN, worker()])
+    diagnosis = diagnose_trace(trace)
+    assert diagnosis.verdict.id == "healthy"
+    assert diagnosis.bound_by.id == "compute"
+
+
+@pytest.mark.parametrize("idle", [11.5, None])
+def test_counters_bound_the_waits_that_can_be_saved(idle: float | None) -> None:
+    placed = {"host": "host", "device": 0}
+    bare = on_device(waiting(55.5, idle), processes=[build.MAIN, worker()])
+    load = [
+        {**placed, "ts": at * 50 * MS, "name": "kernel_time_share", "value": 0.9}
+        for at in range(60)
+    ]
+    tables = {
+        **{name: frame for name in TABLES if (frame := bare.table(name)) is not None},
+        "device_counters": build.table("device_counters", load),
+        "device_processes": build.table("device_processes", [{**placed, "process": 0, "pid": 100}]),
+    }
+    bare.manifest.devices = [DeviceFacts(0, "NVIDIA H100")]
+    diagnosis = diagnose_trace(Trace(tables, {}, bare.manifests, span_ns=bare.span_ns))
+    assert budget_shares(diagnosis)["input-wait"] == pytest.approx(0.1, abs=0.005)
+    finding = finding_of(diagnosis, "input-bound")
+    assert finding.speedup is not None and finding.speedup.likely == pytest.approx(1.11, abs=0.01)

@@ -1,0 +1,191 @@
+"""Recordings with a profiling window on a device: the window is a trace like any other, and says
+what the device did in the steps around it.
+"""
+
+from typing import Any
+
+import pytest
+
+from perfscope.analyzer.compute.work_units import work_units
+from perfscope.analyzer.diagnose import diagnose_trace
+from perfscope.analyzer.diagnosis import Diagnosis
+from perfscope.analyzer.run.device_window import device_window
+from perfscope.traces.trace import Trace
+from tests.analyzer.loop import MS, Loop
+
+CUDA = {"version": "2.13.0", "intra_op_threads": 1, "inter_op_threads": 1, "cuda": True}
+STEPS, FIRST, LAST = 40, 20, 26
+"""Steps, and those of the window; the window begins and ends inside a step."""
+
+
+class Recorded:
+    """A loop with a window of torch's profiler; times in ms from the begin of a step.
+
+    `slower` is how much longer a step of the window takes.
+    """
+
+    def __init__(self, *, slower: float = 0.0) -> None:
+        self.loop, self.slower = Loop(), slower
+        self.window: dict[str, Any] = {}
+        self.windowed = False
+        self.begun = 0
+
+    def steps(self, make_step: Any) -> "Recorded":
+        """Make all steps; `make_step` gets this object, and adds one."""
+        for step in range(STEPS):
+            self.windowed = FIRST <= step < LAST
+            self.begun = self.loop.at
+            if step == FIRST:
+                self.window["begin"] = self.begun - MS
+            make_step(self)
+            if self.windowed:
+                self.loop.idle(self.slower)
+        first, end = self.window["begin"], self.end_of_window
+        self.window |= {"end": end, "ts": first - MS, "dur": end - first + 2 * MS}
+        self.window |= {"process": 0, "steps": 5, "stall_ns": 0, "kept": True}
+        return self
+
+    @property
+    def end_of_window(self) -> int:
+        optimizers = [row for row in self.loop.tables["ranges"] if row["category"] == "optimizer"]
+        return int(optimizers[LAST - 1]["ts"]) + MS
+
+    def row(self, table: str, at: float, dur: float, **columns: Any) -> int:
+        """Add a row to a table of the window, return its number; -1 outside of the window."""
+        if not self.windowed:
+            return -1
+        rows = self.loop.tables.setdefault(table, [])
+        ts = self.begun + round(at * MS)
+        rows.append({"process": 0, "ts": ts, "dur": round(dur * MS), **columns})
+        return len(rows) - 1
+
+    def launch(self, at: float, begin: float, dur: float, name: str = "gemm") -> "Recorded":
+        """Add an operator that launches a kernel."""
+        op = self.row("ops", at, 0.02, tid=100, name="aten::mm")
+        call = {"tid": 100, "name": "cudaLaunchKernel", "kind": "kernel", "op": op}
+        correlation = len(self.loop.tables.get("launches", ())) + 1
+        launch = self.row("launches", at, 0.01, correlation=correlation, **call)
+        kind = "communication" if name.startswith("nccl") else "compute"
+        place = {"device": 0, "stream": 7, "correlation": correlation, "launch": launch}
+        self.row("kernels", begin, dur, name=name, kind=kind, **place)
+        return self
+
+    def sync(self, at: float, dur: float) -> "Recorded":
+        """Add a call that waits for the device."""
+        self.row("launches", at, dur, tid=100, name="cudaStreamSynchronize", kind="sync")
+        return self
+
+    def trace(self, **changed: list[dict[str, Any]]) -> Trace:
+        tables = {**self.loop.tables, "windows": [self.window], **changed}
+        manifest = {"depth": "kernels", "torch": CUDA}
+        return Loop().trace(manifest=manifest, **tables)
+
+
+def budget(diagnosis: Diagnosis) -> dict[str, float]:
+    return {entry.category: entry.share for entry in diagnosis.time_budget}
+
+
+def device_bound(recorded: Recorded) -> None:
+    """Add a step of 50 ms in which the device works for 46."""
+    recorded.loop.next(0.1).work().call("sync", 43.9)
+    recorded.launch(1, 2, 46).sync(6.1, 43.9)
+
+
+def launch_bound(recorded: Recorded) -> None:
+    """Add a step of 20 ms, with ten kernels of 1 ms that are launched every 2 ms."""
+    recorded.loop.next(0.1).forward(7).backward(11.9).optimizer(1)
+    for number in range(10):
+        recorded.launch(2 * number, 2 * number + 0.1, 0.9)
+
+
+def test_the_window_says_what_the_device_did() -> None:
+    diagnosis = diagnose_trace(Recorded().steps(device_bound).trace())
+    assert budget(diagnosis)["device-compute"] == pytest.approx(0.92, abs=0.01)
+    assert diagnosis.bound_by.id == "compute"
+    assert diagnosis.budget_over == "steps"
+
+
+def test_launches_that_are_too_slow_are_found_in_a_recording() -> None:
+    diagnosis = diagnose_trace(Recorded().steps(launch_bound).trace())
+    shares = budget(diagnosis)
+    assert diagnosis.verdict.id == "launch-bound"
+    assert shares["device-compute"] == pytest.approx(0.45, abs=0.02)
+    assert shares["host-bound"] == pytest.approx(0.55, abs=0.03)
+    finding = next(found for found in diagnosis.findings if found.id == "launch-bound")
+    assert finding.scope == "steps" and finding.share == pytest.approx(0.53, abs=0.03)
+    assert finding.lost_s == pytest.approx(finding.share * 0.02 * diagnosis.steps.count, rel=0.01)
+
+
+def test_what_the_profiler_adds_to_a_step_is_not_a_loss() -> None:
+    diagnosis = diagnose_trace(Recorded(slower=10).steps(launch_bound).trace())
+    shares = budget(diagnosis)
+    assert shares["device-compute"] == pytest.approx(0.45, abs=0.02)
+    finding = next(found for found in diagnosis.findings if found.id == "launch-bound")
+    assert finding.share <= shares["host-bound"] + 0.01
+
+
+def test_steps_whose_kernels_were_cut_off_do_not_count() -> None:
+    recorded = Recorded().steps(launch_bound)
+    kernels = recorded.loop.tables["kernels"]
+    whole = recorded.trace()
+    cut = recorded.trace(kernels=kernels[: int(0.7 * len(kernels))])
+    window = cut.fact(device_window)
+    assert window is not None and window.left_out == 3  # the first, and two without kernels
+    before, after = budget(diagnose_trace(whole)), budget(diagnose_trace(cut))
+    assert after["device-compute"] == pytest.approx(before["device-compute"], abs=0.01)
+
+
+def test_kernels_before_their_launches_are_not_used() -> None:
+    recorded = Recorded().steps(device_bound)
+    shifted = [{**row, "ts": row["ts"] - 5 * MS} for row in recorded.loop.tables["kernels"]]
+    trace = recorded.trace(kernels=shifted)
+    window = trace.fact(device_window)
+    assert window is not None and window.trace is None and "times" in window.why_not
+    groups = {item.id: item.group for item in diagnose_trace(trace).not_checked}
+    assert groups["host-sync"] == "no-kernels"
+
+
+def test_a_window_without_kernels_is_not_work_of_the_cpu() -> None:
+    recorded = Recorded().steps(device_bound)
+    del recorded.loop.tables["kernels"]
+    trace = recorded.trace()
+    assert work_units(trace) == []
+    diagnosis = diagnose_trace(trace)
+    reasons = {item.id: item.reason for item in diagnosis.not_checked}
+    for id in ("launch-bound", "host-sync", "memory-bound", "exposed-copy"):
+        assert "no kernels" in reasons[id]
+
+
+def test_a_loop_that_waits_for_data_while_the_device_works_is_not_input_bound() -> None:
+    def step(recorded: Recorded) -> None:
+        recorded.loop.next(40, workers=1).work()
+        recorded.launch(41, 41.1, 44)
+
+    diagnosis = diagnose_trace(Recorded().steps(step).trace())
+    assert budget(diagnosis)["device-compute"] > 0.9
+    assert "input-bound" not in {finding.id for finding in diagnosis.findings}
+    assert diagnosis.bound_by.id == "compute"
+
+
+def test_synchronizing_calls_that_leave_the_device_idle_are_found_in_a_recording() -> None:
+    def step(recorded: Recorded) -> None:
+        recorded.loop.next(0.1).forward(4).backward(4).optimizer(1).call("sync", 6).idle(4.9)
+        recorded.launch(1, 1.1, 13).sync(9.1, 6)
+
+    diagnosis = diagnose_trace(Recorded().steps(step).trace())
+    assert "host-sync" in {finding.id for finding in diagnosis.findings}
+    assert budget(diagnosis)["device-compute"] == pytest.approx(0.65, abs=0.02)
+
+
+def test_copies_on_the_device_are_found_in_a_recording() -> None:
+    def step(recorded: Recorded) -> None:
+        recorded.loop.next(0.1).work().idle(3.9)
+        call = {"tid": 100, "name": "cudaMemcpyAsync", "kind": "copy"}
+        launch = recorded.row("launches", 0.1, 2, **call)
+        place = {"device": 0, "stream": 7, "launch": launch, "pinned": 0, "bytes": 8_000_000}
+        recorded.row("copies", 0.2, 2, direction="h2d", **place)
+        recorded.launch(2.2, 2.3, 7.7)
+
+    diagnosis = diagnose_trace(Recorded().steps(step).trace())
+    assert {"exposed-copy", "pageable-copy"} <= {finding.id for finding in diagnosis.findings}
+    assert budget(diagnosis)["exposed-copy"] == pytest.approx(0.2, abs=0.01)

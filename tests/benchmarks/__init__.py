@@ -1,0 +1,1 @@
+"""Benchmarks that judge answers: what they compare with."""
