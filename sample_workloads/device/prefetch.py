@@ -10,7 +10,7 @@ from torch import nn
 
 from sample_workloads.training import Meter, classify, device, make_layers
 
-PRODUCT_S = 0.001
+PRODUCT_S = 0.004
 TRIES, REPEATS = 8, 4
 SMALLEST_WIDTH, LARGEST_WIDTH = 64, 8192
 SMALLEST_COPY, LARGEST_COPY = 1 << 16, 1 << 30
