@@ -67,7 +67,7 @@ JOBS = [
     KnownJob("peers", "no-data", (MAIN, OTHER), ()),
     KnownJob("peers", "child-sleeps", (MAIN, OTHER), ("sleep",)),
     KnownJob("peers", "environment-sleeps", (MAIN, OTHER), ("sleep",)),
-    KnownJob("peers", "key-is-not-set", (MAIN,), ()),
+    KnownJob("peers", "task-sleeps", (MAIN, OTHER), ("sleep",)),
     KnownJob("healthy", "products-of-5-s"),
     KnownJob("healthy", "products-of-40-s"),
     KnownJob("healthy", "python-of-10-s"),

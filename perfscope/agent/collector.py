@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
+from perfscope.agent.program_lines import ProgramLines
 from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.manifest import SourceStatus
 
@@ -53,6 +54,8 @@ class Job:
     """Whether the job has made no progress for some seconds, and nothing that was recorded will end
     that: it makes no step that a collector could wait for.
     """
+    program_lines: ProgramLines = field(default_factory=ProgramLines)
+    """The lines of the program in the stacks that were recorded."""
     refresh: Callable[[], None] = lambda: None
     """Updates `processes` now."""
 

@@ -27,6 +27,8 @@ from perfscope.traces.run.events import COLUMNS, WIDTH
 from perfscope.traces.run.manifest import TorchFacts
 
 SHORTEST_SPAN_NS = 100_000_000
+PLACE = ".py:"
+"""In the names of things that are named after frames."""
 MOST_STACK_NAMES = 20_000
 """Five times what a probe keeps at a time; it reports the stacks that it forgets."""
 
@@ -36,6 +38,7 @@ class ProbeSession:
 
     def __init__(self, target: TargetProcess, job: Job) -> None:
         self.target = target
+        self.lines = job.program_lines
         self.records = job.run.arrow("probe.records", target.process, COLUMNS)
         self.names = job.run.jsonl("probe.names", target.process)
         self.stacks = job.run.jsonl("probe.stacks", target.process)
@@ -84,6 +87,8 @@ class ProbeSession:
                 self.blocks.append({"ts": begin_ns, "dur": end_ns - begin_ns})
             case NameNote(code, kind, name, details):
                 self.names.append({"code": code, "kind": kind, "name": name, **details})
+                if PLACE in name:
+                    self.lines.add(self.target.process, name)
             case InstalledNote(cpu_ns):
                 self.install_ns = cpu_ns
             case UpdatesNote(count, ended_ns):
@@ -113,6 +118,7 @@ class ProbeSession:
             case StackTextNote(number, text):
                 if len(self.stack_names) < MOST_STACK_NAMES:
                     self.stack_names[number] = text
+                    self.lines.add(self.target.process, text)
             case ForgottenStacksNote(numbers):
                 for number in numbers:
                     self.stack_names.pop(number, None)

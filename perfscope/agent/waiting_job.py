@@ -68,6 +68,12 @@ class WaitingThread:
         return self.wait.call == RESTARTED and bool(self.stack) and not is_sleep
 
     @property
+    def sleeps_in_loop(self) -> bool:
+        """Whether the program sleeps shortly, again and again: it may go on at any time."""
+        is_loop = self.wait.kind == "sleep" and self.runs >= LOOP_RUNS
+        return is_loop and self.is_of_program and 0 <= self.wait.limit_ns < LONG_SLEEP_NS
+
+    @property
     def will_wake(self) -> bool:
         """Whether the program or a child of it sleeps, and continues within a minute."""
         if self.wait.kind != "sleep" or self.runs >= LOOP_RUNS:
@@ -85,6 +91,8 @@ def may_wait_forever(mains: list[list[WaitingThread]], others: list[list[Waiting
     first = [thread for process in mains for thread in process if thread.is_main]
     relevant = [thread for thread in every if thread.is_main or thread.is_of_program]
     if any(thread.will_wake for thread in every) or any(thread.is_fed for thread in relevant):
+        return False
+    if any(thread.sleeps_in_loop for process in others for thread in process):
         return False
     if any(thread.wait.kind in FOR_WORK for thread in first):
         return False

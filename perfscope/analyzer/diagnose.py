@@ -11,6 +11,7 @@ from perfscope.analyzer.run.table_access import manifest
 from perfscope.analyzer.summary.data_quality import data_quality
 from perfscope.analyzer.summary.operator_summary import operator_summary
 from perfscope.analyzer.summary.run import Run, summarize
+from perfscope.analyzer.summary.source_texts import with_source_texts
 from perfscope.analyzer.summary.step_summary import steps_left_out
 from perfscope.analyzer.verdict.judge import Judgement, judge
 from perfscope.traces.naming import path_text
@@ -37,7 +38,7 @@ def assemble(
 ) -> Diagnosis:
     """Return the answer, from what the stages returned."""
     trace = run.trace
-    return Diagnosis(
+    answer = Diagnosis(
         schema=SCHEMA,
         perfscope=__version__,
         run=path_text(trace.path) if trace.path is not None else None,
@@ -71,3 +72,4 @@ def assemble(
         by_code=run.by_code,
         operators=operator_summary(trace, run.budget_rank),
     )
+    return with_source_texts(answer, trace)

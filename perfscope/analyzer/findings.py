@@ -14,10 +14,12 @@ from perfscope.analyzer.compute import (
     compute_bound,
     low_occupancy,
     memory_bound,
+    padding_waste,
     reduced_precision_unused,
 )
 from perfscope.analyzer.devices import (
     device_lost,
+    devices_in_turn,
     idle_device,
     link_errors,
     numa_mismatch,
@@ -75,6 +77,7 @@ FINDINGS: tuple[Rule, ...] = (
     allocator_retries.RULE,
     pageable_copy.RULE,
     exposed_copy.RULE,
+    devices_in_turn.RULE,
     host_sync.RULE,
     nvlink_saturated.RULE,
     network_saturated.RULE,
@@ -82,6 +85,7 @@ FINDINGS: tuple[Rule, ...] = (
     exposed_communication.RULE,
     launch_bound.RULE,
     thread_count.RULE,
+    padding_waste.RULE,
     compute_bound.RULE,
     low_occupancy.RULE,
     memory_bound.RULE,

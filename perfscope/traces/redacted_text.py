@@ -130,6 +130,16 @@ def redact_library(name: str) -> str:
     return name if public or name.startswith("[") else hashed("library", name)
 
 
+def redact_program_file(file: str) -> str:
+    """Return the file of a frame as it is in a redacted stack."""
+    return redact_call("", file)[1]
+
+
+def redact_source_line(text: str) -> str:
+    """Return a line of source code as a hash."""
+    return hashed("line", text)
+
+
 def redact_stack(stack: str) -> str:
     """Return the frames of a stack, each redacted."""
     return ";".join(redact_frame(frame) for frame in stack.split(";"))

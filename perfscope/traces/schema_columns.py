@@ -40,6 +40,78 @@ STACK_SAMPLES = (
         "frames `function (file:line)`, outermost first, separated by `;`",
     ),
 )
+
+PADDED_BATCHES = (
+    PROCESS,
+    TID,
+    TS,
+    DUR,
+    Column(
+        "source",
+        "category",
+        "",
+        "loader (a batch that the loader returned) or call (the arguments of a module)",
+    ),
+    Column("rows", "int64", "", "rows of the largest tensor of token ids in the batch"),
+    Column("width", "int64", "", "values per row"),
+    Column("longest", "int64", "", "values of the longest row without padding"),
+    Column("shortest", "int64", "", "values of the shortest of up to 16 rows"),
+    Column("padded_share", "float64", "", "share of padding in these rows, 0 to 1"),
+    Column("side", "category", "", "right, left or none: the end of the rows that is padded"),
+    Column("masked", "bool", "", "whether an attention mask of the same shape was counted too"),
+)
+
+SOURCE_LINES = (
+    PROCESS,
+    Column("file", "category", "", "file as the frames of stacks name it"),
+    Column("line", "int64", "", "number of the line, from 1"),
+    Column("text", "category", "", "the line without the spaces around it"),
+)
+
+THREAD_WAITS = (
+    PROCESS,
+    TID,
+    TS,
+    Column("period", "int64", "", "number of the period in which nothing in the job moved"),
+    Column("thread", "category", "", "name of the thread"),
+    Column("call", "category", "", "system call that it waits in, NA none or unknown"),
+    Column(
+        "kind",
+        "category",
+        "",
+        "lock, file, disk, pipe, network, requests (a server), input (a person), child, poll,"
+        " sleep, stopped (by a signal), running, other",
+    ),
+    Column(
+        "target",
+        "category",
+        "",
+        "path of the file, address of the peer, `pipe`, or address of the lock, NA unknown",
+    ),
+    Column("peer_pid", "int64", "", "pid of the process at the other end, -1 unknown"),
+    Column("peer", "category", "", "short name of that process, NA unknown"),
+    Column("limit_ns", "int64", "ns", "time after which the wait ends, -1 never"),
+    Column("runs", "int64", "", "how often the thread has run in this period so far"),
+    Column("cpu_ns", "int64", "ns", "CPU time of the thread in this period so far"),
+    Column(
+        "stack",
+        "category",
+        "",
+        "Python frames `function (file:line)`, outermost first, separated by `;`, NA none",
+    ),
+)
+
+FLIGHT_RECORDS = (
+    PROCESS,
+    TS,
+    Column("rank", "int64", "", "rank that wrote the dump, at `ts`"),
+    Column("group", "category", "", "process group"),
+    Column("sequence", "int64", "", "number of the collective in its group"),
+    Column("operation", "category", "", "name of the collective"),
+    Column("state", "category", "", "scheduled, started or completed"),
+    Column("place", "category", "", "the program's own line, `function (file:line)`, NA unknown"),
+)
+
 DEVICE_TIMES = (
     PROCESS,
     TID,

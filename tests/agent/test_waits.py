@@ -193,3 +193,6 @@ def test_which_waits_end_a_recording() -> None:
     assert not may_wait_forever([[waiting("pipe")]], [[waiting("requests")]])
     assert not may_wait_forever([[lock]], [[waiting("sleep", limit_ns=20 * S)]])
     assert not may_wait_forever([[lock, waiting("sleep", is_main=False, limit_ns=20 * S)]], [])
+    worker = waiting("sleep", limit_ns=S, runs=9)
+    assert not may_wait_forever([[waiting("pipe")]], [[worker]])
+    assert may_wait_forever([[waiting("pipe")]], [[waiting("file")]])

@@ -8,8 +8,9 @@ from perfscope.analyzer.host import hang
 from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.run.hung_job import still_job
 from perfscope.analyzer.run.phases import IDLE, NO_PROGRESS, phase_spans
+from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace
-from tests.build import MAIN, trace
+from tests.build import MAIN, table, trace
 
 S = 1_000_000_000
 END = 12 * S
@@ -181,6 +182,14 @@ def test_ranks_in_different_collectives() -> None:
     assert place(found_in(quiet(*rows, processes=ranks))) == "train.py:30"
 
 
+def test_a_rank_that_receives_from_one_in_a_barrier_is_named() -> None:
+    receives = "<module> (./train.py:40);recv (torch/distributed/distributed_c10d.py:1)"
+    for order in ((0, 1), (1, 0)):
+        ranks = [process_row(code, rank=code) for code in range(2)]
+        rows = [wait(order[0], "lock", receives), wait(order[1], "lock", IN_BARRIER)]
+        assert place(found_in(quiet(*rows, processes=ranks))) == "train.py:40"
+
+
 def test_ranks_that_were_not_recorded_may_compute() -> None:
     rows = [wait(code, "lock", FOR_RANKS) for code in range(2)]
     ranks = [process_row(code, rank=code) for code in range(2)]
@@ -228,6 +237,21 @@ def test_a_child_without_python_is_named_with_the_waiting_line() -> None:
     assert "cat" in found.headline
 
 
+def test_a_command_that_a_worker_runs_is_named_with_the_line_of_the_worker() -> None:
+    command = process_row(2, parent=1, role="other")
+    runs_command = f"{WORKER_READS};run (subprocess.py:1);wait (subprocess.py:2)"
+    found = found_in(
+        quiet(
+            wait(0, "pipe", FOR_BATCH, **LIMITED),
+            wait(1, "child", runs_command, peer_pid=102, peer="cat"),
+            wait(2, "file", None, call="openat", target="/mnt/x", thread="cat"),
+            processes=[MAIN, worker(1), command],
+        )
+    )
+    assert place(found) == "data.py:8"
+    assert found.where is not None and found.where.process == 1
+
+
 def test_waits_that_will_end_are_not_a_hang() -> None:
     producer = wait(0, "sleep", "produce (./data.py:4)", tid=9, limit_ns=20 * S)
     for rows in (
@@ -241,6 +265,20 @@ def test_waits_that_will_end_are_not_a_hang() -> None:
         [wait(0, "lock", FOR_QUEUE), wait(0, "network", None, tid=9, thread="tokio", runs=9)],
     ):
         assert still_job(quiet(*rows)) is None
+
+
+def test_a_worker_that_sleeps_in_a_loop_may_make_its_batch_slowly() -> None:
+    sleeps = wait(1, "sleep", WORKER_READS, limit_ns=S // 5, runs=50)
+    waits = wait(0, "pipe", FOR_BATCH, **LIMITED)
+    assert still_job(quiet(waits, sleeps, processes=[MAIN, worker(1)])) is None
+    other_rank = wait(2, "lock", FOR_RANKS)
+    processes = [MAIN, worker(1), process_row(2, rank=1)]
+    assert still_job(quiet(waits, sleeps, other_rank, processes=processes)) is None
+
+
+def test_a_thread_that_sleeps_in_a_loop_may_fill_the_queue() -> None:
+    producer = wait(0, "sleep", "produce (./data.py:4)", tid=9, limit_ns=S, runs=10)
+    assert still_job(quiet(wait(0, "lock", FOR_QUEUE), producer)) is None
 
 
 def test_a_server_without_requests_is_idle() -> None:
@@ -285,3 +323,41 @@ def test_a_changed_line_is_progress() -> None:
     rows = [{**wait(0, "lock", f"run (./train.py:{line})"), "ts": line * S} for line in (3, 12)]
     counters = [{"process": 0, "tid": -1, "ts": at * S, "name": "cpu_ns"} for at in (0, 12)]
     assert still_job(trace(waits=rows, counters=counters)) is None
+
+
+def record(rank: int, sequence: int, state: str = "started", **fields: Any) -> Row:
+    """Return a collective that PyTorch's Flight Recorder has written down."""
+    row = {"process": 0, "ts": 3 * S, "rank": rank, "group": "default_pg", "sequence": sequence}
+    return {**row, "operation": "all_reduce", "state": state, "place": None, **fields}
+
+
+def with_records(recorded: Trace, *rows: Row) -> Trace:
+    """Return a trace with records of the Flight Recorder."""
+    frames = {name: recorded.table(name) for name in ("processes", "waits", "counters")}
+    absent = {name: "" for name in TABLES if name not in frames}
+    frames["flight_records"] = table("flight_records", list(rows))
+    absent.pop("flight_records")
+    return Trace(frames, absent, recorded.manifests, kind=recorded.kind, span_ns=recorded.span_ns)
+
+
+def test_one_rank_of_several_hangs_where_pytorch_itself_gave_up() -> None:
+    alone = quiet(wait(0, "lock", FOR_RANKS), world_size=4)
+    assert still_job(alone) is None
+    finding = found_in(
+        with_records(alone, record(0, 42), record(1, 42), record(2, 41, "completed"))
+    )
+    assert place(finding) == "train.py:20"
+    assert "all_reduce 42" in finding.explanation and "rank 2" in finding.explanation
+    computes = with_records(alone, record(0, 42, "completed"), record(2, 41, "completed"))
+    assert still_job(computes) is None
+
+
+def test_the_rank_that_has_not_begun_the_collective_is_named() -> None:
+    ranks = [process_row(code, rank=code) for code in range(3)]
+    barriers = [wait(code, "lock", IN_BARRIER) for code in range(2)]
+    rows = [*barriers, wait(2, "lock", FOR_RANKS)]
+    recorded = quiet(*rows, processes=ranks, world_size=3)
+    assert place(found_in(recorded)) == "train.py:20"
+    records = [record(0, 41, "completed"), record(1, 42), record(2, 42)]
+    finding = found_in(with_records(recorded, *records))
+    assert place(finding) == "train.py:30" and finding.processes[0] == 0

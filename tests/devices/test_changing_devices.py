@@ -171,7 +171,7 @@ def test_counted_time_is_not_extrapolated_over_gaps() -> None:
     }
     for tables in ({}, gap(6, 3)):
         trace = device(sm_clock_mhz=lambda at: 990 if 2 < at <= 5 else 1980, tables=tables, **held)
-        held_s = value(finding(trace, "throttled"), "held by temperature (counted")
+        held_s = value(finding(trace, "throttled"), "limited by temperature (counted")
         assert held_s == pytest.approx(3.0)
 
 

@@ -7,9 +7,8 @@ import socket
 import subprocess
 import sys
 import time
-from datetime import timedelta
+from concurrent.futures import ProcessPoolExecutor
 
-import torch.distributed as dist
 from steps import announce, train
 
 VARIANT = sys.argv[1]
@@ -20,7 +19,7 @@ def sleeping_server() -> int:
     """Return the port of a process that accepts connections and never answers."""
     server = socket.create_server(("127.0.0.1", 0))
     if os.fork() == 0:
-        server.accept()
+        _connection = server.accept()
         time.sleep(LONG_S)  # hangs: no-answer, no-data
     port: int = server.getsockname()[1]
     server.close()
@@ -58,10 +57,14 @@ def act() -> None:
     ours.recv()  # hangs: environment-sleeps
 
 
-def join_job() -> None:
-    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    announce()
-    store.wait(["rank1"], timedelta(hours=1))  # hangs: key-is-not-set
+def tokenize() -> None:
+    time.sleep(LONG_S)  # hangs: task-sleeps
+
+
+def run_task() -> None:
+    with ProcessPoolExecutor(1) as executor:
+        announce()
+        executor.submit(tokenize).result()  # hangs: task-sleeps
 
 
 train()
@@ -70,5 +73,5 @@ train()
     "no-data": receive_batch,
     "child-sleeps": compile_kernel,
     "environment-sleeps": act,
-    "key-is-not-set": join_job,
+    "task-sleeps": run_task,
 }[VARIANT]()

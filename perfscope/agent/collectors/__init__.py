@@ -6,6 +6,7 @@ its `NEEDS` hold.
 
 from perfscope.agent.collector import Collector
 from perfscope.agent.collectors.amd import Amd
+from perfscope.agent.collectors.flight_recorder import FlightRecorder
 from perfscope.agent.collectors.host import Host
 from perfscope.agent.collectors.kernels import Kernels
 from perfscope.agent.collectors.native_code import NativeCode
@@ -14,11 +15,13 @@ from perfscope.agent.collectors.nvml import Nvml
 from perfscope.agent.collectors.nvtx import Nvtx
 from perfscope.agent.collectors.on_demand import OnDemand
 from perfscope.agent.collectors.probe import Probes
+from perfscope.agent.collectors.source_lines import SourceLines
 from perfscope.agent.collectors.stacks import Stacks
 from perfscope.agent.collectors.thread_states import ThreadStates
 from perfscope.agent.collectors.waits import Waits
 
 COLLECTORS: tuple[type[Collector], ...] = (
+    SourceLines,
     Host,
     ThreadStates,
     NativeCode,
@@ -30,12 +33,14 @@ COLLECTORS: tuple[type[Collector], ...] = (
     Kernels,
     OnDemand,
     Waits,
+    FlightRecorder,
     Stacks,
 )
 
 __all__ = [
     "COLLECTORS",
     "Amd",
+    "FlightRecorder",
     "Host",
     "Kernels",
     "NativeCode",
@@ -44,6 +49,7 @@ __all__ = [
     "Nvtx",
     "OnDemand",
     "Probes",
+    "SourceLines",
     "Stacks",
     "ThreadStates",
     "Waits",

@@ -199,6 +199,7 @@ class Stacks(Collector):
             stream = self.job.run.jsonl("pyspy.stacks", process.target.process)
             for row in process.rows():
                 stream.append(row)
+                self.job.program_lines.add(process.target.process, str(row["stack"]))
                 count += 1
         return count
 

@@ -297,6 +297,7 @@ class Waits(Collector):
             stream = self.job.run.jsonl("host.waits", process.target.process)
             for row in process.rows(now_ns, self.period):
                 stream.append(row)
+                self.job.program_lines.add(process.target.process, str(row["stack"] or ""))
 
     def begin_dumps(self, now_ns: int) -> None:
         """Begin to read the stacks of processes that have moved since they were last read."""

@@ -11,6 +11,7 @@ from perfscope.agent.profiler_windows.window import Window
 from perfscope.traces.run.events import KINDS
 
 PARTS = (
+    "batch_padding",
     "loader",
     "optimizers",
     "backward",

@@ -125,6 +125,9 @@ class InstalledProbe:
         self.ticks: list[Callable[[int], None]] = guarded_list(self.guard, "tick")
         self.forward_began: list[Callable[[], None]] = guarded_list(self.guard, "forward hook")
         self.optimizer_ended: list[Callable[[], None]] = guarded_list(self.guard, "optimizer hook")
+        # Called with a batch of the loader, and with the arguments of a top-level module.
+        self.loaded: list[Callable[[Any], None]] = guarded_list(self.guard, "batch")
+        self.called: list[Callable[[Any], None]] = guarded_list(self.guard, "arguments")
         # Called by wrappers and hooks that are called although the probe has left.
         self.clean_up: Callable[..., None] = self.guard.guarded(
             "wrapper called after leaving", self.remove_leftovers

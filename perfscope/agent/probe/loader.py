@@ -149,6 +149,7 @@ def timed_next(probe: "InstalledProbe", original: "Callable[[Any], Any]", passes
     kind, put, get_pass = probe.kinds["NEXT"], probe.records.append, passes.get
     now, cpu, ident, tids = time.monotonic_ns, time.thread_time_ns, get_ident, probe.tids
     native_id = get_native_id
+    loaded = probe.loaded
     cpu_read_ns = [0]
     device_times = MODULES["device_times"]
     timer, waits = device_times.timer_of(probe), device_times.LOADER_WAIT
@@ -170,6 +171,9 @@ def timed_next(probe: "InstalledProbe", original: "Callable[[Any], Any]", passes
         if raised is None or issubclass(raised, StopIteration):
             is_end = 0 if raised is None else 1
             put((kind, tid, first, took, *codes, depth, is_end, cpu_before, cpu_after, -1))
+        if raised is None:
+            for look in loaded:
+                look(answer)
 
     return probe.wrap(original, begin, end)
 

@@ -120,6 +120,7 @@ class TopLevelModules:
         inside, known_code = self.inside, self.codes.get
         now, native_id, ident = time.monotonic_ns, get_native_id, get_ident
         callbacks = self.probe.forward_began
+        called = self.probe.called
 
         def begin(args: Any, kwargs: Any) -> "tuple[int, int] | None":
             thread = ident()
@@ -128,6 +129,8 @@ class TopLevelModules:
             inside.add(thread)
             for callback in callbacks:
                 callback()
+            for look in called:
+                look((args[1:], kwargs))
             return thread, now()
 
         def end(begun: "tuple[int, int]", args: Any, answer: Any, raised: Any) -> None:

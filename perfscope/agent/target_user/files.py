@@ -21,6 +21,7 @@ RESOLVE_NO_MAGICLINKS, RESOLVE_IN_ROOT = 0x02, 0x10
 READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+LARGEST_SOURCE_BYTES = 1 << 20
 
 
 class OpenHow(ctypes.Structure):
@@ -199,3 +200,28 @@ def rename_entry(folder: int, before: str, after: str) -> Reply:
 def has_entry(folder: int, name: str) -> Reply:
     """Return whether an open folder has an entry `name`. Raises OSError."""
     return Reply(name in os.listdir(folder))
+
+
+def read_lines(root: int, wanted: Mapping[str, Iterable[int]], newest_s: float) -> Reply:
+    """Return [path, line, text] of lines of regular files that were last changed by `newest_s`.
+
+    Files that cannot be read are left out.
+    """
+    rows: list[list[str | int]] = []
+    for path, numbers in wanted.items():
+        with contextlib.suppress(OSError):
+            lines = lines_of(root, path, newest_s)
+            rows += [[path, at, lines[at - 1]] for at in numbers if 0 < at <= len(lines)]
+    return Reply(rows)
+
+
+def lines_of(root: int, path: str, newest_s: float) -> list[str]:
+    """Return the lines of a regular file, none if it is large or has changed. Raises OSError."""
+    file = open_regular_below(root, path)
+    try:
+        found = os.fstat(file)
+        if found.st_size > LARGEST_SOURCE_BYTES or found.st_mtime > newest_s:
+            return []
+        return os.read(file, LARGEST_SOURCE_BYTES).decode("utf-8", "replace").split("\n")
+    finally:
+        os.close(file)

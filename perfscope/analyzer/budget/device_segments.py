@@ -19,8 +19,17 @@ from perfscope.analyzer.categories import (
 )
 from perfscope.analyzer.run.device_activity import activity
 from perfscope.analyzer.run.observed_time import observed_time
+from perfscope.analyzer.run.other_devices import busy_elsewhere
 from perfscope.analyzer.run.units import NO_DEVICE, Unit, units
-from perfscope.traces.intervals import Ints, Spans, inside, labeled_intervals, merged, subtracted
+from perfscope.traces.intervals import (
+    Ints,
+    Spans,
+    inside,
+    intersected,
+    labeled_intervals,
+    merged,
+    subtracted,
+)
 from perfscope.traces.trace import Trace
 
 CATEGORY = pd.CategoricalDtype(list(CATEGORY_IDS))
@@ -99,6 +108,7 @@ def whole_segments(trace: Trace) -> pd.DataFrame:
     - profiler-overhead: the profiler's thread_gaps work.
     - checkpoint: writing checkpoints.
     - input-wait: waiting for the loader.
+    - other-idle: a synchronizing call, while another device of the process is busy.
     - sync-wait: a call that waited for the device, and all from its return to the next work.
     - host-bound: anything else the thread did since its first recorded event.
     - other-idle: the rest.
@@ -171,12 +181,14 @@ def idle_pieces_of_thread(trace: Trace, unit: Unit, gaps: Idle, tid: int) -> pd.
     active = merged()
     if work.first_ns is not None:
         active = merged((np.array([work.first_ns]), np.array([unit.end_ns])))
+    synchronizes = merged((begin[drained >= 0], end[drained >= 0]), waits)
     kinds = [
         (OTHER_IDLE, merged((thread_gaps.ready, end))),
         (PROFILER_OVERHEAD, work.overhead),
         (CHECKPOINT, work.checkpoint),
         (INPUT_WAIT, work.loading),
-        (SYNC_WAIT, merged((begin[drained >= 0], end[drained >= 0]), waits)),
+        (OTHER_IDLE, intersected(busy_elsewhere(trace, unit), synchronizes)),
+        (SYNC_WAIT, synchronizes),
         (HOST_BOUND, active),
         (OTHER_IDLE, (begin, end)),
     ]

@@ -103,7 +103,7 @@ def full_link_finding(
             f"{title}: {label} is near the peak of {link.path} {percent(link.near_share)} of the"
             " time"
         ),
-        explanation=f"It moves {near} of {peak} GB/s in one direction then.",
+        explanation=f"Meanwhile it moves {near} of {peak} GB/s in one direction.",
         evidence=rates_of_link(trace, link),
         actions=actions,
         processes=[] if use is None else list(use.processes),

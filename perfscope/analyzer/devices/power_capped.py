@@ -88,7 +88,7 @@ def power_message(trace: Trace, hold: ClockHold, *, lowered: bool) -> Message:
     label = device_label(hold.use, trace)
     return Message(
         f"Power-capped: {label} runs at reduced clocks {percent(hold.share)} of the time",
-        f"It reaches {reached}. Its SM clock is {percent(hold.slower)} lower meanwhile.",
+        f"It reaches {reached}. Meanwhile its SM clock is {percent(hold.slower)} lower.",
     )
 
 

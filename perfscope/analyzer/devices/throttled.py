@@ -76,7 +76,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     explanation = f"The reason the driver reports is {worst.reason.text}."
     if worst.free_mhz and worst.slower:
         explanation += (
-            f" The clock is {percent(worst.slower)} below {digits(worst.free_mhz)} MHz meanwhile."
+            f" Meanwhile the clock is {percent(worst.slower)} below {digits(worst.free_mhz)} MHz."
         )
     label = device_label(worst.use, trace)
     return device_finding(

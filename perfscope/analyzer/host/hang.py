@@ -38,7 +38,7 @@ from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import plural
 from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.hung_job import Hang, still_job
-from perfscope.analyzer.run.quiet_job import MAIN, WORKER, QuietThread
+from perfscope.analyzer.run.quiet_job import MAIN, WORKER
 from perfscope.analyzer.run.recorded_span import recorded_span_ns
 from perfscope.analyzer.run.table_access import manifest, table
 from perfscope.analyzer.run.wait_reasons import LOCK, NETWORK, PEERS, QUEUE, SLEEP, SLEEP_LOOP
@@ -155,9 +155,8 @@ def stuck_processes(hang: Hang) -> list[int]:
 
 
 def where_of(hang: Hang) -> CodeLocation | None:
-    """Return the line of the thread that holds up the job, else that of the first rank."""
-    threads: list[QuietThread] = [hang.culprit, *(wait.thread for wait in hang.mains)]
-    thread = next((thread for thread in threads if thread.line is not None), None)
+    """Return the line of the thread that holds up the job, or of one that waits for it."""
+    thread = hang.named_thread
     if thread is None or thread.line is None:
         return None
     line, file = thread.line, thread.line.file.removeprefix("./")

@@ -1,5 +1,6 @@
 """The sentences about a hang: which thread waits for what, and where."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from perfscope.analyzer.diagnosis import CodeLocation
@@ -43,6 +44,7 @@ PLAIN: Final = {
     SLEEP_LOOP: "sleeps in a loop",
     STOPPED: "is stopped by a signal",
 }
+MOST_RANKS_LISTED: Final = 8
 COLLECTIVE_FILE: Final = "torch/distributed/distributed_c10d.py"
 JOINING: Final = ("init_process_group", "rendezvous", "new_group", "_store_based_barrier")
 
@@ -66,9 +68,9 @@ def place_text(hang: Hang, where: CodeLocation | None) -> str:
     if where is None:
         return ""
     place = where.place
-    if hang.culprit.line is not None:
+    waiting = hang.named_thread
+    if waiting is None or waiting is hang.culprit:
         return f" at {place}"
-    waiting = next(wait.thread for wait in hang.mains if wait.thread.process == where.process)
     return f", and {who(hang, waiting)} waits for it at {place}"
 
 
@@ -161,7 +163,41 @@ def hang_explanation(hang: Hang) -> str:
             name = who(hang, wait.thread)
             text = f"{name} {waits_for(wait.thread, wait.reason)}{at}"
             sentences.append(f"{text[:1].upper()}{text[1:]}.")
+    sentences.append(recorded_collective_text(hang))
     return " ".join(filter(None, sentences))
+
+
+def recorded_collective_text(hang: Hang) -> str:
+    """Return the collective that ranks wait in, where PyTorch has written it down."""
+    if hang.collective is None:
+        return ""
+    first = hang.collective.waiting[0]
+    ranks = rank_list(last.rank for last in hang.collective.waiting)
+    text = (
+        f"PyTorch's Flight Recorder: {ranks} in {first.operation} {first.sequence} of the group"
+        f" {first.group}{at_place(first.place)}"
+    )
+    if not hang.collective.behind:
+        return f"{text}."
+    last = hang.collective.behind[0]
+    others = rank_list(other.rank for other in hang.collective.behind)
+    return (
+        f"{text}; {others} not yet: the last was {last.operation} {last.sequence}"
+        f"{at_place(last.place)}."
+    )
+
+
+def rank_list(ranks: Iterable[int]) -> str:
+    """Return the numbers of ranks, the first ones of many."""
+    numbers = [str(rank) for rank in ranks]
+    more = ", ..." if len(numbers) > MOST_RANKS_LISTED else ""
+    shown = ", ".join(numbers[:MOST_RANKS_LISTED])
+    return f"{'rank' if len(numbers) == 1 else 'ranks'} {shown}{more}"
+
+
+def at_place(label: str) -> str:
+    """Return a frame as the end of a sentence, "" for none."""
+    return f" at {parse_frame(label)}" if label else ""
 
 
 def target_text(hang: Hang) -> str:

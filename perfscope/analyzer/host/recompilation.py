@@ -117,7 +117,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         speedup=None,
         headline=f"Recompilation: torch.compile compiles {share} of the recorded time",
         explanation=explain_recompilations(case),
-        caveat="No speedup is predicted: the change also decides how long the calls take then.",
+        caveat="No speedup is predicted: the change also affects how long the calls take.",
         evidence=evidence_of_recompilations(case),
         actions=actions_for_checks(case, limits),
         processes=[case.process],

@@ -36,8 +36,8 @@ When it is wrong
     that leave the device idle count: by its own clock around some of the waits, by a profiling
     window, and by the driver's counters, which count any kernel. Without any of them the wait is an
     upper bound, is marked so, and is not a verdict. A loop that sleeps between steps on purpose
-    looks like an unknown loader. So does a forward pass that calls torch's functions before its first
-    module, if no profiling window shows the operators there.
+    looks like an unknown loader. So does a forward pass that calls torch's functions before its
+    first module, if no profiling window shows the operators there.
 """
 
 from dataclasses import replace

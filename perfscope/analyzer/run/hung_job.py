@@ -6,10 +6,12 @@ wait, from a collective to the ranks that are elsewhere. Where anything on the w
 will soon, the job does not hang.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from perfscope.analyzer.run.flight_records import StuckCollective, stuck_collective
 from perfscope.analyzer.run.quiet_job import (
     MAIN,
     WORKER,
@@ -77,6 +79,10 @@ SUPERVISES: Final = (EVENT, THREAD, LOCK, CHILD, TASK, PIPE, QUEUE)
 """Waits of the main thread of a server whose threads or children wait for requests."""
 SHARER_FILE: Final = "multiprocessing/resource_sharer.py"
 """A thread that hands descriptors to other processes of the job."""
+BETWEEN_TWO_RANKS: Final = re.compile(
+    r"(^|;)(send|recv|(send|recv)_object_list|batch_isend_irecv)"
+    r" \(torch/distributed/distributed_c10d\.py"
+)
 OF_TORCH: Final = ("pt_", "gloo", "cuda-", "nccl")
 """Names of native threads that look for changes as long as a process lives."""
 
@@ -106,6 +112,27 @@ class Hang:
     """The main threads with their own reasons."""
     alone: bool
     """Whether the culprit is itself a thread whose wait nobody was found to end."""
+    collective: StuckCollective | None = None
+    """The collective that ranks wait in, where PyTorch has written it down."""
+
+    @property
+    def named_thread(self) -> QuietThread | None:
+        """The thread whose line is named, None where none is at a line of the program.
+
+        It is the culprit, else the main thread of a process above it, else that of a rank.
+        """
+        threads = [self.culprit, *self.threads_above(), *(wait.thread for wait in self.mains)]
+        return next((thread for thread in threads if thread.line is not None), None)
+
+    def threads_above(self) -> Iterator[QuietThread]:
+        """Yield the main threads of the processes that started the culprit's, the nearest first."""
+        process: QuietProcess | None = self.job.processes[self.culprit.process]
+        seen: set[int] = set()
+        while process is not None and process.process not in seen:
+            seen.add(process.process)
+            if process.main_thread is not None:
+                yield process.main_thread
+            process = self.job.processes.get(process.parent)
 
 
 @dataclass(frozen=True)
@@ -124,8 +151,10 @@ def still_job(trace: Trace) -> StillJob | None:
     mains = job.mains()
     if not mains or any(main.main_thread is None for main in mains):
         return None
-    search = Search(job, has_ranks=len(mains) > 1)
-    return search.judge(mains, rank_count(trace))
+    ranks = rank_count(trace)
+    has_ranks = len(mains) > 1 or (ranks is not None and ranks > 1)
+    search = Search(job, has_ranks=has_ranks, collective=stuck_collective(trace))
+    return search.judge(mains, ranks)
 
 
 def rank_count(trace: Trace) -> int | None:
@@ -136,8 +165,10 @@ def rank_count(trace: Trace) -> int | None:
 class Search:
     """Follows the waits of one job."""
 
-    def __init__(self, job: QuietJob, *, has_ranks: bool) -> None:
-        self.job, self.has_ranks = job, has_ranks
+    def __init__(
+        self, job: QuietJob, *, has_ranks: bool, collective: StuckCollective | None = None
+    ) -> None:
+        self.job, self.has_ranks, self.collective = job, has_ranks, collective
         self.followed: dict[int, Wait | None] = {}
         """Where the waits of a thread (by its `id`) end, None while they are followed."""
 
@@ -164,7 +195,8 @@ class Search:
         if all(thread.line is None for thread in threads):
             return None  # a program of a package, such as the engine of a server, that has no work
         alone = any(wait.thread is culprit.thread for wait in waiting)
-        hang = Hang(self.job, culprit.thread, culprit.reason, tuple(waiting), alone)
+        mains_of_job = tuple(waiting)
+        hang = Hang(self.job, culprit.thread, culprit.reason, mains_of_job, alone, self.collective)
         return StillJob(self.job, hang)
 
     def culprit_of_ranks(
@@ -172,14 +204,22 @@ class Search:
     ) -> Wait | None:
         """Return the rank that is not where the others wait; None where not all were recorded.
 
-        Where all wait for each other, it is one at a line where the fewest ranks are.
+        Where all wait for each other, it is one that waits for a single rank, while others are in a
+        collective, else one at a line where the fewest ranks are.
         """
         if any(end.state == "idle" and end.reason == REQUESTS for end in elsewhere):
             return None
         if elsewhere:
-            return best(elsewhere)
+            culprit = best(elsewhere)
+            return None if culprit is not None and self.may_go_on(culprit) else culprit
         if len(ends) < 2 or (ranks is not None and ranks > len(ends)):
-            return None
+            return self.rank_in_stuck_collective(ends)
+        behind = [end for end in ends if self.is_behind(end)]
+        if behind:
+            return behind[0]
+        between_two = [end for end in ends if BETWEEN_TWO_RANKS.search(end.thread.inner)]
+        if between_two and len(between_two) < len(ends):
+            return between_two[0]
         at_line: dict[object, list[Wait]] = {}
         for end in ends:
             at_line.setdefault(end.thread.line, []).append(end)
@@ -188,17 +228,41 @@ class Search:
     def culprit_alone(self, ends: list[Wait]) -> Wait | None:
         """Return what holds up ranks that do not wait for each other, None if that is unclear.
 
-        A main thread that sleeps in a loop may wait for something that is about to come.
+        A thread that sleeps in a loop may wait for something that is about to come, or may do its
+        work between the sleeps.
         """
-        mains = {id(main.main_thread) for main in self.job.mains()}
         certain = [
             end
             for end in ends
-            if end.state == "stuck"
-            and end.reason != UNKNOWN
-            and not (end.reason == SLEEP_LOOP and id(end.thread) in mains)
+            if end.state == "stuck" and end.reason != UNKNOWN and end.reason != SLEEP_LOOP
         ]
         return best(certain) if len(certain) == len(ends) else None
+
+    def rank_in_stuck_collective(self, ends: list[Wait]) -> Wait | None:
+        """Return a rank that waits for others longer than PyTorch itself allows.
+
+        Without that, ranks that were not recorded may compute.
+        """
+        if self.collective is None:
+            return None
+        return best(end for end in ends if self.collective.is_waiting(self.rank_of(end)))
+
+    def is_behind(self, end: Wait) -> bool:
+        """Return whether a rank has not begun the collective that others wait in."""
+        return self.collective is not None and self.collective.is_behind(self.rank_of(end))
+
+    def rank_of(self, end: Wait) -> int:
+        """Return the rank of the process at the end of a wait."""
+        return self.job.processes[end.thread.process].rank
+
+    def may_go_on(self, end: Wait) -> bool:
+        """Return whether a thread that ranks wait for sleeps in a loop, and is not one of them.
+
+        A rank that sleeps while the others are in a collective has left the loop; a worker may
+        make its batch slowly.
+        """
+        mains = {id(main.main_thread) for main in self.job.mains()}
+        return end.reason == SLEEP_LOOP and id(end.thread) not in mains
 
     def reason(self, thread: QuietThread) -> str:
         """Return why a thread waits."""

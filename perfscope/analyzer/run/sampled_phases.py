@@ -2,8 +2,9 @@
 
 A sample belongs to a phase when one of its frames is known to do only that: a function of torch,
 of the standard library or of a trainer, or a function of the user's that is named so and is in no
-sample inside a step. It belongs to a step when the program's lines in it, above the model's, are those of
-a sample inside a step: the recording's ends cut steps off, and a long call delays the probe.
+sample inside a step. It belongs to a step when the program's lines in it, above the model's, are
+those of a sample inside a step: the recording's ends cut steps off, and a long call delays the
+probe.
 """
 
 import re

@@ -1,5 +1,6 @@
 """The program's line that a finding names: the one with the most stack samples of the finding."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,6 +11,7 @@ import pandas as pd
 from perfscope.analyzer.budget.loop.loop_samples import IN_TORCH_CALL
 from perfscope.analyzer.budget.observed_budget import FETCH_FILE, LOADER_FILE, SAVERS
 from perfscope.analyzer.compute.operators_by_phase import operators_by_phase
+from perfscope.analyzer.compute.padding_waste import ID as PADDING_WASTE
 from perfscope.analyzer.diagnosis import CodeLocation, Finding, Interval
 from perfscope.analyzer.host.validation_time import ID as VALIDATION_TIME
 from perfscope.analyzer.run.code_tree import program_frames
@@ -25,6 +27,8 @@ from perfscope.traces.trace import Trace
 WORKER_CAUSES = ("too-few-workers", "decode-bound", "storage-bound", "collate-bound")
 """Causes of input-bound whose time goes by in the loader's workers."""
 
+
+MAKES_BATCHES = re.compile(r"pad|collat|tokeni|make_batch|to_batch", re.IGNORECASE)
 WORK_LIMITS = ("memory-bound", "compute-bound")
 """Findings on the work of operators."""
 
@@ -83,6 +87,10 @@ def locate(trace: Trace, finding: Finding) -> CodeLocation | None:
         return worker_samples(trace, process).hottest_line(is_in_fetch)
     if finding.id == VALIDATION_TIME:
         return samples_in_phase(trace, process, VALIDATION).hottest_line(is_any)
+    if finding.id == PADDING_WASTE:
+        made = where_batches_are_made(trace, process)
+        if made is not None:
+            return made
     is_of_finding = SAMPLES_OF.get(f"{finding.id}/{finding.cause}", SAMPLES_OF.get(finding.id))
     if is_of_finding is None:
         return None
@@ -91,6 +99,12 @@ def locate(trace: Trace, finding: Finding) -> CodeLocation | None:
     if finding.scope == "run":
         return samples_of_run(trace, process).hottest_line(is_of_finding)
     return samples_in_phase(trace, process, STEPS).hottest_line(is_of_finding)
+
+
+def where_batches_are_made(trace: Trace, process: int) -> CodeLocation | None:
+    """Return the line of the function that pads or collates, in the loop or in workers."""
+    in_loop = samples_in_phase(trace, process, STEPS).hottest_line(is_making_batches)
+    return in_loop or worker_samples(trace, process).hottest_line(is_making_batches)
 
 
 def works_outside_torch_calls(trace: Trace, process: int) -> bool:
@@ -147,6 +161,12 @@ def is_any(stack: str) -> bool:
     return True
 
 
+def is_making_batches(stack: str) -> bool:
+    """Return whether the program's innermost function has the name of one that makes batches."""
+    frames = program_frames(stack)
+    return bool(frames) and MAKES_BATCHES.search(frames[-1].function) is not None
+
+
 def is_in_fetch(stack: str) -> bool:
     """Return whether a worker makes a batch."""
     return FETCH_FILE in stack
@@ -181,5 +201,6 @@ SAMPLES_OF: dict[str, Callable[[str], bool]] = {
     "memory-bound": is_in_loop,
     "recompilation": is_in_compilation,
     "thread-count": is_in_loop,
+    "padding-waste": is_in_loop,
 }
 """Which samples of the main thread belong to a finding, by `id/cause` or id."""

@@ -17,9 +17,11 @@ from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent
 from perfscope.analyzer.run.device_activity import rows_on
 from perfscope.analyzer.run.observed_time import observed_time
+from perfscope.analyzer.run.other_devices import busy_elsewhere
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.run.units import NO_DEVICE, Unit
 from perfscope.analyzer.verdict.confidence import VerdictConfidence
+from perfscope.traces.intervals import covered
 from perfscope.traces.trace import Trace
 
 BUSY: Final = tuple(category.id for category in CATEGORIES if category.on_device)
@@ -56,6 +58,7 @@ def unexplained_idle(trace: Trace, unit: Unit, limits: Limits) -> UnexplainedIdl
     pieces = rows_of_unit(trace.fact(segments), unit)
     is_launched = pieces["launch"] >= 0
     idle = pieces[(pieces["category"] == OTHER_IDLE) & is_launched]
+    idle = idle[~waits_for_other_device(trace, unit, idle)]
     if not len(idle):
         return UnexplainedIdle(start_up_ns / span_ns)
     worst = idle.iloc[int(np.argmax(column(idle, "dur")))]
@@ -79,6 +82,14 @@ def rows_of_unit(frame: pd.DataFrame, unit: Unit) -> pd.DataFrame:
     of_process = column(frame, "process") == unit.process
     rows: pd.DataFrame = frame[of_process & (column(frame, "device") == unit.device)]
     return rows
+
+
+def waits_for_other_device(
+    trace: Trace, unit: Unit, pieces: pd.DataFrame
+) -> "np.typing.NDArray[np.bool_]":
+    """Return in which pieces another device of the process is busy, for most of each."""
+    ts, dur = column(pieces, "ts"), column(pieces, "dur")
+    return 2 * covered(busy_elsewhere(trace, unit), ts, ts + dur) > dur
 
 
 def is_launched_as_graph(trace: Trace, pieces: pd.DataFrame) -> "np.typing.NDArray[np.bool_]":

@@ -9,7 +9,7 @@ def add_redact(parser: argparse.ArgumentParser) -> None:
         "--redact",
         action="store_true",
         help=(
-            "replace file names, arguments, host names and names of ranges in the output by stable"
-            " hashes; the run folder stays as it is"
+            "replace file names, arguments, host names, source lines and names of ranges in the"
+            " output by stable hashes; the run folder stays as it is"
         ),
     )

@@ -39,6 +39,7 @@ from perfscope.traces.kineto.layout import (
     EventColumn,
     ParsedPiece,
 )
+from perfscope.traces.kineto.ranked_ids import number_of_ranked_id
 from perfscope.traces.kineto.repaired_text import TRAILING
 
 LONGEST_TEXT_ID: Final = 8
@@ -167,12 +168,18 @@ def columns_of_events(group: str, events: list[KinetoEvent]) -> dict[str, EventC
 def ids_as_numbers(values: list[Any]) -> Ints:
     """Return process or thread ids as numbers.
 
-    Some dialects have ids that are text. Each of these gets a number below -1.
+    Some dialects have ids that are text. Each of these gets a number below -1; those with a rank
+    have one from which it can be told (`merged_ranks`).
     """
     numbers = integers(values)
     if (numbers == -1).any():
         for at in np.flatnonzero(numbers == -1):
-            if isinstance(values[at], str):
+            if not isinstance(values[at], str):
+                continue
+            ranked = number_of_ranked_id(values[at])
+            if ranked is not None:
+                numbers[at] = ranked
+            else:
                 letters = values[at][:LONGEST_TEXT_ID]
                 code = sum(ord(letter) << (7 * place) for place, letter in enumerate(letters))
                 numbers[at] = -2 - code

@@ -18,6 +18,7 @@ from perfscope.traces.kineto.text import head
 from perfscope.traces.reading_options import reading_options
 
 if TYPE_CHECKING:
+    from perfscope.traces.kineto.merged_ranks import RankColumns
     from perfscope.traces.trace import Trace
 
 WORTH_KEEPING: Final = 24 << 20
@@ -40,14 +41,14 @@ def worth_keeping(path: Path) -> bool:
 
 
 def read_trace(path: Path) -> "Trace":
-    """Return the Trace of one file, which holds one rank. Raises UnreadableRun."""
+    """Return the Trace of one file. Raises UnreadableRun."""
     uses_cache = reading_options().use_cache and worth_keeping(path)
     cached = cached_trace(path) if uses_cache else None
     if cached is not None:
         return cached
     trace = parsed_trace(path)
     free_unused_memory()
-    if uses_cache:
+    if uses_cache and len(trace.manifests) == 1:
         from perfscope.traces.cache.tables import keep
 
         # Written while the caller goes on. Not a daemon thread: Python waits for it at exit.
@@ -77,9 +78,24 @@ def parsed_trace(path: Path) -> "Trace":
     with ThreadPoolExecutor(1, "perfscope-read") as executor:
         columns = executor.submit(read_columns, path, workers, options.progress)
         # Importing pandas takes as long as parsing a trace of 100 MB, so both happen at once.
+        from perfscope.traces.kineto.merged_ranks import ranks_in_file
         from perfscope.traces.kineto.tables import build_trace
 
-        return build_trace(path, columns.result())
+        read = columns.result()
+        ranks = ranks_in_file(read, path)
+        return trace_of_ranks(path, ranks) if ranks else build_trace(path, read)
+
+
+def trace_of_ranks(path: Path, ranks: "list[RankColumns]") -> "Trace":
+    """Return one Trace of the ranks that were merged into a file."""
+    from perfscope.traces.jobs.job import merge_parts
+    from perfscope.traces.jobs.recordings import JobParts, MemberTrace
+    from perfscope.traces.kineto.tables import build_trace
+
+    traces = [(part.rank, build_trace(path, part.columns)) for part in ranks]
+    parts = [MemberTrace(path, True, trace, rank, -1) for rank, trace in traces]
+    reason = f"{len(ranks)} ranks were merged into one file"
+    return merge_parts(JobParts(parts, assumed=[reason]), path)
 
 
 def has_cached_tables(path: Path) -> bool:

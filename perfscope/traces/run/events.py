@@ -29,6 +29,7 @@ STEP: Final = 13
 NVTX: Final = 14
 COMPILATION: Final = 15
 DEVICE_TIME: Final = 16
+PADDING: Final = 17
 
 KINDS: Final[dict[str, int]] = {
     "NEXT": NEXT,
@@ -46,6 +47,7 @@ KINDS: Final[dict[str, int]] = {
     "NVTX": NVTX,
     "COMPILATION": COMPILATION,
     "DEVICE_TIME": DEVICE_TIME,
+    "PADDING": PADDING,
 }
 TIMED_COPY: Final = 2
 """`call` of a DEVICE_TIME: a copy; 1 is a wait for the loader."""
@@ -103,4 +105,8 @@ VALUES: Final[dict[int, tuple[str, ...]]] = {
     # call: 1 = a wait for the loader, 2 = a copy; elapsed_ns: the time on the device from before to
     # after the call
     DEVICE_TIME: ("call", "elapsed_ns"),
+    # the padding of the largest tensor of token ids in a batch: longest and shortest of its rows
+    # without it, the share of it (per million), its side (0 none, 1 right, 2 left), and whether an
+    # attention mask agrees. source: 1 a batch of the loader, 2 the arguments of a module
+    PADDING: ("source", "rows", "width", "longest", "shortest", "padded_ppm", "side", "masked"),
 }

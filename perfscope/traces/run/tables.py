@@ -75,13 +75,16 @@ ITERATOR_COLUMNS: Final = {
     "iterable": "iterable",
 }
 """Column of `loader` -> what the probe noted of the iterator."""
+PADDED_SIDES: Final = {0: "none", 1: "right", 2: "left"}
 TOKENS_VALUE: Final = {events.STEP: "v1"}
 SOURCE_OF_TABLE: Final = {
+    "source_lines": "source-lines",
     "stacks": "stacks",
     "outside_stacks": "stacks",
     "native_samples": "native_code",
     "thread_states": "thread_states",
     "waits": "waits",
+    "flight_records": "flight-recorder",
     "counters": "host",
     "device_counters": "nvml",
     "device_processes": "nvml",
@@ -146,6 +149,8 @@ def why_not_recorded(run: Run, table: str) -> str:
         return reasons[source]
     if table in ("loader", "fetches"):
         return "the process used no PyTorch data loader"
+    if table == "padding":
+        return "no batch of token ids was seen"
     if table == "steps":
         return "computed by the analyzer"
     if table == "waits":
@@ -177,6 +182,7 @@ class RunStreams:
             "processes": self.processes,
             "loader": self.loader,
             "fetches": self.fetches,
+            "padding": self.padding,
             "ranges": self.ranges,
             "copies": self.copies,
             "device_times": self.device_times,
@@ -185,6 +191,8 @@ class RunStreams:
             "native_samples": lambda: self.samples("native_samples", "host.native"),
             "thread_states": lambda: self.samples("thread_states", "host.states"),
             "waits": lambda: self.samples("waits", "host.waits"),
+            "flight_records": lambda: self.samples("flight_records", "flight.records"),
+            "source_lines": self.source_lines,
             "counters": self.counters,
             "counting_blocks": lambda: self.samples("counting_blocks", "probe.blocks"),
             **HostTables(self.run, self.clock).builders(),
@@ -252,6 +260,16 @@ class RunStreams:
         rows = records_of_kinds(self.records, (events.FETCH,))
         return make_table("fetches", named_columns(rows, events.FETCH))
 
+    def padding(self) -> pd.DataFrame:
+        """Return table `padding`."""
+        rows = records_of_kinds(self.records, (events.PADDING,))
+        columns = named_columns(rows, events.PADDING)
+        columns["source"] = np.where(rows["v0"] == 1, "loader", "call")
+        columns["side"] = rows["v6"].map(PADDED_SIDES)
+        columns["padded_share"] = columns.pop("padded_ppm") / 1e6
+        columns["masked"] = rows["v7"] == 1
+        return make_table("padding", columns)
+
     def copies(self) -> pd.DataFrame:
         """Return table `copies`: the calls on the host."""
         rows = records_of_kinds(self.records, (events.COPY,))
@@ -303,6 +321,18 @@ class RunStreams:
         processes, raw_ns = frame["process"].to_numpy(np.int64), frame["ts"].to_numpy(np.int64)
         frame["ts"] = self.clock.job_ns_of(processes, raw_ns)
         return frame.sort_values("ts", kind="stable").reset_index(drop=True)
+
+    def source_lines(self) -> pd.DataFrame:
+        """Return table `source_lines`."""
+        checks = checks_of(TABLES["source_lines"][1:])
+        rows = [
+            (process, *(row[name] for name, _ in checks))
+            for process, row in self.run.rows("source.lines")
+            if has_valid_cells(row, checks)
+        ]
+        names = ("process", *dict(checks))
+        columns = zip(*rows, strict=True) if rows else ([] for _ in names)
+        return make_table("source_lines", dict(zip(names, map(list, columns), strict=True)))
 
     def stacks(self) -> pd.DataFrame | None:
         """Return the stacks that the probes sampled, and those from outside of other processes."""
