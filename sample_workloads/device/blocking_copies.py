@@ -19,7 +19,7 @@ from sample_workloads.device.prefetch import (
 )
 from sample_workloads.training import Meter, classify, device, parse_arguments
 
-COPY_S = 0.006
+COPY_S = 0.015
 
 
 def classify_crop(model: nn.Module, batch: Any) -> torch.Tensor:

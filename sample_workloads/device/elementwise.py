@@ -11,7 +11,7 @@ from sample_workloads.memory_bound import UnfusedGelu
 from sample_workloads.training import Meter, device, parse_arguments
 
 NARROW, WIDE = 16, 1024
-OPERATION_S = 0.002
+OPERATION_S = 0.001
 SMALLEST_BATCH, LARGEST_BATCH = 64, 1 << 18
 
 

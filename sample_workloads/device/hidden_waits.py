@@ -7,7 +7,7 @@ only the rest of the wait costs time.
 from sample_workloads.device.waiting_for_input import load_and_train
 from sample_workloads.training import parse_arguments
 
-LATENCY_S, DEPTH = 0.004, 4
+LATENCY_S, DEPTH = 0.02, 4
 FIXED_WORKERS = 4
 
 

@@ -10,7 +10,7 @@ import torch
 from sample_workloads.device.prefetch import deep_model, train_on_device, width_of_layers
 from sample_workloads.training import Meter, device, parse_arguments
 
-PYTHON_S = 0.006
+PYTHON_S = 0.03
 READ_EVERY = 20
 
 

@@ -6,8 +6,8 @@ from torch import nn
 from sample_workloads.device.prefetch import seconds_on_device, train_on_device
 from sample_workloads.training import Meter, device, parse_arguments
 
-BATCH, WIDTH, MATRICES = 8, 256, 4
-PASS_S = 0.002
+BATCH, WIDTH, MATRICES = 8, 128, 2
+PASS_S = 0.001
 LARGEST_WIDTH = 1 << 14
 
 

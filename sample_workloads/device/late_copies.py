@@ -18,7 +18,7 @@ from sample_workloads.device.prefetch import (
 )
 from sample_workloads.training import Meter, device, parse_arguments
 
-COPY_S = 0.006
+COPY_S = 0.015
 
 
 class LateBatches:

@@ -10,7 +10,7 @@ from sample_workloads.device.prefetch import Prefetcher, train_on_device, width_
 from sample_workloads.images import SMALL, WIDTH, RemoteImages, open_store
 from sample_workloads.training import Meter, device, make_layers, parse_arguments
 
-BATCH, LATENCY_S, DEPTH = 8, 0.006, 1
+BATCH, LATENCY_S, DEPTH = 8, 0.02, 1
 FIXED_WORKERS = 6
 
 

@@ -16,6 +16,8 @@ from tests.running import perfscope
 
 WARM_UP_S = 2.0
 NO_TRAFFIC = tuple(f"{key} 0" for key in ("pcie_tx", "pcie_rx", "nvlink_tx", "nvlink_rx"))
+USUAL_SETTINGS: dict[str, object] = {"queue": 128}
+"""Kernels take milliseconds here: CUDA's 1024 launches would be seconds of work ahead."""
 SETTINGS: dict[str, dict[str, object]] = {"memory_retries": {"memory_mb": 64}}
 """Settings of the device for a sample, where they differ from its defaults."""
 
@@ -92,7 +94,7 @@ def device_samples() -> list[str]:
 def running_on_device(name: str, folder: Path, *arguments: str) -> Iterator[DeviceSampleRun]:
     """Run a device sample, with the ledger and the counters in `folder`."""
     files = {"ledger": folder / "ledger", "counters": folder / "counters"}
-    env = environment(**files, **SETTINGS.get(name, {}))
+    env = environment(**files, **{**USUAL_SETTINGS, **SETTINGS.get(name, {})})
     running = RunningSample(f"device.{name}", 1, "--device", "auto", *arguments, env=env)
     try:
         assert running.process.poll() is None, f"{name} ended at once"

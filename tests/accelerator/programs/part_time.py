@@ -7,7 +7,7 @@ import time
 import torch
 
 STEP_S = 0.02
-WORDS = 1 << 18
+WORDS = 1 << 17
 
 
 def main() -> None:

@@ -13,14 +13,14 @@ using Ns = int64_t; /* by CLOCK_MONOTONIC */
 
 /* Each is the environment variable SIM_<NAME>, read once. */
 struct Settings {
-    double gflops = 2;            /* peak of matrix products and convolutions */
-    double gbps = 0.4;            /* bandwidth of the device's memory, for all other kernels */
+    double gflops = 0.5;          /* peak of matrix products and convolutions */
+    double gbps = 0.1;            /* bandwidth of the device's memory, for all other kernels */
     double kernel_us = 2;         /* shortest kernel */
     double latency_us = 4;        /* from a launch to the earliest start */
     double launch_us = 2;         /* host time of a launch */
     double copy_us = 8;           /* what a copy over the link takes in addition */
-    double pinned_gbps = 1;       /* rate of the link for pinned memory */
-    double pageable_gbps = 0.25;  /* and for pageable memory */
+    double pinned_gbps = 0.2;     /* rate of the link for pinned memory */
+    double pageable_gbps = 0.05;  /* and for pageable memory */
     double allocation_us = 300;   /* host time of cudaMalloc and cudaFree */
     double queue = 1024;          /* launches that a stream holds before the next one blocks */
     double memory_mb = 1024;      /* memory of the device */
