@@ -34,8 +34,8 @@ are at most half a second apart where the probe's thread can run.
 """
 
 BETWEEN_NS: Final = 5_000_000
-"""Weights are whole milliseconds or clocks of another process: so little between two samples is no
-time of its own.
+"""Weights are whole milliseconds or clocks of another process: so little between two samples
+belongs to the second.
 """
 
 LIBRARY_FRAMES: Final = {
