@@ -127,6 +127,27 @@ def test_a_trainers_functions_tell_a_step_from_what_else_it_does() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("caller", "phase"),
+    [
+        ("collect_rollouts (./ppo.py:3);step (gymnasium/core.py:2)", "steps"),
+        ("evaluate_policy (./ppo.py:3);step (gymnasium/core.py:2)", "validation"),
+        ("predict (./ppo.py:3)", "validation"),
+    ],
+)
+def test_what_a_policy_collects_in_evaluation_mode_is_part_of_the_steps(
+    caller: str, phase: str
+) -> None:
+    loop = training(20)
+    begin_ms = loop.at / 1e6
+    for _ in range(20):
+        loop.forward(10, training=0)
+    samples = sampled(loop, f"main (./train.py:9);{caller}", begin_ms, begin_ms + 200)
+    training(20, loop)
+    assert seconds(loop.trace(stacks=samples))[phase] >= 0.2
+    assert ("validation" in seconds(loop.trace(stacks=samples))) is (phase == "validation")
+
+
 def test_the_beginning_of_a_process_is_its_start_up() -> None:
     loop = Loop().idle(500)
     training(20, loop)

@@ -94,6 +94,14 @@ USER_FUNCTIONS: Final = {
 """Names of the user's functions by phase; they count where no sample inside a step has them."""
 
 
+ENVIRONMENT: Final = re.compile(
+    r" \((gymnasium|gym|pettingzoo|dm_control|dm_env|envpool|procgen|brax|torchrl/envs)/"
+    r"|(^|;)(\w+\.)*(\w+_)?rollouts? \(|(^|;)(\w+\.)*rollouts?_\w+ \("
+)
+"""Frames of reinforcement learning that plays in an environment."""
+FEWEST_PLAYING: Final = 5
+
+
 def sampled_phases(
     trace: Trace, process: int, tid: int, known: dict[str, Spans]
 ) -> dict[str, Spans]:
@@ -127,6 +135,23 @@ def sampled_phases(
         for phase in (*LIBRARY_FRAMES, "start-up")
         if (phases == phase).any()
     }
+
+
+def are_rollouts(trace: Trace, process: int, tid: int, passes: Spans) -> bool:
+    """Return whether a model in evaluation mode plays in an environment in these passes.
+
+    Reinforcement learning collects in them what it trains on, which is not validation.
+    """
+    stacks = stacks_of_thread(trace, process, tid)
+    if stacks is None:
+        return False
+    within = stacks[inside(passes, column(stacks, "ts"))]["stack"].astype(str)
+    playing = [
+        ENVIRONMENT.search(stack) is not None
+        for stack in within
+        if phase_of_stack(stack, set()) != "validation"
+    ]
+    return sum(playing) >= FEWEST_PLAYING and 2 * sum(playing) >= len(playing)
 
 
 def stacks_of_thread(trace: Trace, process: int, tid: int) -> pd.DataFrame | None:

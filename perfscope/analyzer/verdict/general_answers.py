@@ -21,6 +21,7 @@ from perfscope.analyzer.budget.loop.loop_samples import (
 )
 from perfscope.analyzer.budget.loop.loop_time import LoopTime, loop_times
 from perfscope.analyzer.budget.loop.native_shares import NativeShares, native_shares
+from perfscope.analyzer.categories import DEVICE_COMPUTE, HOST_BOUND
 from perfscope.analyzer.compute.slow_operators import SlowOperator, slow_operators
 from perfscope.analyzer.compute.untracked_operators import untracked_shares
 from perfscope.analyzer.diagnosis import CodeLocation, Verdict
@@ -48,6 +49,8 @@ GENERAL: Final = {
         "Calling operators, not their work, takes 35 % of a step or more, and at least 30 % of that"
         " is outside of the model, backward and the optimizer: in code of the program that updates,"
         " measures or prepares tensors one by one. Or anomaly detection makes each call expensive."
+        " Or operators compute for less than half of a step, and Python code and calls of operators"
+        " share the rest."
     ),
     PYTHON_CODE: (
         "The Python interpreter runs for half of the loop's time or more, and no single function of"
@@ -141,7 +144,8 @@ def general_answer(trace: Trace, process: int | None, limits: Limits) -> General
     facts = facts_of(trace, process, limits)
     if facts is None:
         return None
-    for answer in (waits, dispatches, runs_python, computes_slowly, computes_aside, has_no_core):
+    answers = (waits, dispatches, runs_python, computes_slowly, computes_aside, has_no_core)
+    for answer in (*answers, waits_for_host):
         found = answer(facts)
         if found is not None:
             return verdict_of(found, facts)
@@ -302,6 +306,28 @@ def has_no_core(facts: LoopFacts) -> Responsible | None:
         share,
         f"The loop's thread has no core {percent(share)} of the time",
         f"It is ready to run. Other jobs use {digits(load.used_elsewhere())} cores.",
+        facts.place(facts.everything),
+    )
+
+
+def waits_for_host(facts: LoopFacts) -> Responsible | None:
+    """Return the answer where operators compute for less than half of a step, without one cause."""
+    if not facts.has_steps or facts.process not in facts.trace.fact(compute_shares):
+        return None
+    rows = steps_of(facts.trace, facts.process)
+    whole_ns = float(rows["dur"].sum())
+    share = float((rows[HOST_BOUND] - rows["gc"] - rows["gil"]).sum()) / whole_ns
+    if share < facts.limits.main_cause_share:
+        return None
+    calls_most = facts.native is None or facts.native.torch >= facts.native.interpreter
+    return Responsible(
+        OPERATOR_DISPATCH if calls_most else PYTHON_CODE,
+        share,
+        f"Python and the calling of operators take {percent(share)} of each step",
+        (
+            f"Operators compute {percent(float(rows[DEVICE_COMPUTE].sum()) / whole_ns)} of it. No"
+            " single function takes most of the rest: there is little work per operator."
+        ),
         facts.place(facts.everything),
     )
 
