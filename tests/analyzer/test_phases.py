@@ -127,6 +127,16 @@ def test_a_trainers_functions_tell_a_step_from_what_else_it_does() -> None:
     }
 
 
+def test_the_model_is_a_step_where_none_ended_in_the_recording() -> None:
+    call = "_wrapped_call_impl (torch/nn/modules/module.py:1)"
+    loop = Loop().idle(600)
+    samples = sampled(loop, f"main (./train.py:9);{call};forward (./model.py:4)", 0, 500)
+    samples += sampled(loop, "main (./train.py:8);prepare (./train.py:2)", 500, 600)
+    counters = [{"process": 0, "tid": -1, "ts": 0, "name": "cpu_ns", "value": 0.0}]
+    seen = loop.trace(stacks=samples, counters=counters)
+    assert seconds(seen)["steps"] == pytest.approx(0.5, abs=0.02)
+
+
 @pytest.mark.parametrize(
     ("caller", "phase"),
     [

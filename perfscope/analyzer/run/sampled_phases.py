@@ -119,9 +119,14 @@ def sampled_phases(
         return {}
     in_steps = stacks[inside(known.get(STEPS, EMPTY), ts)]["stack"].astype(str).unique()
     step_functions, step_paths = functions_of(in_steps), {path_of(stack) for stack in in_steps}
+    in_model = not len(in_steps)
+
+    def is_in_step(stack: str) -> bool:
+        """Return whether a sample is in a step, or in the model where no sample is in a step."""
+        return path_of(stack) in step_paths - {()} or (in_model and MODULE_CALL in stack)
+
     phase_of = {
-        stack: phase_of_stack(stack, step_functions)
-        or (STEPS if path_of(stack) in step_paths - {()} else "")
+        stack: phase_of_stack(stack, step_functions) or (STEPS if is_in_step(stack) else "")
         for stack in rest["stack"].astype(str).unique()
     }
     phases = rest["stack"].astype(str).map(phase_of).to_numpy(object)
