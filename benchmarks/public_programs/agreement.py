@@ -144,10 +144,10 @@ def row_of(program: TrainingProgram, recording: Recording) -> dict[str, Any]:
         **answer_in_short(answer),
     }
     if answer["by_code"]:
-        ours = lines_of_answer(answer)
-        theirs = lines_of_py_spy(recording.samples.read_text(), facts["folder"])
-        agreement = compare(ours, theirs)
-        row |= {"samples": [ours.samples, theirs.samples], **agreement_in_short(agreement)}
+        answered = lines_of_answer(answer)
+        sampled = lines_of_py_spy(recording.samples.read_text(), facts["folder"])
+        agreement = compare(answered, sampled)
+        row |= {"samples": [answered.samples, sampled.samples], **agreement_in_short(agreement)}
     return row
 
 

@@ -87,11 +87,11 @@ def lines_of_py_spy(raw: str, folder: str) -> SampledLines:
         stack, _, samples = text.rpartition(" ")
         if OTHER_THREAD.match(stack) is None:
             root.add(program_lines(stack.split(";"), folder), float(samples))
-    own: Shares = defaultdict(float)
+    shares: Shares = defaultdict(float)
     for outermost, call in root.below.items():
         for line, own_samples in call.own_samples(outermost, SMALLEST * root.samples):
-            own[line] += own_samples / root.samples
-    return SampledLines(dict(own), int(root.samples))
+            shares[line] += own_samples / root.samples
+    return SampledLines(dict(shares), int(root.samples))
 
 
 def program_lines(frames: list[str], folder: str) -> list[Line]:
@@ -102,12 +102,13 @@ def program_lines(frames: list[str], folder: str) -> list[Line]:
     found = [match for match in map(FRAME.fullmatch, frames) if match is not None]
     first = next((match for match in found if match["file"] != MODULE_RUNNER), None)
     begun = first["file"] if first is not None and first["function"] == "<module>" else None
-    own = [
+    program = [
         match for match in found if LIBRARY.search(match["file"]) is None or match["file"] == begun
     ]
     prefix = folder.rstrip("/") + "/"
     return [
-        Line(short_name(match["file"], prefix), int(match["line"])) for match in own or found[:1]
+        Line(short_name(match["file"], prefix), int(match["line"]))
+        for match in program or found[:1]
     ]
 
 
@@ -121,11 +122,11 @@ def lines_of_answer(answer: dict[str, Any]) -> SampledLines:
 
     The number of samples follows from the interval of a share.
     """
-    own: Shares = defaultdict(float)
+    shares: Shares = defaultdict(float)
     for call in walk(answer["by_code"]):
-        own[Line(call["file"], call["line"])] += call["self_s"]
-    whole = sum(own.values())
-    return SampledLines({line: s / whole for line, s in own.items()}, samples_of(answer))
+        shares[Line(call["file"], call["line"])] += call["self_s"]
+    whole = sum(shares.values())
+    return SampledLines({line: s / whole for line, s in shares.items()}, samples_of(answer))
 
 
 def walk(calls: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -170,30 +171,33 @@ class Agreement:
         return "within chance" if self.first_by_chance else "no"
 
 
-def compare(one: SampledLines, other: SampledLines) -> Agreement:
+def compare(answered: SampledLines, sampled: SampledLines) -> Agreement:
     """Return how far two samplers of one run differ."""
-    lines = one.shares.keys() | other.shares.keys()
+    lines = answered.shares.keys() | sampled.shares.keys()
     differences = {
-        line: 100.0 * abs(one.shares.get(line, 0.0) - other.shares.get(line, 0.0)) for line in lines
+        line: 100.0 * abs(answered.shares.get(line, 0.0) - sampled.shares.get(line, 0.0))
+        for line in lines
     }
     at = max(differences, key=lambda line: differences[line])
-    first = (one.first, other.first)
+    first = (answered.first, sampled.first)
     return Agreement(
         at=at,
         largest_points=differences[at],
-        by_chance_points=by_chance(one, other, at),
+        by_chance_points=by_chance(answered, sampled, at),
         sum_points=sum(differences.values()) / 2.0,
         first=first,
         first_by_chance=all(
-            100.0 * (sampled.shares[sampled.first] - sampled.shares.get(line, 0.0))
-            <= by_chance(one, other, line)
-            for sampled, line in ((one, other.first), (other, one.first))
+            100.0 * (lines.shares[lines.first] - lines.shares.get(line, 0.0))
+            <= by_chance(answered, sampled, line)
+            for lines, line in ((answered, sampled.first), (sampled, answered.first))
         ),
     )
 
 
-def by_chance(one: SampledLines, other: SampledLines, line: Line) -> float:
+def by_chance(answered: SampledLines, sampled: SampledLines, line: Line) -> float:
     """Return the points by which the shares of a line differ in 19 of 20 cases at most."""
-    share = (one.shares.get(line, 0.0) + other.shares.get(line, 0.0)) / 2.0
-    variance = share * (1.0 - share) * (1.0 / max(one.samples, 1) + 1.0 / max(other.samples, 1))
+    share = (answered.shares.get(line, 0.0) + sampled.shares.get(line, 0.0)) / 2.0
+    variance = (
+        share * (1.0 - share) * (1.0 / max(answered.samples, 1) + 1.0 / max(sampled.samples, 1))
+    )
     return 100.0 * CHANCE * math.sqrt(variance)

@@ -128,6 +128,25 @@ def test_products_at_the_usual_rate_are_healthy() -> None:
     assert diagnose_trace(seen).verdict.id == "healthy"
 
 
+@pytest.mark.parametrize(
+    ("library", "id"), [("libtorch_cpu.so", "operator-dispatch"), ("python3.11", "python-code")]
+)
+def test_a_step_that_mostly_does_not_compute_is_not_healthy(library: str, id: str) -> None:
+    """No cause has enough of it: the loop runs many functions and calls operators in turn."""
+    shapes = {"shapes": "[[64, 64], [64, 64]]", "dtypes": '["float", "float"]'}
+    products = operators("aten::mm", 1, count=10, ms=0.5, **shapes)
+    shown = sampled(MODEL, library)
+    for number, (row, native) in enumerate(
+        zip(shown["outside_stacks"], shown["native_samples"], strict=True)
+    ):
+        if number % 10 >= 4:
+            row["stack"] = f"{MAIN};part{number % 70} (./train.py:{100 + number % 70})"
+            native["library"] = library if number % 10 == 4 else "libc.so.6"
+    verdict = diagnose_trace(windowed(steps_of(forward_ms=20), products, **shown)).verdict
+    assert (verdict.id, verdict.kind) == (id, "general")
+    assert line_of(verdict) == ("train.py", 20)
+
+
 def test_a_recording_without_steps_says_whose_code_runs() -> None:
     rollout = f"{MAIN};rollout (./train.py:30)"
     shown = sampled(rollout, "libtorch_cpu.so")

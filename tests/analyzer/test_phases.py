@@ -127,6 +127,37 @@ def test_a_trainers_functions_tell_a_step_from_what_else_it_does() -> None:
     }
 
 
+def test_the_model_is_a_step_where_none_ended_in_the_recording() -> None:
+    call = "_wrapped_call_impl (torch/nn/modules/module.py:1)"
+    loop = Loop().idle(600)
+    samples = sampled(loop, f"main (./train.py:9);{call};forward (./model.py:4)", 0, 500)
+    samples += sampled(loop, "main (./train.py:8);prepare (./train.py:2)", 500, 600)
+    counters = [{"process": 0, "tid": -1, "ts": 0, "name": "cpu_ns", "value": 0.0}]
+    seen = loop.trace(stacks=samples, counters=counters)
+    assert seconds(seen)["steps"] == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("caller", "phase"),
+    [
+        ("collect_rollouts (./ppo.py:3);step (gymnasium/core.py:2)", "steps"),
+        ("evaluate_policy (./ppo.py:3);step (gymnasium/core.py:2)", "validation"),
+        ("predict (./ppo.py:3)", "validation"),
+    ],
+)
+def test_what_a_policy_collects_in_evaluation_mode_is_part_of_the_steps(
+    caller: str, phase: str
+) -> None:
+    loop = training(20)
+    begin_ms = loop.at / 1e6
+    for _ in range(20):
+        loop.forward(10, training=0)
+    samples = sampled(loop, f"main (./train.py:9);{caller}", begin_ms, begin_ms + 200)
+    training(20, loop)
+    assert seconds(loop.trace(stacks=samples))[phase] >= 0.2
+    assert ("validation" in seconds(loop.trace(stacks=samples))) is (phase == "validation")
+
+
 def test_the_beginning_of_a_process_is_its_start_up() -> None:
     loop = Loop().idle(500)
     training(20, loop)

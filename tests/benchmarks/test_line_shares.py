@@ -79,25 +79,25 @@ def test_the_same_line_in_several_phases_is_one_line() -> None:
 
 def test_the_largest_difference_and_what_chance_explains_of_it() -> None:
     first, second, third = Line("a.py", 1), Line("a.py", 2), Line("a.py", 3)
-    one = SampledLines({first: 0.6, second: 0.4}, 400)
-    other = SampledLines({first: 0.5, second: 0.4, third: 0.1}, 400)
-    agreement = compare(one, other)
+    answered = SampledLines({first: 0.6, second: 0.4}, 400)
+    sampled = SampledLines({first: 0.5, second: 0.4, third: 0.1}, 400)
+    agreement = compare(answered, sampled)
     assert round(agreement.largest_points, 6) == 10.0
     assert agreement.at in (first, third)
     assert agreement.first_in_words == "yes"
     assert round(agreement.sum_points, 6) == 10.0
-    assert round(compare(one, SampledLines({second: 1.0}, 400)).by_chance_points, 1) == 6.4
+    assert round(compare(answered, SampledLines({second: 1.0}, 400)).by_chance_points, 1) == 6.4
 
 
 def test_first_lines_that_differ() -> None:
-    one = SampledLines({Line("a.py", 1): 1.0}, 100)
-    other = SampledLines({Line("a.py", 2): 1.0}, 100)
-    agreement = compare(one, other)
+    answered = SampledLines({Line("a.py", 1): 1.0}, 100)
+    sampled = SampledLines({Line("a.py", 2): 1.0}, 100)
+    agreement = compare(answered, sampled)
     assert agreement.first == (Line("a.py", 1), Line("a.py", 2))
     assert agreement.first_in_words == "no"
 
 
 def test_lines_with_about_equal_shares_are_first_by_chance() -> None:
-    one = SampledLines({Line("a.py", 1): 0.51, Line("a.py", 2): 0.49}, 100)
-    other = SampledLines({Line("a.py", 1): 0.48, Line("a.py", 2): 0.52}, 100)
-    assert compare(one, other).first_in_words == "within chance"
+    answered = SampledLines({Line("a.py", 1): 0.51, Line("a.py", 2): 0.49}, 100)
+    sampled = SampledLines({Line("a.py", 1): 0.48, Line("a.py", 2): 0.52}, 100)
+    assert compare(answered, sampled).first_in_words == "within chance"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from perfscope.analyzer.budget.cpu_work import call_spans, cpu_kinds
 from perfscope.analyzer.categories import DEVICE_COMPUTE, EXPOSED_COMMUNICATION, HOST_BOUND
+from perfscope.analyzer.run.phases import VALIDATION, phase_spans
 from perfscope.analyzer.run.steps import steps
 from perfscope.analyzer.run.table_access import (
     column,
@@ -62,7 +63,8 @@ def compute_shares(trace: Trace) -> dict[int, ComputeShares]:
         first, last = whole_steps(trace, int(process), begin, end)
         spans = (first, last)
         if not len(first):
-            spans = subtracted(merged((begin, end)), evaluation_steps(trace, int(process)))
+            validation = phase_spans(trace, int(process)).of(VALIDATION)
+            spans = subtracted(merged((begin, end)), validation)
         if not len(spans[0]) or lacks_torch_calls(trace, int(process), spans):
             continue
         found = shares_within(trace, int(process), spans)
@@ -82,14 +84,6 @@ def whole_steps(trace: Trace, process: int, begin: Ints, end: Ints) -> Spans:
     within = (begin[None, :] <= first[:, None]) & (last[:, None] <= end[None, :])
     whole = within.any(axis=1) & with_operators(trace, process, first, last)
     return first[whole], last[whole]
-
-
-def evaluation_steps(trace: Trace, process: int) -> Spans:
-    """Return the time of the batches that a process evaluates."""
-    rows = trace.fact(steps)
-    rows = rows[(rows["process"] == process) & (rows["phase"] == EVALUATION)]
-    begin = column(rows, "ts")
-    return merged((begin, begin + column(rows, "dur")))
 
 
 def lacks_torch_calls(trace: Trace, process: int, spans: Spans) -> bool:

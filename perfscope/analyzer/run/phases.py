@@ -11,7 +11,7 @@ import pandas as pd
 
 from perfscope.analyzer.run.hung_job import still_job
 from perfscope.analyzer.run.recorded_span import recorded_span_ns
-from perfscope.analyzer.run.sampled_phases import sampled_phases
+from perfscope.analyzer.run.sampled_phases import are_rollouts, sampled_phases
 from perfscope.analyzer.run.steps import STEADY, steps
 from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category, table
 from perfscope.traces.intervals import (
@@ -123,6 +123,8 @@ def find_phases(trace: Trace, process: int) -> PhaseSpans:
     begin_ns, end_ns = recorded_span_ns(trace)
     rows = process_rows(trace, process)
     found = known_phases(rows)
+    if are_rollouts(trace, process, rows.tid, found[VALIDATION]):
+        found[STEPS] = merged(found[STEPS], found.pop(VALIDATION))
     sampled = sampled_phases(trace, process, rows.tid, found)
     found[DATA_SETUP] = merged(found[DATA_SETUP], between_epochs(rows))
     unseen = found.get(NOT_RECORDED, EMPTY)

@@ -34,8 +34,8 @@ are at most half a second apart where the probe's thread can run.
 """
 
 BETWEEN_NS: Final = 5_000_000
-"""Weights are whole milliseconds or clocks of another process: so little between two samples is not a
-time of its own.
+"""Weights are whole milliseconds or clocks of another process: so little between two samples
+belongs to the second.
 """
 
 LIBRARY_FRAMES: Final = {
@@ -94,6 +94,14 @@ USER_FUNCTIONS: Final = {
 """Names of the user's functions by phase; they count where no sample inside a step has them."""
 
 
+ENVIRONMENT: Final = re.compile(
+    r" \((gymnasium|gym|pettingzoo|dm_control|dm_env|envpool|procgen|brax|torchrl/envs)/"
+    r"|(^|;)(\w+\.)*(\w+_)?rollouts? \(|(^|;)(\w+\.)*rollouts?_\w+ \("
+)
+"""Frames of reinforcement learning that plays in an environment."""
+FEWEST_PLAYING: Final = 5
+
+
 def sampled_phases(
     trace: Trace, process: int, tid: int, known: dict[str, Spans]
 ) -> dict[str, Spans]:
@@ -111,9 +119,14 @@ def sampled_phases(
         return {}
     in_steps = stacks[inside(known.get(STEPS, EMPTY), ts)]["stack"].astype(str).unique()
     step_functions, step_paths = functions_of(in_steps), {path_of(stack) for stack in in_steps}
+    in_model = not len(in_steps)
+
+    def is_in_step(stack: str) -> bool:
+        """Return whether a sample is in a step, or in the model where no sample is in a step."""
+        return path_of(stack) in step_paths - {()} or (in_model and MODULE_CALL in stack)
+
     phase_of = {
-        stack: phase_of_stack(stack, step_functions)
-        or (STEPS if path_of(stack) in step_paths - {()} else "")
+        stack: phase_of_stack(stack, step_functions) or (STEPS if is_in_step(stack) else "")
         for stack in rest["stack"].astype(str).unique()
     }
     phases = rest["stack"].astype(str).map(phase_of).to_numpy(object)
@@ -127,6 +140,23 @@ def sampled_phases(
         for phase in (*LIBRARY_FRAMES, "start-up")
         if (phases == phase).any()
     }
+
+
+def are_rollouts(trace: Trace, process: int, tid: int, passes: Spans) -> bool:
+    """Return whether a model in evaluation mode plays in an environment in these passes.
+
+    Reinforcement learning collects in them what it trains on, which is not validation.
+    """
+    stacks = stacks_of_thread(trace, process, tid)
+    if stacks is None:
+        return False
+    within = stacks[inside(passes, column(stacks, "ts"))]["stack"].astype(str)
+    playing = [
+        ENVIRONMENT.search(stack) is not None
+        for stack in within
+        if phase_of_stack(stack, set()) != "validation"
+    ]
+    return sum(playing) >= FEWEST_PLAYING and 2 * sum(playing) >= len(playing)
 
 
 def stacks_of_thread(trace: Trace, process: int, tid: int) -> pd.DataFrame | None:

@@ -11,7 +11,7 @@ from perfscope.analyzer.run.code_tree import CodeNode, code_trees
 from perfscope.analyzer.run.phases import phase_spans
 from perfscope.analyzer.run.recorded_span import recorded_span_ns
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval
-from perfscope.analyzer.summary.sample_weights import calibrated
+from perfscope.analyzer.summary.sample_weights import weigh_by_calls
 from perfscope.traces.trace import Trace
 
 MAIN = "main"
@@ -44,17 +44,17 @@ def unbiased_stacks(trace: Trace, process: int) -> pd.DataFrame:
     The probe needs the GIL to take a sample, and gets it more often where the program releases it.
     Their weights agree with the calls that the probe timed.
     """
-    return trace.fact(main_thread_samples)(process)
+    return trace.fact(samples_by_process)(process)
 
 
-def main_thread_samples(trace: Trace) -> Callable[[int], pd.DataFrame]:
+def samples_by_process(trace: Trace) -> Callable[[int], pd.DataFrame]:
     """Return the function that finds the samples of a process, once for each."""
 
     def find(process: int) -> pd.DataFrame:
         tid = main_thread_id(trace, process)
         outside = main_thread_stacks(trace, process, tid, "outside_stacks")
         stacks = outside if len(outside) else main_thread_stacks(trace, process, tid)
-        return calibrated(trace, process, tid, stacks)
+        return weigh_by_calls(trace, process, tid, stacks)
 
     return cache(find)
 

@@ -29,12 +29,12 @@ LARGEST_CORRECTION: Final = 5.0
 """A larger one means that the samples or the calls are of something else."""
 
 
-def calibrated(trace: Trace, process: int, tid: int, stacks: pd.DataFrame) -> pd.DataFrame:
+def weigh_by_calls(trace: Trace, process: int, tid: int, stacks: pd.DataFrame) -> pd.DataFrame:
     """Return samples of a thread with weights that agree with its timed calls.
 
     Samples from before the first and after the last timed call keep their weight.
     """
-    calls = timed_calls(trace, process, tid)
+    calls = time_in_calls(trace, process, tid)
     ends = merged(*calls.values())
     if len(stacks) < FEWEST_SAMPLES or not len(ends[0]):
         return stacks
@@ -59,7 +59,7 @@ def calibrated(trace: Trace, process: int, tid: int, stacks: pd.DataFrame) -> pd
     return stacks.assign(weight_ns=np.rint(scaled).astype(np.int64))
 
 
-def timed_calls(trace: Trace, process: int, tid: int) -> dict[str, Spans]:
+def time_in_calls(trace: Trace, process: int, tid: int) -> dict[str, Spans]:
     """Return the time of a thread inside each kind of call, and not in one before it."""
     ranges, loader = rows_of(trace, "ranges", process), rows_of(trace, "loader", process)
     rows = {

@@ -21,6 +21,7 @@ from perfscope.analyzer.budget.loop.loop_samples import (
 )
 from perfscope.analyzer.budget.loop.loop_time import LoopTime, loop_times
 from perfscope.analyzer.budget.loop.native_shares import NativeShares, native_shares
+from perfscope.analyzer.categories import DEVICE_COMPUTE, HOST_BOUND
 from perfscope.analyzer.compute.slow_operators import SlowOperator, slow_operators
 from perfscope.analyzer.compute.untracked_operators import untracked_shares
 from perfscope.analyzer.diagnosis import CodeLocation, Verdict
@@ -48,6 +49,8 @@ GENERAL: Final = {
         "Calling operators, not their work, takes 35 % of a step or more, and at least 30 % of that"
         " is outside of the model, backward and the optimizer: in code of the program that updates,"
         " measures or prepares tensors one by one. Or anomaly detection makes each call expensive."
+        " Or operators compute for less than half of a step, and Python code and calls of operators"
+        " share the rest."
     ),
     PYTHON_CODE: (
         "The Python interpreter runs for half of the loop's time or more, and no single function of"
@@ -306,6 +309,28 @@ def not_scheduled_answer(facts: LoopFacts) -> DominantActivity | None:
     )
 
 
+def host_bound_answer(facts: LoopFacts) -> DominantActivity | None:
+    """Return the answer where operators compute for less than half of a step, without one cause."""
+    if not facts.has_steps or facts.process not in facts.trace.fact(compute_shares):
+        return None
+    rows = steps_of(facts.trace, facts.process)
+    whole_ns = float(rows["dur"].sum())
+    share = float((rows[HOST_BOUND] - rows["gc"] - rows["gil"]).sum()) / whole_ns
+    if share < facts.limits.main_cause_share:
+        return None
+    calls_most = facts.native is None or facts.native.torch >= facts.native.interpreter
+    return DominantActivity(
+        OPERATOR_DISPATCH if calls_most else PYTHON_CODE,
+        share,
+        f"Python and the calling of operators take {percent(share)} of each step",
+        (
+            f"Operators compute {percent(float(rows[DEVICE_COMPUTE].sum()) / whole_ns)} of it. No"
+            " single function takes most of the rest: there is little work per operator."
+        ),
+        facts.place(facts.everything),
+    )
+
+
 def verdict_without_steps(facts: LoopFacts) -> GeneralAnswer | None:
     """Return the answer for a loop that computes and whose steps are unknown."""
     share = 0.0 if facts.native is None else facts.native.torch * facts.cpu_share
@@ -348,5 +373,6 @@ ANSWERS: Final = (
     slow_operator_answer,
     extra_work_answer,
     not_scheduled_answer,
+    host_bound_answer,
 )
 """The first that applies is the answer. A new one is a function here and an entry of GENERAL."""
