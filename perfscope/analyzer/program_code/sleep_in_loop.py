@@ -69,6 +69,7 @@ RULE = Rule(
     missing_loop_samples,
     detect,
     in_traces=False,
+    replaces_advice=True,
     consequences=("input-bound/unknown-loader", "launch-bound"),
     advice=(WAIT_FOR_EVENT,),
 )

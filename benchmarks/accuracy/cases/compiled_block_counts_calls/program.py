@@ -21,11 +21,11 @@ class CountingBlock(nn.Module):
         super().__init__()
         self.inner = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.SiLU(), nn.Linear(WIDTH, WIDTH))
         self.calls = 0
-        self.register_buffer("counted", torch.zeros(()))
+        self.counted = nn.Buffer(torch.zeros(()))
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         if FIX:
-            self.counted += 1
+            self.counted.add_(1)
             return hidden + (1.0 - (1e-5 * self.counted).clamp(max=0.2)) * self.inner(hidden)
         self.calls += 1
         rate = min(0.2, 1e-5 * self.calls)

@@ -20,7 +20,7 @@ class DurableHandler(logging.FileHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         super().emit(record)
-        if not FIX:
+        if self.stream is not None and not FIX:
             os.fsync(self.stream.fileno())
 
 
