@@ -12,7 +12,7 @@ from perfscope.traces.run.tables import with_gradient_mode, with_logs_apart
 FORWARD, OPTIMIZER = events.FORWARD, events.OPTIMIZER
 
 
-def test_a_forward_pass_in_training_mode_without_gradients_is_told_apart() -> None:
+def test_a_forward_pass_in_training_mode_without_gradients_has_its_own_value() -> None:
     rows = pd.DataFrame({"kind": [FORWARD] * 3 + [OPTIMIZER], "v2": [1, 0, 0, 0]})
     values = with_gradient_mode(rows, pd.Series([1, 1, 0, 1]))
     assert list(values) == [1, 2, 0, 1]

@@ -53,9 +53,7 @@ class Samples:
     process: int
     rows: pd.DataFrame
     elsewhere: dict[Frame, float] = field(default_factory=dict)
-    """How much of other samples, from which these are to be told apart, a line has, by what it has
-    of these.
-    """
+    """The share of a line in other samples, with which these are compared, by that in these."""
 
     def hottest_line(self, is_of_finding: Callable[[str], bool]) -> CodeLocation | None:
         """Return the program's line with the most time in the samples that belong to a finding.

@@ -15,7 +15,7 @@ DATA_LIBRARIES: Final = re.compile(
 )
 """Packages that provide data."""
 WAITS_FOR_DATA: Final = re.compile(r"^(queue|multiprocessing/(queues|pool)|concurrent/)")
-"""Queues of batches, and pools that make them. A `Connection` by itself is a question to another
+"""Queues of batches, and pools that make them. A `Connection` alone is a question to another
 process, and its answer.
 """
 LOADS_DATA: Final = re.compile(
