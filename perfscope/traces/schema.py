@@ -159,7 +159,8 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
             "category",
             "category",
             "",
-            "forward, backward, optimizer, scaler, checkpoint, compilation (by torch.compile), gc,"
+            "forward, backward, optimizer, scaler, checkpoint, fsync (in more than half of the"
+            " steps: a log), compilation (by torch.compile), gc,"
             " sync, nvtx, step (the end of a step, from `perfscope.step()`); in profiler traces:"
             " step (a mark of the profiler), annotation, nvtx, python (a function), overhead (of"
             " the profiler), os (a system call), library (a call of cuBLAS or cuDNN), driver (work"
@@ -184,9 +185,9 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
             "value",
             "int64",
             "",
-            "bytes of a checkpoint, training flag of a forward pass, objects that a garbage"
-            " collection freed, samples of a step, earlier compilations of the same frame, -1"
-            " unknown",
+            "bytes of a checkpoint, training flag of a forward pass (2: in training mode, without"
+            " gradients), objects that a garbage collection freed, samples of a step, earlier"
+            " compilations of the same frame, -1 unknown",
         ),
         Column(
             "label",
@@ -337,7 +338,8 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
             "state",
             "category",
             "",
-            "running, gil, lock, file, disk, network, poll, sleep, pipe, terminal, child, other",
+            "running, gil, lock, file, disk, network, poll, sleep, library-sleep, pipe, terminal,"
+            " child, other",
         ),
     ),
     "counters": (

@@ -147,6 +147,46 @@ def test_a_step_that_mostly_does_not_compute_is_not_healthy(library: str, id: st
     assert line_of(verdict) == ("train.py", 20)
 
 
+def test_operators_of_a_busy_machine_are_not_called_slow() -> None:
+    shapes = {"shapes": "[[512, 512], [512, 512]]", "dtypes": '["float", "float"]'}
+    products = operators("aten::mm", 1, count=1, ms=40, **shapes)
+    delays = [
+        {"process": 0, "tid": 100, "ts": at * MS, "name": "run_delay_ns", "value": 0.4 * at * MS}
+        for at in range(0, WHOLE_MS, 50)
+    ]
+    shown = sampled(MODEL, "libtorch_cpu.so")
+    seen = windowed(steps_of(forward_ms=45), products, counters=delays, **shown)
+    assert seen.fact(slow_operators)[0]
+    assert "Slow operators" not in diagnose_trace(seen).verdict.headline
+
+
+def test_copies_of_objects_are_native_code() -> None:
+    copying = "deepcopy (copy.py:172);__deepcopy__ (torch/nn/parameter.py:61)"
+    copy = f"{MAIN};update (./train.py:8);{copying}"
+    loop = steps_of(forward_ms=30)
+    shown = sampled(MODEL, "libtorch_cpu.so")
+    for number, row in enumerate(shown["outside_stacks"]):
+        row["stack"] = copy if number % 5 == 4 else MODEL
+    verdict = diagnose_trace(loop.trace(**shown)).verdict
+    assert (verdict.id, verdict.kind, line_of(verdict)) == (
+        "native-code",
+        "general",
+        ("train.py", 8),
+    )
+
+
+def test_an_operator_before_one_with_the_same_number_has_no_gradient() -> None:
+    loop = steps_of(forward_ms=5)
+    copies = operators("aten::contiguous", 8, count=30, ms=1, sequence=5)
+    update = f"{MAIN};prepare (./train.py:9)"
+    verdict = diagnose_trace(windowed(loop, copies, **sampled(update, "libtorch_cpu.so"))).verdict
+    assert (verdict.id, verdict.kind, line_of(verdict)) == (
+        "native-code",
+        "general",
+        ("train.py", 9),
+    )
+
+
 def test_a_recording_without_steps_says_whose_code_runs() -> None:
     rollout = f"{MAIN};rollout (./train.py:30)"
     shown = sampled(rollout, "libtorch_cpu.so")

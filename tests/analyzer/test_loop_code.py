@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from perfscope.analyzer.budget.loop.loop_samples import sampled_code
 from perfscope.analyzer.budget.loop.loop_time import loop_times
 from perfscope.analyzer.budget.loop.native_shares import kind_of_library
 from perfscope.analyzer.diagnose import diagnose_trace
@@ -18,9 +19,17 @@ MODEL = f"{MAIN};_call_impl (torch/nn/modules/module.py:1)"
 POLL = f"{MAIN};wait_for_actor (./train.py:9)"
 WRITE = f"{MAIN};log (./train.py:7)"
 POST = f"{MAIN};post (./train.py:5);recv (socket.py:700)"
+ADD = f"{MAIN};add (./train.py:11)"
+INSERT = f"{MAIN};report (./train.py:13)"
+ASK = f"{MAIN};step (./simulator.py:8);recv (multiprocessing/connection.py:250)"
 LOAD = f"{MAIN};load_batch (./train.py:5)"
 STEP = f"{MAIN};Environment.step (./simulator.py:3)"
 CONVERT = f"{MAIN};convert (./train.py:30)"
+FORMAT = (
+    f"{MAIN};report (./train.py:40);__repr__ (torch/_tensor.py:570);_str (torch/_tensor_str.py:7)"
+)
+TWO_THREADS = {"version": "2.13.0", "intra_op_threads": 2, "inter_op_threads": 1, "cuda": False}
+ONE_THREAD = {"version": "2.13.0", "intra_op_threads": 1, "inter_op_threads": 1, "cuda": False}
 PYTHON, TORCH, JSON = "libpython3.11.so.1.0", "libtorch_cpu.so", "_json.cpython-311.so"
 
 
@@ -43,9 +52,10 @@ def loop_of(
             outside = at < begin + ms * MS
             row = {"process": 0, "tid": 100, "ts": at + MS // 2}
             shown = stack if outside else MODEL
+            now = state if outside else "running"
             rows["outside_stacks"].append({**row, "weight_ns": MS, "stack": shown})
-            rows["thread_states"].append({**row, "state": state if outside else "running"})
-            if not outside or state == "running":
+            rows["thread_states"].append({**row, "state": now})
+            if now == "running":
                 name = library if outside else TORCH
                 rows["native_samples"].append({**row, "weight_ns": MS, "library": name})
     return loop.trace(manifest=manifest, **rows)
@@ -65,14 +75,18 @@ def line_of(finding: Finding) -> tuple[str, int] | None:
         (POLL, "sleep", "sleep-in-loop", ("train.py", 9)),
         (WRITE, "pipe", "blocking-call", ("train.py", 7)),
         (POST, "network", "blocking-call", ("train.py", 5)),
+        (ADD, "lock", "blocking-call", ("train.py", 11)),
+        (INSERT, "library-sleep", "blocking-call", ("train.py", 13)),
+        (ASK, "pipe", "blocking-call", ("simulator.py", 8)),
         (STEP, "running", "host-code", ("simulator.py", 3)),
         (CONVERT, "running", "host-code", ("train.py", 30)),
+        (FORMAT, "running", "host-code", ("train.py", 40)),
     ],
 )
 def test_the_line_that_takes_most_of_the_loop_is_the_verdict(
     stack: str, state: str, id: str, line: tuple[str, int]
 ) -> None:
-    diagnosis = diagnose_trace(loop_of(stack, state))
+    diagnosis = diagnose_trace(loop_of(stack, state, manifest={"torch": ONE_THREAD}))
     finding = found_in(diagnosis, id)
     assert (diagnosis.verdict.id, diagnosis.verdict.kind) == (id, "finding")
     # Some of the time may be in operators that the line calls.
@@ -101,6 +115,20 @@ def test_with_an_accelerator_a_wait_may_be_for_the_device(state: str, *, found: 
     torch = {"version": "2.13.0", "intra_op_threads": 1, "inter_op_threads": 1, "cuda": True}
     diagnosis = diagnose_trace(loop_of(WRITE, state, manifest={"torch": torch}))
     assert ("blocking-call" in {finding.id for finding in diagnosis.findings}) == found
+
+
+def test_a_lock_at_the_end_of_an_operator_is_not_a_blocking_call() -> None:
+    """With several threads, the end of an operator is a lock, too."""
+    diagnosis = diagnose_trace(loop_of(CONVERT, "lock", manifest={"torch": TWO_THREADS}))
+    assert "blocking-call" not in {finding.id for finding in diagnosis.findings}
+
+
+@pytest.mark.parametrize(
+    ("frame", "is_timed"),
+    [("backward (torch/_tensor.py:630)", True), ("__repr__ (torch/_tensor.py:570)", False)],
+)
+def test_of_the_methods_of_a_tensor_only_backward_is_timed(frame: str, *, is_timed: bool) -> None:
+    assert sampled_code(f"{WRITE};{frame}").has_torch_call == is_timed
 
 
 def test_workers_are_not_loops() -> None:

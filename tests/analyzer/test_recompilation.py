@@ -127,6 +127,15 @@ def test_a_function_that_was_compiled_more_often_than_torch_permits_needs_two_ca
     assert is_clear(recompilation, loop.trace())
 
 
+def test_a_raised_limit_counts_however_seldom_other_steps_are_seen() -> None:
+    """While it compiles the program is not patched: the only update may be seen at the end."""
+    loop = Loop()
+    for number in range(20):
+        call(loop, 80 + 20 * number, value=20 + number)
+    loop.optimizer()
+    assert found(recompilation, loop.trace()).share > 0.5
+
+
 @pytest.mark.parametrize(
     ("guard", "action"),
     [

@@ -168,6 +168,51 @@ def test_an_evaluation_without_a_loader_has_its_steps() -> None:
     assert [dur for _, dur in rows(trace, "train")] == [9, 9, 9]
 
 
+def test_a_rare_single_call_in_evaluation_mode_is_an_evaluation() -> None:
+    loop = Loop()
+    for _ in range(3):
+        for _ in range(5):
+            loop.idle(2).work()
+        loop.forward(40, training=0)
+    trace = loop.trace()
+    assert rows(trace, "eval") == [(40, 40), (120, 40), (200, 40)]
+    assert max(dur for _, dur in rows(trace, "train")) == 8
+
+
+def test_an_agent_that_acts_before_each_update_does_not_evaluate() -> None:
+    loop = Loop()
+    for _ in range(12):
+        loop.forward(4, training=0).work()
+    assert rows(loop.trace(), "eval") == []
+
+
+@pytest.mark.parametrize(
+    ("function", "evaluates"),
+    [("Estimator.validate", True), ("test_epoch", True), ("collect", False), ("act", False)],
+)
+def test_calls_without_gradients_evaluate_where_a_function_is_named_so(
+    function: str, *, evaluates: bool
+) -> None:
+    loop, stacks = Loop(), []
+    for _ in range(4):
+        loop.idle(2).work()
+        begin = loop.at
+        loop.forward(10, training=2).forward(10, training=2)
+        for at in range(begin, loop.at, 2 * MS):
+            stack = f"main (./train.py:9);{function} (./train.py:30)"
+            stacks.append({"process": 0, "tid": 100, "ts": at, "weight_ns": MS, "stack": stack})
+    found = rows(loop.trace(outside_stacks=stacks), "eval")
+    assert [dur for _, dur in found] == ([10] * 8 if evaluates else [])
+
+
+def test_a_loader_that_is_made_for_each_batch_feeds_training() -> None:
+    loop = Loop()
+    for number in range(4):
+        loop.start(30, iterator=number, loader=number)
+        loop.next(10, iterator=number, loader=number).work()
+    assert rows(loop.trace()) == [(46, 46), (92, 46)]
+
+
 def test_a_frozen_teacher_is_not_an_evaluation() -> None:
     loop = Loop()
     for _ in range(4):

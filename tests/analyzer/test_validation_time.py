@@ -6,7 +6,7 @@ import pytest
 
 from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Finding
-from tests.analyzer.loop import Loop
+from tests.analyzer.loop import MS, Loop
 
 STEPS = 25
 STEP_S = 0.007
@@ -103,3 +103,24 @@ def test_short_validation_is_clear() -> None:
         loop.next(1, iterator=iterator, loader=2).forward(2, training=0)
         loop.end(iterator=iterator, loader=2)
     assert "validation-time" in diagnose_trace(loop.trace()).clear
+
+
+def test_its_line_calls_the_model_that_training_calls_too() -> None:
+    loop, stacks = Loop(), []
+    forward = "_call_impl (torch/nn/modules/module.py:1);forward (./model.py:8)"
+    for _ in range(12):
+        for _ in range(10):
+            begin = loop.at
+            loop.idle(1).work()
+            stacks.append((begin, loop.at, f"main (./train.py:20);{forward}"))
+        begin = loop.at
+        loop.forward(60, training=0)
+        called = f"main (./train.py:25);accuracy (./train.py:12);{forward}"
+        stacks.append((begin, loop.at, called))
+    rows = [
+        {"process": 0, "tid": 100, "ts": at, "weight_ns": 5 * MS, "stack": stack}
+        for begin, end, stack in stacks
+        for at in range(begin + MS, end, 5 * MS)
+    ]
+    verdict = diagnose_trace(loop.trace(stacks=rows, outside_stacks=rows)).verdict
+    assert (verdict.id, verdict.where and verdict.where.line) == ("validation-time", 12)

@@ -15,8 +15,11 @@ from perfscope.agent.entry import symbol_range
 from perfscope.agent.host import proc
 from perfscope.agent.host.process_readings import open_for_reading, read_at_start
 from perfscope.agent.host.system_calls import (
+    CLOCK_SLEEP,
     DESCRIPTOR,
     FUTEX,
+    LIBRARY_SLEEP,
+    SELECT,
     kind_of_file,
     system_call_kinds,
 )
@@ -34,6 +37,8 @@ GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 period.
 """
 OUTSIDE_ANY_CALL = -1
+UNTIL_INSTANT = 1
+"""Flag of clock_nanosleep: TIMER_ABSTIME."""
 
 
 class MainThread:
@@ -61,6 +66,10 @@ class MainThread:
         kind, first_argument = self.kinds.get(number, "other"), int(words[1], 16)
         if kind == FUTEX:
             return "gil" if self.is_in_runtime(first_argument) else "lock"
+        if kind == SELECT:
+            return "poll" if first_argument else "sleep"
+        if kind == CLOCK_SLEEP:
+            return "sleep" if int(words[2], 16) & UNTIL_INSTANT else LIBRARY_SLEEP
         if kind == DESCRIPTOR:
             kind = self.kind_of_descriptor(first_argument)
         if kind == "file" and self.scheduler_state() == "D":

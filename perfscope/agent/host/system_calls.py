@@ -10,6 +10,12 @@ from typing import Final
 FUTEX: Final = "futex"
 DESCRIPTOR: Final = "descriptor"
 """A call on an open file: what it waits for depends on the kind of file."""
+SELECT: Final = "select"
+"""Without files it lets time pass: `time.sleep` of Python before 3.11."""
+CLOCK_SLEEP: Final = "clock-sleep"
+"""Until an instant it is `time.sleep` of Python from 3.11 on, else the sleep of a library."""
+LIBRARY_SLEEP: Final = "library-sleep"
+"""A library in C sleeps before it tries again: SQLite for the lock of its file, for example."""
 X86_64: Final[dict[str, tuple[int, ...]]] = {
     FUTEX: (202, 449, 454, 455, 456),  # futex futex_waitv futex_wake futex_wait futex_requeue
     # read write readv writev sendfile pread64 pwrite64 preadv pwritev preadv2 pwritev2 splice
@@ -25,9 +31,11 @@ X86_64: Final[dict[str, tuple[int, ...]]] = {
     ),
     # connect accept sendto recvfrom sendmsg recvmsg accept4 recvmmsg sendmmsg
     "network": (42, 43, 44, 45, 46, 47, 288, 299, 307),
-    # poll select epoll_wait pselect6 ppoll epoll_pwait epoll_pwait2
-    "poll": (7, 23, 232, 270, 271, 281, 441),
-    "sleep": (34, 35, 230),  # pause nanosleep clock_nanosleep
+    "poll": (7, 232, 271, 281, 441),  # poll epoll_wait ppoll epoll_pwait epoll_pwait2
+    SELECT: (23, 270),  # select pselect6
+    "sleep": (34,),  # pause
+    CLOCK_SLEEP: (230,),  # clock_nanosleep
+    LIBRARY_SLEEP: (35,),  # nanosleep
     # semop semtimedop, fcntl and flock: nothing but a lock keeps a thread in these two
     "lock": (65, 220, 72, 73),
     "child": (61, 247),  # wait4 waitid
@@ -41,8 +49,10 @@ AARCH64: Final[dict[str, tuple[int, ...]]] = {
         + (285, 291, 4, 292, 426, 84, 213)
     ),
     "network": (203, 202, 206, 207, 211, 212, 242, 243, 269),
-    "poll": (72, 73, 22, 441),
-    "sleep": (101, 115),
+    "poll": (73, 22, 441),
+    SELECT: (72,),
+    CLOCK_SLEEP: (115,),
+    LIBRARY_SLEEP: (101,),
     "lock": (193, 192, 25, 32),
     "child": (260, 95),
 }

@@ -43,6 +43,7 @@ WAITS_FOR = {
     "poll": "an event on an open file",
     "lock": "a lock or a queue",
     "sleep": "a time to pass",
+    "library-sleep": "a library that sleeps before it tries again",
     "child": "a child process",
     "other": "another system call",
 }
@@ -58,7 +59,9 @@ CALL_IN_THREAD = Advice(
     "call-needs-no-interpreter",
     "The line is blocked in a system call that is not a lock.",
 )
-THREAD_HELPS = ("pipe", "terminal", "network", "file", "disk", "poll", "child", "other")
+THREAD_HELPS = (
+    *("pipe", "terminal", "network", "file", "disk", "poll", "child", "library-sleep", "other"),
+)
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
@@ -95,6 +98,7 @@ RULE = Rule(
     detect,
     on_host=True,
     in_traces=False,
+    replaces_advice=True,
     consequences=("input-bound/unknown-loader", "launch-bound"),
     advice=(CALL_LESS_OFTEN, CALL_IN_THREAD),
 )

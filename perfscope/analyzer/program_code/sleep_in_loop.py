@@ -70,6 +70,7 @@ RULE = Rule(
     detect,
     on_host=True,
     in_traces=False,
+    replaces_advice=True,
     consequences=("input-bound/unknown-loader", "launch-bound"),
     advice=(WAIT_FOR_EVENT,),
 )

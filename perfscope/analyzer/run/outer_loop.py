@@ -62,22 +62,23 @@ NO_LOOP = Loop(*EMPTY)
 def trained(batches: Batches, marks: Ints) -> NDArray[np.bool_]:
     """Return the rows of iterators that feed training.
 
-    A mark (optimizer, scaler or backward) is between two of its rows. An iterator with one row, or
-    cut off by the end of the recording, is classified by its loader's others, else by whether a
-    mark follows it before any other row.
+    A mark (optimizer, scaler or backward) is between two of its rows. An iterator that was asked
+    once, or cut off by the end of the recording, is classified by its loader's others, else by
+    whether a mark follows it before any other row.
     """
     if not len(batches):
         return np.zeros(0, bool)
     marks_before = np.searchsorted(marks, batches.ts, side="right")
     _, which = np.unique(batches.iterator, return_inverse=True)
     rows = np.bincount(which)
+    asked = np.bincount(which, ~batches.start)
     low = np.full(len(rows), np.iinfo(np.int64).max)
     high = np.full(len(rows), -1)
     np.minimum.at(low, which, marks_before)
     np.maximum.at(high, which, marks_before)
     feeds = high > low
     followed = np.append(marks_before[1:] > marks_before[:-1], len(marks) > marks_before[-1])
-    unclear = (rows == 1) | (~feeds & (np.arange(len(rows)) == which[-1]))
+    unclear = (asked <= 1) | (~feeds & (np.arange(len(rows)) == which[-1]))
     if unclear.any():
         train_loaders = np.unique(batches.loader[feeds[which] & ~unclear[which]])
         clear_loaders = np.unique(batches.loader[~unclear[which]])

@@ -250,11 +250,14 @@ def keeps_compiling(at_ns: Ints, earlier: Ints, marks: Ints, window: tuple[int, 
     """Return whether calls at these instants show that a function is compiled repeatedly.
 
     `earlier` says how often their frames had been compiled before, -1 unknown. `marks` are instants
-    of training steps: where the first comes after all these calls, they are calls of one step.
+    of training steps: where the first comes after all these calls, they are calls of one step,
+    unless a frame was compiled more often than that needs.
     """
+    often = len(at_ns) >= 2 and len(earlier) > 0 and int(earlier.max()) > BY_DEFAULT
+    if often and window[1] - at_ns[-1] <= MOST_OF_USUAL_GAP * int(np.diff(at_ns).max()):
+        return True
     if len(at_ns) < FEWEST_CALLS:
-        often = len(at_ns) >= 2 and len(earlier) > 0 and int(earlier.max()) > BY_DEFAULT
-        return often and window[1] - at_ns[-1] <= MOST_OF_USUAL_GAP * int(np.diff(at_ns).max())
+        return False
     edges = np.linspace(window[0], window[1], PARTS + 1)
     counts, _ = np.histogram(at_ns, edges)
     if not counts.all() or counts[-1] < LEAST_OF_USUAL * len(at_ns) / PARTS:

@@ -14,7 +14,7 @@ FEWEST_SAMPLES = 20
 """With fewer samples a share means nothing: at 20 the 95 % interval of a half is already +-0.22."""
 ERRORS = 2.0
 """Standard errors by which a share may differ from the sampled one."""
-WAITING = ("sleep", "poll", "network", "pipe", "terminal", "child", "lock")
+WAITING = ("sleep", "library-sleep", "poll", "network", "pipe", "terminal", "child", "lock")
 IO = ("file", "disk")
 
 

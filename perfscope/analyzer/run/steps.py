@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer.run.evaluating_calls import EVALUATION, flags_of_calls
 from perfscope.analyzer.run.outer_loop import (
     NO_LOOP,
     Batches,
@@ -40,6 +41,8 @@ FEW_PERIODS = 3
 """With fewer periods from the loader while the optimizer shows more, the loader is not the outer
 loop (a replay buffer filled once, then many updates).
 """
+UPDATES_PER_CALL = 4
+"""Updates of the weights per evaluation, from which on a single call is one."""
 STEADY = ("train", "inference")
 
 
@@ -57,7 +60,7 @@ def steps(trace: Trace) -> pd.DataFrame:
     parts = []
     for process, rank in trainers(trace):
         loader, ranges = rows_of(trace, "loader", process), rows_of(trace, "ranges", process)
-        part = process_steps(loader, ranges)
+        part = process_steps(loader, ranges, samples_of_threads(trace, process))
         if len(part):
             parts.append(part.assign(process=process, rank=rank))
     if not parts:
@@ -155,10 +158,18 @@ def batches_of(loader: pd.DataFrame | None, tid: int) -> Batches:
     )
 
 
-def process_steps(loader: pd.DataFrame | None, ranges: pd.DataFrame | None) -> pd.DataFrame:
+def samples_of_threads(trace: Trace, process: int) -> pd.DataFrame | None:
+    """Return the stack samples of a process from outside, else those of the probe."""
+    outside = rows_of(trace, "outside_stacks", process)
+    return outside if outside is not None else rows_of(trace, "stacks", process)
+
+
+def process_steps(
+    loader: pd.DataFrame | None, ranges: pd.DataFrame | None, stacks: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Return the steps of one process from its rows of `loader` and `ranges`, sorted by time.
 
-    Without the columns process and rank.
+    Without the columns process and rank. `stacks` are samples of its threads.
     """
     marked = rows_of_category(ranges, "step")
     if len(column(marked, "ts")) > FEW_PERIODS:
@@ -169,7 +180,9 @@ def process_steps(loader: pd.DataFrame | None, ranges: pd.DataFrame | None) -> p
     backward = rows_of_category(ranges, "backward")
     marks = updates if len(updates) else column(backward, "ts") + column(backward, "dur")
     if len(marks):
-        return training_steps(tid, batches, ranges, marks)
+        stacks = None if stacks is None else stacks[column(stacks, "tid") == tid]
+        flags = flags_of_calls(rows_of_category(ranges, "forward"), stacks)
+        return training_steps(LoopFrame(tid, batches, ranges), marks, flags)
     delivered = batches.end[~batches.start & ~batches.last]
     if len(delivered) >= FEW_PERIODS:
         loop = loop_of_loader(batches, delivered, EMPTY, delivered)
@@ -226,24 +239,27 @@ def steps_at_marks(
     return LoopFrame(tid, batches, ranges).of(loop, phase, micro_steps)
 
 
-def training_steps(
-    tid: int, batches: Batches, ranges: pd.DataFrame | None, marks: Ints
-) -> pd.DataFrame:
+def training_steps(frame: LoopFrame, marks: Ints, flags: Ints) -> pd.DataFrame:
     """Return the steps of a loop that trains, and its evaluations as steps of their own.
 
-    `marks` are the times of optimizer or scaler steps, else the ends of backward.
+    `marks` are the times of optimizer or scaler steps, else the ends of backward; `flags` are those
+    of the calls of modules.
     """
+    tid, batches, ranges = frame.tid, frame.batches, frame.ranges
     forward, backward = rows_of_category(ranges, "forward"), rows_of_category(ranges, "backward")
-    starts, flags = column(forward, "ts"), column(forward, "value")
+    starts = column(forward, "ts")
     ends = starts + column(forward, "dur")
     feeds = trained(batches, np.sort(np.concatenate((marks, column(backward, "ts")))))
-    work = np.concatenate((starts[flags != 0], column(backward, "ts")))
+    work = np.concatenate((starts[flags != EVALUATION], column(backward, "ts")))
     feeding = batches.where(feeds)
     runs, single = evaluations(
-        batches.where(~feeds), np.sort(np.concatenate((feeding.ts, work))), ends[flags == 0]
+        batches.where(~feeds),
+        np.sort(np.concatenate((feeding.ts, work))),
+        ends[flags == EVALUATION],
     )
     if not len(runs[0]):
-        runs, single = evaluation_calls(forward, np.sort(np.concatenate((work, marks))))
+        trains = np.sort(np.concatenate((work, marks)))
+        runs, single = evaluation_calls(forward, flags, trains, len(marks))
     loop = loop_of_loader(feeding, marks, runs, work) if len(feeding) else NO_LOOP
     if len(loop.begin) < FEW_PERIODS:
         anchored = steps_between(iteration_ends(ranges, marks), marks, runs, work)
@@ -288,20 +304,23 @@ def last_of_backward(ends: Ints, backward: Ints) -> "np.typing.NDArray[np.bool_]
     return last
 
 
-def evaluation_calls(forward: pd.DataFrame | None, trains: Ints) -> tuple[Spans, Spans]:
+def evaluation_calls(
+    forward: pd.DataFrame | None, flags: Ints, trains: Ints, updates: int
+) -> tuple[Spans, Spans]:
     """Return evaluation loops without a PyTorch loader, and their single calls, ns.
 
     A loop is two or more calls in evaluation mode of a module that is also trained. A frozen
-    teacher is called in evaluation mode only, so it does not count.
+    teacher is called in evaluation mode only, so it does not count. A single call is a loop where
+    such calls are much rarer than the `updates` of the weights: an agent acts before each of them.
     """
-    objects, flags = column(forward, "object"), column(forward, "value")
-    quiet = (flags == 0) & np.isin(objects, np.unique(objects[flags == 1]))
+    objects = column(forward, "object")
+    quiet = (flags == EVALUATION) & np.isin(objects, np.unique(objects[flags == 1]))
     if not quiet.any():
         return EMPTY, EMPTY
     ts = column(forward, "ts")[quiet]
     ends = ts + column(forward, "dur")[quiet]
     _, group, size = np.unique(np.searchsorted(trains, ts), return_inverse=True, return_counts=True)
-    several = size[group] >= 2
+    several = size[group] >= (1 if UPDATES_PER_CALL * len(size) <= updates else 2)
     ts, ends, group = ts[several], ends[several], group[several]
     if not len(ts):
         return EMPTY, EMPTY

@@ -11,6 +11,7 @@ from perfscope.analyzer.budget.critical_rank import critical_rank
 from perfscope.analyzer.budget.observed_budget import main_thread_stacks
 from perfscope.analyzer.diagnosis import CodeLocation
 from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.run.evaluating_calls import MAKES_DATA
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
 from perfscope.analyzer.run.table_access import column, rows_of, uses_device
 from perfscope.analyzer.slow_steps.line_contrast import (
@@ -35,11 +36,6 @@ PROFILER: Final = re.compile(r"torch/(?:autograd/)?profiler")
 """Files of torch's profiler, whose time is a finding of its own."""
 FEWEST_IN_SLOW_STEPS: Final = 5
 """Samples of a line in slow steps, at exact instants, below which it may be there by chance."""
-MAKES_DATA: Final = re.compile(
-    r"(^|_)(env|envs|environments?|rollouts?|collect|episodes?|simulat\w*|act|play|self_play"
-    r"|explore|interact)(_|$)"
-)
-"""Names of functions that make the data of the next steps: they are not an addition to them."""
 LOOKS_AT_MODEL: Final = re.compile(
     r"(^|_)(valid\w*|val|eval\w*|test|log\w*|plot\w*|draw\w*|visual\w*|generate\w*|estimate\w*"
     r"|metrics?|report\w*|summar\w*|callback|hook|check\w*|monitor\w*|inspect\w*|preview\w*)(_|$)"

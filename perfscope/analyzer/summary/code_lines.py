@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from perfscope.analyzer.run.phases import STEPS, VALIDATION, phase_spans
 from perfscope.analyzer.run.program_frames import program_frames
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval
 from perfscope.analyzer.run.sampled_phases import LIBRARY_FRAMES, MODULE_CALL
-from perfscope.analyzer.run.table_access import column, table
+from perfscope.analyzer.run.table_access import column, rows_of, table
 from perfscope.analyzer.summary.code_costs import unbiased_stacks
 from perfscope.traces.frames import Frame
 from perfscope.traces.intervals import inside
@@ -33,6 +33,15 @@ WORKER_CAUSES = ("too-few-workers", "decode-bound", "storage-bound", "collate-bo
 MAKES_BATCHES = re.compile(r"pad|collat|tokeni|make_batch|to_batch", re.IGNORECASE)
 WORK_LIMITS = ("memory-bound", "compute-bound")
 """Findings on the work of operators."""
+
+
+ALSO_ELSEWHERE = 0.1
+CLEARLY_RARER = 2.0
+"""The caller of a line is named instead, where the line has this share of other samples or more,
+and the caller a share that is so many times smaller.
+"""
+FEWEST_TO_COMPARE = 10
+"""Samples of the probe in each phase."""
 
 
 class LineTime(NamedTuple):
@@ -48,6 +57,8 @@ class Samples:
 
     process: int
     rows: pd.DataFrame
+    elsewhere: dict[Frame, float] = field(default_factory=dict)
+    """The share of a line in other samples, with which these are compared, by that in these."""
 
     def hottest_line(self, is_of_finding: Callable[[str], bool]) -> CodeLocation | None:
         """Return the program's line with the most time in the samples that belong to a finding.
@@ -112,10 +123,23 @@ class Samples:
         for text, weight_ns, samples in self.times_of_stacks():
             frames = program_frames(text) if is_of_finding(text) else ()
             if frames:
-                before = lines.get(frames[-1], LineTime(0, 0))
-                added = LineTime(before.weight_ns + int(weight_ns), before.samples + samples)
-                lines[frames[-1]] = added
+                line = self.particular_line(frames)
+                before = lines.get(line, LineTime(0, 0))
+                added = LineTime(before.weight_ns + int(weight_ns), before.samples + int(samples))
+                lines[line] = added
         return lines
+
+    def particular_line(self, frames: tuple[Frame, ...]) -> Frame:
+        """Return the innermost line, or its caller where the line is in other samples as often.
+
+        The caller must be much rarer there: a model is called in training and in validation.
+        """
+        chosen = frames[-1]
+        for caller in reversed(frames[:-1]):
+            share, of_caller = self.elsewhere.get(chosen, 0.0), self.elsewhere.get(caller, 1.0)
+            if share >= ALSO_ELSEWHERE and CLEARLY_RARER * of_caller <= share:
+                chosen = caller
+        return chosen
 
 
 def locate(trace: Trace, finding: Finding) -> CodeLocation | None:
@@ -127,6 +151,7 @@ def locate(trace: Trace, finding: Finding) -> CodeLocation | None:
         return worker_samples(trace, process).hottest_line(is_in_fetch)
     if finding.id == VALIDATION_TIME:
         samples = samples_in_phase(trace, process, VALIDATION)
+        samples = replace(samples, elsewhere=lines_in_steps(trace, process))
         return samples.call_of_most(is_any) or samples.hottest_line(is_any)
     if finding.id == PADDING_WASTE:
         made = where_batches_are_made(trace, process)
@@ -154,6 +179,31 @@ def where_batches_are_made(trace: Trace, process: int) -> CodeLocation | None:
     """Return the line of the function that pads or collates, in the loop or in workers."""
     in_loop = samples_in_phase(trace, process, STEPS).hottest_line(is_making_batches)
     return in_loop or worker_samples(trace, process).hottest_line(is_making_batches)
+
+
+def lines_in_steps(trace: Trace, process: int) -> dict[Frame, float]:
+    """Return the share of each line in samples of steps, by that in samples of validation.
+
+    The samples are those of the probe, whose times are exact; empty with too few of them.
+    """
+    stacks = rows_of(trace, "stacks", process)
+    if stacks is None:
+        return {}
+    phases, ts = phase_spans(trace, process), column(stacks, "ts")
+    within = [stacks[inside(phases.of(phase), ts)] for phase in (VALIDATION, STEPS)]
+    if min(len(rows) for rows in within) < FEWEST_TO_COMPARE:
+        return {}
+    validation, steps = (shares_of_lines(rows) for rows in within)
+    return {line: steps.get(line, 0.0) / share for line, share in validation.items()}
+
+
+def shares_of_lines(rows: pd.DataFrame) -> dict[Frame, float]:
+    """Return the share of the samples that each line of the program has, with its callees."""
+    shares: dict[Frame, float] = {}
+    for text, count in rows["stack"].astype(str).value_counts().items():
+        for frame in set(program_frames(str(text))):
+            shares[frame] = shares.get(frame, 0.0) + count / len(rows)
+    return shares
 
 
 def works_outside_torch_calls(trace: Trace, process: int) -> bool:
@@ -248,6 +298,7 @@ SAMPLES_OF: dict[str, Callable[[str], bool]] = {
     "launch-bound": is_in_loop,
     "compute-bound": is_in_loop,
     "memory-bound": is_in_loop,
+    "reduced-precision-unused": is_in_loop,
     "recompilation": is_in_compilation,
     "thread-count": is_in_loop,
     "padding-waste": is_in_loop,

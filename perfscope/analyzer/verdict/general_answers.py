@@ -15,11 +15,12 @@ from perfscope.analyzer.budget.critical_rank import steps_of
 from perfscope.analyzer.budget.loop.loop_samples import (
     PROGRAM,
     LoopSamples,
+    SampledCode,
     hottest_line,
     location_in_loop,
     loop_samples,
 )
-from perfscope.analyzer.budget.loop.loop_time import LoopTime, loop_times
+from perfscope.analyzer.budget.loop.loop_time import LOCK, LoopTime, loop_times
 from perfscope.analyzer.budget.loop.native_shares import NativeShares, native_shares
 from perfscope.analyzer.categories import DEVICE_COMPUTE, HOST_BOUND
 from perfscope.analyzer.compute.slow_operators import SlowOperator, slow_operators
@@ -58,9 +59,9 @@ GENERAL: Final = {
     ),
     NATIVE_CODE: (
         "Native code takes the time, and it may not be healthy: operators that are far slower than"
-        " the same work usually is (20 % of the loop), activations that backward computes again"
-        " (15 %), or operators outside of PyTorch's calls that no gradient needs (30 %). Without"
-        " steps: torch's libraries run for half of the time."
+        " the same work usually is (20 % of the loop), activations that backward computes again or"
+        " objects that the program copies (15 %), or operators outside of PyTorch's calls that no"
+        " gradient needs (30 %). Without steps: torch's libraries run for half of the time."
     ),
     NOT_SCHEDULED: (
         "The loop's thread is ready to run and has no core for 30 % of the time or more, and"
@@ -73,6 +74,7 @@ WITH_STEPS: Final = 0.9
 """Confidence: what takes the time is measured, but not why."""
 WITHOUT_STEPS: Final = 0.6
 """Confidence where nothing shows that the time repeats."""
+COPYING: Final = "copy.py"
 IN_RECOMPUTATION: Final = "torch/utils/checkpoint.py"
 ANOMALY_CAVEAT: Final = (
     "Anomaly detection of autograd is on, which makes every operator slower:"
@@ -171,12 +173,13 @@ def facts_of(trace: Trace, process: int | None, limits: Limits) -> LoopFacts | N
 
 def waiting_answer(facts: LoopFacts) -> DominantActivity | None:
     """Return the answer where the thread is blocked for half of the loop's time or more."""
-    share = facts.time.blocked
+    share = facts.time.blocked + facts.time.surely_locked
     if share < facts.limits.main_cause_share:
         return None
-    states = ", ".join(
+    states = {**facts.time.blocked_in, LOCK: facts.time.surely_locked}
+    shown = ", ".join(
         f"{state} {percent(part)}"
-        for state, part in sorted(facts.time.blocked_in.items(), key=lambda item: -item[1])
+        for state, part in sorted(states.items(), key=lambda item: -item[1])
         if part >= facts.limits.input_share
     )
     where = facts.hottest_place(facts.outside & facts.samples.mask(PROGRAM))
@@ -184,7 +187,7 @@ def waiting_answer(facts: LoopFacts) -> DominantActivity | None:
         WAITING,
         share,
         f"The loop waits {percent(share)} of its time",
-        f"The thread is blocked in system calls: {states}.",
+        f"The thread is blocked in system calls: {shown}.",
         where,
     )
 
@@ -234,7 +237,12 @@ def python_answer(facts: LoopFacts) -> DominantActivity | None:
 
 
 def slow_operator_answer(facts: LoopFacts) -> DominantActivity | None:
-    """Return the answer where slow operators take a fifth of the loop's time or more."""
+    """Return the answer where slow operators take a fifth of the loop's time or more.
+
+    Where other jobs often take the cores, any operator is slow.
+    """
+    if facts.trace.fact(host_load).longest_delay(facts.process) >= facts.limits.others_delay_share:
+        return None
     slow = facts.trace.fact(slow_operators).get(facts.process, [])
     share = min(sum(operator.share for operator in slow), 1.0) * facts.time.running
     if share < facts.limits.critical_share:
@@ -276,6 +284,16 @@ def extra_work_answer(facts: LoopFacts) -> DominantActivity | None:
             "Backward computes activations again (`torch.utils.checkpoint`), which saves memory.",
             facts.hottest_place(facts.everything),
         )
+    copies = facts.outside & np.array([copies_objects(code) for code in facts.samples.codes], bool)
+    share = facts.samples.weight_of(copies)
+    if share >= facts.limits.recomputed_share:
+        return DominantActivity(
+            NATIVE_CODE,
+            share,
+            f"Copying objects takes {percent(share)} of the loop's time",
+            "The program calls `copy.deepcopy`, which copies all tensors of an object.",
+            facts.hottest_place(copies),
+        )
     share = facts.trace.fact(untracked_shares).get(facts.process, 0.0)
     if share < facts.limits.untracked_share:
         return None
@@ -292,6 +310,11 @@ def is_recomputation(frame: Frame) -> bool:
     """Return whether a frame computes activations again, in backward."""
     names = ("unpack_hook", "recompute_fn", "backward")
     return frame.file == IN_RECOMPUTATION and frame.function.rpartition(".")[2] in names
+
+
+def copies_objects(code: SampledCode) -> bool:
+    """Return whether the program copies an object with all that it refers to."""
+    return any(frame.file == COPYING and frame.function == "deepcopy" for frame in code.below)
 
 
 def not_scheduled_answer(facts: LoopFacts) -> DominantActivity | None:
@@ -327,7 +350,7 @@ def host_bound_answer(facts: LoopFacts) -> DominantActivity | None:
             f"Operators compute {percent(float(rows[DEVICE_COMPUTE].sum()) / whole_ns)} of it. No"
             " single function takes most of the rest: there is little work per operator."
         ),
-        facts.place(facts.everything),
+        facts.hottest_place(facts.everything),
     )
 
 

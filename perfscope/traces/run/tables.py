@@ -44,6 +44,8 @@ CATEGORIES: Final = {
     events.COMPILATION: "compilation",
 }
 """Kind of record -> category in `ranges`."""
+FSYNC: Final = "os.fsync"
+LOG_CATEGORY: Final = "fsync"
 # Kind of record -> the value that holds the code of its name, its `object`, its `value` and the
 # code of its label.
 NAME_VALUE: Final = {
@@ -300,6 +302,7 @@ class RunStreams:
         columns = {
             name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]
         }
+        columns["category"] = with_logs_apart(columns)
         order = np.argsort(columns["ts"], kind="stable")
         return make_table("ranges", {name: column[order] for name, column in columns.items()})
 
@@ -403,10 +406,32 @@ def probe_range_columns(rows: pd.DataFrame, names: CodeNames) -> dict[str, Any]:
         "category": category,
         "name": np.where(pd.notna(name), name, category),
         "object": value_of_kind(rows, OBJECT_VALUE),
-        "value": value_of_kind(rows, NUMBER_VALUE),
+        "value": with_gradient_mode(rows, value_of_kind(rows, NUMBER_VALUE)),
         "label": names_of_codes(process, value_of_kind(rows, LABEL_VALUE), names),
         "payload": tokens.where(tokens >= 0).to_numpy(np.float64),
     }
+
+
+def with_logs_apart(columns: dict[str, NDArray[Any]]) -> NDArray[Any]:
+    """Return the categories of ranges, with the calls of fsync that are too frequent for saves.
+
+    A process that calls it in more than half of its steps writes a log.
+    """
+    category, process = columns["category"].copy(), columns["process"]
+    is_fsync = (columns["name"] == FSYNC) & (category == CATEGORIES[events.CHECKPOINT])
+    for code in np.unique(process[is_fsync]):
+        of_process = process == code
+        steps = int((of_process & (category == CATEGORIES[events.OPTIMIZER])).sum())
+        is_log = is_fsync & of_process
+        if 2 * int(is_log.sum()) > steps > 0:
+            category[is_log] = LOG_CATEGORY
+    return category
+
+
+def with_gradient_mode(rows: pd.DataFrame, values: "pd.Series[int]") -> "pd.Series[int]":
+    """Return the values, 2 for forward passes in training mode while gradients are off."""
+    is_training = (rows["kind"].to_numpy() == events.FORWARD) & (values.to_numpy() == 1)
+    return values.mask(is_training & (rows["v2"].to_numpy() == 0), 2)
 
 
 def value_of_kind(rows: pd.DataFrame, column_of_kind: dict[int, str]) -> "pd.Series[int]":

@@ -105,11 +105,12 @@ def blocked_line(trace: Trace, samples: LoopSamples, time: LoopTime) -> BlockedL
     for line in lines:
         wanted = samples.mask_of_line(line) & samples.mask(PROGRAM)
         waits = calls_waiting_functions(samples, wanted)
-        blocked = time.blocked + (time.locked if waits else 0.0)
+        locked = time.locked if waits else time.surely_locked
+        blocked = time.blocked + locked
         share = samples.weight_of(wanted)
         if samples.count_of(wanted) < FEWEST_SAMPLES or share < LEAST_EXPLAINED * blocked:
             continue
-        seen = states_at(states, wanted, counts_locks=waits)
+        seen = states_at(states, wanted, counts_locks=locked > 0.0)
         score = min(share, blocked) * (2.0 if waits else 1.0) * sum(seen.values())
         if seen and score > best_score:
             best_score = score

@@ -14,7 +14,10 @@ DATA_LIBRARIES: Final = re.compile(
     r"|petastorm|ray/data|squirrel|deeplake)/"
 )
 """Packages that provide data."""
-WAITS_FOR_DATA: Final = re.compile(r"^(queue|multiprocessing/(queues|connection|pool)|concurrent/)")
+WAITS_FOR_DATA: Final = re.compile(r"^(queue|multiprocessing/(queues|pool)|concurrent/)")
+"""Queues of batches, and pools that make them. A `Connection` alone is a question to another
+process, and its answer.
+"""
 LOADS_DATA: Final = re.compile(
     r"(^|_)(load\w*|read\w*|(pre)?fetch\w*|decod\w*|augment\w*|collat\w*|preprocess\w*"
     r"|next_?batch|get_?batch|(batch|data|image)e?s?)(_|$)|^__getitem__$|^__next__$"

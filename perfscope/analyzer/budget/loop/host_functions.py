@@ -10,6 +10,7 @@ from perfscope.analyzer.budget.loop.data_functions import loads_data
 from perfscope.analyzer.budget.loop.loop_samples import (
     PROGRAM,
     LoopSamples,
+    formats_text,
     hottest_line,
     location_in_loop,
     loop_samples,
@@ -76,10 +77,21 @@ def host_function(samples: LoopSamples, time: LoopTime) -> HostFunction | None:
         time=time,
         where=location_in_loop(samples, line, wanted),
         function=function.function,
-        least=max(min(share, time.running_outside) - (time.operators or 0.0), 0.0),
+        least=max(
+            min(share, time.running_outside) - operators_elsewhere(samples, wanted, time), 0.0
+        ),
         most=most,
         loads_data=loads_data(samples, wanted),
     )
+
+
+def operators_elsewhere(samples: LoopSamples, wanted: NDArray[np.bool_], time: LoopTime) -> float:
+    """Return the share of the loop in operators that the loop calls itself.
+
+    Those that torch calls to format a tensor as text belong to the function that prints it.
+    """
+    formats = np.array([formats_text(code.below) for code in samples.codes], bool) & wanted
+    return max((time.operators or 0.0) - samples.weight_of(formats), 0.0)
 
 
 def functions_and_lines(

@@ -43,6 +43,7 @@ TORCH: Final = "torch"
 PROGRAM: Final = "program"
 DEVICE: Final = "device"
 
+FORMATS: Final = "torch/_tensor_str.py"
 LOOP_PHASES: Final = (STEPS, WARM_UP, LOGGING, IDLE, OTHER)
 """Phases of the training loop itself: the others have findings of their own."""
 WAITS: Final = ""
@@ -54,7 +55,8 @@ IN_LOADER: Final = re.compile(
 )
 IN_RANKS: Final = re.compile(r" \(torch/distributed/")
 IN_TORCH_CALL: Final = re.compile(
-    r" \(torch/(nn/modules/module|optim/|_tensor|autograd/|amp/|_dynamo/|nn/parallel/)"
+    r"(^|;)backward \(torch/_tensor\.py:"
+    r"| \(torch/(nn/modules/module|optim/|autograd/|amp/|_dynamo/|nn/parallel/)"
 )
 """Frames of module calls, backward and the optimizer, whose begin and end the probe records."""
 
@@ -234,7 +236,14 @@ def kind_of_stack(stack: str, below: tuple[Frame, ...]) -> str:
         return LOADER
     if IN_RANKS.search(";".join(f" ({frame.file}" for frame in below)):
         return RANKS
+    if formats_text(below):
+        return PROGRAM
     return TORCH if any(frame.is_of_torch for frame in below) else PROGRAM
+
+
+def formats_text(below: tuple[Frame, ...]) -> bool:
+    """Return whether torch formats a tensor as text, which is work of the line that prints it."""
+    return any(frame.file == FORMATS for frame in below)
 
 
 def hottest_line(samples: LoopSamples, wanted: NDArray[np.bool_]) -> Frame:

@@ -19,7 +19,7 @@ from perfscope.analyzer.budget.loop.loop_samples import (
 )
 from perfscope.analyzer.budget.loop.native_shares import native_shares
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
-from perfscope.analyzer.run.table_access import column, rows_of_category
+from perfscope.analyzer.run.table_access import column, manifest, rows_of_category
 from perfscope.traces.intervals import Spans, inside, intersected, length_ns, merged, subtracted
 from perfscope.traces.trace import Trace
 
@@ -30,6 +30,7 @@ NATIVE_PART_OF_CALLS: Final = 0.5
 """At least this part of torch's calls runs native code; the rest may be Python of its modules."""
 LOCK: Final = "lock"
 """A thread at the end of a parallel operator waits in a lock, too."""
+SINGLE: Final = 1
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,10 @@ class LoopTime:
     operators: float | None
     blocked_in: dict[str, float]
     """`blocked` by the state of the thread."""
+    surely_locked: float = 0.0
+    """The part of `locked` that cannot be the end of a parallel operator: with one thread all of
+    it, else what the operators in a window leave.
+    """
     on_core: float = 1.0
     """The part of the time that the thread is not blocked in which it has a core."""
 
@@ -116,6 +121,7 @@ def loop_time(trace: Trace, samples: LoopSamples) -> LoopTime:
         outside=outside_share,
         blocked=blocked,
         locked=locked,
+        surely_locked=max(locked - parallel_operators(trace, samples.process, parts), 0.0),
         operators=operators_outside(trace, samples.process, parts),
         blocked_in=blocked_in,
         on_core=1.0 if native is None else min(native.cpu_s / runnable_s, 1.0),
@@ -138,6 +144,14 @@ def operators_outside(trace: Trace, process: int, parts: OuterParts) -> float | 
         not_python = (1.0 - native.interpreter - native.others) * (parts.running + parts.torch)
         estimates.append(max(not_python - NATIVE_PART_OF_CALLS * parts.torch, 0.0))
     return min([*estimates, parts.running]) if estimates else None
+
+
+def parallel_operators(trace: Trace, process: int, parts: OuterParts) -> float:
+    """Return the largest share of the loop in operators outside of torch's calls that are split."""
+    torch, window = manifest(trace).torch, trace.fact(compute_shares).get(process)
+    if torch is not None and torch.intra_op_threads == SINGLE:
+        return 0.0
+    return parts.outside if window is None else window.other_calls * parts.outside
 
 
 def spans_of_calls(rows: pd.DataFrame | None) -> Spans:
