@@ -236,6 +236,25 @@ def test_without_a_loader_the_last_of_equally_frequent_optimizers_ends_the_step(
     assert rows(loop.trace()) == [(22, 22), (44, 22), (66, 22)]
 
 
+def test_without_a_loader_an_optimizer_that_steps_for_each_group_makes_one_step() -> None:
+    loop = Loop()
+    for _ in range(6):
+        loop.forward().backward().optimizer().optimizer().optimizer()
+    assert [dur for _, dur in rows(loop.trace())] == [8] * 5
+
+
+def test_without_a_loader_optimizers_inside_backward_make_one_step() -> None:
+    loop = Loop()
+    for _ in range(6):
+        begun = loop.forward().at
+        for code in range(1, 5):  # one for each parameter
+            loop.idle(0.5).optimizer(0.5, code=code)
+        end, loop.at = loop.at, begun
+        loop.backward(4)
+        assert loop.at == end
+    assert [dur for _, dur in rows(loop.trace())] == [6] * 5
+
+
 def test_without_a_loader_a_step_that_the_scaler_skips_is_a_step() -> None:
     loop = Loop()
     for skipped in (False, True, False, False):

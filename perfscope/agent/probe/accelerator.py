@@ -169,22 +169,30 @@ class EventPool:
         try:
             stream = self.accelerator.stream()
             is_other = self.device not in (None, stream[0])
-            if is_other or not (self.free or self.may_grow()) or not self.accelerator.may_record():
+            if is_other or not self.accelerator.may_record():
                 return None
-            if not self.free:
-                self.every.append(Mark(self.accelerator.new_event()))
-                self.free.append(self.every[-1])
-            mark = self.free.pop()
-            self.device, mark.stream = stream[0], stream
-            mark.event.record()
+            mark = self.free_mark()
+            if mark is not None:
+                self.device, mark.stream = stream[0], stream
+                mark.event.record()
         except RuntimeError:
             self.is_usable = False
             return None
         return mark
 
-    def may_grow(self) -> bool:
-        """Return whether another event may be made."""
-        return len(self.every) < MOST_EVENTS
+    def free_mark(self) -> "Mark | None":
+        """Return an event that is not in use, a new one if there is none; None if there are enough.
+
+        Several threads may call this at once.
+        """
+        try:
+            return self.free.pop()
+        except IndexError:
+            if len(self.every) >= MOST_EVENTS:
+                return None
+        mark = Mark(self.accelerator.new_event())
+        self.every.append(mark)
+        return mark
 
     def give_back(self, *marks: "Mark | None") -> None:
         """Make events available again."""
