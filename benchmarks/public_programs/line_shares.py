@@ -19,8 +19,8 @@ OTHER_THREAD = re.compile(
     r"|(?:<module> \(<string>:\d+\);)?[^;]*\(<perfscope"
 )
 """How the stacks of all threads but the main one begin: those of Python, and perfscope's own."""
-TYPED = "<string>"
-"""The file of code on a command line."""
+MODULE_RUNNER = "<frozen runpy>"
+"""The file of the frames above a module that `python -m` runs."""
 SMALLEST = 0.005
 """Of the thread's time: smaller calls belong to their caller, as in `by_code`."""
 CHANCE = 1.96
@@ -95,18 +95,25 @@ def lines_of_py_spy(raw: str, folder: str) -> SampledLines:
 
 
 def program_lines(frames: list[str], folder: str) -> list[Line]:
-    """Return the frames of the program's own code; the outermost frame where there are none."""
+    """Return the frames of the program's own code; the outermost frame where there are none.
+
+    The file in which the stack begins is the program's own, also for `python -c` and `python -m`.
+    """
     found = [match for match in map(FRAME.fullmatch, frames) if match is not None]
-    is_typed = bool(found) and found[0]["file"] == TYPED
+    first = next((match for match in found if match["file"] != MODULE_RUNNER), None)
+    begun = first["file"] if first is not None and first["function"] == "<module>" else None
     own = [
-        match
-        for match in found
-        if LIBRARY.search(match["file"]) is None or (is_typed and match["file"] == TYPED)
+        match for match in found if LIBRARY.search(match["file"]) is None or match["file"] == begun
     ]
     prefix = folder.rstrip("/") + "/"
     return [
-        Line(match["file"].removeprefix(prefix), int(match["line"])) for match in own or found[:1]
+        Line(short_name(match["file"], prefix), int(match["line"])) for match in own or found[:1]
     ]
+
+
+def short_name(file: str, prefix: str) -> str:
+    """Return a file relative to the program's folder, or to that of installed packages."""
+    return re.sub(r".*/(?:site|dist)-packages/", "", file.removeprefix(prefix))
 
 
 def lines_of_answer(answer: dict[str, Any]) -> SampledLines:

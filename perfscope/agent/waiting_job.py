@@ -69,7 +69,7 @@ class WaitingThread:
 
     @property
     def sleeps_in_loop(self) -> bool:
-        """Whether the program sleeps shortly, again and again: it may go on at any time."""
+        """Whether the program sleeps shortly and repeatedly: it may go on at any time."""
         is_loop = self.wait.kind == "sleep" and self.runs >= LOOP_RUNS
         return is_loop and self.is_of_program and 0 <= self.wait.limit_ns < LONG_SLEEP_NS
 

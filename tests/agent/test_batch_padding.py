@@ -27,7 +27,7 @@ class PaddingRecorder:
 
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A recorder for which a look is always due."""
+    """A recorder for which every batch is looked at."""
     presence = type("Presence", (), {"in_worker": staticmethod(lambda: False)})
     monkeypatch.setattr(batch_padding, "MODULES", {"loader": loader, "presence": presence})
     monkeypatch.setattr(batch_padding, "EVERY_NS", 0)

@@ -41,7 +41,8 @@ def test_in_another_layout_no_word_is_written_to() -> None:
 def test_operators_are_counted_while_a_session_is_on() -> None:
     program = """
 import torch
-from perfscope.agent.probe import torch_profiler_api as api
+from perfscope.agent.probe import accelerator, torch_profiler_api as api
+api.MODULES["accelerator"] = accelerator
 profiler = api.ProfilerApi(torch)
 profiler.take_functions()
 print(profiler.operators())

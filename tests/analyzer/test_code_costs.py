@@ -90,6 +90,13 @@ def test_code_of_a_command_line_is_the_programs_and_generated_code_is_not() -> N
     assert set(self_seconds(sampled_trace([generated] * 100))) == {"train.py:50", "train.py:40"}
 
 
+def test_the_module_that_python_runs_is_the_program() -> None:
+    run = "_run_module_as_main (<frozen runpy>:198);_run_code (<frozen runpy>:88)"
+    script = f"{run};<module> (trl/scripts/sft.py:9);main (trl/scripts/sft.py:5);train (trl/a.py:1)"
+    places = {"trl/scripts/sft.py:9", "trl/scripts/sft.py:5"}
+    assert set(self_seconds(sampled_trace([script] * 100))) == places
+
+
 NEXT = "main (./train.py:40);__next__ (torch/utils/data/dataloader.py:700)"
 READ = f"{NEXT};fetch (torch/utils/data/_utils/fetch.py:50);Data.read (./data.py:8);open (io.py:3)"
 SAVE = "main (./train.py:44);save (torch/serialization.py:9)"
@@ -121,6 +128,61 @@ def test_a_finding_is_located_in_its_own_samples(
 def test_a_line_needs_twenty_samples() -> None:
     trace = sampled_trace([LINEAR] * 90 + [READ] * 10, "outside_stacks")
     assert locate(trace, finding_of("input-bound", "in-process-loading")) is None
+
+
+BACKWARD = f"{MAIN};backward (torch/_tensor.py:500);backward (torch/autograd/__init__.py:300)"
+
+
+def trace_of_waits(stacks: list[str]) -> Trace:
+    """Return steps of 100 ms in the loader, 300 in backward and 100 elsewhere, with samples."""
+    loop = Loop()
+    for _ in range(len(stacks) // 5):
+        loop.next(100).backward(300).forward(50).optimizer(50)
+    loop.tables["outside_stacks"] = [
+        {"process": 0, "tid": 100, "ts": at, "weight_ns": 100 * MS, "stack": stack}
+        for at, stack in zip(range(100 * MS, loop.at, 100 * MS), stacks, strict=False)
+    ]
+    return loop.trace()
+
+
+def test_samples_agree_with_the_calls_that_were_timed() -> None:
+    """The sampler had a core while the thread waited: half of its samples are in the loader."""
+    seconds = self_seconds(trace_of_waits([READ] * 5 * 20 + ([BACKWARD] * 3 + [LINEAR] * 2) * 20))
+    whole_s = sum(seconds.values())
+    assert seconds["data.py:8"] / whole_s == pytest.approx(0.2, abs=0.01)
+    assert seconds["train.py:40"] / whole_s == pytest.approx(0.6, abs=0.01)
+    assert seconds["model.py:8"] / whole_s == pytest.approx(0.2, abs=0.01)
+
+
+def test_samples_of_something_else_keep_their_weight() -> None:
+    """The loop's loader is not what the calls show: a twentieth of the samples is far too few."""
+    seconds = self_seconds(trace_of_waits(([BACKWARD] + [LINEAR] * 19) * 10))
+    whole_s = sum(seconds.values())
+    assert seconds["train.py:40"] / whole_s == pytest.approx(0.05, abs=0.01)
+
+
+def test_where_a_model_has_many_lines_the_call_of_the_model_is_named() -> None:
+    call = "_wrapped_call_impl (torch/nn/modules/module.py:1)"
+    layers = [f"{MAIN};{call};forward (./model.py:{line});{call}" for line in range(1, 11)]
+    where = locate(sampled_trace(layers * 10, "outside_stacks"), finding_of("launch-bound"))
+    assert where is not None and (where.file, where.line) == ("train.py", 40)
+    scattered = [f"<module> (./train.py:{line})" for line in range(1, 11)]
+    assert locate(sampled_trace(scattered * 10), finding_of("launch-bound")) is None
+
+
+def test_validation_is_located_at_its_call_of_the_model() -> None:
+    call = "_wrapped_call_impl (torch/nn/modules/module.py:1)"
+    stacks = [f"main (./train.py:8);validate (./train.py:3);{call};forward (./model.py:7)"]
+    loop = Loop()
+    for _ in range(40):
+        loop.forward(100, training=0)
+    loop.tables["outside_stacks"] = [
+        {"process": 0, "tid": 100, "ts": at, "weight_ns": 50 * MS, "stack": stacks[0]}
+        for at in range(50 * MS, loop.at, 50 * MS)
+    ]
+    loop.next(10).work().next(10).work()
+    where = locate(loop.trace(), finding_of("validation-time"))
+    assert where is not None and (where.file, where.line) == ("train.py", 3)
 
 
 def test_the_time_of_workers_is_located_in_their_stacks() -> None:

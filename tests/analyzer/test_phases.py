@@ -112,6 +112,21 @@ def test_a_sample_at_lines_of_a_step_is_part_of_a_cut_step() -> None:
     }
 
 
+def test_a_trainers_functions_tell_a_step_from_what_else_it_does() -> None:
+    loop = training(20)
+    fit = "<module> (<string>:1);learn (sb/ppo.py:3)"
+    collect, save = (
+        f"{fit};collect (sb/algorithm.py:{{}});step (gym/core.py:2)",
+        f"{fit};save (sb/io.py:4)",
+    )
+    samples = sampled(loop, collect.format(7), 0, 140)
+    samples += sampled(loop, collect.format(9), 140, 440) + sampled(loop, save, 440, 540)
+    assert seconds(loop.idle(400).trace(stacks=samples)) == {
+        "steps": pytest.approx(0.44),
+        "other": pytest.approx(0.1),
+    }
+
+
 def test_the_beginning_of_a_process_is_its_start_up() -> None:
     loop = Loop().idle(500)
     training(20, loop)

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from perfscope.analyzer.compute.memory_bound import fused_update
 from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis, Finding
 from perfscope.analyzer.hardware.calibrated_peaks import calibrated_peaks
@@ -139,7 +140,10 @@ def test_the_roofline_is_not_checked_without_shapes_and_grids() -> None:
 
 
 def recording_of_cpu(
-    *work: tuple[str, list[int], str, float], host: str = "nowhere", by_number: bool = False
+    *work: tuple[str, list[int], str, float],
+    host: str = "nowhere",
+    by_number: bool = False,
+    begin_ms: int = 500,
 ) -> Trace:
     """Return a recording whose window has these operators (name, shape, type, ms) in sequence.
 
@@ -158,7 +162,7 @@ def recording_of_cpu(
         for step in range(12)
         for at, dur, what in ((0, 80, "forward"), (80, 20, "optimizer"))
     ]
-    ops, at = [], 500 * MS
+    ops, at = [], begin_ms * MS
     for name, shape, dtype, dur in work:
         texts = {"shapes": json.dumps([shape, shape]), "dtypes": json.dumps([dtype, dtype])}
         ops.append(
@@ -200,6 +204,30 @@ def test_copies_of_python_numbers_do_not_separate_elementwise_operators() -> Non
     # The remaining quarter is up to 15 % shorter, because it has the caches alone.
     assert finding.speedup is not None
     assert finding.speedup.high == pytest.approx(4.0 / 0.85, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("begin_ms", "advice"),
+    [(500, {"compile-model", "use-fused-operators"}), (582, {"fuse-update"})],
+)
+def test_advice_on_memory_follows_the_part_of_the_step(begin_ms: int, advice: set[str]) -> None:
+    scaled = [("aten::mul", [2048, 2048], FULL, 6.0)] * 3
+    run = recording_of_cpu(*scaled, begin_ms=begin_ms)
+    finding = find(diagnose_trace(run), "memory-bound")
+    assert finding is not None
+    assert {action.id for action in finding.actions} == advice
+
+
+@pytest.mark.parametrize(
+    ("names", "snippet"),
+    [
+        (["AdamW"], "torch.optim.AdamW(..., fused=True)"),
+        (["Adadelta"], "optimizer.step = torch.compile(optimizer.step)"),
+        (["Adam", "LBFGS"], "optimizer.step = torch.compile(optimizer.step)"),
+    ],
+)
+def test_only_some_optimizers_have_a_fused_step(names: list[str], snippet: str) -> None:
+    assert fused_update(names) == snippet
 
 
 def test_float64_leaves_reduced_precision_unused_where_peaks_are_unknown() -> None:

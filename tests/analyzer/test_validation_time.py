@@ -12,13 +12,15 @@ STEPS = 25
 STEP_S = 0.007
 
 
-def loop_with_validation(passes: int, *, load_ms: float = 8.0, workers: int = 0) -> Loop:
-    """Return a loop that evaluates 20 batches after every 25 steps of 7 ms."""
+def loop_with_validation(
+    passes: int, *, load_ms: float = 8.0, workers: int = 0, batches: int = 20
+) -> Loop:
+    """Return a loop that evaluates some batches after every 25 steps of 7 ms."""
     loop = Loop()
     for number in range(passes):
         for _ in range(STEPS):
             loop.next(1).work()
-        for _ in range(20):
+        for _ in range(batches):
             batch: dict[str, Any] = {"iterator": 10 + number, "loader": 2, "workers": workers}
             at = loop.at
             loop.next(load_ms, **batch)
@@ -84,6 +86,13 @@ def test_workers_are_advised_only_for_a_loader_without_them_that_waits() -> None
     assert advice not in {action.id for action in with_workers.actions}
     quick = found(loop_with_validation(4, load_ms=0.1))
     assert advice not in {action.id for action in quick.actions}
+
+
+@pytest.mark.parametrize(("batches", "is_advised"), [(20, True), (1, False)])
+def test_workers_do_not_load_ahead_in_passes_of_few_batches(batches: int, is_advised: bool) -> None:
+    finding = found(loop_with_validation(8, batches=batches))
+    advised = {action.id for action in finding.actions}
+    assert ("use-validation-loader-workers" in advised) is is_advised
 
 
 def test_short_validation_is_clear() -> None:

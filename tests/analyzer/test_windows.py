@@ -118,6 +118,26 @@ def test_steps_before_the_profiler_records_do_not_change_the_shares() -> None:
     assert late.fact(compute_shares) == windowed().fact(compute_shares)
 
 
+def test_a_window_in_validation_does_not_divide_steps() -> None:
+    """Its operators say nothing about a training step, whose calls the window does not contain."""
+    validated = [row | {"value": 0} if row["category"] == "forward" else row for row in ranges()]
+    evaluation = [
+        row
+        for row in validated
+        if row["category"] == "forward" or not 400 * MS <= row["ts"] < 600 * MS
+    ]
+    training = [row | {"value": 1} if row["ts"] < 400 * MS else row for row in evaluation]
+    seen = trace(ranges=training, ops=ops(), windows=[WINDOW], manifest={"depth": "kernels"})
+    assert set(seen.fact(steps)["phase"]) >= {"train", "eval"}
+    assert seen.fact(compute_shares) == {}
+
+
+def test_a_window_without_a_call_of_the_loop_does_not_divide_steps() -> None:
+    early = [row for row in ranges() if row["ts"] + row["dur"] <= 400 * MS]
+    seen = trace(ranges=early, ops=ops(), windows=[WINDOW], manifest={"depth": "kernels"})
+    assert seen.fact(compute_shares) == {}
+
+
 def test_waits_outside_of_operators_are_not_dispatching() -> None:
     waiting = [
         {"tid": 100, "ts": at * 10 * MS, "state": "lock" if at % 10 < 6 else "running"}

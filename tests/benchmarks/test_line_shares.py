@@ -64,6 +64,13 @@ def test_code_on_the_command_line_is_the_programs_own() -> None:
     assert shares == {Line("<string>", 9): 0.5, Line("<string>", 3): 0.0, Line("train.py", 2): 0.5}
 
 
+def test_a_module_of_a_package_that_python_runs_is_the_programs_own() -> None:
+    package = "/venv/lib/python3.11/site-packages/trl"
+    run = "_run_code (<frozen runpy>:88)"
+    raw = f"{run};<module> ({package}/scripts/sft.py:9);train ({package}/a.py:1) 4\n"
+    assert lines_of_py_spy(raw, "/a").shares == {Line("trl/scripts/sft.py", 9): 1.0}
+
+
 def test_the_same_line_in_several_phases_is_one_line() -> None:
     answer = {"by_code": [call(80, 1.0, 0.7, [call(40, 6.0, 0.6)]), call(40, 3.0, 0.3)]}
     lines = lines_of_answer(answer)

@@ -83,6 +83,7 @@ SCENARIOS = {
     "another-job": Scenario("h100", ("process OTHER 20e9 40",)),
     "far-processor": Scenario("h100", ("numa_node 1", "sm_active 0.3 @1.2 0.9")),
     "bad-link": Scenario("h100", ("nvlink_crc_flit_per_s 60",)),
+    "bad-newer-link": Scenario("b200", ("nvlink5_recoveries_per_s 3600",)),
     "off-the-bus": Scenario("h100", ("@1 xid 79 @0.9", "@1 lost 1.0"), devices=2),
     "off-from-the-start": Scenario("h100", ("@1 lost 0",), devices=2),
     "driver-reload": Scenario("h100", ("gone 1.0 1.5",)),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 
-from perfscope.agent.nvml.device_reader import BY_GPM
+from perfscope.agent.nvml.device_reader import BY_GPM, kind_of_power
 from perfscope.analyzer.devices.energy import energy, energy_windows
 from perfscope.analyzer.run.counter_series import device_series
 from perfscope.analyzer.run.device_use import all_devices, device_use
@@ -117,7 +117,7 @@ def test_without_permission_for_some_counters_the_others_are_recorded(
 def test_the_counters_of_an_old_driver_are_recorded(trace_of: Callable[[str], Trace]) -> None:
     facts = trace_of("old-driver").manifest.devices[0]
     assert "nvlink_tx_bytes" in facts.missing
-    assert facts.power_is == "mean"
+    assert facts.power_is == "instant"
     means = trace_of("old-driver").fact(device_use)[0].means
     assert means["energy_w"] == pytest.approx(260, rel=0.1)
 
@@ -166,3 +166,20 @@ def test_energy_is_reported_for_a_second_or_more(trace_of: Callable[[str], Trace
     windows = trace.fact(energy_windows)
     assert len(windows) and (windows["dur"] >= 1_000_000_000).all()
     assert windows["power_w"].to_numpy() == pytest.approx(560, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("capability", "expected"),
+    [("7.0", "instant"), ("8.0", "instant"), ("8.6", "mean"), ("9.0", "mean"), (None, "mean")],
+)
+def test_old_drivers_report_a_mean_of_power_on_newer_devices_only(
+    capability: str | None, expected: str
+) -> None:
+    assert kind_of_power("mean", capability) == expected
+    assert kind_of_power("instant", capability) == "instant"
+
+
+def test_errors_of_every_link_are_added(trace_of: Callable[[str], Trace]) -> None:
+    series = trace_of("bad-newer-link").fact(device_series)
+    errors = series[series["name"] == "nvlink_error_per_s"]["value"]
+    assert errors.mean() == pytest.approx(3600, rel=0.1)

@@ -87,6 +87,12 @@ static void field_value(Handle device, FieldValue *one)
         one->answer = field->is_total ? total(device, field->key, &value)
                                       : number(device, field->key, &value);
         one->type = field->type;
+        double links = 0;
+        if (field->field >= 200 && field->field < 226 && one->scope != ~0u) { /* of one link */
+            if (number(device, "nvlink_links", &links) != OK || one->scope >= (unsigned)links)
+                one->answer = NOT_SUPPORTED;
+            value /= links > 0 ? links : 1;
+        }
         unsigned long long whole = (unsigned long long)(value * field->unit);
         if (field->type == 1)
             one->value.u = (unsigned)whole;

@@ -54,7 +54,7 @@ class FlightRecorder(Collector):
         variables = proc.environment(target.pid, NAMES)
         folder, oldest_s = folder_of_process(target.pid), start_of(target.start_ticks)
         with target_user(target.pid) as user:
-            # The folder may not answer, whoever owns it, so a child with a time limit reads it.
+            # The folder may not answer, so a child with a time limit reads it, for any owner.
             user = replace(user, foreign=True)
             reply = call_as(
                 user,

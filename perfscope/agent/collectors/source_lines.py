@@ -69,7 +69,7 @@ class SourceLines(Collector):
         """Keep where the paths of a process lead; it may end before its files are read."""
         with suppress(OSError):
             user = user_of(target.pid)
-            # The files may not answer, whoever owns them, so a child with a time limit reads them.
+            # The files may not answer, so a child with a time limit reads them, for any owner.
             user = replace(user, foreign=True)
             self.folders[target.process] = ProgramFolder(user, folder_of_process(target.pid))
             self.began_s = min(self.began_s, start_of(target.start_ticks))

@@ -17,6 +17,7 @@ PARTS = (
     "backward",
     "module_calls",
     "compiled_calls",
+    "graph_replays",
     "device_times",
     "device_calls",
     "checkpoints",

@@ -35,7 +35,7 @@ class DeviceReader:
         self.samples: GpmSamples | None = None
         self.read_ns = 0
         """When the counters were read last."""
-        facts.power_is = self.methods.power_is
+        facts.power_is = kind_of_power(self.methods.power_is, facts.compute_capability)
         facts.missing = dict(self.methods.missing)
         self.begin_gpm(nvml)
 
@@ -100,6 +100,18 @@ class DeviceReader:
         """Free the samples."""
         if self.samples is not None:
             self.samples.close(nvml)
+
+
+def kind_of_power(by_method: str | None, capability: str | None) -> str | None:
+    """Return whether power is an `instant` value or a `mean`, by how it is read and the device.
+
+    The old call returns a mean only from Ampere on, and not on its GA100 (nvml.h,
+    nvmlDeviceGetPowerUsage).
+    """
+    if by_method != "mean" or capability is None:
+        return by_method
+    numbers = [int(number) for number in capability.split(".") if number.isdecimal()]
+    return "mean" if numbers > [8, 0] else "instant"
 
 
 def add_call_values(

@@ -96,6 +96,8 @@ def active_links(nvml: NvmlSession, handle: Any) -> list[LinkFacts]:
     found = []
     for link in range(pynvml.NVML_NVLINK_MAX_LINKS):
         up = nvml.query(pynvml.nvmlDeviceGetNvLinkState, handle, link)
+        if up is None and nvml.last == pynvml.NVML_ERROR_NOT_SUPPORTED:
+            continue  # boards may leave out links
         if up is None:
             break
         if up:

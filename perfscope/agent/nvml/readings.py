@@ -48,7 +48,9 @@ class NvmlCall:
     values: Callable[[Any], tuple[float, ...]] = lambda value: (float(value),)
 
 
-EACH_LINK: Final = tuple(range(18))
+MOST_LINKS: Final = 36
+"""NVML_NVLINK_MAX_LINKS of the newest header; older bindings know 18. Others refuse the rest."""
+EACH_LINK: Final = tuple(range(MOST_LINKS))
 FIELDS: Final[dict[str, tuple[Field, ...]]] = {
     "power_w": (Field(186, 1e-3),),
     "energy_j": (Field(83, 1e-3), Field(191, 1e-3)),
@@ -78,6 +80,8 @@ LINK_ERRORS: Final = (38, 45, 52, 59, 215, 221)
 """The fields that add up to nvlink_error_count: CRC errors of flits and data, replays, recoveries;
 on newer links recoveries and symbol errors.
 """
+ERRORS_OF_A_LINK: Final = (215, 221)
+"""Of these a field value is that of one link (nvml.h, fields 201 to 225)."""
 
 UTILIZATION: Final = NvmlCall(
     ("kernel_time_share", "memory_time_share"),
@@ -253,7 +257,8 @@ def choose_fields(nvml: NvmlSession, handle: Any) -> tuple[dict[str, list[Field]
             reasons[name] = reason
     errors: list[Field] = []
     for number in LINK_ERRORS:
-        scopes, _ = answering_scopes(nvml, handle, Field(number))
+        scopes_of_field = EACH_LINK if number in ERRORS_OF_A_LINK else (0,)
+        scopes, _ = answering_scopes(nvml, handle, Field(number, 1.0, scopes_of_field))
         if scopes:
             errors.append(Field(number, 1.0, scopes))
     if errors:

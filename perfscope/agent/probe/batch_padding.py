@@ -93,7 +93,7 @@ class PaddingCounter:
         self.due_ns = 0
 
     def look(self, batch: Any) -> None:
-        """Count the padding of a batch, if a look is due."""
+        """Count the padding of a batch, where that is due."""
         began_ns = time.monotonic_ns()
         if began_ns < self.due_ns:
             return
@@ -134,7 +134,7 @@ class TensorReader:
                 best = (order, found)
         return None if best is None else best[1]
 
-    def read_all(self, batch: Any) -> "list[tuple[str, Rows]]":
+    def read_all(self, batch: Any) -> "list[tuple[str, TokenRows]]":
         """Return the names and rows of the tensors that can be token ids or masks.
 
         Empty if they are larger than MOST_BYTES in all: a part says nothing about the batch.
@@ -189,14 +189,14 @@ class TensorReader:
         end = (tensor.storage_offset() + count * width) * size
         return bool(end <= tensor.untyped_storage().nbytes() and tensor.data_ptr())
 
-    def read(self, tensor: Any, count: int, width: int, size: int) -> "Rows":
+    def read(self, tensor: Any, count: int, width: int, size: int) -> "TokenRows":
         """Return the rows of a tensor, read from its memory."""
         address, row = tensor.data_ptr(), width * size
         texts = [self.string_at(address + at * row, row) for at in range(count)]
-        return Rows(texts, width, size, self.formats[size])
+        return TokenRows(texts, width, size, self.formats[size])
 
 
-class Rows:
+class TokenRows:
     """The rows of a tensor as bytes, and the lengths of runs at their ends."""
 
     def __init__(self, texts: "list[bytes]", width: int, size: int, form: str) -> None:
@@ -250,7 +250,7 @@ class Rows:
         return longest
 
 
-def token_lengths(rows: Rows, masks: "list[Rows]") -> "tuple[int, ...] | None":
+def token_lengths(rows: TokenRows, masks: "list[TokenRows]") -> "tuple[int, ...] | None":
     """Return rows, width, longest and shortest row, padded share (ppm), side and whether a mask
     agrees; None if these are not token ids.
     """
@@ -271,7 +271,7 @@ def token_lengths(rows: Rows, masks: "list[Rows]") -> "tuple[int, ...] | None":
     return (*counts, int(bool(masks)))
 
 
-def padded_side(rows: Rows) -> "tuple[int, bytes, list[int]]":
+def padded_side(rows: TokenRows) -> "tuple[int, bytes, list[int]]":
     """Return the end with the longer runs of one value, that value, and the lengths of the rows."""
     best = (NO_SIDE, b"", [rows.width for _ in rows.counted])
     for side in (RIGHT, LEFT):
@@ -285,7 +285,7 @@ def padded_side(rows: Rows) -> "tuple[int, bytes, list[int]]":
     return best
 
 
-def holds_tokens(rows: Rows, lengths: "list[int]", side: int, value: bytes) -> bool:
+def holds_tokens(rows: TokenRows, lengths: "list[int]", side: int, value: bytes) -> bool:
     """Return whether the values without the padding can be token ids.
 
     They are not negative, there are several different ones, and the padding's value is hardly ever

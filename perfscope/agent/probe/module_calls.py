@@ -35,6 +35,11 @@ def install(probe: "InstalledProbe") -> None:
     probe.ticks.append(TopLevelModules(probe, torch.nn.Module, torch.is_grad_enabled).tick)
 
 
+def threads_inside(probe: "InstalledProbe") -> "set[int]":
+    """Return the threads that are in the call of a top-level module."""
+    return probe.shared.setdefault("threads_inside", set())  # type: ignore[no-any-return]
+
+
 class TopLevelModules:
     """Finds the module classes that are called from outside any other module, and times them."""
 
@@ -42,7 +47,7 @@ class TopLevelModules:
         self, probe: "InstalledProbe", module: Any, grad_enabled: "Callable[[], bool]"
     ) -> None:
         self.probe, self.module = probe, module
-        self.inside: set[int] = set()
+        self.inside = threads_inside(probe)
         self.found: set[Any] = set()
         self.timed: set[Any] = set()
         self.calls = self.until_ns = self.next_ns = 0

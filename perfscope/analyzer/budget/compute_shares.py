@@ -20,9 +20,10 @@ from perfscope.analyzer.run.table_access import (
 )
 from perfscope.analyzer.run.thread_intervals import busiest_tid, spans_of
 from perfscope.analyzer.run.units import NO_DEVICE, Unit
-from perfscope.traces.intervals import Ints, Spans, exclusive, merged
+from perfscope.traces.intervals import Ints, Spans, exclusive, intersected, merged, subtracted
 from perfscope.traces.trace import Trace
 
+EVALUATION = "eval"
 TORCH_CALLS = ("forward", "backward", "optimizer", "scaler")
 
 
@@ -46,8 +47,9 @@ def compute_shares(trace: Trace) -> dict[int, ComputeShares]:
     """Return the shares by process code, over the whole steps inside its windows.
 
     Where no whole step is inside one, over the windows. A step without an operator ended before the
-    profiler recorded. They are proportions only: inside a window everything takes longer. A process
-    that uses an accelerator is left out.
+    profiler recorded. Validation is left out: it computes something else than a step. They are
+    proportions only: inside a window everything takes longer. A process that uses an accelerator is
+    left out.
     """
     windows = table(trace, "windows")
     if windows is None or not trace.has("ops") or uses_device(trace):
@@ -58,7 +60,11 @@ def compute_shares(trace: Trace) -> dict[int, ComputeShares]:
         of_process = windows[windows["process"] == process]
         begin, end = column(of_process, "begin"), column(of_process, "end")
         first, last = whole_steps(trace, int(process), begin, end)
-        spans = (first, last) if len(first) else (begin, end)
+        spans = (first, last)
+        if not len(first):
+            spans = subtracted(merged((begin, end)), evaluation_steps(trace, int(process)))
+        if not len(spans[0]) or lacks_torch_calls(trace, int(process), spans):
+            continue
         found = shares_within(trace, int(process), spans)
         if found is not None:
             shares[int(process)] = found
@@ -66,13 +72,33 @@ def compute_shares(trace: Trace) -> dict[int, ComputeShares]:
 
 
 def whole_steps(trace: Trace, process: int, begin: Ints, end: Ints) -> Spans:
-    """Return the steps with operators that are within one of the windows [begin, end]."""
+    """Return the steps with operators that are within one of the windows [begin, end].
+
+    Batches of an evaluation are not among them.
+    """
     rows = trace.fact(steps)
-    rows = rows[rows["process"] == process]
+    rows = rows[(rows["process"] == process) & (rows["phase"] != EVALUATION)]
     first, last = column(rows, "ts"), column(rows, "ts") + column(rows, "dur")
     within = (begin[None, :] <= first[:, None]) & (last[:, None] <= end[None, :])
     whole = within.any(axis=1) & with_operators(trace, process, first, last)
     return first[whole], last[whole]
+
+
+def evaluation_steps(trace: Trace, process: int) -> Spans:
+    """Return the time of the batches that a process evaluates."""
+    rows = trace.fact(steps)
+    rows = rows[(rows["process"] == process) & (rows["phase"] == EVALUATION)]
+    begin = column(rows, "ts")
+    return merged((begin, begin + column(rows, "dur")))
+
+
+def lacks_torch_calls(trace: Trace, process: int, spans: Spans) -> bool:
+    """Return whether the loop calls the model or the optimizer, but never within `spans`.
+
+    Operators there say nothing about what those calls compute.
+    """
+    calls = spans_of(rows_of_category(rows_of(trace, "ranges", process), *TORCH_CALLS))
+    return len(calls[0]) > 0 and not len(intersected(calls, spans)[0])
 
 
 def with_operators(trace: Trace, process: int, begin: Ints, end: Ints) -> NDArray[np.bool_]:

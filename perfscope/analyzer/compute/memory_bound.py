@@ -19,9 +19,11 @@ How it is detected
     be saved, and no loss is given.
 
 What to do
-    `torch.compile` fuses them; so do functions that exist as one operator (`gelu`, `layer_norm`,
-    `scaled_dot_product_attention`) and fused optimizers. bfloat16 halves the bytes. Where layouts
-    are copied, keep one layout (`channels_last` for convolutions).
+    Where they are in the model, `torch.compile(model)` fuses them; so do functions that exist as
+    one operator (`gelu`, `layer_norm`, `scaled_dot_product_attention`). Where they are in the
+    optimizer, `fused=True` does, or `torch.compile(optimizer.step)` for an optimizer without it.
+    bfloat16 halves the bytes. Where layouts are copied, keep one layout (`channels_last` for
+    convolutions).
 
 When it is wrong
     Consecutive operators need not depend on each other. Data that stay in a cache between two
@@ -49,6 +51,11 @@ from perfscope.analyzer.compute.precision_advice import (
     has_bfloat16,
 )
 from perfscope.analyzer.compute.roofline import MEMORY
+from perfscope.analyzer.compute.runs_by_phase import (
+    FUSED_OPTIMIZERS,
+    optimizer_names,
+    spare_by_phase,
+)
 from perfscope.analyzer.compute.work_limits import limited_by
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
@@ -72,6 +79,15 @@ USE_ONE_OPERATOR = Advice(
     ),
     precondition="consecutive-memory-bound-operators",
     holds_when="Runs of consecutive operators that memory limits were recorded.",
+)
+FUSE_UPDATE = Advice(
+    id="fuse-update",
+    text="update the parameters in one pass over memory",
+    precondition="memory-bound-runs-in-optimizer",
+    holds_when=(
+        "At least half of what fusing saves is in steps of the optimizer, and none of the recorded"
+        " operators is compiled code."
+    ),
 )
 HALVE_BYTES = Advice(
     id="halve-bytes-with-bfloat16",
@@ -156,20 +172,38 @@ def fewer_passes_over_memory(
     """Return the changes that move fewer bytes and fit these calls."""
     compiled = compiled_code(case.trace, case.unit.process)
     in_float32 = int((calls["dtype"] == "float32").sum())
+    spare = spare_by_phase(case.trace, case.unit.process, runs)
+    whole_ns = max(float(runs["spare_ns"].sum()), 1.0)
+    in_optimizer = 2.0 * spare["optimizer"] >= whole_ns
     return [
+        *FUSE_UPDATE.given(
+            in_optimizer and compiled.is_eager,
+            f"{percent(spare['optimizer'] / whole_ns)} of it in the optimizer; {compiled.text}",
+            snippet=fused_update(optimizer_names(case.trace, case.unit.process)),
+        ),
         *COMPILE_MODEL.given(
-            compiled.is_eager, compiled.text, snippet="model = torch.compile(model)"
+            compiled.is_eager and not in_optimizer,
+            compiled.text,
+            snippet="model = torch.compile(model)",
         ),
         *USE_ONE_OPERATOR.given(
-            len(runs) > 0, f"{plural(float(len(runs)), 'run')} of consecutive operators"
+            len(runs) > 0 and not in_optimizer,
+            f"{plural(float(len(runs)), 'run')} of consecutive operators",
         ),
         *HALVE_BYTES.given(
             in_float32 > 0 and has_bfloat16(case),
             f"{plural(float(in_float32), 'call')} in float32; {bfloat16_evidence(case)}",
             snippet="torch.autocast(device_type, dtype=torch.bfloat16)",
         ),
-        *channels_last_actions(case, case.calls),
+        *([] if in_optimizer else channels_last_actions(case, case.calls)),
     ]
+
+
+def fused_update(optimizers: list[str]) -> str:
+    """Return how to fuse the step of these optimizers, as code."""
+    if len(optimizers) == 1 and optimizers[0] in FUSED_OPTIMIZERS:
+        return f"torch.optim.{optimizers[0]}(..., fused=True)"
+    return "optimizer.step = torch.compile(optimizer.step)"
 
 
 RULE = Rule(
@@ -177,6 +211,7 @@ RULE = Rule(
     not_applicable,
     detect,
     advice=(
+        FUSE_UPDATE,
         COMPILE_MODEL,
         USE_ONE_OPERATOR,
         HALVE_BYTES,

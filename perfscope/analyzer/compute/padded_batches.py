@@ -119,8 +119,8 @@ class PaddedWork:
 def padded_work(trace: Trace, process: int, padding: Padding) -> PaddedWork | None:
     """Return how much of the recorded work is done on columns that no row uses.
 
-    An operator scales with the width where one of its inputs has it as a size, by itself or times
-    the rows; with its square where an input has it twice (scores of attention), or in attention.
+    An operator scales with the width where one of its inputs has it as a size, alone or times the
+    rows; with its square where an input has it twice (scores of attention), or in attention.
     The optimizer's operators do not scale. None without operators, or where the model leaves out
     padding itself.
     """

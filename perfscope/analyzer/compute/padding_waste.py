@@ -109,7 +109,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         processes=[process],
         lost_s=round(lost * steps_ns / 1e9, 4),
         share=round(lost, 4),
-        speedup=ceiling_without_padding(padding, work, computes),
+        speedup=ceiling_without_padding(work, computes, limits),
         headline=(
             f"Padding: batches have {padding.width} columns, their longest rows use"
             f" {padding.longest:.0f}"
@@ -124,12 +124,13 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     )
 
 
-def ceiling_without_padding(padding: Padding, work: PaddedWork, computes: float) -> Speedup:
-    """Return the ceiling: all time but that of work which does not depend on the width shrinks,
-    and with the square of the width, as attention does.
+def ceiling_without_padding(work: PaddedWork, computes: float, limits: Limits) -> Speedup:
+    """Return the ceiling: all time shrinks like the work on columns, except work that does not.
+
+    What is left of that work has the caches for itself.
     """
-    shrinks = 1.0 - computes * work.kept
-    left = 1.0 - shrinks * (1.0 - padding.used**2)
+    stays = (1.0 - work.saved / work.scales) * (1.0 - limits.most_free_cache_saving)
+    left = 1.0 - (1.0 - computes * work.kept) * (1.0 - stays)
     return Speedup(None, None, round(1.0 / max(left, 0.01), 3))
 
 

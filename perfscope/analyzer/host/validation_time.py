@@ -61,7 +61,8 @@ VALIDATION_WORKERS = Advice(
     "or load the validation batches in workers",
     "validation-waits-for-its-own-loading",
     "The validation loader has no workers, at least 20 % of validation is spent loading in the"
-    " training process, and the loading needs little CPU or a second core is free.",
+    " training process, the loading needs little CPU or a second core is free, and the pass has"
+    " enough batches for workers to load ahead.",
 )
 
 
@@ -242,7 +243,9 @@ def workers_for_validation(case: ValidationCase) -> list[Action]:
     wanted = math.ceil(loading.wait_ns / max(case.limits.headroom * computing_ns, 1.0))
     workers = min(max(wanted, 1), most, case.limits.most_workers)
     receive_ns = case.limits.receive_batch_ns * loading.batches
-    loaded_ns = max(computing_ns + receive_ns, loading.wait_ns / workers)
+    # Nothing computes until the first batch of an iteration is there.
+    first_ns = loading.iterators * loading.wait_ns / loading.batches
+    loaded_ns = max(computing_ns + receive_ns, loading.wait_ns / workers) + first_ns
     if loaded_ns >= (1.0 - case.limits.input_share) * passes.validation_ns:
         return []
     share = loaded_ns / passes.validation_ns

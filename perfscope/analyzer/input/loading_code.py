@@ -27,7 +27,7 @@ from perfscope.analyzer.input.loading_stages import (
     is_decoder,
     stage_of,
 )
-from perfscope.analyzer.run.code_tree import program_frames
+from perfscope.analyzer.run.program_frames import program_frames
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.frames import Frame

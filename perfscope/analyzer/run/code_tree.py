@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.run.phases import OTHER
+from perfscope.analyzer.run.program_frames import program_frames
 from perfscope.traces.frames import Frame, parse_frame
 from perfscope.traces.intervals import Ints, Spans, inside
 
 SMALLEST_SHARE = 0.005
 """Of the thread's time: smaller calls are folded into their caller."""
-TYPED = "<string>"
-"""The file of code on a command line (`python -c`)."""
 
 
 @dataclass
@@ -79,17 +78,6 @@ def phases_at(ts: Ints, phases: dict[str, Spans]) -> list[str]:
     for phase, spans in phases.items():
         found[inside(spans, ts)] = phase
     return [str(phase) for phase in found]
-
-
-def program_frames(stack: str) -> tuple[Frame, ...]:
-    """Return the frames of the program's own code in a stack, outermost first.
-
-    The code of `python -c` has the same file name as code that packages generate; it is the
-    program's own if the stack begins there.
-    """
-    frames = [parse_frame(label) for label in stack.split(";")]
-    typed = frames[0].file if frames[0].file == TYPED else ""
-    return tuple(frame for frame in frames if frame.is_of_program or frame.file == typed != "")
 
 
 def outermost(stack: str) -> tuple[Frame, ...]:

@@ -21,6 +21,11 @@ BYTES_PER_NS: Final = {1: 12.0, 0: 4.0, -1: 4.0}
 """The rates of copies of pinned, pageable and unknown host memory over PCIe 3 x16, the slowest link
 of a data center's GPU, in GB/s (bandwidthTest). They apply where no copy was timed on the device.
 """
+LONGEST_SETUP_NS: Final = 200_000
+LEAST_BYTES_PER_NS: Final = 0.25
+"""No link is slower (PCIe 1 x1): what takes longer was not the copy but a delay of the host."""
+UNDELAYED: Final = 0.25
+"""The quantile of the times of equal copies that delays of the host do not lengthen."""
 TIMED_BYTES: Final = 1 << 16
 """Copies below this size take as long as the smallest ones, and show no rate."""
 
@@ -28,9 +33,8 @@ TIMED_BYTES: Final = 1 << 16
 def host_copies(trace: Trace, process: int) -> pd.DataFrame | None:
     """Return the rows of `copies` that are calls of the host, with `copy_ns`: the copy itself.
 
-    It is what the device's own clock measured around the same call, or around others of the same
-    size or direction; else the time of the bytes at the rate of the copies in a profiling window;
-    else at the slowest usual rate.
+    It is what the device's own clock measured around calls of the same size, or direction; else the
+    time of the bytes at the rate of copies in a profiling window; else at the slowest usual rate.
     """
     rows = rows_of(trace, "copies", process)
     if rows is None:
@@ -48,8 +52,9 @@ def host_copies(trace: Trace, process: int) -> pd.DataFrame | None:
         if per_byte is not None:
             copy_ns[of_direction] = SETUP_NS + size[of_direction] * per_byte
         by_size = times_by_size(size[of_direction], elapsed[of_direction])
+        longest = LONGEST_SETUP_NS + size[of_direction] / LEAST_BYTES_PER_NS
+        by_size = np.minimum(by_size, longest)
         copy_ns[of_direction] = np.where(np.isnan(by_size), copy_ns[of_direction], by_size)
-    copy_ns = np.where(elapsed >= 0, elapsed, copy_ns)
     return calls.assign(copy_ns=np.minimum(copy_ns, column(calls, "dur")).astype(np.int64))
 
 
@@ -71,7 +76,8 @@ def elapsed_around(trace: Trace, process: int, calls: pd.DataFrame, kind: str) -
 def times_by_size(size: Floats, elapsed: Ints) -> Floats:
     """Return the time that copies of each size take, by the timed ones; NaN where none was timed.
 
-    A size that was never timed takes as long per byte as the others.
+    A size that was never timed takes as long per byte as the others. Copies of one size take
+    equally long on the device; what delays the host in between only adds.
     """
     found = np.full(len(size), np.nan)
     timed = elapsed >= 0
@@ -81,7 +87,7 @@ def times_by_size(size: Floats, elapsed: Ints) -> Floats:
     if whole > 0.0:
         found = size * float(elapsed[timed].sum()) / whole
     for each in np.unique(size[timed]):
-        found[size == each] = float(np.median(elapsed[timed & (size == each)]))
+        found[size == each] = np.quantile(elapsed[timed & (size == each)], UNDELAYED)
     return found
 
 

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer.run.program_frames import file_of_main_module
 from perfscope.analyzer.run.table_access import column, rows_of
 from perfscope.traces.frames import Frame, parse_frame
 from perfscope.traces.intervals import EMPTY, Spans, inside, merged, subtracted
@@ -21,8 +22,8 @@ from perfscope.traces.trace import Trace
 
 Function = tuple[str, str]
 """Name and file."""
-Path = tuple[tuple[str, int], ...]
-"""File and line of the program's frames, outermost first."""
+Path = tuple[tuple[str, int | str], ...]
+"""File and line of the program's frames, file and function of a trainer's, outermost first."""
 MODULE_CALL: Final = ";_wrapped_call_impl (torch/nn/modules/module.py"
 
 STEPS: Final = "steps"
@@ -150,13 +151,25 @@ def functions_of(stacks: Iterable[str]) -> set[Function]:
 
 
 def path_of(stack: str) -> Path:
-    """Return the program's lines in a stack, down to its outermost call of a module.
+    """Return the program's lines in a stack, and the functions of a trainer that it calls.
 
-    A model has so many lines that few samples inside steps do not show all of them.
+    A trainer is the first package below a line of the program, other than torch. The path ends at
+    the outermost call of a module: few samples inside steps do not show all lines of a model.
     """
     above, _, _ = stack.partition(MODULE_CALL)
-    frames = map(parse_frame, above.split(";"))
-    return tuple((frame.file, frame.line) for frame in frames if frame.is_of_program)
+    frames = [parse_frame(label) for label in above.split(";")]
+    begun = file_of_main_module(frames)
+    path: list[tuple[str, int | str]] = []
+    trainer = "torch"
+    for frame in frames:
+        package, _, below = frame.file.partition("/")
+        if frame.is_of_program or frame.file == begun:
+            path.append((frame.file, frame.line))
+            trainer = ""
+        elif below and package != "torch" and trainer in ("", package):
+            path.append((frame.file, frame.function))
+            trainer = package
+    return tuple(path)
 
 
 def function_of(frame: Frame) -> Function:

@@ -125,6 +125,8 @@ class ValidationLoading:
     wait_ns: int
     """The waits for these batches."""
     batches: int
+    iterators: int
+    """How often the validation loaders were iterated over: workers begin anew each time."""
     fetch_ns: float | None
     """The mean time to load a batch, None where no fetch was recorded."""
     cpu_share: float
@@ -150,4 +152,5 @@ def validation_loading(trace: Trace, passes: ValidationPasses) -> ValidationLoad
         if whole_ns > 0.0:
             fetch_ns = whole_ns / len(fetches)
             cpu_share = min(float(column(fetches, "cpu_ns").sum()) / whole_ns, 1.0)
-    return ValidationLoading(length_ns(waits), len(loader), fetch_ns, cpu_share)
+    iterators = len(np.unique(column(loader, "iterator")))
+    return ValidationLoading(length_ns(waits), len(loader), iterators, fetch_ns, cpu_share)

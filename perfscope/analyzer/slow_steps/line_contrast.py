@@ -8,7 +8,7 @@ import pandas as pd
 
 from perfscope.analyzer.budget.observed_budget import main_thread_stacks
 from perfscope.analyzer.diagnosis import CodeLocation, Interval
-from perfscope.analyzer.run.code_tree import TYPED
+from perfscope.analyzer.run.program_frames import file_of_main_module
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval
 from perfscope.analyzer.run.table_access import column
 from perfscope.traces.frames import Frame, parse_frame
@@ -160,10 +160,10 @@ def frames_with_hooks(stack: str) -> dict[Frame, bool]:
     A hook is what torch calls around a module's `forward`, or for a gradient.
     """
     frames = [parse_frame(label) for label in stack.split(";")]
-    typed = frames[0].file if frames[0].file == TYPED else ""
+    begun = file_of_main_module(frames)
     found: dict[Frame, bool] = {}
     for caller, frame in zip([Frame("", "", 0), *frames], frames, strict=False):
-        if frame.is_of_program or frame.file == typed != "":
+        if frame.is_of_program or frame.file == begun:
             found[frame] = is_called_as_hook(caller, frame)
     return found
 

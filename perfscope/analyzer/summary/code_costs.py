@@ -1,5 +1,8 @@
 """The recorded time by the program's own functions and lines: `by_code` of the answer."""
 
+from collections.abc import Callable
+from functools import cache
+
 import pandas as pd
 
 from perfscope.analyzer.budget.observed_budget import main_thread_id, main_thread_stacks
@@ -8,6 +11,7 @@ from perfscope.analyzer.run.code_tree import CodeNode, code_trees
 from perfscope.analyzer.run.phases import phase_spans
 from perfscope.analyzer.run.recorded_span import recorded_span_ns
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval
+from perfscope.analyzer.summary.sample_weights import calibrated
 from perfscope.traces.trace import Trace
 
 MAIN = "main"
@@ -38,10 +42,21 @@ def unbiased_stacks(trace: Trace, process: int) -> pd.DataFrame:
     """Return the stacks of the main thread that were sampled from outside, else the probe's.
 
     The probe needs the GIL to take a sample, and gets it more often where the program releases it.
+    Their weights agree with the calls that the probe timed.
     """
-    tid = main_thread_id(trace, process)
-    outside = main_thread_stacks(trace, process, tid, "outside_stacks")
-    return outside if len(outside) else main_thread_stacks(trace, process, tid)
+    return trace.fact(main_thread_samples)(process)
+
+
+def main_thread_samples(trace: Trace) -> Callable[[int], pd.DataFrame]:
+    """Return the function that finds the samples of a process, once for each."""
+
+    def find(process: int) -> pd.DataFrame:
+        tid = main_thread_id(trace, process)
+        outside = main_thread_stacks(trace, process, tid, "outside_stacks")
+        stacks = outside if len(outside) else main_thread_stacks(trace, process, tid)
+        return calibrated(trace, process, tid, stacks)
+
+    return cache(find)
 
 
 class CostScale:

@@ -1,8 +1,9 @@
 """The program's line that a finding names: the one with the most stack samples of the finding."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -12,12 +13,13 @@ from perfscope.analyzer.budget.loop.loop_samples import IN_TORCH_CALL
 from perfscope.analyzer.budget.observed_budget import FETCH_FILE, LOADER_FILE, SAVERS
 from perfscope.analyzer.compute.operators_by_phase import operators_by_phase
 from perfscope.analyzer.compute.padding_waste import ID as PADDING_WASTE
+from perfscope.analyzer.compute.runs_by_phase import is_in_phase, phase_of_runs
 from perfscope.analyzer.diagnosis import CodeLocation, Finding, Interval
 from perfscope.analyzer.host.validation_time import ID as VALIDATION_TIME
-from perfscope.analyzer.run.code_tree import program_frames
 from perfscope.analyzer.run.phases import STEPS, VALIDATION, phase_spans
+from perfscope.analyzer.run.program_frames import program_frames
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval
-from perfscope.analyzer.run.sampled_phases import LIBRARY_FRAMES
+from perfscope.analyzer.run.sampled_phases import LIBRARY_FRAMES, MODULE_CALL
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.summary.code_costs import unbiased_stacks
 from perfscope.traces.frames import Frame
@@ -50,30 +52,68 @@ class Samples:
     def hottest_line(self, is_of_finding: Callable[[str], bool]) -> CodeLocation | None:
         """Return the program's line with the most time in the samples that belong to a finding.
 
-        Its share is that of all samples. None with fewer than FEWEST_SAMPLES in it.
+        Where no line has FEWEST_SAMPLES, as in a large model, the innermost call above it that half
+        of the finding's time is below. The share is that of all samples. None with fewer than
+        FEWEST_SAMPLES.
         """
         lines = self.by_line(is_of_finding)
         line = max(lines, key=lambda frame: lines[frame].weight_ns, default=None)
         if line is None or lines[line].samples < FEWEST_SAMPLES:
-            return None
-        share = lines[line].weight_ns / float(self.rows["weight_ns"].sum())
+            return self.call_of_most(is_of_finding)
+        return self.location(line, lines[line])
+
+    def call_of_most(self, is_of_finding: Callable[[str], bool]) -> CodeLocation | None:
+        """Return the innermost call above the model that half of the finding's time is below."""
+        line, time = self.common_line(is_of_finding)
+        return None if time.samples < FEWEST_SAMPLES else self.location(line, time)
+
+    def location(self, line: Frame, time: LineTime) -> CodeLocation:
+        """Return a line with its share of all samples."""
+        share = min(time.weight_ns / float(self.rows["weight_ns"].sum()), 1.0)
         low, high = share_interval(share, len(self.rows))
         file = line.file.removeprefix("./")
         interval = Interval(low, share, high)
         return CodeLocation(line.function, file, line.line, None, self.process, interval)
 
+    def common_line(self, is_of_finding: Callable[[str], bool]) -> tuple[Frame, LineTime]:
+        """Return the innermost call above the model with half of the time, and that time."""
+        paths = [
+            (path, LineTime(int(weight_ns), samples))
+            for text, weight_ns, samples in self.times_of_stacks()
+            if is_of_finding(text) and (path := program_frames(text.partition(MODULE_CALL)[0]))
+        ]
+        whole_ns = sum(time.weight_ns for _, time in paths)
+        frame, best, depth = Frame("", "", 0), LineTime(0, 0), 0
+        while paths:
+            below: dict[Frame, list[tuple[tuple[Frame, ...], LineTime]]] = {}
+            for path, time in paths:
+                if len(path) > depth:
+                    below.setdefault(path[depth], []).append((path, time))
+            sums = {
+                call: LineTime(*map(sum, zip(*(time for _, time in rows), strict=True)))
+                for call, rows in below.items()
+            }
+            call = max(sums, key=lambda call: sums[call].weight_ns, default=None)
+            if call is None or 2 * sums[call].weight_ns < whole_ns:
+                break
+            frame, best, depth, paths = call, sums[call], depth + 1, below[call]
+        return frame, best
+
+    def times_of_stacks(self) -> Iterator[tuple[str, float, int]]:
+        """Yield each stack with its time (ns) and its number of samples."""
+        if len(self.rows):
+            by_stack = self.rows.groupby(self.rows["stack"].astype(str))["weight_ns"]
+            for text, weight_ns, samples in by_stack.agg(["sum", "size"]).itertuples():
+                yield str(text), float(weight_ns), int(samples)
+
     def by_line(self, is_of_finding: Callable[[str], bool]) -> dict[Frame, LineTime]:
         """Return the samples that belong to a finding by the program's innermost line."""
         lines: dict[Frame, LineTime] = {}
-        if not len(self.rows):
-            return lines
-        by_stack = self.rows.groupby(self.rows["stack"].astype(str))["weight_ns"]
-        times = by_stack.agg(["sum", "size"])
-        for text, weight_ns, samples in times.itertuples():
-            frames = program_frames(str(text)) if is_of_finding(str(text)) else ()
+        for text, weight_ns, samples in self.times_of_stacks():
+            frames = program_frames(text) if is_of_finding(text) else ()
             if frames:
                 before = lines.get(frames[-1], LineTime(0, 0))
-                added = LineTime(before.weight_ns + int(weight_ns), before.samples + int(samples))
+                added = LineTime(before.weight_ns + int(weight_ns), before.samples + samples)
                 lines[frames[-1]] = added
         return lines
 
@@ -86,7 +126,8 @@ def locate(trace: Trace, finding: Finding) -> CodeLocation | None:
     if finding.id == "input-bound" and finding.cause in WORKER_CAUSES:
         return worker_samples(trace, process).hottest_line(is_in_fetch)
     if finding.id == VALIDATION_TIME:
-        return samples_in_phase(trace, process, VALIDATION).hottest_line(is_any)
+        samples = samples_in_phase(trace, process, VALIDATION)
+        return samples.call_of_most(is_any) or samples.hottest_line(is_any)
     if finding.id == PADDING_WASTE:
         made = where_batches_are_made(trace, process)
         if made is not None:
@@ -96,6 +137,14 @@ def locate(trace: Trace, finding: Finding) -> CodeLocation | None:
         return None
     if finding.id in WORK_LIMITS and works_outside_torch_calls(trace, process):
         is_of_finding = is_outside_torch_calls
+    if finding.id == "memory-bound":
+        phase = phase_of_runs(trace, process)
+        place = None
+        if phase is not None:
+            is_of_phase = partial(is_in_phase, phase=phase)
+            place = samples_in_phase(trace, process, STEPS).hottest_line(is_of_phase)
+        if place is not None:
+            return place
     if finding.scope == "run":
         return samples_of_run(trace, process).hottest_line(is_of_finding)
     return samples_in_phase(trace, process, STEPS).hottest_line(is_of_finding)

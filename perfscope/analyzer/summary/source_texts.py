@@ -61,5 +61,5 @@ def with_texts(value: Any, texts: Texts) -> Any:
 def text_of_line(place: CodeLocation | CodeCost, texts: Texts) -> str | None:
     """Return the text of a line, None where it was not recorded."""
     file = place.file.removeprefix("./")
-    own = texts.get((place.process, file, place.line))
-    return own if own is not None else texts.get((ANY_PROCESS, file, place.line))
+    default = texts.get((ANY_PROCESS, file, place.line))
+    return texts.get((place.process, file, place.line), default)

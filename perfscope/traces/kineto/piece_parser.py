@@ -169,7 +169,7 @@ def ids_as_numbers(values: list[Any]) -> Ints:
     """Return process or thread ids as numbers.
 
     Some dialects have ids that are text. Each of these gets a number below -1; those with a rank
-    have one from which it can be told (`merged_ranks`).
+    have one that includes it (`merged_ranks`).
     """
     numbers = integers(values)
     if (numbers == -1).any():

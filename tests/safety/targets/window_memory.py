@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from perfscope.agent.probe import quiesce, torch_profiler_api
+from perfscope.agent.probe import accelerator, quiesce, torch_profiler_api
 
 BLOCKS = ctypes.CDLL(None)
 LIBRARY = ctypes.CDLL(os.path.join(os.path.dirname(torch.__file__), "lib", "libtorch_cpu.so"))
@@ -64,6 +64,7 @@ def train(out: str) -> None:
 @contextmanager
 def session_of_probe() -> Iterator[None]:
     """Profile as the probe does."""
+    torch_profiler_api.MODULES["accelerator"] = accelerator
     profiler = torch_profiler_api.profiler_api(torch, False)
     profiler.take_functions()
     profiler.start()

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from perfscope.analyzer.budget.observed_budget import SAVERS, main_thread_id
 from perfscope.analyzer.diagnosis import CodeLocation, Interval
-from perfscope.analyzer.run.code_tree import program_frames
 from perfscope.analyzer.run.local_ranks import main_processes
 from perfscope.analyzer.run.phases import (
     IDLE,
@@ -28,6 +27,7 @@ from perfscope.analyzer.run.phases import (
     loop_thread,
     phase_spans,
 )
+from perfscope.analyzer.run.program_frames import program_frames
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval
 from perfscope.analyzer.run.steps import steps
 from perfscope.analyzer.run.table_access import column, rows_of
