@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.gpu_check.checks import CHECKS, FAILED, SKIPPED, CheckResult
+from perfscope.errors import PerfscopeError
 
 LIMIT_S = 8 * 60
 CHECK_ERRORS = (
@@ -22,6 +23,7 @@ CHECK_ERRORS = (
     ValueError,
     LookupError,
     RuntimeError,
+    PerfscopeError,
     subprocess.SubprocessError,
 )
 """What a check raises when it fails itself; the others are made all the same."""
