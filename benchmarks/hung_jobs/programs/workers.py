@@ -1,4 +1,4 @@
-"""Jobs whose loader has a worker that stands still."""
+"""Jobs whose loader has a worker that does not move."""
 
 import os
 import queue

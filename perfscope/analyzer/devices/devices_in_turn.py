@@ -120,7 +120,7 @@ def evidence_of_turn(turn: Turn) -> Evidence:
     waits = covered(busy_elsewhere(case.trace, case.unit), begin, begin + column(idle, "dur"))
     longest = idle.iloc[int(waits.argmax())] if len(waits) else None
     text = f"device {case.unit.device} waits for another one {percent(turn.share)} of the time"
-    return case.place(text, longest, value_ns=turn.waited_ns, lane="device")
+    return case.timed_evidence(text, longest, value_ns=turn.waited_ns, lane="device")
 
 
 RULE = Rule(ID, not_applicable, detect, advice=(WORK_AT_ONCE,))

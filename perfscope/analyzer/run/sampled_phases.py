@@ -34,7 +34,7 @@ are at most half a second apart where the probe's thread can run.
 """
 
 BETWEEN_NS: Final = 5_000_000
-"""Weights are whole milliseconds or clocks of another process: so little between two samples is no
+"""Weights are whole milliseconds or clocks of another process: so little between two samples is not a
 time of its own.
 """
 

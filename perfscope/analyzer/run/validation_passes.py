@@ -126,7 +126,7 @@ class ValidationLoading:
     """The waits for these batches."""
     batches: int
     iterators: int
-    """How often the validation loaders were iterated over: workers begin anew each time."""
+    """How often the validation loaders were iterated over: workers start again each time."""
     fetch_ns: float | None
     """The mean time to load a batch, None where no fetch was recorded."""
     cpu_share: float
