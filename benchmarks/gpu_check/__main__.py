@@ -6,6 +6,7 @@ Options: `python -m benchmarks.gpu_check [CHECK ...] [--out FILE]`.
 import argparse
 import json
 import platform
+import subprocess
 import sys
 import time
 from importlib.metadata import version
@@ -14,8 +15,18 @@ from pathlib import Path
 import torch
 
 from benchmarks.gpu_check.checks import CHECKS, FAILED, SKIPPED, CheckResult
+from perfscope.errors import PerfscopeError
 
 LIMIT_S = 8 * 60
+CHECK_ERRORS = (
+    OSError,
+    ValueError,
+    LookupError,
+    RuntimeError,
+    PerfscopeError,
+    subprocess.SubprocessError,
+)
+"""What a check raises when it fails itself; the others are made all the same."""
 ISSUES = "https://github.com/perfscope/perfscope/issues/new?template=gpu_check.yml"
 
 
@@ -59,7 +70,7 @@ def run_checks(names: list[str]) -> dict[str, CheckResult]:
         print(f"{name} ...", file=sys.stderr, flush=True)
         try:
             results[name] = check()
-        except (OSError, ValueError, KeyError, IndexError, RuntimeError) as error:
+        except CHECK_ERRORS as error:
             results[name] = CheckResult(FAILED, f"the check itself failed: {error!r}")
         print(f"    {results[name].state}: {results[name].summary}", file=sys.stderr, flush=True)
     return results

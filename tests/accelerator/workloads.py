@@ -121,12 +121,13 @@ def attach_with_driver(
     )
     env = driver.environment(driver.built(run.folder), scenario)
     out = ("--json", "--out", run.folder / "run", "--duration", seconds)
-    from_ns = time.monotonic_ns()
     done = subprocess.run(
         perfscope("attach", run.pid, *out, *arguments), env=env, capture_output=True, text=True
     )
-    truth = run.truth(from_ns, time.monotonic_ns())
     assert done.returncode == 0, done.stderr
+    manifest = json.loads((run.folder / "run" / "manifest.json").read_text())
+    from_ns = manifest["zero_monotonic_ns"]
+    truth = run.truth(from_ns, from_ns + int(seconds * 1e9))
     diagnosis: dict[str, Any] = json.loads(done.stdout)
     return diagnosis, truth
 
