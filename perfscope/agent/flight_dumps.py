@@ -22,11 +22,12 @@ from perfscope.agent.target_user.files import FOLDER, READ, open_below
 PREFIX_VARIABLES = ("TORCH_FR_DUMP_TEMP_FILE", "TORCH_NCCL_DEBUG_INFO_TEMP_FILE")
 """The path of a dump without the rank at its end; the first that is set counts."""
 DEFAULT_PREFIXES = ("{home}/.cache/torch/comm_lib_trace_rank_", "/tmp/nccl_trace_rank_")
-"""Of torch 2.9 and newer, and of older versions."""
+"""Of newer versions of torch, and of older ones."""
 MOST_RANKS = 128
 LARGEST_DUMP_BYTES = 16 << 20
 KEPT_PER_GROUP = 3
-COMPLETED = "completed"
+WITHOUT_STATES = "gloo:"
+"""For gloo the recorder does not keep whether a collective has completed."""
 LONGEST_TEXT = 200
 
 
@@ -115,7 +116,7 @@ def last_of_groups(entries: list[FlightEntry]) -> list[FlightEntry]:
     """Return the last collectives of each process group, the last of all at the end."""
     groups: dict[tuple[str, str], list[FlightEntry]] = {}
     for entry in entries:
-        if not entry.is_p2p:
+        if not entry.is_p2p and not entry.profiling_name.startswith(WITHOUT_STATES):
             groups.setdefault(entry.process_group, []).append(entry)
     return [entry for group in groups.values() for entry in group[-KEPT_PER_GROUP:]]
 

@@ -59,6 +59,7 @@ def read(root: int, folder: Path, oldest_s: float = 0.0) -> list[Any]:
 def test_the_last_collectives_of_each_rank_are_read(tmp_path: Path, root: int) -> None:
     write_dump(tmp_path / "trace_0", *map(entry, range(1, 9)), entry(9, "started"))
     write_dump(tmp_path / "trace_11", entry(8, is_p2p=True), entry(8))
+    write_dump(tmp_path / "trace_12", entry(8, "scheduled", profiling_name="gloo:all_reduce"))
     (tmp_path / "trace_x").write_bytes(b"")
     place = "train (./train.py:41)"
     assert read(root, tmp_path) == [

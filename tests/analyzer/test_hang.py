@@ -6,7 +6,7 @@ from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Finding
 from perfscope.analyzer.host import hang
 from perfscope.analyzer.limits import LIMITS
-from perfscope.analyzer.run.hung_job import still_job
+from perfscope.analyzer.run.hung_job import still_job, waits_for_unrecorded_ranks
 from perfscope.analyzer.run.phases import IDLE, NO_PROGRESS, phase_spans
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace
@@ -195,6 +195,9 @@ def test_ranks_that_were_not_recorded_may_compute() -> None:
     ranks = [process_row(code, rank=code) for code in range(2)]
     assert still_job(quiet(*rows, processes=ranks, world_size=4)) is None
     assert still_job(quiet(wait(0, "lock", IN_BARRIER))) is None
+    assert waits_for_unrecorded_ranks(quiet(wait(0, "lock", FOR_RANKS), world_size=4))
+    assert not waits_for_unrecorded_ranks(quiet(wait(0, "lock", FOR_RANKS)))
+    assert not waits_for_unrecorded_ranks(quiet(wait(0, "lock", FOR_QUEUE), world_size=4))
 
 
 def test_a_peer_process_that_sleeps_for_days() -> None:

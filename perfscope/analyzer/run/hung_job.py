@@ -157,6 +157,17 @@ def still_job(trace: Trace) -> StillJob | None:
     return search.judge(mains, ranks)
 
 
+def waits_for_unrecorded_ranks(trace: Trace) -> bool:
+    """Return whether nothing moves, and all recorded ranks wait for others that were not."""
+    job, ranks = trace.fact(quiet_job), rank_count(trace)
+    if job is None or job.seconds < SHORTEST_S or ranks is None:
+        return False
+    threads = first_threads(job.mains())
+    return 0 < len(threads) < ranks and all(
+        wait_reason(thread, has_ranks=True) == PEERS for thread in threads
+    )
+
+
 def rank_count(trace: Trace) -> int | None:
     """Return the number of ranks of the job, None where no launcher set it."""
     return trace.manifests[0].world_size if trace.manifests else None

@@ -31,6 +31,7 @@ from perfscope.analyzer.host.launch_bound_on_cpu import is_dispatched_by_program
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent
 from perfscope.analyzer.run.host_load import host_load
+from perfscope.analyzer.run.hung_job import waits_for_unrecorded_ranks
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
 from perfscope.analyzer.run.table_access import manifest
 from perfscope.traces.frames import Frame
@@ -76,6 +77,10 @@ WITHOUT_STEPS: Final = 0.6
 """Confidence where nothing shows that the time repeats."""
 COPYING: Final = "copy.py"
 IN_RECOMPUTATION: Final = "torch/utils/checkpoint.py"
+UNRECORDED_RANKS: Final = (
+    "It waits for ranks that were not recorded, which may compute or hang: record them all, with"
+    " `--all-ranks`."
+)
 ANOMALY_CAVEAT: Final = (
     "Anomaly detection of autograd is on, which makes every operator slower:"
     " `torch.autograd.set_detect_anomaly(False)`."
@@ -189,6 +194,7 @@ def waiting_answer(facts: LoopFacts) -> DominantActivity | None:
         f"The loop waits {percent(share)} of its time",
         f"The thread is blocked in system calls: {shown}.",
         where,
+        UNRECORDED_RANKS if waits_for_unrecorded_ranks(facts.trace) else None,
     )
 
 

@@ -256,6 +256,7 @@ def test_findings_that_a_profilers_trace_cannot_show_are_not_checked() -> None:
         "cpu-throttled",
         "hang",
         "memory-growth",
+        "padding-waste",
         "sleep-in-loop",
         "validation-time",
         "growing-steps",
