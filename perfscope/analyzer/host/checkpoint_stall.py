@@ -6,9 +6,9 @@ What it means
 
 How it is detected
     The probe times the save calls of the training thread. They, and the waits for ranks that step
-    with it while those write, are at least 3 % of the steady steps. Without them each step would be
-    shorter by their mean: that is the predicted speedup; its width comes from a bootstrap over
-    steps, since writes are rare.
+    with it while those write, are at least 3 % of the steady steps. Calls of fsync in more than
+    half of the steps belong to a log. Without them each step would be shorter by their mean: that
+    is the predicted speedup; its width comes from a bootstrap over steps, since writes are rare.
 
 What to do
     Copy the state to host memory and write it in a background thread or process, write less often,

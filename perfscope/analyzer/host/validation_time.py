@@ -6,7 +6,10 @@ What it means
 
 How it is detected
     The probe sees batches of a loader, or calls of the model in evaluation mode, without an
-    optimizer step among them. They take at least 5 % of the recorded time. The loss is the time of
+    optimizer step among them; a single call counts where at most one in four steps has one. Calls
+    in training mode count where gradients are off and most of their stack samples are in a
+    function that is named like an evaluation. They take at least 5 % of the recorded time. The line
+    is one that training does not run as often. The loss is the time of
     these passes in the recording. The predictions assume that a pass and a training step take as
     long as now; they are made over whole periods from the start of a pass to that of the next,
     where the recording contains one.
