@@ -36,7 +36,7 @@ CLEARLY_RARER = 2.0
 and the caller a share that is so many times smaller.
 """
 FEWEST_TO_COMPARE = 5
-"""Samples of the probe in each phase: a line that all of them have here, and none there, is clear."""
+"""Samples of the probe in each phase. In five of five here and none there, a line is clear."""
 
 
 class LineTime(NamedTuple):
