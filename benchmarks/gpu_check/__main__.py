@@ -26,7 +26,7 @@ CHECK_ERRORS = (
     PerfscopeError,
     subprocess.SubprocessError,
 )
-"""What a check raises when it fails itself; then the next one follows."""
+"""What a check raises when it cannot be made; the next one follows."""
 ISSUES = "https://github.com/perfscope/perfscope/issues/new?template=gpu_check.yml"
 
 

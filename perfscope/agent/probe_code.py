@@ -1,5 +1,6 @@
 """The compiled modules of the probe, from the interpreter's cache where it has them."""
 
+from importlib.abc import InspectLoader
 from importlib.util import find_spec
 from types import CodeType
 
@@ -26,7 +27,8 @@ def code_of_module(module: str) -> CodeType:
     """
     name = f"{PACKAGE}.{module}"
     spec = find_spec(name)
-    code = None if spec is None or spec.loader is None else spec.loader.get_code(name)  # type: ignore[attr-defined]
+    loader = None if spec is None else spec.loader
+    code = loader.get_code(name) if isinstance(loader, InspectLoader) else None
     if code is None:
         raise ImportError(f"{name} has no code")
     return with_file(code, file_of(module))

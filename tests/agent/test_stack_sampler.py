@@ -2,6 +2,7 @@
 that it takes.
 """
 
+import gc
 import sys
 import threading
 import time
@@ -67,6 +68,32 @@ def waiting_threads(count: int) -> Iterator[list[threading.Thread]]:
         over.set()
         for thread in threads:
             thread.join()
+
+
+def test_a_sample_keeps_no_local_variable_alive() -> None:
+    """A frame among those that it holds would be a cycle, which lives until a collection."""
+    kept: list[weakref.ref[Queues]] = []
+    begun, over = threading.Event(), threading.Event()
+
+    def use_local_variable() -> None:
+        local = Queues()
+        kept.append(weakref.ref(local))
+        begun.set()
+        over.wait()
+
+    thread = threading.Thread(target=use_local_variable)
+    gc.disable()
+    try:
+        thread.start()
+        begun.wait()
+        with sampler_of_another_thread() as sampler:
+            sampler.tick(time.monotonic_ns() + S)
+            assert any("use_local_variable" in str(note) for note in take_notes(sampler))
+        over.set()
+        thread.join()
+        assert kept[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_the_number_of_known_stacks_is_bounded_in_target_and_agent() -> None:

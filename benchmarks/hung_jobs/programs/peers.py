@@ -50,11 +50,11 @@ def step_environment(pipe: multiprocessing.connection.Connection) -> None:
 
 
 def act() -> None:
-    ours, theirs = multiprocessing.Pipe()
-    multiprocessing.Process(target=step_environment, args=(theirs,), daemon=True).start()
+    near, far = multiprocessing.Pipe()
+    multiprocessing.Process(target=step_environment, args=(far,), daemon=True).start()
     announce()
-    ours.send("action")
-    ours.recv()  # hangs: environment-sleeps
+    near.send("action")
+    near.recv()  # hangs: environment-sleeps
 
 
 def tokenize() -> None:

@@ -116,6 +116,18 @@ class Sampler:
             return
         began_ns, began_cpu_ns = time.monotonic_ns(), time.thread_time_ns()
         frames = sys._current_frames()
+        try:
+            self.take(frames, now_ns, began_ns)
+        finally:
+            # This very frame is among them: without this they would keep the local variables of
+            # all threads alive until the next garbage collection, loaders and batches too.
+            frames.clear()
+        ended_ns = time.monotonic_ns()
+        cpu_ns = time.thread_time_ns() - began_cpu_ns
+        self.schedule.add_sample(cpu_ns, ended_ns - began_ns, ended_ns)
+
+    def take(self, frames: "dict[int, Any]", now_ns: int, began_ns: int) -> None:
+        """Report the stacks of the chosen threads."""
         threads = getattr(sys.modules.get("threading"), "_active", {})
         for ident in self.choose_threads(frames):
             tid = getattr(threads.get(ident), "native_id", None) or -1
@@ -126,9 +138,6 @@ class Sampler:
         self.last_ns = now_ns
         if now_ns - self.swept_ns >= SWEEP_NS:
             self.sweep(now_ns, frames)
-        ended_ns = time.monotonic_ns()
-        cpu_ns = time.thread_time_ns() - began_cpu_ns
-        self.schedule.add_sample(cpu_ns, ended_ns - began_ns, ended_ns)
 
     def choose_threads(self, frames: "dict[int, Any]") -> "list[int]":
         """Return the threads of this sample: the main thread, and up to MOST_THREADS others.

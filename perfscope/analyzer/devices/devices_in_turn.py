@@ -70,7 +70,7 @@ def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
     unmet = missing_device(trace)
     if unmet is not None:
         return unmet
-    if len(devices_of_process(trace, case_of(trace, limits).unit)) < 2:
+    if len(units_of_process(trace, case_of(trace, limits).unit)) < 2:
         return Unmet("other", "the process uses one device")
     return None
 
@@ -78,7 +78,7 @@ def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Return the finding where each device of the process waits for others for long enough."""
     case = case_of(trace, limits)
-    turns = [turn_of(case_of_unit(trace, unit)) for unit in devices_of_process(trace, case.unit)]
+    turns = [turn_of(case_of_unit(trace, unit)) for unit in units_of_process(trace, case.unit)]
     least = min(turns, key=lambda turn: turn.share)
     if least.share < limits.unexplained_idle:
         return None
@@ -99,7 +99,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     )
 
 
-def devices_of_process(trace: Trace, unit: Unit) -> list[Unit]:
+def units_of_process(trace: Trace, unit: Unit) -> list[Unit]:
     """Return all devices of the process of one of them."""
     return [other for other in units(trace) if other.process == unit.process]
 

@@ -6,9 +6,10 @@ What it means
 
 How it is detected
     The probe times the save calls of the training thread. These calls, and the waits for other
-    ranks that write a checkpoint, take at least 3 % of the steady steps. The prediction makes each
-    step shorter by the mean of this time. Its interval comes from a bootstrap over steps, because
-    writes are rare.
+    ranks that write a checkpoint, take at least 3 % of the steady steps. Calls of fsync in more
+    than half of the steps belong to a log, and do not count. The prediction makes each step shorter
+    by the mean of this time. Its interval comes from a bootstrap over steps, because writes are
+    rare.
 
 What to do
     Copy the state to host memory and write it in a background thread or process, write less often,

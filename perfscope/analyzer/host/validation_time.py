@@ -6,10 +6,13 @@ What it means
 
 How it is detected
     The probe sees batches of a loader, or calls of the model in evaluation mode, without an
-    optimizer step among them. They take at least 5 % of the recorded time. The loss is the time of
-    these passes in the recording. The predictions assume that a pass and a training step still take
-    as long as in the recording. If it contains the starts of two passes, the predictions are for
-    the time from one start to the next.
+    optimizer step among them; a single call counts where at most one in four steps has one. Calls
+    in training mode count where gradients are off and most of their stack samples are in a
+    function that is named like an evaluation. They take at least 5 % of the recorded time. The line
+    is one that training does not run as often. The loss is the time of these passes in the
+    recording. The predictions assume that a pass and a training step still take as long as in the
+    recording. If it contains the starts of two passes, the predictions are for the time from one
+    start to the next.
 
 What to do
     Validate less often, or on a part of the validation set. Where the training process loads the

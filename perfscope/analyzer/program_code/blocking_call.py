@@ -8,8 +8,9 @@ What it means
 How it is detected
     The kernel shows what the thread is blocked in, outside of the loader and of PyTorch's calls;
     the stack samples show where. It is blocked for at least 5 % of the loop's time, most of it at
-    one line of the program. `time.sleep` is the finding `sleep-in-loop`, and waits for data are
-    `input-bound`.
+    one line of the program. A lock counts where it cannot be the end of a parallel operator. A
+    library in C that sleeps before it tries again (SQLite) counts, too. `time.sleep` is the finding
+    `sleep-in-loop`, and waits for data are `input-bound`.
 
 What to do
     Call it less often, or hand the values to a thread that makes the call and go on.

@@ -40,8 +40,8 @@ CLEARLY_RARER = 2.0
 """The caller of a line is named instead, where the line has this share of other samples or more,
 and the caller a share that is so many times smaller.
 """
-FEWEST_TO_COMPARE = 10
-"""Samples of the probe in each phase."""
+FEWEST_TO_COMPARE = 5
+"""Samples of the probe in each phase. In five of five here and none there, a line is clear."""
 
 
 class LineTime(NamedTuple):
