@@ -82,7 +82,7 @@ def parsed_trace(path: Path) -> "Trace":
         from perfscope.traces.kineto.tables import build_trace
 
         read = columns.result()
-        ranks = ranks_in_file(read, path)
+        ranks = ranks_in_file(read)
         return trace_of_ranks(path, ranks) if ranks else build_trace(path, read)
 
 

@@ -1,4 +1,4 @@
-"""Traces of several ranks in one file are read as ranks; a process with two devices is not."""
+"""Traces of several ranks in one file are read as ranks, by the ids of their processes."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from benchmarks.accuracy.kineto import ProcessRecording, Workload, write_json
-from perfscope.errors import UnreadableRun
 from perfscope.traces.kineto.ranked_ids import (
     checksums_in,
     number_of_ranked_id,
@@ -82,35 +81,6 @@ def test_ids_with_a_rank_tell_the_ranks_apart(
     started = launches.iloc[kernels["launch"].to_numpy()]
     assert (started["process"].to_numpy() == kernels["process"].to_numpy()).all()
     assert len(trace.table("collectives")) == 3 * len(STEPS)
-
-
-def test_processes_with_devices_of_their_own_are_ranks(tmp_path: Path) -> None:
-    made = recordings(2)
-    trace = load_trace(written(tmp_path / "merged.json", made))
-    assert ranks_of(trace) == [0, 1]
-    assert kernels_per_launching_process(trace) == {0: {0}, 1: {1}}
-
-
-def test_the_launches_tell_whose_device_it_is(tmp_path: Path) -> None:
-    """The devices are in the other order, and the correlation ids differ."""
-    made = recordings(2)
-    for recording, device in zip(made, (1, 0), strict=True):
-        for event in recording.events:
-            if event.get("cat") in ("kernel", "gpu_memcpy"):
-                event["pid"] = event["args"]["device"] = device
-                event["args"]["correlation"] += 50_000 * device
-            elif event.get("cat") == "cuda_runtime":
-                event["args"]["correlation"] += 50_000 * device
-    trace = load_trace(written(tmp_path / "merged.json", made))
-    assert kernels_per_launching_process(trace) == {0: {1}, 1: {0}}
-
-
-def test_devices_that_fit_several_processes_are_refused(tmp_path: Path) -> None:
-    made = recordings(2)
-    third = ProcessRecording(rank=2, ranks=3, device=2, pid=84)
-    third.train(STEPS, EXCHANGING)
-    with pytest.raises(UnreadableRun, match="not clear which device"):
-        load_trace(written(tmp_path / "merged.json", [*made, third]))
 
 
 def test_one_process_with_two_devices_is_one_rank(tmp_path: Path) -> None:
