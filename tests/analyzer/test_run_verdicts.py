@@ -63,7 +63,7 @@ def test_a_little_unexplained_time_lowers_the_confidence() -> None:
     whole = verdict_of(training(100))
     loop = training(100)
     begin_ms = loop.at / NS_PER_MS
-    partly = verdict_of(loop.idle(50), "main (./a.py:1)", begin_ms, begin_ms + 50)
+    partly = verdict_of(loop.idle(50), "main (./a.py:2)", begin_ms, begin_ms + 50)
     assert partly.id == "healthy"
     assert partly.confidence == pytest.approx(whole.confidence * (1 - 44 / 660), abs=0.01)
 
