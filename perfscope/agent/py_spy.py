@@ -33,6 +33,8 @@ PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)
 OUR_FRAMES = " (<perfscope "
 """In the label of each frame of the probe: its files have such names."""
+OUR_THREAD = " (<perfscope>:"
+"""In the label of a frame that only the probe's thread has: the text that started the probe."""
 NOT_PERMITTED = (
     "not permitted to read the process's memory (`perfscope doctor` shows how to get the right)"
 )
@@ -273,7 +275,7 @@ def find_error(text: str) -> str:
 
 
 def read_stacks(events: list[PySpyEvent], folder: str) -> Iterator[LastingStack]:
-    """Yield every stack of every thread, with its duration.
+    """Yield every stack of every thread but the probe's, with its duration.
 
     `folder` is the working directory of the process, with a slash at its end.
     """
@@ -282,7 +284,8 @@ def read_stacks(events: list[PySpyEvent], folder: str) -> Iterator[LastingStack]
     for event in events:
         stack = stacks.setdefault(event.tid, [])
         begin_us = changed_us.get(event.tid, event.ts)
-        if stack and event.ts > begin_us:
+        is_ours = any(OUR_THREAD in label for label in stack)
+        if stack and not is_ours and event.ts > begin_us:
             shown = ";".join(label for label in stack if OUR_FRAMES not in label)
             yield LastingStack(event.tid, begin_us, event.ts - begin_us, shown)
         changed_us[event.tid] = event.ts

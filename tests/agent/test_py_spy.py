@@ -18,7 +18,7 @@ from perfscope.agent.collectors.stacks import (
     StackSampling,
 )
 from perfscope.agent.host import proc
-from perfscope.agent.py_spy import PySpy, find_py_spy
+from perfscope.agent.py_spy import PySpy, PySpyEvent, find_py_spy, read_stacks
 from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.run.stored import StoredRun
@@ -95,3 +95,16 @@ def test_the_first_worker_that_lives_for_a_while_is_sampled(tmp_path: Path) -> N
     for target in targets:
         target.kill()
         target.communicate()
+
+
+def test_stacks_of_the_probes_thread_and_its_frames_are_left_out() -> None:
+    program, wrapper, ours = ("./train.py", 7), ("<perfscope loader>", 3), ("<perfscope>", 25)
+    frames = {1: (program, wrapper), 2: (("<string>", 5), ours)}
+    events = [
+        PySpyEvent(phase, at, thread, "step", {"filename": file, "line": line})
+        for phase, at in (("B", 0.0), ("E", 9.0))
+        for thread, stack in frames.items()
+        for file, line in (stack if phase == "B" else reversed(stack))
+    ]
+    stacks = list(read_stacks(events, "/srv/"))
+    assert [(stack.thread, stack.text) for stack in stacks] == [(1, "step (./train.py:7)")]
