@@ -243,12 +243,7 @@ def python_answer(facts: LoopFacts) -> DominantActivity | None:
 
 
 def slow_operator_answer(facts: LoopFacts) -> DominantActivity | None:
-    """Return the answer where slow operators take a fifth of the loop's time or more.
-
-    Where other jobs often take the cores, any operator is slow.
-    """
-    if facts.trace.fact(host_load).longest_delay(facts.process) >= facts.limits.others_delay_share:
-        return None
+    """Return the answer where slow operators take a fifth of the loop's time or more."""
     slow = facts.trace.fact(slow_operators).get(facts.process, [])
     share = min(sum(operator.share for operator in slow), 1.0) * facts.time.running
     if share < facts.limits.critical_share:
