@@ -151,7 +151,9 @@ def locate(trace: Trace, finding: Finding) -> CodeLocation | None:
         return worker_samples(trace, process).hottest_line(is_in_fetch)
     if finding.id == VALIDATION_TIME:
         samples = samples_in_phase(trace, process, VALIDATION)
-        samples = replace(samples, elsewhere=lines_in_steps(trace, process))
+        elsewhere = lines_in_steps(trace, process)
+        if elsewhere:
+            return replace(samples, elsewhere=elsewhere).hottest_line(is_any)
         return samples.call_of_most(is_any) or samples.hottest_line(is_any)
     if finding.id == PADDING_WASTE:
         made = where_batches_are_made(trace, process)
