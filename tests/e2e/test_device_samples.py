@@ -15,7 +15,7 @@ from tests.accelerator.workloads import (
     verdict_differences,
 )
 
-CHOSEN = ("blocking_copies", "hidden_waits", "prefetched")
+CHOSEN = ("hidden_waits", "prefetched")
 BUSY_MACHINE = "cpu-oversubscription"
 """Where other jobs take the cores the device really waits for the host: that is a right verdict."""
 
