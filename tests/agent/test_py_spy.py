@@ -98,8 +98,8 @@ def test_the_first_worker_that_lives_for_a_while_is_sampled(tmp_path: Path) -> N
 
 
 def test_stacks_of_the_probes_thread_and_its_frames_are_left_out() -> None:
-    program, wrapper, ours = ("/srv/train.py", 7), ("<perfscope loader>", 3), ("<perfscope>", 25)
-    frames = {1: (program, wrapper), 2: (("<string>", 5), ours)}
+    program, wrapper, starter = ("/srv/train.py", 7), ("<perfscope loader>", 3), ("<perfscope>", 25)
+    frames = {1: (program, wrapper), 2: (("<string>", 5), starter)}
     events = [
         PySpyEvent(phase, at, thread, "step", {"filename": file, "line": line})
         for phase, at in (("B", 0.0), ("E", 9.0))

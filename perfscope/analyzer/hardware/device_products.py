@@ -61,7 +61,7 @@ def device_peaks(name: str, kind: str, multiprocessors: int, memory_bytes: int) 
             if any(re.fullmatch(pattern, bare) for pattern in product.called)
         ]
         if not found:
-            return peaks_by_size(bare, kind, multiprocessors, memory_bytes)
+            return peaks_by_size(name.strip(), kind, multiprocessors, memory_bytes)
         if multiprocessors > 0 and multiprocessors != found[0].multiprocessors:
             return (
                 f"{name.strip()} has {multiprocessors} compute units here and"
