@@ -36,7 +36,7 @@ def cpu_dispatch(trace: Trace, process: int) -> Dispatch:
     """Return the shares of the steady steps of a process.
 
     They are the host-bound time without garbage collections, waits for the GIL and for a core,
-    without compilations, calls that block, and code of the program that calls no operator.
+    without compilations and without code of the program that calls no operator.
     """
     rows = steps_of(trace, process)
     step = float(rows["dur"].mean())
@@ -49,7 +49,7 @@ def cpu_dispatch(trace: Trace, process: int) -> Dispatch:
     window = trace.fact(compute_shares).get(process)
     if time is None or window is None:
         return Dispatch(total, 0.0)
-    total = max(total - time.host_code_at_least - time.blocked, 0.0)
+    total = max(total - time.host_code_at_least, 0.0)
     outside = (time.operators or 0.0) - window.other * time.outside
     outside = min(max(outside, 0.0), total)
     return Dispatch(total - outside, outside)
