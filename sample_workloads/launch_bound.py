@@ -14,9 +14,9 @@ EXPERTS, WIDTH, BATCH = 256, 32, 64
 class SequentialExperts(nn.Module):
     """One layer per expert, run in a loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, experts: int, width: int) -> None:
         super().__init__()
-        self.experts = nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(EXPERTS))
+        self.experts = nn.ModuleList(nn.Linear(width, width) for _ in range(experts))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.stack(
@@ -27,10 +27,10 @@ class SequentialExperts(nn.Module):
 class BatchedExperts(nn.Module):
     """All experts as one batched matrix multiplication."""
 
-    def __init__(self) -> None:
+    def __init__(self, experts: int, width: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(EXPERTS, WIDTH, WIDTH) / WIDTH**0.5)
-        self.bias = nn.Parameter(torch.zeros(EXPERTS, 1, WIDTH))
+        self.weight = nn.Parameter(torch.randn(experts, width, width) / width**0.5)
+        self.bias = nn.Parameter(torch.zeros(experts, 1, width))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.relu(torch.baddbmm(self.bias, x, self.weight))
@@ -40,7 +40,8 @@ def main() -> None:
     """Run the workload."""
     args = parse_arguments(__doc__)
     data = [(torch.randn(EXPERTS, BATCH, WIDTH),) for _ in range(16)]
-    model: nn.Module = BatchedExperts() if args.fix else SequentialExperts()
+    chosen = BatchedExperts if args.fix else SequentialExperts
+    model: nn.Module = chosen(EXPERTS, WIDTH)
     train(model, data, args, learn=lambda model, batch: model(batch[0]).square().mean())
 
 

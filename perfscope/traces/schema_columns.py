@@ -72,7 +72,7 @@ THREAD_WAITS = (
     PROCESS,
     TID,
     TS,
-    Column("period", "int64", "", "number of the period in which nothing in the job moved"),
+    Column("period", "int64", "", "number of the period in which the job made no progress"),
     Column("thread", "category", "", "name of the thread"),
     Column("call", "category", "", "system call that it waits in, NA none or unknown"),
     Column(

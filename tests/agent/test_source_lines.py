@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from perfscope.agent.collectors.source_lines import start_of, valid_rows
+from perfscope.agent.collectors.source_lines import valid_rows
 from perfscope.agent.host import proc
 from perfscope.agent.program_lines import ProgramLines
 from perfscope.agent.target_user.files import read_lines
@@ -62,7 +62,7 @@ def test_the_start_of_a_process_is_on_the_wall_clock() -> None:
         found = proc.stat(sleeper.pid)
         sleeper.kill()
     assert found is not None
-    assert before_s - 0.1 < start_of(found.start_ticks) < time.time() + 0.1
+    assert before_s - 0.1 < proc.start_time_s(found.start_ticks) < time.time() + 0.1
 
 
 def lines_in(value: Any) -> Iterator[dict[str, Any]]:

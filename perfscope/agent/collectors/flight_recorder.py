@@ -5,10 +5,8 @@ at the end of the recording, in the order of the ranks. The stream is "flight.re
 """
 
 import time
-from dataclasses import replace
 
 from perfscope.agent.collector import Collector, Job, TargetProcess
-from perfscope.agent.collectors.source_lines import start_of
 from perfscope.agent.flight_dumps import PREFIX_VARIABLES, prefixes_of, read_flight_dumps
 from perfscope.agent.host import proc
 from perfscope.agent.py_spy import folder_of_process
@@ -52,12 +50,10 @@ class FlightRecorder(Collector):
     def write_records(self, target: TargetProcess) -> int:
         """Write the records of all dumps; return their number. Raises OSError."""
         variables = proc.environment(target.pid, NAMES)
-        folder, oldest_s = folder_of_process(target.pid), start_of(target.start_ticks)
+        folder, oldest_s = folder_of_process(target.pid), proc.start_time_s(target.start_ticks)
         with target_user(target.pid) as user:
-            # The folder may not answer, so a child with a time limit reads it, for any owner.
-            user = replace(user, foreign=True)
             reply = call_as(
-                user,
+                user.read_by_child(),
                 read_flight_dumps,
                 user.root,
                 prefixes_of(variables),

@@ -7,13 +7,13 @@ since the program started is left out, because other code may run.
 They are written to the stream "source.lines": one row per line, with secrets masked.
 """
 
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from perfscope.agent.collector import Collector, Job, TargetProcess
+from perfscope.agent.host import proc
 from perfscope.agent.py_spy import folder_of_process
 from perfscope.agent.target_user.child import call_as
 from perfscope.agent.target_user.files import read_lines
@@ -68,11 +68,9 @@ class SourceLines(Collector):
     def keep_folder(self, target: TargetProcess) -> None:
         """Keep where the paths of a process lead; it may end before its files are read."""
         with suppress(OSError):
-            user = user_of(target.pid)
-            # The files may not answer, so a child with a time limit reads them, for any owner.
-            user = replace(user, foreign=True)
+            user = user_of(target.pid).read_by_child()
             self.folders[target.process] = ProgramFolder(user, folder_of_process(target.pid))
-            self.began_s = min(self.began_s, start_of(target.start_ticks))
+            self.began_s = min(self.began_s, proc.start_time_s(target.start_ticks))
 
     def stop(self) -> SourceStatus:
         """Read the lines and write them."""
@@ -118,9 +116,3 @@ def valid_rows(found: object) -> Iterator[tuple[str, int, str]]:
         match row:
             case [str(path), int(line), str(text)]:
                 yield path, line, text
-
-
-def start_of(start_ticks: int) -> float:
-    """Return when a process started, in seconds of the wall clock."""
-    since_boot_s = start_ticks / os.sysconf("SC_CLK_TCK")
-    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + since_boot_s

@@ -7,7 +7,7 @@ from functools import cache
 from types import CodeType, ModuleType
 from typing import Any
 
-from perfscope.agent.delivery.probe_bundle import configuration, sources_for
+from perfscope.agent.delivery.probe_bundle import configuration, names_for
 from perfscope.agent.delivery.probe_socket import ProbeSocket
 from perfscope.agent.probe_code import code_of_module
 from perfscope.agent.profiler_windows.window import Window
@@ -38,8 +38,7 @@ def begin(
 @cache
 def compiled_sources(has_windows: bool) -> dict[str, CodeType]:
     """Return the probe's files, compiled under file names by which its frames are recognized."""
-    names = sources_for(Window() if has_windows else None)
-    return {name: code_of_module(name) for name in names}
+    return {name: code_of_module(name) for name in names_for(has_windows=has_windows)}
 
 
 def run_probe_code(config: dict[str, Any], parts: dict[str, CodeType]) -> None:

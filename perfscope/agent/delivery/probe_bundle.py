@@ -98,9 +98,12 @@ def bundle(agent_address: AgentAddress, window: Window | None = None, **more: An
 
 def sources_for(window: Window | None) -> dict[str, str]:
     """Return the files that a probe with or without windows needs."""
-    if window is not None:
-        return probe_sources()
-    return {name: text for name, text in probe_sources().items() if name not in WINDOW_PARTS}
+    return {name: probe_sources()[name] for name in names_for(has_windows=window is not None)}
+
+
+def names_for(*, has_windows: bool) -> list[str]:
+    """Return the names of these files, `core` first."""
+    return [name for name in NAMES if has_windows or name not in WINDOW_PARTS]
 
 
 def configuration(agent_address: AgentAddress, window: Window | None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ document an OSError.
 """
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +72,12 @@ def stat(pid: int) -> Stat | None:
         start_ticks=int(fields[19]),
         image=(int(fields[23]), int(fields[25])),
     )
+
+
+def start_time_s(start_ticks: int) -> float:
+    """Return when a process started, by the wall clock, from its `stat`."""
+    since_boot_s = start_ticks / os.sysconf("SC_CLK_TCK")
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + since_boot_s
 
 
 def command_line(pid: int) -> list[str]:

@@ -156,7 +156,7 @@ def timed_next(probe: "InstalledProbe", original: "Callable[[Any], Any]", passes
 
     def begin(args: Any, kwargs: Any) -> Any:
         codes, count_ready = get_pass(args[0])
-        on_device = timer.begin(waits, now())
+        on_device = None if timer.pool is None else timer.begin(waits, now())
         depth, cpu_before, first = count_ready(args[0]), -1, now()
         if first - cpu_read_ns[0] > CPU_EVERY_NS:
             cpu_read_ns[0], cpu_before = first, cpu()

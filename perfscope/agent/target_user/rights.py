@@ -6,7 +6,7 @@ import resource
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from perfscope.agent.host import proc
@@ -37,6 +37,13 @@ class TargetUser:
     groups: tuple[int, ...]
     root: int
     foreign: bool
+
+    def read_by_child(self) -> "TargetUser":
+        """Return the user with all files as foreign: a child with a time limit reads them.
+
+        Files of any owner may be on a mount that does not answer. Both share the root directory.
+        """
+        return replace(self, foreign=True)
 
     def close(self) -> None:
         """Close the root directory."""

@@ -1,6 +1,5 @@
 """The part of a step in which runs of memory-bound operators are called."""
 
-import re
 from typing import Final
 
 import pandas as pd
@@ -8,6 +7,7 @@ import pandas as pd
 from perfscope.analyzer.compute.fusable_runs import fusable_runs
 from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category
 from perfscope.analyzer.run.thread_intervals import spans_of
+from perfscope.analyzer.run.torch_frames import BACKWARD_CALL, MODULE_CALL, OPTIMIZER_CALL
 from perfscope.traces.intervals import inside
 from perfscope.traces.trace import Trace
 
@@ -16,9 +16,6 @@ BACKWARD: Final = "backward"
 OPTIMIZER: Final = "optimizer"
 FUSED_OPTIMIZERS: Final = frozenset(("Adam", "AdamW", "SGD", "Adagrad"))
 """The optimizers that have `fused=True`, on CPUs too."""
-IN_BACKWARD: Final = re.compile(r" \(torch/(_tensor|autograd/__init__)\.py:")
-IN_OPTIMIZER: Final = re.compile(r" \(torch/optim/")
-MODULE_CALL: Final = "_call_impl (torch/nn/modules/module.py:"
 
 
 def phase_of_runs(trace: Trace, process: int) -> str | None:
@@ -51,7 +48,7 @@ def optimizer_names(trace: Trace, process: int) -> list[str]:
 def is_in_phase(stack: str, phase: str) -> bool:
     """Return whether a stack is in this part of a step."""
     if phase == OPTIMIZER:
-        return IN_OPTIMIZER.search(stack) is not None
+        return OPTIMIZER_CALL.search(stack) is not None
     if phase == BACKWARD:
-        return IN_BACKWARD.search(stack) is not None
-    return MODULE_CALL in stack and IN_BACKWARD.search(stack) is None
+        return BACKWARD_CALL.search(stack) is not None
+    return MODULE_CALL in stack and BACKWARD_CALL.search(stack) is None

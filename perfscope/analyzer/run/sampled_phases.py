@@ -16,6 +16,7 @@ import pandas as pd
 
 from perfscope.analyzer.run.program_frames import file_of_main_module
 from perfscope.analyzer.run.table_access import column, rows_of
+from perfscope.analyzer.run.torch_frames import BACKWARD_CALL, MODULE_CALL, OPTIMIZER_CALL
 from perfscope.traces.frames import Frame, parse_frame
 from perfscope.traces.intervals import EMPTY, Spans, inside, merged, subtracted
 from perfscope.traces.trace import Trace
@@ -24,7 +25,6 @@ Function = tuple[str, str]
 """Name and file."""
 Path = tuple[tuple[str, int | str], ...]
 """File and line of the program's frames, file and function of a trainer's, outermost first."""
-MODULE_CALL: Final = ";_wrapped_call_impl (torch/nn/modules/module.py"
 
 STEPS: Final = "steps"
 NOT_RECORDED: Final = "not-recorded"
@@ -34,8 +34,8 @@ are at most half a second apart where the probe's thread can run.
 """
 
 BETWEEN_NS: Final = 5_000_000
-"""Weights are whole milliseconds or clocks of another process: so little between two samples
-belongs to the second.
+"""A gap this short between two samples is part of the second: weights are whole milliseconds, or by
+the clock of another process.
 """
 
 LIBRARY_FRAMES: Final = {
@@ -68,8 +68,8 @@ LIBRARY_FRAMES: Final = {
     ),
     "steps": re.compile(
         r"(^|;)__next__ \(torch/utils/data/dataloader\.py:"
-        r"|(^|;)backward \(torch/(_tensor|autograd/__init__)\.py:"
-        r"|(^|;)\w*step \(torch/(optim|amp)/"
+        rf"|{BACKWARD_CALL.pattern}|{OPTIMIZER_CALL.pattern}"
+        r"|(^|;)\w*step \(torch/amp/"
     ),
 }
 """Frames, as the samples name them, by the phase that they show.

@@ -19,8 +19,9 @@ from perfscope.analyzer.host.validation_time import ID as VALIDATION_TIME
 from perfscope.analyzer.run.phases import STEPS, VALIDATION, phase_spans
 from perfscope.analyzer.run.program_frames import program_frames
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval
-from perfscope.analyzer.run.sampled_phases import LIBRARY_FRAMES, MODULE_CALL
+from perfscope.analyzer.run.sampled_phases import LIBRARY_FRAMES
 from perfscope.analyzer.run.table_access import column, rows_of, table
+from perfscope.analyzer.run.torch_frames import MODULE_CALL
 from perfscope.analyzer.summary.code_costs import unbiased_stacks
 from perfscope.traces.frames import Frame
 from perfscope.traces.intervals import inside

@@ -5,7 +5,6 @@ machine a wait of 6 % of the time was in 20 % of the samples. The time in the lo
 and in the optimizer is known from timed calls, so that samples there stand for exactly that time.
 """
 
-import re
 from typing import Final
 
 import numpy as np
@@ -14,13 +13,14 @@ from numpy.typing import NDArray
 
 from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
 from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category
+from perfscope.analyzer.run.torch_frames import BACKWARD_CALL, LOADER_CALL, OPTIMIZER_CALL
 from perfscope.traces.intervals import Spans, length_ns, merged, subtracted
 from perfscope.traces.trace import Trace
 
 CALLS: Final = {
-    "optimizer": re.compile(r"(^|;)\w*\.?step \(torch/optim/"),
-    "backward": re.compile(r"(^|;)(\w+\.)?backward \(torch/(_tensor|autograd/__init__)\.py:"),
-    "loader": re.compile(r"(^|;)(\w+\.)?__(next|iter)__ \(torch/utils/data/dataloader\.py:"),
+    "optimizer": OPTIMIZER_CALL,
+    "backward": BACKWARD_CALL,
+    "loader": LOADER_CALL,
 }
 """Frames of the calls that the probe times, as samples name them. A call inside of another of these
 belongs to the first of them.
