@@ -55,7 +55,7 @@ def count_refreshes(driver: Any) -> int:
 
 def steps_per_second(run: Path, begin_ns: int, end_ns: int) -> float:
     """Return the steps per second of a rank between two times (CLOCK_MONOTONIC)."""
-    from perfscope.analyzer.run.steps import steps
+    from perfscope.analyzer.run.loops.steps import steps
     from perfscope.traces.load import load_trace
 
     trace = load_trace(run)

@@ -23,7 +23,7 @@ from perfscope.commands.options.json_output import (
     takes_json_output,
 )
 from perfscope.errors import PerfscopeError
-from perfscope.traces.secret_masking import mask_text
+from perfscope.traces.privacy.secret_masking import mask_text
 from perfscope.ui.terminal.output import one_line, print_line, protect_streams
 
 INTERRUPTED = 130

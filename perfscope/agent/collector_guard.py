@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from perfscope.errors import PerfscopeError
-from perfscope.traces.secret_masking import mask_text
+from perfscope.traces.privacy.secret_masking import mask_text
 
 PACKAGE = str(Path(__file__).parents[1])
 LONGEST_REASON = 300

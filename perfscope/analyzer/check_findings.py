@@ -10,7 +10,7 @@ from perfscope.analyzer.diagnosis import Clear, Failed, Finding, NotChecked, Not
 from perfscope.analyzer.findings import FINDINGS, RULES
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.rule import Rule
-from perfscope.analyzer.run.device_window import window_trace
+from perfscope.analyzer.run.accelerators.device_window import window_trace
 from perfscope.analyzer.run.table_access import manifest, table
 from perfscope.analyzer.summary.code_lines import locate
 from perfscope.analyzer.summary.run import Run

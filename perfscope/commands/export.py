@@ -50,7 +50,7 @@ def run(args: ExportArguments) -> int:
     refuse_to_overwrite(path, writer, force=args.force)  # before the trace is read
     trace = load_trace(args.path)
     if args.redact:
-        from perfscope.traces.redacted_trace import redacted_trace
+        from perfscope.traces.privacy.redacted_trace import redacted_trace
 
         trace = redacted_trace(trace)
     export(trace, writer, path, force=args.force)

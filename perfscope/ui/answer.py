@@ -108,7 +108,7 @@ def prepared(trace: "Trace", options: AnswerOptions) -> "Trace":
     """Return the trace to diagnose: the same, or redacted."""
     if not options.redact:
         return trace
-    from perfscope.traces.redacted_trace import redacted_trace
+    from perfscope.traces.privacy.redacted_trace import redacted_trace
 
     return redacted_trace(trace)
 

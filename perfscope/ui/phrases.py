@@ -78,7 +78,7 @@ def program_name(trace: "Trace") -> str:
 def rank_count_text(trace: "Trace", count: int) -> str:
     """Return `2 ranks`, or `3 processes, one after the other` where they do not overlap in time."""
     # Imported late: it needs pandas, which an answer from the cache is printed without.
-    from perfscope.analyzer.run.local_ranks import mains_at_once
+    from perfscope.analyzer.run.ranks.local_ranks import mains_at_once
 
     at_once = count if trace.is_profiler_trace else trace.fact(mains_at_once)
     if at_once >= count:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.analyzer.run.steps import steps
+from perfscope.analyzer.run.loops.steps import steps
 from perfscope.traces.load import load_trace
 from tests.running import attach, end, start
 

@@ -7,7 +7,7 @@ import pytest
 
 from perfscope.analyzer import diagnose
 from perfscope.analyzer.diagnosis import Diagnosis
-from perfscope.analyzer.run.host_load import host_load
+from perfscope.analyzer.run.resources.host_load import host_load
 from perfscope.analyzer.summary.run import Run
 
 ROUNDING = 1e-6

@@ -3,7 +3,7 @@
 import pytest
 
 from perfscope.analyzer.diagnosis import CodeCost, Finding
-from perfscope.analyzer.run.sample_shares import share_interval
+from perfscope.analyzer.run.stacks.sample_shares import share_interval
 from perfscope.analyzer.summary.code_costs import code_costs
 from perfscope.analyzer.summary.code_lines import locate
 from perfscope.traces.trace import Trace

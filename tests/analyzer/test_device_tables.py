@@ -9,7 +9,7 @@ from perfscope.analyzer.compute.kernel_class import kernel_class
 from perfscope.analyzer.compute.kernel_table import kernel_classes, kernel_table
 from perfscope.analyzer.compute.operator_table import operator_table
 from perfscope.analyzer.host.launch_queue import launch_queue, queue_summaries
-from perfscope.analyzer.run.launch_origin import forward_ops
+from perfscope.analyzer.run.accelerators.launch_origin import forward_ops
 from perfscope.analyzer.run.range_table import range_table
 from perfscope.traces.trace import Trace
 from tests import build

@@ -9,7 +9,7 @@ import pytest
 from perfscope.analyzer.compute.work_units import work_units
 from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis
-from perfscope.analyzer.run.device_window import device_window
+from perfscope.analyzer.run.accelerators.device_window import device_window
 from perfscope.traces.trace import Trace
 from tests.analyzer.loop import MS, Loop
 

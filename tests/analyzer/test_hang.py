@@ -6,8 +6,8 @@ from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Finding
 from perfscope.analyzer.host import hang
 from perfscope.analyzer.limits import LIMITS
-from perfscope.analyzer.run.hung_job import still_job, waits_for_unrecorded_ranks
-from perfscope.analyzer.run.phases import IDLE, NO_PROGRESS, phase_spans
+from perfscope.analyzer.run.hangs.hung_job import still_job, waits_for_unrecorded_ranks
+from perfscope.analyzer.run.phases.phase_intervals import IDLE, NO_PROGRESS, phase_spans
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace
 from tests.build import MAIN, table, trace

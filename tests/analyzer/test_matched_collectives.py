@@ -1,6 +1,6 @@
 """The last rank to enter each collective, and when it entered."""
 
-from perfscope.analyzer.run.matched_collectives import matched_collectives
+from perfscope.analyzer.run.ranks.matched_collectives import matched_collectives
 from tests import build
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from perfscope.analyzer.run.phases import PHASES, phase_spans
+from perfscope.analyzer.run.phases.phase_intervals import PHASES, phase_spans
 from perfscope.traces.trace import Trace
 from tests import build
 from tests.analyzer.loop import Loop

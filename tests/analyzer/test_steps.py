@@ -2,7 +2,7 @@
 
 import pytest
 
-from perfscope.analyzer.run.steps import steps
+from perfscope.analyzer.run.loops.steps import steps
 from perfscope.traces.trace import Trace
 from tests import build
 from tests.analyzer.loop import MS, Loop, trace_of_two_ranks

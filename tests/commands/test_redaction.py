@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from perfscope.traces.load import load_trace
-from perfscope.traces.redacted_trace import redacted_trace
+from perfscope.traces.privacy.redacted_trace import redacted_trace
 from perfscope.traces.schema import TABLES
 from tests.commands.calling import call
 from tests.commands.conftest import ANIMALS, Recording

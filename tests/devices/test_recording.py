@@ -7,8 +7,8 @@ import pytest
 
 from perfscope.agent.nvml.device_reader import BY_GPM, kind_of_power
 from perfscope.analyzer.devices.energy import energy, energy_windows
-from perfscope.analyzer.run.counter_series import device_series
-from perfscope.analyzer.run.device_use import all_devices, device_use
+from perfscope.analyzer.run.accelerators.counter_series import device_series
+from perfscope.analyzer.run.accelerators.device_use import all_devices, device_use
 from perfscope.traces.run.manifest import SourceStatus
 from perfscope.traces.trace import Trace
 from tests.devices.recordings import SCENARIOS

@@ -9,7 +9,7 @@ import pytest
 
 from perfscope.analyzer.devices.job_phases import JobPhases, job_phases
 from perfscope.analyzer.devices.link_map import DEVICE, NODE, SWITCH, link_maps
-from perfscope.analyzer.run.device_use import all_devices
+from perfscope.analyzer.run.accelerators.device_use import all_devices
 from perfscope.analyzer.timeline.lane import EVENT_COLORS
 from perfscope.analyzer.timeline.lanes import timeline_lanes
 from perfscope.analyzer.timeline.selection import selection

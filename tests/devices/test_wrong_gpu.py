@@ -3,7 +3,7 @@
 from typing import Any
 
 from perfscope.analyzer.diagnose import diagnose_trace
-from perfscope.analyzer.run.device_use import device_use
+from perfscope.analyzer.run.accelerators.device_use import device_use
 from perfscope.traces.device_facts import DeviceFacts
 from tests.build import MAIN, trace
 

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from perfscope.agent.delivery.from_child import EntryReport, enter_from_child
 from perfscope.agent.entry import enter, ptrace
+from perfscope.agent.entry.from_child import EntryReport, enter_from_child
 from perfscope.agent.host import proc
 
 VECTORS = """

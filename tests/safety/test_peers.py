@@ -17,7 +17,7 @@ import pytest
 
 from perfscope.agent.delivery.discarded import close_discarded
 from perfscope.agent.delivery.peers import Peer, is_memory_file, listener_seen_by
-from perfscope.agent.delivery.probe_line import (
+from perfscope.agent.delivery.probe_connection import (
     FIRST_BYTES,
     LONGEST_FRAME_BYTES,
     accept,
@@ -28,7 +28,7 @@ from perfscope.agent.host import proc
 from perfscope.agent.probe import connection
 from perfscope.agent.profiler_windows import dynolog
 from perfscope.errors import CollectorUnavailable
-from tests.agent.test_probe_line import connected_pair
+from tests.agent.test_probe_connection import connected_pair
 from tests.running import (
     TARGETS,
     Run,
@@ -116,21 +116,21 @@ def test_frames_of_another_user_are_not_read() -> None:
 
 
 def test_only_a_few_bytes_of_a_caller_without_a_token_are_read() -> None:
-    caller, line = connected_pair()
+    caller, connection = connected_pair()
     caller.setblocking(False)
     with caller:
         sent = 0
         try:
             while sent < 10 * MB:
                 sent += caller.send(frame(b"J", b"x" * MB)[: 1 << 16])
-                line.receive()
+                connection.receive()
         except BlockingIOError:
             pass
-        assert sent > FIRST_BYTES and len(line.buffer) == FIRST_BYTES
-        line.trusted = True
-        line.receive()
-        assert len(line.buffer) > FIRST_BYTES
-    line.close()
+        assert sent > FIRST_BYTES and len(connection.buffer) == FIRST_BYTES
+        connection.trusted = True
+        connection.receive()
+        assert len(connection.buffer) > FIRST_BYTES
+    connection.close()
 
 
 @pytest.mark.parametrize(
@@ -159,29 +159,29 @@ def test_only_a_few_bytes_of_a_caller_without_a_token_are_read() -> None:
     ],
 )
 def test_a_frame_that_cannot_be_read_ends_that_connection(sent: bytes) -> None:
-    caller, line = connected_pair()
+    caller, connection = connected_pair()
     with caller:
-        line.trusted = True
+        connection.trusted = True
         caller.sendall(frame(b"J", b'[{"note": "updates", "count": 1, "ended_ns": 2}]'))
         caller.sendall(sent)
-        notes, records = line.frames()
+        notes, records = connection.frames()
     assert notes == [UpdatesNote(count=1, ended_ns=2)] and not records
-    assert line.damaged and not line.open
-    line.close()
+    assert connection.damaged and not connection.open
+    connection.close()
 
 
 def test_unrequested_descriptors_are_bounded_and_closed() -> None:
-    caller, line = connected_pair()
+    caller, connection = connected_pair()
     before = len(os.listdir("/proc/self/fd"))
     with caller:
-        line.trusted = True
+        connection.trusted = True
         null = os.open(os.devnull, os.O_RDONLY)
         for _ in range(40):
             socket.send_fds(caller, [frame(b"J", b"[]")], [null] * 4)
         os.close(null)
-        line.frames()
-        assert line.damaged
-        line.close()
+        connection.frames()
+        assert connection.damaged
+        connection.close()
     close_discarded()
     assert len(os.listdir("/proc/self/fd")) <= before - 2
 
@@ -224,12 +224,12 @@ def test_a_descriptor_whose_last_close_would_sleep_is_closed_by_a_process_that_e
         assert stranger.stdout is not None and stranger.stdout.readline() == "sent\n"
         with listening:
             began = time.monotonic()
-            lines = accept(listening, {NOBODY} if trusted else {0})
-            assert len(lines) == trusted
-            for line in lines:
-                line.receive()
-                assert len(line.files) == 1
-                line.close()
+            connections = accept(listening, {NOBODY} if trusted else {0})
+            assert len(connections) == trusted
+            for connection in connections:
+                connection.receive()
+                assert len(connection.files) == 1
+                connection.close()
             close_discarded()
             assert time.monotonic() - began < 25, "its sender asked for 30 s"
     finally:

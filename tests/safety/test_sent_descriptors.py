@@ -17,7 +17,7 @@ import pytest
 from perfscope.agent.collector import Job
 from perfscope.agent.collectors import Kernels, Nvtx, Probes
 from perfscope.agent.delivery.discarded import close_discarded, discarded
-from perfscope.agent.delivery.probe_line import ProbeLine, accept
+from perfscope.agent.delivery.probe_connection import ProbeConnection, accept
 from perfscope.agent.delivery.probe_notes import (
     NvtxRingNote,
     WindowNote,
@@ -96,7 +96,7 @@ def test_the_descriptors_of_a_refused_caller_are_closed(
         until(
             lambda: collector.poll(0) and not collector.unidentified and open_files() == before + 1
         )
-    assert not collector.pending and not collector.lines
+    assert not collector.pending and not collector.connections
 
 
 FileNote: TypeAlias = NvtxRingNote | WindowNote | WindowRefusedNote
@@ -156,10 +156,14 @@ def test_a_frame_with_a_note_that_cannot_be_read_leaves_no_descriptor(
     before = open_files()
     refused = {"note": "window-refused", "reason": "x", "has_file": True}
     with call(probe_socket.address, [refused, {"note": "bye", "dropped": "many"}], 2):
-        lines: list[ProbeLine] = []
-        until(lambda: lines.extend(accept(probe_socket.listening, {os.geteuid()})) or lines)
-        until(lambda: lines[0].frames() == ([], array.array("q")) and lines[0].damaged)
-        lines[0].close()
+        connections: list[ProbeConnection] = []
+        until(
+            lambda: (
+                connections.extend(accept(probe_socket.listening, {os.geteuid()})) or connections
+            )
+        )
+        until(lambda: connections[0].frames() == ([], array.array("q")) and connections[0].damaged)
+        connections[0].close()
         assert open_files() == before + 1, "the caller's own end"
 
 
@@ -169,8 +173,8 @@ def test_the_descriptors_of_probes_that_are_refused_after_a_failure_are_closed(j
     collector.start(job)
     with call(collector.socket.address, [], 2):
         until(lambda: collector.accept() or collector.unidentified)
-        line: ProbeLine = collector.unidentified[0]
-        until(lambda: line.receive() or line.files)
+        connection: ProbeConnection = collector.unidentified[0]
+        until(lambda: connection.receive() or connection.files)
         collector.abandon()
-        assert not discarded and not line.open
+        assert not discarded and not connection.open
         assert len(os.listdir("/proc/self/fd")) == before + 1, "the caller's own end"

@@ -3,7 +3,7 @@
 import numpy as np
 
 from perfscope.traces.clock_shift import Shift, fitted, residual_ns
-from perfscope.traces.collective_matching import matched
+from perfscope.traces.collectives.collective_matching import matched
 from tests import build
 
 MS = 1_000_000

@@ -2,9 +2,9 @@
 
 import pytest
 
-from perfscope.analyzer.run.trace_steps import STEP_NAME
-from perfscope.traces import redacted_text
-from perfscope.traces.redacted_text import (
+from perfscope.analyzer.run.loops.trace_steps import STEP_NAME
+from perfscope.traces.privacy import redacted_text
+from perfscope.traces.privacy.redacted_text import (
     redact_file,
     redact_frame,
     redact_group,
@@ -13,7 +13,7 @@ from perfscope.traces.redacted_text import (
     redact_thread,
     redact_values,
 )
-from perfscope.traces.redacted_trace import SentenceRedaction, redacted_trace
+from perfscope.traces.privacy.redacted_trace import SentenceRedaction, redacted_trace
 from tests.build import trace
 
 PUBLIC_RANGES = [

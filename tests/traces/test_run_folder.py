@@ -14,13 +14,13 @@ import pytest
 
 from perfscope.errors import UnreadableRun, UsageError
 from perfscope.traces.load import load_trace
+from perfscope.traces.privacy.secret_masking import mask_secrets
 from perfscope.traces.run.events import COLUMNS, WIDTH
 from perfscope.traces.run.folder import RunWriter
 from perfscope.traces.run.held_folder import create_run_folder
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.run.stored import StoredRun
 from perfscope.traces.schema import SCHEMA_VERSION
-from perfscope.traces.secret_masking import mask_secrets
 from tests.build import FACTS
 
 WRITER = """

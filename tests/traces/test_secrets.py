@@ -8,9 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perfscope.traces import secret_masking
-from perfscope.traces.masked_trace import masked_tables, suspects
-from perfscope.traces.secret_masking import MASK, mask_secrets, mask_text, mask_values, masked_text
+from perfscope.traces.privacy import secret_masking
+from perfscope.traces.privacy.masked_trace import masked_tables, suspects
+from perfscope.traces.privacy.secret_masking import (
+    MASK,
+    mask_secrets,
+    mask_text,
+    mask_values,
+    masked_text,
+)
 from tests.safety.secret_samples import BY_FORM, BY_NAME, CORE
 
 ORDINARY = [
@@ -279,7 +285,7 @@ def test_masking_takes_linear_time() -> None:
     would take minutes.
     """
     code = (
-        "import sys; from perfscope.traces.secret_masking import masked_text;"
+        "import sys; from perfscope.traces.privacy.secret_masking import masked_text;"
         "[masked_text(piece * ((1 << 17) // len(piece))) for piece in sys.argv[1:]]"
     )
     subprocess.run([sys.executable, "-c", code, *REPEATED], check=True, timeout=60)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from perfscope.analyzer.diagnose import diagnose_trace
-from perfscope.analyzer.run.matched_collectives import matched_collectives
+from perfscope.analyzer.run.ranks.matched_collectives import matched_collectives
 from perfscope.traces.load import load_trace
 from tests.traces.kineto.recorded import FOLDER
 from tests.traces.warped_ranks import warped_ranks

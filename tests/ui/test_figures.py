@@ -5,8 +5,8 @@ import pandas as pd
 
 from perfscope.analyzer.budget.time_budget import time_budget
 from perfscope.analyzer.diagnosis import StepSummary
-from perfscope.analyzer.run.stack_tree import Node, stack_nodes
-from perfscope.analyzer.run.steps import steps
+from perfscope.analyzer.run.loops.steps import steps
+from perfscope.analyzer.run.stacks.stack_tree import Node, stack_nodes
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace
 from perfscope.ui.figures.budget_over_steps import MOST_COLUMNS, budget_over_steps

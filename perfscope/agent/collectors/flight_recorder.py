@@ -13,8 +13,8 @@ from perfscope.agent.py_spy import folder_of_process
 from perfscope.agent.target_user.child import call_as
 from perfscope.agent.target_user.rights import target_user
 from perfscope.errors import NothingToCollect
+from perfscope.traces.privacy.secret_masking import mask_text
 from perfscope.traces.run.manifest import SourceStatus
-from perfscope.traces.secret_masking import mask_text
 
 LIMIT_S = 2.0
 NAMES = (*PREFIX_VARIABLES, "HOME", "WORLD_SIZE")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from perfscope.agent.collector import Collector, Job, Need, TargetProcess
 from perfscope.agent.delivery.discarded import close_discarded, discard_files
 from perfscope.agent.delivery.peers import TrustedUsers
-from perfscope.agent.delivery.probe_line import MOST_UNAUTHENTICATED, ProbeLine, accept
+from perfscope.agent.delivery.probe_connection import MOST_UNAUTHENTICATED, ProbeConnection, accept
 from perfscope.agent.delivery.probe_notes import Note, NvtxRingNote
 from perfscope.agent.delivery.probe_socket import ProbeSocket
 from perfscope.agent.nvtx.ring import Ring
@@ -30,7 +30,7 @@ IDENTIFY_TIMEOUT_NS = 12_000_000_000
 class NvtxConnection:
     """A process that uses NVTX; `process` is -1 until it is found in the job."""
 
-    line: ProbeLine
+    accepted: ProbeConnection
     since_ns: int
     ring: Ring | None = None
     process: int = -1
@@ -64,8 +64,8 @@ class Nvtx(Collector):
         self.seen |= self.job.processes
         unknown = sum(connection.process < 0 for connection in self.connections)
         trusted = self.users.uids_including(self.job.processes.values())
-        for line in accept(self.socket.listening, trusted, MOST_UNAUTHENTICATED - unknown):
-            self.connections.append(NvtxConnection(line, now_ns))
+        for accepted in accept(self.socket.listening, trusted, MOST_UNAUTHENTICATED - unknown):
+            self.connections.append(NvtxConnection(accepted, now_ns))
         counts = [self.read(connection, now_ns) for connection in list(self.connections)]
         is_busy = max(counts, default=0) > BUSY_RECORDS
         return now_ns + (BUSY_PERIOD_NS if is_busy else self.PERIOD_NS)
@@ -75,18 +75,18 @@ class Nvtx(Collector):
 
         A connection is closed when it ends, shows a wrong token, or is not of the job.
         """
-        notes, _ = connection.line.frames()
+        notes, _ = connection.accepted.frames()
         if connection.ring is None and notes:
             is_ring = self.take_ring(connection, notes.pop(0))
             if not is_ring:
-                connection.line.open = False
+                connection.accepted.open = False
         discard_files(notes)
         if connection.process < 0 and connection.ring is not None:
             self.identify(connection)
         is_known = connection.process >= 0
         count = self.read_ring(connection) if is_known else 0
         is_late = not is_known and now_ns - connection.since_ns > IDENTIFY_TIMEOUT_NS
-        if not connection.line.open or is_late:
+        if not connection.accepted.open or is_late:
             if connection.ring is not None and not is_known:
                 self.unknown += 1
             self.close(connection)
@@ -104,11 +104,11 @@ class Nvtx(Collector):
 
     def identify(self, connection: NvtxConnection) -> None:
         """Find the process of a connection in the job."""
-        pid = connection.line.pid
+        pid = connection.accepted.pid
         if pid not in self.job.processes and pid not in self.seen:
             self.job.refresh()
         target = self.job.processes.get(pid) or self.seen.get(pid)
-        if target is not None and connection.line.peer.is_process(pid, target.start_ticks):
+        if target is not None and connection.accepted.peer.is_process(pid, target.start_ticks):
             connection.process = target.process
 
     def read_ring(self, connection: NvtxConnection) -> int:
@@ -133,10 +133,10 @@ class Nvtx(Collector):
         if connection.ring is not None:
             self.count += connection.count
             self.dropped += connection.ring.dropped
-            if connection.process >= 0 and not connection.line.open:
+            if connection.process >= 0 and not connection.accepted.open:
                 self.dropped += connection.ring.unread()
             connection.ring.close()
-        connection.line.close()
+        connection.accepted.close()
         self.connections.remove(connection)
 
     def stop(self) -> SourceStatus:

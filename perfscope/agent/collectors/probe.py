@@ -9,13 +9,18 @@ from functools import partial
 from perfscope.agent.collector import Collector, Job, Need, TargetProcess
 from perfscope.agent.collector_guard import attempt
 from perfscope.agent.delivery.discarded import close_discarded, discard_files
-from perfscope.agent.delivery.from_child import EntryReport, PendingEntry, enter_from_child
 from perfscope.agent.delivery.peers import TrustedUsers
 from perfscope.agent.delivery.probe_bundle import bundle
-from perfscope.agent.delivery.probe_line import MOST_UNAUTHENTICATED, ProbeLine, accept, listen
+from perfscope.agent.delivery.probe_connection import (
+    MOST_UNAUTHENTICATED,
+    ProbeConnection,
+    accept,
+    listen,
+)
 from perfscope.agent.delivery.probe_notes import HelloNote, Note, NvtxRingNote
 from perfscope.agent.delivery.probe_socket import ProbeSocket
 from perfscope.agent.entry import check_entry
+from perfscope.agent.entry.from_child import EntryReport, PendingEntry, enter_from_child
 from perfscope.agent.idle_priority import at_normal_priority
 from perfscope.agent.probe_session import ProbeSession
 from perfscope.agent.profiler_windows.window import Window
@@ -46,7 +51,7 @@ UNOBSERVED_ROLES = ("launcher", "other")
 class PendingConnection:
     """A connection that has identified itself and is not admitted yet."""
 
-    line: ProbeLine
+    connection: ProbeConnection
     notes: list[Note]
     records: "array.array[int]"
 
@@ -76,7 +81,7 @@ class Probes(Collector):
         self.probe_socket = probe_socket
         self.entering: dict[int, PendingEntry] = {}
         """Entries under way, by pid; the next three dicts are by pid too."""
-        self.lines: dict[int, ProbeLine] = {}
+        self.connections: dict[int, ProbeConnection] = {}
         """The open connections of admitted probes."""
         self.sessions: dict[int, ProbeSession] = {}
         self.reports: dict[int, EntryReport] = {}
@@ -86,7 +91,7 @@ class Probes(Collector):
         self.enter_after_ns: dict[tuple[int, int], int] = {}
         self.next_heartbeat_ns = 0
         self.users = TrustedUsers()
-        self.unidentified: list[ProbeLine] = []
+        self.unidentified: list[ProbeConnection] = []
         self.pending: list[PendingConnection] = []
         self.damaged: list[int] = []
         self.seen: dict[int, TargetProcess] = {}
@@ -131,8 +136,11 @@ class Probes(Collector):
         if now_ns < self.next_heartbeat_ns:
             return
         self.next_heartbeat_ns = now_ns + HEARTBEAT_NS
-        for line in (*self.lines.values(), *(pending.line for pending in self.pending)):
-            line.send(HEARTBEAT)
+        for connection in (
+            *self.connections.values(),
+            *(pending.connection for pending in self.pending),
+        ):
+            connection.send(HEARTBEAT)
 
     def enter_new(self, now_ns: int) -> None:
         """Begin to enter each process with torch once: training processes first, then workers."""
@@ -198,27 +206,27 @@ class Probes(Collector):
         self.read_unidentified()
         for pending in list(self.pending):
             self.admit_or_refuse(pending)
-        for pid, line in list(self.lines.items()):
-            notes, records = line.frames()
+        for pid, connection in list(self.connections.items()):
+            notes, records = connection.frames()
             self.take(self.sessions[pid], notes, records)
-            if not line.open:
-                if line.damaged:
+            if not connection.open:
+                if connection.damaged:
                     self.damaged.append(pid)
-                line.close()
-                del self.lines[pid]
+                connection.close()
+                del self.connections[pid]
 
     def read_unidentified(self) -> None:
         """Read the first notes of new connections; close those that do not send any in time."""
-        for line in list(self.unidentified):
-            notes, records = line.frames()
-            is_late = time.monotonic_ns() - line.connected_ns > FIRST_FRAME_TIMEOUT_NS
-            if not notes and line.open and not is_late:
+        for connection in list(self.unidentified):
+            notes, records = connection.frames()
+            is_late = time.monotonic_ns() - connection.connected_ns > FIRST_FRAME_TIMEOUT_NS
+            if not notes and connection.open and not is_late:
                 continue
-            self.unidentified.remove(line)
+            self.unidentified.remove(connection)
             if notes:
-                self.pending.append(PendingConnection(line, notes, records))
+                self.pending.append(PendingConnection(connection, notes, records))
             else:
-                line.close()
+                connection.close()
 
     def admit_or_refuse(self, pending: PendingConnection) -> None:
         """Admit a connection, refuse it, or leave it pending.
@@ -227,51 +235,51 @@ class Probes(Collector):
         has no probe yet. Where probes start with their process, one may connect before the role of
         its process is known; it then stays pending.
         """
-        line, hello = pending.line, pending.hello
-        if hello is None or hello.token != self.socket.token or line.pid in self.lines:
+        connection, hello = pending.connection, pending.hello
+        if hello is None or hello.token != self.socket.token or connection.pid in self.connections:
             self.refuse(pending)
             return
-        target = self.find_target(line, hello)
+        target = self.find_target(connection, hello)
         may_role_change = self.probe_socket is not None
         if target is not None and not (may_role_change and target.role in UNOBSERVED_ROLES):
             self.pending.remove(pending)
-            self.admit(line, target, hello)
-            self.take(self.sessions[line.pid], pending.notes, pending.records)
+            self.admit(connection, target, hello)
+            self.take(self.sessions[connection.pid], pending.notes, pending.records)
             return
         is_launcher = target is not None and target.role == "launcher"
-        is_late = time.monotonic_ns() - line.connected_ns > ROLE_TIMEOUT_NS
+        is_late = time.monotonic_ns() - connection.connected_ns > ROLE_TIMEOUT_NS
         if not may_role_change or is_launcher or is_late:
             self.refuse(pending)
 
-    def find_target(self, line: ProbeLine, hello: HelloNote) -> TargetProcess | None:
+    def find_target(self, connection: ProbeConnection, hello: HelloNote) -> TargetProcess | None:
         """Return the process of the job at the other end of a connection, None for another one."""
-        target = self.job.processes.get(line.pid)
+        target = self.job.processes.get(connection.pid)
         may_role_change = self.probe_socket is not None
         if target is None or (may_role_change and target.role == "other"):
             if may_role_change:
                 role = "main" if hello.worker is None else "loader-worker"
-                self.job.reported_roles[line.pid] = role
+                self.job.reported_roles[connection.pid] = role
             self.job.refresh()
-        target = self.job.processes.get(line.pid) or self.seen.get(line.pid)
+        target = self.job.processes.get(connection.pid) or self.seen.get(connection.pid)
         if target is None:
             return None
         # A later process may have the same pid.
-        return target if line.peer.is_process(target.pid, target.start_ticks) else None
+        return target if connection.peer.is_process(target.pid, target.start_ticks) else None
 
     def refuse(self, pending: PendingConnection) -> None:
         """Close a pending connection."""
         self.pending.remove(pending)
         discard_files(pending.notes)
-        pending.line.close()
+        pending.connection.close()
 
-    def admit(self, line: ProbeLine, target: TargetProcess, hello: HelloNote) -> None:
+    def admit(self, connection: ProbeConnection, target: TargetProcess, hello: HelloNote) -> None:
         """Begin a session with the probe in `target`."""
         self.attempted.add((target.pid, target.start_ticks))
         session = ProbeSession(target, self.job)
-        self.sessions[line.pid] = session
-        self.lines[line.pid] = line
-        line.trusted = True
-        line.send(HEARTBEAT)
+        self.sessions[connection.pid] = session
+        self.connections[connection.pid] = connection
+        connection.trusted = True
+        connection.send(HEARTBEAT)
         session.take_hello(hello)
         self.write_torch_facts(session)
 
@@ -327,17 +335,17 @@ class Probes(Collector):
         if self.probe_socket is not None:
             self.accept()
             self.read()
-        for line in self.lines.values():
-            line.send(LEAVE)
-        while (self.lines or self.entering) and time.monotonic() < until_s:
+        for connection in self.connections.values():
+            connection.send(LEAVE)
+        while (self.connections or self.entering) and time.monotonic() < until_s:
             time.sleep(0.01)
             self.take_reports(time.monotonic_ns())
             # A probe that connects only now leaves when its connection is closed.
-            for line in accept(self.socket.listening, self.users.uids):
-                line.close()
+            for connection in accept(self.socket.listening, self.users.uids):
+                connection.close()
             self.read()
-        for line in self.all_connections():
-            line.close()
+        for connection in self.all_connections():
+            connection.close()
         self.socket.listening.close()
         close_discarded()
         manifest, status = self.job.run.manifest, self.status()
@@ -346,18 +354,18 @@ class Probes(Collector):
             manifest.depth_reason = status.reason
         return status
 
-    def all_connections(self) -> list[ProbeLine]:
+    def all_connections(self) -> list[ProbeConnection]:
         """Return all open connections."""
-        pending = [connection.line for connection in self.pending]
-        return [*self.lines.values(), *self.unidentified, *pending]
+        pending = [waiting.connection for waiting in self.pending]
+        return [*self.connections.values(), *self.unidentified, *pending]
 
     def abandon(self) -> None:
         """Close all connections: a probe leaves when its connection ends."""
-        for line in self.all_connections():
-            attempt(line.close)
+        for connection in self.all_connections():
+            attempt(connection.close)
         attempt(lambda: self.socket.listening.close())
         attempt(close_discarded)
-        self.lines.clear()
+        self.connections.clear()
 
     def costs(self) -> list[ProbeCost]:
         """Return what each probe cost its process; only what was measured directly."""

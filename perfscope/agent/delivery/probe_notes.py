@@ -21,7 +21,7 @@ class TaggedNote(msgspec.Struct, tag_field="note"):
 class NoteWithFile(TaggedNote, kw_only=True):
     """A note that may come with an open file, `descriptor` on the agent's side (-1: none).
 
-    `ProbeLine` sets `descriptor` for each received note; a value in the JSON is overwritten.
+    `ProbeConnection` sets `descriptor` for each received note; a value in the JSON is overwritten.
     """
 
     has_file: bool = False

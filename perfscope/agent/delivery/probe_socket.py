@@ -8,7 +8,7 @@ import socket
 from dataclasses import dataclass, field
 
 from perfscope.agent.delivery.peers import AgentAddress, listener_seen_by
-from perfscope.agent.delivery.probe_line import bound
+from perfscope.agent.delivery.probe_connection import bound
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def enter(
 
     If the target is a child of this process, do not wait for it meanwhile: `Popen.poll` would take
     the events that the tracer waits for. Enter from another process instead, as
-    `agent.delivery.from_child` does.
+    `agent.entry.from_child` does.
     """
     try:
         # Opened before the checks, so that these are about the program whose memory is written.

@@ -13,7 +13,7 @@ from perfscope.agent.host import proc
 from perfscope.agent.target_user.child import call_as
 from perfscope.agent.target_user.files import read_file
 from perfscope.agent.target_user.rights import TargetUser, target_user
-from perfscope.traces.secret_masking import mask_text
+from perfscope.traces.privacy.secret_masking import mask_text
 
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 SLURM_VARIABLES = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_STEP_NUM_TASKS")

@@ -13,7 +13,7 @@ from perfscope.agent.job.roles import (
     same_world,
     short_name,
 )
-from perfscope.traces.secret_masking import mask_secrets
+from perfscope.traces.privacy.secret_masking import mask_secrets
 
 MOST_NAMED = 4
 LONGEST_COMMAND = 60

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from perfscope.agent.collector_guard import GuardedThread
 from perfscope.agent.delivery.peers import CREDENTIALS
-from perfscope.agent.delivery.probe_line import set_network
+from perfscope.agent.delivery.probe_connection import set_network
 from perfscope.errors import CollectorUnavailable
 
 NAME = b"\0dynolog\0"

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from perfscope.analyzer.budget.cpu_work import call_spans, cpu_kinds
 from perfscope.analyzer.categories import DEVICE_COMPUTE, EXPOSED_COMMUNICATION, HOST_BOUND
-from perfscope.analyzer.run.phases import VALIDATION, phase_spans
-from perfscope.analyzer.run.steps import steps
+from perfscope.analyzer.run.loops.steps import steps
+from perfscope.analyzer.run.phases.phase_intervals import VALIDATION, phase_spans
 from perfscope.analyzer.run.table_access import (
     column,
     rows_of,

@@ -8,7 +8,7 @@ from perfscope.analyzer.budget.time_budget import steady_budget
 from perfscope.analyzer.categories import CATEGORIES, PEER_WAIT
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.rule import Unmet
-from perfscope.analyzer.run.steps import trainers
+from perfscope.analyzer.run.loops.steps import trainers
 from perfscope.analyzer.run.table_access import table
 from perfscope.traces.trace import Trace
 

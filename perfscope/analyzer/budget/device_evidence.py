@@ -15,11 +15,11 @@ from perfscope.analyzer.categories import (
     OTHER_IDLE,
     SYNC_WAIT,
 )
-from perfscope.analyzer.run.device_use import CountedIdle, counted_idle
-from perfscope.analyzer.run.device_window import window_trace
-from perfscope.analyzer.run.host_copies import device_idle_in_waits
-from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
-from perfscope.analyzer.run.steps import steps
+from perfscope.analyzer.run.accelerators.device_use import CountedIdle, counted_idle
+from perfscope.analyzer.run.accelerators.device_window import window_trace
+from perfscope.analyzer.run.accelerators.host_copies import device_idle_in_waits
+from perfscope.analyzer.run.loops.steps import steps
+from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES
 from perfscope.analyzer.run.table_access import column, uses_device
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace

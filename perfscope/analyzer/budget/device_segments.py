@@ -17,9 +17,9 @@ from perfscope.analyzer.categories import (
     PROFILER_OVERHEAD,
     SYNC_WAIT,
 )
-from perfscope.analyzer.run.device_activity import activity
-from perfscope.analyzer.run.observed_time import observed_time
-from perfscope.analyzer.run.other_devices import busy_elsewhere
+from perfscope.analyzer.run.accelerators.device_activity import activity
+from perfscope.analyzer.run.accelerators.observed_time import observed_time
+from perfscope.analyzer.run.accelerators.other_devices import busy_elsewhere
 from perfscope.analyzer.run.units import NO_DEVICE, Unit, units
 from perfscope.traces.intervals import (
     Ints,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perfscope.analyzer.run.device_activity import rows_on
+from perfscope.analyzer.run.accelerators.device_activity import rows_on
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.run.thread_intervals import busiest_tid
 from perfscope.analyzer.run.units import Unit

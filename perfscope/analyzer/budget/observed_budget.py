@@ -13,7 +13,7 @@ from perfscope.analyzer.categories import (
     INPUT_WAIT,
     OTHER_IDLE,
 )
-from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, IO, WAITING
+from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES, IO, WAITING
 from perfscope.analyzer.run.table_access import column, rows_of, table
 from perfscope.traces.trace import Trace
 

@@ -7,7 +7,7 @@ from perfscope.analyzer.budget.span_budget import span_budget
 from perfscope.analyzer.budget.time_budget import steady_budget
 from perfscope.analyzer.categories import CATEGORY_IDS
 from perfscope.analyzer.diagnosis import BudgetEntry, ProcessBudget
-from perfscope.analyzer.run.steps import trainers
+from perfscope.analyzer.run.loops.steps import trainers
 from perfscope.analyzer.run.table_access import column
 from perfscope.traces.trace import Trace
 

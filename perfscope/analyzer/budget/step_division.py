@@ -26,8 +26,8 @@ from perfscope.analyzer.categories import (
     INPUT_WAIT,
     OTHER_IDLE,
 )
-from perfscope.analyzer.run.sample_shares import Shares, largest_share
-from perfscope.analyzer.run.steps import STEADY
+from perfscope.analyzer.run.loops.steps import STEADY
+from perfscope.analyzer.run.stacks.sample_shares import Shares, largest_share
 from perfscope.analyzer.run.table_access import column
 from perfscope.traces.intervals import Ints
 

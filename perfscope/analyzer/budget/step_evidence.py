@@ -11,17 +11,17 @@ from perfscope.analyzer.budget.concatenated_threads import ThreadLanes
 from perfscope.analyzer.budget.device_evidence import DeviceEvidence, timed_devices
 from perfscope.analyzer.budget.loop.data_in_gaps import gaps_load_data
 from perfscope.analyzer.budget.loop.host_functions import host_functions
-from perfscope.analyzer.run.batch_inference import pull_loop
-from perfscope.analyzer.run.cumulative_counters import grown_in
-from perfscope.analyzer.run.host_copies import host_copies
-from perfscope.analyzer.run.sample_shares import (
+from perfscope.analyzer.run.accelerators.host_copies import host_copies
+from perfscope.analyzer.run.loops.batch_inference import pull_loop
+from perfscope.analyzer.run.loops.steps import STEADY, steady
+from perfscope.analyzer.run.resources.cumulative_counters import grown_in
+from perfscope.analyzer.run.stacks.sample_shares import (
     NOTHING_SAMPLED,
     Shares,
     state_shares,
     user_code_share,
     weights_by_core,
 )
-from perfscope.analyzer.run.steps import STEADY, steady
 from perfscope.analyzer.run.table_access import column, rows_of
 from perfscope.analyzer.run.thread_intervals import Zones, zones
 from perfscope.traces.intervals import Ints, Spans, exclusive, inside, merged

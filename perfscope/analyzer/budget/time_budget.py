@@ -16,8 +16,8 @@ from perfscope.analyzer.categories import (
     OTHER_IDLE,
     PEER_WAIT,
 )
-from perfscope.analyzer.run.rank_waiting import rank_waiting
-from perfscope.analyzer.run.steps import steady, steps
+from perfscope.analyzer.run.loops.steps import steady, steps
+from perfscope.analyzer.run.ranks.rank_waiting import rank_waiting
 from perfscope.analyzer.run.table_access import column
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace

@@ -5,7 +5,7 @@ import pandas as pd
 
 from perfscope.analyzer.budget.device_segments import segments
 from perfscope.analyzer.budget.span_budget import amounts_in, category_times
-from perfscope.analyzer.run.observed_time import observed_time
+from perfscope.analyzer.run.accelerators.observed_time import observed_time
 from perfscope.analyzer.run.table_access import column
 from perfscope.analyzer.run.units import Unit, units
 from perfscope.traces.intervals import covered, single_interval

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.run.matched_collectives import matched_collectives, rank_of_rows
+from perfscope.analyzer.run.ranks.matched_collectives import matched_collectives, rank_of_rows
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.trace import Trace
 

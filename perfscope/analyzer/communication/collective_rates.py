@@ -8,8 +8,8 @@ SHARP) less crosses, and the figure may exceed the link.
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.run.device_activity import activity
-from perfscope.analyzer.run.matched_collectives import matched_collectives
+from perfscope.analyzer.run.accelerators.device_activity import activity
+from perfscope.analyzer.run.ranks.matched_collectives import matched_collectives
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.run.units import units
 from perfscope.traces.intervals import Ints, covered

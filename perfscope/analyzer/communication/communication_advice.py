@@ -9,7 +9,7 @@ from perfscope.analyzer.budget.trace_case import Case, mean_per_step, total
 from perfscope.analyzer.categories import DEVICE_COMPUTE
 from perfscope.analyzer.diagnosis import Action
 from perfscope.analyzer.number_text import megabytes, ms, plural
-from perfscope.analyzer.run.device_activity import rows_on
+from perfscope.analyzer.run.accelerators.device_activity import rows_on
 from perfscope.analyzer.run.table_access import column
 from perfscope.analyzer.run.training_evidence import training_evidence
 

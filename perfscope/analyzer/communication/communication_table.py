@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.communication.overlap import exposed_collectives
-from perfscope.analyzer.run.matched_collectives import matched_collectives
+from perfscope.analyzer.run.ranks.matched_collectives import matched_collectives
 from perfscope.traces.trace import Trace
 
 COLUMNS = (

@@ -45,8 +45,8 @@ from perfscope.analyzer.diagnosis import Action, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
 from perfscope.analyzer.rule import Rule, Unmet
-from perfscope.analyzer.run.local_ranks import main_processes
-from perfscope.analyzer.run.rank_waiting import host_by_process
+from perfscope.analyzer.run.ranks.local_ranks import main_processes
+from perfscope.analyzer.run.ranks.rank_waiting import host_by_process
 from perfscope.traces.trace import Trace
 
 ID = "network-saturated"

@@ -27,10 +27,10 @@ from perfscope.analyzer.input.input_pipeline import input_pipelines
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural
 from perfscope.analyzer.rule import Unmet
-from perfscope.analyzer.run.cumulative_counters import used
-from perfscope.analyzer.run.host_load import host_load, window
-from perfscope.analyzer.run.local_ranks import main_processes, ranks_at_once
-from perfscope.analyzer.run.rank_waiting import rank_waiting, step_together
+from perfscope.analyzer.run.ranks.local_ranks import main_processes, ranks_at_once
+from perfscope.analyzer.run.ranks.rank_waiting import rank_waiting, step_together
+from perfscope.analyzer.run.resources.cumulative_counters import used
+from perfscope.analyzer.run.resources.host_load import host_load, window
 from perfscope.analyzer.run.table_access import column
 from perfscope.traces.trace import Trace
 

@@ -21,8 +21,8 @@ from perfscope.analyzer.hardware.peaks import Peaks
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent
 from perfscope.analyzer.rule import Unmet
-from perfscope.analyzer.run.device_window import device_window
-from perfscope.analyzer.run.launch_origin import forward_ops
+from perfscope.analyzer.run.accelerators.device_window import device_window
+from perfscope.analyzer.run.accelerators.launch_origin import forward_ops
 from perfscope.analyzer.run.range_table import innermost, modules
 from perfscope.analyzer.run.table_access import rows_of_category, table
 from perfscope.analyzer.run.units import NO_DEVICE, Unit

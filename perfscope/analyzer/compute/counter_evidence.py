@@ -23,7 +23,7 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
 from perfscope.analyzer.rule import Unmet
-from perfscope.analyzer.run.device_use import device_use
+from perfscope.analyzer.run.accelerators.device_use import device_use
 from perfscope.analyzer.run.training_evidence import training_evidence
 from perfscope.traces.trace import Trace
 

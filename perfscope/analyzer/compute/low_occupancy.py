@@ -50,7 +50,7 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
-from perfscope.analyzer.run.device_activity import rows_on
+from perfscope.analyzer.run.accelerators.device_activity import rows_on
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.trace import Trace
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from perfscope.analyzer.compute.roofline import roofed_calls, with_rates
 from perfscope.analyzer.compute.work_units import rank_of_work
+from perfscope.analyzer.run.accelerators.launch_origin import forward_ops
 from perfscope.analyzer.run.call_tree import inside_same_name
-from perfscope.analyzer.run.launch_origin import forward_ops
 from perfscope.analyzer.run.range_table import ANNOTATED, enclosing_ranges, innermost, modules
 from perfscope.analyzer.run.table_access import rows_of_category, table
 from perfscope.traces.intervals import Ints

@@ -5,9 +5,9 @@ from typing import Final
 import pandas as pd
 
 from perfscope.analyzer.compute.fusable_runs import fusable_runs
+from perfscope.analyzer.run.stacks.torch_frames import BACKWARD_CALL, MODULE_CALL, OPTIMIZER_CALL
 from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category
 from perfscope.analyzer.run.thread_intervals import spans_of
-from perfscope.analyzer.run.torch_frames import BACKWARD_CALL, MODULE_CALL, OPTIMIZER_CALL
 from perfscope.traces.intervals import inside
 from perfscope.traces.trace import Trace
 

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.compute.call_costs import op_costs
-from perfscope.analyzer.run.host_load import host_load
+from perfscope.analyzer.run.resources.host_load import host_load
 from perfscope.analyzer.run.table_access import column, manifest, table, uses_device
 from perfscope.traces.trace import Trace
 

@@ -12,7 +12,7 @@ from perfscope.analyzer.compute.roofline_coverage import BEFORE, costed_share, r
 from perfscope.analyzer.compute.work_units import work_units
 from perfscope.analyzer.hardware.peaks import Peaks
 from perfscope.analyzer.limits import LIMITS
-from perfscope.analyzer.run.steps import steady
+from perfscope.analyzer.run.loops.steps import steady
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.run.units import Unit
 from perfscope.traces.trace import Trace

@@ -10,7 +10,7 @@ from perfscope.analyzer.counters.link_use import link_use
 from perfscope.analyzer.counters.lost_devices import device_losses
 from perfscope.analyzer.diagnosis import BoundBy
 from perfscope.analyzer.limits import LIMITS
-from perfscope.analyzer.run.device_use import DeviceUse, device_use
+from perfscope.analyzer.run.accelerators.device_use import DeviceUse, device_use
 from perfscope.analyzer.run.table_access import uses_device
 from perfscope.traces.trace import Trace
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.rule import Unmet
-from perfscope.analyzer.run.device_use import DeviceUse, device_use
+from perfscope.analyzer.run.accelerators.device_use import DeviceUse, device_use
 from perfscope.traces.trace import Trace
 
 DRAM_CEILING: Final = 0.8

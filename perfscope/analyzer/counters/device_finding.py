@@ -8,7 +8,12 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message, Sco
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent
 from perfscope.analyzer.rule import Unmet
-from perfscope.analyzer.run.device_use import DeviceUse, all_devices, device_use, lists_other_pids
+from perfscope.analyzer.run.accelerators.device_use import (
+    DeviceUse,
+    all_devices,
+    device_use,
+    lists_other_pids,
+)
 from perfscope.analyzer.run.table_access import table
 from perfscope.traces.trace import Trace
 

@@ -17,7 +17,7 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent
 from perfscope.analyzer.rule import Unmet
-from perfscope.analyzer.run.device_use import device_use
+from perfscope.analyzer.run.accelerators.device_use import device_use
 from perfscope.analyzer.run.table_access import table
 from perfscope.traces.trace import Trace
 

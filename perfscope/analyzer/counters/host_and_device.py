@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from perfscope.analyzer.run.device_use import DeviceUse, device_use
+from perfscope.analyzer.run.accelerators.device_use import DeviceUse, device_use
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.trace import Trace
 

@@ -19,8 +19,12 @@ from perfscope.analyzer.counters.pcie_links import (
 )
 from perfscope.analyzer.hardware.link_generations import PCIE_SOURCE, nvlink_bytes_per_s
 from perfscope.analyzer.limits import LIMITS
-from perfscope.analyzer.run.counter_series import longest_run_of_readings, share_of_time, time_mean
-from perfscope.analyzer.run.device_use import DeviceUse, all_devices, device_use
+from perfscope.analyzer.run.accelerators.counter_series import (
+    longest_run_of_readings,
+    share_of_time,
+    time_mean,
+)
+from perfscope.analyzer.run.accelerators.device_use import DeviceUse, all_devices, device_use
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.device_facts import LinkFacts, PortFacts
 from perfscope.traces.trace import Trace

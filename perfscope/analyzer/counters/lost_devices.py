@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from perfscope.analyzer.run.device_use import DeviceUse, all_devices
+from perfscope.analyzer.run.accelerators.device_use import DeviceUse, all_devices
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.trace import Trace
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.run.host_load import window
+from perfscope.analyzer.run.resources.host_load import window
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.trace import Trace
 

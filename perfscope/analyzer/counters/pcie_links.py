@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from perfscope.analyzer.hardware.link_generations import pcie_bytes_per_s, pcie_name
 from perfscope.analyzer.limits import LIMITS
-from perfscope.analyzer.run.device_use import DeviceUse, device_use
+from perfscope.analyzer.run.accelerators.device_use import DeviceUse, device_use
 from perfscope.analyzer.run.table_access import column
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from perfscope.analyzer.counters.pcie_links import nearest_reading
 from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.rule import Unmet
-from perfscope.analyzer.run.counter_series import longest_run_of_readings, time_mean
-from perfscope.analyzer.run.device_use import DeviceUse, all_devices, device_use
+from perfscope.analyzer.run.accelerators.counter_series import longest_run_of_readings, time_mean
+from perfscope.analyzer.run.accelerators.device_use import DeviceUse, all_devices, device_use
 from perfscope.analyzer.run.table_access import column
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace

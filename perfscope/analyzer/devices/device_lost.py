@@ -30,7 +30,7 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits
 from perfscope.analyzer.rule import Rule, Unmet
-from perfscope.analyzer.run.device_use import device_use
+from perfscope.analyzer.run.accelerators.device_use import device_use
 from perfscope.traces.trace import Trace
 
 ID = "device-lost"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.run.device_use import DeviceUse, all_devices, device_use
+from perfscope.analyzer.run.accelerators.device_use import DeviceUse, all_devices, device_use
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace

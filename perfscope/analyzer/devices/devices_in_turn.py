@@ -35,7 +35,7 @@ from perfscope.analyzer.diagnosis import Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
 from perfscope.analyzer.rule import Rule, Unmet
-from perfscope.analyzer.run.other_devices import busy_elsewhere
+from perfscope.analyzer.run.accelerators.other_devices import busy_elsewhere
 from perfscope.analyzer.run.table_access import column
 from perfscope.analyzer.run.units import Unit, units
 from perfscope.traces.intervals import covered, intersected, length_ns, merged

@@ -13,9 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.budget.time_budget import time_budget
-from perfscope.analyzer.run.counter_series import time_mean
-from perfscope.analyzer.run.device_use import DeviceUse, device_use
-from perfscope.analyzer.run.steps import steady
+from perfscope.analyzer.run.accelerators.counter_series import time_mean
+from perfscope.analyzer.run.accelerators.device_use import DeviceUse, device_use
+from perfscope.analyzer.run.loops.steps import steady
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace

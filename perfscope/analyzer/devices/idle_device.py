@@ -32,8 +32,8 @@ from perfscope.analyzer.diagnosis import Action, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
 from perfscope.analyzer.rule import Rule, Unmet
-from perfscope.analyzer.run.device_use import device_use
-from perfscope.analyzer.run.steps import steady
+from perfscope.analyzer.run.accelerators.device_use import device_use
+from perfscope.analyzer.run.loops.steps import steady
 from perfscope.analyzer.run.table_access import manifest
 from perfscope.traces.trace import Trace
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import pandas as pd
 
-from perfscope.analyzer.run.steps import steps
+from perfscope.analyzer.run.loops.steps import steps
 from perfscope.analyzer.run.table_access import column, rows_of_category, table
 from perfscope.traces.intervals import merged
 from perfscope.traces.trace import Trace

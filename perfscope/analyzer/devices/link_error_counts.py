@@ -9,7 +9,7 @@ import pandas as pd
 
 from perfscope.analyzer.counters.lost_devices import device_losses
 from perfscope.analyzer.counters.network_ports import counter_key
-from perfscope.analyzer.run.device_use import all_devices, device_use
+from perfscope.analyzer.run.accelerators.device_use import all_devices, device_use
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.trace import Trace
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from perfscope.analyzer.counters.link_use import LinkUse, link_use
 from perfscope.analyzer.hardware.link_generations import pcie_name
 from perfscope.analyzer.number_text import digits, percent, plural
-from perfscope.analyzer.run.device_use import DeviceUse, all_devices
+from perfscope.analyzer.run.accelerators.device_use import DeviceUse, all_devices
 from perfscope.traces.device_facts import PortFacts
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.trace import Trace

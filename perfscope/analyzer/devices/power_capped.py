@@ -34,7 +34,11 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent
 from perfscope.analyzer.rule import Rule, Unmet
-from perfscope.analyzer.run.counter_series import device_series, readings_within, time_mean
+from perfscope.analyzer.run.accelerators.counter_series import (
+    device_series,
+    readings_within,
+    time_mean,
+)
 from perfscope.traces.trace import Trace
 
 ID = "power-capped"

@@ -31,8 +31,8 @@ from perfscope.analyzer.input.loader_case import avoidable_wait
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
-from perfscope.analyzer.run.host_load import HostLoad, host_load
-from perfscope.analyzer.run.local_ranks import loader_workers, main_processes, ranks_at_once
+from perfscope.analyzer.run.ranks.local_ranks import loader_workers, main_processes, ranks_at_once
+from perfscope.analyzer.run.resources.host_load import HostLoad, host_load
 from perfscope.analyzer.run.table_access import manifest
 from perfscope.traces.trace import Trace
 

@@ -22,8 +22,8 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
-from perfscope.analyzer.run.host_load import HostLoad, host_load
-from perfscope.analyzer.run.local_ranks import loader_workers, ranks_at_once
+from perfscope.analyzer.run.ranks.local_ranks import loader_workers, ranks_at_once
+from perfscope.analyzer.run.resources.host_load import HostLoad, host_load
 from perfscope.analyzer.run.table_access import manifest
 from perfscope.traces.trace import Trace
 

@@ -7,9 +7,9 @@ from typing import Final
 import numpy as np
 
 from perfscope.analyzer.budget.observed_budget import main_thread_id, main_thread_stacks
-from perfscope.analyzer.run.device_use import device_use
-from perfscope.analyzer.run.phases import STEPS, phase_spans
-from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval
+from perfscope.analyzer.run.accelerators.device_use import device_use
+from perfscope.analyzer.run.phases.phase_intervals import STEPS, phase_spans
+from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES, share_interval
 from perfscope.analyzer.run.table_access import column
 from perfscope.traces.frames import Frame, parse_frame
 from perfscope.traces.intervals import inside

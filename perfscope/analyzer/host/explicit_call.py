@@ -57,9 +57,9 @@ from perfscope.analyzer.host.explicit_collections import (
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural, round_up
 from perfscope.analyzer.rule import Rule
-from perfscope.analyzer.run.local_ranks import main_processes
-from perfscope.analyzer.run.program_frames import program_frames
-from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval
+from perfscope.analyzer.run.ranks.local_ranks import main_processes
+from perfscope.analyzer.run.stacks.program_frames import program_frames
+from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES, share_interval
 from perfscope.analyzer.run.table_access import column, longest_row, uses_device
 from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.traces.frames import Frame

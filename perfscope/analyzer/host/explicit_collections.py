@@ -8,8 +8,8 @@ import pandas as pd
 from perfscope.analyzer.budget.critical_rank import steps_of
 from perfscope.analyzer.budget.observed_budget import main_thread_id
 from perfscope.analyzer.diagnosis import Scope
-from perfscope.analyzer.run.local_ranks import loader_workers
-from perfscope.analyzer.run.phases import NOT_RECORDED, phase_spans
+from perfscope.analyzer.run.phases.phase_intervals import NOT_RECORDED, phase_spans
+from perfscope.analyzer.run.ranks.local_ranks import loader_workers
 from perfscope.analyzer.run.recorded_span import recorded_span_ns
 from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category, table
 from perfscope.traces.frames import Frame, parse_frame

@@ -43,9 +43,9 @@ from perfscope.analyzer.host.dispatch import waiting_for_a_core
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent
 from perfscope.analyzer.rule import Rule, Unmet
-from perfscope.analyzer.run.local_ranks import ranks_at_once
-from perfscope.analyzer.run.other_threads import busiest_other_thread
-from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
+from perfscope.analyzer.run.ranks.local_ranks import ranks_at_once
+from perfscope.analyzer.run.stacks.other_threads import busiest_other_thread
+from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES
 from perfscope.analyzer.run.table_access import column, manifest, rows_of, uses_device
 from perfscope.traces.trace import Trace
 

@@ -5,9 +5,9 @@ from typing import Final
 
 from perfscope.analyzer.diagnosis import CodeLocation
 from perfscope.analyzer.number_text import digits, duration, plural
-from perfscope.analyzer.run.hung_job import Hang
-from perfscope.analyzer.run.quiet_job import MAIN, WORKER, QuietJob, QuietProcess, QuietThread
-from perfscope.analyzer.run.wait_reasons import (
+from perfscope.analyzer.run.hangs.hung_job import Hang
+from perfscope.analyzer.run.hangs.quiet_job import MAIN, WORKER, QuietJob, QuietProcess, QuietThread
+from perfscope.analyzer.run.hangs.wait_reasons import (
     BATCH,
     CHILD,
     EVENT,

@@ -50,7 +50,7 @@ from perfscope.analyzer.host.optimizer_calls import FUSE_OPTIMIZER, optimizer_ca
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
-from perfscope.analyzer.run.device_activity import rows_on
+from perfscope.analyzer.run.accelerators.device_activity import rows_on
 from perfscope.analyzer.run.table_access import column, longest_row, rows_of_category, table
 from perfscope.traces.trace import Trace
 

@@ -28,7 +28,7 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, duration, megabytes, plural
 from perfscope.analyzer.rule import Rule, Unmet
-from perfscope.analyzer.run.memory_trend import MemoryTrend, memory_trend
+from perfscope.analyzer.run.resources.memory_trend import MemoryTrend, memory_trend
 from perfscope.analyzer.run.table_access import manifest
 from perfscope.traces.trace import Trace
 

@@ -7,8 +7,8 @@ import pandas as pd
 
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.number_text import plural
+from perfscope.analyzer.run.loops.trace_steps import OPTIMIZER
 from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category
-from perfscope.analyzer.run.trace_steps import OPTIMIZER
 from perfscope.traces.trace import Trace
 
 FUSED_UPDATE = re.compile(r"::_fused_(adam|adamw|sgd|adagrad)")

@@ -13,7 +13,7 @@ from perfscope.analyzer.closed_forms import After, speedup, undisturbed_factor
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message, Speedup
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms
-from perfscope.analyzer.run.ranks_in_step import peers_in_step
+from perfscope.analyzer.run.ranks.ranks_in_step import peers_in_step
 from perfscope.analyzer.run.table_access import (
     column,
     longest_row,

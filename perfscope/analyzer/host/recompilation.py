@@ -36,7 +36,7 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural
 from perfscope.analyzer.rule import Rule
-from perfscope.analyzer.run.local_ranks import main_processes
+from perfscope.analyzer.run.ranks.local_ranks import main_processes
 from perfscope.analyzer.run.recompilations import Recompilations, recompilations
 from perfscope.traces.intervals import Spans
 from perfscope.traces.trace import Trace

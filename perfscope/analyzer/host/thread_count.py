@@ -44,8 +44,8 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
-from perfscope.analyzer.run.host_load import HostLoad, host_load
-from perfscope.analyzer.run.local_ranks import ranks_at_once
+from perfscope.analyzer.run.ranks.local_ranks import ranks_at_once
+from perfscope.analyzer.run.resources.host_load import HostLoad, host_load
 from perfscope.analyzer.run.table_access import column, manifest, table
 from perfscope.traces.trace import Trace
 

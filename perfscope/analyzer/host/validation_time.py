@@ -35,15 +35,15 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Prediction, 
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural, round_up
 from perfscope.analyzer.rule import Rule, Unmet
-from perfscope.analyzer.run.host_load import host_load
-from perfscope.analyzer.run.steps import trainers
-from perfscope.analyzer.run.table_access import table
-from perfscope.analyzer.run.validation_passes import (
+from perfscope.analyzer.run.loops.steps import trainers
+from perfscope.analyzer.run.phases.validation_passes import (
     ValidationLoading,
     ValidationPasses,
     validation_loading,
     validation_passes,
 )
+from perfscope.analyzer.run.resources.host_load import host_load
+from perfscope.analyzer.run.table_access import table
 from perfscope.traces.trace import Trace
 
 ID = "validation-time"

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.budget.time_budget import steady_budget
-from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
+from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES
 from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category
 from perfscope.analyzer.run.thread_intervals import TORCH, iteration_gaps
 from perfscope.traces.frames import parse_frame

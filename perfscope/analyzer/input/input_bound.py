@@ -79,8 +79,8 @@ from perfscope.analyzer.input.loading_code import (
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
-from perfscope.analyzer.run.host_load import HostLoad, cpu_per_step_ns, host_load
-from perfscope.analyzer.run.local_ranks import concurrent_processes, ranks_at_once
+from perfscope.analyzer.run.ranks.local_ranks import concurrent_processes, ranks_at_once
+from perfscope.analyzer.run.resources.host_load import HostLoad, cpu_per_step_ns, host_load
 from perfscope.analyzer.run.table_access import column, longest_row, manifest, table, uses_device
 from perfscope.traces.trace import Trace
 

@@ -7,12 +7,12 @@ import pandas as pd
 
 from perfscope.analyzer.budget.time_budget import steady_budget, time_budget
 from perfscope.analyzer.categories import INPUT_WAIT
-from perfscope.analyzer.run.cumulative_counters import WHOLE, grown_in
-from perfscope.analyzer.run.host_load import host_load
-from perfscope.analyzer.run.local_ranks import concurrent_processes
-from perfscope.analyzer.run.ranks_in_step import longest_input_wait
-from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, IO
-from perfscope.analyzer.run.steps import trainers
+from perfscope.analyzer.run.loops.steps import trainers
+from perfscope.analyzer.run.ranks.local_ranks import concurrent_processes
+from perfscope.analyzer.run.ranks.ranks_in_step import longest_input_wait
+from perfscope.analyzer.run.resources.cumulative_counters import WHOLE, grown_in
+from perfscope.analyzer.run.resources.host_load import host_load
+from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES, IO
 from perfscope.analyzer.run.table_access import column, rows_of, table, uses_device
 from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.traces.intervals import Spans, inside, merged

@@ -23,7 +23,7 @@ from perfscope.analyzer.input.loading_code import LoadingCode, SamplerCode, Star
 from perfscope.analyzer.input.loading_stages import STAGE_TEXT
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural
-from perfscope.analyzer.run.host_load import HostLoad
+from perfscope.analyzer.run.resources.host_load import HostLoad
 
 SHOWN_PART = 0.02
 """A part of a fetch below this share is not listed in the evidence."""

@@ -27,8 +27,8 @@ from perfscope.analyzer.input.loading_stages import (
     is_decoder,
     stage_of,
 )
-from perfscope.analyzer.run.program_frames import program_frames
-from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval
+from perfscope.analyzer.run.stacks.program_frames import program_frames
+from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES, share_interval
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.frames import Frame
 from perfscope.traces.intervals import Spans, inside

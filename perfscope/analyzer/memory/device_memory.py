@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perfscope.analyzer.run.device_use import DeviceUse, device_use
+from perfscope.analyzer.run.accelerators.device_use import DeviceUse, device_use
 from perfscope.traces.trace import Trace
 
 

@@ -30,7 +30,7 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
-from perfscope.analyzer.run.device_activity import rows_on
+from perfscope.analyzer.run.accelerators.device_activity import rows_on
 from perfscope.analyzer.run.table_access import column, longest_row
 from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.traces.intervals import Spans, intersected

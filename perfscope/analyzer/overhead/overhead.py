@@ -17,8 +17,8 @@ from perfscope.analyzer.budget.critical_rank import critical_rank
 from perfscope.analyzer.diagnosis import Overhead, OverheadPart
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.overhead.block_contrast import Contrast, block_contrast, capped
-from perfscope.analyzer.run.host_load import host_load
-from perfscope.analyzer.run.steps import steps
+from perfscope.analyzer.run.loops.steps import steps
+from perfscope.analyzer.run.resources.host_load import host_load
 from perfscope.analyzer.run.table_access import column, manifest, rows_of
 from perfscope.traces.intervals import Ints, Spans, covered, merged
 from perfscope.traces.run.cells import LARGEST_NS

@@ -29,7 +29,7 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent
 from perfscope.analyzer.rule import Rule
-from perfscope.analyzer.run.host_load import host_load
+from perfscope.analyzer.run.resources.host_load import host_load
 from perfscope.traces.trace import Trace
 
 ID = "host-code"

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.run.phases import COMPILATION, NOT_RECORDED, phase_spans
+from perfscope.analyzer.run.phases.phase_intervals import COMPILATION, NOT_RECORDED, phase_spans
+from perfscope.analyzer.run.phases.sampled_phases import LIBRARY_FRAMES
 from perfscope.analyzer.run.recorded_span import recorded_span_ns
-from perfscope.analyzer.run.sampled_phases import LIBRARY_FRAMES
 from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category
 from perfscope.analyzer.run.thread_intervals import busiest_tid
 from perfscope.traces.intervals import Ints, Spans, length_ns, merged, single_interval, subtracted

@@ -1,6 +1,6 @@
 """The first and the last instant that a recording covers."""
 
-from perfscope.analyzer.run.host_load import window
+from perfscope.analyzer.run.resources.host_load import window
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.trace import Trace
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from perfscope.analyzer.number_text import plural
-from perfscope.analyzer.run.steps import steps
+from perfscope.analyzer.run.loops.steps import steps
+from perfscope.analyzer.run.loops.trace_steps import TRAINS
 from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category, table
-from perfscope.analyzer.run.trace_steps import TRAINS
 from perfscope.traces.trace import Trace
 
 TRAINING_PHASES = ("train", "warmup")

@@ -33,7 +33,7 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Interval, Sp
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
-from perfscope.analyzer.run.memory_trend import MemoryTrend, memory_trend
+from perfscope.analyzer.run.resources.memory_trend import MemoryTrend, memory_trend
 from perfscope.analyzer.run.table_access import table
 from perfscope.analyzer.slow_steps.line_contrast import located, main_thread_samples
 from perfscope.analyzer.slow_steps.step_growth import StepGrowth, growth_of_steps

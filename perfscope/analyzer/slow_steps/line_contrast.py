@@ -8,8 +8,8 @@ import pandas as pd
 
 from perfscope.analyzer.budget.observed_budget import main_thread_stacks
 from perfscope.analyzer.diagnosis import CodeLocation, Interval
-from perfscope.analyzer.run.program_frames import file_of_main_module
-from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval
+from perfscope.analyzer.run.stacks.program_frames import file_of_main_module
+from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES, share_interval
 from perfscope.analyzer.run.table_access import column
 from perfscope.traces.frames import Frame, parse_frame
 from perfscope.traces.intervals import Spans, inside

@@ -11,8 +11,8 @@ from perfscope.analyzer.budget.critical_rank import critical_rank
 from perfscope.analyzer.budget.observed_budget import main_thread_stacks
 from perfscope.analyzer.diagnosis import CodeLocation
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.run.evaluating_calls import MAKES_DATA
-from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
+from perfscope.analyzer.run.phases.evaluating_calls import MAKES_DATA
+from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES
 from perfscope.analyzer.run.table_access import column, rows_of, uses_device
 from perfscope.analyzer.slow_steps.line_contrast import (
     LineContrast,

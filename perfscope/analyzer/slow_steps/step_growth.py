@@ -6,9 +6,9 @@ import numpy as np
 
 from perfscope.analyzer.budget.critical_rank import critical_rank
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.run.counter_series import device_series, time_mean
-from perfscope.analyzer.run.cumulative_counters import WHOLE, grown_in
-from perfscope.analyzer.run.local_ranks import ranks_at_once
+from perfscope.analyzer.run.accelerators.counter_series import device_series, time_mean
+from perfscope.analyzer.run.ranks.local_ranks import ranks_at_once
+from perfscope.analyzer.run.resources.cumulative_counters import WHOLE, grown_in
 from perfscope.analyzer.run.table_access import column, table, uses_device
 from perfscope.analyzer.slow_steps.line_contrast import (
     LineContrast,

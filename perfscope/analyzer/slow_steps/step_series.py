@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfscope.analyzer.run.cumulative_counters import readings
-from perfscope.analyzer.run.phases import VALIDATION, phase_spans
-from perfscope.analyzer.run.steps import STEADY, steps
+from perfscope.analyzer.run.loops.steps import STEADY, steps
+from perfscope.analyzer.run.phases.phase_intervals import VALIDATION, phase_spans
+from perfscope.analyzer.run.resources.cumulative_counters import readings
 from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category
 from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.traces.intervals import Ints, Spans, exclusive, merged

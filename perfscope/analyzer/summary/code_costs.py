@@ -7,10 +7,10 @@ import pandas as pd
 
 from perfscope.analyzer.budget.observed_budget import main_thread_id, main_thread_stacks
 from perfscope.analyzer.diagnosis import CodeCost, Interval
-from perfscope.analyzer.run.code_tree import CodeNode, code_trees
-from perfscope.analyzer.run.phases import phase_spans
+from perfscope.analyzer.run.phases.phase_intervals import phase_spans
 from perfscope.analyzer.run.recorded_span import recorded_span_ns
-from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval
+from perfscope.analyzer.run.stacks.code_tree import CodeNode, code_trees
+from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES, share_interval
 from perfscope.analyzer.summary.sample_weights import weigh_by_calls
 from perfscope.traces.trace import Trace
 

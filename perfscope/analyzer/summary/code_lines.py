@@ -16,12 +16,12 @@ from perfscope.analyzer.compute.padding_waste import ID as PADDING_WASTE
 from perfscope.analyzer.compute.runs_by_phase import is_in_phase, phase_of_runs
 from perfscope.analyzer.diagnosis import CodeLocation, Finding, Interval
 from perfscope.analyzer.host.validation_time import ID as VALIDATION_TIME
-from perfscope.analyzer.run.phases import STEPS, VALIDATION, phase_spans
-from perfscope.analyzer.run.program_frames import program_frames
-from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval
-from perfscope.analyzer.run.sampled_phases import LIBRARY_FRAMES
+from perfscope.analyzer.run.phases.phase_intervals import STEPS, VALIDATION, phase_spans
+from perfscope.analyzer.run.phases.sampled_phases import LIBRARY_FRAMES
+from perfscope.analyzer.run.stacks.program_frames import program_frames
+from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES, share_interval
+from perfscope.analyzer.run.stacks.torch_frames import MODULE_CALL
 from perfscope.analyzer.run.table_access import column, rows_of, table
-from perfscope.analyzer.run.torch_frames import MODULE_CALL
 from perfscope.analyzer.summary.code_costs import unbiased_stacks
 from perfscope.traces.frames import Frame
 from perfscope.traces.intervals import inside

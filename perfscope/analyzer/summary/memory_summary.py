@@ -5,9 +5,9 @@ import numpy as np
 from perfscope.analyzer.diagnosis import MemoryUse
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.memory.memory_use import memory_peaks
-from perfscope.analyzer.run.cumulative_counters import HOST, WHOLE, readings
-from perfscope.analyzer.run.device_use import device_use
-from perfscope.analyzer.run.memory_trend import memory_trend
+from perfscope.analyzer.run.accelerators.device_use import device_use
+from perfscope.analyzer.run.resources.cumulative_counters import HOST, WHOLE, readings
+from perfscope.analyzer.run.resources.memory_trend import memory_trend
 from perfscope.analyzer.run.table_access import manifest
 from perfscope.traces.trace import Trace
 

@@ -18,9 +18,9 @@ from perfscope.analyzer.diagnosis import (
     Workload,
 )
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.run.hung_job import still_job
-from perfscope.analyzer.run.local_ranks import ranks_at_once
-from perfscope.analyzer.run.steps import steps
+from perfscope.analyzer.run.hangs.hung_job import still_job
+from perfscope.analyzer.run.loops.steps import steps
+from perfscope.analyzer.run.ranks.local_ranks import ranks_at_once
 from perfscope.analyzer.summary.code_costs import code_costs
 from perfscope.analyzer.summary.memory_summary import memory_summary
 from perfscope.analyzer.summary.recorded_processes import recorded_devices, recorded_processes

@@ -1,7 +1,7 @@
 """The phases of the whole recording, seen from the critical process."""
 
 from perfscope.analyzer.diagnosis import RunPhase
-from perfscope.analyzer.run.phases import PHASES, phase_spans
+from perfscope.analyzer.run.phases.phase_intervals import PHASES, phase_spans
 from perfscope.analyzer.run.recorded_span import recorded_span_ns
 from perfscope.traces.trace import Trace
 

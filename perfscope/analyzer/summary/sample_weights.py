@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
+from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES
+from perfscope.analyzer.run.stacks.torch_frames import BACKWARD_CALL, LOADER_CALL, OPTIMIZER_CALL
 from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category
-from perfscope.analyzer.run.torch_frames import BACKWARD_CALL, LOADER_CALL, OPTIMIZER_CALL
 from perfscope.traces.intervals import Spans, length_ns, merged, subtracted
 from perfscope.traces.trace import Trace
 

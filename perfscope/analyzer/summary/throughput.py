@@ -5,8 +5,8 @@ import numpy as np
 from perfscope.analyzer.compute.step_flops import step_flops
 from perfscope.analyzer.diagnosis import Rate, StepSummary, Throughput
 from perfscope.analyzer.input.input_pipeline import Pipeline, fetches_of, input_pipelines
-from perfscope.analyzer.run.local_ranks import concurrent_processes
-from perfscope.analyzer.run.steps import steady_steps
+from perfscope.analyzer.run.loops.steps import steady_steps
+from perfscope.analyzer.run.ranks.local_ranks import concurrent_processes
 from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category
 from perfscope.traces.intervals import EMPTY
 from perfscope.traces.trace import Trace

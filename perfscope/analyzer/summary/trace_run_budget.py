@@ -1,9 +1,15 @@
 """The phases of the whole span of a profiler's trace, seen from the critical process."""
 
 from perfscope.analyzer.diagnosis import RunPhase
-from perfscope.analyzer.run.observed_time import observed_time
-from perfscope.analyzer.run.phases import CHECKPOINT, NOT_RECORDED, OTHER, STEPS, spans_of_rows
-from perfscope.analyzer.run.steps import steps
+from perfscope.analyzer.run.accelerators.observed_time import observed_time
+from perfscope.analyzer.run.loops.steps import steps
+from perfscope.analyzer.run.phases.phase_intervals import (
+    CHECKPOINT,
+    NOT_RECORDED,
+    OTHER,
+    STEPS,
+    spans_of_rows,
+)
 from perfscope.analyzer.run.table_access import rows_of, rows_of_category
 from perfscope.analyzer.run.units import units
 from perfscope.traces.intervals import EMPTY, Spans, exclusive, merged, single_interval, subtracted

@@ -24,8 +24,8 @@ from perfscope.analyzer.categories import (
 from perfscope.analyzer.counters.link_use import link_use
 from perfscope.analyzer.counters.lost_devices import device_losses
 from perfscope.analyzer.number_text import digits, megabytes, percent
-from perfscope.analyzer.run.counter_series import device_series
-from perfscope.analyzer.run.device_use import DeviceUse, all_devices, device_use
+from perfscope.analyzer.run.accelerators.counter_series import device_series
+from perfscope.analyzer.run.accelerators.device_use import DeviceUse, all_devices, device_use
 from perfscope.analyzer.timeline.lane import Events
 from perfscope.analyzer.timeline.names import Names
 from perfscope.analyzer.timeline.track import COUNTER, NOT_IN_A_TABLE, SOURCES, Draft

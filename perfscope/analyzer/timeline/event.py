@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.run.steps import steps
+from perfscope.analyzer.run.loops.steps import steps
 from perfscope.analyzer.timeline.lane import EVENT_COLORS
 from perfscope.analyzer.timeline.track import SOURCES, Lanes
 from perfscope.traces.trace import Trace

@@ -15,7 +15,7 @@ from perfscope.analyzer.categories import (
     OTHER_IDLE,
     SYNC_WAIT,
 )
-from perfscope.analyzer.run.steps import steps
+from perfscope.analyzer.run.loops.steps import steps
 from perfscope.analyzer.timeline.event_rows import nesting_depths
 from perfscope.analyzer.timeline.lane import Events, concatenated, joined
 from perfscope.analyzer.timeline.names import Names

@@ -30,9 +30,9 @@ from perfscope.analyzer.host.dispatch import cpu_dispatch
 from perfscope.analyzer.host.launch_bound_on_cpu import is_dispatched_by_program
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent
-from perfscope.analyzer.run.host_load import host_load
-from perfscope.analyzer.run.hung_job import waits_for_unrecorded_ranks
-from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
+from perfscope.analyzer.run.hangs.hung_job import waits_for_unrecorded_ranks
+from perfscope.analyzer.run.resources.host_load import host_load
+from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES
 from perfscope.analyzer.run.table_access import manifest
 from perfscope.traces.frames import Frame
 from perfscope.traces.trace import Trace

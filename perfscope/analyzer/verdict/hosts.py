@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.diagnosis import Clear, Failed, Finding, NotChecked
-from perfscope.analyzer.run.rank_waiting import rank_waiting
+from perfscope.analyzer.run.ranks.rank_waiting import rank_waiting
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.intervals import Ints
 from perfscope.traces.run.manifest import Manifest

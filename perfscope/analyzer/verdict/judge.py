@@ -15,10 +15,10 @@ from perfscope.analyzer.host.validation_time import ID as VALIDATION_TIME
 from perfscope.analyzer.input.input_pipeline import input_pipelines
 from perfscope.analyzer.input.loader_case import unavoidable_wait
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.run.observed_time import observed_time
+from perfscope.analyzer.run.accelerators.observed_time import observed_time
+from perfscope.analyzer.run.phases.validation_passes import validation_passes
 from perfscope.analyzer.run.table_access import uses_device
 from perfscope.analyzer.run.units import Unit, units
-from perfscope.analyzer.run.validation_passes import validation_passes
 from perfscope.analyzer.summary.data_quality import trust_in_data
 from perfscope.analyzer.summary.run import Run
 from perfscope.analyzer.verdict.bound_by import bound_by, work_of_rank

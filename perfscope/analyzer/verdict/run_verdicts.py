@@ -7,7 +7,7 @@ import msgspec
 from perfscope.analyzer.diagnosis import Finding, RunPhase, Verdict
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
-from perfscope.analyzer.run.phases import (
+from perfscope.analyzer.run.phases.phase_intervals import (
     CHECKPOINT,
     COMPILATION,
     DATA_SETUP,

@@ -15,9 +15,9 @@ from perfscope.analyzer.categories import CATEGORIES, COMPUTE_OR_HOST, DEVICE_CO
 from perfscope.analyzer.diagnosis import BudgetEntry, Verdict
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent
-from perfscope.analyzer.run.device_activity import rows_on
-from perfscope.analyzer.run.observed_time import observed_time
-from perfscope.analyzer.run.other_devices import busy_elsewhere
+from perfscope.analyzer.run.accelerators.device_activity import rows_on
+from perfscope.analyzer.run.accelerators.observed_time import observed_time
+from perfscope.analyzer.run.accelerators.other_devices import busy_elsewhere
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.run.units import NO_DEVICE, Unit
 from perfscope.analyzer.verdict.confidence import VerdictConfidence

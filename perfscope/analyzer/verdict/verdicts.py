@@ -20,8 +20,8 @@ from perfscope.analyzer.counters.bound_by_counters import computes_on_device
 from perfscope.analyzer.diagnosis import Finding, Verdict
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural
-from perfscope.analyzer.run.device_use import device_use
-from perfscope.analyzer.run.steps import STEADY, steps
+from perfscope.analyzer.run.accelerators.device_use import device_use
+from perfscope.analyzer.run.loops.steps import STEADY, steps
 from perfscope.analyzer.run.table_access import manifest, table
 from perfscope.analyzer.summary.run_budget import span_s
 from perfscope.analyzer.verdict.confidence import VerdictConfidence

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.traces.clock_shift import Shift, fitted, residual_ns
-from perfscope.traces.collective_matching import matched
+from perfscope.traces.collectives.collective_matching import matched
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 

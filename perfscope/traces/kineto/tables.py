@@ -43,8 +43,8 @@ from perfscope.traces.kineto.identity import (
     listed_devices,
 )
 from perfscope.traces.kineto.outliers import groups_without_outliers
-from perfscope.traces.masked_trace import masked_manifest, masked_tables
 from perfscope.traces.outliers import OUTLIER_REASON
+from perfscope.traces.privacy.masked_trace import masked_manifest, masked_tables
 from perfscope.traces.reader import WrongFormat
 from perfscope.traces.run.manifest import Manifest, SourceStatus
 from perfscope.traces.schema import TABLES

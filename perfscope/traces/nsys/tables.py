@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from perfscope.errors import UnreadableRun
-from perfscope.traces.masked_trace import masked_manifest, masked_tables
 from perfscope.traces.nsys.database import Database, Rows, open_database
 from perfscope.traces.nsys.device_tables import (
     GRAPH_TABLE,
@@ -38,6 +37,7 @@ from perfscope.traces.nsys.nvtx import (
 )
 from perfscope.traces.nsys.payloads import nccl_facts
 from perfscope.traces.outliers import OUTLIER_REASON, find_outliers, tables_without_outliers
+from perfscope.traces.privacy.masked_trace import masked_manifest, masked_tables
 from perfscope.traces.reader import WrongFormat
 from perfscope.traces.run.manifest import Manifest, SourceStatus
 from perfscope.traces.schema import TABLES

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from perfscope.traces.clocks import Clock, host_clock
 from perfscope.traces.intervals import Ints
-from perfscope.traces.masked_trace import masked_manifest, masked_tables
+from perfscope.traces.privacy.masked_trace import masked_manifest, masked_tables
+from perfscope.traces.privacy.secret_masking import mask_values
 from perfscope.traces.run import events
 from perfscope.traces.run.cells import (
     LARGEST_NS,
@@ -27,7 +28,6 @@ from perfscope.traces.run.nvtx_rows import CodeNames, names_of_codes, nvtx_colum
 from perfscope.traces.run.readings import Readings, int64_array
 from perfscope.traces.run.stored import StoredRun
 from perfscope.traces.schema import TABLES
-from perfscope.traces.secret_masking import mask_values
 from perfscope.traces.span import span
 from perfscope.traces.trace import Trace, make_table
 from perfscope.traces.trace_kind import TraceKind

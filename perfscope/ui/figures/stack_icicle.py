@@ -2,7 +2,7 @@
 
 import plotly.graph_objects as go
 
-from perfscope.analyzer.run.stack_tree import Node
+from perfscope.analyzer.run.stacks.stack_tree import Node
 from perfscope.traces.frames import parse_frame
 from perfscope.ui.figures.frame import figure
 from perfscope.ui.theme import LIGHT

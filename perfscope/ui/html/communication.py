@@ -10,7 +10,7 @@ from perfscope.analyzer.communication.collectives_on_links import CONVENTION, gi
 from perfscope.analyzer.communication.communication_table import communication_table
 from perfscope.analyzer.communication.overlap import overlap
 from perfscope.analyzer.number_text import ms, percent
-from perfscope.analyzer.run.matched_collectives import matched_collectives
+from perfscope.analyzer.run.ranks.matched_collectives import matched_collectives
 from perfscope.traces.trace import Trace
 from perfscope.ui.figures.arrivals import arrivals_figure
 from perfscope.ui.figures.bus_bandwidth import bus_bandwidth

@@ -12,8 +12,8 @@ from perfscope.analyzer.devices.energy import DeviceEnergy, energy, energy_windo
 from perfscope.analyzer.devices.job_phases import JobPhases, job_phases
 from perfscope.analyzer.devices.link_map import link_maps
 from perfscope.analyzer.number_text import digits, percent
-from perfscope.analyzer.run.counter_series import device_series, gaps_of_device
-from perfscope.analyzer.run.device_use import DeviceUse, all_devices, device_use
+from perfscope.analyzer.run.accelerators.counter_series import device_series, gaps_of_device
+from perfscope.analyzer.run.accelerators.device_use import DeviceUse, all_devices, device_use
 from perfscope.traces.trace import Trace
 from perfscope.ui.figures.counter_lines import CounterLine, counter_lines
 from perfscope.ui.figures.link_map import link_map

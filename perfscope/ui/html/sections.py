@@ -9,9 +9,9 @@ import plotly.graph_objects as go
 from perfscope.analyzer.budget.profiling_gaps import profiling_gaps
 from perfscope.analyzer.budget.time_budget import time_budget
 from perfscope.analyzer.diagnosis import Diagnosis
-from perfscope.analyzer.run.stack_tree import stack_tree
-from perfscope.analyzer.run.steps import steady, steps
-from perfscope.analyzer.run.usage_by_role import JOB, usage_by_role
+from perfscope.analyzer.run.loops.steps import steady, steps
+from perfscope.analyzer.run.resources.usage_by_role import JOB, usage_by_role
+from perfscope.analyzer.run.stacks.stack_tree import stack_tree
 from perfscope.analyzer.verdict.hosts import host_views
 from perfscope.traces.trace import Trace
 from perfscope.ui.figures.budget_over_steps import (

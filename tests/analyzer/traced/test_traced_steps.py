@@ -8,9 +8,9 @@ import pytest
 from perfscope.analyzer.budget.time_budget import time_budget
 from perfscope.analyzer.categories import CATEGORY_IDS
 from perfscope.analyzer.diagnose import diagnose_trace
-from perfscope.analyzer.run.repeating_work import anchors
-from perfscope.analyzer.run.steps import steps
-from perfscope.analyzer.run.trace_steps import step_marks
+from perfscope.analyzer.run.loops.repeating_work import anchors
+from perfscope.analyzer.run.loops.steps import steps
+from perfscope.analyzer.run.loops.trace_steps import step_marks
 from perfscope.traces.trace import Trace
 from tests.analyzer.traced.gpu import US, Gpu
 

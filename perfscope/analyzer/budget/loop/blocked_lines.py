@@ -21,7 +21,7 @@ from perfscope.analyzer.diagnosis import CodeLocation, Evidence
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
 from perfscope.analyzer.rule import Unmet
-from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
+from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES
 from perfscope.analyzer.run.table_access import column, uses_device
 from perfscope.traces.frames import Frame
 from perfscope.traces.intervals import inside

@@ -3,7 +3,7 @@
 from perfscope.analyzer.budget.loop.blocked_lines import LEAST_EXPLAINED, blocked_lines
 from perfscope.analyzer.budget.loop.data_functions import loads_data
 from perfscope.analyzer.budget.loop.loop_samples import loop_samples
-from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
+from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES
 from perfscope.traces.trace import Trace
 
 

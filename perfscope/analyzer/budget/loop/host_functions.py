@@ -17,7 +17,7 @@ from perfscope.analyzer.budget.loop.loop_samples import (
 )
 from perfscope.analyzer.budget.loop.loop_time import LoopTime, loop_times
 from perfscope.analyzer.diagnosis import CodeLocation
-from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
+from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES
 from perfscope.traces.frames import Frame
 from perfscope.traces.trace import Trace
 

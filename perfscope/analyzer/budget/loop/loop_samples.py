@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from perfscope.analyzer.budget.observed_budget import SAVERS, main_thread_id
 from perfscope.analyzer.diagnosis import CodeLocation, Interval
-from perfscope.analyzer.run.local_ranks import main_processes
-from perfscope.analyzer.run.phases import (
+from perfscope.analyzer.run.loops.steps import steps
+from perfscope.analyzer.run.phases.phase_intervals import (
     IDLE,
     LOGGING,
     OTHER,
@@ -27,9 +27,9 @@ from perfscope.analyzer.run.phases import (
     loop_thread,
     phase_spans,
 )
-from perfscope.analyzer.run.program_frames import program_frames
-from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES, share_interval
-from perfscope.analyzer.run.steps import steps
+from perfscope.analyzer.run.ranks.local_ranks import main_processes
+from perfscope.analyzer.run.stacks.program_frames import program_frames
+from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES, share_interval
 from perfscope.analyzer.run.table_access import column, rows_of
 from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.traces.frames import Frame, parse_frame

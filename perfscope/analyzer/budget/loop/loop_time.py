@@ -18,7 +18,7 @@ from perfscope.analyzer.budget.loop.loop_samples import (
     rows_of_loop,
 )
 from perfscope.analyzer.budget.loop.native_shares import native_shares
-from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
+from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES
 from perfscope.analyzer.run.table_access import column, manifest, rows_of_category
 from perfscope.traces.intervals import Spans, inside, intersected, length_ns, merged, subtracted
 from perfscope.traces.trace import Trace

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from perfscope.analyzer.budget.loop.loop_samples import LoopSamples, loop_samples, rows_of_loop
-from perfscope.analyzer.run.sample_shares import FEWEST_SAMPLES
+from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES
 from perfscope.analyzer.run.table_access import column
 from perfscope.traces.intervals import inside
 from perfscope.traces.trace import Trace

@@ -13,7 +13,7 @@ from perfscope.analyzer.closed_forms import After
 from perfscope.analyzer.diagnosis import Action, Evidence
 from perfscope.analyzer.input.loader_case import LoaderCase, Remedy, wait_evidence
 from perfscope.analyzer.number_text import ms, percent, plural
-from perfscope.analyzer.run.sample_shares import largest_share
+from perfscope.analyzer.run.stacks.sample_shares import largest_share
 
 CAUSE = "sampler-bound"
 

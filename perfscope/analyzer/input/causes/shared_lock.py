@@ -24,7 +24,7 @@ from perfscope.analyzer.input.loader_case import (
 )
 from perfscope.analyzer.input.loading_stages import LOCK
 from perfscope.analyzer.number_text import ms, percent, plural
-from perfscope.analyzer.run.sample_shares import share_interval
+from perfscope.analyzer.run.stacks.sample_shares import share_interval
 
 CAUSE = "shared-lock"
 LEAST_SHARE = 0.3

@@ -1,0 +1,1 @@
+"""What devices did, from kernels, copies and counters."""

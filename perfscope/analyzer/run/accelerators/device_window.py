@@ -1,0 +1,307 @@
+"""The profiling window of a recording on a device, as a trace of its own.
+
+A window holds operators, launches, kernels and copies of a few steps. Cut to these steps and joined
+with the probe's own records (waits for the loader, checkpoints), it is a trace like any other, and
+everything that is derived from the trace of a profiler is derived from it in the same way.
+
+A step is left out where the window does not show all of its device work: kernels that still ran
+when the window ended, kernels that were lost, and kernels whose times contradict the calls that
+started or awaited them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from perfscope.analyzer.run.loops.steps import STEADY, no_steps, steps
+from perfscope.analyzer.run.table_access import column, manifest, table, uses_device
+from perfscope.analyzer.run.units import NO_DEVICE, units
+from perfscope.traces.intervals import Ints
+from perfscope.traces.schema import TABLES
+from perfscope.traces.time_slice import with_new_row_numbers
+from perfscope.traces.trace import Trace
+from perfscope.traces.trace_kind import TraceKind
+from perfscope.traces.validation.lost_kernels import LAUNCHING, rows_with_work
+
+ON_DEVICE: Final = ("kernels", "copies", "collectives")
+UNTIMED: Final = ("processes", "threads", "devices")
+"""Tables without times, which a window keeps whole."""
+IN_WINDOW: Final = ("ops", "launches", "ranges", "loader", "memory", *ON_DEVICE, *UNTIMED)
+SHIFTED_NS: Final = 50_000
+"""Clocks of host and device agree to microseconds. A kernel that begins so long before its launch,
+or ends so long after a call that waited for it, has a wrong time (pytorch #192021: milliseconds).
+"""
+BAD_SHARE: Final = 0.01
+"""The share of a step's launches without a kernel, or of its kernels with wrong times, from which
+on it is left out.
+"""
+LOST_SHARE: Final = 0.05
+"""The same where all steps lack as much: a few launches start nothing."""
+NO_KERNELS: Final = "the profiling window holds no kernels"
+NO_GOOD_STEP: Final = (
+    "the profiling window does not show all device work of any step: kernels are missing, or their"
+    " times contradict the calls that started them"
+)
+
+
+@dataclass(frozen=True)
+class DeviceWindow:
+    """The windows of the processes that use a device, cut to whole steps.
+
+    `trace` is None where they cannot be used, for the reason `why_not`. `left_out` is the number of
+    steps that were left out.
+    """
+
+    trace: Trace | None
+    why_not: str = ""
+    left_out: int = 0
+
+
+@dataclass(frozen=True)
+class UsedPeriod:
+    """The part of one process's window that is used; `steps` are whole steps, which fill it."""
+
+    begin_ns: int
+    end_ns: int
+    steps: pd.DataFrame
+    left_out: int = 0
+
+
+def recording_of(trace: Trace) -> Trace | None:
+    """Return the recording that a trace is the device window of, None for any other trace."""
+    return None
+
+
+def device_window(trace: Trace) -> DeviceWindow | None:
+    """Return the device window of a recording.
+
+    None for a profiler's trace, without a window, and for a program that uses no device.
+    """
+    windows = table(trace, "windows")
+    if trace.is_profiler_trace or windows is None or not uses_device(trace):
+        return None
+    windows = windows[windows["kept"]]
+    if not len(windows):
+        return None
+    kernels = table(trace, "kernels")
+    if kernels is None or not (column(kernels, "device") >= 0).any():
+        return DeviceWindow(None, why_no_kernels(trace))
+    periods = {}
+    for process in np.unique(column(windows, "process")[column(windows, "process") >= 0]).tolist():
+        newest = windows[windows["process"] == process].iloc[-1]
+        period = period_of_window(trace, process, int(newest["begin"]), int(newest["end"]))
+        if period is not None:
+            periods[process] = period
+    if not periods:
+        return DeviceWindow(None, NO_GOOD_STEP)
+    found = trace_of_periods(trace, periods)
+    if not any(unit.device != NO_DEVICE for unit in units(found)):
+        return DeviceWindow(None, why_no_kernels(trace))
+    return DeviceWindow(found, left_out=sum(period.left_out for period in periods.values()))
+
+
+def window_trace(trace: Trace) -> Trace | None:
+    """Return the trace of the device window of a recording, None where there is none to use."""
+    window = trace.fact(device_window)
+    return None if window is None else window.trace
+
+
+def why_no_kernels(trace: Trace) -> str:
+    """Return that a window has no kernels, with the reason that the agent noted."""
+    reasons = [source.reason for source in manifest(trace).sources if source.name == "kernels"]
+    reason = next((reason for reason in reasons if reason), None)
+    return NO_KERNELS if reason is None else f"{NO_KERNELS}: {reason}"
+
+
+def period_of_window(trace: Trace, process: int, begin_ns: int, end_ns: int) -> UsedPeriod | None:
+    """Return the part of a window whose device work is known: the longest run of good steps.
+
+    Without a whole step in the window it is the window, up to its last complete launch. None where
+    no step is good.
+    """
+    rows = trace.fact(steps)
+    rows = rows[(rows["process"] == process) & rows["phase"].isin((*STEADY, "warmup"))]
+    first = column(rows, "ts")
+    last = first + column(rows, "dur") + column(rows, "cut")
+    rows = rows[(first >= begin_ns) & (last <= end_ns)]
+    if not len(rows):
+        known = time_with_kernels(trace, process, begin_ns, end_ns)
+        return None if known is None else UsedPeriod(*known, no_steps())
+    first = column(rows, "ts")
+    last = first + column(rows, "dur") + column(rows, "cut")
+    good = has_all_work(trace, process, first, last)
+    good &= first >= first_work_of_window(trace, process, begin_ns)
+    begin, end = longest_good_run(good)
+    if begin == end:
+        return None
+    used = rows.iloc[begin:end]
+    used = used.assign(distorted=False, phase=used["phase"].replace("warmup", "train"))
+    return UsedPeriod(int(first[begin]), int(last[end - 1]), used, len(rows) - len(used))
+
+
+def first_work_of_window(trace: Trace, process: int, begin_ns: int) -> int:
+    """Return when the first kernel of a window began.
+
+    Before that the device worked on what was launched before the window, which is not recorded.
+    """
+    kernels = table(trace, "kernels")
+    ts = column(kernels, "ts")
+    ts = ts[(column(kernels, "process") == process) & (ts >= begin_ns)]
+    return int(ts.min()) if len(ts) else np.iinfo(np.int64).max
+
+
+def longest_good_run(good: NDArray[np.bool_]) -> tuple[int, int]:
+    """Return the begin and the end of the longest run of True; equal where there is none."""
+    change = np.flatnonzero(np.diff(good.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
+    if not len(change):
+        return 0, 0
+    begin, end = change[int(np.argmax(change[:, 1] - change[:, 0]))]
+    return int(begin), int(end)
+
+
+def has_all_work(trace: Trace, process: int, first: Ints, last: Ints) -> NDArray[np.bool_]:
+    """Return which steps have a kernel for each launch, with times that fit the host's calls."""
+    ts, lost, shifted = launch_faults(trace, process)
+    begin, end = np.searchsorted(ts, first), np.searchsorted(ts, last)
+    launches = np.maximum(end - begin, 1)
+    count_lost = np.concatenate(([0], np.cumsum(lost)))
+    lost_share = (count_lost[end] - count_lost[begin]) / launches
+    count_shifted = np.concatenate(([0], np.cumsum(shifted)))
+    shifted_share = (count_shifted[end] - count_shifted[begin]) / launches
+    usual = float(lost_share.min(initial=0.0))
+    good: NDArray[np.bool_] = (
+        (end > begin)
+        & (lost_share - usual <= BAD_SHARE)
+        & (lost_share <= LOST_SHARE)
+        & (shifted_share <= BAD_SHARE)
+    )
+    return good
+
+
+def launch_faults(trace: Trace, process: int) -> tuple[Ints, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return when kernels were launched, in order, which launches have no kernel, and which have
+    one at an impossible time.
+    """
+    launches, kernels = table(trace, "launches"), table(trace, "kernels")
+    if launches is None or kernels is None:
+        none = np.zeros(0, bool)
+        return np.zeros(0, np.int64), none, none
+    names = ("kernels", "copies")
+    tables = {name: frame for name in names if (frame := table(trace, name)) is not None}
+    has_work = rows_with_work(tables, len(launches))
+    begin, end = work_of_launches(kernels, len(launches))
+    ts = column(launches, "ts")
+    known = end > 0
+    shifted = known & (begin < ts - SHIFTED_NS)
+    of_process = column(launches, "process") == process
+    shifted |= outlasts_wait(launches, of_process, begin, end)
+    is_launch = launches["kind"].isin(list(LAUNCHING)).to_numpy(bool) & of_process
+    rows = np.flatnonzero(is_launch)
+    rows = rows[np.argsort(ts[rows], kind="stable")]
+    return ts[rows], ~has_work[rows], shifted[rows]
+
+
+def work_of_launches(kernels: pd.DataFrame, count: int) -> tuple[Ints, Ints]:
+    """Return when the kernels of each row of `launches` begin and end; 0 for a row without any."""
+    row, ts = column(kernels, "launch"), column(kernels, "ts")
+    known = row >= 0
+    begin = np.full(count, np.iinfo(np.int64).max)
+    end = np.zeros(count, np.int64)
+    np.minimum.at(begin, row[known], ts[known])
+    np.maximum.at(end, row[known], (ts + column(kernels, "dur"))[known])
+    return np.where(end > 0, begin, 0), end
+
+
+def outlasts_wait(
+    launches: pd.DataFrame, of_process: NDArray[np.bool_], begin: Ints, end: Ints
+) -> NDArray[np.bool_]:
+    """Return which rows of `launches` have a kernel that ends after a call that waited for it.
+
+    Only calls that wait for the whole device count.
+    """
+    late = np.zeros(len(launches), bool)
+    waits_for_all = launches["name"].astype(str).str.contains("DeviceSynchronize").to_numpy(bool)
+    ts, dur = column(launches, "ts"), column(launches, "dur")
+    rows = np.flatnonzero(of_process & (end > 0))
+    for call in np.flatnonzero(of_process & waits_for_all):
+        earlier = rows[(ts[rows] + dur[rows]) <= ts[call]]
+        late[earlier] |= end[earlier] > ts[call] + dur[call] + SHIFTED_NS
+    return late
+
+
+def time_with_kernels(
+    trace: Trace, process: int, begin_ns: int, end_ns: int
+) -> tuple[int, int] | None:
+    """Return the time of a window up to the first launch at its end that has no kernel.
+
+    None where nothing was launched, or much of it is missing or at a wrong time.
+    """
+    ts, lost, shifted = launch_faults(trace, process)
+    within = (ts >= begin_ns) & (ts < end_ns)
+    ts, lost, shifted = ts[within], lost[within], shifted[within]
+    whole = np.flatnonzero(~lost)
+    if not len(whole):
+        return None
+    kept = slice(0, int(whole[-1]) + 1)
+    if lost[kept].mean() > LOST_SHARE or shifted[kept].mean() > BAD_SHARE:
+        return None
+    end = end_ns if whole[-1] == len(ts) - 1 else int(ts[whole[-1] + 1])
+    begin = max(first_work_of_window(trace, process, begin_ns), begin_ns)
+    return (begin, end) if begin < end else None
+
+
+def trace_of_periods(trace: Trace, periods: Mapping[int, UsedPeriod]) -> Trace:
+    """Return the tables of a recording in these periods of its processes, as a profiler's trace."""
+    whole = {name: frame for name in IN_WINDOW if (frame := table(trace, name)) is not None}
+    kept = {name: rows_in_periods(name, frame, periods) for name, frame in whole.items()}
+    tables = {}
+    for name, frame in whole.items():
+        part = with_new_row_numbers(name, frame.iloc[kept[name]], whole, kept)
+        part = cut_to_periods(part, periods) if name in ON_DEVICE else part
+        if len(part):
+            tables[name] = part
+    absent = {name: "not in the profiling window" for name in TABLES if name not in tables}
+    rows = pd.concat([period.steps for period in periods.values()], ignore_index=True)
+    begin_ns = min(period.begin_ns for period in periods.values())
+    return Trace(
+        tables,
+        absent,
+        trace.manifests,
+        kind=TraceKind.PROFILER,
+        span_ns=(begin_ns, max(period.end_ns for period in periods.values())),
+        clock_residual_ns=trace.clock_residual_ns,
+        path=trace.path,
+        facts={steps: rows if len(rows) else no_steps(), recording_of: trace},
+    )
+
+
+def rows_in_periods(name: str, frame: pd.DataFrame, periods: Mapping[int, UsedPeriod]) -> Ints:
+    """Return the positions of the rows of a table in the periods of their processes.
+
+    Work of the device counts where it runs, everything else where it begins.
+    """
+    if name in UNTIMED:
+        return np.arange(len(frame))
+    process, ts = column(frame, "process"), column(frame, "ts")
+    end = ts + column(frame, "dur") if name in ON_DEVICE else ts + 1
+    within = np.zeros(len(frame), bool)
+    for code, period in periods.items():
+        within |= (process == code) & (ts < period.end_ns) & (end > period.begin_ns)
+    if name == "copies":
+        within &= column(frame, "device") >= 0
+    return np.flatnonzero(within)
+
+
+def cut_to_periods(part: pd.DataFrame, periods: Mapping[int, UsedPeriod]) -> pd.DataFrame:
+    """Return work of the device without what is outside of the periods."""
+    process, ts = column(part, "process"), column(part, "ts")
+    end = ts + column(part, "dur")
+    for code, period in periods.items():
+        of_process = process == code
+        ts = np.where(of_process, np.maximum(ts, period.begin_ns), ts)
+        end = np.where(of_process, np.minimum(end, period.end_ns), end)
+    return part.assign(ts=ts, dur=end - ts)

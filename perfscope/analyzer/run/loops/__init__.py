@@ -1,0 +1,1 @@
+"""The outer loop of each process, and its steps."""

@@ -1,0 +1,57 @@
+"""The period of a sequence of kernels or operators, to find steps that nothing marks."""
+
+import numpy as np
+
+from perfscope.analyzer.run.accelerators.device_activity import rows_on
+from perfscope.analyzer.run.table_access import column, table
+from perfscope.analyzer.run.units import NO_DEVICE, Unit
+from perfscope.traces.intervals import Ints
+from perfscope.traces.trace import Trace
+
+FEWEST_TIMES = 4
+"""Three distances are the fewest whose agreement is not chance."""
+IRREGULAR = 0.02
+"""A step runs the same program again: distances between two calls of one kernel, counted in
+kernels, differ by at most this share (an occasional branch).
+"""
+COVERS = 0.5
+"""The share of the sequence that the calls of that kernel span at least."""
+SHORTEST = 2
+
+
+def period_starts(trace: Trace, unit: Unit) -> tuple[Ints, str]:
+    """Return the instants (ns) at which the sequence repeats, and which sequence that is.
+
+    `kernel sequence` or `operator sequence`; no instants without a period.
+    """
+    if unit.device == NO_DEVICE:
+        frame, sequence = table(trace, "ops"), "operator sequence"
+        if frame is not None:
+            of_process = column(frame, "process") == unit.process
+            frame = frame[of_process & (column(frame, "parent") < 0)]
+    else:
+        frame, sequence = rows_on(trace, "kernels", unit), "kernel sequence"
+    if frame is None or not len(frame):
+        return np.empty(0, np.int64), sequence
+    frame = frame.sort_values("ts", kind="stable")
+    positions = anchors(np.asarray(frame["name"].cat.codes, np.int64))
+    return column(frame, "ts")[positions], sequence
+
+
+def anchors(codes: Ints) -> Ints:
+    """Return the positions of the name that repeats regularly at the longest distance.
+
+    Empty when none does.
+    """
+    order = np.argsort(codes, kind="stable")
+    bounds = np.flatnonzero(np.diff(codes[order])) + 1
+    best, longest = np.empty(0, np.int64), 0.0
+    for positions in np.split(order, bounds):
+        if len(positions) < FEWEST_TIMES or positions[-1] - positions[0] < COVERS * len(codes):
+            continue
+        distance = np.diff(positions)
+        usual = float(np.median(distance))
+        regular = np.ptp(distance) <= max(IRREGULAR * usual, 0.0)
+        if regular and usual >= SHORTEST and usual > longest:
+            best, longest = positions, usual
+    return best

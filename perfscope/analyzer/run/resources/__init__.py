@@ -1,0 +1,1 @@
+"""The cores and the memory that the job and its machine use."""

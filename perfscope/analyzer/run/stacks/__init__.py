@@ -1,0 +1,1 @@
+"""What stack samples show: trees, shares of states, and whose code it is."""

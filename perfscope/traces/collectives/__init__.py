@@ -1,0 +1,1 @@
+"""Matches the collectives of the ranks of a job."""

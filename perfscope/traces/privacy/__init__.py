@@ -1,0 +1,1 @@
+"""Removes secrets and names from recordings, for output that leaves the machine."""

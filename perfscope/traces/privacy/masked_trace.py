@@ -1,0 +1,102 @@
+"""Masks secrets in the tables and the manifest of a trace.
+
+The names of ranges, operators, threads and processes are chosen by the program that was recorded,
+and may contain secrets. Each different name is masked once.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from perfscope.traces.privacy.secret_masking import (
+    FORM_HINTS,
+    NAME_HINTS,
+    mask_secrets,
+    mask_values,
+    masked_text,
+)
+from perfscope.traces.run.manifest import Manifest
+
+NOT_TEXT_OF_THE_TRACE: Final = {("ranks", "source")}
+"""The path of the trace, which comes from the user."""
+HINTS: Final = "|".join(re.escape(hint.rstrip("=")) for hint in NAME_HINTS)
+SUSPECT: Final = "|".join(
+    (
+        *map(re.escape, FORM_HINTS),
+        rf"""(?i:(?:{HINTS})[\w.\-]*\\*["']?[\s\x0b]*[:=](?:[^:=]|$))""",
+        rf"""(?i:(?:^|[\s\x0b"'=(\[,;])-[\w.\-]*(?:{HINTS})[\w.\-]*[\s\x0b])""",
+    )
+)
+"""A pattern for RE2. It matches every text that `masked_text` changes, and few others."""
+
+
+def masked_tables(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Return the tables with the secrets in their names masked. A table without secrets is not
+    copied.
+    """
+    result = dict(tables)
+    columns = name_categories(tables)
+    if not columns:
+        return result
+    suspects_of_columns = suspects(list(columns.values()))
+    for ((table, column), names), positions in zip(
+        columns.items(), suspects_of_columns, strict=True
+    ):
+        masked = {at: text for at in positions if (text := masked_text(names[at])) != names[at]}
+        if masked:
+            changed = [masked.get(at, name) for at, name in enumerate(names)]
+            result[table] = result[table].assign(
+                **{column: recoded(result[table][column], changed)}
+            )
+    return result
+
+
+def name_categories(tables: Mapping[str, pd.DataFrame]) -> "dict[tuple[str, str], pd.Index[str]]":
+    """Return the different names of each column of names, by (table, column)."""
+    return {
+        (name, str(column)): dtype.categories
+        for name, table in tables.items()
+        for column, dtype in table.dtypes.items()
+        if isinstance(dtype, pd.CategoricalDtype) and len(dtype.categories)
+        if (name, column) not in NOT_TEXT_OF_THE_TRACE
+    }
+
+
+def suspects(columns: "list[pd.Index[str]]") -> list[list[int]]:
+    """Return for each column the positions of the names that may contain a secret.
+
+    A trace has tens of thousands of names. RE2 excludes most of them in one call, because preparing
+    the pattern takes time.
+    """
+    try:
+        texts = [pa.array(names, pa.large_string(), from_pandas=True) for names in columns]
+        matches = pc.match_substring_regex(pa.concat_arrays(texts), SUSPECT).to_numpy(
+            zero_copy_only=False
+        )
+    except (pa.ArrowException, UnicodeError, TypeError):  # surrogates, which Arrow cannot represent
+        return [list(range(len(names))) for names in columns]
+    ends = np.cumsum([len(names) for names in columns])
+    return [np.flatnonzero(part).tolist() for part in np.split(matches, ends[:-1])]
+
+
+def recoded(column: "pd.Series[str]", names: list[str]) -> "pd.Categorical[str]":
+    """Return a column with new names for its categories, some of which may be equal now."""
+    places = {name: at for at, name in enumerate(dict.fromkeys(names))}
+    place = np.array([*(places[name] for name in names), -1], np.int64)
+    return pd.Categorical.from_codes(
+        place[column.cat.codes.to_numpy()], categories=pd.Index(list(places), dtype=str)
+    )
+
+
+def masked_manifest(manifest: Manifest) -> Manifest:
+    """Return the manifest with its texts masked, and its command line also by its options."""
+    command = mask_secrets(manifest.command)
+    masked: Manifest = msgspec.convert(mask_values(msgspec.to_builtins(manifest)), Manifest)
+    masked.command = command
+    return masked
