@@ -12,6 +12,10 @@ from perfscope.errors import CollectorUnavailable, NothingToCollect
 from perfscope.traces.run.manifest import SourceStatus
 
 NEXT_POLL_AFTER_FAILURE_NS = 500_000_000
+LATE_SHARE = 4
+"""A poll may be late by its period divided by this: polls that come together wake the agent, which
+takes a core from the target, less often.
+"""
 
 Kind = TypeVar("Kind", bound=Collector)
 
@@ -29,6 +33,8 @@ class CollectorRunner:
         """Failed collectors whose `stop` may wait."""
         self.due_ns: dict[int, int] = {}
         """When to poll a collector next, by its `id`."""
+        self.latest_ns: dict[int, int] = {}
+        """When it must have been polled, by its `id`."""
         self.statuses: list[SourceStatus] = []
         self.problems: list[str] = []
         """One line per problem, for the user."""
@@ -101,7 +107,9 @@ class CollectorRunner:
         for collector in list(self.running):
             is_due = now_ns >= self.due_ns.get(id(collector), 0)
             if is_due and collector in self.running:
-                self.due_ns[id(collector)] = self.poll(collector, now_ns)
+                due_ns = self.poll(collector, now_ns)
+                self.due_ns[id(collector)] = due_ns
+                self.latest_ns[id(collector)] = due_ns + max(due_ns - now_ns, 0) // LATE_SHARE
 
     def poll(self, collector: Collector, now_ns: int) -> int:
         """Poll a collector and return when it is due again; drop it if it fails."""
@@ -111,10 +119,10 @@ class CollectorRunner:
             return now_ns + NEXT_POLL_AFTER_FAILURE_NS
         return due_ns
 
-    def next_due_ns(self) -> int | None:
-        """Return when the next running collector is due, None if none runs."""
-        due_ns = [self.due_ns.get(id(collector), 0) for collector in self.running]
-        return min(due_ns, default=None)
+    def next_poll_ns(self) -> int | None:
+        """Return until when the next running collector must be polled, None if none runs."""
+        latest_ns = [self.latest_ns.get(id(collector), 0) for collector in self.running]
+        return min(latest_ns, default=None)
 
     def drop(self, collector: Collector, failure: Failure) -> None:
         """End one collector after a failure, and those that need it."""

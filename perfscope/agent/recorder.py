@@ -27,6 +27,7 @@ from perfscope.errors import PerfscopeError
 from perfscope.traces.run.folder import RunWriter
 
 REFRESH_NS = 500_000_000
+END_CHECK_NS = 200_000_000
 CLOCK_NS = 10_000_000_000
 LONGEST_SLEEP_S = 0.1
 SHORTEST_SLEEP_S = 0.001
@@ -115,6 +116,7 @@ class Recorder:
         clock = Period(CLOCK_NS)
         flush = Period(self.plan.flush_ns, began_ns)
         tick = Period(FLUSH_NS, began_ns)
+        end_check = Period(END_CHECK_NS)
         self.depth.is_known = self.collectors.probes not in self.collectors.running
         while True:
             now_ns = time.monotonic_ns()
@@ -130,6 +132,8 @@ class Recorder:
                 self.run.flush()
             progress = self.progress((now_ns - began_ns) / 1e9)
             reason = self.reason_to_end(progress)
+            if not reason and end_check.is_due(now_ns) and not self.tree.alive():
+                reason = "the process ended"
             if reason:
                 return reason
             if tick.is_due(now_ns):
@@ -138,7 +142,7 @@ class Recorder:
 
     def sleep_until_due(self, refresh_ns: int) -> None:
         """Sleep until a collector or the next refresh is due, for LONGEST_SLEEP_S at most."""
-        collector_ns = self.collectors.next_due_ns()
+        collector_ns = self.collectors.next_poll_ns()
         due_ns = refresh_ns if collector_ns is None else min(refresh_ns, collector_ns)
         sleep_s = (due_ns - time.monotonic_ns()) / 1e9
         time.sleep(min(max(sleep_s, SHORTEST_SLEEP_S), LONGEST_SLEEP_S))
@@ -178,8 +182,6 @@ class Recorder:
             return "stopped by the user"
         if self.run.stopped:
             return self.run.stopped
-        if not self.tree.alive():
-            return "the process ended"
         return reason_to_end(self.plan, progress, self.collectors)
 
     def refresh(self) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from perfscope.agent.entry import ptrace
 from perfscope.agent.entry.seccomp_filter import refuse_by_seccomp
 from perfscope.agent.entry.symbols import (
+    SINCE_3_8,
     addresses,
     initialized,
     possible_python_files,
@@ -18,8 +19,6 @@ from perfscope.agent.entry.symbols import (
 from perfscope.agent.host import proc
 from perfscope.errors import CannotEnter
 
-# In older versions, a thread that C code started could crash a process without Python threads.
-SINCE_3_8 = "PyConfig_InitPythonConfig"
 SYS_KCMP, KCMP_VM = 312, 1
 NO_SUCH_PID = 0x7FFFFFFF
 CLASS_64, MACHINE_X86_64 = 2, 62
@@ -171,6 +170,7 @@ def refuse_by_build(pid: int) -> None:
         raise gone(pid) from None
     refuse_by_format(pid, path, head)
     found = addresses(pid, files, ("PyRun_String", SINCE_3_8))
+    # In older versions, a thread that C code started could crash a process without Python threads.
     if SINCE_3_8 in found:
         return
     if "PyRun_String" in found:
