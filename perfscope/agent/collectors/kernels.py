@@ -108,7 +108,7 @@ class Kernels(Collector):
 
     def connected_sessions(self) -> dict[int, ProbeSession]:
         """Return the sessions of processes that can be profiled, by pid."""
-        sessions = {pid: self.probes.sessions[pid] for pid in self.probes.lines}
+        sessions = {pid: self.probes.sessions[pid] for pid in self.probes.connections}
         return {
             pid: session
             for pid, session in sessions.items()
@@ -181,7 +181,7 @@ class Kernels(Collector):
             self.results.append({"refused": reason})
             return
         is_closed = self.store.all_closed(self.probes.sessions[pid].target.process) is True
-        self.probes.lines[pid].send(b"W%d,%d,%d;" % (number, events, is_closed))
+        self.probes.connections[pid].send(b"W%d,%d,%d;" % (number, events, is_closed))
 
     def take(self, pid: int, session: ProbeSession) -> None:
         """Store the windows that a probe has sent."""
@@ -211,7 +211,7 @@ class Kernels(Collector):
     def stop(self) -> SourceStatus:
         """Wait for the windows that were requested, but not for those of a job that hangs."""
         until_s = time.monotonic() + (0.0 if self.job.is_stuck else STOP_TIMEOUT_S)
-        while len(self.results) < self.requests and self.probes.lines:
+        while len(self.results) < self.requests and self.probes.connections:
             if time.monotonic() >= until_s:
                 break
             self.probes.read()

@@ -203,20 +203,20 @@ def accept(
     listening: socket.socket, trusted: set[int], most: int = MOST_UNAUTHENTICATED
 ) -> list[ProbeConnection]:
     """Accept waiting connections of the users `trusted`, at most `most`; close others unread."""
-    connections: list[ProbeConnection] = []
+    accepted: list[ProbeConnection] = []
     for _ in range(MOST_BATCHES_PER_POLL):
         connections = waiting_connections(listening)
         for connection in connections:
             peer = peer_of(connection)
-            if peer.uid in trusted and len(connections) < most:
+            if peer.uid in trusted and len(accepted) < most:
                 connection.setblocking(False)
-                connections.append(ProbeConnection(connection, peer))
+                accepted.append(ProbeConnection(connection, peer))
             else:
                 discard(connection)
         close_discarded()
         if len(connections) < BATCH_CONNECTIONS:
             break
-    return connections
+    return accepted
 
 
 def waiting_connections(listening: socket.socket) -> list[socket.socket]:
