@@ -1,4 +1,4 @@
-"""Measures the peak rates of the CPU, with the Python and the torch of the target.
+"""Measures the peak rates of the CPU or of the accelerators, with the target's Python and torch.
 
 A child process runs a large matrix multiplication and a memory triad.
 """
@@ -9,11 +9,12 @@ import platform
 import subprocess
 import time
 from importlib.resources import as_file, files
+from typing import Any
 
 from perfscope.agent.host import proc
 from perfscope.errors import PerfscopeError, UsageError
 from perfscope.traces.calibrations import BUSY
-from perfscope.traces.run.manifest import Calibration
+from perfscope.traces.run.manifest import Calibration, DeviceCalibration
 
 OBSERVED_S = 1.0
 TIMEOUT_S = 180.0
@@ -31,8 +32,38 @@ def calibrate(python: str, threads: int, *, force: bool) -> Calibration:
             f"{busy:.0%} of the cores are busy, so the rates would be too low. Calibrate when the"
             " machine is idle, or use --force"
         )
+    measured = run_child(python, str(threads))
+    return Calibration(
+        host=platform.node(),
+        cpu=cpu_name(),
+        torch=measured["torch"],
+        threads=measured["threads"],
+        flops_per_s=measured["flops_per_s"],
+        bytes_per_s=measured["bytes_per_s"],
+        busy_share=round(busy, 3),
+        made_unix_s=time.time(),
+    )
+
+
+def calibrate_devices(python: str) -> list[DeviceCalibration]:
+    """Return the measured rates of each accelerator; takes some seconds for each.
+
+    Nothing else may use them meanwhile. Raises PerfscopeError when that Python has no torch, or
+    torch finds no accelerator.
+    """
+    measured = run_child(python, "devices")
+    if not measured["devices"]:
+        raise PerfscopeError(f"torch {measured['torch']} of {python} finds no accelerator")
+    return [
+        DeviceCalibration(torch=measured["torch"], made_unix_s=time.time(), **rates)
+        for rates in measured["devices"]
+    ]
+
+
+def run_child(python: str, what: str) -> dict[str, Any]:
+    """Return what the child process has measured. Raises PerfscopeError when it fails."""
     with as_file(files("perfscope.agent").joinpath("calibration_child.py")) as script:
-        command = [python, "-I", str(script), str(threads)]
+        command = [python, "-I", str(script), what]
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
@@ -44,17 +75,8 @@ def calibrate(python: str, threads: int, *, force: bool) -> Calibration:
         raise PerfscopeError(
             f"cannot calibrate with {python}: {lines[-1]}; pass the target's Python with --python"
         )
-    measured = json.loads(done.stdout)
-    return Calibration(
-        host=platform.node(),
-        cpu=cpu_name(),
-        torch=measured["torch"],
-        threads=measured["threads"],
-        flops_per_s=measured["flops_per_s"],
-        bytes_per_s=measured["bytes_per_s"],
-        busy_share=round(busy, 3),
-        made_unix_s=time.time(),
-    )
+    measured: dict[str, Any] = json.loads(done.stdout)
+    return measured
 
 
 def measure_busy_share() -> float:

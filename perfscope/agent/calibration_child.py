@@ -1,13 +1,15 @@
-"""Measures the peak rates of this CPU with this torch.
+"""Measures the peak rates of this CPU, or of the accelerators, with this torch.
 
-Usage: calibration_child.py THREADS. Prints one line of JSON. It runs in a child process, with the
-Python of the target; the agent itself never imports torch.
+Usage: calibration_child.py THREADS, or calibration_child.py devices. Prints one line of JSON. It
+runs in a child process, with the Python of the target; the agent itself never imports torch.
 """
 
 import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 
@@ -17,6 +19,11 @@ SECONDS = 0.35
 FEWEST_RUNS = 3
 SLOW_S = 1.0
 """A run that takes longer is not repeated: types that the CPU emulates take seconds."""
+DEVICES = "devices"
+SIDES = (256, 512, 1024, 2048, 4096, 8192)
+ELEMENTS = tuple(1 << power for power in range(20, 27))
+LONG_ENOUGH_S = 0.005
+"""Work on a device that takes so long hides the time of its launch."""
 TYPES = {
     "float64": torch.float64,
     "float32": torch.float32,
@@ -61,7 +68,78 @@ def triad_rate() -> float:
     return best_rate(3.0 * 4.0 * TRIAD_ELEMENTS, lambda: torch.add(a, b, alpha=3.0, out=c))
 
 
+def device_rates(kind: str, index: int) -> dict[str, Any]:
+    """Return the name of a device, its FLOP/s by type, and the bytes per second of its memory."""
+    device = torch.device(kind, index)
+    module = torch.get_device_module(kind)
+    rates = {}
+    for name, dtype in TYPES.items():
+        try:
+            rates[name] = largest_rate(partial(product, dtype, device), SIDES)
+        except RuntimeError:  # the device does not have this type
+            continue
+    if kind == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = True
+        rates["tf32"] = largest_rate(partial(product, torch.float32, device), SIDES)
+    return {
+        "device": module.get_device_name(index),
+        "flops_per_s": rates,
+        "bytes_per_s": largest_rate(partial(triad, device), ELEMENTS),
+    }
+
+
+def product(
+    dtype: torch.dtype, device: torch.device, side: int
+) -> tuple[float, Callable[[], object]]:
+    """Return the FLOP of a square matrix multiplication, and what runs it to its end."""
+    a, b = (torch.ones(side, side, dtype=dtype, device=device) for _ in range(2))
+    out = torch.empty_like(a)
+
+    def run() -> None:
+        torch.mm(a, b, out=out)
+        torch.accelerator.synchronize(device)
+
+    return 2.0 * side**3, run
+
+
+def triad(device: torch.device, count: int) -> tuple[float, Callable[[], object]]:
+    """Return the bytes of the triad c = a + s * b, and what runs it to its end."""
+    a, b = (torch.ones(count, device=device) for _ in range(2))
+
+    def run() -> None:
+        torch.add(a, b, alpha=3.0)
+        torch.accelerator.synchronize(device)
+
+    return 3.0 * 4.0 * count, run
+
+
+def largest_rate(
+    work_of: Callable[[int], tuple[float, Callable[[], object]]], sizes: tuple[int, ...]
+) -> float:
+    """Return the rate for the first size whose work takes LONG_ENOUGH_S, else for the last."""
+    rate = 0.0
+    for size in sizes:
+        work, run = work_of(size)
+        rate = best_rate(work, run)
+        if work / rate >= LONG_ENOUGH_S:
+            break
+    return rate
+
+
+def measure_devices() -> None:
+    """Print the rates of all devices of the accelerator that torch uses."""
+    accelerator = getattr(torch, "accelerator", None)
+    found = accelerator.current_accelerator() if accelerator is not None else None
+    count = accelerator.device_count() if found is not None and accelerator.is_available() else 0
+    kind = "" if found is None else found.type
+    devices = [device_rates(kind, index) for index in range(count)]
+    sys.stdout.write(json.dumps({"torch": torch.__version__, "devices": devices}) + "\n")
+
+
 def main() -> None:
+    if sys.argv[1] == DEVICES:
+        measure_devices()
+        return
     threads = int(sys.argv[1]) or torch.get_num_threads()
     torch.set_num_threads(threads)
     rates: dict[str, float] = {}

@@ -64,3 +64,8 @@ def duration(seconds: float) -> str:
             count = seconds / size
             return plural(count if count < 10 else round(count), unit)
     return plural(seconds, "second")
+
+
+def capitalized(text: str) -> str:
+    """Return a text that begins a sentence."""
+    return text[:1].upper() + text[1:]

@@ -24,6 +24,7 @@ class DoctorArguments:
 
     json: bool
     calibrate: bool
+    device: bool
     python: str | None
     threads: int
     force: bool
@@ -40,6 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=(
             "measure the peak rates of this CPU with torch, for rooflines of runs on it (takes some"
             " seconds; the machine must be idle)"
+        ),
+    )
+    parser.add_argument(
+        "--device",
+        action="store_true",
+        help=(
+            "with --calibrate: measure the accelerators in place of the CPU, for rooflines where"
+            " the peaks of a device are not known (nothing else may use them meanwhile)"
         ),
     )
     parser.add_argument(
@@ -62,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: DoctorArguments) -> int:
     if args.calibrate:
-        return calibrated(args)
+        return calibrated_devices(args) if args.device else calibrated(args)
     from perfscope.agent.doctor import CHECKS, describe_system
 
     results = [check() for check in CHECKS]
@@ -101,5 +110,26 @@ def calibrated(args: DoctorArguments) -> int:
         if calibration.busy_share > BUSY:
             busy = f"{calibration.busy_share:.0%}"
             print(f"  {busy} of the cores were busy: these figures may be too low")
+        print_line(f"wrote {path}")
+    return 0
+
+
+def calibrated_devices(args: DoctorArguments) -> int:
+    """Measure the accelerators, store the calibrations and print them; return the exit code."""
+    import sys
+
+    from perfscope.agent.calibration import calibrate_devices
+    from perfscope.traces.calibrations import store_calibration
+
+    calibrations = calibrate_devices(args.python or sys.executable)
+    paths = [store_calibration(calibration) for calibration in calibrations]
+    if args.json:
+        print(json_text(calibrations))
+        return 0
+    for calibration, path in zip(calibrations, paths, strict=True):
+        rates = [f"{name} {rate / 1e12:.3g}" for name, rate in calibration.flops_per_s.items()]
+        memory = f"{calibration.bytes_per_s / 1e9:.3g} GB/s"
+        print_line(f"{calibration.device}, torch {calibration.torch}")
+        print(f"  matrix multiplication: {', '.join(rates)} TFLOP/s; memory: {memory}")
         print_line(f"wrote {path}")
     return 0

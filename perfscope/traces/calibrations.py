@@ -1,5 +1,6 @@
-"""Stores the rates of a CPU that `doctor --calibrate` measures: a small file in the user's cache
-folder per host, torch version and number of threads. The agent writes it, the analyzer reads it.
+"""Stores the rates that `doctor --calibrate` measures: a small file in the user's cache folder for
+the CPU of each host, torch version and number of threads, and for each name of an accelerator. The
+agent writes them, the analyzer reads them.
 """
 
 import errno
@@ -7,12 +8,15 @@ import os
 import re
 import tempfile
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from perfscope.traces.cache.place import create_cache_folder, safe_cache_folder, user_cache
 from perfscope.traces.regular_file import open_regular
-from perfscope.traces.run.manifest import Calibration
+from perfscope.traces.run.manifest import Calibration, DeviceCalibration
+
+Kind = TypeVar("Kind", Calibration, DeviceCalibration)
 
 FOLDER = "calibrations"
 LONGEST_NAME = 200
@@ -22,13 +26,22 @@ and its users are warned.
 """
 
 
-def calibration_file(host: str, torch: str, threads: int) -> str:
+def file_name(words: str) -> str:
     """Return the file name of a calibration."""
-    safe = re.sub(r"[^A-Za-z0-9.+-]", "_", f"{host}-{torch}-{threads}")
-    return f"{safe[:LONGEST_NAME]}.json"
+    return f"{re.sub(r'[^A-Za-z0-9.+-]', '_', words)[:LONGEST_NAME]}.json"
 
 
-def store_calibration(calibration: Calibration) -> Path:
+def calibration_file(host: str, torch: str, threads: int) -> str:
+    """Return the file name of the calibration of a CPU."""
+    return file_name(f"{host}-{torch}-{threads}")
+
+
+def device_file(name: str) -> str:
+    """Return the file name of the calibration of the accelerators of this name."""
+    return file_name(f"device-{name}")
+
+
+def store_calibration(calibration: Calibration | DeviceCalibration) -> Path:
     """Write a calibration atomically and return its path. Raises OSError, also for a cache folder
     that does not belong to the user.
     """
@@ -37,7 +50,10 @@ def store_calibration(calibration: Calibration) -> Path:
         raise OSError(
             errno.EPERM, "the cache folder is not yours (set XDG_CACHE_HOME)", str(user_cache())
         )
-    path = folder / calibration_file(calibration.host, calibration.torch, calibration.threads)
+    if isinstance(calibration, DeviceCalibration):
+        path = folder / device_file(calibration.device)
+    else:
+        path = folder / calibration_file(calibration.host, calibration.torch, calibration.threads)
     handle, name = tempfile.mkstemp(dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -52,13 +68,27 @@ def load_calibration(host: str, torch: str, threads: int) -> Calibration | None:
     """Return the calibration of a host, torch version and number of threads. None without one, and
     for a cache folder that does not belong to the user.
     """
+    found = decoded(calibration_file(host, torch, threads), Calibration)
+    if found is None or (found.host, found.torch, found.threads) != (host, torch, threads):
+        return None
+    return found
+
+
+def load_device_calibration(name: str) -> DeviceCalibration | None:
+    """Return the calibration of the accelerators of this name. None without one, and for a cache
+    folder that does not belong to the user.
+    """
+    found = decoded(device_file(name), DeviceCalibration)
+    return found if found is not None and found.device == name else None
+
+
+def decoded(name: str, kind: type[Kind]) -> Kind | None:
+    """Return the calibration in a file of the cache folder, None without a valid one."""
     folder = safe_cache_folder(FOLDER)
     if folder is None:
         return None
     try:
-        with open_regular(folder / calibration_file(host, torch, threads)) as file:
-            calibration = msgspec.json.decode(file.read(), type=Calibration)
+        with open_regular(folder / name) as file:
+            return msgspec.json.decode(file.read(), type=kind)
     except (OSError, ValueError, msgspec.MsgspecError):
         return None
-    is_wanted = (calibration.host, calibration.torch, calibration.threads) == (host, torch, threads)
-    return calibration if is_wanted else None

@@ -15,7 +15,7 @@ from perfscope.analyzer.diagnosis import (
     Speedup,
     Verdict,
 )
-from perfscope.analyzer.number_text import digits, ms, percent, plural
+from perfscope.analyzer.number_text import capitalized, digits, ms, percent, plural
 
 if TYPE_CHECKING:
     from perfscope.traces.trace import Trace
@@ -293,11 +293,6 @@ def recommended_change(finding: Finding) -> str:
 def phase_label(phase: str) -> str:
     """Return a phase of the whole run as text: `data set-up`, `waiting for ranks`."""
     return PHASE_LABELS.get(phase, phase.replace("-", " "))
-
-
-def capitalized(text: str) -> str:
-    """Return the text with its first letter in upper case."""
-    return text[:1].upper() + text[1:]
 
 
 def current_cost(finding: Finding, diagnosis: Diagnosis) -> tuple[str, str]:

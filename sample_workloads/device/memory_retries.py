@@ -11,20 +11,22 @@ from sample_workloads.device.prefetch import deep_model, train_on_device, width_
 from sample_workloads.training import Meter, device, parse_arguments
 
 SIZES = (4, 7, 5, 8, 6)
+BUCKET = 10
 LAYERS = 4
 KEPT = 3
 """Activations of the largest size that fit into the memory that is left."""
 
 
 class BatchesOfManySizes:
-    """Batches of different lengths; padded, all have the largest one."""
+    """Batches of different lengths; in buckets, many of the same length follow each other."""
 
-    def __init__(self, width: int, *, padded: bool) -> None:
-        self.width, self.padded = width, padded
+    def __init__(self, width: int, *, in_buckets: bool) -> None:
+        self.width = width
+        self.sizes = [size for size in SIZES for _ in range(BUCKET if in_buckets else 1)]
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        for size in SIZES:
-            rows = (max(SIZES) if self.padded else size) * self.width // 8
+        for size in self.sizes:
+            rows = size * self.width // 8
             labels = torch.zeros(rows, dtype=torch.long, device=device())
             yield torch.ones(rows, self.width, device=device()), labels
 
@@ -44,7 +46,7 @@ def main() -> None:
     model = deep_model(width)
     activation = 4 * width * width
     filling = fill_memory(activation * (3 * LAYERS + KEPT))
-    train_on_device(model, BatchesOfManySizes(width, padded=args.fix), Meter(args))
+    train_on_device(model, BatchesOfManySizes(width, in_buckets=args.fix), Meter(args))
     del filling
 
 

@@ -18,6 +18,7 @@ from tests.accelerator.workloads import (
     declared_verdict,
     device_samples,
     gain_differences,
+    measured_peaks,
     running_on_device,
     verdict_differences,
 )
@@ -37,18 +38,18 @@ def one_line(answer: dict[str, Any]) -> str:
     )
 
 
-def check_window(name: str, folder: Path) -> tuple[list[str], DeviceTruth]:
+def check_window(name: str, folder: Path, cache: Path) -> tuple[list[str], DeviceTruth]:
     """Attach to the sample with a window and without; return what differs, and its accounting."""
     folder.mkdir(parents=True, exist_ok=True)
     with running_on_device(name, folder) as run:
         before = run.measure(MEASURED_S)
-        answer, truth = attach_with_driver(run)
+        answer, truth = attach_with_driver(run, cache=cache)
         print(f"    {one_line(answer)}", flush=True)
         found = verdict_differences(name, answer) + budget_differences(answer, truth)
     without_folder = folder / "without"
     without_folder.mkdir()
     with running_on_device(name, without_folder) as run:
-        without, _ = attach_with_driver(run, *WITHOUT_WINDOW)
+        without, _ = attach_with_driver(run, *WITHOUT_WINDOW, cache=cache)
         print(f"    without a window: {one_line(without)}", flush=True)
         if without["verdict"]["id"] != "unknown":
             differs = verdict_differences(name, without)
@@ -77,9 +78,10 @@ def main() -> int:
     args = parser.parse_args()
     failed = []
     with tempfile.TemporaryDirectory() as temporary:
+        cache = measured_peaks(Path(temporary))
         for name in args.names or device_samples():
             print(name, flush=True)
-            found, truth = check_window(name, (args.keep or Path(temporary)) / name)
+            found, truth = check_window(name, (args.keep or Path(temporary)) / name, cache)
             print(
                 f"    device: {truth.steps} steps of {truth.step_ms:.2f} ms, computes"
                 f" {truth.compute:.1%}, copies {truth.exposed_copy:.1%}, idle {truth.idle:.1%}"

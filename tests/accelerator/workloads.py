@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,6 +77,18 @@ class DeviceSampleRun:
         return self.truth(from_ns, time.monotonic_ns())
 
 
+def measured_peaks(folder: Path) -> Path:
+    """Measure the peaks of the device; return the cache folder that holds them."""
+    python, cache = folder / "python", folder / "cache"
+    # The real command starts its child isolated (`-I`), which hides a device in PYTHONPATH.
+    python.write_text(f'#!/bin/sh\nshift\nexec {sys.executable} "$@"\n')
+    python.chmod(0o700)
+    env = {**environment(), "XDG_CACHE_HOME": str(cache)}
+    command = perfscope("doctor", "--calibrate", "--device", "--python", python)
+    subprocess.run(command, env=env, check=True, capture_output=True)
+    return cache
+
+
 def declared_verdict(name: str) -> tuple[str, str | None]:
     """Return the verdict and the cause that the first line of a device sample declares."""
     first_line = (FOLDER / "device" / f"{name}.py").read_text().split("\n", 1)[0]
@@ -109,9 +122,12 @@ def running_on_device(name: str, folder: Path, *arguments: str) -> Iterator[Devi
 
 
 def attach_with_driver(
-    run: DeviceSampleRun, *arguments: str, seconds: float = 8.0
+    run: DeviceSampleRun, *arguments: str, seconds: float = 8.0, cache: Path | None = None
 ) -> tuple[dict[str, Any], DeviceTruth]:
-    """Attach to a sample with the substitute driver; return the diagnosis and the truth."""
+    """Attach to a sample with the substitute driver; return the diagnosis and the truth.
+
+    `cache` is the folder with the peaks of the device, where they were measured.
+    """
     scenario = driver.written(
         run.folder,
         "a100",
@@ -120,6 +136,7 @@ def attach_with_driver(
         *NO_TRAFFIC,
     )
     env = driver.environment(driver.built(run.folder), scenario)
+    env |= {} if cache is None else {"XDG_CACHE_HOME": str(cache)}
     out = ("--json", "--out", run.folder / "run", "--duration", seconds)
     done = subprocess.run(
         perfscope("attach", run.pid, *out, *arguments), env=env, capture_output=True, text=True

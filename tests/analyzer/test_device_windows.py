@@ -189,3 +189,42 @@ def test_copies_on_the_device_are_found_in_a_recording() -> None:
     diagnosis = diagnose_trace(Recorded().steps(step).trace())
     assert {"exposed-copy", "pageable-copy"} <= {finding.id for finding in diagnosis.findings}
     assert budget(diagnosis)["exposed-copy"] == pytest.approx(0.2, abs=0.01)
+
+
+def test_copies_are_found_where_the_host_is_steps_ahead_of_the_device() -> None:
+    ahead_ms = 30.0
+
+    def step(recorded: Recorded) -> None:
+        recorded.loop.next(0.1).work().idle(3.9)
+        call = {"tid": 100, "name": "cudaMemcpyAsync", "kind": "copy"}
+        launch = recorded.row("launches", 0.1, 0.01, **call)
+        place = {"device": 0, "stream": 7, "launch": launch, "pinned": 1, "bytes": 8_000_000}
+        recorded.row("copies", ahead_ms + 0.2, 2, direction="h2d", **place)
+        recorded.launch(2.2, ahead_ms + 2.2, 8)
+
+    diagnosis = diagnose_trace(Recorded().steps(step).trace())
+    assert diagnosis.verdict.id == "exposed-copy"
+    assert budget(diagnosis)["exposed-copy"] == pytest.approx(0.2, abs=0.01)
+
+
+def test_work_that_is_done_in_the_step_after_its_launch_is_counted_there() -> None:
+    numbers = iter(range(STEPS))
+
+    def step(recorded: Recorded) -> None:
+        recorded.loop.next(0.1).work()
+        begin = 1.1
+        if next(numbers) % 2:
+            recorded.loop.call("sync", 7.8)
+            begin = 5.0
+        recorded.launch(1, begin, 9.9)
+
+    shares = budget(diagnose_trace(Recorded().steps(step).trace()))
+    assert shares["device-compute"] == pytest.approx(0.99, abs=0.01)
+
+
+def test_the_ceiling_of_launch_bound_contains_what_fewer_kernels_save() -> None:
+    diagnosis = diagnose_trace(Recorded().steps(launch_bound).trace())
+    finding = next(found for found in diagnosis.findings if found.id == "launch-bound")
+    # All kernels are as short as the shortest, so that all of their time may be saved, too.
+    assert finding.speedup is not None and finding.speedup.high is not None
+    assert finding.speedup.high > 1.0 / (1.0 - finding.share - 0.4)

@@ -11,19 +11,26 @@ from tests.accelerator.workloads import (
     attach_with_driver,
     budget_differences,
     declared_verdict,
+    measured_peaks,
     running_on_device,
     verdict_differences,
 )
 
-CHOSEN = ("hidden_waits", "prefetched")
+CHOSEN = ("hidden_waits", "prefetched", "elementwise")
 BUSY_MACHINE = "cpu-oversubscription"
 """Where other jobs take the cores the device really waits for the host: that is a right verdict."""
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache folder with the measured peaks of the device."""
+    return measured_peaks(tmp_path_factory.mktemp("peaks"))
+
+
 @pytest.mark.parametrize("name", CHOSEN)
-def test_verdict_and_budget_are_those_of_the_device(name: str, tmp_path: Path) -> None:
+def test_verdict_and_budget_are_those_of_the_device(name: str, tmp_path: Path, cache: Path) -> None:
     with running_on_device(name, tmp_path) as run:
-        answer, truth = attach_with_driver(run)
+        answer, truth = attach_with_driver(run, cache=cache)
     found = {finding["id"] for finding in answer["findings"]}
     if BUSY_MACHINE in found:
         pytest.skip("other jobs took the cores of this machine meanwhile")

@@ -69,7 +69,7 @@ def timed_copy(probe: "InstalledProbe", torch: Any, name: str) -> Any:
             return None
         on_device = None
         if name == "cpu" or args[0].device.type == "cpu" or is_host(args[1:2]):
-            on_device = timer.begin(copies, now())
+            on_device = timer.begin(copies, now(), args[0].numel())
         return now(), kwargs.get("non_blocking") is True, on_device
 
     def end(begun: "tuple[int, bool, Any]", args: Any, answer: Any, raised: Any) -> None:

@@ -7,9 +7,10 @@ after some of these calls an event is recorded on the current stream. The time b
 the device, is the time in which it was idle (a wait for the loader launches nothing) or copied: the
 first event is reached when all earlier work is done.
 
-At most one call of a kind in EVERY_NS is timed. The events are read later, by the thread that
-recorded them (see `accelerator`), at its next timed call. While graphs are captured nothing is
-recorded or read.
+At most one call of a kind in EVERY_NS is timed, and of copies one of each order of size: where a
+large and a small one alternate, the same one of them would always be timed. The events are read
+later, by the thread that recorded them (see `accelerator`), at its next timed call. While graphs
+are captured nothing is recorded or read.
 """
 
 import sys
@@ -60,8 +61,8 @@ class DeviceTimer:
         self.probe = probe
         self.captures = MODULES["graph_captures"].captures_of(probe)
         self.pool: Any = None
-        # By what is timed: when the next call may be.
-        self.next_ns: dict[int, int] = {}
+        # By what is timed and its order of size: when the next call may be.
+        self.next_ns: dict[tuple[int, int], int] = {}
         # (thread, what, tid and times of the call, first and second event)
         self.pending: list[tuple[int, int, tuple[int, int, int], Any, Any]] = []
 
@@ -71,11 +72,12 @@ class DeviceTimer:
         self.pool = MODULES["accelerator"].EventPool(accelerator)
         self.probe.undo.append(self.pool.release)
 
-    def begin(self, what: int, now_ns: int) -> Any:
+    def begin(self, what: int, now_ns: int, size: int = 0) -> Any:
         """Record the event before a call; return what `end` needs, None for a call not timed."""
-        if self.pool is None or now_ns < self.next_ns.get(what, 0) or self.captures.count:
+        kind = what, size.bit_length()
+        if self.pool is None or now_ns < self.next_ns.get(kind, 0) or self.captures.count:
             return None
-        self.next_ns[what] = now_ns + EVERY_NS
+        self.next_ns[kind] = now_ns + EVERY_NS
         first = self.pool.take()
         if first is None:
             return None

@@ -44,13 +44,30 @@ class WindowTimes:
     def busy_in(self, dur: Ints) -> dict[str, Ints]:
         """Return the time of each category in which the device works, for steps of this length.
 
-        The device works as long in every step, but never longer than the step.
+        The device works as long for every step. What does not fit into a step, because the host
+        only launches in it and waits in the next one, is done in others.
         """
-        scale = np.ones(len(dur)) if self.whole_steps else dur.astype(np.float64)
-        wanted = {name: self.amounts[name] * scale for name in BUSY}
-        whole = np.sum(list(wanted.values()), axis=0)
-        fits = np.minimum(dur / np.maximum(whole, 1.0), 1.0)
-        return {name: np.floor(amount * fits).astype(np.int64) for name, amount in wanted.items()}
+        whole = sum(self.amounts[name] for name in BUSY)
+        if not whole:
+            return dict.fromkeys(BUSY, np.zeros(len(dur), np.int64))
+        busy = np.minimum(dur, level_in_steps(dur, whole)) if self.whole_steps else dur * whole
+        busy = np.minimum(busy, dur)
+        return {
+            name: np.floor(busy * (self.amounts[name] / whole)).astype(np.int64) for name in BUSY
+        }
+
+
+def level_in_steps(dur: Ints, mean: float) -> float:
+    """Return the length to which steps are cut so that `mean` is left of each on average.
+
+    It is `mean` itself where no step is shorter, and the longest step where all are too short.
+    """
+    ordered = np.sort(dur).astype(np.float64)
+    count = len(ordered)
+    shorter = np.concatenate(([0.0], np.cumsum(ordered)[:-1]))
+    levels = (count * mean - shorter) / (count - np.arange(count))
+    fits = np.flatnonzero(levels <= ordered)
+    return float(levels[fits[0]] if len(fits) else ordered[-1])
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from perfscope.analyzer.budget.time_budget import steady_budget
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message, Speedup
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.rule import Unmet
-from perfscope.analyzer.run.accelerators.device_window import device_window, recording_of
+from perfscope.analyzer.run.accelerators.device_window import device_window
 from perfscope.analyzer.run.accelerators.observed_time import observed_time
 from perfscope.analyzer.run.range_table import innermost, modules
-from perfscope.analyzer.run.table_access import column, table
+from perfscope.analyzer.run.table_access import column, recording_of, table
 from perfscope.analyzer.run.units import NO_DEVICE, Unit, units
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from perfscope.analyzer.compute.work_units import work_units
-from perfscope.analyzer.hardware.calibrated_peaks import calibrated_peaks
+from perfscope.analyzer.hardware.calibrated_peaks import calibrated_device_peaks, calibrated_peaks
 from perfscope.analyzer.hardware.device_products import device_peaks
 from perfscope.analyzer.hardware.peaks import Peaks
 from perfscope.analyzer.run.table_access import manifest, table
@@ -13,6 +13,7 @@ from perfscope.traces.trace import Trace
 NOT_CALIBRATED = (
     "this CPU was not calibrated: `perfscope doctor --calibrate` on the idle machine does it"
 )
+MEASURE_DEVICE = "`perfscope doctor --calibrate --device` measures them"
 
 
 def roofs(trace: Trace) -> dict[tuple[int, int], Peaks | str]:
@@ -41,6 +42,9 @@ def roof_of_device(trace: Trace, process: int, device: int) -> Peaks | str:
     name = row["name"] if isinstance(row["name"], str) else ""
     kind = row["kind"] if isinstance(row["kind"], str) else ""
     found = device_peaks(name, kind, int(row["multiprocessors"]), int(row["memory_bytes"]))
+    if isinstance(found, str) and name:
+        measured = calibrated_device_peaks(name.strip())
+        found = f"{found}: {MEASURE_DEVICE}" if measured is None else measured
     torch = manifest(trace).torch
     if isinstance(found, str) or torch is None or not torch.float32_products:
         return found

@@ -11,9 +11,10 @@ How it is detected
     Idle time of the device that the thread launching the next work spent on anything but waiting
     for the device or the loader, at least 3 % of the span (XProf's limit for kernel launch).
     Runtime calls of a millisecond or more are left out, because they load code and initialize,
-    once. Allocating memory is left out too. The speedup is a ceiling. On a CPU the same thread
-    dispatches and computes. There a profiling window shows the share of a step in which the thread
-    neither waits nor does the operators' own work; it is at least 35 %.
+    once. Allocating memory is left out too. The speedup is a ceiling: without this time, and
+    without what kernels take however little they do, by the shortest of them. On a CPU the same
+    thread dispatches and computes. There a profiling window shows the share of a step in which the
+    thread neither waits nor does the operators' own work; it is at least 35 %.
 
 What to do
     Fewer, larger pieces of work: CUDA graphs (`torch.compile(mode="reduce-overhead")`), fused
@@ -26,6 +27,8 @@ When it is wrong
     is smaller. A trace that begins or ends far from the steps has idle ends.
 """
 
+import msgspec
+import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.advice import Advice
@@ -33,6 +36,7 @@ from perfscope.analyzer.budget.host_gaps import host_gaps
 from perfscope.analyzer.budget.trace_case import (
     Case,
     case_of,
+    ceiling,
     mean_per_step,
     missing_device,
     module_names,
@@ -40,7 +44,7 @@ from perfscope.analyzer.budget.trace_case import (
     op_names,
     total,
 )
-from perfscope.analyzer.categories import HOST_BOUND
+from perfscope.analyzer.categories import DEVICE_COMPUTE, HOST_BOUND
 from perfscope.analyzer.compute.compiled_code import compiled_code
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.host import launch_bound_on_cpu
@@ -56,6 +60,8 @@ from perfscope.traces.trace import Trace
 
 ID = "launch-bound"
 ONE_TIME_WORK = ("driver", "allocating")
+SHORTEST = 0.05
+"""The quantile of the lengths of kernels that is taken for the shortest possible one."""
 SHOWN_PART = 0.02
 """An activity of the host below this share is not listed in the evidence."""
 CAUSE_TEXTS = {
@@ -120,7 +126,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     summaries = trace.fact(queue_summaries)
     queue = next((summary for summary in summaries if summary.rank == case.unit.rank), None)
     cause = cause_of(gaps, queue, limits)
-    return case.finding(
+    finding = case.finding(
         ID,
         lost,
         limits,
@@ -129,6 +135,26 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         evidence=launch_evidence(case, gaps, queue),
         actions=launch_actions(case, gaps, limits),
     )
+    fixed = fixed_kernel_share(case_of(trace, limits, DEVICE_COMPUTE))
+    text = f"kernels take {percent(fixed)} of the time however little they do: fewer save it, too"
+    return msgspec.structs.replace(
+        finding,
+        speedup=ceiling(share + fixed),
+        evidence=[*finding.evidence, Evidence(text, value=round(fixed, 4), unit="share")],
+    )
+
+
+def fixed_kernel_share(case: Case) -> float:
+    """Return the share of the time that kernels take however little they do.
+
+    Fewer, larger kernels save it, too: the shortest kernels show how long each takes at least.
+    """
+    kernels = rows_on(case.trace, "kernels", case.unit)
+    dur = column(kernels, "dur")
+    if not len(dur) or not dur.sum():
+        return 0.0
+    shortest = float(np.quantile(dur, SHORTEST)) * len(dur) / float(dur.sum())
+    return shortest * total(case.of(DEVICE_COMPUTE)) / case.span_ns
 
 
 def launch_gaps(case: Case) -> pd.DataFrame:

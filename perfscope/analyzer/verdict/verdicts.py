@@ -19,10 +19,11 @@ from perfscope.analyzer.categories import (
 from perfscope.analyzer.counters.bound_by_counters import computes_on_device
 from perfscope.analyzer.diagnosis import Finding, Verdict
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.number_text import digits, ms, percent, plural
+from perfscope.analyzer.number_text import capitalized, digits, ms, percent, plural
 from perfscope.analyzer.run.accelerators.device_use import device_use
+from perfscope.analyzer.run.accelerators.device_window import device_window
 from perfscope.analyzer.run.loops.steps import STEADY, steps
-from perfscope.analyzer.run.table_access import manifest, table
+from perfscope.analyzer.run.table_access import manifest, table, uses_device
 from perfscope.analyzer.summary.run_budget import span_s
 from perfscope.analyzer.verdict.confidence import VerdictConfidence
 from perfscope.traces.trace import Trace
@@ -51,6 +52,7 @@ class StepShares:
     input_wait_ns: float
     serves: bool
     has_device_time: bool
+    compute_or_host: float
 
 
 def finding_verdict(
@@ -109,8 +111,9 @@ def verdict_without_losses(
 ) -> Verdict:
     """Return the verdict where no finding costs enough.
 
-    It is healthy, but where a finding without a known loss (`hidden`) may explain the run, or where
-    the thread waits for something that was not timed.
+    It is healthy, but where a finding without a known loss (`hidden`) may explain the run, where
+    the thread waits for something that was not timed, or where it is not known whether a device
+    works.
     """
     shares = step_shares(rows)
     if hidden:
@@ -125,6 +128,8 @@ def verdict_without_losses(
     waits = not shares.serves and shares.idle >= limits.main_cause_share
     if waits and not computes_on_device(trace, trace.fact(device_use)):
         return untimed_wait_verdict(trace, shares)
+    if uses_device(trace) and shares.compute_or_host >= limits.input_share:
+        return unseen_device_verdict(trace, shares)
     return healthy_verdict(shares, limits, confidence)
 
 
@@ -161,6 +166,7 @@ def step_shares(rows: pd.DataFrame) -> StepShares:
         input_wait_ns=float(rows[INPUT_WAIT].mean()),
         serves=bool((rows["phase"] == "inference").all()),
         has_device_time=bool(rows[DEVICE_COMPUTE].any()),
+        compute_or_host=float(rows[COMPUTE_OR_HOST].sum()) / whole_ns,
     )
 
 
@@ -230,6 +236,32 @@ def untimed_wait_verdict(trace: Trace, shares: StepShares) -> Verdict:
     )
 
 
+def unseen_device_verdict(trace: Trace, shares: StepShares) -> Verdict:
+    """Return the verdict on a loop of which it is not known whether the device works or waits.
+
+    Without its own times neither small kernels nor slow ones nor exposed copies can be found.
+    """
+    busy = [use.means.get("kernel_time_share") for use in trace.fact(device_use) if use.processes]
+    known = [share for share in busy if share is not None]
+    counted = ""
+    if known:
+        counted = f" By the driver's counters it runs a kernel {percent(max(known))} of the time."
+    window = trace.fact(device_window)
+    advice = "Attach with `--depth kernels`: its profiling window shows what the device does."
+    return Verdict(
+        id="unknown",
+        cause=None,
+        headline="The steps are known, but not what the device does in them",
+        explanation=(
+            f"Each step takes {ms(shares.step_ns)}. In {percent(shares.compute_or_host)} of it the"
+            f" device computes or the host prepares its work.{counted} Nothing that the host waits"
+            " for costs enough to be a finding."
+        ),
+        caveat=advice if window is None else f"{capitalized(window.why_not)}.",
+        confidence=0.0,
+    )
+
+
 def unknown_verdict(trace: Trace, reason: str) -> Verdict:
     """Return the verdict where the evidence is insufficient: how much there was, what to do."""
     frame = trace.fact(steps)
@@ -244,9 +276,7 @@ def unknown_verdict(trace: Trace, reason: str) -> Verdict:
         id="unknown",
         cause=None,
         headline=f"No complete step was recorded{duration}",
-        explanation=(
-            f"{reason[:1].upper()}{reason[1:]}: no optimizer step, loader or module call repeated."
-        ),
+        explanation=(f"{capitalized(reason)}: no optimizer step, loader or module call repeated."),
         caveat="If its steps are long, record longer: `--max-duration`.",
         confidence=0.0,
     )

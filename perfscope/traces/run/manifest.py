@@ -67,6 +67,16 @@ class Calibration(msgspec.Struct, frozen=True):
     made_unix_s: float
 
 
+class DeviceCalibration(msgspec.Struct, frozen=True):
+    """The peak rates of an accelerator that `perfscope doctor --calibrate --device` measures."""
+
+    device: str  # its name, as torch and its traces give it
+    torch: str
+    flops_per_s: dict[str, float]  # of a large matrix multiplication, by element type
+    bytes_per_s: float  # a triad (two arrays read, one written) larger than the caches
+    made_unix_s: float
+
+
 class ProbeCost(msgspec.Struct, frozen=True):
     """The cost of a probe for its process, in nanoseconds, where it was measured directly. Any
     other cost shows in the length of the steps.

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
+from perfscope.analyzer.number_text import capitalized
 from perfscope.errors import PerfscopeError
 from perfscope.ui.dashboard import live_page, run_list
 from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.dashboard.shell import headline, links, notice
 from perfscope.ui.dashboard.source import DashboardSource
 from perfscope.ui.dashboard.view import View
-from perfscope.ui.phrases import capitalized
 
 PAGE_BY_PATH = {page.path: page for page in PAGES}
 NO_SUCH_PAGE = "Page not found"

@@ -9,7 +9,7 @@ from perfscope.analyzer.communication.collective_links import collective_links
 from perfscope.analyzer.communication.collectives_on_links import CONVENTION, gigabytes_per_s
 from perfscope.analyzer.communication.communication_table import communication_table
 from perfscope.analyzer.communication.overlap import overlap
-from perfscope.analyzer.number_text import ms, percent
+from perfscope.analyzer.number_text import capitalized, ms, percent
 from perfscope.analyzer.run.ranks.matched_collectives import matched_collectives
 from perfscope.traces.trace import Trace
 from perfscope.ui.figures.arrivals import arrivals_figure
@@ -24,7 +24,6 @@ from perfscope.ui.html.tables import (
     rows_of_rank_or_first,
     time,
 )
-from perfscope.ui.phrases import capitalized
 
 MOST_BARS = 12
 COLUMNS = (

@@ -1,10 +1,10 @@
 """The recommended changes: a row per finding, the verdict's first, then by time saved."""
 
 from perfscope.analyzer.diagnosis import Action, Diagnosis, Evidence, Finding
+from perfscope.analyzer.number_text import capitalized
 from perfscope.ui.finding_colors import color_category
 from perfscope.ui.html.markup import card, escape, paragraphs, prose, timeline_link
 from perfscope.ui.phrases import (
-    capitalized,
     claims,
     current_cost,
     finding_name,

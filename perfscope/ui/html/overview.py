@@ -3,7 +3,7 @@
 from perfscope.analyzer.budget.longest_interval import StepInterval, longest_stretch
 from perfscope.analyzer.categories import CATEGORY
 from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, RunPhase, Speedup
-from perfscope.analyzer.number_text import ms, percent
+from perfscope.analyzer.number_text import capitalized, ms, percent
 from perfscope.traces.trace import Trace
 from perfscope.ui.coverage import data_quality_text, overhead_text
 from perfscope.ui.finding_colors import color_category
@@ -14,7 +14,6 @@ from perfscope.ui.phrases import (
     NS_PER_MS,
     NS_PER_S,
     bound_by_text,
-    capitalized,
     category_label,
     confidence_text,
     describe_subject,

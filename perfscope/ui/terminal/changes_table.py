@@ -6,8 +6,8 @@ from itertools import zip_longest
 from rich.text import Text
 
 from perfscope.analyzer.diagnosis import Diagnosis, Finding
+from perfscope.analyzer.number_text import capitalized
 from perfscope.ui.phrases import (
-    capitalized,
     current_cost,
     ordered_findings,
     predicted_speedup,

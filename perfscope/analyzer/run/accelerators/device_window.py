@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.run.loops.steps import STEADY, no_steps, steps
-from perfscope.analyzer.run.table_access import column, manifest, table, uses_device
+from perfscope.analyzer.run.table_access import column, manifest, recording_of, table, uses_device
 from perfscope.analyzer.run.units import NO_DEVICE, units
 from perfscope.traces.intervals import Ints
 from perfscope.traces.schema import TABLES
@@ -69,11 +69,6 @@ class UsedPeriod:
     end_ns: int
     steps: pd.DataFrame
     left_out: int = 0
-
-
-def recording_of(trace: Trace) -> Trace | None:
-    """Return the recording that a trace is the device window of, None for any other trace."""
-    return None
 
 
 def device_window(trace: Trace) -> DeviceWindow | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perfscope.analyzer.run.table_access import column, table
+from perfscope.analyzer.run.table_access import column, recording_of, table
 from perfscope.analyzer.run.units import NO_DEVICE, Unit, units
 from perfscope.traces.intervals import EMPTY, Spans, length_ns, merged, single_interval, subtracted
 from perfscope.traces.schema import TABLES
@@ -41,9 +41,14 @@ def observed_time(trace: Trace, unit: Unit) -> ObservedTime:
 
 
 def observed_by_unit(trace: Trace) -> dict[tuple[int, int], ObservedTime]:
-    """Return the `observed_time` of each process and device."""
+    """Return the `observed_time` of each process and device.
+
+    In a device window nothing is lost: it consists of steps whose work was recorded, while its
+    launches belong to later work where the queue is deep.
+    """
+    is_window = trace.fact(recording_of) is not None
     tables = {name: frame for name in TABLES if (frame := table(trace, name)) is not None}
-    lost_by_process = launches_by_process(tables)
+    lost_by_process = {} if is_window else launches_by_process(tables)
     found = {}
     for unit in units(trace):
         span = single_interval(unit.begin_ns, unit.end_ns)
