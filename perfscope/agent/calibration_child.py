@@ -128,11 +128,11 @@ def largest_rate(
 
 def measure_devices() -> None:
     """Print the rates of all devices of the accelerator that torch uses."""
+    devices: list[dict[str, Any]] = []
     accelerator = getattr(torch, "accelerator", None)
-    found = accelerator.current_accelerator() if accelerator is not None else None
-    count = accelerator.device_count() if found is not None and accelerator.is_available() else 0
-    kind = "" if found is None else found.type
-    devices = [device_rates(kind, index) for index in range(count)]
+    if accelerator is not None and accelerator.is_available():
+        kind = accelerator.current_accelerator().type
+        devices = [device_rates(kind, index) for index in range(accelerator.device_count())]
     sys.stdout.write(json.dumps({"torch": torch.__version__, "devices": devices}) + "\n")
 
 
