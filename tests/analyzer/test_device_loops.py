@@ -65,8 +65,10 @@ def test_the_device_says_how_long_a_copy_takes() -> None:
         copying(loop.next(0.1), 45, 8).work()
         if step % 4 == 0:
             timed(loop, "copy", 30, "copies")
-    shares = budget_shares(diagnose_trace(on_device(loop)))
-    assert shares["exposed-copy"] == pytest.approx(30 / 51.1, abs=0.001)
+    diagnosis = diagnose_trace(on_device(loop))
+    assert budget_shares(diagnosis)["exposed-copy"] == pytest.approx(30 / 51.1, abs=0.001)
+    assert diagnosis.verdict.id == "pageable-copy"
+    assert diagnosis.findings[0].share == pytest.approx(30 / 51.1, abs=0.001)
 
 
 def test_waits_in_synchronizing_calls_are_the_device_s_work() -> None:

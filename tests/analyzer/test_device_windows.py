@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from perfscope.analyzer.compute.work_limits import work_limits
 from perfscope.analyzer.compute.work_units import work_units
 from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis
@@ -228,3 +229,13 @@ def test_the_ceiling_of_launch_bound_contains_what_fewer_kernels_save() -> None:
     # All kernels are as short as the shortest, so that all of their time may be saved, too.
     assert finding.speedup is not None and finding.speedup.high is not None
     assert finding.speedup.high > 1.0 / (1.0 - finding.share - 0.4)
+
+
+def test_kernels_launched_after_operators_were_recorded_are_not_work_of_unknown_kind() -> None:
+    recorded = Recorded().steps(device_bound)
+    launches = recorded.loop.tables["launches"]
+    last = max(row["ts"] for row in launches if row["kind"] == "kernel")
+    cut = [row | {"op": -1} if row["ts"] == last else row for row in launches]
+    (before,) = recorded.trace().fact(work_limits).values()
+    (after,) = recorded.trace(launches=cut).fact(work_limits).values()
+    assert before.whole - after.whole == 46 * MS

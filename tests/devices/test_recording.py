@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from perfscope.agent.nvml.device_reader import BY_GPM, kind_of_power
+from perfscope.agent.nvml.gpu_processes import count_periods
 from perfscope.analyzer.devices.energy import energy, energy_windows
 from perfscope.analyzer.run.accelerators.counter_series import device_series
 from perfscope.analyzer.run.accelerators.device_use import all_devices, device_use
@@ -183,3 +184,17 @@ def test_errors_of_every_link_are_added(trace_of: Callable[[str], Trace]) -> Non
     series = trace_of("bad-newer-link").fact(device_series)
     errors = series[series["name"] == "nvlink_error_per_s"]["value"]
     assert errors.mean() == pytest.approx(3600, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("times_us", "periods"),
+    [
+        ({1_000_000}, 1),  # a single sample: its period is not known
+        ({200_000, 400_000, 600_000, 800_000, 1_000_000}, 5),
+        ({200_000, 400_000, 1_000_000}, 5),  # no kernels in the periods without a sample
+    ],
+)
+def test_periods_without_kernels_count_for_the_share_of_a_process(
+    times_us: set[int], periods: int
+) -> None:
+    assert count_periods(times_us, since_us=0) == periods

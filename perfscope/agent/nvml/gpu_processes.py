@@ -5,6 +5,7 @@ the job get their number in the recording, others the name and user that /proc s
 """
 
 import contextlib
+import itertools
 import os
 import pathlib
 import pwd
@@ -51,14 +52,14 @@ class GpuProcesses:
             return []
         pids = [int(process.pid) for process in listed]
         self.job_pids[device.number] = [pid for pid in pids if pid in job]
-        shares = self.read_shares(nvml, device) if listed else {}
+        shares = self.read_shares(nvml, device) if listed else None
         rows = []
         for process in listed:
             memory = getattr(process, "usedGpuMemory", None)
             row = self.row(device.number, int(process.pid), job, now_ns)
             row["user"] = owner_name(int(process.pid))
             row["memory_bytes"] = -1 if memory is None else int(memory)
-            row["sm_share"] = shares.get(int(process.pid))
+            row["sm_share"] = None if shares is None else shares.get(int(process.pid), 0.0)
             rows.append(row)
         return rows
 
@@ -89,24 +90,29 @@ class GpuProcesses:
             "cpu_node": self.node_of(pid) if target is not None else -1,
         }
 
-    def read_shares(self, nvml: NvmlSession, device: DeviceReader) -> dict[int, float]:
+    def read_shares(self, nvml: NvmlSession, device: DeviceReader) -> dict[int, float] | None:
         """Return the share of time in which kernels of each process ran since the last call, by
-        pid.
+        pid; None where the driver does not tell.
+
+        The driver has one sample per period, and none of a process in a period without its kernels.
         """
-        default_us = int(time.time() * 1e6) - FIRST_INTERVAL_US
-        since_us = self.read_until_us.get(device.number, default_us)
+        now_us = int(time.time() * 1e6)
+        since_us = self.read_until_us.get(device.number, now_us - FIRST_INTERVAL_US)
         samples = nvml.query(pynvml.nvmlDeviceGetProcessUtilization, device.handle, since_us)
-        if samples is None:
-            if nvml.last != pynvml.NVML_ERROR_NOT_FOUND:
-                device.facts.missing.setdefault("sm_share of processes", nvml.reason)
+        if samples is None and nvml.last != pynvml.NVML_ERROR_NOT_FOUND:
+            device.facts.missing.setdefault("sm_share of processes", nvml.reason)
+            return None
+        if not samples:
+            self.read_until_us[device.number] = now_us
             return {}
-        values: dict[int, list[float]] = {}
-        newest_us = since_us if not samples else 0
+        times_us = {int(sample.timeStamp) for sample in samples}
+        self.read_until_us[device.number] = max(times_us)
+        count = count_periods(times_us, since_us)
+        shares: dict[int, float] = {}
         for sample in samples:
-            values.setdefault(int(sample.pid), []).append(sample.smUtil / 100.0)
-            newest_us = max(newest_us, int(sample.timeStamp))
-        self.read_until_us[device.number] = newest_us
-        return {pid: sum(shares) / len(shares) for pid, shares in values.items()}
+            pid = int(sample.pid)
+            shares[pid] = shares.get(pid, 0.0) + sample.smUtil / 100.0 / count
+        return shares
 
     def node_of(self, pid: int) -> int:
         """Return the NUMA node of the core that the main thread of a process ran on last."""
@@ -117,6 +123,18 @@ class GpuProcesses:
         if len(fields) <= LAST_CORE_FIELD:
             return -1
         return self.nodes.get(int(fields[LAST_CORE_FIELD]), -1)
+
+
+def count_periods(times_us: set[int], since_us: int) -> int:
+    """Return the number of sampling periods from `since_us` to the last of these samples.
+
+    The period is the smallest time between two samples.
+    """
+    ordered = sorted(times_us)
+    gaps = [second - first for first, second in itertools.pairwise(ordered)]
+    if not gaps:
+        return 1
+    return max(round((ordered[-1] - since_us) / min(gaps)), len(ordered))
 
 
 def process_name(pid: int) -> str | None:

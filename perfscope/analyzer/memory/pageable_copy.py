@@ -7,7 +7,9 @@ What it means
 
 How it is detected
     Copies that the trace marks as pageable. Their cost is the time in which such a copy runs, or
-    its call blocks the host, while no kernel runs on the device; at least 3 % of the span.
+    its call blocks the host, while no kernel runs on the device; at least 3 % of the span. Without
+    a profiling window, it is the share of the steps that the device's own clock measured around
+    some of these copies.
 
 What to do
     `pin_memory=True` in the loader (or `.pin_memory()` once for a buffer that is reused) together
@@ -18,20 +20,32 @@ When it is wrong
     counted here. Small copies (below 64 KiB) are staged without waiting and cost little.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.advice import Advice
-from perfscope.analyzer.budget.trace_case import Case, case_of, mean_per_step, missing_device, total
+from perfscope.analyzer.budget.critical_rank import critical_rank, severity_of, steps_of
+from perfscope.analyzer.budget.trace_case import (
+    Case,
+    case_of,
+    ceiling,
+    mean_per_step,
+    missing_device,
+    total,
+)
 from perfscope.analyzer.categories import EXPOSED_COPY, HOST_BOUND, OTHER_IDLE, SYNC_WAIT
-from perfscope.analyzer.diagnosis import Evidence, Finding, Message
+from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent
 from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.accelerators.device_activity import rows_on
+from perfscope.analyzer.run.accelerators.device_window import window_trace
+from perfscope.analyzer.run.accelerators.host_copies import host_copies
 from perfscope.analyzer.run.table_access import column, longest_row, table
 from perfscope.analyzer.run.thread_intervals import spans_of
-from perfscope.traces.intervals import Spans, intersected, merged
+from perfscope.traces.intervals import Spans, inside, intersected, merged
 from perfscope.traces.trace import Trace
 
 ID = "pageable-copy"
@@ -51,7 +65,7 @@ PIN_MEMORY = Advice(
 
 def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
     """Return why this cannot be checked: no copy is marked as pinned or pageable."""
-    unmet = missing_device(trace)
+    unmet = None if timed_copies(trace, limits) is not None else missing_device(trace)
     if unmet is not None:
         return unmet
     copies = table(trace, "copies")
@@ -65,6 +79,9 @@ def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Return the copies of pageable memory, when they cost enough."""
+    timed = timed_copies(trace, limits)
+    if timed is not None:
+        return finding_of_calls(timed, limits)
     case = case_of(trace, limits, EXPOSED_COPY)
     copies = rows_on(trace, "copies", case.unit)
     if copies is None:
@@ -81,18 +98,86 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         ID,
         lost_ns,
         limits,
-        message=Message(
-            f"Pageable copies: copies of memory that is not pinned take {percent(share)} of the"
-            " time",
-            "The device computes nothing meanwhile.",
-            "`non_blocking=True` alone does not help: it needs pinned memory.",
-        ),
+        message=message(share),
         evidence=pageable_evidence(case, pageable, lost_ns),
-        actions=PIN_MEMORY.given(
-            len(pageable) > 0,
-            f"{len(pageable)} copies of pageable memory",
-            snippet="DataLoader(..., pin_memory=True); batch.to(device, non_blocking=True)",
-        ),
+        actions=pin_memory(pageable),
+    )
+
+
+@dataclass(frozen=True)
+class TimedCopies:
+    """The copies of the critical process in its steady steps, without a profiling window.
+
+    `copies` are calls of the host with `copy_ns` (`host_copies`), `exposed_ns` is the time of the
+    steps that their category of the budget has.
+    """
+
+    process: int
+    steps: pd.DataFrame
+    copies: pd.DataFrame
+
+    @property
+    def exposed_ns(self) -> int:
+        """The time of exposed copies in all steps."""
+        return int(column(self.steps, EXPOSED_COPY).sum())
+
+
+def timed_copies(trace: Trace, limits: Limits) -> TimedCopies | None:
+    """Return the copies that the device timed, None with a profiling window and where none was."""
+    process = None if trace.has_profiled_work else critical_rank(trace, limits)
+    timed = table(trace, "device_times")
+    if process is None or timed is None or trace.fact(window_trace) is not None:
+        return None
+    if not ((timed["call"] == "copy") & (timed["process"] == process)).any():
+        return None
+    rows, copies = steps_of(trace, process), host_copies(trace, process)
+    if copies is None:
+        return None
+    return TimedCopies(process, rows, copies[inside(spans_of(rows), column(copies, "ts"))])
+
+
+def finding_of_calls(timed: TimedCopies, limits: Limits) -> Finding | None:
+    """Return the finding for copies that were only seen as calls, when they cost enough."""
+    pageable = timed.copies[column(timed.copies, "pinned") == 0]
+    in_all = max(int(column(timed.copies, "copy_ns").sum()), 1)
+    lost_ns = timed.exposed_ns * int(column(pageable, "copy_ns").sum()) / in_all
+    share = lost_ns / max(int(column(timed.steps, "dur").sum()), 1)
+    if share < limits.worth_share:
+        return None
+    worst = pageable.iloc[int(np.argmax(column(pageable, "copy_ns")))]
+    size, copy_ns = float(worst["bytes"]), float(worst["copy_ns"])
+    text = f"longest: {ms(copy_ns)} for {megabytes(size)}, {digits(size / copy_ns)} GB/s"
+    return Finding(
+        id=ID,
+        cause=None,
+        severity=severity_of(share, limits),
+        processes=[timed.process],
+        lost_s=round(lost_ns / 1e9, 6),
+        share=round(share, 4),
+        speedup=ceiling(share),
+        headline=message(share).headline,
+        explanation=message(share).explanation,
+        caveat=message(share).caveat,
+        evidence=[Evidence(text, value=round(copy_ns / 1e6, 4), unit="ms", process=timed.process)],
+        actions=pin_memory(pageable),
+    )
+
+
+def message(share: float) -> Message:
+    """Return what the finding claims."""
+    return Message(
+        f"Pageable copies: copies of memory that is not pinned take {percent(share)} of the time",
+        "The device computes nothing meanwhile.",
+        "`non_blocking=True` alone does not help: it needs pinned memory.",
+    )
+
+
+def pin_memory(pageable: pd.DataFrame) -> list[Action]:
+    """Return the change that makes copies of pageable memory faster."""
+    return PIN_MEMORY.given(
+        len(pageable) > 0,
+        f"{len(pageable)} copies of pageable memory",
+        snippet="DataLoader(..., pin_memory=True); batch.to(device, non_blocking=True)",
     )
 
 

@@ -12,6 +12,7 @@ from perfscope.analyzer.categories import (
     COMPUTE_OR_HOST,
     DEVICE_COMPUTE,
     EXPOSED_COMMUNICATION,
+    EXPOSED_COPY,
     INPUT_WAIT,
     OTHER_IDLE,
     PEER_WAIT,
@@ -52,7 +53,8 @@ class StepShares:
     input_wait_ns: float
     serves: bool
     has_device_time: bool
-    compute_or_host: float
+    unseen: float
+    """The share in which a device may work or wait, and that of its copies."""
 
 
 def finding_verdict(
@@ -128,7 +130,7 @@ def verdict_without_losses(
     waits = not shares.serves and shares.idle >= limits.main_cause_share
     if waits and not computes_on_device(trace, trace.fact(device_use)):
         return untimed_wait_verdict(trace, shares)
-    if uses_device(trace) and shares.compute_or_host >= limits.input_share:
+    if uses_device(trace) and shares.unseen >= limits.input_share:
         return unseen_device_verdict(trace, shares)
     return healthy_verdict(shares, limits, confidence)
 
@@ -166,7 +168,7 @@ def step_shares(rows: pd.DataFrame) -> StepShares:
         input_wait_ns=float(rows[INPUT_WAIT].mean()),
         serves=bool((rows["phase"] == "inference").all()),
         has_device_time=bool(rows[DEVICE_COMPUTE].any()),
-        compute_or_host=float(rows[COMPUTE_OR_HOST].sum()) / whole_ns,
+        unseen=float((rows[COMPUTE_OR_HOST] + rows[EXPOSED_COPY]).sum()) / whole_ns,
     )
 
 
@@ -253,9 +255,9 @@ def unseen_device_verdict(trace: Trace, shares: StepShares) -> Verdict:
         cause=None,
         headline="The steps are known, but not what the device does in them",
         explanation=(
-            f"Each step takes {ms(shares.step_ns)}. In {percent(shares.compute_or_host)} of it the"
-            f" device computes or the host prepares its work.{counted} Nothing that the host waits"
-            " for costs enough to be a finding."
+            f"Each step takes {ms(shares.step_ns)}. In {percent(shares.unseen)} of it the device"
+            f" computes, copies, or waits for the host to prepare its work.{counted} Nothing that"
+            " the host waits for costs enough to be a finding."
         ),
         caveat=advice if window is None else f"{capitalized(window.why_not)}.",
         confidence=0.0,

@@ -22,8 +22,10 @@ BYTES_PER_NS: Final = {1: 12.0, 0: 4.0, -1: 4.0}
 of a data center's GPU, in GB/s (bandwidthTest). They apply where no copy was timed on the device.
 """
 LONGEST_SETUP_NS: Final = 200_000
-LEAST_BYTES_PER_NS: Final = 0.25
-"""No link is slower (PCIe 1 x1): what takes longer was not the copy but a delay of the host."""
+LEAST_BYTES_PER_NS: Final = 0.04
+"""A sixth of the slowest link (PCIe 1 x1): what takes longer was not the copy but a delay of the
+host.
+"""
 UNDELAYED: Final = 0.25
 """The quantile of the times of equal copies that delays of the host do not lengthen."""
 TIMED_BYTES: Final = 1 << 16
