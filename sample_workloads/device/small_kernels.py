@@ -10,7 +10,7 @@ from sample_workloads.device.prefetch import train_on_device
 from sample_workloads.launch_bound import BatchedExperts, SequentialExperts
 from sample_workloads.training import Meter, device, parse_arguments
 
-EXPERTS, WIDTH, BATCH = 100, 8, 8
+EXPERTS, WIDTH, BATCH = 100, 4, 4
 
 
 def main() -> None:
