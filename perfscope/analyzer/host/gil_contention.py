@@ -138,6 +138,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         caveat=ONE_THREAD,
         evidence=evidence,
         actions=predict_step_time(gil_actions(share, count, limits), step, gain),
+        where=None if other is None else other.where,
     )
 
 

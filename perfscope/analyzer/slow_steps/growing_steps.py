@@ -28,7 +28,7 @@ When it is wrong
 """
 
 from perfscope.analyzer.advice import Advice
-from perfscope.analyzer.budget.critical_rank import missing_steps
+from perfscope.analyzer.budget.critical_rank import missing_steps, severity_of
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Interval, Speedup
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent, plural
@@ -89,7 +89,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     return Finding(
         id=ID,
         cause=None,
-        severity="critical" if growth.share >= limits.critical_share else "warning",
+        severity=severity_of(growth.excess_share, limits),
         lost_s=round(growth.lost_s, 4),
         share=round(growth.excess_share, 4),
         speedup=most_speedup(where.share),
