@@ -6,13 +6,19 @@ from dataclasses import dataclass
 import msgspec
 
 from perfscope.analyzer.budget.idle_time import within_idle_time
-from perfscope.analyzer.diagnosis import Clear, Failed, Finding, NotChecked, NotCheckedGroup
+from perfscope.analyzer.diagnosis import (
+    Clear,
+    CodeLocation,
+    Failed,
+    Finding,
+    NotChecked,
+    NotCheckedGroup,
+)
 from perfscope.analyzer.findings import FINDINGS, RULES
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.accelerators.device_window import window_trace
 from perfscope.analyzer.run.table_access import manifest, table
-from perfscope.analyzer.summary.code_lines import locate
 from perfscope.analyzer.summary.run import Run
 from perfscope.analyzer.verdict.consequences import with_advice_on_causes
 from perfscope.analyzer.verdict.hosts import Outcome, host_views, together
@@ -104,7 +110,15 @@ def completed(finding: Finding, number: int, run: Run) -> Finding:
         devices=finding.devices or sorted(device for device in devices if device >= 0),
         share_of_run=round(min(finding.lost_s / span_s, 1.0), 4),
     )
-    return msgspec.structs.replace(finding, where=finding.where or locate(run.trace, finding))
+    return msgspec.structs.replace(finding, where=finding.where or line_of(finding, run.trace))
+
+
+def line_of(finding: Finding, trace: Trace) -> CodeLocation | None:
+    """Return the program's line in which the time of a finding goes by, None where unknown."""
+    where = RULES[finding.id].where
+    if where is None or trace.has_profiled_work or not finding.processes:
+        return None
+    return where(trace, finding)
 
 
 def check_rule(rule: Rule, trace: Trace, limits: Limits) -> Outcome:

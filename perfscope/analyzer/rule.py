@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.categories import CATEGORY
-from perfscope.analyzer.diagnosis import Finding, NotCheckedGroup
+from perfscope.analyzer.diagnosis import CodeLocation, Finding, NotCheckedGroup
 from perfscope.analyzer.limits import Limits
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace
@@ -70,6 +70,10 @@ class Rule:
     """
     loses_compute_time: bool = False
     """Whether its loss is counted as `compute-or-host`: the thread is runnable and has no core."""
+    where: Callable[[Trace, Finding], CodeLocation | None] | None = None
+    """Returns the program's line of a finding for which `detect` gives none; not asked in the trace
+    of a profiler. None: the finding has no line, or `detect` knows it.
+    """
     advice: tuple[Advice, ...] = ()
     """Every change that it can recommend."""
 

@@ -2,10 +2,10 @@
 
 import pytest
 
+from perfscope.analyzer.check_findings import line_of
 from perfscope.analyzer.diagnosis import CodeCost, Finding
 from perfscope.analyzer.run.stacks.sample_shares import share_interval
 from perfscope.analyzer.summary.code_costs import code_costs
-from perfscope.analyzer.summary.code_lines import locate
 from perfscope.traces.trace import Trace
 from tests import build
 from tests.analyzer.loop import MS, Loop
@@ -121,13 +121,13 @@ def test_a_finding_is_located_in_its_own_samples(
     id: str, cause: str | None, place: str | None
 ) -> None:
     trace = sampled_trace([READ, READ, LINEAR, LINEAR, LINEAR, SAVE] * 30, "outside_stacks")
-    where = locate(trace, finding_of(id, cause))
+    where = line_of(finding_of(id, cause), trace)
     assert (None if where is None else f"{where.file}:{where.line}") == place
 
 
 def test_a_line_needs_twenty_samples() -> None:
     trace = sampled_trace([LINEAR] * 90 + [READ] * 10, "outside_stacks")
-    assert locate(trace, finding_of("input-bound", "in-process-loading")) is None
+    assert line_of(finding_of("input-bound", "in-process-loading"), trace) is None
 
 
 BACKWARD = f"{MAIN};backward (torch/_tensor.py:500);backward (torch/autograd/__init__.py:300)"
@@ -164,10 +164,10 @@ def test_samples_of_something_else_keep_their_weight() -> None:
 def test_where_a_model_has_many_lines_the_call_of_the_model_is_named() -> None:
     call = "_wrapped_call_impl (torch/nn/modules/module.py:1)"
     layers = [f"{MAIN};{call};forward (./model.py:{line});{call}" for line in range(1, 11)]
-    where = locate(sampled_trace(layers * 10, "outside_stacks"), finding_of("launch-bound"))
+    where = line_of(finding_of("launch-bound"), sampled_trace(layers * 10, "outside_stacks"))
     assert where is not None and (where.file, where.line) == ("train.py", 40)
     scattered = [f"<module> (./train.py:{line})" for line in range(1, 11)]
-    assert locate(sampled_trace(scattered * 10), finding_of("launch-bound")) is None
+    assert line_of(finding_of("launch-bound"), sampled_trace(scattered * 10)) is None
 
 
 def test_validation_is_located_at_its_call_of_the_model() -> None:
@@ -181,7 +181,7 @@ def test_validation_is_located_at_its_call_of_the_model() -> None:
         for at in range(50 * MS, loop.at, 50 * MS)
     ]
     loop.next(10).work().next(10).work()
-    where = locate(loop.trace(), finding_of("validation-time"))
+    where = line_of(finding_of("validation-time"), loop.trace())
     assert where is not None and (where.file, where.line) == ("train.py", 3)
 
 
@@ -194,7 +194,7 @@ def test_the_time_of_workers_is_located_in_their_stacks() -> None:
     for row in loop.tables["stacks"]:
         row["process"], row["tid"] = 1, 200
     trace = loop.trace(processes=[build.MAIN, worker])
-    where = locate(trace, finding_of("input-bound", "decode-bound"))
+    where = line_of(finding_of("input-bound", "decode-bound"), trace)
     assert where is not None
     assert (where.process, where.function, where.line) == (1, "Data.read", 9)
     assert where.share.likely == 1.0

@@ -33,6 +33,7 @@ from perfscope.analyzer.compute import counter_evidence
 from perfscope.analyzer.compute.compute_case import WorkCase, no_work_case, work_case
 from perfscope.analyzer.compute.precision_advice import CHANNELS_LAST, channels_last_actions
 from perfscope.analyzer.compute.roofline import COMPUTE
+from perfscope.analyzer.compute.work_lines import line_of_work
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message, Speedup
 from perfscope.analyzer.hardware.peaks import Peaks
 from perfscope.analyzer.limits import Limits
@@ -146,4 +147,10 @@ def faster_arithmetic(case: WorkCase, calls: pd.DataFrame, reached: float) -> li
     ]
 
 
-RULE = Rule(ID, not_applicable, detect, advice=(USE_FLOAT32, CHANNELS_LAST, LARGER_PRODUCTS))
+RULE = Rule(
+    ID,
+    not_applicable,
+    detect,
+    where=line_of_work,
+    advice=(USE_FLOAT32, CHANNELS_LAST, LARGER_PRODUCTS),
+)

@@ -31,10 +31,13 @@ When it is wrong
     longer, so only proportions are reported.
 """
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.advice import Advice
+from perfscope.analyzer.budget.lines.line_samples import samples_in_phase
 from perfscope.analyzer.compute import counter_evidence
 from perfscope.analyzer.compute.compiled_code import compiled_code
 from perfscope.analyzer.compute.compute_case import (
@@ -53,14 +56,18 @@ from perfscope.analyzer.compute.precision_advice import (
 from perfscope.analyzer.compute.roofline import MEMORY
 from perfscope.analyzer.compute.runs_by_phase import (
     FUSED_OPTIMIZERS,
+    is_in_phase,
     optimizer_names,
+    phase_of_runs,
     spare_by_phase,
 )
 from perfscope.analyzer.compute.work_limits import limited_by
-from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
+from perfscope.analyzer.compute.work_lines import line_of_work
+from perfscope.analyzer.diagnosis import Action, CodeLocation, Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
+from perfscope.analyzer.run.phases.phase_intervals import STEPS
 from perfscope.traces.trace import Trace
 
 ID = "memory-bound"
@@ -206,10 +213,21 @@ def fused_update(optimizers: list[str]) -> str:
     return "optimizer.step = torch.compile(optimizer.step)"
 
 
+def line_of_memory_work(trace: Trace, finding: Finding) -> CodeLocation | None:
+    """Return the line in the part of a step in which runs of operators are called."""
+    process, place = finding.processes[0], None
+    phase = phase_of_runs(trace, process)
+    if phase is not None:
+        is_of_phase = partial(is_in_phase, phase=phase)
+        place = samples_in_phase(trace, process, STEPS).hottest_line(is_of_phase)
+    return place or line_of_work(trace, finding)
+
+
 RULE = Rule(
     ID,
     not_applicable,
     detect,
+    where=line_of_memory_work,
     advice=(
         FUSE_UPDATE,
         COMPILE_MODEL,

@@ -27,6 +27,7 @@ When it is wrong
     ceiling.
 """
 
+import re
 from typing import Final
 
 from perfscope.analyzer.advice import Advice
@@ -36,6 +37,8 @@ from perfscope.analyzer.budget.critical_rank import (
     severity_of,
     steps_of,
 )
+from perfscope.analyzer.budget.lines.finding_lines import line_in_loop
+from perfscope.analyzer.budget.lines.line_samples import samples_in_phase, worker_samples
 from perfscope.analyzer.categories import DEVICE_COMPUTE, INPUT_WAIT
 from perfscope.analyzer.compute.compiled_code import compiled_code
 from perfscope.analyzer.compute.padded_batches import (
@@ -46,14 +49,18 @@ from perfscope.analyzer.compute.padded_batches import (
     padded_work,
 )
 from perfscope.analyzer.compute.work_units import runs_on_cpu
-from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
+from perfscope.analyzer.diagnosis import Action, CodeLocation, Evidence, Finding, Speedup
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
 from perfscope.analyzer.rule import Rule, Unmet
+from perfscope.analyzer.run.phases.phase_intervals import STEPS
+from perfscope.analyzer.run.stacks.program_frames import program_frames
 from perfscope.analyzer.run.table_access import column
 from perfscope.traces.trace import Trace
 
 ID = "padding-waste"
+MAKES_BATCHES: Final = re.compile(r"pad|collat|tokeni|make_batch|to_batch", re.IGNORECASE)
+"""In the names of functions that make batches."""
 LEAST_SAVING: Final = 0.1
 """The recording of a window changes the proportions of operators by less than this."""
 MUCH_PADDING: Final = 0.3
@@ -180,11 +187,28 @@ def shorter_batches(padding: Padding, longest: str) -> list[Action]:
     ]
 
 
+def line_of_padding(trace: Trace, finding: Finding) -> CodeLocation | None:
+    """Return the line of the function that pads or collates, in the loop or in workers, else that
+    of the loop.
+    """
+    process = finding.processes[0]
+    in_loop = samples_in_phase(trace, process, STEPS).hottest_line(is_making_batches)
+    in_workers = worker_samples(trace, process).hottest_line(is_making_batches)
+    return in_loop or in_workers or line_in_loop(trace, finding)
+
+
+def is_making_batches(stack: str) -> bool:
+    """Return whether the program's innermost function has the name of one that makes batches."""
+    frames = program_frames(stack)
+    return bool(frames) and MAKES_BATCHES.search(frames[-1].function) is not None
+
+
 RULE = Rule(
     ID,
     not_applicable,
     detect,
     needs=("padding", "ops"),
     in_traces=False,
+    where=line_of_padding,
     advice=(PAD_TO_LONGEST, GROUP_BY_LENGTH),
 )

@@ -31,6 +31,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.advice import Advice
+from perfscope.analyzer.budget.lines.finding_lines import line_in_loop
 from perfscope.analyzer.budget.trace_case import ceiling
 from perfscope.analyzer.compute.call_costs import device_work
 from perfscope.analyzer.compute.compute_case import WorkCase, no_work_case, work_case
@@ -246,5 +247,6 @@ RULE = Rule(
     not_applicable,
     detect,
     loss_is_upper_bound=True,
+    where=line_in_loop,
     advice=(CONVERT_TO_FLOAT32, CONVERT_NUMPY_ARRAYS, ALLOW_TF32, USE_BFLOAT16),
 )

@@ -24,6 +24,7 @@ import pandas as pd
 
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.critical_rank import missing_steps
+from perfscope.analyzer.budget.lines.finding_lines import line_in_checkpoint
 from perfscope.analyzer.budget.thread_work import saves
 from perfscope.analyzer.categories import CHECKPOINT
 from perfscope.analyzer.diagnosis import Action, Finding, Message
@@ -143,6 +144,7 @@ RULE = Rule(
     on_host=True,
     needs=("ranges",),
     category=CHECKPOINT,
+    where=line_in_checkpoint,
     consequences=("straggler/checkpoint",),
     advice=(WRITE_IN_BACKGROUND, WRITE_LESS_OFTEN),
 )

@@ -33,6 +33,7 @@ import pandas as pd
 
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.host_gaps import host_gaps
+from perfscope.analyzer.budget.lines.finding_lines import line_in_loop
 from perfscope.analyzer.budget.trace_case import (
     Case,
     case_of,
@@ -302,6 +303,7 @@ RULE = Rule(
     detect,
     category=HOST_BOUND,
     in_windows=True,
+    where=line_in_loop,
     advice=(
         USE_GRAPHS,
         EXTEND_GRAPHS,

@@ -32,6 +32,7 @@ import re
 
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.critical_rank import severity_of
+from perfscope.analyzer.budget.lines.finding_lines import line_in_compilation
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural
@@ -209,6 +210,7 @@ RULE = Rule(
     detect,
     needs=("ranges",),
     in_traces=False,
+    where=line_in_compilation,
     consequences=(
         "launch-bound",
         "cpu-oversubscription",

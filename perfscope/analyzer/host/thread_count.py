@@ -38,6 +38,7 @@ from perfscope.analyzer.budget.critical_rank import (
     severity_of,
     steps_of,
 )
+from perfscope.analyzer.budget.lines.finding_lines import line_in_loop
 from perfscope.analyzer.categories import DEVICE_COMPUTE
 from perfscope.analyzer.compute.work_units import runs_on_cpu
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
@@ -271,6 +272,7 @@ RULE = Rule(
     needs=("ops", "counters"),
     in_traces=False,
     category=DEVICE_COMPUTE,
+    where=line_in_loop,
     loss_is_upper_bound=True,
     advice=(MORE_THREADS, RAISE_OMP_THREADS),
 )

@@ -25,17 +25,27 @@ When it is wrong
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.critical_rank import critical_rank, severity_of
-from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Prediction, Speedup
+from perfscope.analyzer.budget.lines.line_samples import is_any, samples_in_phase
+from perfscope.analyzer.diagnosis import (
+    Action,
+    CodeLocation,
+    Evidence,
+    Finding,
+    Prediction,
+    Speedup,
+)
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural, round_up
 from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.loops.steps import trainers
+from perfscope.analyzer.run.phases.phase_intervals import STEPS, VALIDATION, phase_spans
 from perfscope.analyzer.run.phases.validation_passes import (
     ValidationLoading,
     ValidationPasses,
@@ -43,10 +53,15 @@ from perfscope.analyzer.run.phases.validation_passes import (
     validation_passes,
 )
 from perfscope.analyzer.run.resources.host_load import host_load
-from perfscope.analyzer.run.table_access import table
+from perfscope.analyzer.run.stacks.program_frames import program_frames
+from perfscope.analyzer.run.table_access import column, rows_of, table
+from perfscope.traces.frames import Frame
+from perfscope.traces.intervals import inside
 from perfscope.traces.trace import Trace
 
 ID = "validation-time"
+FEWEST_TO_COMPARE = 5
+"""Samples of the probe in each phase. In five of five here and none there, a line is clear."""
 NS_PER_S = 1e9
 SHOWN_PASSES = 3
 LEAST_WIDTH = 0.08
@@ -302,11 +317,50 @@ def speedup_of(passes: ValidationPasses, actions: list[Action]) -> Speedup:
     return Speedup(None, None, round(passes.recorded_ns / rest_ns, 3))
 
 
+def line_of_validation(trace: Trace, finding: Finding) -> CodeLocation | None:
+    """Return the line in which validation calls the model, else the one with most samples.
+
+    A line that training runs, too, is not of validation: its caller is.
+    """
+    process = finding.processes[0]
+    samples = samples_in_phase(trace, process, VALIDATION)
+    elsewhere = lines_in_steps(trace, process)
+    if elsewhere:
+        return replace(samples, elsewhere=elsewhere).hottest_line(is_any)
+    return samples.call_of_most(is_any) or samples.hottest_line(is_any)
+
+
+def lines_in_steps(trace: Trace, process: int) -> dict[Frame, float]:
+    """Return the share of each line in samples of steps, by that in samples of validation.
+
+    The samples are those of the probe, whose times are exact; empty with too few of them.
+    """
+    stacks = rows_of(trace, "stacks", process)
+    if stacks is None:
+        return {}
+    phases, ts = phase_spans(trace, process), column(stacks, "ts")
+    within = [stacks[inside(phases.of(phase), ts)] for phase in (VALIDATION, STEPS)]
+    if min(len(rows) for rows in within) < FEWEST_TO_COMPARE:
+        return {}
+    validation, steps = (shares_of_lines(rows) for rows in within)
+    return {line: steps.get(line, 0.0) / share for line, share in validation.items()}
+
+
+def shares_of_lines(rows: pd.DataFrame) -> dict[Frame, float]:
+    """Return the share of the samples that each line of the program has, with its callees."""
+    shares: dict[Frame, float] = {}
+    for text, count in rows["stack"].astype(str).value_counts().items():
+        for frame in set(program_frames(str(text))):
+            shares[frame] = shares.get(frame, 0.0) + count / len(rows)
+    return shares
+
+
 RULE = Rule(
     ID,
     not_applicable,
     detect,
     needs=("ranges",),
     in_traces=False,
+    where=line_of_validation,
     advice=(VALIDATE_LESS_OFTEN, VALIDATION_WORKERS),
 )

@@ -54,12 +54,24 @@ from perfscope.analyzer.budget.critical_rank import (
     steps_of,
 )
 from perfscope.analyzer.budget.device_evidence import BUSY, timed_devices
+from perfscope.analyzer.budget.lines.finding_lines import (
+    line_in_fetch,
+    line_in_loader,
+    line_in_loop,
+)
 from perfscope.analyzer.budget.observed_budget import ObservedBudget, observed_budget
 from perfscope.analyzer.categories import INPUT_WAIT
 from perfscope.analyzer.closed_forms import After, Machine, speedup
-from perfscope.analyzer.diagnosis import Evidence, Finding, Speedup
+from perfscope.analyzer.diagnosis import CodeLocation, Evidence, Finding, Speedup
 from perfscope.analyzer.input import input_bound_in_traces
-from perfscope.analyzer.input.causes import CAUSES
+from perfscope.analyzer.input.causes import (
+    CAUSES,
+    collate_bound,
+    decode_bound,
+    storage_bound,
+    too_few_workers,
+    unknown_loader,
+)
 from perfscope.analyzer.input.fetch_times import fetch_times
 from perfscope.analyzer.input.gap_code import gap_code
 from perfscope.analyzer.input.input_pipeline import Pipeline, input_pipelines
@@ -85,6 +97,10 @@ from perfscope.analyzer.run.table_access import column, longest_row, manifest, t
 from perfscope.traces.trace import Trace
 
 ID = "input-bound"
+CAUSES_IN_WORKERS = tuple(
+    cause.CAUSE for cause in (too_few_workers, decode_bound, storage_bound, collate_bound)
+)
+"""Causes whose time goes by in the loader's workers."""
 
 ATTACH_TO_WORKERS = Advice(
     "attach-to-workers",
@@ -328,12 +344,22 @@ def finding_from_outside(trace: Trace, seen: ObservedBudget, limits: Limits) -> 
     )
 
 
+def line_of_loading(trace: Trace, finding: Finding) -> CodeLocation | None:
+    """Return the line that loads data, in workers for causes that are there."""
+    if finding.cause in CAUSES_IN_WORKERS:
+        return line_in_fetch(trace, finding)
+    if finding.cause == unknown_loader.CAUSE:
+        return line_in_loop(trace, finding)
+    return line_in_loader(trace, finding)
+
+
 RULE = Rule(
     ID,
     not_applicable,
     detect,
     on_host=True,
     category=INPUT_WAIT,
+    where=line_of_loading,
     consequences=("straggler/input",),
     advice=(
         *dict.fromkeys(advice for cause in CAUSES for advice in cause.ADVICE),

@@ -1,17 +1,11 @@
 """The recorded time by the program's own functions and lines: `by_code` of the answer."""
 
-from collections.abc import Callable
-from functools import cache
-
-import pandas as pd
-
-from perfscope.analyzer.budget.observed_budget import main_thread_id, main_thread_stacks
+from perfscope.analyzer.budget.lines.unbiased_stacks import unbiased_stacks
 from perfscope.analyzer.diagnosis import CodeCost, Interval
 from perfscope.analyzer.run.phases.phase_intervals import phase_spans
 from perfscope.analyzer.run.recorded_span import recorded_span_ns
 from perfscope.analyzer.run.stacks.code_tree import CodeNode, code_trees
 from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES, share_interval
-from perfscope.analyzer.summary.sample_weights import weigh_by_calls
 from perfscope.traces.trace import Trace
 
 MAIN = "main"
@@ -36,27 +30,6 @@ def code_costs(trace: Trace, process: int | None) -> list[CodeCost]:
     scale = CostScale(process, len(stacks), sampled_ns, (end_ns - begin_ns) / 1e9)
     costs = [cost for phase, root in trees.items() for cost in scale.costs_below(root, phase)]
     return sorted(costs, key=lambda cost: -cost.total_s)
-
-
-def unbiased_stacks(trace: Trace, process: int) -> pd.DataFrame:
-    """Return the stacks of the main thread that were sampled from outside, else the probe's.
-
-    The probe needs the GIL to take a sample, and gets it more often where the program releases it.
-    Their weights agree with the calls that the probe timed.
-    """
-    return trace.fact(samples_by_process)(process)
-
-
-def samples_by_process(trace: Trace) -> Callable[[int], pd.DataFrame]:
-    """Return the function that finds the samples of a process, once for each."""
-
-    def find(process: int) -> pd.DataFrame:
-        tid = main_thread_id(trace, process)
-        outside = main_thread_stacks(trace, process, tid, "outside_stacks")
-        stacks = outside if len(outside) else main_thread_stacks(trace, process, tid)
-        return weigh_by_calls(trace, process, tid, stacks)
-
-    return cache(find)
 
 
 class CostScale:

@@ -1,48 +1,28 @@
-"""The program's line that a finding names: the one with the most stack samples of the finding."""
+"""Stack samples of one or more threads, and the program's line that has most of them."""
 
-import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.budget.loop.loop_samples import IN_TORCH_CALL
-from perfscope.analyzer.budget.observed_budget import FETCH_FILE, LOADER_FILE, SAVERS
-from perfscope.analyzer.compute.operators_by_phase import operators_by_phase
-from perfscope.analyzer.compute.padding_waste import ID as PADDING_WASTE
-from perfscope.analyzer.compute.runs_by_phase import is_in_phase, phase_of_runs
-from perfscope.analyzer.diagnosis import CodeLocation, Finding, Interval
-from perfscope.analyzer.host.validation_time import ID as VALIDATION_TIME
-from perfscope.analyzer.run.phases.phase_intervals import STEPS, VALIDATION, phase_spans
-from perfscope.analyzer.run.phases.sampled_phases import LIBRARY_FRAMES
+from perfscope.analyzer.budget.lines.unbiased_stacks import unbiased_stacks
+from perfscope.analyzer.diagnosis import CodeLocation, Interval
+from perfscope.analyzer.run.phases.phase_intervals import phase_spans
 from perfscope.analyzer.run.stacks.program_frames import program_frames
 from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES, share_interval
 from perfscope.analyzer.run.stacks.torch_frames import MODULE_CALL
-from perfscope.analyzer.run.table_access import column, rows_of, table
-from perfscope.analyzer.summary.code_costs import unbiased_stacks
+from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.frames import Frame
 from perfscope.traces.intervals import inside
 from perfscope.traces.trace import Trace
-
-WORKER_CAUSES = ("too-few-workers", "decode-bound", "storage-bound", "collate-bound")
-"""Causes of input-bound whose time goes by in the loader's workers."""
-
-
-MAKES_BATCHES = re.compile(r"pad|collat|tokeni|make_batch|to_batch", re.IGNORECASE)
-WORK_LIMITS = ("memory-bound", "compute-bound")
-"""Findings on the work of operators."""
-
 
 ALSO_ELSEWHERE = 0.1
 CLEARLY_RARER = 2.0
 """The caller of a line is named instead, where the line has this share of other samples or more,
 and the caller a share that is so many times smaller.
 """
-FEWEST_TO_COMPARE = 5
-"""Samples of the probe in each phase. In five of five here and none there, a line is clear."""
 
 
 class LineTime(NamedTuple):
@@ -143,80 +123,6 @@ class Samples:
         return chosen
 
 
-def locate(trace: Trace, finding: Finding) -> CodeLocation | None:
-    """Return the program's own line in which the time of a finding goes by, None where unknown."""
-    if trace.has_profiled_work or not finding.processes:
-        return None
-    process = finding.processes[0]
-    if finding.id == "input-bound" and finding.cause in WORKER_CAUSES:
-        return worker_samples(trace, process).hottest_line(is_in_fetch)
-    if finding.id == VALIDATION_TIME:
-        samples = samples_in_phase(trace, process, VALIDATION)
-        elsewhere = lines_in_steps(trace, process)
-        if elsewhere:
-            return replace(samples, elsewhere=elsewhere).hottest_line(is_any)
-        return samples.call_of_most(is_any) or samples.hottest_line(is_any)
-    if finding.id == PADDING_WASTE:
-        made = where_batches_are_made(trace, process)
-        if made is not None:
-            return made
-    is_of_finding = SAMPLES_OF.get(f"{finding.id}/{finding.cause}", SAMPLES_OF.get(finding.id))
-    if is_of_finding is None:
-        return None
-    if finding.id in WORK_LIMITS and works_outside_torch_calls(trace, process):
-        is_of_finding = is_outside_torch_calls
-    if finding.id == "memory-bound":
-        phase = phase_of_runs(trace, process)
-        place = None
-        if phase is not None:
-            is_of_phase = partial(is_in_phase, phase=phase)
-            place = samples_in_phase(trace, process, STEPS).hottest_line(is_of_phase)
-        if place is not None:
-            return place
-    if finding.scope == "run":
-        return samples_of_run(trace, process).hottest_line(is_of_finding)
-    return samples_in_phase(trace, process, STEPS).hottest_line(is_of_finding)
-
-
-def where_batches_are_made(trace: Trace, process: int) -> CodeLocation | None:
-    """Return the line of the function that pads or collates, in the loop or in workers."""
-    in_loop = samples_in_phase(trace, process, STEPS).hottest_line(is_making_batches)
-    return in_loop or worker_samples(trace, process).hottest_line(is_making_batches)
-
-
-def lines_in_steps(trace: Trace, process: int) -> dict[Frame, float]:
-    """Return the share of each line in samples of steps, by that in samples of validation.
-
-    The samples are those of the probe, whose times are exact; empty with too few of them.
-    """
-    stacks = rows_of(trace, "stacks", process)
-    if stacks is None:
-        return {}
-    phases, ts = phase_spans(trace, process), column(stacks, "ts")
-    within = [stacks[inside(phases.of(phase), ts)] for phase in (VALIDATION, STEPS)]
-    if min(len(rows) for rows in within) < FEWEST_TO_COMPARE:
-        return {}
-    validation, steps = (shares_of_lines(rows) for rows in within)
-    return {line: steps.get(line, 0.0) / share for line, share in validation.items()}
-
-
-def shares_of_lines(rows: pd.DataFrame) -> dict[Frame, float]:
-    """Return the share of the samples that each line of the program has, with its callees."""
-    shares: dict[Frame, float] = {}
-    for text, count in rows["stack"].astype(str).value_counts().items():
-        for frame in set(program_frames(str(text))):
-            shares[frame] = shares.get(frame, 0.0) + count / len(rows)
-    return shares
-
-
-def works_outside_torch_calls(trace: Trace, process: int) -> bool:
-    """Return whether operators outside of forward, backward and optimizer take most of the work."""
-    rows = trace.fact(operators_by_phase)
-    rows = rows[rows["process"] == process]
-    outside_ns = float(rows[rows["phase"] == "other"]["host_self_ns"].sum())
-    return outside_ns > 0.5 * float(rows["host_self_ns"].sum()) > 0.0
-
-
 def samples_in_phase(trace: Trace, process: int, phase: str) -> Samples:
     """Return the samples of the main thread of a process inside one of its phases."""
     stacks = unbiased_stacks(trace, process)
@@ -253,57 +159,6 @@ def worker_samples(trace: Trace, process: int) -> Samples:
     return Samples(first, rows)
 
 
-def is_outside_torch_calls(stack: str) -> bool:
-    """Return whether the thread is outside of torch's calls, the loader and checkpoints."""
-    return is_in_loop(stack) and IN_TORCH_CALL.search(stack) is None
-
-
 def is_any(stack: str) -> bool:
     """Return True: all samples of the phase belong to the finding."""
     return True
-
-
-def is_making_batches(stack: str) -> bool:
-    """Return whether the program's innermost function has the name of one that makes batches."""
-    frames = program_frames(stack)
-    return bool(frames) and MAKES_BATCHES.search(frames[-1].function) is not None
-
-
-def is_in_fetch(stack: str) -> bool:
-    """Return whether a worker makes a batch."""
-    return FETCH_FILE in stack
-
-
-def is_in_loader(stack: str) -> bool:
-    """Return whether the thread is in torch's data loader."""
-    return LOADER_FILE in stack
-
-
-def is_in_checkpoint(stack: str) -> bool:
-    """Return whether the thread writes a checkpoint."""
-    return SAVERS.search(stack) is not None
-
-
-def is_in_compilation(stack: str) -> bool:
-    """Return whether the thread compiles something, for a call of compiled code."""
-    return LIBRARY_FRAMES["compilation"].search(stack) is not None
-
-
-def is_in_loop(stack: str) -> bool:
-    """Return whether the thread neither loads data nor writes a checkpoint."""
-    return not is_in_loader(stack) and not is_in_checkpoint(stack)
-
-
-SAMPLES_OF: dict[str, Callable[[str], bool]] = {
-    "input-bound": is_in_loader,
-    "input-bound/unknown-loader": is_in_loop,
-    "checkpoint-stall": is_in_checkpoint,
-    "launch-bound": is_in_loop,
-    "compute-bound": is_in_loop,
-    "memory-bound": is_in_loop,
-    "reduced-precision-unused": is_in_loop,
-    "recompilation": is_in_compilation,
-    "thread-count": is_in_loop,
-    "padding-waste": is_in_loop,
-}
-"""Which samples of the main thread belong to a finding, by `id/cause` or id."""

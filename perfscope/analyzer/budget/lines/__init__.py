@@ -1,0 +1,1 @@
+"""The program's line that takes the time of a finding, from stack samples."""
