@@ -253,7 +253,7 @@ def unseen_device_verdict(trace: Trace, shares: StepShares) -> Verdict:
     return Verdict(
         id="unknown",
         cause=None,
-        headline="The steps are known, but not what the device does in them",
+        headline="Unknown device activity: no kernels were recorded",
         explanation=(
             f"Each step takes {ms(shares.step_ns)}. In {percent(shares.unseen)} of it the device"
             f" computes, copies, or waits for the host to prepare its work.{counted} Nothing that"
