@@ -110,10 +110,12 @@ def completed(finding: Finding, number: int, run: Run) -> Finding:
         devices=finding.devices or sorted(device for device in devices if device >= 0),
         share_of_run=round(min(finding.lost_s / span_s, 1.0), 4),
     )
-    return msgspec.structs.replace(finding, where=finding.where or line_of(finding, run.trace))
+    return msgspec.structs.replace(
+        finding, where=finding.where or line_of_finding(finding, run.trace)
+    )
 
 
-def line_of(finding: Finding, trace: Trace) -> CodeLocation | None:
+def line_of_finding(finding: Finding, trace: Trace) -> CodeLocation | None:
     """Return the program's line in which the time of a finding goes by, None where unknown."""
     where = RULES[finding.id].where
     if where is None or trace.has_profiled_work or not finding.processes:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from perfscope.analyzer.check_findings import line_of
+from perfscope.analyzer.check_findings import line_of_finding
 from perfscope.analyzer.diagnosis import CodeCost, Finding
 from perfscope.analyzer.run.stacks.sample_shares import share_interval
 from perfscope.analyzer.summary.code_costs import code_costs
@@ -121,13 +121,13 @@ def test_a_finding_is_located_in_its_own_samples(
     id: str, cause: str | None, place: str | None
 ) -> None:
     trace = sampled_trace([READ, READ, LINEAR, LINEAR, LINEAR, SAVE] * 30, "outside_stacks")
-    where = line_of(finding_of(id, cause), trace)
+    where = line_of_finding(finding_of(id, cause), trace)
     assert (None if where is None else f"{where.file}:{where.line}") == place
 
 
 def test_a_line_needs_twenty_samples() -> None:
     trace = sampled_trace([LINEAR] * 90 + [READ] * 10, "outside_stacks")
-    assert line_of(finding_of("input-bound", "in-process-loading"), trace) is None
+    assert line_of_finding(finding_of("input-bound", "in-process-loading"), trace) is None
 
 
 BACKWARD = f"{MAIN};backward (torch/_tensor.py:500);backward (torch/autograd/__init__.py:300)"
@@ -164,10 +164,12 @@ def test_samples_of_something_else_keep_their_weight() -> None:
 def test_where_a_model_has_many_lines_the_call_of_the_model_is_named() -> None:
     call = "_wrapped_call_impl (torch/nn/modules/module.py:1)"
     layers = [f"{MAIN};{call};forward (./model.py:{line});{call}" for line in range(1, 11)]
-    where = line_of(finding_of("launch-bound"), sampled_trace(layers * 10, "outside_stacks"))
+    where = line_of_finding(
+        finding_of("launch-bound"), sampled_trace(layers * 10, "outside_stacks")
+    )
     assert where is not None and (where.file, where.line) == ("train.py", 40)
     scattered = [f"<module> (./train.py:{line})" for line in range(1, 11)]
-    assert line_of(finding_of("launch-bound"), sampled_trace(scattered * 10)) is None
+    assert line_of_finding(finding_of("launch-bound"), sampled_trace(scattered * 10)) is None
 
 
 def test_validation_is_located_at_its_call_of_the_model() -> None:
@@ -181,7 +183,7 @@ def test_validation_is_located_at_its_call_of_the_model() -> None:
         for at in range(50 * MS, loop.at, 50 * MS)
     ]
     loop.next(10).work().next(10).work()
-    where = line_of(finding_of("validation-time"), loop.trace())
+    where = line_of_finding(finding_of("validation-time"), loop.trace())
     assert where is not None and (where.file, where.line) == ("train.py", 3)
 
 
@@ -194,7 +196,7 @@ def test_the_time_of_workers_is_located_in_their_stacks() -> None:
     for row in loop.tables["stacks"]:
         row["process"], row["tid"] = 1, 200
     trace = loop.trace(processes=[build.MAIN, worker])
-    where = line_of(finding_of("input-bound", "decode-bound"), trace)
+    where = line_of_finding(finding_of("input-bound", "decode-bound"), trace)
     assert where is not None
     assert (where.process, where.function, where.line) == (1, "Data.read", 9)
     assert where.share.likely == 1.0

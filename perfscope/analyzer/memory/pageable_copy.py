@@ -98,7 +98,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         ID,
         lost_ns,
         limits,
-        message=message(share),
+        message=pageable_message(share),
         evidence=pageable_evidence(case, pageable, lost_ns),
         actions=pin_memory(pageable),
     )
@@ -155,15 +155,15 @@ def finding_of_calls(timed: TimedCopies, limits: Limits) -> Finding | None:
         lost_s=round(lost_ns / 1e9, 6),
         share=round(share, 4),
         speedup=ceiling(share),
-        headline=message(share).headline,
-        explanation=message(share).explanation,
-        caveat=message(share).caveat,
+        headline=pageable_message(share).headline,
+        explanation=pageable_message(share).explanation,
+        caveat=pageable_message(share).caveat,
         evidence=[Evidence(text, value=round(copy_ns / 1e6, 4), unit="ms", process=timed.process)],
         actions=pin_memory(pageable),
     )
 
 
-def message(share: float) -> Message:
+def pageable_message(share: float) -> Message:
     """Return what the finding claims."""
     return Message(
         f"Pageable copies: copies of memory that is not pinned take {percent(share)} of the time",
