@@ -1,8 +1,10 @@
 """Steps of every kind of loop: one step per outer iteration."""
 
+import numpy as np
 import pytest
 
-from perfscope.analyzer.run.loops.steps import steps
+from perfscope.analyzer.run.loops.outer_loop import Loop as OuterLoop
+from perfscope.analyzer.run.loops.steps import LoopFrame, batches_of, steps
 from perfscope.traces.trace import Trace
 from tests import build
 from tests.analyzer.loop import MS, Loop, trace_of_two_ranks
@@ -364,3 +366,10 @@ def test_each_rank_has_its_steps() -> None:
 @pytest.mark.parametrize("tables", [{}, {"loader": []}, {"ranges": []}])
 def test_an_empty_trace_has_no_steps(tables: dict[str, list[dict[str, object]]]) -> None:
     assert len(build.trace(**tables).fact(steps)) == 0
+
+
+def test_a_step_that_ends_before_it_begins_takes_no_time() -> None:
+    """Damaged recordings have such times; the budget of a step must not be negative."""
+    loop = OuterLoop(np.array([0, 10]), np.array([10, 5]))
+    frame = LoopFrame(100, batches_of(None, -1), None).of(loop, "train", np.ones(2, np.int64))
+    assert frame["dur"].tolist() == [10, 0]

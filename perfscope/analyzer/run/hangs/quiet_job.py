@@ -18,6 +18,8 @@ from perfscope.traces.trace import Trace
 QUIET_SHARE: Final = 0.05
 """Of a core, of one process: threads that look for a change from time to time take less."""
 BIN_NS: Final = 250_000_000
+LONGEST_NS: Final = 3_600_000_000_000
+"""Of a longer quiet time only this much is counted."""
 STILL_AT_END_NS: Final = 2_500_000_000
 """The threads are read once more when a recording ends, which takes less than this."""
 READ_EVERY_NS: Final = 12_000_000_000
@@ -216,6 +218,7 @@ def quiet_since(trace: Trace, known_ns: int, first_ns: int) -> int:
     if frame is None:
         return known_ns
     frame = frame[(frame["tid"] == WHOLE) & (frame["process"] >= 0)]
+    first_ns = max(first_ns, known_ns - LONGEST_NS)
     edges = np.arange(known_ns, first_ns - 1, -BIN_NS, dtype=np.int64)[::-1]
     if len(edges) < 2:
         return known_ns

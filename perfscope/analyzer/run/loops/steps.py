@@ -202,7 +202,8 @@ class LoopFrame:
     def of(self, loop: Loop, phase: str, micro_steps: Ints) -> pd.DataFrame:
         """Return the steps of `loop` as rows; warm-up is recognized where the phase repeats."""
         cut = covered(merged(loop.cut), loop.begin, loop.end)
-        dur = loop.end - loop.begin - cut
+        # In a damaged recording a step may end before it begins.
+        dur = np.maximum(loop.end - loop.begin - cut, 0)
         warm = np.zeros(len(dur), bool)
         if phase != "eval":
             writes = column(rows_of_category(self.ranges, "checkpoint"), "ts")

@@ -12,6 +12,8 @@ from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
 Floats = NDArray[np.float64]
+MOST_INSTANTS = 3600
+"""More would change nothing but the time and memory that the interval takes."""
 RESAMPLES = 400
 FEWEST_READINGS = 4
 SETTLED_NS = 1_000_000_000
@@ -99,7 +101,7 @@ def tree_memory(trace: Trace) -> TreeMemory | None:
             series.append((ts, value))
     if not series:
         return None
-    count = int((end - begin) / SECOND_NS) * SAMPLES_PER_S
+    count = min(int((end - begin) / SECOND_NS) * SAMPLES_PER_S, MOST_INSTANTS)
     grid = np.linspace(begin, end, max(count, 2))
     tree = np.sum([np.interp(grid, ts, value) for ts, value in series], axis=0)
     piece = pieces_between_windows(trace, grid)
