@@ -17,10 +17,10 @@ from perfscope.traces.trace import Trace
 class WorkLimits:
     """Nanoseconds of a device's work, without communication and copies over links.
 
-    `whole`: in total, from the first to the last work whose operator was recorded: around that a
-    device does what was launched before operators were recorded, or after it. `compute`: limited by
-    arithmetic; `memory`: limited by memory; `below`: in calls far below both roofs. The rest has no
-    model, or its limit is unknown.
+    `whole`: in total, in a profiling window from the first to the last work whose operator was
+    recorded: around that a device does what was launched before operators were recorded, or after
+    it. `compute`: limited by arithmetic; `memory`: limited by memory; `below`: in calls far below
+    both roofs. The rest has no model, or its limit is unknown.
     """
 
     whole: int
@@ -41,7 +41,7 @@ def work_limits(trace: Trace) -> dict[tuple[int, int], WorkLimits]:
         work_ns = rows["work_ns"].to_numpy(np.int64)
         sums = {name: int(work_ns[limit == name].sum()) for name in (COMPUTE, MEMORY, BELOW)}
         known = work.ts[of_device & (work.op >= 0)]
-        if len(known):
+        if len(known) and not trace.is_profiler_trace:
             of_device &= (work.ts >= known.min()) & (work.ts <= known.max())
         found[process, device] = WorkLimits(
             int(work.dur[of_device].sum()), sums[COMPUTE], sums[MEMORY], sums[BELOW]
