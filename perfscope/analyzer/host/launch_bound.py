@@ -61,6 +61,8 @@ from perfscope.traces.trace import Trace
 
 ID = "launch-bound"
 ONE_TIME_WORK = ("driver", "allocating")
+EMPTY_KERNEL_NS = 3_000
+"""The shortest kernels in traces of a V100, H100, MI250 and MI300X take 1.5 to 2.3 microseconds."""
 SHORTEST = 0.05
 """The quantile of the lengths of kernels that is taken for the shortest possible one."""
 SHOWN_PART = 0.02
@@ -148,14 +150,15 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
 def fixed_kernel_share(case: Case) -> float:
     """Return the share of the time that kernels take however little they do.
 
-    Fewer, larger kernels save it, too: the shortest kernels show how long each takes at least.
+    Fewer, larger kernels save it, too: the shortest kernels show how long each takes at least,
+    which is EMPTY_KERNEL_NS at most.
     """
     kernels = rows_on(case.trace, "kernels", case.unit)
     dur = column(kernels, "dur")
     if not len(dur) or not dur.sum():
         return 0.0
-    shortest = float(np.quantile(dur, SHORTEST)) * len(dur) / float(dur.sum())
-    return shortest * total(case.of(DEVICE_COMPUTE)) / case.span_ns
+    shortest_ns = min(float(np.quantile(dur, SHORTEST)), EMPTY_KERNEL_NS)
+    return shortest_ns * len(dur) / float(dur.sum()) * total(case.of(DEVICE_COMPUTE)) / case.span_ns
 
 
 def launch_gaps(case: Case) -> pd.DataFrame:

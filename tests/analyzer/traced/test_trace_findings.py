@@ -64,7 +64,8 @@ def test_late_launches_are_launch_bound_by_what_the_host_does_between_them() -> 
     finding = found(launch_bound, late_launches("operators").trace())
     assert finding.cause == "short-kernels"
     assert finding.share == pytest.approx(9 * 95 / 905, abs=1e-3)
-    assert finding.speedup is not None and finding.speedup.high == pytest.approx(905 / 50, abs=0.01)
+    # Of each kernel of 5 us, 3 us are what any kernel takes.
+    assert finding.speedup is not None and finding.speedup.high == pytest.approx(905 / 20, abs=0.1)
     assert (finding.evidence[0].start_ns, finding.evidence[0].end_ns) == (95 * US, 190 * US)
     assert any("aten::linear 100 %" in evidence.text for evidence in finding.evidence)
     assert found(launch_bound, late_launches("nothing recorded").trace()).cause == "python"
