@@ -5,9 +5,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from perfscope.traces.load import load_trace
 from perfscope.traces.run.folder import RunWriter
-from perfscope.traces.run.kernel_windows import MOST_READ
+from perfscope.traces.run.kernel_windows import MOST_READ, ranges_only_the_profiler_sees
 from perfscope.traces.run.manifest import Manifest
 
 MS = 1_000_000
@@ -103,3 +105,9 @@ def test_a_missing_trace_is_counted_as_damaged(tmp_path: Path) -> None:
     )
     (folder / "kineto" / "rank0.json.gz").unlink()
     assert load_trace(folder).damaged_records == 1
+
+
+def test_ranges_without_a_name_are_annotations_of_the_program() -> None:
+    ranges = pd.DataFrame({"name": [None, "step"], "category": ["annotation", "annotation"]})
+    ranges = ranges.astype("category")
+    assert len(ranges_only_the_profiler_sees(ranges)) == 2

@@ -213,7 +213,7 @@ def ranges_only_the_profiler_sees(ranges: pd.DataFrame) -> pd.DataFrame:
     """Return annotations of the program and of torch's collectives, without the marks of torch that
     the probe records as well.
     """
-    name = ranges["name"].astype(object).str
+    name = ranges["name"].astype(str).str
     is_collective = name.startswith(COLLECTIVE_RUNS)
     is_annotation = ranges["category"] == "annotation"
     return ranges[is_collective | (is_annotation & ~name.startswith(MARKS_OF_TORCH))]
