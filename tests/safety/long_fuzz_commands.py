@@ -294,7 +294,10 @@ def in_child(run: Callable[[], int], folder: Path) -> int:
         handle = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(handle, number)
         os.close(handle)
-    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
+    sys.stdout, sys.stderr = (
+        open(1, "w", closefd=False),
+        open(2, "w", closefd=False, errors="backslashreplace"),
+    )
     resource.setrlimit(resource.RLIMIT_AS, (2 * MEMORY_BYTES, 2 * MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.setpgid(0, 0)
