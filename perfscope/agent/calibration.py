@@ -46,14 +46,16 @@ def calibrate(python: str, threads: int, *, force: bool) -> Calibration:
 
 
 def calibrate_devices(python: str) -> list[DeviceCalibration]:
-    """Return the measured rates of each accelerator; takes some seconds for each.
+    """Return the measured rates of one accelerator of each name; takes some seconds for each.
 
     Nothing else may use them meanwhile. Raises PerfscopeError when that Python has no torch, or
     torch finds no accelerator.
     """
     measured = run_child(python, "devices")
     if not measured["devices"]:
-        raise PerfscopeError(f"torch {measured['torch']} of {python} finds no accelerator")
+        raise PerfscopeError(
+            f"torch {measured['torch']} of {python} finds no accelerator (needs torch 2.6 or newer)"
+        )
     return [
         DeviceCalibration(torch=measured["torch"], made_unix_s=time.time(), **rates)
         for rates in measured["devices"]

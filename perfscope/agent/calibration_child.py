@@ -69,9 +69,10 @@ def triad_rate() -> float:
 
 
 def device_rates(kind: str, index: int) -> dict[str, Any]:
-    """Return the name of a device, its FLOP/s by type, and the bytes per second of its memory."""
+    """Return the name and the compute units of a device, and the rates of arithmetic and memory."""
     device = torch.device(kind, index)
-    module = torch.get_device_module(kind)
+    if kind == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = False
     rates = {}
     for name, dtype in TYPES.items():
         try:
@@ -81,11 +82,21 @@ def device_rates(kind: str, index: int) -> dict[str, Any]:
     if kind == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = True
         rates["tf32"] = largest_rate(partial(product, torch.float32, device), SIDES)
+    name, units = identity(kind, index)
     return {
-        "device": module.get_device_name(index),
+        "device": name,
+        "multiprocessors": units,
         "flops_per_s": rates,
         "bytes_per_s": largest_rate(partial(triad, device), ELEMENTS),
     }
+
+
+def identity(kind: str, index: int) -> tuple[str, int]:
+    """Return the name of a device, and its number of compute units; -1 where that is unknown."""
+    module = torch.get_device_module(kind)
+    properties = getattr(module, "get_device_properties", lambda _: None)(index)
+    units = getattr(properties, "multi_processor_count", -1)
+    return module.get_device_name(index), int(units)
 
 
 def product(
@@ -127,12 +138,14 @@ def largest_rate(
 
 
 def measure_devices() -> None:
-    """Print the rates of all devices of the accelerator that torch uses."""
+    """Print the rates of one device of each kind that torch's accelerator has."""
     devices: list[dict[str, Any]] = []
     accelerator = getattr(torch, "accelerator", None)
     if accelerator is not None and accelerator.is_available():
         kind = accelerator.current_accelerator().type
-        devices = [device_rates(kind, index) for index in range(accelerator.device_count())]
+        numbers = reversed(range(accelerator.device_count()))
+        first = {identity(kind, index): index for index in numbers}
+        devices = [device_rates(kind, index) for index in sorted(first.values())]
     sys.stdout.write(json.dumps({"torch": torch.__version__, "devices": devices}) + "\n")
 
 

@@ -1,10 +1,15 @@
 """Check what perfscope needs on this machine, and print a fix for anything that is missing."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from perfscope.ui.json_text import json_text
 from perfscope.ui.terminal.output import print_line
+
+if TYPE_CHECKING:
+    from perfscope.traces.run.manifest import Calibration, DeviceCalibration
 
 ELSEWHERE = """
 In a container or on a cluster, attaching needs the capability SYS_PTRACE. Without it,
@@ -93,25 +98,11 @@ def calibrated(args: DoctorArguments) -> int:
     import sys
 
     from perfscope.agent.calibration import calibrate
-    from perfscope.traces.calibrations import BUSY, store_calibration
 
     python = args.python or sys.executable
     thread_counts = [args.threads] if args.threads else [1, 0]
-    calibrations = [calibrate(python, count, force=args.force) for count in thread_counts]
-    paths = [store_calibration(calibration) for calibration in calibrations]
-    if args.json:
-        print(json_text(calibrations))
-        return 0
-    for calibration, path in zip(calibrations, paths, strict=True):
-        rates = [f"{name} {rate / 1e9:.0f}" for name, rate in calibration.flops_per_s.items()]
-        memory = f"{calibration.bytes_per_s / 1e9:.1f} GB/s"
-        print_line(f"{calibration.cpu}, torch {calibration.torch}, threads: {calibration.threads}")
-        print(f"  matrix multiplication: {', '.join(rates)} GFLOP/s; memory: {memory}")
-        if calibration.busy_share > BUSY:
-            busy = f"{calibration.busy_share:.0%}"
-            print(f"  {busy} of the cores were busy: these figures may be too low")
-        print_line(f"wrote {path}")
-    return 0
+    found = [calibrate(python, count, force=args.force) for count in thread_counts]
+    return store_and_print(found, [cpu_lines(each) for each in found], as_json=args.json)
 
 
 def calibrated_devices(args: DoctorArguments) -> int:
@@ -119,17 +110,48 @@ def calibrated_devices(args: DoctorArguments) -> int:
     import sys
 
     from perfscope.agent.calibration import calibrate_devices
+
+    found = calibrate_devices(args.python or sys.executable)
+    return store_and_print(found, [device_lines(each) for each in found], as_json=args.json)
+
+
+def store_and_print(
+    found: "Sequence[Calibration | DeviceCalibration]", texts: list[list[str]], *, as_json: bool
+) -> int:
+    """Store calibrations and print them, each as the lines in `texts`; return the exit code."""
     from perfscope.traces.calibrations import store_calibration
 
-    calibrations = calibrate_devices(args.python or sys.executable)
-    paths = [store_calibration(calibration) for calibration in calibrations]
-    if args.json:
-        print(json_text(calibrations))
+    paths = [store_calibration(calibration) for calibration in found]
+    if as_json:
+        print(json_text(found))
         return 0
-    for calibration, path in zip(calibrations, paths, strict=True):
-        rates = [f"{name} {rate / 1e12:.3g}" for name, rate in calibration.flops_per_s.items()]
-        memory = f"{calibration.bytes_per_s / 1e9:.3g} GB/s"
-        print_line(f"{calibration.device}, torch {calibration.torch}")
-        print(f"  matrix multiplication: {', '.join(rates)} TFLOP/s; memory: {memory}")
-        print_line(f"wrote {path}")
+    for lines, path in zip(texts, paths, strict=True):
+        for line in (*lines, f"wrote {path}"):
+            print_line(line)
     return 0
+
+
+def cpu_lines(calibration: "Calibration") -> list[str]:
+    """Return what was measured of a CPU, and whether other processes may have made it too low."""
+    from perfscope.traces.calibrations import BUSY
+
+    rates = [f"{name} {rate / 1e9:.0f}" for name, rate in calibration.flops_per_s.items()]
+    memory = f"{calibration.bytes_per_s / 1e9:.1f} GB/s"
+    lines = [
+        f"{calibration.cpu}, torch {calibration.torch}, threads: {calibration.threads}",
+        f"  matrix multiplication: {', '.join(rates)} GFLOP/s; memory: {memory}",
+    ]
+    if calibration.busy_share > BUSY:
+        busy = f"{calibration.busy_share:.0%}"
+        lines.append(f"  {busy} of the cores were busy: these figures may be too low")
+    return lines
+
+
+def device_lines(calibration: "DeviceCalibration") -> list[str]:
+    """Return what was measured of an accelerator."""
+    rates = [f"{name} {rate / 1e12:.3g}" for name, rate in calibration.flops_per_s.items()]
+    memory = f"{calibration.bytes_per_s / 1e9:.3g} GB/s"
+    return [
+        f"{calibration.device}, torch {calibration.torch}",
+        f"  matrix multiplication: {', '.join(rates)} TFLOP/s; memory: {memory}",
+    ]

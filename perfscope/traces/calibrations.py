@@ -74,12 +74,15 @@ def load_calibration(host: str, torch: str, threads: int) -> Calibration | None:
     return found
 
 
-def load_device_calibration(name: str) -> DeviceCalibration | None:
-    """Return the calibration of the accelerators of this name. None without one, and for a cache
-    folder that does not belong to the user.
+def load_device_calibration(name: str, multiprocessors: int) -> DeviceCalibration | None:
+    """Return the calibration of the accelerators of this name and number of compute units (-1
+    unknown). None without one, and for a cache folder that does not belong to the user.
     """
     found = decoded(device_file(name), DeviceCalibration)
-    return found if found is not None and found.device == name else None
+    if found is None or found.device != name:
+        return None
+    known = {found.multiprocessors, multiprocessors} - {-1}
+    return found if len(known) < 2 else None
 
 
 def decoded(name: str, kind: type[Kind]) -> Kind | None:

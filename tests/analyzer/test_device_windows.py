@@ -231,3 +231,16 @@ def test_kernels_launched_after_operators_were_recorded_are_not_work_of_unknown_
     (before,) = recorded.trace().fact(work_limits).values()
     (after,) = recorded.trace(launches=cut).fact(work_limits).values()
     assert before.whole - after.whole == 46 * MS
+
+
+def test_ignored_copies_of_a_window_are_not_unknown_activity() -> None:
+    def step(recorded: Recorded) -> None:
+        recorded.loop.next(0.1).work().idle(3.9)
+        call = {"tid": 100, "name": "cudaMemcpyAsync", "kind": "copy"}
+        launch = recorded.row("launches", 0.1, 2, **call)
+        place = {"device": 0, "stream": 7, "launch": launch, "pinned": 1, "bytes": 8_000_000}
+        recorded.row("copies", 0.2, 2, direction="h2d", **place)
+        recorded.launch(2.2, 2.3, 7.7)
+
+    diagnosis = diagnose_trace(Recorded().steps(step).trace(), ignored=["exposed-copy"])
+    assert diagnosis.verdict.id == "healthy"

@@ -43,7 +43,7 @@ def roof_of_device(trace: Trace, process: int, device: int) -> Peaks | str:
     kind = row["kind"] if isinstance(row["kind"], str) else ""
     found = device_peaks(name, kind, int(row["multiprocessors"]), int(row["memory_bytes"]))
     if isinstance(found, str) and name:
-        measured = calibrated_device_peaks(name.strip())
+        measured = calibrated_device_peaks(name.strip(), int(row["multiprocessors"]))
         found = f"{found}: {MEASURE_DEVICE}" if measured is None else measured
     torch = manifest(trace).torch
     if isinstance(found, str) or torch is None or not torch.float32_products:

@@ -192,9 +192,11 @@ def line_of_padding(trace: Trace, finding: Finding) -> CodeLocation | None:
     of the loop.
     """
     process = finding.processes[0]
-    in_loop = samples_in_phase(trace, process, STEPS).hottest_line(is_making_batches)
-    in_workers = worker_samples(trace, process).hottest_line(is_making_batches)
-    return in_loop or in_workers or line_in_loop(trace, finding)
+    return (
+        samples_in_phase(trace, process, STEPS).hottest_line(is_making_batches)
+        or worker_samples(trace, process).hottest_line(is_making_batches)
+        or line_in_loop(trace, finding)
+    )
 
 
 def is_making_batches(stack: str) -> bool:

@@ -31,13 +31,13 @@ def calibrated_peaks(manifest: Manifest) -> Peaks | None:
     return Peaks(named, dict(found.flops_per_s), vector, found.bytes_per_s, named, measured=True)
 
 
-def calibrated_device_peaks(name: str) -> Peaks | None:
-    """Return the peaks of an accelerator, None without a calibration of this name.
+def calibrated_device_peaks(name: str, multiprocessors: int) -> Peaks | None:
+    """Return the peaks of an accelerator, None without a calibration of this name and size.
 
     Products of float32 may run in matrix units, and the vector units have their rate, or a lower
     one; for other types the rate outside of products is unknown.
     """
-    found = load_device_calibration(name)
+    found = load_device_calibration(name, multiprocessors)
     if found is None:
         return None
     rates = found.flops_per_s

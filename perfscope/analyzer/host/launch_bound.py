@@ -139,12 +139,11 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         actions=launch_actions(case, gaps, limits),
     )
     fixed = fixed_kernel_share(case_of(trace, limits, DEVICE_COMPUTE))
-    text = f"kernels take {percent(fixed)} of the time however little they do: fewer save it, too"
-    return msgspec.structs.replace(
-        finding,
-        speedup=ceiling(share + fixed),
-        evidence=[*finding.evidence, Evidence(text, value=round(fixed, 4), unit="share")],
-    )
+    evidence = list(finding.evidence)
+    if fixed >= limits.worth_share:
+        text = f"kernels take {percent(fixed)} of the time however little they do"
+        evidence.append(Evidence(text, value=round(fixed, 4), unit="share"))
+    return msgspec.structs.replace(finding, speedup=ceiling(share + fixed), evidence=evidence)
 
 
 def fixed_kernel_share(case: Case) -> float:

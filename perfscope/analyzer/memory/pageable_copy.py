@@ -8,8 +8,7 @@ What it means
 How it is detected
     Copies that the trace marks as pageable. Their cost is the time in which such a copy runs, or
     its call blocks the host, while no kernel runs on the device; at least 3 % of the span. Without
-    a profiling window, it is the share of the steps that the device's own clock measured around
-    some of these copies.
+    a profiling window, copies cost what the device's own clock measured around some of them.
 
 What to do
     `pin_memory=True` in the loader (or `.pin_memory()` once for a buffer that is reused) together
@@ -147,6 +146,7 @@ def finding_of_calls(timed: TimedCopies, limits: Limits) -> Finding | None:
     worst = pageable.iloc[int(np.argmax(column(pageable, "copy_ns")))]
     size, copy_ns = float(worst["bytes"]), float(worst["copy_ns"])
     text = f"longest: {ms(copy_ns)} for {megabytes(size)}, {digits(size / copy_ns)} GB/s"
+    message = pageable_message(share)
     return Finding(
         id=ID,
         cause=None,
@@ -155,9 +155,9 @@ def finding_of_calls(timed: TimedCopies, limits: Limits) -> Finding | None:
         lost_s=round(lost_ns / 1e9, 6),
         share=round(share, 4),
         speedup=ceiling(share),
-        headline=pageable_message(share).headline,
-        explanation=pageable_message(share).explanation,
-        caveat=pageable_message(share).caveat,
+        headline=message.headline,
+        explanation=message.explanation,
+        caveat=message.caveat,
         evidence=[Evidence(text, value=round(copy_ns / 1e6, 4), unit="ms", process=timed.process)],
         actions=pin_memory(pageable),
     )

@@ -63,11 +63,6 @@ class StepGrowth:
         return self.late.work_ns - self.early.work_ns
 
     @property
-    def share(self) -> float:
-        """The growth from the first to the last step, as a share of the first."""
-        return self.trend.growth / max(self.trend.first, 1.0)
-
-    @property
     def excess_share(self) -> float:
         """What all steady steps take above the first of them, as a share of their time.
 

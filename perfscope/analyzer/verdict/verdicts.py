@@ -22,7 +22,7 @@ from perfscope.analyzer.diagnosis import Finding, Verdict
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import capitalized, digits, ms, percent, plural
 from perfscope.analyzer.run.accelerators.device_use import device_use
-from perfscope.analyzer.run.accelerators.device_window import device_window
+from perfscope.analyzer.run.accelerators.device_window import device_window, window_trace
 from perfscope.analyzer.run.loops.steps import STEADY, steps
 from perfscope.analyzer.run.table_access import manifest, table, uses_device
 from perfscope.analyzer.summary.run_budget import span_s
@@ -130,7 +130,8 @@ def verdict_without_losses(
     waits = not shares.serves and shares.idle >= limits.main_cause_share
     if waits and not computes_on_device(trace, trace.fact(device_use)):
         return untimed_wait_verdict(trace, shares)
-    if uses_device(trace) and shares.unseen >= limits.input_share:
+    is_seen = not uses_device(trace) or trace.fact(window_trace) is not None
+    if not is_seen and shares.unseen >= limits.input_share:
         return unseen_device_verdict(trace, shares)
     return healthy_verdict(shares, limits, confidence)
 
@@ -253,7 +254,7 @@ def unseen_device_verdict(trace: Trace, shares: StepShares) -> Verdict:
     return Verdict(
         id="unknown",
         cause=None,
-        headline="Unknown device activity: no kernels were recorded",
+        headline="Unknown device activity: no profiling window shows it",
         explanation=(
             f"Each step takes {ms(shares.step_ns)}. In {percent(shares.unseen)} of it the device"
             f" computes, copies, or waits for the host to prepare its work.{counted} Nothing that"
@@ -278,7 +279,7 @@ def unknown_verdict(trace: Trace, reason: str) -> Verdict:
         id="unknown",
         cause=None,
         headline=f"No complete step was recorded{duration}",
-        explanation=(f"{capitalized(reason)}: no optimizer step, loader or module call repeated."),
+        explanation=f"{capitalized(reason)}: no optimizer step, loader or module call repeated.",
         caveat="If its steps are long, record longer: `--max-duration`.",
         confidence=0.0,
     )

@@ -82,7 +82,7 @@ def pair_by_time(first: Ends, second: Ends, lags: Sequence[int], slack_ns: int) 
 
 def longest_run(first: Ends, second: Ends, lag: int, slack_ns: int) -> tuple[int, int] | None:
     """Return (length, place in the first) of the longest run in which all signatures and all times
-    between ends are equal; None where there is no run of SHORTEST_RUN.
+    between ends are equal; None where each run is shorter than SHORTEST_RUN.
     """
     low, high = max(lag, 0), min(len(first), len(second) + lag)
     if high - low < SHORTEST_RUN:

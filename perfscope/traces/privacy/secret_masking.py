@@ -187,7 +187,8 @@ OPTION: Final = re.compile(
     rf"""(?<![^\s"'=(\[,;])(?P<name>--?{NAME})(?P<sign>\s{{1,8}}(?:--\s{{1,8}})?)(?!-)""", re.ASCII
 )
 HEADER: Final = re.compile(
-    r"""(?ai)(?<![a-z])((?:proxy-)?authorization|(?:set-)?cookie)(\\{0,15}["']?\s{0,3}[:=]\s{0,3}\\{0,15}["']?)[^\r\n"'\\]+"""
+    r"""(?ai)(?<![a-z])((?:proxy-)?authorization|(?:set-)?cookie)"""
+    r"""(\\{0,15}["']?\s{0,3}[:=]\s{0,3}\\{0,15}["']?)[^\r\n"'\\]+"""
 )
 NAME_HINTS: Final = (
     *(

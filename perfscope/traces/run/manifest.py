@@ -71,6 +71,7 @@ class DeviceCalibration(msgspec.Struct, frozen=True):
     """The peak rates of an accelerator that `perfscope doctor --calibrate --device` measures."""
 
     device: str  # its name, as torch and its traces give it
+    multiprocessors: int  # its compute units, -1 unknown
     torch: str
     flops_per_s: dict[str, float]  # of a large matrix multiplication, by element type
     bytes_per_s: float  # a triad (two arrays read, one written) larger than the caches
