@@ -149,7 +149,7 @@ def outcome(rule: Rule, trace: Trace, limits: Limits) -> Outcome:
             return NotChecked(rule.id, unmet.reason, unmet.group)
         finding = rule.detect(trace, limits)
         if finding is not None and rule.on_host:
-            finding = within_idle_time(trace, finding, limits)
+            finding = within_idle_time(trace, rule, finding, limits)
         return finding or Clear(rule.id)
     except Exception as error:  # noqa: BLE001  a rule that fails must not prevent the others
         return Failed(rule.id, f"{type(error).__name__}: {error}")

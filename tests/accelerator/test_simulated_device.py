@@ -10,7 +10,7 @@ from tests.accelerator import run_program
 
 MEGABYTE = 1 << 20
 WAYS_TO_WAIT = (
-    *("item", "to_cpu", "blocking_upload", "accelerator", "stream", "event", "nonzero"),
+    *("item", "to_cpu", "blocking_upload", "accelerator", "stream", "event", "nonzero", "mask"),
 )
 
 

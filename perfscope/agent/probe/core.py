@@ -124,7 +124,10 @@ class InstalledProbe:
         self.endings: list[Callable[[], None]] = guarded_list(self.guard, "ending")
         self.ticks: list[Callable[[int], None]] = guarded_list(self.guard, "tick")
         self.forward_began: list[Callable[[], None]] = guarded_list(self.guard, "forward hook")
-        self.optimizer_ended: list[Callable[[], None]] = guarded_list(self.guard, "optimizer hook")
+        # Called with the id of the optimizer.
+        self.optimizer_ended: list[Callable[[int], None]] = guarded_list(
+            self.guard, "optimizer hook"
+        )
         # Called with a batch of the loader, and with the arguments of a top-level module.
         self.loaded: list[Callable[[Any], None]] = guarded_list(self.guard, "batch")
         self.called: list[Callable[[Any], None]] = guarded_list(self.guard, "arguments")

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MODULES: "dict[str, Any]" = globals().get("MODULES", {})  # the probe's other files, set before
 
 TO_DEVICE, FROM_DEVICE = 1, 2
+READS = ("item", "tolist", "__float__", "__int__", "__bool__")
+"""Methods that return Python numbers, and wait for the device to compute them."""
 
 
 def install(probe: "InstalledProbe") -> None:
@@ -40,14 +42,13 @@ def time_device_calls(probe: "InstalledProbe", torch: Any, device: str) -> None:
     """Patch the synchronizing calls and the copies of a type of device."""
     timed_call = MODULES["backward"].timed_call
     for owner, name in (
-        (torch.Tensor, "item"),
-        (torch.Tensor, "tolist"),
+        *((torch.Tensor, name) for name in READS),
         (getattr(torch, device, None), "synchronize"),
         (getattr(torch, "accelerator", None), "synchronize"),
     ):
         if not hasattr(owner, name):
             continue
-        code = probe.register_name(("sync", name), "sync", name)
+        code = probe.register_name(("sync", name), "sync", name.strip("_"))
         wrapper = timed_call(probe, getattr(owner, name), "SYNC", code)
         probe.compilation.put(owner, name, wrapper)
     for name in ("to", "cuda", "cpu"):

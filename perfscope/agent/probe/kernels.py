@@ -49,6 +49,8 @@ STEP_WAIT_S = 30.0
 REPORT_NS = 500_000_000
 # A program that was seen to call modules, and does so no more, may have changed how it trains.
 FORGET_CALLS_NS = 5_000_000_000
+# Of one iteration: one for each parameter, where they step in backward.
+MOST_OPTIMIZERS = 10_000
 # Calls of a server are not regular steps if the longest gap between them is more than so many times
 # the median. Such gaps do not show a stall.
 EVEN = 3
@@ -114,6 +116,8 @@ class WindowRecorder:
         # Module calls so far, how many when an update was counted, and the time of the last one.
         self.calls = self.called_ns = 0
         self.counted_calls = -1
+        # The optimizers that stepped since the last update was counted.
+        self.stepped: set[int] = set()
         self.asked_ns = self.reported_ns = 0
         self.on = self.running = self.hurried = False
         # Whether the device must still work off what was recorded, and the event after it.
@@ -134,15 +138,20 @@ class WindowRecorder:
 
     # Called by threads of the program
 
-    def optimizer_stepped(self) -> None:
-        """Count an update: the first optimizer step after a module call.
+    def optimizer_stepped(self, optimizer: int) -> None:
+        """Count an update: an optimizer steps that has stepped since the last one.
 
-        Optimizers may step several times in one iteration: for each group of parameters, or in
-        backward for each parameter. Where module calls are not seen, every step counts.
+        One iteration may have several optimizers: for each group of parameters, for each parameter
+        in backward, or for each of its models. The first step after a module call counts, where
+        such calls are seen.
         """
         calls, now_ns = self.calls, time.monotonic_ns()
         if self.counted_calls == calls and now_ns - self.called_ns < FORGET_CALLS_NS:
             return
+        if optimizer not in self.stepped and len(self.stepped) < MOST_OPTIMIZERS:
+            self.stepped.add(optimizer)
+            return
+        self.stepped = {optimizer}
         self.counted_calls = calls
         self.updates += 1
         if self.is_rank:

@@ -146,7 +146,7 @@ def step_hooks(probe: "InstalledProbe") -> "tuple[Callable[..., None], Callable[
             return
         first = began.pop(id(optimizer), 0)
         for callback in callbacks:
-            callback()
+            callback(id(optimizer))
         if first:
             code = codes.get(id(optimizer), -1)
             if code < 0:

@@ -63,7 +63,7 @@ def watch_torch(probe: "InstalledProbe") -> None:
     first = torch_facts()
     threads = [first["intra_op_threads"]] if first is not None else []
 
-    def read_threads() -> None:
+    def read_threads(_optimizer: int) -> None:
         """Read the number of threads on the training thread.
 
         With OpenMP each thread has a number of its own, and the probe's thread keeps its first one.

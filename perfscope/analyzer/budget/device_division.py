@@ -25,13 +25,17 @@ Budget = dict[str, Ints]
 
 @dataclass(frozen=True)
 class TimedSteps:
-    """The steps of one process: their length, which are steady, and `host`: garbage collections and
-    waits for the GIL, ns.
+    """The steps of one process: their length (ns), which are steady, whether they serve requests.
+
+    `host`: garbage collections and waits for the GIL, ns. `device_waits`: calls that the probe
+    timed while they waited for the device or copied, ns.
     """
 
     dur: Ints
     steady: "np.typing.NDArray[np.bool_]"
+    serves: bool
     host: Ints
+    device_waits: Ints
 
 
 def with_device_times(device: DeviceEvidence, budget: Budget, timed: TimedSteps) -> Budget:
@@ -40,10 +44,38 @@ def with_device_times(device: DeviceEvidence, budget: Budget, timed: TimedSteps)
     With a profiling window everything else is divided by what the device did in it, too.
     """
     exposed = exposed_waits(device, budget[INPUT_WAIT], timed)
+    sleep = unexplained_sleep(device, budget, timed)
     if device.window is not None:
-        return divided_by_window(device.window, budget | {INPUT_WAIT: exposed}, timed)
+        waits = {INPUT_WAIT: exposed, OTHER_IDLE: sleep}
+        return divided_by_window(device.window, budget | waits, timed)
     hidden = budget[INPUT_WAIT] - exposed
-    return budget | {INPUT_WAIT: exposed, DEVICE_COMPUTE: budget[DEVICE_COMPUTE] + hidden}
+    either = budget[COMPUTE_OR_HOST] + budget[OTHER_IDLE] - sleep
+    return budget | {
+        INPUT_WAIT: exposed,
+        DEVICE_COMPUTE: budget[DEVICE_COMPUTE] + hidden,
+        OTHER_IDLE: sleep,
+        COMPUTE_OR_HOST: either,
+    }
+
+
+def unexplained_sleep(device: DeviceEvidence, budget: Budget, timed: TimedSteps) -> Ints:
+    """Return the sampled sleep of the host that is not a wait for the device, at most.
+
+    Such a wait may be in a call that the probe does not time (`float()`, boolean masks). A window
+    shows those calls, and the driver's counters how long the device is idle. Without either, no
+    sleep is known to be idle time, unless a server waits for requests.
+    """
+    sleep = budget[OTHER_IDLE]
+    if device.window is not None:
+        not_timed = device.window.host_waits_in(timed.dur) - timed.device_waits
+        most = np.maximum(sleep - np.maximum(not_timed, 0), 0)
+    elif timed.serves:
+        most = sleep
+    else:
+        idle = 0.0 if device.counted is None else device.counted.share
+        most = np.floor(timed.dur * idle).astype(np.int64)
+    unexplained: Ints = np.minimum(sleep, most)
+    return unexplained
 
 
 def exposed_waits(device: DeviceEvidence, waits: Ints, timed: TimedSteps) -> Ints:

@@ -5,8 +5,10 @@ device's own clock around waits for data, and by the driver's counters.
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from perfscope.analyzer.budget.span_budget import span_budget
+from perfscope.analyzer.budget.thread_work import waiting_calls
 from perfscope.analyzer.budget.trace_budget import traced_budget
 from perfscope.analyzer.categories import (
     CATEGORIES,
@@ -20,8 +22,9 @@ from perfscope.analyzer.run.accelerators.device_window import window_trace
 from perfscope.analyzer.run.accelerators.host_copies import device_idle_in_waits
 from perfscope.analyzer.run.loops.steps import steps
 from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES
-from perfscope.analyzer.run.table_access import column, uses_device
-from perfscope.traces.intervals import Ints
+from perfscope.analyzer.run.table_access import column, table, uses_device
+from perfscope.analyzer.run.units import Unit, units
+from perfscope.traces.intervals import EMPTY, Ints, Spans, covered, length_ns, merged
 from perfscope.traces.trace import Trace
 
 BUSY = tuple(category.id for category in CATEGORIES if category.on_device)
@@ -35,11 +38,13 @@ class WindowTimes:
 
     `whole_steps`: `amounts` are nanoseconds per step; else they are shares of the time. `idle` are
     the shares of HOST_CAUSES in what is idle for one of them, which sum to 1 (or are all 0).
+    `host_waits`: how long the loop's thread is in calls that wait for the device, like `amounts`.
     """
 
     whole_steps: bool
     amounts: dict[str, float]
     idle: dict[str, float]
+    host_waits: float
 
     def busy_in(self, dur: Ints) -> dict[str, Ints]:
         """Return the time of each category in which the device works, for steps of this length.
@@ -55,6 +60,12 @@ class WindowTimes:
         return {
             name: np.floor(busy * (self.amounts[name] / whole)).astype(np.int64) for name in BUSY
         }
+
+    def host_waits_in(self, dur: Ints) -> Ints:
+        """Return how long the host waits for the device in steps of this length, at most."""
+        waits = np.full(len(dur), self.host_waits) if self.whole_steps else dur * self.host_waits
+        waits_ns: Ints = np.floor(np.minimum(waits, dur)).astype(np.int64)
+        return waits_ns
 
 
 def level_in_steps(dur: Ints, mean: float) -> float:
@@ -86,6 +97,11 @@ class DeviceEvidence:
         """Whether it is known how much of the waits for data the device was idle."""
         return not (self.window is None and self.idle_in_waits is None and self.counted is None)
 
+    @property
+    def times_work(self) -> bool:
+        """Whether it is known for how long the device works, whatever the host does."""
+        return not (self.window is None and self.counted is None)
+
 
 def timed_devices(trace: Trace) -> dict[int, DeviceEvidence]:
     """Return the evidence on the device of each process with steps; empty without a device."""
@@ -104,26 +120,57 @@ def timed_devices(trace: Trace) -> dict[int, DeviceEvidence]:
 
 
 def window_times(trace: Trace) -> dict[int, WindowTimes]:
-    """Return what the device of each process did in its profiling window."""
+    """Return what the device of each process did in its profiling window.
+
+    A process with several devices is described by the first.
+    """
     window = trace.fact(window_trace)
     if window is None:
         return {}
     rows = window.fact(steps)
     by_step = traced_budget(window, rows) if len(rows) else rows
+    spans = window.fact(span_budget)
+    first_units = {unit.process: unit for unit in reversed(units(window))}
     found = {}
-    for span in window.fact(span_budget).to_dict("records"):
-        process = int(span["process"])
-        if process in found:
-            continue  # a process with several devices is described by the first
+    for process, unit in first_units.items():
         of_process = by_step[column(by_step, "process") == process]
+        waits = device_waits(window, trace.fact(steps), process)
         if len(of_process):
-            names = (*BUSY, *HOST_CAUSES)
-            amounts = {name: float(column(of_process, name).mean()) for name in names}
+            found[process] = times_per_step(of_process, waits)
         else:
-            whole = max(sum(int(span[name]) for name in CATEGORY_IDS), 1)
-            amounts = {name: int(span[name]) / whole for name in (*BUSY, *HOST_CAUSES)}
-        found[process] = WindowTimes(bool(len(of_process)), amounts, idle_shares(amounts))
+            of_unit = (column(spans, "process") == process) & (
+                column(spans, "device") == unit.device
+            )
+            found[process] = shares_of_window(spans[of_unit].iloc[0], unit, waits)
     return found
+
+
+def device_waits(window: Trace, recorded_steps: pd.DataFrame, process: int) -> Spans:
+    """Return when the thread of a process's loop is in calls that wait for a device."""
+    calls = table(window, "launches")
+    if calls is None:
+        return EMPTY
+    of_process = column(recorded_steps, "process") == process
+    tids = np.unique(column(recorded_steps, "tid")[of_process])
+    in_loop = (column(calls, "process") == process) & np.isin(column(calls, "tid"), tids)
+    waits = waiting_calls(window, calls[in_loop])
+    return merged((waits.begin, waits.end))
+
+
+def times_per_step(rows: pd.DataFrame, waits: Spans) -> WindowTimes:
+    """Return the mean times of the steps of a window."""
+    amounts = {name: float(column(rows, name).mean()) for name in (*BUSY, *HOST_CAUSES)}
+    begin = column(rows, "ts")
+    in_steps = covered(waits, begin, begin + column(rows, "dur"))
+    return WindowTimes(True, amounts, idle_shares(amounts), float(np.mean(in_steps)))
+
+
+def shares_of_window(span: "pd.Series[int]", unit: Unit, waits: Spans) -> WindowTimes:
+    """Return the shares of the categories in a window without whole steps."""
+    whole_ns = max(sum(int(span[name]) for name in CATEGORY_IDS), 1)
+    amounts = {name: int(span[name]) / whole_ns for name in (*BUSY, *HOST_CAUSES)}
+    lasted_ns = max(unit.end_ns - unit.begin_ns, 1)
+    return WindowTimes(False, amounts, idle_shares(amounts), length_ns(waits) / lasted_ns)
 
 
 def idle_shares(amounts: dict[str, float]) -> dict[str, float]:

@@ -6,31 +6,39 @@ A host that is slow or waits while the device works through its queue delays not
 import msgspec
 
 from perfscope.analyzer.budget.critical_rank import severity_of, steps_of
-from perfscope.analyzer.budget.device_evidence import BUSY, timed_devices
+from perfscope.analyzer.budget.device_evidence import BUSY, DeviceEvidence, timed_devices
+from perfscope.analyzer.categories import CHECKPOINT, INPUT_WAIT
 from perfscope.analyzer.diagnosis import Finding, Speedup
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
+from perfscope.analyzer.rule import Rule
 from perfscope.traces.trace import Trace
 
+WITHOUT_DEVICE = (CHECKPOINT, INPUT_WAIT)
+"""Categories of which only the time without work of the device counts: a checkpoint first waits for
+it, and waits for data are limited to its idle time where that is known.
+"""
+UNKNOWN_IDLE_TIME = (
+    "Whether the device is idle meanwhile was not measured: attach with `--depth kernels`."
+)
 
-def within_idle_time(trace: Trace, finding: Finding, limits: Limits) -> Finding | None:
+
+def within_idle_time(trace: Trace, rule: Rule, finding: Finding, limits: Limits) -> Finding | None:
     """Return a finding about the host with at most the idle time of the device as its loss.
 
-    None where that is not worth a change. Without a device, and where nothing shows when it works,
-    the finding stays as it is.
+    None where that is not worth a change. Without a device the finding stays as it is; where
+    nothing shows when the device works, it is information.
     """
     process = finding.processes[0] if finding.processes else None
-    if process is None or process not in trace.fact(timed_devices) or finding.severity == "info":
+    device = trace.fact(timed_devices).get(process) if process is not None else None
+    if process is None or device is None or finding.severity == "info":
         return finding
-    rows = steps_of(trace, process)
-    whole_ns = float(rows["dur"].sum())
-    busy_ns = float(rows[list(BUSY)].to_numpy().sum())
-    if not busy_ns:
-        return finding
-    idle = 1.0 - busy_ns / whole_ns
+    if not device.times_work and rule.category not in WITHOUT_DEVICE:
+        return possible(finding)
+    idle = idle_share(trace, process, device)
     speedup = finding.speedup
-    if speedup is not None:
-        speedup = at_most(speedup, whole_ns / busy_ns)
+    if speedup is not None and idle < 1.0:
+        speedup = at_most(speedup, 1.0 / (1.0 - idle))
     if finding.share <= idle:
         return msgspec.structs.replace(finding, speedup=speedup)
     if idle < limits.worth_share:
@@ -44,6 +52,27 @@ def within_idle_time(trace: Trace, finding: Finding, limits: Limits) -> Finding 
         speedup=speedup,
         caveat=" ".join(filter(None, (finding.caveat, hidden))),
         actions=[msgspec.structs.replace(action, predictions=[]) for action in finding.actions],
+    )
+
+
+def idle_share(trace: Trace, process: int, device: DeviceEvidence) -> float:
+    """Return the share of the steady steps of a process in which its device is idle, at most."""
+    rows = steps_of(trace, process)
+    busy_ns = float(rows[list(BUSY)].to_numpy().sum())
+    idle = 1.0 - busy_ns / float(rows["dur"].sum())
+    if device.window is None and device.counted is not None:
+        idle = min(idle, device.counted.share + device.counted.error)
+    return idle
+
+
+def possible(finding: Finding) -> Finding:
+    """Return a finding as information: the device may work during all of its time."""
+    return msgspec.structs.replace(
+        finding,
+        severity="info",
+        speedup=None,
+        caveat=" ".join(filter(None, (finding.caveat, UNKNOWN_IDLE_TIME))),
+        actions=[],
     )
 
 

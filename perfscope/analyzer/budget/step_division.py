@@ -1,10 +1,9 @@
 """The division of each step into the categories of the time budget, which sum to it exactly.
 
 Checkpoints, waits for the loader, copies, waits for a device and garbage collections are times of
-calls. Samples divide
-the rest by shares: waits for the GIL, waits for data or requests between steps, idle time. A
-profiling window divides what remains into computing, communication and dispatch; on a device see
-`device_division`.
+calls. Samples divide the rest by shares: waits for the GIL, waits for data or requests between
+steps, idle time. A profiling window divides what remains into computing, communication and
+dispatch; on a device see `device_division`.
 """
 
 from dataclasses import dataclass, replace
@@ -85,7 +84,13 @@ def divide_steps(evidence: StepEvidence) -> pd.DataFrame:
         budget = divide_compute(evidence, budget, np.maximum(divisible, 0), gap_shares)
     if evidence.device is not None:
         steady = evidence.steps["phase"].isin(STEADY) & ~evidence.steps["distorted"]
-        timed = TimedSteps(dur, steady.to_numpy(bool), gc + gil)
+        timed = TimedSteps(
+            dur=dur,
+            steady=steady.to_numpy(bool),
+            serves=evidence.serves,
+            host=gc + gil,
+            device_waits=amounts.device_wait + amounts.exposed_copy,
+        )
         budget = with_device_times(evidence.device, budget, timed)
         gc = np.minimum(gc, budget[HOST_BOUND])
         gil = np.minimum(gil, budget[HOST_BOUND] - gc)

@@ -6,6 +6,7 @@ import msgspec
 import pandas as pd
 
 from perfscope.analyzer.budget.critical_rank import few_steps, steps_of
+from perfscope.analyzer.budget.device_evidence import timed_devices
 from perfscope.analyzer.budget.trace_budget import slices
 from perfscope.analyzer.counters.bound_by_counters import with_device_counters
 from perfscope.analyzer.diagnosis import BoundBy, BudgetEntry, Finding, Verdict, VerdictKind
@@ -108,7 +109,12 @@ def compute_is_unseen(run: Run) -> bool:
     if run.trace.has_profiled_work:
         return True
     process = run.critical_process
-    return process is not None and share_between_calls(steps_of(run.trace, process)) > 0.0
+    if process is None:
+        return False
+    device = run.trace.fact(timed_devices).get(process)
+    if device is not None and not device.times_work:
+        return True
+    return share_between_calls(steps_of(run.trace, process)) > 0.0
 
 
 def confidence_in_budget(run: Run, limits: Limits) -> float:

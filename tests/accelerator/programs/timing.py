@@ -86,6 +86,7 @@ def waits(matrix: torch.Tensor) -> dict[str, float]:
         "stream": lambda: torch.accelerator.current_stream().synchronize(),
         "event": lambda: event().synchronize(),
         "nonzero": matrix.nonzero,
+        "mask": lambda: matrix[matrix > 0],
     }
     found = {}
     for name, action in actions.items():

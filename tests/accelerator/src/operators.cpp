@@ -96,19 +96,21 @@ bool returns_view(const c10::FunctionSchema &schema)
     });
 }
 
-/* Results whose size depends on values: CUDA waits for them. */
-bool waits_for_result(const std::string &name)
-{
-    static const std::unordered_set<std::string> names = {
-        "nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive", "equal",
-        "bincount", "repeat_interleave"};
-    return names.count(name) > 0;
-}
-
 struct Call {
     std::vector<Tensor> given; /* host views of the tensor arguments */
     double bytes = 0;          /* read and written */
 };
+
+/* Return whether the size of the result depends on values, as that of x[mask]: CUDA waits for it. */
+bool waits_for_result(const std::string &name, const Call &call)
+{
+    static const std::unordered_set<std::string> names = {
+        "nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive", "equal",
+        "bincount", "repeat_interleave"};
+    auto is_mask = [](const Tensor &tensor) { return tensor.scalar_type() == at::kBool; };
+    return names.count(name) > 0 ||
+           (name == "index" && std::any_of(call.given.begin(), call.given.end(), is_mask));
+}
 
 /* Replace device arguments by host views, and let the CPU compute the results. */
 Call compute(const c10::OperatorHandle &op, Stack *stack, Views &views)
@@ -186,7 +188,7 @@ void compute_and_launch(const c10::OperatorHandle &op, Stack *stack)
     if (is_capturing())
         again = repeat(op, given, Stack(stack->begin() + static_cast<long>(begin), stack->end()));
     launch(std::move(work), std::move(again));
-    if (waits_for_result(name)) {
+    if (waits_for_result(name, call)) {
         forbid_while_capturing("an operator that waits for its result");
         synchronize_stream(current_stream());
     }

@@ -1,7 +1,6 @@
 """The line of the program in which the thread of a loop is blocked longest."""
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,17 +13,16 @@ from perfscope.analyzer.budget.loop.loop_samples import (
     LoopSamples,
     location_in_loop,
     loop_samples,
-    rows_of_loop,
 )
-from perfscope.analyzer.budget.loop.loop_time import LOCK, NOT_BLOCKED, LoopTime, loop_times
+from perfscope.analyzer.budget.loop.loop_time import LOCK, LoopTime, loop_times
+from perfscope.analyzer.budget.loop.sampled_states import sampled_states
 from perfscope.analyzer.diagnosis import CodeLocation, Evidence
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
 from perfscope.analyzer.rule import Unmet
 from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES
-from perfscope.analyzer.run.table_access import column, uses_device
+from perfscope.analyzer.run.table_access import uses_device
 from perfscope.traces.frames import Frame
-from perfscope.traces.intervals import inside
 from perfscope.traces.trace import Trace
 
 WAITING_FILES: Final = re.compile(
@@ -95,7 +93,7 @@ def blocked_line(trace: Trace, samples: LoopSamples, time: LoopTime) -> BlockedL
     """Return the line of one loop that is blocked longest, None where no line explains it."""
     if time.blocked + time.locked <= 0.0:
         return None
-    states = blocked_states(trace, samples)
+    states = sampled_states(trace, samples)
     lines = {
         code.line
         for code in samples.codes
@@ -110,7 +108,9 @@ def blocked_line(trace: Trace, samples: LoopSamples, time: LoopTime) -> BlockedL
         share = samples.weight_of(wanted)
         if samples.count_of(wanted) < FEWEST_SAMPLES or share < LEAST_EXPLAINED * blocked:
             continue
-        seen = states_at(states, wanted, counts_locks=locked > 0.0)
+        seen = states.blocked_in(wanted)
+        if locked <= 0.0:
+            seen.pop(LOCK, None)
         score = min(share, blocked) * (2.0 if waits else 1.0) * sum(seen.values())
         if seen and score > best_score:
             best_score = score
@@ -123,27 +123,6 @@ def blocked_line(trace: Trace, samples: LoopSamples, time: LoopTime) -> BlockedL
                 loads_data=loads_data(samples, wanted),
             )
     return best
-
-
-def blocked_states(trace: Trace, samples: LoopSamples) -> list[tuple[str, int]]:
-    """Return each state in which the thread is blocked in its loop, with the code sampled then."""
-    rows = rows_of_loop(trace, "thread_states", samples)
-    if rows is None or not len(samples.ts):
-        return []
-    ts, states = column(rows, "ts"), rows["state"].astype(str).to_numpy()
-    wanted = inside(samples.spans, ts) & ~np.isin(states, NOT_BLOCKED)
-    nearest = np.maximum(np.searchsorted(samples.ts, ts[wanted], side="right") - 1, 0)
-    codes = samples.code[nearest]
-    return [(str(state), int(code)) for state, code in zip(states[wanted], codes, strict=True)]
-
-
-def states_at(
-    states: list[tuple[str, int]], wanted: NDArray[np.bool_], *, counts_locks: bool
-) -> Counter[str]:
-    """Return how often the thread was in each blocked state in the wanted code."""
-    return Counter(
-        state for state, code in states if wanted[code] and (counts_locks or state != LOCK)
-    )
 
 
 def calls_waiting_functions(samples: LoopSamples, wanted: NDArray[np.bool_]) -> bool:

@@ -15,7 +15,12 @@ from perfscope.analyzer.budget.loop.loop_samples import (
     location_in_loop,
     loop_samples,
 )
-from perfscope.analyzer.budget.loop.loop_time import LoopTime, loop_times
+from perfscope.analyzer.budget.loop.loop_time import LOCK, LoopTime, loop_times
+from perfscope.analyzer.budget.loop.sampled_states import (
+    NOT_BLOCKED,
+    SampledStates,
+    sampled_states,
+)
 from perfscope.analyzer.diagnosis import CodeLocation
 from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES
 from perfscope.traces.frames import Frame
@@ -25,6 +30,7 @@ MOST_SPREAD: Final = 0.8
 """A function that spends at least this share of its samples in the program itself does not call the
 model.
 """
+MOSTLY: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -48,15 +54,30 @@ def host_functions(trace: Trace) -> dict[int, HostFunction]:
     found = {}
     times = trace.fact(loop_times)
     for process, samples in trace.fact(loop_samples).items():
-        function = host_function(samples, times[process])
+        runs = running_code(samples, sampled_states(trace, samples), times[process])
+        function = host_function(samples, times[process], runs)
         if function is not None:
             found[process] = function
     return found
 
 
-def host_function(samples: LoopSamples, time: LoopTime) -> HostFunction | None:
+def running_code(samples: LoopSamples, states: SampledStates, time: LoopTime) -> NDArray[np.bool_]:
+    """Return in which codes the thread mostly runs.
+
+    A lock counts as running where it may be the end of a parallel operator.
+    """
+    blocked = np.zeros(len(samples.codes))
+    for state, counts in states.counts.items():
+        if state not in NOT_BLOCKED and (state != LOCK or time.surely_locked > 0.0):
+            blocked += counts
+    return blocked <= MOSTLY * samples.counts
+
+
+def host_function(
+    samples: LoopSamples, time: LoopTime, runs: NDArray[np.bool_]
+) -> HostFunction | None:
     """Return the function of one loop that runs longest, the innermost that has this time."""
-    in_program = samples.mask(PROGRAM) & ~samples.in_torch_call()
+    in_program = samples.mask(PROGRAM) & ~samples.in_torch_call() & runs
     in_program &= np.array([code.line is not None for code in samples.codes], bool)
     if samples.count_of(in_program) < FEWEST_SAMPLES:
         return None

@@ -18,6 +18,7 @@ from perfscope.analyzer.budget.loop.loop_samples import (
     rows_of_loop,
 )
 from perfscope.analyzer.budget.loop.native_shares import native_shares
+from perfscope.analyzer.budget.loop.sampled_states import NOT_BLOCKED
 from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES
 from perfscope.analyzer.run.table_access import column, manifest, rows_of_category
 from perfscope.traces.intervals import Spans, inside, intersected, length_ns, merged, subtracted
@@ -25,7 +26,6 @@ from perfscope.traces.trace import Trace
 
 TORCH_CALLS: Final = ("forward", "backward", "optimizer", "scaler")
 TIMED_CALLS: Final = ("checkpoint", "gc", "compilation", "sync")
-NOT_BLOCKED: Final = ("running", "gil")
 NATIVE_PART_OF_CALLS: Final = 0.5
 """At least this part of torch's calls runs native code; the rest may be Python of its modules."""
 LOCK: Final = "lock"
