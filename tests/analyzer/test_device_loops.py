@@ -147,3 +147,62 @@ def test_counters_bound_the_waits_that_can_be_saved(idle: float | None) -> None:
     assert budget_shares(diagnosis)["input-wait"] == pytest.approx(0.1, abs=0.005)
     finding = finding_of(diagnosis, "input-bound")
     assert finding.speedup is not None and finding.speedup.likely == pytest.approx(1.11, abs=0.01)
+
+
+def loop_of_python(device_busy: float | None) -> Trace:
+    """Return a loop on a device that computes in Python for most of each step.
+
+    `device_busy`: the share of the time in which the driver counts kernels, None without a driver.
+    """
+    loop = Loop()
+    tables: dict[str, list[dict[str, Any]]] = {"outside_stacks": [], "thread_states": []}
+    for _ in range(STEPS):
+        begin = loop.at
+        loop.idle(12).work()
+        for at in range(begin, loop.at, MS):
+            place = "convert (./train.py:30)" if at < begin + 12 * MS else "forward (torch/a.py:1)"
+            row = {"process": 0, "tid": 100, "ts": at + MS // 2}
+            stack = f"main (./train.py:20);{place}"
+            tables["outside_stacks"].append({**row, "weight_ns": MS, "stack": stack})
+            tables["thread_states"].append({**row, "state": "running"})
+    if device_busy is not None:
+        placed = {"host": "host", "device": 0}
+        tables["device_counters"] = [
+            {**placed, "ts": at * 10 * MS, "name": "kernel_time_share", "value": device_busy}
+            for at in range(70)
+        ]
+        tables["device_processes"] = [{**placed, "process": 0, "pid": 100}]
+    trace = on_device(loop, **tables)
+    if device_busy is not None:
+        trace.manifest.devices = [DeviceFacts(0, "NVIDIA H100")]
+    return trace
+
+
+def test_code_of_the_host_is_only_possible_where_the_device_was_not_observed() -> None:
+    diagnosis = diagnose_trace(loop_of_python(None))
+    finding = finding_of(diagnosis, "host-code")
+    assert (finding.severity, finding.speedup, finding.actions) == ("info", None, [])
+    assert (diagnosis.verdict.id, diagnosis.bound_by.id) == ("unknown", "unknown")
+
+
+def test_code_of_the_host_costs_the_time_in_which_counters_show_no_kernel() -> None:
+    diagnosis = diagnose_trace(loop_of_python(0.7))
+    finding = finding_of(diagnosis, "host-code")
+    assert finding.severity != "info" and diagnosis.verdict.id == "host-code"
+    assert finding.share == pytest.approx(0.3, abs=0.03)
+    assert finding.speedup is not None and finding.speedup.high < 1.0 / 0.65
+
+
+def test_code_of_the_host_costs_nothing_where_counters_always_show_kernels() -> None:
+    assert "host-code" in diagnose_trace(loop_of_python(1.0)).clear
+
+
+@pytest.mark.parametrize(("idle", "slept"), [(None, 0.0), (0.2, 0.2)])
+def test_sleep_is_idle_time_up_to_that_of_the_device(idle: float | None, slept: float) -> None:
+    trace = loop_of_python(None if idle is None else 1.0 - idle)
+    tables = {name: frame for name in TABLES if (frame := trace.table(name)) is not None}
+    tables["thread_states"] = tables["thread_states"].assign(state="sleep")
+    sleeping = Trace(tables, {}, trace.manifests, span_ns=trace.span_ns)
+    assert budget_shares(diagnose_trace(sleeping)).get("other-idle", 0.0) == pytest.approx(
+        slept, abs=0.02
+    )

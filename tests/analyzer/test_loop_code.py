@@ -96,6 +96,31 @@ def test_the_line_that_takes_most_of_the_loop_is_the_verdict(
     assert "input-bound" not in {finding.id for finding in diagnosis.findings}
 
 
+def test_of_two_lines_the_one_that_waits_is_blocked_and_the_other_is_code() -> None:
+    """Stacks and states are sampled at different instants, each less than once per step."""
+    loop = Loop()
+    rows: dict[str, list[dict[str, Any]]] = {"outside_stacks": [], "thread_states": []}
+    rows["native_samples"] = []
+    for _ in range(STEPS):
+        loop.idle(30).idle(24).work()
+    for table, every_ms in (("outside_stacks", 47), ("thread_states", 43), ("native_samples", 41)):
+        for at in range(MS // 2, loop.at, every_ms * MS):
+            place_ms = at % (60 * MS) / MS
+            waits, runs = place_ms < 30, 30 <= place_ms < 54
+            row = {"process": 0, "tid": 100, "ts": at}
+            if table == "outside_stacks":
+                stack = POST if waits else CONVERT if runs else MODEL
+                rows[table].append({**row, "weight_ns": MS, "stack": stack})
+            elif table == "thread_states":
+                rows[table].append({**row, "state": "network" if waits else "running"})
+            elif not waits:
+                library = PYTHON if runs else TORCH
+                rows[table].append({**row, "weight_ns": every_ms * MS, "library": library})
+    diagnosis = diagnose_trace(loop.trace(manifest={"torch": ONE_THREAD}, **rows))
+    assert line_of(found_in(diagnosis, "blocking-call")) == ("train.py", 5)
+    assert line_of(found_in(diagnosis, "host-code")) == ("train.py", 30)
+
+
 def test_code_that_loads_data_is_input_and_not_host_code() -> None:
     diagnosis = diagnose_trace(loop_of(LOAD, "network"))
     assert (diagnosis.verdict.id, diagnosis.verdict.cause) == ("input-bound", "unknown-loader")

@@ -305,6 +305,31 @@ def test_an_async_generator_is_profiled_to_its_end_and_a_saved_run_is_not_overwr
     assert "kept.perfscope" in error
 
 
+def test_a_window_counts_iterations_that_step_two_optimizers_as_one(tmp_path: Path) -> None:
+    done = run_program(
+        tmp_path,
+        """
+        generator, critic = torch.nn.Linear(16, 16), torch.nn.Linear(16, 1)
+        first = torch.optim.SGD(critic.parameters(), lr=0.1)
+        second = torch.optim.SGD(generator.parameters(), lr=0.1)
+        with perfscope.profile(out="run", window="steps=4"):
+            for _ in range(300):
+                for optimizer in (first, second):
+                    optimizer.zero_grad()
+                    critic(generator(torch.ones(8, 16))).sum().backward()
+                    optimizer.step()
+                time.sleep(0.01)
+        """,
+    )
+    assert done.returncode == 0, done.stderr
+    run = load_trace(tmp_path / "run")
+    windows, ranges = run.table("windows"), run.table("ranges")
+    assert windows["steps"].tolist() == [4]
+    ends = (ranges["ts"] + ranges["dur"])[ranges["category"] == "optimizer"]
+    inside = ends.between(int(windows["begin"].iloc[0]), int(windows["end"].iloc[0]))
+    assert 8 <= int(inside.sum()) <= 10
+
+
 def test_the_argument_window_has_the_syntax_of_the_command_line() -> None:
     scope: Scope = perfscope.profile(window="steps=7")
     assert scope.options[2].steps == 7

@@ -33,9 +33,14 @@ def within_idle_time(trace: Trace, rule: Rule, finding: Finding, limits: Limits)
     device = trace.fact(timed_devices).get(process) if process is not None else None
     if process is None or device is None or finding.severity == "info":
         return finding
-    if not device.times_work and rule.category not in WITHOUT_DEVICE:
-        return possible(finding)
-    idle = idle_share(trace, process, device)
+    limited = limited_to(idle_share(trace, process, device), finding, limits)
+    if limited is None or device.times_work or rule.category in WITHOUT_DEVICE:
+        return limited
+    return possible(limited)
+
+
+def limited_to(idle: float, finding: Finding, limits: Limits) -> Finding | None:
+    """Return a finding with at most this share of the steps as its loss."""
     speedup = finding.speedup
     if speedup is not None and idle < 1.0:
         speedup = at_most(speedup, 1.0 / (1.0 - idle))
