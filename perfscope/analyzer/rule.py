@@ -46,6 +46,10 @@ class Rule:
 
     None: its share of every step.
     """
+    color: str | None = None
+    """The category of the time budget whose color marks it on the screens, where its loss is in
+    none of them or in a part of one.
+    """
     in_traces: bool = True
     """Whether the trace of a profiler can show it."""
     in_windows: bool = False
@@ -90,6 +94,8 @@ class Rule:
                 raise ValueError(
                     f"rule {self.id}: the ids of advice {advice.id!r} are in kebab-case"
                 )
+        if self.category not in CATEGORY and self.color not in CATEGORY:
+            raise ValueError(f"rule {self.id!r}: it needs the color of a category")
         if self.category not in (None, *CATEGORY, *PARTS_OF_HOST_BOUND):
             raise ValueError(f"rule {self.id}: the time budget has no category {self.category!r}")
 

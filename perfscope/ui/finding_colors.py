@@ -3,7 +3,7 @@
 It is not in the theme, because the list of findings needs pandas.
 """
 
-from perfscope.analyzer.categories import CATEGORY, DEVICE_COMPUTE, HOST_BOUND, OTHER_IDLE
+from perfscope.analyzer.categories import DEVICE_COMPUTE, HOST_BOUND, OTHER_IDLE
 from perfscope.analyzer.findings import RULES
 
 WITHOUT_RULE = {"healthy": DEVICE_COMPUTE, "unknown": OTHER_IDLE}
@@ -12,8 +12,14 @@ WITHOUT_RULE = {"healthy": DEVICE_COMPUTE, "unknown": OTHER_IDLE}
 def color_category(verdict: str) -> str:
     """Return the category whose color marks this verdict or finding.
 
-    It is the category of the time that it costs, else that of the host.
+    Of a finding that is that of the time that it costs, of a general answer that of the host.
     """
     rule = RULES.get(verdict)
-    category = WITHOUT_RULE.get(verdict) if rule is None else rule.category
-    return category if category in CATEGORY else HOST_BOUND
+    if rule is None:
+        return WITHOUT_RULE.get(verdict, HOST_BOUND)
+    return rule.color or rule.category or HOST_BOUND
+
+
+def neutral_color() -> str:
+    """Return the category whose color marks what is not certain."""
+    return OTHER_IDLE

@@ -16,6 +16,7 @@ from perfscope.analyzer.diagnosis import (
     Verdict,
 )
 from perfscope.analyzer.number_text import capitalized, digits, ms, percent, plural
+from perfscope.ui.coverage import readable_name
 
 if TYPE_CHECKING:
     from perfscope.traces.trace import Trace
@@ -39,6 +40,8 @@ MOST_NAMED = 2
 PHASE_LABELS = {"data-setup": "data set-up", "start-up": "start-up", "warm-up": "warm-up"}
 """Phases whose label is not their id with spaces."""
 LARGEST_SPEEDUP_WITH_A_DECIMAL = 9.0
+LONGEST_HEADLINE = 60
+"""What fits in two lines of the largest type next to the first change."""
 
 
 def describe_subject(trace: "Trace | None") -> list[str]:
@@ -181,6 +184,24 @@ def verdict_title(diagnosis: Diagnosis) -> str:
     return f"{verdict.headline} ({confidence_text(verdict.confidence)})"
 
 
+def short_headline(diagnosis: Diagnosis) -> str:
+    """Return the verdict in at most LONGEST_HEADLINE characters, where it is a finding.
+
+    A longer headline is replaced by what the finding costs.
+    """
+    verdict, finding = diagnosis.verdict, verdict_finding(diagnosis)
+    if diagnosis.unexplained_share is not None:
+        return (
+            f"No certain verdict: {percent(diagnosis.unexplained_share)} of the time is unexplained"
+        )
+    if diagnosis.is_uncertain:
+        return f"No certain verdict ({confidence_text(verdict.confidence)})"
+    if finding is None or len(verdict.headline) <= LONGEST_HEADLINE:
+        return verdict.headline
+    cost, share = current_cost(finding, diagnosis)
+    return f"{capitalized(readable_name(finding.id))}: {share or cost}"
+
+
 def bound_by_text(diagnosis: Diagnosis) -> str:
     """Return `input, 78 % of step time (confidence 0.93)`, with the confidence of `bound_by`.
 
@@ -256,6 +277,11 @@ def named_parts(budget: list[BudgetEntry]) -> str:
     """Return the largest parts in words: `compute 60 %, input wait 30 %`."""
     largest = largest_parts(budget)[:MOST_NAMED]
     return ", ".join(f"{category_label(part.category)} {percent(part.share)}" for part in largest)
+
+
+def ranks_of(diagnosis: Diagnosis) -> set[int]:
+    """Return the ranks with a time budget."""
+    return {entry.rank for entry in diagnosis.per_process if entry.rank is not None}
 
 
 def rank_name(budget: ProcessBudget, diagnosis: Diagnosis) -> str:

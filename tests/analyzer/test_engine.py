@@ -122,7 +122,7 @@ def test_a_rule_that_fails_does_not_prevent_the_others(monkeypatch: pytest.Monke
     def broken(trace: Trace, limits: object) -> None:
         raise ZeroDivisionError("by hand")
 
-    bad = Rule("bad", lambda trace, limits: None, broken)
+    bad = Rule("bad", lambda trace, limits: None, broken, color="host-bound")
     monkeypatch.setattr(engine, "FINDINGS", (bad, *engine.FINDINGS))
     result = diagnose_trace(pipeline(wait=10, fetch={"wall": 40, "cpu": 1}))
     assert [(item.id, item.error) for item in result.failed] == [

@@ -99,7 +99,7 @@ def test_a_finding_is_one_file_and_one_line(package: Path) -> None:
         return Finding(ID, None, "info", 0.0, 0.0, None, f"{count} operators", [], [])
 
 
-    RULE = Rule(ID, not_applicable, detect, needs=("ops",))
+    RULE = Rule(ID, not_applicable, detect, needs=("ops",), color="host-bound")
     '''
     add_file(package, "analyzer/host/operator_count.py", text)
     add_line(

@@ -153,4 +153,5 @@ RULE = Rule(
     detect,
     where=line_of_work,
     advice=(USE_FLOAT32, CHANNELS_LAST, LARGER_PRODUCTS),
+    color="device-compute",
 )

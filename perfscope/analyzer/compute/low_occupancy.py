@@ -214,4 +214,5 @@ RULE = Rule(
         MORE_WORK_PER_LAUNCH,
         FUSE_SMALL_KERNELS,
     ),
+    color="device-compute",
 )

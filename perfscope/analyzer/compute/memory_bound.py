@@ -236,4 +236,5 @@ RULE = Rule(
         CHANNELS_LAST,
         *counter_evidence.COUNTER_ADVICE,
     ),
+    color="device-compute",
 )

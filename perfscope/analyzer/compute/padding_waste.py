@@ -213,4 +213,5 @@ RULE = Rule(
     in_traces=False,
     where=line_of_padding,
     advice=(PAD_TO_LONGEST, GROUP_BY_LENGTH),
+    color="device-compute",
 )

@@ -249,4 +249,5 @@ RULE = Rule(
     loss_is_upper_bound=True,
     where=line_in_loop,
     advice=(CONVERT_TO_FLOAT32, CONVERT_NUMPY_ARRAYS, ALLOW_TF32, USE_BFLOAT16),
+    color="device-compute",
 )

@@ -137,4 +137,5 @@ RULE = Rule(
     in_traces=False,
     outranks_others_if_critical=True,
     advice=(RESTART, REPORT_DEVICE),
+    color="other-idle",
 )

@@ -123,4 +123,4 @@ def evidence_of_turn(turn: Turn) -> Evidence:
     return case.timed_evidence(text, longest, value_ns=turn.waited_ns, lane="device")
 
 
-RULE = Rule(ID, not_applicable, detect, in_windows=True, advice=(WORK_AT_ONCE,))
+RULE = Rule(ID, not_applicable, detect, in_windows=True, advice=(WORK_AT_ONCE,), color="other-idle")

@@ -124,4 +124,5 @@ RULE = Rule(
     needs=("device_counters", "thread_states"),
     in_traces=False,
     advice=(ATTACH_PROBE, MOVE_HOST_WORK),
+    color="other-idle",
 )

@@ -109,4 +109,11 @@ def evidence_of_errors(errors: LinkErrors) -> Evidence:
     )
 
 
-RULE = Rule(ID, not_applicable, detect, in_traces=False, advice=(REPORT_LINK,))
+RULE = Rule(
+    ID,
+    not_applicable,
+    detect,
+    in_traces=False,
+    advice=(REPORT_LINK,),
+    color="exposed-communication",
+)

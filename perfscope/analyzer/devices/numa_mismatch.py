@@ -88,4 +88,5 @@ RULE = Rule(
     needs=("device_counters", "device_processes"),
     in_traces=False,
     advice=(BIND_TO_NODE,),
+    color="exposed-copy",
 )

@@ -120,4 +120,5 @@ RULE = Rule(
     in_traces=False,
     consequences=("pcie-saturated",),
     advice=(COMPARE_STATES, RESEAT_CARD),
+    color="exposed-copy",
 )

@@ -102,4 +102,5 @@ RULE = Rule(
     needs=("device_counters",),
     in_traces=False,
     advice=(PIN_COPIES, COPY_LESS),
+    color="exposed-copy",
 )

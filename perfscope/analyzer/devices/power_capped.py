@@ -156,4 +156,5 @@ RULE = Rule(
     needs=("device_counters",),
     in_traces=False,
     advice=(RAISE_LIMIT,),
+    color="device-compute",
 )

@@ -137,4 +137,5 @@ RULE = Rule(
     needs=("device_counters", "device_processes"),
     in_traces=False,
     advice=(LIST_PROCESSES, USE_FREE_DEVICE),
+    color="device-compute",
 )

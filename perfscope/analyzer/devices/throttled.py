@@ -129,4 +129,5 @@ RULE = Rule(
     needs=("device_counters",),
     in_traces=False,
     advice=(CHECK_COOLING, EXCLUDE_DEVICE),
+    color="device-compute",
 )

@@ -131,4 +131,5 @@ RULE = Rule(
     needs=("device_counters", "device_processes"),
     in_traces=False,
     advice=(SET_DEVICE, LOAD_TO_HOST),
+    color="device-compute",
 )

@@ -274,4 +274,5 @@ RULE = Rule(
     in_traces=False,
     loses_compute_time=True,
     advice=(FEWER_THREADS, FEWER_OMP_THREADS, MOVE_OTHER_JOB, LESS_CPU_PER_BATCH, MORE_CORES),
+    color="host-bound",
 )

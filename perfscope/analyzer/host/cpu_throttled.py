@@ -157,4 +157,5 @@ RULE = Rule(
     in_traces=False,
     loses_compute_time=True,
     advice=(RAISE_QUOTA, FIT_INTO_QUOTA),
+    color="host-bound",
 )

@@ -363,4 +363,5 @@ RULE = Rule(
         "memory-bound",
     ),
     advice=(REMOVE_COLLECT, COLLECT_RARELY, REMOVE_EMPTY_CACHE, REMOVE_SYNCHRONIZE_CALL),
+    color="host-bound",
 )

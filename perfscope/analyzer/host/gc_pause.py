@@ -129,4 +129,5 @@ RULE = Rule(
     category="gc",
     in_traces=False,
     advice=(FREEZE_OBJECTS, COLLECT_BY_HAND),
+    color="host-bound",
 )

@@ -235,4 +235,5 @@ RULE = Rule(
     category="gil",
     in_traces=False,
     advice=(MOVE_TO_PROCESS, RELEASE_GIL),
+    color="host-bound",
 )

@@ -188,4 +188,5 @@ RULE = Rule(
     outranks_others_if_critical=True,
     prevents_others=True,
     advice=(CREATE_LOCKS_IN_WORKERS, PASS_ON_EXCEPTIONS, RUN_THE_SAME_COLLECTIVES),
+    color="other-idle",
 )

@@ -152,4 +152,5 @@ RULE = Rule(
     needs=("counters",),
     in_traces=False,
     advice=(KEEP_NUMBERS, FIND_CONTAINER),
+    color="compute-or-host",
 )

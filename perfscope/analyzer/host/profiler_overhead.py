@@ -149,4 +149,5 @@ RULE = Rule(
     detect,
     consequences=("launch-bound", "input-bound/unknown-loader"),
     advice=(RECORD_LESS, END_PROFILING),
+    color="profiler-overhead",
 )

@@ -229,4 +229,5 @@ RULE = Rule(
         OBJECTS_ONCE,
         LOG_RECOMPILATIONS,
     ),
+    color="host-bound",
 )

@@ -363,4 +363,5 @@ RULE = Rule(
     in_traces=False,
     where=line_of_validation,
     advice=(VALIDATE_LESS_OFTEN, VALIDATION_WORKERS),
+    color="compute-or-host",
 )

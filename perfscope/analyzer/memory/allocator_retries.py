@@ -138,4 +138,11 @@ def fewer_allocations(case: Case, calls: pd.DataFrame) -> list[Action]:
     ]
 
 
-RULE = Rule(ID, not_applicable, detect, in_windows=True, advice=(GROW_SEGMENTS, NEED_LESS_MEMORY))
+RULE = Rule(
+    ID,
+    not_applicable,
+    detect,
+    in_windows=True,
+    advice=(GROW_SEGMENTS, NEED_LESS_MEMORY),
+    color="host-bound",
+)

@@ -111,4 +111,11 @@ def allocation_sizes(trace: Trace, process: int, device: int) -> tuple[int, int]
     return len(np.unique(allocated)), len(allocated)
 
 
-RULE = Rule(ID, not_applicable, detect, needs=("memory",), advice=(EXPAND_SEGMENTS, REPEAT_SIZES))
+RULE = Rule(
+    ID,
+    not_applicable,
+    detect,
+    needs=("memory",),
+    advice=(EXPAND_SEGMENTS, REPEAT_SIZES),
+    color="device-compute",
+)

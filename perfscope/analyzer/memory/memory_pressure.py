@@ -163,4 +163,10 @@ def smaller_footprint(trace: Trace, processes: tuple[int, ...]) -> list[Action]:
     return []
 
 
-RULE = Rule(ID, not_applicable, detect, advice=(RECOMPUTE_ACTIVATIONS, SMALLER_MICRO_BATCHES))
+RULE = Rule(
+    ID,
+    not_applicable,
+    detect,
+    advice=(RECOMPUTE_ACTIVATIONS, SMALLER_MICRO_BATCHES),
+    color="device-compute",
+)

@@ -102,4 +102,5 @@ RULE = Rule(
     replaces_advice=True,
     consequences=("input-bound/unknown-loader", "launch-bound"),
     advice=(CALL_LESS_OFTEN, CALL_IN_THREAD),
+    color="other-idle",
 )

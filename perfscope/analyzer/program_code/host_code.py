@@ -152,4 +152,5 @@ RULE = Rule(
     in_traces=False,
     consequences=("input-bound/unknown-loader", "launch-bound"),
     advice=(VECTORIZE, PARALLEL_PROCESSES, LESS_OFTEN),
+    color="host-bound",
 )

@@ -73,4 +73,5 @@ RULE = Rule(
     replaces_advice=True,
     consequences=("input-bound/unknown-loader", "launch-bound"),
     advice=(WAIT_FOR_EVENT,),
+    color="other-idle",
 )

@@ -245,4 +245,5 @@ RULE = Rule(
         "memory-bound",
     ),
     advice=(REMOVE_HOOK, DETACH_STATE, BOUND_HISTORY),
+    color="compute-or-host",
 )

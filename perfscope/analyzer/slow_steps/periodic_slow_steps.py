@@ -226,4 +226,5 @@ RULE = Rule(
         "memory-bound",
     ),
     advice=(DO_LESS_OFTEN,),
+    color="compute-or-host",
 )

@@ -1,31 +1,26 @@
-"""The top of every page: verdict, predicted speedup, time budget, recommended changes."""
+"""The top of every page: verdict, key figures, time budget, recommended changes."""
 
 from perfscope.analyzer.budget.longest_interval import StepInterval, longest_stretch
 from perfscope.analyzer.categories import CATEGORY
-from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, RunPhase, Speedup
+from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, RunPhase
 from perfscope.analyzer.number_text import capitalized, ms, percent
 from perfscope.traces.trace import Trace
-from perfscope.ui.coverage import data_quality_text, overhead_text
-from perfscope.ui.finding_colors import color_category
+from perfscope.ui.coverage import overhead_text
 from perfscope.ui.html.finding_cards import finding_cards
-from perfscope.ui.html.markup import card, escape, paragraphs, prose, timeline_link, timeline_place
+from perfscope.ui.html.key_figures import key_figures
+from perfscope.ui.html.markup import card, escape, timeline_place
 from perfscope.ui.html.rank_rows import rank_rows
+from perfscope.ui.html.verdict_card import verdict_card
 from perfscope.ui.phrases import (
     NS_PER_MS,
     NS_PER_S,
-    bound_by_text,
     category_label,
-    confidence_text,
     describe_subject,
-    location_text,
     mean_step_ms,
     part_amount,
     part_time,
     phase_label,
-    predicted_speedup,
     recording_text,
-    speedup_text,
-    verdict_finding,
 )
 from perfscope.ui.theme import phase_category, texture
 
@@ -45,14 +40,18 @@ def answer_cards(trace: Trace, diagnosis: Diagnosis, budget_chart: str = "") -> 
 
 
 def verdict_and_budget(trace: Trace, diagnosis: Diagnosis, budget_chart: str = "") -> str:
-    """Return what bounds the run, and where the time goes."""
+    """Return what limits the run, its key figures, and where the time goes."""
     rank = diagnosis.budget_rank if diagnosis.budget_rank is not None else 0
     longest = {
         category: stretch
         for (stretch_rank, category), stretch in trace.fact(longest_stretch).items()
         if stretch_rank == rank
     }
-    return verdict_card(diagnosis, longest) + budget_card(diagnosis, longest, budget_chart)
+    return (
+        verdict_card(diagnosis, longest)
+        + key_figures(diagnosis)
+        + budget_card(diagnosis, longest, budget_chart)
+    )
 
 
 def changes_and_ranks(diagnosis: Diagnosis) -> str:
@@ -79,82 +78,6 @@ def subject_line(trace: Trace, diagnosis: Diagnosis) -> str:
     level = escape(trace.manifest.depth)
     depth = f'<span class="pill" title="instrumentation level (--depth)">depth: {level}</span>'
     return f"<div><b>{escape(name)}</b>{spans}{depth}</div>"
-
-
-def verdict_card(diagnosis: Diagnosis, longest: dict[str, StepInterval]) -> str:
-    """Return the verdict: the largest text on the page."""
-    verdict = diagnosis.verdict
-    finding = verdict_finding(diagnosis)
-    parts = (
-        verdict.explanation,
-        location_text(verdict),
-        verdict.caveat,
-        data_quality_text(diagnosis),
-    )
-    texts = [text for text in parts if text]
-    mark = color_category(verdict.id)
-    links = show_me_link(diagnosis, longest)
-    if diagnosis.findings:
-        links += '<a class="button" href="#changes">Recommended changes</a>'
-    buttons = f'<div class="links">{links}</div>' if links else ""
-    return (
-        f'<section class="verdict card" style="--mark:var(--{mark})"><div>'
-        f"<h1>{prose(verdict.headline)}</h1>{paragraphs(texts)}"
-        f'<p class="confidence">{escape(confidence_line(diagnosis))}</p>{buttons}</div>'
-        f"{predicted(finding.speedup) if finding is not None else ''}</section>"
-    )
-
-
-def confidence_line(diagnosis: Diagnosis) -> str:
-    """Return the confidence of the verdict and what the run is bound by."""
-    steps = diagnosis.steps.count
-    confidence = f"Verdict: {confidence_text(diagnosis.verdict.confidence)}"
-    confidence += f", from {steps} steps" if steps else ""
-    return f"{confidence}. Bound by: {bound_by_text(diagnosis)}."
-
-
-def show_me_link(diagnosis: Diagnosis, longest: dict[str, StepInterval]) -> str:
-    """Return a button that opens the timeline where the verdict can be seen."""
-    finding = verdict_finding(diagnosis)
-    if finding is None:
-        return ""
-    places = [
-        (fact.start_ns, fact.end_ns) for fact in finding.evidence if fact.start_ns is not None
-    ]
-    stretch = longest.get(color_category(diagnosis.verdict.id))
-    if stretch is not None:
-        places.append((stretch.start_ns, stretch.end_ns))
-    return timeline_link(*places[0], "Show on timeline", "button main") if places else ""
-
-
-def predicted(speedup: Speedup | None) -> str:
-    """Return the predicted speedup in large type, and its range as a strip with labels."""
-    if speedup is None:
-        return ""
-    likely, _ = predicted_speedup(speedup, "×")
-    likely = likely.replace("at most ", "<small>at most</small>")
-    return (
-        '<aside><div class="muted">Predicted speedup</div>'
-        f'<div class="factor">{likely}</div>{speedup_range(speedup)}</aside>'
-    )
-
-
-def speedup_range(speedup: Speedup) -> str:
-    """Return a strip from the low to the high speedup with a knob at the likely one."""
-    low, likely, high = speedup.low, speedup.likely, speedup.high
-    if low is None or likely is None:
-        return '<div class="muted">only the upper bound is known</div>'
-    position = 100 * (likely - low) / max(high - low, 1e-9)
-    texts = {
-        "low": speedup_text(low, high),
-        "likely": speedup_text(likely),
-        "high": speedup_text(high),
-    }
-    labels = "".join(f"<span>{name} {text}×</span>" for name, text in texts.items())
-    return (
-        f'<div class="strip"><b style="left:{min(max(position, 0), 100):.1f}%"></b></div>'
-        f'<div class="ends">{labels}</div>'
-    )
 
 
 def budget_card(diagnosis: Diagnosis, longest: dict[str, StepInterval], chart: str) -> str:

@@ -35,6 +35,7 @@ SCRIPTS = (
     "search.js",
     "chart_clicks.js",
     "tables.js",
+    "copy_code.js",
 )
 UNDER_THE_BAR = "budget"
 """The id of the chart that is placed under the time budget's bar."""

@@ -1,0 +1,92 @@
+"""The figures under the verdict: speed, use of the device and memory, where they are known."""
+
+from dataclasses import dataclass
+
+from perfscope.analyzer.categories import CATEGORY
+from perfscope.analyzer.diagnosis import Diagnosis
+from perfscope.analyzer.number_text import digits, megabytes, ms, percent
+from perfscope.ui.html.markup import escape
+from perfscope.ui.phrases import NS_PER_MS, UNIT_NAMES, ranks_of
+
+
+@dataclass(frozen=True)
+class KeyFigure:
+    """A figure with its name, and a detail that belongs to it ("" for none)."""
+
+    name: str
+    value: str
+    detail: str = ""
+
+
+def key_figures(diagnosis: Diagnosis) -> str:
+    """Return the figures that are known as a row; nothing where none is."""
+    figures = [
+        *speed_figures(diagnosis),
+        *device_figures(diagnosis),
+        *memory_figures(diagnosis),
+        *rank_figures(diagnosis),
+    ]
+    cells = "".join(cell(figure) for figure in figures)
+    return f'<section class="figures card">{cells}</section>' if figures else ""
+
+
+def cell(figure: KeyFigure) -> str:
+    """Return the name of a figure over its value and detail."""
+    detail = f"<small>{escape(figure.detail)}</small>" if figure.detail else ""
+    return f"<div><span>{escape(figure.name)}</span><b>{escape(figure.value)}</b>{detail}</div>"
+
+
+def speed_figures(diagnosis: Diagnosis) -> list[KeyFigure]:
+    """Return the time of a step, and what is done per second."""
+    steps, rates, figures = diagnosis.steps, diagnosis.throughput, []
+    unit = UNIT_NAMES.get(steps.unit, "step")
+    if steps.p50_ms is not None:
+        p95 = "" if steps.p95_ms is None else f"p95 {ms(steps.p95_ms * NS_PER_MS)}"
+        figures.append(KeyFigure(f"{unit}, median", ms(steps.p50_ms * NS_PER_MS), p95))
+    named = (
+        (f"{unit}s/s" if unit != "forward pass" else "passes/s", rates.steps_per_s),
+        ("samples/s", rates.samples_per_s),
+        ("tokens/s", rates.tokens_per_s),
+    )
+    figures += [
+        KeyFigure(name, digits(rate.value), scope_text(rate.scope))
+        for name, rate in named
+        if rate.value is not None
+    ]
+    if rates.mfu.value is not None:
+        figures.append(KeyFigure("MFU", percent(rates.mfu.value)))
+    return figures
+
+
+def scope_text(scope: str | None) -> str:
+    """Return what a rate is that of, where it is not the whole job's."""
+    return "" if scope in (None, "job") else f"of one {scope}"
+
+
+def device_figures(diagnosis: Diagnosis) -> list[KeyFigure]:
+    """Return the share of the time in which the device works; nothing for a program without one."""
+    busy = [part.share for part in diagnosis.time_budget if CATEGORY[part.category].on_device]
+    if not diagnosis.devices or not busy:
+        return []
+    return [KeyFigure("device busy", percent(sum(busy)))]
+
+
+def memory_figures(diagnosis: Diagnosis) -> list[KeyFigure]:
+    """Return the highest peak memory of a device, else of the host, and its limit."""
+    on_devices = [use for use in diagnosis.memory if use.device is not None]
+    uses = on_devices or diagnosis.memory
+    if not uses:
+        return []
+    most = max(uses, key=lambda use: use.peak_bytes)
+    limit = "" if most.limit_bytes is None else f"of {megabytes(most.limit_bytes)}"
+    place = "device" if on_devices else "host"
+    return [KeyFigure(f"peak memory, {place}", megabytes(most.peak_bytes), limit)]
+
+
+def rank_figures(diagnosis: Diagnosis) -> list[KeyFigure]:
+    """Return the number of ranks and the one that the budget is that of."""
+    ranks = ranks_of(diagnosis)
+    if len(ranks) < 2:
+        return []
+    shown = diagnosis.budget_rank
+    return [KeyFigure("ranks", str(len(ranks)), "" if shown is None else f"shown: rank {shown}")]
