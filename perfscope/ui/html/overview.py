@@ -9,6 +9,7 @@ from perfscope.ui.coverage import overhead_text
 from perfscope.ui.html.finding_cards import finding_cards
 from perfscope.ui.html.key_figures import key_figures
 from perfscope.ui.html.markup import card, escape, timeline_place
+from perfscope.ui.html.predicted_bar import predicted_bar
 from perfscope.ui.html.rank_rows import rank_rows
 from perfscope.ui.html.verdict_card import verdict_card
 from perfscope.ui.phrases import (
@@ -103,7 +104,7 @@ def budget_card(diagnosis: Diagnosis, longest: dict[str, StepInterval], chart: s
     return card(
         f"{title}<small>{mean}{p95}</small>",
         f'<div class="bar">{bar}</div><div class="legend">{legend}{hint}</div>'
-        f"{whole_run(diagnosis)}{chart}",
+        f"{predicted_bar(diagnosis)}{whole_run(diagnosis)}{chart}",
     )
 
 
