@@ -72,12 +72,6 @@ class Device(msgspec.Struct, frozen=True):
     processes: list[int]
 
 
-LEAST_CONFIDENCE = 0.5
-"""Below it a verdict is as likely wrong as right."""
-MOST_UNEXPLAINED = 2.0
-"""How many times what a finding costs may be unexplained while it is the verdict."""
-
-
 class Verdict(msgspec.Struct, frozen=True):
     """What bounds the run: `id` is a finding's id, `healthy`, `unknown` or a general answer.
 
@@ -500,28 +494,6 @@ class Diagnosis(msgspec.Struct, frozen=True):
             if entry.process == self.budget_process and entry.time_budget == self.time_budget
         )
         return next(shown, None)
-
-    @property
-    def is_uncertain(self) -> bool:
-        """Whether the finding that is the verdict is only possible.
-
-        Its confidence is below LEAST_CONFIDENCE, or more of the time is unexplained.
-        """
-        if self.verdict.kind != "finding":
-            return False
-        return self.verdict.confidence < LEAST_CONFIDENCE or self.unexplained_share is not None
-
-    @property
-    def unexplained_share(self) -> float | None:
-        """The share of the time budget that is idle for an unknown reason, where that is its
-        largest part and more than twice what the verdict's finding costs; else None.
-        """
-        largest = max(self.time_budget, key=lambda part: part.share, default=None)
-        costs = (each.share for each in self.findings if each.key == self.verdict.finding_key)
-        cost = next(costs, None)
-        if largest is None or cost is None or largest.category != "other-idle":
-            return None
-        return largest.share if largest.share > MOST_UNEXPLAINED * cost else None
 
     def host_of(self, process: int) -> str | None:
         """Return the host that `process` ran on."""

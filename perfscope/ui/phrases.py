@@ -16,6 +16,7 @@ from perfscope.analyzer.diagnosis import (
     Verdict,
 )
 from perfscope.analyzer.number_text import capitalized, digits, ms, percent, plural
+from perfscope.analyzer.verdict.certainty import is_uncertain, unexplained_share
 from perfscope.ui.coverage import readable_name
 
 if TYPE_CHECKING:
@@ -190,11 +191,10 @@ def short_headline(diagnosis: Diagnosis) -> str:
     A longer headline is replaced by what the finding costs.
     """
     verdict, finding = diagnosis.verdict, verdict_finding(diagnosis)
-    if diagnosis.unexplained_share is not None:
-        return (
-            f"No certain verdict: {percent(diagnosis.unexplained_share)} of the time is unexplained"
-        )
-    if diagnosis.is_uncertain:
+    unexplained = unexplained_share(diagnosis)
+    if unexplained is not None:
+        return f"No certain verdict: {percent(unexplained)} of the time is unexplained"
+    if is_uncertain(diagnosis):
         return f"No certain verdict ({confidence_text(verdict.confidence)})"
     if finding is None or len(verdict.headline) <= LONGEST_HEADLINE:
         return verdict.headline
@@ -279,7 +279,7 @@ def named_parts(budget: list[BudgetEntry]) -> str:
     return ", ".join(f"{category_label(part.category)} {percent(part.share)}" for part in largest)
 
 
-def ranks_of(diagnosis: Diagnosis) -> set[int]:
+def ranks_with_budget(diagnosis: Diagnosis) -> set[int]:
     """Return the ranks with a time budget."""
     return {entry.rank for entry in diagnosis.per_process if entry.rank is not None}
 

@@ -6,7 +6,7 @@ from perfscope.analyzer.categories import CATEGORY
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent
 from perfscope.ui.html.markup import escape
-from perfscope.ui.phrases import NS_PER_MS, UNIT_NAMES, ranks_of
+from perfscope.ui.phrases import NS_PER_MS, UNIT_NAMES, ranks_with_budget
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def speed_figures(diagnosis: Diagnosis) -> list[KeyFigure]:
         ("tokens/s", rates.tokens_per_s),
     )
     figures += [
-        KeyFigure(name, digits(rate.value), scope_text(rate.scope))
+        KeyFigure(name, digits(rate.value), rate_scope(rate.scope))
         for name, rate in named
         if rate.value is not None
     ]
@@ -58,7 +58,7 @@ def speed_figures(diagnosis: Diagnosis) -> list[KeyFigure]:
     return figures
 
 
-def scope_text(scope: str | None) -> str:
+def rate_scope(scope: str | None) -> str:
     """Return what a rate is that of, where it is not the whole job's."""
     return "" if scope in (None, "job") else f"of one {scope}"
 
@@ -85,7 +85,7 @@ def memory_figures(diagnosis: Diagnosis) -> list[KeyFigure]:
 
 def rank_figures(diagnosis: Diagnosis) -> list[KeyFigure]:
     """Return the number of ranks and the one that the budget is that of."""
-    ranks = ranks_of(diagnosis)
+    ranks = ranks_with_budget(diagnosis)
     if len(ranks) < 2:
         return []
     shown = diagnosis.budget_rank

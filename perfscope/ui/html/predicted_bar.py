@@ -18,12 +18,12 @@ def predicted_bar(diagnosis: Diagnosis) -> str:
         [BudgetEntry(name, 0.0, share / budget.rest) for name, share in budget.after.items()]
     )
     return (
-        f'<p class="note run">{escape(prediction_text(budget, finding, diagnosis))}</p>'
+        f'<p class="note run">{escape(change_text(budget, finding, diagnosis))}</p>'
         f'<div class="bar small after" style="width:{100 * budget.rest:.2f}%">{parts}</div>'
     )
 
 
-def prediction_text(budget: PredictedBudget, finding: Finding, diagnosis: Diagnosis) -> str:
+def change_text(budget: PredictedBudget, finding: Finding, diagnosis: Diagnosis) -> str:
     """Return `After the change, likely: 40 ms/step (input wait -24 ms, compute -47 ms)`.
 
     Where the saving is not what the finding costs now, the reason follows.

@@ -3,6 +3,7 @@
 from perfscope.analyzer.budget.longest_interval import StepInterval
 from perfscope.analyzer.diagnosis import Action, Diagnosis, Finding, Speedup
 from perfscope.analyzer.number_text import capitalized
+from perfscope.analyzer.verdict.certainty import is_uncertain
 from perfscope.ui.coverage import data_quality_text
 from perfscope.ui.finding_colors import color_category, neutral_color
 from perfscope.ui.html.finding_cards import snippet
@@ -24,7 +25,7 @@ def verdict_card(diagnosis: Diagnosis, longest: dict[str, StepInterval]) -> str:
     `longest` is the longest interval of each category of the time budget.
     """
     finding = verdict_finding(diagnosis)
-    color = neutral_color() if diagnosis.is_uncertain else color_category(diagnosis.verdict.id)
+    color = neutral_color() if is_uncertain(diagnosis) else color_category(diagnosis.verdict.id)
     change = "" if finding is None else change_panel(finding, diagnosis)
     return (
         f'<section class="verdict card" style="--mark:var(--{color})"><div>'
@@ -43,7 +44,7 @@ def verdict_texts(diagnosis: Diagnosis) -> list[str]:
     has_own_headline = short_headline(diagnosis) == verdict.headline
     claim = "" if has_own_headline else f"{verdict.headline}. "
     texts = [claim + verdict.explanation, location_text(verdict), verdict.caveat]
-    if diagnosis.is_uncertain:
+    if is_uncertain(diagnosis):
         possible = f"Possible: {claim}{verdict.explanation}"
         texts = [verdict.caveat, possible, location_text(verdict)]
     return [text for text in (*texts, data_quality_text(diagnosis)) if text]
@@ -88,7 +89,7 @@ def change_panel(finding: Finding, diagnosis: Diagnosis) -> str:
     place = finding.where
     if place is not None:
         content += f'<p class="place">at <code>{escape(place.place)}</code></p>'
-    title = "Possible change" if diagnosis.is_uncertain else "Recommended change"
+    title = "Possible change" if is_uncertain(diagnosis) else "Recommended change"
     return f'<aside><div class="muted">{title}</div>{content}</aside>' if content else ""
 
 
