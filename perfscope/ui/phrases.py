@@ -17,7 +17,7 @@ from perfscope.analyzer.diagnosis import (
 )
 from perfscope.analyzer.number_text import capitalized, digits, ms, percent, plural
 from perfscope.analyzer.verdict.certainty import is_uncertain, unexplained_share
-from perfscope.ui.coverage import readable_name
+from perfscope.ui.coverage import data_quality_text, readable_name
 
 if TYPE_CHECKING:
     from perfscope.traces.trace import Trace
@@ -177,11 +177,21 @@ def location_text(verdict: Verdict) -> str | None:
     return f"Hottest line: {place}, {share}."
 
 
+def neutral_headline(diagnosis: Diagnosis) -> str | None:
+    """Return the headline in place of a verdict that is only possible, None for a certain one."""
+    unexplained = unexplained_share(diagnosis)
+    if unexplained is not None:
+        return f"No certain verdict: {percent(unexplained)} of the time is unexplained"
+    if is_uncertain(diagnosis):
+        return f"No certain verdict ({confidence_text(diagnosis.verdict.confidence)})"
+    return None
+
+
 def verdict_title(diagnosis: Diagnosis) -> str:
     """Return the headline of the verdict with its confidence."""
-    verdict = diagnosis.verdict
-    if verdict.confidence <= 0:
-        return verdict.headline
+    verdict, neutral = diagnosis.verdict, neutral_headline(diagnosis)
+    if neutral is not None or verdict.confidence <= 0:
+        return neutral or verdict.headline
     return f"{verdict.headline} ({confidence_text(verdict.confidence)})"
 
 
@@ -191,15 +201,27 @@ def short_headline(diagnosis: Diagnosis) -> str:
     A longer headline is replaced by what the finding costs.
     """
     verdict, finding = diagnosis.verdict, verdict_finding(diagnosis)
-    unexplained = unexplained_share(diagnosis)
-    if unexplained is not None:
-        return f"No certain verdict: {percent(unexplained)} of the time is unexplained"
-    if is_uncertain(diagnosis):
-        return f"No certain verdict ({confidence_text(verdict.confidence)})"
+    neutral = neutral_headline(diagnosis)
+    if neutral is not None:
+        return neutral
     if finding is None or len(verdict.headline) <= LONGEST_HEADLINE:
         return verdict.headline
     cost, share = current_cost(finding, diagnosis)
     return f"{capitalized(readable_name(finding.id))}: {share or cost}"
+
+
+def verdict_texts(diagnosis: Diagnosis, shown_headline: str) -> list[str]:
+    """Return the paragraphs under the headline that is shown.
+
+    An uncertain verdict begins with what is missing, and says what is only possible.
+    """
+    verdict = diagnosis.verdict
+    claim = "" if shown_headline.startswith(verdict.headline) else f"{verdict.headline}. "
+    texts = [claim + verdict.explanation, location_text(verdict), verdict.caveat]
+    if is_uncertain(diagnosis):
+        possible = f"Possible: {claim}{verdict.explanation}"
+        texts = [verdict.caveat, possible, location_text(verdict)]
+    return [text for text in (*texts, data_quality_text(diagnosis)) if text]
 
 
 def bound_by_text(diagnosis: Diagnosis) -> str:

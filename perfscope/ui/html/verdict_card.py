@@ -4,18 +4,17 @@ from perfscope.analyzer.budget.longest_interval import StepInterval
 from perfscope.analyzer.diagnosis import Action, Diagnosis, Finding, Speedup
 from perfscope.analyzer.number_text import capitalized
 from perfscope.analyzer.verdict.certainty import is_uncertain
-from perfscope.ui.coverage import data_quality_text
 from perfscope.ui.finding_colors import color_category, neutral_color
 from perfscope.ui.html.finding_cards import snippet
 from perfscope.ui.html.markup import escape, paragraphs, prose, timeline_link
 from perfscope.ui.phrases import (
     bound_by_text,
     confidence_text,
-    location_text,
     predicted_speedup,
     short_headline,
     speedup_text,
     verdict_finding,
+    verdict_texts,
 )
 
 
@@ -27,27 +26,13 @@ def verdict_card(diagnosis: Diagnosis, longest: dict[str, StepInterval]) -> str:
     finding = verdict_finding(diagnosis)
     color = neutral_color() if is_uncertain(diagnosis) else color_category(diagnosis.verdict.id)
     change = "" if finding is None else change_panel(finding, diagnosis)
+    headline = short_headline(diagnosis)
     return (
         f'<section class="verdict card" style="--mark:var(--{color})"><div>'
-        f"<h1>{prose(short_headline(diagnosis))}</h1>{paragraphs(verdict_texts(diagnosis))}"
+        f"<h1>{prose(headline)}</h1>{paragraphs(verdict_texts(diagnosis, headline))}"
         f'<p class="confidence">{escape(confidence_line(diagnosis))}</p>'
         f"{buttons(diagnosis, longest)}</div>{change}</section>"
     )
-
-
-def verdict_texts(diagnosis: Diagnosis) -> list[str]:
-    """Return the paragraphs of the verdict.
-
-    An uncertain verdict begins with what is missing, and says what is only possible.
-    """
-    verdict = diagnosis.verdict
-    has_own_headline = short_headline(diagnosis) == verdict.headline
-    claim = "" if has_own_headline else f"{verdict.headline}. "
-    texts = [claim + verdict.explanation, location_text(verdict), verdict.caveat]
-    if is_uncertain(diagnosis):
-        possible = f"Possible: {claim}{verdict.explanation}"
-        texts = [verdict.caveat, possible, location_text(verdict)]
-    return [text for text in (*texts, data_quality_text(diagnosis)) if text]
 
 
 def confidence_line(diagnosis: Diagnosis) -> str:

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, TextIO
 from rich.text import Text
 
 from perfscope.analyzer.diagnosis import Diagnosis
-from perfscope.ui.coverage import data_quality_text
 from perfscope.ui.phrases import (
     describe_subject,
     finding_name,
-    location_text,
     recording_text,
     verdict_finding,
+    verdict_texts,
     verdict_title,
 )
 from perfscope.ui.terminal.budget_bars import budget_bars
@@ -111,16 +110,10 @@ def subject_lines(diagnosis: Diagnosis, subject: list[str], layout: TerminalLayo
 
 def verdict_lines(diagnosis: Diagnosis, layout: TerminalLayout) -> list[Text]:
     """Return the headline of the verdict, then its explanation and its caveat."""
-    verdict = diagnosis.verdict
-    style = VERDICT_STYLES.get(verdict.id, PROBLEM_STYLE)
-    parts = [
-        verdict.explanation,
-        location_text(verdict),
-        verdict.caveat,
-        data_quality_text(diagnosis),
-    ]
-    text = " ".join(filter(None, parts))
-    headline = wrapped_lines(verdict_title(diagnosis), layout, style=style)
+    style = VERDICT_STYLES.get(diagnosis.verdict.id, PROBLEM_STYLE)
+    title = verdict_title(diagnosis)
+    text = " ".join(verdict_texts(diagnosis, title))
+    headline = wrapped_lines(title, layout, style=style)
     return [*headline, *wrapped_lines(text, layout), Text("")]
 
 
