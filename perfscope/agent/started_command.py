@@ -18,7 +18,19 @@ from perfscope.agent.host import proc
 from perfscope.errors import UsageError
 
 INTERRUPTING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-FORWARDED = {*INTERRUPTING, signal.SIGUSR1, signal.SIGUSR2}
+OF_THIS_PROCESS = {
+    signal.SIGKILL,
+    signal.SIGSTOP,
+    signal.SIGCHLD,
+    signal.SIGPIPE,
+    *(signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS),
+    *(signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCONT),
+    *(signal.SIGABRT, signal.SIGXFSZ),
+}
+"""Signals that nobody can forward, that say what this process did, and those of job control, which
+the terminal sends to the whole group.
+"""
+FORWARDED = signal.valid_signals() - OF_THIS_PROCESS
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 BY_SIGNAL = 128
 WITNESS = "cat"

@@ -494,7 +494,3 @@ class Diagnosis(msgspec.Struct, frozen=True):
             if entry.process == self.budget_process and entry.time_budget == self.time_budget
         )
         return next(shown, None)
-
-    def host_of(self, process: int) -> str | None:
-        """Return the host that `process` ran on."""
-        return next((known.host for known in self.processes if known.process == process), None)

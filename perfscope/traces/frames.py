@@ -1,9 +1,8 @@
 """Frames of Python stacks, `function (file:line)`, and whose code they are."""
 
-import re
 from dataclasses import dataclass
 
-FRAME = re.compile(r"(?P<function>.*?) \((?P<file>.*?)(?::(?P<line>\d+))?\)")
+MOST_DIGITS = 9
 OUTSIDE_PACKAGES = ("./", "/", "<stdin>", "<ipython-input")
 """How the files of a program begin; those of packages are named from their package on."""
 
@@ -34,7 +33,11 @@ class Frame:
 
 def parse_frame(label: str) -> Frame:
     """Return the frame with this label; a label of another form is a function without a file."""
-    found = FRAME.fullmatch(label)
-    if found is None:
+    function, opening, place = label.partition(" (")
+    if not opening or not place.endswith(")"):
         return Frame(label, "", 0)
-    return Frame(found["function"], found["file"], int(found["line"] or 0))
+    file, _, number = place[:-1].rpartition(":")
+    is_line = number.isascii() and number.isdigit() and len(number) <= MOST_DIGITS
+    if not file or not is_line:
+        return Frame(function, place[:-1], 0)
+    return Frame(function, file, int(number))

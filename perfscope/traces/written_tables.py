@@ -8,6 +8,7 @@ from typing import BinaryIO
 import msgspec
 import pandas as pd
 
+from perfscope.traces.encoded_json import encoded_json
 from perfscope.traces.run.held_folder import create_run_folder
 from perfscope.traces.schema import SCHEMA_VERSION, TABLES
 from perfscope.traces.trace import Trace
@@ -30,7 +31,7 @@ def write_tables(
         for name, table in tables.items():
             with open(held.create(f"{name}{suffix}"), "wb") as file:
                 write(name, table, file)
-        manifests = msgspec.json.encode(list(trace.manifests))
+        manifests = encoded_json(list(trace.manifests))
         with open(held.create("manifests.json"), "wb") as file:
             file.write(msgspec.json.format(manifests, indent=2))
         with open(held.create("README.md"), "wb") as file:

@@ -16,6 +16,7 @@ import msgspec
 
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.traces.cache.place import ANSWERS, answer_file, create_cache_folder
+from perfscope.traces.encoded_json import encoded_json
 from perfscope.traces.naming import path_text
 from perfscope.traces.regular_file import is_regular
 
@@ -63,7 +64,7 @@ def keep_answer(path: Path, subject: list[str], diagnosis: Diagnosis) -> None:
         answer = CachedAnswer(code_version(), subject, without_path)
         handle, scratch = tempfile.mkstemp(prefix=".new-", dir=root)
         with os.fdopen(handle, "wb") as file:
-            file.write(msgspec.json.encode(answer))
+            file.write(encoded_json(answer))
         os.replace(scratch, place)
         remove_oldest(root)
     except (OSError, ValueError):

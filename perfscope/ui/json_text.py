@@ -1,10 +1,8 @@
 """JSON as commands print it: always valid, and without control characters."""
 
 import re
-from typing import Any
 
 UNUSUAL = re.compile(r"[^\n -~]")
-SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def json_text(value: object, *, indent: int | None = None) -> str:
@@ -15,23 +13,13 @@ def json_text(value: object, *, indent: int | None = None) -> str:
     """
     import msgspec
 
-    try:
-        encoded = msgspec.json.encode(value)
-    except UnicodeEncodeError:
-        encoded = msgspec.json.encode(whole_letters(msgspec.to_builtins(value)))
+    from perfscope.traces.encoded_json import encoded_json
+
+    encoded = encoded_json(value)
     text = (msgspec.json.format(encoded, indent=indent) if indent is not None else encoded).decode()
     return UNUSUAL.sub(
         lambda match: match[0] if match[0].isprintable() else escaped(match[0]), text
     )
-
-
-def whole_letters(value: Any) -> Any:
-    """Return plain data without halves of surrogate pairs."""
-    if isinstance(value, str):
-        return SURROGATE.sub("\ufffd", value)
-    if isinstance(value, dict):
-        return {whole_letters(name): whole_letters(each) for name, each in value.items()}
-    return [whole_letters(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def escaped(letter: str) -> str:

@@ -308,8 +308,9 @@ def ranks_with_budget(diagnosis: Diagnosis) -> set[int]:
 
 def rank_name(budget: ProcessBudget, diagnosis: Diagnosis) -> str:
     """Return `rank 3`, with its host where the job has several."""
-    hosts = {diagnosis.host_of(entry.process) for entry in diagnosis.per_process}
-    host = diagnosis.host_of(budget.process) if len(hosts) > 1 else None
+    host_of = {known.process: known.host for known in diagnosis.processes}
+    several = len({host_of.get(entry.process) for entry in diagnosis.per_process}) > 1
+    host = host_of.get(budget.process) if several else None
     return f"rank {budget.rank} {host}" if host else f"rank {budget.rank}"
 
 

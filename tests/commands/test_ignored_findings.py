@@ -3,6 +3,7 @@ listed separately.
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from perfscope.errors import UsageError
 from perfscope.ui.dashboard.serve import Dashboard
 from tests.commands.calling import call
 from tests.commands.conftest import Recording
+
+OTHER_UID = 65534
 
 
 def ids(findings: list[dict[str, Any]]) -> list[str]:
@@ -50,6 +53,24 @@ def test_the_nearest_pyproject_is_used(recording: Recording, tmp_path: Path) -> 
     assert_ignored(json.loads(call(*command, cwd=below).stdout))
     (below / "pyproject.toml").write_text('[project]\nname = "other"\n')
     assert json.loads(call(*command, cwd=below).stdout)["verdict"]["id"] == "input-bound"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a file to another user")
+def test_a_pyproject_of_another_user_is_not_read(recording: Recording, tmp_path: Path) -> None:
+    path = tmp_path / "pyproject.toml"
+    path.write_text('[tool.perfscope]\nignore = ["input-bound", "nothing-such"]\n')
+    os.chown(path, OTHER_UID, OTHER_UID)
+    done = call("analyze", recording.run_folder, "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["verdict"]["id"] == "input-bound"
+
+
+def test_a_deeply_nested_pyproject_is_an_error_in_one_line(
+    recording: Recording, tmp_path: Path
+) -> None:
+    text = f"[tool.perfscope]\nignore = {'[' * 40_000}\n"
+    (tmp_path / "pyproject.toml").write_text(text)
+    done = call("analyze", recording.run_folder, cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
 
 
 def test_an_unknown_id_is_an_error_with_a_suggestion(recording: Recording, tmp_path: Path) -> None:

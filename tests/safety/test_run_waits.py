@@ -282,3 +282,43 @@ def test_a_launcher_that_ignores_the_end_of_children_gets_the_exit_code(tmp_path
         timeout=60,
     )
     assert done.returncode == 6 and "Traceback" not in done.stderr
+
+
+FORWARDED_SIGNALS = ("SIGALRM", "SIGXCPU", "SIGIO", "SIGVTALRM", "SIGWINCH")
+WAITS_FOR_SIGNALS = """
+import signal, sys, time
+for name in sys.argv[1:]:
+    signal.signal(getattr(signal, name), lambda number, frame: sys.exit(number))
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def test_every_signal_that_can_be_forwarded_reaches_the_command(tmp_path: Path) -> None:
+    running = []
+    for name in FORWARDED_SIGNALS:
+        out = ("--depth", "observe", "--out", tmp_path / name)
+        command = [sys.executable, "-c", WAITS_FOR_SIGNALS, *FORWARDED_SIGNALS]
+        process = subprocess.Popen(
+            [*perfscope("run", *out), "--", *command],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        running.append((name, process))
+    codes = {}
+    for name, process in running:
+        assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+        process.send_signal(getattr(signal, name))
+        codes[name] = process.wait(60)
+        process.stdout.close()
+    assert codes == {name: int(getattr(signal, name)) for name in FORWARDED_SIGNALS}
+
+
+def test_the_command_runs_in_a_folder_that_was_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "removed"
+    folder.mkdir()
+    run = " ".join(perfscope("run", "--depth", "observe", "--", "sh", "-c", "'exit 7'"))
+    text = f"cd {folder}; rmdir {folder}; PYTHONPATH={ROOT} exec {run}"
+    done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 7 and "Traceback" not in done.stderr

@@ -26,6 +26,7 @@ from perfscope.traces.kineto import pieces
 from perfscope.traces.kineto.compiled_parser import is_available, parse_compiled
 from perfscope.traces.kineto.piece_parser import parse_in_python
 from perfscope.traces.kineto.pieces import NoEvents, Pieces, array_begin, depth
+from perfscope.traces.kineto.repaired_text import with_plain_name
 from perfscope.traces.load import load_trace
 from perfscope.traces.naming import collective_kind, launch_kind
 from tests.safety.long_fuzz_readers import alike
@@ -187,6 +188,12 @@ def test_names_with_one_hash_are_read_by_the_python_reader() -> None:
     assert parse_compiled(many) is None
     in_python: Any = parse_in_python(many).groups["ops"]["name"]
     assert len(in_python.names) == 1500
+
+
+def test_a_damaged_name_is_repaired_in_linear_time() -> None:
+    """A search from each begin of a name to the end of the event would take minutes."""
+    event = b'{"\x01":1,' + b'"name": "x' * 200_000 + b" 1}"
+    assert with_plain_name(event)[1]["invalid-text"] == 1
 
 
 def test_many_groups_of_ranks_are_named_in_one_pass(tmp_path: Path) -> None:

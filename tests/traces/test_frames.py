@@ -60,3 +60,24 @@ def threading_file() -> str:
 )
 def test_a_label_has_function_file_and_line(label: str, frame: Frame) -> None:
     assert parse_frame(label) == frame
+
+
+@pytest.mark.parametrize(
+    ("label", "frame"),
+    [
+        ("f (./a.py:3)", Frame("f", "./a.py", 3)),
+        ("f (a (b).py:3)", Frame("f", "a (b).py", 3)),
+        ("f (native)", Frame("f", "native", 0)),
+        ("f (C:\\a.py)", Frame("f", "C:\\a.py", 0)),
+        ("f (a.py:" + "9" * 5000 + ")", Frame("f", "a.py:" + "9" * 5000, 0)),
+        ("f", Frame("f", "", 0)),
+        ("f (", Frame("f (", "", 0)),
+    ],
+)
+def test_a_label_is_divided_into_function_file_and_line(label: str, frame: Frame) -> None:
+    assert parse_frame(label) == frame
+
+
+def test_a_label_of_a_megabyte_is_read_in_linear_time() -> None:
+    """With a search from each parenthesis this would take hours."""
+    assert parse_frame("f" + " (" * 500_000).file == ""

@@ -175,6 +175,55 @@ def test_the_rest_of_a_text_stays_readable(word: str, masked: str) -> None:
     assert mask_text(word % CORE) == masked
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "next=%3Dghp_a1B2c3d4e5f6",
+        r"ValueError('\nghp_a1B2c3d4e5f6')",
+        "\x1b[31mghp_a1B2c3d4e5f6\x1b[0m",
+        r"\u003dhf_A1b2C3d4E5f6G7h8I9",
+        "password:=a1B2c3d4e5f6",
+        "password=:a1B2c3d4e5f6",
+        "HF_TOKEN=b'a1B2c3d4e5f6'",
+        "environ({b'HF_TOKEN': b'a1B2c3d4e5f6'})",
+        'api_key: rf"a1B2c3d4e5f6"',
+        "postgres://user:p/a1B2c3d4e5f6@host/db",
+        "redis://:p#a1B2c3d4e5f6@host",
+        r"https:\/\/user:a1B2c3d4e5f6@host",
+        r"https:\\/\\/user:a1B2c3d4e5f6@host",
+        "'password' => 'a1B2c3d4e5f6'",
+        "curl -H 'Token:a1B2c3d4e5f6' host",
+        "sh -c 'sshpass -p a1B2c3d4e5f6 ssh host'",
+        "cd /tmp; mysql -h host -pa1B2c3d4e5f6",
+        "curl -s --user me:a1B2c3d4e5f6 host",
+    ],
+)
+def test_secrets_in_unusual_surroundings_are_masked(text: str) -> None:
+    masked = masked_text(text)
+    assert "a1B2" not in masked and "A1b2" not in masked and MASK in masked
+    assert suspects([pd.Index([text])]) == [[0]]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["http://host:8080/a@b", "see http://host:80/path?q=me@b.org", "mysql -h host", "loss := 5"],
+)
+def test_ordinary_texts_with_such_signs_stay(text: str) -> None:
+    assert masked_text(text) == text
+
+
+@pytest.mark.parametrize(
+    ("command", "masked"),
+    [
+        (["curl", "-H", "Token:a1B2c3d4", "host"], ["curl", "-H", f"Token: {MASK}", "host"]),
+        (["train", "--token", "-S3cretValue", "x"], ["train", "--token", MASK, "x"]),
+        (["train", "--token", "-v"], ["train", "--token", "-v"]),
+    ],
+)
+def test_values_that_look_like_options_or_headers(command: list[str], masked: list[str]) -> None:
+    assert mask_secrets(command) == masked
+
+
 def test_masked_text_is_not_changed_again() -> None:
     for words in BY_NAME.values():
         once = mask_secrets(words)

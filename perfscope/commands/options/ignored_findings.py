@@ -1,9 +1,11 @@
 """The option `--ignore ID[,ID]`, and `ignore` in the table `[tool.perfscope]` of pyproject.toml.
 
 The nearest pyproject.toml counts: that of the working directory or of the closest folder above it.
+A file that belongs to another user is not read: it could change the answer.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -40,7 +42,7 @@ def ignored_findings(options: Iterable[str]) -> tuple[str, ...]:
     given = [part.strip() for option in options for part in option.split(",") if part.strip()]
     if given:
         refuse_unknown_findings(given, "--ignore")
-    path = nearest_pyproject(Path.cwd())
+    path = nearest_pyproject()
     configured = [] if path is None else configured_findings(path)
     return tuple(dict.fromkeys([*given, *configured]))
 
@@ -62,12 +64,19 @@ def refuse_unknown_findings(ids: Iterable[str], place: str) -> None:
         )
 
 
-def nearest_pyproject(folder: Path) -> Path | None:
-    """Return the pyproject.toml in the folder or in the closest one above it."""
+def nearest_pyproject() -> Path | None:
+    """Return the pyproject.toml in the working directory or in the closest folder above it.
+
+    None where it belongs to another user, and where the working directory was removed.
+    """
+    try:
+        folder = Path.cwd()
+    except OSError:
+        return None
     for candidate in (folder, *folder.parents):
         path = candidate / PYPROJECT
         if path.is_file():
-            return path
+            return path if path.stat().st_uid in (os.geteuid(), 0) else None
     return None
 
 
@@ -105,6 +114,10 @@ def perfscope_table(path: Path) -> dict[str, Any]:
         raise UsageError(
             f"cannot read {TABLE} in {path}: Python 3.10 has no TOML parser. Run `pip install"
             " tomli`."
+        ) from None
+    except RecursionError:
+        raise UsageError(
+            f"cannot read {TABLE} in {path}: its values are nested too deeply"
         ) from None
     except ValueError as error:
         raise UsageError(f"cannot read {TABLE} in {path}: {error}") from None

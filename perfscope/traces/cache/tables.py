@@ -19,6 +19,7 @@ import pyarrow.feather as feather
 
 from perfscope.traces.cache.place import TABLES as FOLDER
 from perfscope.traces.cache.place import create_cache_folder, table_folder
+from perfscope.traces.encoded_json import encoded_json
 from perfscope.traces.regular_file import is_regular
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.schema import TABLES
@@ -119,7 +120,7 @@ def write_cached_tables(trace: Trace, folder: Path) -> None:
     about = About(
         trace.kind, absent, list(trace.manifests), trace.span_ns, trace.damaged_records, names
     )
-    (folder / ABOUT).write_bytes(msgspec.json.encode(about))
+    (folder / ABOUT).write_bytes(encoded_json(about))
 
 
 def remove_oldest_folders(root: Path, most_bytes: int = MOST_BYTES) -> None:

@@ -26,12 +26,9 @@ ESCAPE: Final = re.compile(
 1 is half a surrogate pair on its own.
 """
 TRAILING: Final = re.compile(r"trailing characters \(byte (\d+)\)")
-NAME: Final = re.compile(
-    rb'(?<="name": ")(.*?)(?="\s*(?:,\s*"(?:ph|cat|pid|tid|ts|dur|id|args)"\s*:|\}))'
-    rb'|(?<="name":")(.*?)(?="\s*(?:,\s*"(?:ph|cat|pid|tid|ts|dur|id|args)"\s*:|\}))',
-    re.DOTALL,
-)
-"""The name of an event, up to the quote that the next member follows."""
+NAME_BEGIN: Final = re.compile(rb'"name": ?"')
+NAME_END: Final = re.compile(rb'"\s*(?:,\s*"(?:ph|cat|pid|tid|ts|dur|id|args)"\s*:|\})')
+"""The name of an event extends to the quote that the next member follows."""
 ARGUMENTS: Final = re.compile(rb',\s*"args"\s*:\s*\{')
 WRONG_ESCAPE: Final = re.compile(rb'\\(?!["\\/bfnrt]|u[0-9a-fA-F]{4})')
 RAW_BACKSLASH: Final = re.compile(rb'(\\["\\](?!\Z))|\\')
@@ -172,7 +169,11 @@ def with_plain_name(event: bytes) -> tuple[bytes, dict[str, int]]:
     for quotes, and question marks for control characters.
     """
     plain, counts = with_plain_values(event)
-    plain = NAME.sub(lambda match: plain_name(match[0]), plain, count=1)
+    begin = NAME_BEGIN.search(plain)
+    end = NAME_END.search(plain, begin.end()) if begin is not None else None
+    if begin is not None and end is not None:
+        name = plain_name(plain[begin.end() : end.start()])
+        plain = plain[: begin.end()] + name + plain[end.start() :]
     return plain.translate(SPACES_FOR_CONTROLS), {**counts, INVALID_TEXT: 1}
 
 

@@ -4,11 +4,13 @@ end.
 Tables and columns differ between versions; what is missing reads as -1 or as no name. Views and
 virtual tables are not read: a real export has none, and a hostile one could make them compute
 forever. A hostile file can also name pages as their own children, which turns a few kilobytes into
-billions of rows. So steps, rows and text are bounded by the size of the file.
+billions of rows, or give all rows the same long value. So steps, rows, text and CPU time are
+bounded by the size of the file.
 """
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -25,7 +27,7 @@ from perfscope.traces.intervals import Ints
 
 Answer = TypeVar("Answer")
 ROWS_AT_ONCE: Final = 1 << 16
-TEXT_ROWS_AT_ONCE: Final = 1 << 12
+TEXT_ROWS_AT_ONCE: Final = 1 << 8
 LONGEST_NAME: Final = 1 << 16
 DAY_NS: Final = 86_400_000_000_000
 NO_TIME: Final = -(2**63) + 1
@@ -40,6 +42,9 @@ BYTES_PER_ROW: Final = 6
 TEXT_PER_BYTE: Final = 4
 LEAST_TEXT: Final = 64 << 20
 LONGEST_ROW: Final = 16 << 20
+LEAST_CPU_S: Final = 5.0
+CPU_S_PER_BYTE: Final = 1e-7
+"""Of a core, to fetch texts. The texts of a real export take about a hundredth of it."""
 
 
 @contextmanager
@@ -136,6 +141,7 @@ class Database:
         self.connection, self.size_bytes = connection, size_bytes
         self.steps_left = FEWEST_STEPS + STEPS_PER_BYTE * size_bytes
         self.text_left = LEAST_TEXT + TEXT_PER_BYTE * size_bytes
+        self.cpu_left_s = LEAST_CPU_S + CPU_S_PER_BYTE * size_bytes
         connection.set_progress_handler(self.is_out_of_steps, STEPS_PER_CHECK)
         if hasattr(connection, "setlimit"):  # from Python 3.11 on
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_ROW)
@@ -159,14 +165,17 @@ class Database:
         """
         cursor, count = self.connection.execute(sql), 0
         most_rows = self.size_bytes // BYTES_PER_ROW + ROWS_AT_ONCE
+        before_s = time.thread_time()
         while batch := cursor.fetchmany(TEXT_ROWS_AT_ONCE if has_text else ROWS_AT_ONCE):
             count += len(batch)
             if has_text:
                 texts = (cell for row in batch for cell in row if isinstance(cell, str))
                 self.text_left -= sum(map(len, texts))
-            if count > most_rows or self.text_left < 0:
+                self.cpu_left_s -= time.thread_time() - before_s
+            if count > most_rows or min(self.text_left, self.cpu_left_s) < 0:
                 raise sqlite3.DatabaseError("it contains more rows or text than its size allows")
             yield batch
+            before_s = time.thread_time()
 
     def columns_of(self, table: str) -> frozenset[str]:
         """Return the names of the columns of a table."""

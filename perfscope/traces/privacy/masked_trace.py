@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from perfscope.traces.privacy.secret_masking import (
     FORM_HINTS,
     NAME_HINTS,
+    PROGRAM_OPTIONS,
     mask_secrets,
     mask_values,
     masked_text,
@@ -28,8 +29,8 @@ NOT_TEXT_OF_THE_TRACE: Final = {("ranks", "source")}
 HINTS: Final = "|".join(re.escape(hint.rstrip("=")) for hint in NAME_HINTS)
 SUSPECT: Final = "|".join(
     (
-        *map(re.escape, FORM_HINTS),
-        rf"""(?i:(?:{HINTS})[\w.\-]*\\*["']?[\s\x0b]*[:=](?:[^:=]|$))""",
+        *map(re.escape, (*FORM_HINTS, *PROGRAM_OPTIONS)),
+        rf"""(?i:(?:{HINTS})[\w.\-]*\\*["']?[\s\x0b]*(?:[:=](?:[^:=]|$)|:=|=:))""",
         rf"""(?i:(?:^|[\s\x0b"'=(\[,;])-[\w.\-]*(?:{HINTS})[\w.\-]*[\s\x0b])""",
     )
 )

@@ -177,10 +177,19 @@ NAME: Final = r"[A-Za-z_][A-Za-z0-9_.\-]{0,255}"
 # opening one.
 ESCAPED: Final = r"""(?P<escape>\\{1,15})(?P<quote>["']).*?(?:(?<!\\)(?P=escape)(?P=quote)|\Z)"""
 QUOTED: Final = rf"""{ESCAPED}|"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?"""
-VALUE: Final = re.compile(rf"""{QUOTED}|\[[^\]]{{0,4096}}\]?|[^\s"'&;<>]+""", re.DOTALL | re.ASCII)
+LIKE_A_SECRET: Final = re.compile(
+    r"(?a)-(?=[\w+/=.-]{0,64}\d)(?=[\w+/=.-]{0,64}[A-Z])[\w+/=.-]{8,}"
+)
+"""A value that begins with a hyphen, as no option does: with capitals and digits."""
+PREFIX: Final = r"""(?:[bBrRuUfF]{1,2}(?=["']))?"""
+"""Of a text in Python, as `repr` writes bytes."""
+VALUE: Final = re.compile(
+    rf"""{PREFIX}(?:{QUOTED})|\[[^\]]{{0,4096}}\]?|[^\s"'&;<>]+""", re.DOTALL | re.ASCII
+)
 ASSIGNED: Final = re.compile(
     rf"""(?<![A-Za-z0-9_.])(?P<name>{NAME})"""
-    rf"""(?P<sign>=(?!=)|\s{{1,2}}=\s{{1,2}}|\\{{0,15}}["']?\s{{0,2}}:(?!:)\s{{0,4}})""",
+    rf"""(?P<sign>:?=:?(?![=>:])|\s{{1,2}}=\s{{1,2}}"""
+    rf"""|\\{{0,15}}["']?\s{{0,2}}(?::(?![:=])|=>)\s{{0,4}})""",
     re.ASCII,
 )
 OPTION: Final = re.compile(
@@ -244,16 +253,29 @@ FORMS: Final[dict[str, str]] = {
     "hooks.slack.com": r"hooks\.slack\.com/services/[\w/]+",
 }
 """Beginning of a kind of secret -> its pattern. No letter or digit precedes it."""
-FORM: Final = re.compile(r"(?<![A-Za-z0-9])(?:" + "|".join(FORMS.values()) + ")", re.ASCII)
+AFTER_ESCAPE: Final = (
+    r"(?<=%[0-9A-Fa-f]{2})|(?<=\\[abfnrtv0])|(?<=\\x[0-9A-Fa-f]{2})|(?<=\\u[0-9A-Fa-f]{4})"
+    r"|(?<=\[m)|(?<=[\[;]\dm)|(?<=[\[;]\d\dm)"
+)
+"""A character that is escaped (in a URL, in Python or JSON), or the color of a terminal, is before
+it.
+"""
+FORM: Final = re.compile(
+    rf"(?:(?<![A-Za-z0-9])|{AFTER_ESCAPE})(?:{'|'.join(FORMS.values())})", re.ASCII
+)
 PRIVATE_KEY: Final = re.compile(
     r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)", re.S
 )
-URL_SECRET: Final = re.compile(r"(?<=://)[^/\s?#]+(?=@)")
+URL_SECRET: Final = re.compile(
+    r"((?::|\\:)\\{0,15}/\\{0,15}/)"
+    r"(?:[^/\s?#\\]+|[^/\s?#:@\\\"']{0,128}:(?!\d{1,5}[/?#])[^\s@\"']{1,256})(?=@)"
+)
+"""User and password, which may contain `/` and `#`; not a port with the path after it."""
 BEARER: Final = re.compile(r"(?ai)(?<![a-z])(bearer\s{1,4})[\w.~+/=-]{6,}")
 BASIC: Final = re.compile(
     r"(?ai)(?<![a-z])(basic\s{1,4})(?=[a-z+/]{0,64}[0-9])[a-z0-9+/]{12,}={0,2}"
 )
-FORM_HINTS: Final = (*FORMS, "PRIVATE KEY", "://", "earer ", "EARER ", "asic ", "ASIC ")
+FORM_HINTS: Final = (*FORMS, "PRIVATE KEY", "://", ":\\", "earer ", "EARER ", "asic ", "ASIC ")
 
 PROGRAM_OPTIONS: Final[dict[str, frozenset[str]]] = {
     "sshpass": frozenset(("-p",)),
@@ -262,6 +284,18 @@ PROGRAM_OPTIONS: Final[dict[str, frozenset[str]]] = {
     "mysql": frozenset(("-p",)),
 }
 """Program -> its options whose value is a secret although their name does not show it."""
+IN_SHELL: Final = re.compile(
+    "|".join(
+        rf"""(?:^|(?<=[\s;&|(/"'`])){program}(?:\s{{1,8}}[^\s;&|]+){{0,12}}?\s{{1,8}}"""
+        rf"(?:{'|'.join(sorted(options))})(?:\s{{1,8}}|=|(?<=\s-\w)(?=[^\s;&|]))(?=[^\s;&|])"
+        for program, options in PROGRAM_OPTIONS.items()
+    )
+)
+"""Such a program with its option within the text of a shell; the value follows."""
+SHELL_WORD: Final = re.compile(rf"{QUOTED}|[^\s;&|]+", re.DOTALL)
+HEADER_OPTIONS: Final = ("-H", "--header")
+HEADER_VALUE: Final = re.compile(r"(?a)([A-Za-z][\w-]{0,63}):(.+)", re.DOTALL)
+HEADER_BEFORE: Final = re.compile(r"""(?:^|\s)(?:-H|--header)[\s=]{1,2}["']?\Z""")
 
 
 @lru_cache(1024)
@@ -297,20 +331,36 @@ def mask_secrets(command: Sequence[str]) -> list[str]:
     names, everything else by its form.
     """
     masked: list[str] = []
-    pending, program = NONE, ""
+    pending, program, before = NONE, "", ""
     for word in command:
+        is_header, before = before in HEADER_OPTIONS, word
+        if is_header:
+            masked.append(mask_header(word))
+            continue
         base = os.path.basename(word)
         program = base if base in PROGRAM_OPTIONS else program
         if pending and word == "--":
             masked.append(word)
             continue
-        if pending and not word.startswith("--" if pending == STRONG else "-"):
+        is_option = word.startswith("--" if pending == STRONG else "-")
+        if pending and (not is_option or LIKE_A_SECRET.fullmatch(word)):
             masked.append(word if is_plain(word, pending) else MASK)
             pending = NONE
             continue
         pending = option_strength(word, program)
         masked.append(mask_word(word, program))
     return masked
+
+
+def mask_header(word: str) -> str:
+    """Return a header, the value of an option, with its value masked where its name names a secret.
+
+    No blank is needed after the colon.
+    """
+    header = HEADER_VALUE.fullmatch(word)
+    if header is None or not secret_strength(header[1]):
+        return mask_text(word)
+    return f"{header[1]}: {MASK}"
 
 
 def option_strength(word: str, program: str) -> int:
@@ -352,7 +402,9 @@ def masked_text(text: str) -> str:
         text = PRIVATE_KEY.sub(MASK, FORM.sub(MASK, text))
         for scheme in (BEARER, BASIC):
             text = scheme.sub(rf"\1{MASK}", text)
-        text = URL_SECRET.sub(MASK, text)
+        text = URL_SECRET.sub(rf"\1{MASK}", text)
+    if any(program in text for program in PROGRAM_OPTIONS):
+        text = mask_in_shell(text)
     lowered = text.lower()
     if any(hint in lowered for hint in NAME_HINTS):
         text = mask_after_names(
@@ -362,6 +414,18 @@ def masked_text(text: str) -> str:
 
 
 remembered = lru_cache(1024)(masked_text)
+
+
+def mask_in_shell(text: str) -> str:
+    """Return the text of a shell with the values of PROGRAM_OPTIONS masked."""
+    pieces, kept, at = [], 0, 0
+    while (match := IN_SHELL.search(text, at)) is not None:
+        value = SHELL_WORD.match(text, match.end())
+        at = match.end() if value is None else value.end()
+        if value is not None:
+            pieces += [text[kept : match.end()], MASK]
+            kept = at
+    return "".join([*pieces, text[kept:]]) if pieces else text
 
 
 def mask_after_names(pattern: "re.Pattern[str]", text: str) -> str:
@@ -400,7 +464,10 @@ def match_strength(match: "re.Match[str]") -> int:
         "\\",
         "[",
     )
-    return NONE if tight and strong == WEAK and "-" not in name else strong
+    if tight and strong == WEAK and "-" not in name:
+        in_header = HEADER_BEFORE.search(match.string[max(match.start() - 16, 0) : match.start()])
+        return strong if in_header else NONE
+    return strong
 
 
 def is_file_position(sign: str, value: str) -> bool:
@@ -412,10 +479,10 @@ def quoted_mask(value: str) -> str:
     """Return the mask in the quotes of the value, so that JSON stays valid; brackets and commas at
     its end stay.
     """
-    opening = re.match(r"""\\{0,15}["']""", value)
+    opening = re.match(r"""([bBrRuUfF]{0,2})(\\{0,15}["'])""", value)
     if opening is not None:
-        ends = len(value) > len(opening[0]) and value.endswith(opening[0])
-        return f"{opening[0]}{MASK}{opening[0] if ends else ''}"
+        ends = len(value) > len(opening[0]) and value.endswith(opening[2])
+        return f"{opening[0]}{MASK}{opening[2] if ends else ''}"
     if value.startswith("["):
         return f'["{MASK}"]'
     return MASK + value[len(value.rstrip(",)]}")) :]

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
+from perfscope.traces.encoded_json import encoded_json
 from perfscope.traces.naming import BYTES_OF
 from perfscope.traces.trace import Trace
 from perfscope.traces.tracks import (
@@ -134,9 +135,9 @@ def write_perfetto(trace: Trace, path: Path) -> None:
         zero_ns, host = trace.manifest.zero_realtime_ns, valid_utf8(trace.manifest.host)
         file.write(b'{"schemaVersion":1,"displayTimeUnit":"ns",')
         file.write(b'"baseTimeNanoseconds":%d,"host_name":' % zero_ns)
-        file.write(msgspec.json.encode(host))
+        file.write(encoded_json(host))
         for key, value in file_facts(trace).items():
-            file.write(b"," + msgspec.json.encode(key) + b":" + msgspec.json.encode(value))
+            file.write(b"," + encoded_json(key) + b":" + encoded_json(value))
         file.write(b',"traceEvents":[\n')
         write_events(file, EventWriter(trace).all_events())
         file.write(b"\n]}\n")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from perfscope.errors import UnreadableRun
 from perfscope.traces.load import load_trace
+from perfscope.traces.nsys import database
 from tests.traces.comparison import refusal_to_read
 from tests.traces.nsys.exports import export, pid_of, tid_of
 
@@ -219,3 +220,12 @@ def test_a_file_with_changed_bytes_is_read_or_refused(
         load_trace(path)
     except UnreadableRun as error:
         assert "\n" not in str(error)
+
+
+def test_texts_that_take_more_time_than_the_size_of_the_file_allows_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where all rows of a table have the same value of megabytes, in the same pages."""
+    monkeypatch.setattr(database, "LEAST_CPU_S", 0.0)
+    monkeypatch.setattr(database, "CPU_S_PER_BYTE", 0.0)
+    assert "damaged SQLite file" in refusal_to_read(valid_export(tmp_path / "slow.sqlite"))
