@@ -29,6 +29,8 @@ SMALLEST_SHARE = 0.005
 """Parts of a time budget below this share are not shown next to a bar."""
 CLEAR_LEAD = 0.6
 """With less confidence in it, the resource with the largest share does not clearly lead."""
+CLEAR_SHARE = 0.6
+"""A resource with this share leads, however uncertain its share is."""
 RESOURCE_OF_VERDICT = {
     "input-bound": "input",
     "launch-bound": "host",
@@ -235,7 +237,7 @@ def bound_by_text(diagnosis: Diagnosis) -> str:
     if bound.id == "unknown":
         return "unknown"
     name = bound.id.replace("-", " ")
-    if bound.confidence < CLEAR_LEAD:
+    if bound.confidence < CLEAR_LEAD and (bound.share or 0.0) < CLEAR_SHARE:
         name = f"no single resource: {name} is the largest part"
     elif RESOURCE_OF_VERDICT.get(diagnosis.verdict.id, bound.id) != bound.id:
         name = f"{name} for the largest part"

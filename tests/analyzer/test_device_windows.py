@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
+from perfscope.analyzer.budget.lines.finding_lines import line_waiting_for_device
 from perfscope.analyzer.compute.work_limits import work_limits
 from perfscope.analyzer.compute.work_units import work_units
 from perfscope.analyzer.diagnose import diagnose_trace
-from perfscope.analyzer.diagnosis import Diagnosis
-from perfscope.analyzer.run.accelerators.device_window import device_window
+from perfscope.analyzer.diagnosis import Diagnosis, Finding
+from perfscope.analyzer.run.accelerators.device_window import NOT_TYPICAL, device_window
 from perfscope.traces.trace import Trace
 from tests.analyzer.loop import MS, Loop
+from tests.analyzer.stacked_loop import StackedLoop
 
 CUDA = {"version": "2.13.0", "intra_op_threads": 1, "inter_op_threads": 1, "cuda": True}
 STEPS, FIRST, LAST = 40, 20, 26
@@ -221,6 +223,73 @@ def test_work_that_is_done_in_the_step_after_its_launch_is_counted_there() -> No
 
     shares = budget(diagnose_trace(Recorded().steps(step).trace()))
     assert shares["device-compute"] == pytest.approx(0.99, abs=0.01)
+
+
+def test_work_that_is_done_after_the_window_belongs_to_the_steps_that_launched_it() -> None:
+    """The host runs ahead in the window, as after each value that it reads."""
+    numbers = iter(range(STEPS))
+
+    def step(recorded: Recorded) -> None:
+        ahead_ms = 8.0 * (next(numbers) - FIRST)
+        if recorded.windowed:
+            recorded.loop.next(0.1).forward(0.3).backward(0.4).optimizer(0.2)
+        else:
+            recorded.loop.next(0.1).forward(0.3).backward(0.4).optimizer(8.2)
+        recorded.launch(0.5, 0.6 + ahead_ms, 8.95)
+
+    shares = budget(diagnose_trace(Recorded().steps(step).trace()))
+    assert shares["device-compute"] > 0.98
+
+
+def of_two_kinds(long_steps: set[int]) -> Recorded:
+    """Return steps with one call of a module and 4 of 8 ms on the device, and long steps with 16
+    calls and 16 of 20 ms.
+    """
+    numbers = iter(range(STEPS))
+
+    def step(recorded: Recorded) -> None:
+        calls, busy_ms, whole_ms = (16, 16, 20) if next(numbers) in long_steps else (1, 4, 8)
+        recorded.loop.next(0.1)
+        for _ in range(calls):
+            recorded.loop.forward(0.05)
+        recorded.loop.backward(whole_ms - 0.2 - 0.05 * calls).optimizer(0.1)
+        recorded.launch(0.1, 0.2, busy_ms)
+
+    return Recorded().steps(step)
+
+
+def test_kinds_of_steps_count_as_often_as_in_the_whole_recording() -> None:
+    shares = budget(diagnose_trace(of_two_kinds(set(range(0, STEPS, 2))).trace()))
+    assert shares["device-compute"] == pytest.approx(10 / 14, abs=0.01)
+
+
+def test_a_window_without_a_kind_of_steps_is_not_used() -> None:
+    trace = of_two_kinds({2, 6, 10, 14, 18, 28, 32, 36}).trace()
+    window = trace.fact(device_window)
+    assert window is not None and window.trace is None and window.why_not == NOT_TYPICAL
+    assert diagnose_trace(trace).verdict.id == "unknown"
+
+
+def test_python_before_the_first_event_of_a_window_counts_as_the_hosts() -> None:
+    def step(recorded: Recorded) -> None:
+        recorded.loop.next(0.1).idle(9).forward(4).backward(4).optimizer(3)
+        for number in range(10):
+            recorded.launch(9.2 + number, 9.3 + number, 0.9)
+
+    shares = budget(diagnose_trace(Recorded().steps(step).trace()))
+    assert shares["host-bound"] > 0.5 and shares.get("other-idle", 0.0) < 0.01
+
+
+def test_the_line_that_waits_for_the_device_is_named() -> None:
+    loop = StackedLoop()
+    for _ in range(60):
+        loop.train()
+        loop.run(20, "read (./train.py:33)", category="sync")
+        loop.run(20, "prepare (./train.py:44)")
+    finding = Finding("host-sync", None, "warning", 1.0, 0.4, None, "", [], [], processes=[0])
+    where = line_waiting_for_device(loop.recording(manifest={"torch": CUDA}), finding)
+    assert where is not None and (where.file, where.line) == ("train.py", 33)
+    assert where.share.likely == pytest.approx(20 / 46, abs=0.05)
 
 
 def test_kernels_launched_after_operators_were_recorded_are_not_work_of_unknown_kind() -> None:

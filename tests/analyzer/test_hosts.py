@@ -109,7 +109,8 @@ def test_ranks_wait_for_the_rank_that_waits_least() -> None:
     diagnosis = diagnose_trace(whole)
     assert diagnosis.verdict.id == "straggler"
     assert "rank 1 on node-b" in diagnosis.verdict.headline
-    hosts = [diagnosis.host_of(budget.process) for budget in diagnosis.per_process]
+    host_of = {process.process: process.host for process in diagnosis.processes}
+    hosts = [host_of[budget.process] for budget in diagnosis.per_process]
     assert diagnosis.budget_rank == 1 and hosts == ["node-a", "node-b"]
     lines = [line.plain for line in rank_bars(diagnosis, TerminalLayout())]
     assert any("> rank 1 node-b" in line for line in lines)

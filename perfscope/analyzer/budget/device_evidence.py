@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.budget.span_budget import span_budget
+from perfscope.analyzer.budget.span_budget import category_times, span_budget
 from perfscope.analyzer.budget.thread_work import waiting_calls
 from perfscope.analyzer.budget.trace_budget import traced_budget
 from perfscope.analyzer.categories import (
@@ -18,7 +18,7 @@ from perfscope.analyzer.categories import (
     SYNC_WAIT,
 )
 from perfscope.analyzer.run.accelerators.device_use import CountedIdle, counted_idle
-from perfscope.analyzer.run.accelerators.device_window import window_trace
+from perfscope.analyzer.run.accelerators.device_window import device_window, window_trace
 from perfscope.analyzer.run.accelerators.host_copies import device_idle_in_waits
 from perfscope.analyzer.run.loops.steps import steps
 from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES
@@ -136,7 +136,7 @@ def window_times(trace: Trace) -> dict[int, WindowTimes]:
         of_process = by_step[column(by_step, "process") == process]
         waits = device_waits(window, trace.fact(steps), process)
         if len(of_process):
-            found[process] = times_per_step(of_process, waits)
+            found[process] = times_per_step(of_process, waits, device_times(trace, unit))
         else:
             of_unit = (column(spans, "process") == process) & (
                 column(spans, "device") == unit.device
@@ -157,9 +157,23 @@ def device_waits(window: Trace, recorded_steps: pd.DataFrame, process: int) -> S
     return merged((waits.begin, waits.end))
 
 
-def times_per_step(rows: pd.DataFrame, waits: Spans) -> WindowTimes:
-    """Return the mean times of the steps of a window."""
-    amounts = {name: float(column(rows, name).mean()) for name in (*BUSY, *HOST_CAUSES)}
+def device_times(trace: Trace, unit: Unit) -> dict[str, float]:
+    """Return the mean time of each category in which the device works for a step of the window.
+
+    Empty where it is not known which work belongs to which step. Its work may be done after the
+    steps: then it is more than what the device does during them.
+    """
+    window = trace.fact(device_window)
+    times = None if window is None else window.work_times.get(unit.process)
+    if window is None or window.work is None or times is None:
+        return {}
+    amounts = category_times(window.work, unit, times.begin, times.end)
+    return {name: float(np.average(amounts[name], weights=times.weights)) for name in BUSY}
+
+
+def times_per_step(rows: pd.DataFrame, waits: Spans, work: dict[str, float]) -> WindowTimes:
+    """Return the mean times of the steps of a window; `work` are those of the device's work."""
+    amounts = {name: float(column(rows, name).mean()) for name in (*BUSY, *HOST_CAUSES)} | work
     begin = column(rows, "ts")
     in_steps = covered(waits, begin, begin + column(rows, "dur"))
     return WindowTimes(True, amounts, idle_shares(amounts), float(np.mean(in_steps)))

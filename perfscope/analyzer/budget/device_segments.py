@@ -20,6 +20,7 @@ from perfscope.analyzer.categories import (
 from perfscope.analyzer.run.accelerators.device_activity import activity
 from perfscope.analyzer.run.accelerators.observed_time import observed_time
 from perfscope.analyzer.run.accelerators.other_devices import busy_elsewhere
+from perfscope.analyzer.run.table_access import recording_of
 from perfscope.analyzer.run.units import NO_DEVICE, Unit, units
 from perfscope.traces.intervals import (
     Ints,
@@ -28,6 +29,7 @@ from perfscope.traces.intervals import (
     intersected,
     labeled_intervals,
     merged,
+    single_interval,
     subtracted,
 )
 from perfscope.traces.trace import Trace
@@ -179,8 +181,10 @@ def idle_pieces_of_thread(trace: Trace, unit: Unit, gaps: Idle, tid: int) -> pd.
     drained = draining_call(work.waits, begin)
     waits = merged((work.waits.begin, work.waits.end))
     active = merged()
-    if work.first_ns is not None:
-        active = merged((np.array([work.first_ns]), np.array([unit.end_ns])))
+    # In the window of a recording the program ran before the first event.
+    first_ns = work.first_ns if trace.fact(recording_of) is None else unit.begin_ns
+    if first_ns is not None:
+        active = single_interval(first_ns, unit.end_ns)
     synchronizes = merged((begin[drained >= 0], end[drained >= 0]), waits)
     kinds = [
         (OTHER_IDLE, merged((thread_gaps.ready, end))),

@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.advice import Advice
+from perfscope.analyzer.budget.lines.finding_lines import line_waiting_for_device
 from perfscope.analyzer.budget.trace_case import (
     Case,
     case_of,
@@ -207,6 +208,7 @@ RULE = Rule(
     not_applicable,
     detect,
     category=SYNC_WAIT,
+    where=line_waiting_for_device,
     in_windows=True,
     advice=tuple(advice for _, advice, _ in KINDS_OF_SYNC),
 )

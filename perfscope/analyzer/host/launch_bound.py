@@ -33,7 +33,7 @@ import pandas as pd
 
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.host_gaps import host_gaps
-from perfscope.analyzer.budget.lines.finding_lines import line_in_loop
+from perfscope.analyzer.budget.lines.finding_lines import line_in_loop, line_outside_torch_calls
 from perfscope.analyzer.budget.trace_case import (
     Case,
     case_of,
@@ -47,7 +47,7 @@ from perfscope.analyzer.budget.trace_case import (
 )
 from perfscope.analyzer.categories import DEVICE_COMPUTE, HOST_BOUND
 from perfscope.analyzer.compute.compiled_code import compiled_code
-from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
+from perfscope.analyzer.diagnosis import Action, CodeLocation, Evidence, Finding, Message
 from perfscope.analyzer.host import launch_bound_on_cpu
 from perfscope.analyzer.host.launch_bound_on_cpu import cpu_dispatch_finding, is_windowed_cpu_run
 from perfscope.analyzer.host.launch_queue import QueueSummary, queue_summaries
@@ -299,13 +299,19 @@ def fusing_actions(trace: Trace, process: int) -> list[Action]:
     ]
 
 
+def line_that_launches(trace: Trace, finding: Finding) -> CodeLocation | None:
+    """Return the line of the loop in which the host is late; Python is outside of torch's calls."""
+    in_python = finding.cause == "python"
+    return (line_outside_torch_calls if in_python else line_in_loop)(trace, finding)
+
+
 RULE = Rule(
     ID,
     not_applicable,
     detect,
     category=HOST_BOUND,
     in_windows=True,
-    where=line_in_loop,
+    where=line_that_launches,
     advice=(
         USE_GRAPHS,
         EXTEND_GRAPHS,

@@ -1,17 +1,26 @@
 """Ready-made answers to `Rule.where`: the line with most samples of one kind."""
 
 from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
 
 from perfscope.analyzer.budget.lines.line_samples import (
     samples_in_phase,
     samples_of_run,
     worker_samples,
 )
-from perfscope.analyzer.budget.loop.loop_samples import IN_TORCH_CALL
+from perfscope.analyzer.budget.loop.loop_samples import (
+    IN_TORCH_CALL,
+    device_wait_spans,
+    loop_samples,
+)
 from perfscope.analyzer.budget.observed_budget import FETCH_FILE, LOADER_FILE, SAVERS
 from perfscope.analyzer.diagnosis import CodeLocation, Finding
 from perfscope.analyzer.run.phases.phase_intervals import STEPS
 from perfscope.analyzer.run.phases.sampled_phases import LIBRARY_FRAMES
+from perfscope.analyzer.run.table_access import column
+from perfscope.traces.intervals import inside
 from perfscope.traces.trace import Trace
 
 
@@ -43,6 +52,19 @@ def line_in_compilation(trace: Trace, finding: Finding) -> CodeLocation | None:
 def line_outside_torch_calls(trace: Trace, finding: Finding) -> CodeLocation | None:
     """Return the line of the loop outside of the model, backward and the optimizer."""
     return hottest_line_of(trace, finding, is_outside_torch_calls)
+
+
+def line_waiting_for_device(trace: Trace, finding: Finding) -> CodeLocation | None:
+    """Return the line of the loop that calls what waits for the device, by the timed calls."""
+    process = finding.processes[0]
+    loop = trace.fact(loop_samples).get(process)
+    if loop is None:
+        return None
+    samples = samples_in_phase(trace, process, STEPS)
+    waits = inside(device_wait_spans(trace, process, loop.tid), column(samples.rows, "ts"))
+    stacks = np.where(waits, samples.rows["stack"].astype(str).to_numpy(object), "")
+    waiting = replace(samples, rows=samples.rows.assign(stack=stacks))
+    return waiting.hottest_line(bool)
 
 
 def hottest_line_of(

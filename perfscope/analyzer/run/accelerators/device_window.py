@@ -10,13 +10,14 @@ started or awaited them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from perfscope.analyzer.run.accelerators.step_work import StepWork, step_work, work_of_launches
 from perfscope.analyzer.run.loops.steps import STEADY, no_steps, steps
 from perfscope.analyzer.run.table_access import column, manifest, recording_of, table, uses_device
 from perfscope.analyzer.run.units import NO_DEVICE, units
@@ -46,6 +47,9 @@ NO_GOOD_STEP: Final = (
     "the profiling window does not show all device work of any step: kernels are missing, or their"
     " times contradict the calls that started them"
 )
+NOT_TYPICAL: Final = (
+    "the steps in the profiling window are not typical: other steps call modules more or less often"
+)
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,15 @@ class DeviceWindow:
     """The windows of the processes that use a device, cut to whole steps.
 
     `trace` is None where they cannot be used, for the reason `why_not`. `left_out` is the number of
-    steps that were left out.
+    steps that were left out. `work` has what the device did for these steps, which it may have done
+    after them; `work_times` when it did that, by process.
     """
 
     trace: Trace | None
     why_not: str = ""
     left_out: int = 0
+    work: Trace | None = None
+    work_times: Mapping[int, StepWork] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,20 @@ def device_window(trace: Trace) -> DeviceWindow | None:
     found = trace_of_periods(trace, periods)
     if not any(unit.device != NO_DEVICE for unit in units(found)):
         return DeviceWindow(None, why_no_kernels(trace))
-    return DeviceWindow(found, left_out=sum(period.left_out for period in periods.values()))
+    works = {code: step_work(trace, code, period.steps) for code, period in periods.items()}
+    if any(work is None for work in works.values()):
+        return DeviceWindow(None, NOT_TYPICAL)
+    work_times = {code: work for code, work in works.items() if work is not None and len(work.end)}
+    work_periods = {
+        code: UsedPeriod(int(work.begin[0]), int(work.end[-1]), periods[code].steps)
+        for code, work in work_times.items()
+    }
+    return DeviceWindow(
+        found,
+        left_out=sum(period.left_out for period in periods.values()),
+        work=trace_of_periods(trace, work_periods) if work_periods else None,
+        work_times=work_times,
+    )
 
 
 def window_trace(trace: Trace) -> Trace | None:
@@ -198,17 +218,6 @@ def launch_faults(trace: Trace, process: int) -> tuple[Ints, NDArray[np.bool_], 
     rows = np.flatnonzero(is_launch)
     rows = rows[np.argsort(ts[rows], kind="stable")]
     return ts[rows], ~has_work[rows], shifted[rows]
-
-
-def work_of_launches(kernels: pd.DataFrame, count: int) -> tuple[Ints, Ints]:
-    """Return when the kernels of each row of `launches` begin and end; 0 for a row without any."""
-    row, ts = column(kernels, "launch"), column(kernels, "ts")
-    known = row >= 0
-    begin = np.full(count, np.iinfo(np.int64).max)
-    end = np.zeros(count, np.int64)
-    np.minimum.at(begin, row[known], ts[known])
-    np.maximum.at(end, row[known], (ts + column(kernels, "dur"))[known])
-    return np.where(end > 0, begin, 0), end
 
 
 def outlasts_wait(
