@@ -4,6 +4,7 @@ what the device did in the steps around it.
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from perfscope.analyzer.budget.lines.finding_lines import line_waiting_for_device
@@ -11,7 +12,11 @@ from perfscope.analyzer.compute.work_limits import work_limits
 from perfscope.analyzer.compute.work_units import work_units
 from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis, Finding
-from perfscope.analyzer.run.accelerators.device_window import NOT_TYPICAL, device_window
+from perfscope.analyzer.run.accelerators.device_window import (
+    NOT_TYPICAL,
+    device_window,
+    end_of_whole_steps,
+)
 from perfscope.traces.trace import Trace
 from tests.analyzer.loop import MS, Loop
 from tests.analyzer.stacked_loop import StackedLoop
@@ -239,6 +244,13 @@ def test_work_that_is_done_after_the_window_belongs_to_the_steps_that_launched_i
 
     shares = budget(diagnose_trace(Recorded().steps(step).trace()))
     assert shares["device-compute"] > 0.98
+
+
+@pytest.mark.parametrize(("end", "used"), [(290, 200), (90, 90), (100, 100)])
+def test_a_window_without_a_whole_step_is_cut_to_whole_lengths_of_steps(
+    end: int, used: int
+) -> None:
+    assert end_of_whole_steps(0, end, np.array([90, 110])) == used
 
 
 def of_two_kinds(long_steps: set[int]) -> Recorded:

@@ -37,7 +37,7 @@ class WindowTimes:
     """What the device did in a profiling window, by category of the time budget.
 
     `whole_steps`: `amounts` are nanoseconds per step; else they are shares of the time. `idle` are
-    the shares of HOST_CAUSES in what is idle for one of them, which sum to 1 (or are all 0).
+    the shares of HOST_CAUSES in what is idle for one of them, which sum to 1.
     `host_waits`: how long the loop's thread is in calls that wait for the device, like `amounts`.
     """
 
@@ -188,6 +188,8 @@ def shares_of_window(span: "pd.Series[int]", unit: Unit, waits: Spans) -> Window
 
 
 def idle_shares(amounts: dict[str, float]) -> dict[str, float]:
-    """Return the share of each of HOST_CAUSES in their sum, all 0 without any."""
+    """Return the share of each of HOST_CAUSES in their sum; without any it is not known why."""
     whole = sum(amounts[name] for name in HOST_CAUSES)
-    return {name: amounts[name] / whole if whole else 0.0 for name in HOST_CAUSES}
+    if not whole:
+        return dict.fromkeys(HOST_CAUSES, 0.0) | {OTHER_IDLE: 1.0}
+    return {name: amounts[name] / whole for name in HOST_CAUSES}

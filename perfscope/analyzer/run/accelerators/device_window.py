@@ -135,17 +135,19 @@ def why_no_kernels(trace: Trace) -> str:
 def period_of_window(trace: Trace, process: int, begin_ns: int, end_ns: int) -> UsedPeriod | None:
     """Return the part of a window whose device work is known: the longest run of good steps.
 
-    Without a whole step in the window it is the window, up to its last complete launch. None where
-    no step is good.
+    Without a whole step in the window it is the window, up to its last complete launch; if that is
+    longer than a step, as long as whole steps. None where no step is good.
     """
-    rows = trace.fact(steps)
-    rows = rows[(rows["process"] == process) & rows["phase"].isin((*STEADY, "warmup"))]
-    first = column(rows, "ts")
-    last = first + column(rows, "dur") + column(rows, "cut")
-    rows = rows[(first >= begin_ns) & (last <= end_ns)]
+    every = trace.fact(steps)
+    every = every[(every["process"] == process) & every["phase"].isin((*STEADY, "warmup"))]
+    first = column(every, "ts")
+    last = first + column(every, "dur") + column(every, "cut")
+    rows = every[(first >= begin_ns) & (last <= end_ns)]
     if not len(rows):
         known = time_with_kernels(trace, process, begin_ns, end_ns)
-        return None if known is None else UsedPeriod(*known, no_steps())
+        if known is None:
+            return None
+        return UsedPeriod(known[0], end_of_whole_steps(*known, last - first), no_steps())
     first = column(rows, "ts")
     last = first + column(rows, "dur") + column(rows, "cut")
     good = has_all_work(trace, process, first, last)
@@ -156,6 +158,16 @@ def period_of_window(trace: Trace, process: int, begin_ns: int, end_ns: int) -> 
     used = rows.iloc[begin:end]
     used = used.assign(distorted=False, phase=used["phase"].replace("warmup", "train"))
     return UsedPeriod(int(first[begin]), int(last[end - 1]), used, len(rows) - len(used))
+
+
+def end_of_whole_steps(begin_ns: int, end_ns: int, step_ns: Ints) -> int:
+    """Return the end of as many mean steps as fit; `end_ns` where none does.
+
+    What repeats is divided alike in any interval that is as long as whole repetitions.
+    """
+    mean_ns = float(step_ns.mean()) if len(step_ns) else 0.0
+    count = (end_ns - begin_ns) // mean_ns if mean_ns else 0.0
+    return begin_ns + round(count * mean_ns) if count else end_ns
 
 
 def first_work_of_window(trace: Trace, process: int, begin_ns: int) -> int:
