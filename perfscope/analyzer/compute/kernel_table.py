@@ -5,6 +5,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.compute.kernel_class import kernel_class
+from perfscope.analyzer.compute.short_kernel_names import short_kernel_names
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.run.units import NO_DEVICE, units
 from perfscope.traces.trace import Trace
@@ -15,9 +16,9 @@ KEYS = ["rank", "process", "device"]
 def kernel_table(trace: Trace) -> pd.DataFrame:
     """Return one row per rank and kernel name, and per direction of copies; most time first.
 
-    Columns: rank, process, device, name, kernel_class (see kernel_class; a transfer is a `copy`),
-    count, sum_ns, mean_ns, max_ns, longest_ts (where the longest of them starts), share (of the sum
-    of everything on that device). Kernels that run at the same time each count in full.
+    Columns: rank, process, device, name, short_name, kernel_class (see kernel_class; a transfer is
+    a `copy`), count, sum_ns, mean_ns, max_ns, longest_ts (where the longest of them starts), share
+    (of the sum of everything on that device). Kernels that run at the same time each count in full.
     """
     ran = device_rows(trace)
     if not len(ran):
@@ -25,6 +26,7 @@ def kernel_table(trace: Trace) -> pd.DataFrame:
             columns=[
                 *KEYS,
                 "name",
+                "short_name",
                 "kernel_class",
                 "count",
                 "sum_ns",
@@ -41,9 +43,10 @@ def kernel_table(trace: Trace) -> pd.DataFrame:
     found = found.assign(
         mean_ns=found["sum_ns"] / found["count"], longest_ts=longest, share=found["sum_ns"] / whole
     )
-    return found.sort_values(
+    found = found.sort_values(
         ["rank", "device", "sum_ns"], ascending=[True, True, False], ignore_index=True
     )
+    return found.assign(short_name=short_kernel_names(found["name"].astype(str)))
 
 
 def kernel_classes(trace: Trace) -> pd.DataFrame:

@@ -17,13 +17,15 @@ LONGEST_NAME = 400
 class TableColumn:
     """A column: its name in the frame, its head and tooltip, and the format of its values.
 
-    Values without a format are shown as code.
+    Values without a format are shown as code. `full` is the column with the whole text of a
+    shortened one: it is the tooltip of the cell, and what is saved.
     """
 
     name: str
     head: str
     meaning: str
     format_value: Callable[[Any], str] | None = None
+    full: str | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,10 @@ def table_heads(table: Table) -> str:
 
 def table_row(table: Table, values: dict[Any, Any]) -> str:
     """Return a row, with a link to its place on the timeline."""
-    cells = "".join(table_cell(column, values[column.name]) for column in table.columns)
+    cells = "".join(
+        table_cell(column, values[column.name], values[column.full or column.name])
+        for column in table.columns
+    )
     if table.place is not None:
         begin_column, duration_column = table.place
         begin_ns = int(values[begin_column])
@@ -112,11 +117,16 @@ def table_row(table: Table, values: dict[Any, Any]) -> str:
     return f"<tr>{cells}</tr>"
 
 
-def table_cell(column: TableColumn, value: Any) -> str:
-    """Return a cell; its data value is what the table is sorted by."""
+def name_text(value: Any) -> str:
+    """Return a name, cut where it is very long, as text of a page."""
+    text = str(value)
+    return escape(text if len(text) <= LONGEST_NAME else text[:LONGEST_NAME] + "…")
+
+
+def table_cell(column: TableColumn, value: Any, full: Any) -> str:
+    """Return a cell; its data value is what the table is sorted by, and saved."""
     if column.format_value is None:
-        text = str(value)
-        short = escape(text if len(text) <= LONGEST_NAME else text[:LONGEST_NAME] + "…")
-        return f'<td class="text" data-value="{short}" title="{short}"><code>{short}</code></td>'
+        short, whole = name_text(value), name_text(full)
+        return f'<td class="text" data-value="{whole}" title="{whole}"><code>{short}</code></td>'
     text = escape(column.format_value(value))
     return f'<td class="number" data-value="{float(value):.9g}">{text}</td>'

@@ -34,7 +34,9 @@ OWNERS_NOTE = (
 )
 NAME = "name in the profiler"
 KERNEL_COLUMNS = (
-    TableColumn("name", "kernel", NAME),
+    TableColumn(
+        "short_name", "kernel", f"{NAME}, shortened; the tooltip has all of it", full="name"
+    ),
     TableColumn("kernel_class", "class", "kind of work, inferred from the name"),
     TableColumn("count", "runs", "number of runs", count_text),
     TableColumn(
