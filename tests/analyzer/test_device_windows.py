@@ -13,6 +13,7 @@ from perfscope.analyzer.compute.work_units import work_units
 from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis, Finding
 from perfscope.analyzer.run.accelerators.device_window import (
+    HOST_AHEAD,
     NOT_TYPICAL,
     device_window,
     end_of_whole_steps,
@@ -230,20 +231,30 @@ def test_work_that_is_done_in_the_step_after_its_launch_is_counted_there() -> No
     assert shares["device-compute"] == pytest.approx(0.99, abs=0.01)
 
 
-def test_work_that_is_done_after_the_window_belongs_to_the_steps_that_launched_it() -> None:
-    """The host runs ahead in the window, as after each value that it reads."""
+@pytest.mark.parametrize(("before_ms", "why_not"), [(0.0, ""), (60.0, HOST_AHEAD)])
+def test_work_that_is_done_after_the_window_belongs_to_the_steps_that_launched_it(
+    before_ms: float, why_not: str
+) -> None:
+    """The host runs ahead in the window, as after each value that it reads.
+
+    `before_ms`: how long the device works on what was launched before the window.
+    """
     numbers = iter(range(STEPS))
 
     def step(recorded: Recorded) -> None:
-        ahead_ms = 8.0 * (next(numbers) - FIRST)
+        ahead_ms = before_ms + 8.0 * (next(numbers) - FIRST)
         if recorded.windowed:
             recorded.loop.next(0.1).forward(0.3).backward(0.4).optimizer(0.2)
         else:
             recorded.loop.next(0.1).forward(0.3).backward(0.4).optimizer(8.2)
         recorded.launch(0.5, 0.6 + ahead_ms, 8.95)
 
-    shares = budget(diagnose_trace(Recorded().steps(step).trace()))
-    assert shares["device-compute"] > 0.98
+    trace = Recorded().steps(step).trace()
+    window = trace.fact(device_window)
+    assert window is not None and (window.trace is None, window.why_not) == (bool(why_not), why_not)
+    diagnosis = diagnose_trace(trace)
+    assert budget(diagnosis)["device-compute"] > 0.98
+    assert diagnosis.verdict.id == "healthy" and diagnosis.bound_by.id == "compute"
 
 
 @pytest.mark.parametrize(("end", "used"), [(290, 200), (90, 90), (100, 100)])

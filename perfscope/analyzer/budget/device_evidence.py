@@ -126,7 +126,7 @@ def window_times(trace: Trace) -> dict[int, WindowTimes]:
     """
     window = trace.fact(window_trace)
     if window is None:
-        return {}
+        return times_without_host(trace)
     rows = window.fact(steps)
     by_step = traced_budget(window, rows) if len(rows) else rows
     spans = window.fact(span_budget)
@@ -143,6 +143,19 @@ def window_times(trace: Trace) -> dict[int, WindowTimes]:
             )
             found[process] = shares_of_window(spans[of_unit].iloc[0], unit, waits)
     return found
+
+
+def times_without_host(trace: Trace) -> dict[int, WindowTimes]:
+    """Return what the devices did for steps during which they worked on earlier ones."""
+    window = trace.fact(device_window)
+    if window is None or window.work is None:
+        return {}
+    idle = dict.fromkeys(HOST_CAUSES, 0.0)
+    first_units = {unit.process: unit for unit in reversed(units(window.work))}
+    return {
+        process: WindowTimes(True, device_times(trace, unit) | idle, idle_shares(idle), 0.0)
+        for process, unit in first_units.items()
+    }
 
 
 def device_waits(window: Trace, recorded_steps: pd.DataFrame, process: int) -> Spans:

@@ -57,7 +57,7 @@ def short_kernel_names(names: Iterable[str]) -> list[str]:
 
 
 def short_kernel_name(name: str) -> str:
-    """Return the short name of one kernel; names that are no C++ stay as they are, cut."""
+    """Return the short name of a kernel; a name that is not C++ stays as it is, cut."""
     plain = name.removeprefix("void ")
     for namespace in ANONYMOUS:
         plain = plain.replace(namespace, "")

@@ -10,7 +10,7 @@ started or awaited them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -51,12 +51,17 @@ NOT_TYPICAL: Final = (
     "the steps in the profiling window are not typical: other steps call modules more or less often"
 )
 
+HOST_AHEAD: Final = (
+    "the host is further ahead of the device than the profiling window is long, so it shows what"
+    " the device does, and not what the host does meanwhile"
+)
+
 
 @dataclass(frozen=True)
 class DeviceWindow:
     """The windows of the processes that use a device, cut to whole steps.
 
-    `trace` is None where they cannot be used, for the reason `why_not`. `left_out` is the number of
+    `trace` is None where it cannot be used, for the reason `why_not`. `left_out` is the number of
     steps that were left out. `work` has what the device did for these steps, which it may have done
     after them; `work_times` when it did that, by process.
     """
@@ -92,31 +97,45 @@ def device_window(trace: Trace) -> DeviceWindow | None:
     kernels = table(trace, "kernels")
     if kernels is None or not (column(kernels, "device") >= 0).any():
         return DeviceWindow(None, why_no_kernels(trace))
-    periods = {}
+    periods, ahead = {}, {}
     for process in np.unique(column(windows, "process")[column(windows, "process") >= 0]).tolist():
         newest = windows[windows["process"] == process].iloc[-1]
-        period = period_of_window(trace, process, int(newest["begin"]), int(newest["end"]))
+        begin_ns, end_ns = int(newest["begin"]), int(newest["end"])
+        period = period_of_window(trace, process, begin_ns, end_ns)
         if period is not None:
             periods[process] = period
+        else:
+            ahead[process] = recorded_steps(trace, process, begin_ns, end_ns)
     if not periods:
-        return DeviceWindow(None, NO_GOOD_STEP)
+        return window_of_work(trace, None, ahead)
     found = trace_of_periods(trace, periods)
     if not any(unit.device != NO_DEVICE for unit in units(found)):
         return DeviceWindow(None, why_no_kernels(trace))
-    works = {code: step_work(trace, code, period.steps) for code, period in periods.items()}
+    left_out = sum(period.left_out for period in periods.values())
+    used = {process: period.steps for process, period in periods.items()}
+    return replace(window_of_work(trace, found, used), left_out=left_out)
+
+
+def window_of_work(
+    trace: Trace, found: Trace | None, used: Mapping[int, pd.DataFrame]
+) -> DeviceWindow:
+    """Return a device window with the work of the steps that are used, by process.
+
+    `found` is the trace of what host and device did during them; None where the device was still
+    busy with what was launched before the window.
+    """
+    works = {process: step_work(trace, process, rows) for process, rows in used.items()}
     if any(work is None for work in works.values()):
         return DeviceWindow(None, NOT_TYPICAL)
-    work_times = {code: work for code, work in works.items() if work is not None and len(work.end)}
-    work_periods = {
-        code: UsedPeriod(int(work.begin[0]), int(work.end[-1]), periods[code].steps)
-        for code, work in work_times.items()
+    times = {process: work for process, work in works.items() if work is not None and len(work.end)}
+    if not times:
+        return DeviceWindow(found, "" if found is not None else NO_GOOD_STEP)
+    periods = {
+        process: UsedPeriod(int(work.begin[0]), int(work.end[-1]), used[process])
+        for process, work in times.items()
     }
-    return DeviceWindow(
-        found,
-        left_out=sum(period.left_out for period in periods.values()),
-        work=trace_of_periods(trace, work_periods) if work_periods else None,
-        work_times=work_times,
-    )
+    why_not = "" if found is not None else HOST_AHEAD
+    return DeviceWindow(found, why_not, work=trace_of_periods(trace, periods), work_times=times)
 
 
 def window_trace(trace: Trace) -> Trace | None:
@@ -152,12 +171,30 @@ def period_of_window(trace: Trace, process: int, begin_ns: int, end_ns: int) -> 
     last = first + column(rows, "dur") + column(rows, "cut")
     good = has_all_work(trace, process, first, last)
     good &= first >= first_work_of_window(trace, process, begin_ns)
-    begin, end = longest_good_run(good)
-    if begin == end:
+    used = longest_run_of_steps(rows, good)
+    if not len(used):
         return None
+    begin = column(used, "ts")
+    end = begin + column(used, "dur") + column(used, "cut")
+    return UsedPeriod(int(begin[0]), int(end[-1]), used, len(rows) - len(used))
+
+
+def recorded_steps(trace: Trace, process: int, begin_ns: int, end_ns: int) -> pd.DataFrame:
+    """Return the longest run of steps of a window whose work was recorded, whenever it was done."""
+    rows = trace.fact(steps)
+    rows = rows[(rows["process"] == process) & rows["phase"].isin((*STEADY, "warmup"))]
+    first = column(rows, "ts")
+    last = first + column(rows, "dur") + column(rows, "cut")
+    within = (first >= begin_ns) & (last <= end_ns)
+    rows = rows[within]
+    return longest_run_of_steps(rows, has_all_work(trace, process, first[within], last[within]))
+
+
+def longest_run_of_steps(rows: pd.DataFrame, good: NDArray[np.bool_]) -> pd.DataFrame:
+    """Return the longest run of good steps, as steps that count; none where no step is good."""
+    begin, end = longest_good_run(good)
     used = rows.iloc[begin:end]
-    used = used.assign(distorted=False, phase=used["phase"].replace("warmup", "train"))
-    return UsedPeriod(int(first[begin]), int(last[end - 1]), used, len(rows) - len(used))
+    return used.assign(distorted=False, phase=used["phase"].replace("warmup", "train"))
 
 
 def end_of_whole_steps(begin_ns: int, end_ns: int, step_ns: Ints) -> int:
