@@ -52,7 +52,7 @@ def start(folder: Path, rank: int, name: str, first: str) -> "subprocess.Popen[s
         "--",
     )
     command = perfscope(
-        "run", *options, sys.executable, TARGETS / "job_rank.py", "120", str(LAYERS[name])
+        "run", *options, sys.executable, TARGETS / "job_rank.py", "300", str(LAYERS[name])
     )
     return subprocess.Popen(
         on(name, *command), env=os.environ | environment, text=True, stderr=subprocess.PIPE
