@@ -98,6 +98,8 @@ def test_a_verdict_is_only_possible_where_more_of_the_time_is_unexplained() -> N
     diagnosis = msgspec.structs.replace(with_finding(share=0.3), time_budget=parts)
     assert unexplained_share(diagnosis) == 0.7
     assert "70 %" in short_headline(diagnosis)
+    server = msgspec.structs.replace(diagnosis, workload="server")
+    assert unexplained_share(server) is None  # it waits for requests
     explained = msgspec.structs.replace(with_finding(share=0.6), time_budget=parts)
     assert unexplained_share(explained) is None and not is_uncertain(explained)
 

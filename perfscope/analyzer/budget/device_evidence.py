@@ -23,7 +23,7 @@ from perfscope.analyzer.run.accelerators.host_copies import device_idle_in_waits
 from perfscope.analyzer.run.loops.steps import steps
 from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES
 from perfscope.analyzer.run.table_access import column, table, uses_device
-from perfscope.analyzer.run.units import Unit, units
+from perfscope.analyzer.run.units import Unit, first_units
 from perfscope.traces.intervals import EMPTY, Ints, Spans, covered, length_ns, merged
 from perfscope.traces.trace import Trace
 
@@ -130,9 +130,8 @@ def window_times(trace: Trace) -> dict[int, WindowTimes]:
     rows = window.fact(steps)
     by_step = traced_budget(window, rows) if len(rows) else rows
     spans = window.fact(span_budget)
-    first_units = {unit.process: unit for unit in reversed(units(window))}
     found = {}
-    for process, unit in first_units.items():
+    for process, unit in first_units(window).items():
         of_process = by_step[column(by_step, "process") == process]
         waits = device_waits(window, trace.fact(steps), process)
         if len(of_process):
@@ -151,10 +150,9 @@ def times_without_host(trace: Trace) -> dict[int, WindowTimes]:
     if window is None or window.work is None:
         return {}
     idle = dict.fromkeys(HOST_CAUSES, 0.0)
-    first_units = {unit.process: unit for unit in reversed(units(window.work))}
     return {
         process: WindowTimes(True, device_times(trace, unit) | idle, idle_shares(idle), 0.0)
-        for process, unit in first_units.items()
+        for process, unit in first_units(window.work).items()
     }
 
 

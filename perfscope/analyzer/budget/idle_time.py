@@ -15,12 +15,10 @@ from perfscope.analyzer.rule import Rule
 from perfscope.traces.trace import Trace
 
 WITHOUT_DEVICE = (CHECKPOINT, INPUT_WAIT)
-"""Categories of which only the time without work of the device counts: a checkpoint first waits for
-it, and waits for data are limited to its idle time where that is known.
+"""Categories whose findings already say what is known of the device: waits for data are limited to
+its idle time, and a checkpoint copies the state from it.
 """
-UNKNOWN_IDLE_TIME = (
-    "Whether the device is idle meanwhile was not measured: attach with `--depth kernels`."
-)
+UNKNOWN_IDLE_TIME = "Whether the device is idle meanwhile was not measured."
 
 
 def within_idle_time(trace: Trace, rule: Rule, finding: Finding, limits: Limits) -> Finding | None:

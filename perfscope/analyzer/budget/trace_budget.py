@@ -7,7 +7,7 @@ from perfscope.analyzer.budget.device_segments import segments
 from perfscope.analyzer.budget.span_budget import amounts_in, category_times
 from perfscope.analyzer.run.accelerators.observed_time import observed_time
 from perfscope.analyzer.run.table_access import column
-from perfscope.analyzer.run.units import Unit, units
+from perfscope.analyzer.run.units import Unit, first_units
 from perfscope.traces.intervals import covered, single_interval
 from perfscope.traces.trace import Trace
 
@@ -22,8 +22,7 @@ def traced_budget(trace: Trace, steps: pd.DataFrame) -> pd.DataFrame:
     the first of them.
     """
     parts = []
-    first_units = {unit.process: unit for unit in reversed(units(trace))}
-    for unit in first_units.values():
+    for unit in first_units(trace).values():
         rows = steps[column(steps, "process") == unit.process]
         begin = column(rows, "ts")
         amounts = category_times(trace, unit, begin, begin + column(rows, "dur"))

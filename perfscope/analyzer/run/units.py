@@ -35,6 +35,11 @@ def units(trace: Trace) -> list[Unit]:
     return trace.fact(find_units)
 
 
+def first_units(trace: Trace) -> dict[int, Unit]:
+    """Return the first unit of each process."""
+    return {unit.process: unit for unit in reversed(units(trace))}
+
+
 def find_units(trace: Trace) -> list[Unit]:
     """Return the `units` of a trace, without the cache."""
     if not trace.has_profiled_work:

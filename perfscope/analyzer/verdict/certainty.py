@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from perfscope.analyzer.categories import OTHER_IDLE
 from perfscope.analyzer.diagnosis import Diagnosis
 
 LEAST_CONFIDENCE: Final = 0.5
@@ -24,11 +25,14 @@ def is_uncertain(diagnosis: Diagnosis) -> bool:
 def unexplained_share(diagnosis: Diagnosis) -> float | None:
     """Return the share of the time budget that is idle for an unknown reason.
 
-    None where that is not its largest part, or at most twice what the verdict's finding costs.
+    None where that is not its largest part, or at most twice what the verdict's finding costs. A
+    server that is idle waits for requests.
     """
+    if diagnosis.workload == "server":
+        return None
     largest = max(diagnosis.time_budget, key=lambda part: part.share, default=None)
     key = diagnosis.verdict.finding_key
     cost = next((each.share for each in diagnosis.findings if each.key == key), None)
-    if largest is None or cost is None or largest.category != "other-idle":
+    if largest is None or cost is None or largest.category != OTHER_IDLE:
         return None
     return largest.share if largest.share > MOST_UNEXPLAINED * cost else None

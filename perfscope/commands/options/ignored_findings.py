@@ -67,7 +67,7 @@ def refuse_unknown_findings(ids: Iterable[str], place: str) -> None:
 def nearest_pyproject() -> Path | None:
     """Return the pyproject.toml in the working directory or in the closest folder above it.
 
-    None where it belongs to another user, and where the working directory was removed.
+    None without such a file, and where the working directory was removed.
     """
     try:
         folder = Path.cwd()
@@ -76,7 +76,7 @@ def nearest_pyproject() -> Path | None:
     for candidate in (folder, *folder.parents):
         path = candidate / PYPROJECT
         if path.is_file():
-            return path if path.stat().st_uid in (os.geteuid(), 0) else None
+            return path
     return None
 
 
@@ -97,11 +97,13 @@ def configured_findings(path: Path) -> list[str]:
 
 
 def perfscope_table(path: Path) -> dict[str, Any]:
-    """Return the table `[tool.perfscope]` of a pyproject.toml, empty where there is none. Raises
-    UsageError.
+    """Return the table `[tool.perfscope]` of a pyproject.toml, empty where there is none, and where
+    the file belongs to another user. Raises UsageError.
     """
     try:
         with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_uid not in (os.geteuid(), 0):
+                return {}
             content = file.read(LARGEST_PYPROJECT_BYTES)
         text = content.decode()
     except (OSError, UnicodeDecodeError):

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from perfscope.analyzer.categories import CATEGORY
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent
+from perfscope.analyzer.summary.device_figures import device_busy_share, highest_peak
 from perfscope.ui.html.markup import escape
 from perfscope.ui.phrases import NS_PER_MS, UNIT_NAMES, ranks_with_budget
 
@@ -65,21 +65,17 @@ def rate_scope(scope: str | None) -> str:
 
 def device_figures(diagnosis: Diagnosis) -> list[KeyFigure]:
     """Return the share of the time in which the device works; nothing for a program without one."""
-    busy = [part.share for part in diagnosis.time_budget if CATEGORY[part.category].on_device]
-    if not diagnosis.devices or not busy:
-        return []
-    return [KeyFigure("device busy", percent(sum(busy)))]
+    busy = device_busy_share(diagnosis)
+    return [] if busy is None else [KeyFigure("device busy", percent(busy))]
 
 
 def memory_figures(diagnosis: Diagnosis) -> list[KeyFigure]:
     """Return the highest peak memory of a device, else of the host, and its limit."""
-    on_devices = [use for use in diagnosis.memory if use.device is not None]
-    uses = on_devices or diagnosis.memory
-    if not uses:
+    most = highest_peak(diagnosis)
+    if most is None:
         return []
-    most = max(uses, key=lambda use: use.peak_bytes)
     limit = "" if most.limit_bytes is None else f"of {megabytes(most.limit_bytes)}"
-    place = "device" if on_devices else "host"
+    place = "host" if most.device is None else "device"
     return [KeyFigure(f"peak memory, {place}", megabytes(most.peak_bytes), limit)]
 
 

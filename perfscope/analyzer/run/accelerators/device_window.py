@@ -157,37 +157,45 @@ def period_of_window(trace: Trace, process: int, begin_ns: int, end_ns: int) -> 
     Without a whole step in the window it is the window, up to its last complete launch; if that is
     longer than a step, as long as whole steps. None where no step is good.
     """
-    every = trace.fact(steps)
-    every = every[(every["process"] == process) & every["phase"].isin((*STEADY, "warmup"))]
-    first = column(every, "ts")
-    last = first + column(every, "dur") + column(every, "cut")
-    rows = every[(first >= begin_ns) & (last <= end_ns)]
+    every = steps_that_count(trace, process)
+    rows = steps_within(every, begin_ns, end_ns)
     if not len(rows):
         known = time_with_kernels(trace, process, begin_ns, end_ns)
         if known is None:
             return None
-        return UsedPeriod(known[0], end_of_whole_steps(*known, last - first), no_steps())
+        step_ns = ends_of_steps(every) - column(every, "ts")
+        return UsedPeriod(known[0], end_of_whole_steps(*known, step_ns), no_steps())
     first = column(rows, "ts")
-    last = first + column(rows, "dur") + column(rows, "cut")
-    good = has_all_work(trace, process, first, last)
+    good = has_all_work(trace, process, first, ends_of_steps(rows))
     good &= first >= first_work_of_window(trace, process, begin_ns)
     used = longest_run_of_steps(rows, good)
     if not len(used):
         return None
-    begin = column(used, "ts")
-    end = begin + column(used, "dur") + column(used, "cut")
-    return UsedPeriod(int(begin[0]), int(end[-1]), used, len(rows) - len(used))
+    begin, end = int(column(used, "ts")[0]), int(ends_of_steps(used)[-1])
+    return UsedPeriod(begin, end, used, len(rows) - len(used))
 
 
 def recorded_steps(trace: Trace, process: int, begin_ns: int, end_ns: int) -> pd.DataFrame:
     """Return the longest run of steps of a window whose work was recorded, whenever it was done."""
+    rows = steps_within(steps_that_count(trace, process), begin_ns, end_ns)
+    good = has_all_work(trace, process, column(rows, "ts"), ends_of_steps(rows))
+    return longest_run_of_steps(rows, good)
+
+
+def steps_that_count(trace: Trace, process: int) -> pd.DataFrame:
+    """Return the steady steps of a process and those of its warm-up."""
     rows = trace.fact(steps)
-    rows = rows[(rows["process"] == process) & rows["phase"].isin((*STEADY, "warmup"))]
-    first = column(rows, "ts")
-    last = first + column(rows, "dur") + column(rows, "cut")
-    within = (first >= begin_ns) & (last <= end_ns)
-    rows = rows[within]
-    return longest_run_of_steps(rows, has_all_work(trace, process, first[within], last[within]))
+    return rows[(rows["process"] == process) & rows["phase"].isin((*STEADY, "warmup"))]
+
+
+def steps_within(rows: pd.DataFrame, begin_ns: int, end_ns: int) -> pd.DataFrame:
+    """Return the steps that are wholly in a window."""
+    return rows[(column(rows, "ts") >= begin_ns) & (ends_of_steps(rows) <= end_ns)]
+
+
+def ends_of_steps(rows: pd.DataFrame) -> Ints:
+    """Return the instants at which steps end."""
+    return column(rows, "ts") + column(rows, "dur") + column(rows, "cut")
 
 
 def longest_run_of_steps(rows: pd.DataFrame, good: NDArray[np.bool_]) -> pd.DataFrame:
