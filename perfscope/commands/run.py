@@ -7,6 +7,8 @@ the command exits.
 
 import argparse
 import os
+import resource
+import signal
 import sys
 import time
 from contextlib import ExitStack
@@ -32,6 +34,10 @@ from perfscope.ui.terminal.verbose_option import add_verbose_option
 
 if TYPE_CHECKING:
     from perfscope.agent.profiler_windows.window import Window
+
+
+LONGEST_REPORT_S = 300
+"""Of a core. Where memory is limited, libraries were seen to run forever in place of failing."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,7 @@ def run_and_record(plan: RunPlan) -> int:
     try:
         command.release_signals()
         if isinstance(recorded, Path):
-            reported = attempt(lambda: report_recording(recorded, plan.options))
+            reported = attempt(lambda: report_in_child(recorded, plan.options))
             if isinstance(reported, Failure):
                 print_problem(reported.reason)
     except KeyboardInterrupt:
@@ -217,6 +223,38 @@ def print_stderr(line: str) -> None:
 
     if sys.stderr is not None:
         attempt(lambda: print_line(line, sys.stderr))
+
+
+def report_in_child(run_folder: Path, options: AnswerOptions) -> None:
+    """Report in a child process: where a limit of memory ends it, the command's exit code is kept.
+
+    Returns in both processes; `cli.main` ends the child. Raises OSError where no process can be
+    started.
+    """
+    from perfscope.agent.started_command import ignore_signals
+
+    child = os.fork()
+    if child == 0:
+        ignore_signals()
+        limit_cpu_time()
+        report_recording(run_folder, options)
+        return
+    try:
+        _, status = os.waitpid(child, 0)
+    except KeyboardInterrupt:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise
+    if os.WIFSIGNALED(status):
+        name = signal.Signals(os.WTERMSIG(status)).name
+        print_problem(f"{name} ended the diagnosis; repeat it: perfscope analyze {run_folder}")
+
+
+def limit_cpu_time() -> None:
+    """End this process by SIGXCPU after LONGEST_REPORT_S, where no lower limit is set."""
+    limit_s, most_s = resource.getrlimit(resource.RLIMIT_CPU)
+    if limit_s == resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_CPU, (LONGEST_REPORT_S, most_s))
 
 
 def report_recording(run_folder: Path, options: AnswerOptions) -> None:

@@ -127,6 +127,7 @@ def test_the_names_of_a_job_cannot_change_the_address_of_a_page(tmp_path: Path) 
     "line",
     [
         b"GET http://[ HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\n\r\n",
+        b"GET http://127.0.0.1:PORT/?token=TOKEN HTTP/1.1\r\nHost: evil.example\r\n\r\n",
         b"GET / HTTP/1.1\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n",

@@ -44,9 +44,13 @@ BREAKS = {
     ),
     "reading": "import perfscope.traces.load as at; at.load_trace = fail",
     "diagnosis": "import perfscope.analyzer.diagnose as at; at.diagnose_trace = fail",
+    "killed": (
+        "import os, perfscope.analyzer.diagnose as at;"
+        " at.diagnose_trace = lambda *a, **k: os.kill(os.getpid(), 9)"
+    ),
     "printing": "import perfscope.ui.terminal.diagnosis_view as at; at.show = fail",
 }
-AFTER_THE_END = ("reading", "diagnosis", "printing")
+AFTER_THE_END = ("reading", "diagnosis", "killed", "printing")
 """Parts that fail after the command has ended: no signal can arrive then."""
 PATCHED = """
 import sys
@@ -131,6 +135,9 @@ def test_an_error_in_a_part_changes_neither_exit_code_nor_signals_of_the_command
             9,
             "ready\n",
         ) and "Traceback" not in signalled.err
+    if name == "killed":
+        assert plain.err.count("SIGKILL") == 1
+        return
     assert name in ("signals", "threads", "ending") or plain.err.count("injected fault") == 1
 
 

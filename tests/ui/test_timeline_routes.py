@@ -1,13 +1,15 @@
 """The routes of the timeline: their answers, and the requests that they refuse."""
 
+import warnings
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from perfscope.analyzer.timeline.tiles import MOST_PIXELS
 from perfscope.traces.trace import Trace
-from perfscope.ui.timeline.routes import MOST_LANES, add_timeline_routes
+from perfscope.ui.timeline.routes import ALWAYS, MOST_LANES, add_timeline_routes
 from tests.analyzer.timeline.test_lanes import gpu_run
 from tests.analyzer.timeline.unpack import unpacked
 from tests.build import trace
@@ -45,6 +47,13 @@ def test_a_tile_has_the_requested_lanes(client: FlaskClient) -> None:
     found = unpacked(asked(client, f"tile?{WINDOW}&pixels=600&lanes=0,3-4"))
     assert set(found) == {0, 3, 4}
     assert found[4]["x"].tolist() == [200, 300] and found[4]["w"].tolist() == [100, 200]
+
+
+def test_the_longest_interval_has_the_same_lanes(client: FlaskClient) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        path = f"tile?from={-ALWAYS}&to={ALWAYS}&pixels={MOST_PIXELS}&lanes=0,3-4"
+        assert set(unpacked(asked(client, path))) == {0, 3, 4}
 
 
 def test_statistics_search_and_events_are_json(client: FlaskClient) -> None:

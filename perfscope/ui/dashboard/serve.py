@@ -35,19 +35,28 @@ class Handler(WSGIRequestHandler):
         """Print nothing; the address may be invalid."""
 
     def parse_request(self) -> bool:
-        """Refuse invalid addresses, which would make werkzeug print a traceback."""
+        """Refuse addresses other than a path: werkzeug prints a traceback for invalid ones, and for
+        a whole URL it replaces the Host header by the URL's host before that can be checked.
+        """
         if not super().parse_request():
             return False
-        try:
-            urlsplit(self.path)
-        except ValueError:
-            self.send_error(400)
-            return False
-        return True
+        if is_local_path(self.path):
+            return True
+        self.send_error(400)
+        return False
 
     def version_string(self) -> str:
         """Return the name of the server without the version of werkzeug."""
         return "perfscope"
+
+
+def is_local_path(address: str) -> bool:
+    """Return whether the address in a request line is valid and names no host."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return False
+    return not parts.scheme and not parts.netloc
 
 
 class Dashboard:

@@ -46,7 +46,7 @@ MOST_LANES = 1024
 MOST_ROWS = 200
 MOST_WORDS = 200
 REMEMBERED = 8
-FAR, ALWAYS = 1 << 31, 1 << 62
+FAR, ALWAYS = 1 << 31, 1 << 61  # a length of twice ALWAYS is still an int64
 Lookup = Callable[[str], Trace]
 Diagnosed = Callable[[str], Diagnosis | None]
 
