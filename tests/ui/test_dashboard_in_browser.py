@@ -224,21 +224,25 @@ def test_the_input_page_has_the_loop_and_its_workers_where_the_finding_points(
     assert faults(browser) == []
 
 
-def test_a_table_can_be_sorted_and_saved(browser: Any, board: Dashboard) -> None:
-    opened(browser, board, "/run/gpu.json/operators")
-    csv = browser.execute_script(
-        "return tableAsCsv(document.getElementById('table-kernels'))"
-    ).splitlines()
-    assert (
-        csv[0].startswith("kernel,class,runs") and len(csv) == 2 and HOSTILE.split('"')[0] in csv[1]
-    )
-    browser.execute_script("document.querySelector('#table-kernels th[data-sort=\"2\"]').click()")
-    assert (
-        browser.execute_script(
-            "return document.querySelector('#table-kernels th[aria-sort]').textContent"
-        )
-        == "runs"
-    )
+KERNELS = "gridApi('kernels')"
+
+
+def test_a_table_is_searched_sorted_and_saved_and_its_state_is_in_the_address(
+    browser: Any, board: Dashboard
+) -> None:
+    opened(browser, board, "/run/gpu.json/operators?tab=kernels")
+    until(lambda: browser.execute_script(f"return {KERNELS}?.getDisplayedRowCount() > 0"))
+    csv = browser.execute_script(f"return gridAsCsv({KERNELS})").splitlines()
+    assert csv[0].startswith("kernel,class,runs") and HOSTILE.split('"')[0] in csv[1]
+    head = "document.querySelector('#section-kernels [col-id=sum_ns] .ag-header-cell-label')"
+    browser.execute_script(f"{head}.click()")
+    until(lambda: "kernels.sort=sum_ns+desc" in browser.current_url)
+    row = "document.querySelector('#section-kernels .ag-row .ag-cell')"
+    browser.execute_script(f"{row}.click()")
+    until(lambda: HOSTILE in shown_text(browser, "#section-kernels .row-details"))
+    browser.refresh()
+    settled(browser)
+    assert faults(browser) == []
 
 
 def test_stacks_are_searched_and_a_step_opens_the_timeline(browser: Any, board: Dashboard) -> None:

@@ -59,7 +59,6 @@ def test_points_of_the_roofline_are_operators_below_its_roofs() -> None:
     assert longest_begins_s == pytest.approx(100e-6)
     roofs = [series for series in drawn.data if series.mode == "lines"]
     assert {float(roof.y[-1]) for roof in roofs} == {100.0, 10.0}
-    assert all(series.mode != "lines" for series in roofline(rows, None).data)
 
 
 def test_the_sections_have_the_covered_share_and_list_operators_without_a_model() -> None:
@@ -69,9 +68,13 @@ def test_the_sections_have_the_covered_share_and_list_operators_without_a_model(
     named = {table.id: table for table in tables if isinstance(table, Table)}
     assert named["no-roof"].rows["name"].tolist() == ["aten::mystery"]
     assert "remark" not in [column.head for column in named["roofs"].columns]
-    unknown = roof_sections(products_and_sums("NVIDIA Whatever"), 0)[0]
-    assert not isinstance(unknown, Table)
-    assert "NVIDIA Whatever" in unknown.note
+
+
+def test_there_is_no_figure_without_peaks_and_the_table_says_why() -> None:
+    parts = roof_sections(products_and_sums("NVIDIA Whatever"), 0)
+    assert all(isinstance(part, Table) for part in parts)
+    assert isinstance(parts[0], Table) and parts[0].id == "roofs"
+    assert "NVIDIA Whatever" in parts[0].note
 
 
 def test_a_point_of_the_report_opens_the_timeline(browser: Any, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_the_form_signs_in_and_leads_to_the_requested_page(fresh: Any, board: Da
     fresh.find_element("css selector", "form button").click()
     until(lambda: fresh.current_url == place)
     settled(fresh)
-    assert fresh.find_elements("id", "table-kernels")
+    assert fresh.find_elements("id", "section-top-kernels")
     expected = (place, address(board, "/sign-in/token"))
     others = [fault for fault in faults(fresh) if fault not in expected]
     assert [fault for fault in others if "401" not in fault] == []

@@ -5,6 +5,7 @@ import pandas as pd
 
 from perfscope.analyzer.compute.call_costs import communicates, device_work, over_a_link
 from perfscope.analyzer.compute.roofline import roof_marks, roofed_calls, with_rates
+from perfscope.analyzer.compute.short_kernel_names import short_kernel_names
 from perfscope.analyzer.compute.work_units import rank_of_work
 from perfscope.analyzer.run.table_access import table
 from perfscope.traces.trace import Trace
@@ -14,6 +15,7 @@ COLUMNS = (
     "process",
     "device",
     "name",
+    "short_name",
     "operator",
     "count",
     "work_ns",
@@ -84,6 +86,9 @@ def kernel_roofline(trace: Trace) -> pd.DataFrame:
         alone=found["alone_ns"] / found["work_ns"].clip(lower=1), mark=roof_marks(found)
     )
     found = found.assign(longest_ts=longest["ts"].to_numpy(), longest_ns=longest["dur"].to_numpy())
+    names = found["name"].astype(str).drop_duplicates()
+    short = dict(zip(names, short_kernel_names(names), strict=True))
+    found = found.assign(short_name=found["name"].map(short))
     ranks = rank_of_work(trace)
     found.insert(0, "rank", [ranks.get(int(process), 0) for process in found["process"]])
     return found.sort_values(["rank", "work_ns"], ascending=[True, False], ignore_index=True)[

@@ -103,8 +103,18 @@ function openCall(point) {
   openTimeline(begin, end);
 }
 
+// Times are in seconds.
+function timelineAddress(from, to) {
+  return `${runAddress()}/timeline#timeline?from=${from}&to=${to}`;
+}
+
 function openTimeline(from, to) {
-  history.pushState({}, "", `${runAddress()}/timeline#timeline?from=${from}&to=${to}`);
+  openAddress(timelineAddress(from, to));
+}
+
+// Opens a page of the dashboard without loading everything again.
+function openAddress(address) {
+  history.pushState({}, "", address);
   dispatchEvent(new CustomEvent("_dashprivate_pushstate"));
 }
 

@@ -33,17 +33,6 @@ function csvCell(text) {
   return /[",\n]/.test(safe) ? `"${safe.replace(/"/g, '""')}"` : safe;
 }
 
-function tableAsCsv(table) {
-  const headCells = [...table.tHead.rows[0].cells].filter((cell) => cell.dataset.sort);
-  const titles = headCells.map((cell) => cell.textContent);
-  const rows = tableRows(table).map((row) => {
-    const valueCells = [...row.cells].filter((cell) => "value" in cell.dataset);
-    return valueCells.map((cell) => cell.dataset.value);
-  });
-  const lines = [titles, ...rows].map((cells) => cells.map(csvCell).join(","));
-  return lines.join("\n") + "\n";
-}
-
 function saveAs(name, text, kind) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text], { type: kind }));
@@ -52,9 +41,10 @@ function saveAs(name, text, kind) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
-function saveTable({ dataset }) {
-  const table = document.getElementById(`table-${dataset.csv}`);
-  saveAs(`${dataset.csv}.csv`, tableAsCsv(table), "text/csv");
+// All rows of a table of the report, also those that are not shown.
+function embeddedCsv(name) {
+  const text = document.getElementById(`csv-${name}`).textContent;
+  return text.replace(/&lt;/g, "<").replace(/&amp;/g, "&");
 }
 
 function savePicture(button) {
@@ -73,7 +63,10 @@ document.addEventListener("click", (event) => {
   const csvButton = event.target.closest("[data-csv]");
   const pictureButton = event.target.closest("[data-picture]");
   if (head) sortBy(head);
-  if (csvButton) saveTable(csvButton);
+  if (csvButton) {
+    const name = csvButton.dataset.csv;
+    saveAs(`${name}.csv`, embeddedCsv(name), "text/csv");
+  }
   if (pictureButton) savePicture(pictureButton);
 });
 

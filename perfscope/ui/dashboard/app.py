@@ -11,7 +11,7 @@ import flask
 from dash import MATCH, ClientsideFunction, Dash, Input, Output, set_props
 
 from perfscope.errors import PerfscopeError
-from perfscope.ui.dashboard import live_page, run_list
+from perfscope.ui.dashboard import grid, live_page, run_list
 from perfscope.ui.dashboard.callback_requests import check_callbacks
 from perfscope.ui.dashboard.guard import REPORT_ROUTE, guard, text_response
 from perfscope.ui.dashboard.library import Library
@@ -24,7 +24,7 @@ from perfscope.ui.theme import DARK, LIGHT
 from perfscope.ui.timeline import routes as timeline_routes
 from perfscope.ui.timeline.routes import timeline_style
 
-SCRIPTS = ("figure_colors.js", "search.js", "dashboard.js", "tables.js", "copy_code.js")
+SCRIPTS = ("figure_colors.js", "search.js", "dashboard.js", "tables.js", "copy_code.js", "grids.js")
 INDEX = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width,initial-scale=1">
@@ -92,6 +92,7 @@ def register(app: Dash, source: DashboardSource) -> None:
     run_list.register(app, source.library, source.verdicts)
     if source.live is not None:
         live_page.register(app, source.live)
+    grid.register(app)
     in_browser(app, "title", Output("title", "id"), Input("title", "data"))
     in_browser(app, "theme", Output("theme", "data"), Input("switch-theme", "n_clicks"))
     graph, figure = ({"kind": kind, "name": MATCH} for kind in ("graph", "figure"))

@@ -8,6 +8,7 @@ from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.traces.trace import Trace
 from perfscope.ui.dashboard.cards import graphs
 from perfscope.ui.dashboard.components import components
+from perfscope.ui.dashboard.grid import grid_card
 from perfscope.ui.dashboard.library import Opened
 from perfscope.ui.html.report import block
 from perfscope.ui.html.sections import Section
@@ -54,11 +55,13 @@ class View:
 
     def evidence(self, parts: list[Section | Table]) -> list[Any]:
         """Return charts and tables in their order, a card each."""
-        markup = "".join(
-            table_card(part) if isinstance(part, Table) else block(part) for part in parts
-        )
-        sections = [part for part in parts if isinstance(part, Section)]
-        return self.shown(markup or NOTHING, sections)
+        return [card for part in parts for card in self.card(part)] or self.shown(NOTHING)
+
+    def card(self, part: Section | Table) -> list[Any]:
+        """Return the card of a chart or a table; cells of several lines are no grid."""
+        if isinstance(part, Section):
+            return self.shown(block(part), [part])
+        return self.shown(table_card(part)) if part.wraps else [grid_card(part, self.query)]
 
     def cards(self, sections: list[Section]) -> list[Any]:
         """Return a card per chart, as in the report."""

@@ -36,7 +36,7 @@ SIDES = (
 )
 
 
-def roofline(rows: pd.DataFrame, peaks: Peaks | None) -> go.Figure:
+def roofline(rows: pd.DataFrame, peaks: Peaks) -> go.Figure:
     """Return the figure of one device; `rows` are those of the fact `roofline_table`.
 
     The 200 longest are drawn, except those below a thousandth of the time.
@@ -48,9 +48,7 @@ def roofline(rows: pd.DataFrame, peaks: Peaks | None) -> go.Figure:
     fig = figure(460, x_title="arithmetic intensity, FLOP per byte", y_title="TFLOP/s achieved")
     x, y = shown["intensity"].to_numpy(float), shown["flops_per_s"].to_numpy(float) / 1e12
     span = (float(x.min()) / 10**DECADES, float(x.max()) * 10**DECADES) if len(x) else (0.1, 1000.0)
-    top = float(y.max()) if len(y) else 1.0
-    if peaks is not None:
-        top = max(top, add_roofs(fig, peaks, shown, span))
+    top = max(float(y.max()) if len(y) else 1.0, add_roofs(fig, peaks, shown, span))
     whole_ns = float(rows["work_ns"].sum()) or 1.0
     for side in SIDES:
         of_side = shown[(shown["side"] == MEMORY) == side.is_memory]

@@ -99,7 +99,12 @@ RANGE_COLUMNS = (
     *RATES,
 )
 KERNEL_COLUMNS = (
-    TableColumn("name", "kernel", "name in the profiler"),
+    TableColumn(
+        "short_name",
+        "kernel",
+        "name in the profiler, shortened; the tooltip has all of it",
+        full="name",
+    ),
     TableColumn("operator", "operator", "operator that launched it"),
     TableColumn("count", "runs", "number of runs", count_text),
     TableColumn("work_ns", "time", "total duration", time),
@@ -122,18 +127,23 @@ WITHOUT_MODEL_COLUMNS = (
 
 
 def roof_sections(trace: Trace, rank: int) -> list[Section | Table]:
-    """Return figure and tables; nothing where no operator has known FLOPs and bytes."""
+    """Return figure and tables; nothing where no operator has known FLOPs and bytes, no figure
+    where the peaks are not known.
+    """
     rows = rows_of_rank_or_all(trace.fact(roofline_table), rank)
     if not len(rows):
         return []
     process, device = int(rows["process"].iloc[0]), int(rows["device"].iloc[0])
     rows = rows_of_device(rows, process, device)
     peaks = trace.fact(roofs).get((process, device), "")
-    figure = roofline(rows, peaks if isinstance(peaks, Peaks) else None)
-    note = figure_note(trace, peaks, process, device)
+    note = coverage_note(trace, peaks, process, device)
+    if isinstance(peaks, Peaks):
+        figure = Section("roofline", "Roofline", FIGURE_NOTE + note, roofline(rows, peaks))
+        first: list[Section | Table] = [figure, operators_table(rows, OPERATORS_NOTE)]
+    else:
+        first = [operators_table(rows, f"{OPERATORS_NOTE} {note}")]
     return [
-        Section("roofline", "Roofline", note, figure),
-        operators_table(rows),
+        *first,
         *kernel_and_range_tables(trace, process),
         *without_model(trace, process, device),
     ]
@@ -152,13 +162,13 @@ def rows_of_device(rows: pd.DataFrame, process: int, device: int) -> pd.DataFram
     return rows[(rows["process"] == process) & (rows["device"] == device)]
 
 
-def operators_table(rows: pd.DataFrame) -> Table:
+def operators_table(rows: pd.DataFrame, note: str) -> Table:
     """Return the table of operators with known FLOPs and bytes."""
     sizes = [shapes(text) for text in rows["shapes"]]
     sides = rows["side"].replace({MEMORY: "memory", "": NOT_KNOWN})
     shown = rows.assign(sizes=sizes, side=sides)
     columns = without_empty_remarks(COLUMNS, shown)
-    return Table("roofs", "Operators on the roofline", OPERATORS_NOTE, columns, shown, PLACE)
+    return Table("roofs", "Operators on the roofline", note, columns, shown, PLACE)
 
 
 def kernel_and_range_tables(trace: Trace, process: int) -> list[Table]:
@@ -187,8 +197,8 @@ def without_empty_remarks(
     return tuple(column for column in columns if column.name != "mark")
 
 
-def figure_note(trace: Trace, peaks: Peaks | str, process: int, device: int) -> str:
-    """Return what the figure shows, how much of the time it covers, and its peaks."""
+def coverage_note(trace: Trace, peaks: Peaks | str, process: int, device: int) -> str:
+    """Return how much of the time has known FLOPs and bytes, and the peaks."""
     rows = rows_of_device(trace.fact(roof_coverage), process, device)
     covered_share = costed_share(rows, reachable=False)
     covered_of_launched = costed_share(rows, reachable=True)
@@ -197,13 +207,13 @@ def figure_note(trace: Trace, peaks: Peaks | str, process: int, device: int) -> 
         launched = percent(covered_of_launched)
         coverage += f" ({launched} of the work that recorded operators launched)"
     step = step_note(trace, process, device)
-    return f"{FIGURE_NOTE}{coverage}. {step}{peaks_note(peaks)}"
+    return f"{coverage}. {step}{peaks_note(peaks)}"
 
 
 def peaks_note(peaks: Peaks | str) -> str:
     """Return where the peaks are from, or why none are drawn."""
     if isinstance(peaks, str):
-        return f"No peaks are drawn: {peaks}."
+        return f"No roofline without the peaks of the device: {peaks}."
     source = "measured on this machine" if peaks.measured else VENDOR_DATA
     return f"Peaks: {peaks.source}, {source}."
 

@@ -1,7 +1,12 @@
-"""Tables of the pages and the report: sortable by each column, saved as CSV."""
+"""Tables of the pages and the report: their columns and formats, and the report's HTML.
 
+The report shows the first rows; the button below its heading saves all of them as CSV.
+"""
+
+import csv
+import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -9,8 +14,10 @@ import pandas as pd
 from perfscope.analyzer.number_text import megabytes, ms, percent
 from perfscope.ui.html.markup import escape, timeline_link
 
-MOST_ROWS = 120
+MOST_ROWS = 20
 LONGEST_NAME = 400
+NOTHING_KNOWN = ("", "not known", "nan", "None")
+FORMULA_STARTS = tuple("=+-@\t\r")
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,11 @@ class TableColumn:
     format_value: Callable[[Any], str] | None = None
     full: str | None = None
 
+    @property
+    def is_share(self) -> bool:
+        """Whether the values are shares of one."""
+        return self.format_value is share
+
 
 @dataclass(frozen=True)
 class Table:
@@ -41,6 +53,8 @@ class Table:
     """The columns of the begin and the duration, in ns."""
     wraps: bool = False
     """Whether a cell may have several lines."""
+    details: tuple[TableColumn, ...] = ()
+    """What the dashboard shows of a selected row besides its columns."""
 
 
 def count_text(value: float) -> str:
@@ -76,21 +90,84 @@ def rows_of_rank_or_first(rows: pd.DataFrame, rank: int) -> pd.DataFrame:
     return of_rank if len(of_rank) else rows[rows["rank"] == rows["rank"].min()]
 
 
+def without_empty_columns(table: Table) -> Table:
+    """Return the table without columns that say nothing: zero, unknown or empty in every row."""
+    kept = tuple(
+        column
+        for number, column in enumerate(table.columns)
+        if number == 0 or says_something(column, table.rows)
+    )
+    return replace(table, columns=kept)
+
+
+def says_something(column: TableColumn, rows: pd.DataFrame) -> bool:
+    """Return whether a row has a value in a column."""
+    if not len(rows):
+        return True
+    values = rows[column.name]
+    if column.format_value is None:
+        return not values.astype(str).isin(NOTHING_KNOWN).all()
+    return bool((values > 0).any())
+
+
+def empty_columns_note(table: Table, shown: Table) -> str:
+    """Return which columns `shown` leaves out, "" where it has all."""
+    kept = {column.name for column in shown.columns}
+    heads = [column.head for column in table.columns if column.name not in kept]
+    return f"Zero or not known in every row: {', '.join(heads)}." if heads else ""
+
+
 def table_card(table: Table) -> str:
-    """Return the card of a table; below 120 rows is the number of rows left out."""
-    shown = table.rows.head(MOST_ROWS)
-    body = "".join(table_row(table, values) for values in shown.to_dict("records"))
+    """Return the card of a table in the report; the button saves all of its rows."""
+    shown = without_empty_columns(table)
+    rows = table.rows.head(MOST_ROWS)
+    body = "".join(table_row(shown, values) for values in rows.to_dict("records"))
     css = ' class="wraps"' if table.wraps else ""
-    left = len(table.rows) - len(shown)
-    more = f'<p class="muted">and {count_text(left)} more rows.</p>' if left > 0 else ""
+    left = len(table.rows) - len(rows)
+    more = (
+        f'<p class="muted">and {count_text(left)} more rows, in the CSV file.</p>'
+        if left > 0
+        else ""
+    )
     save = f'<button type="button" class="save" data-csv="{table.id}">CSV</button>'
+    note = " ".join(filter(None, [table.note, empty_columns_note(table, shown)]))
     return (
         f'<section class="card table" id="section-{table.id}">'
-        f'<h2>{escape(table.title)}{save}</h2><p class="note">{escape(table.note)}</p>'
+        f'<h2>{escape(table.title)}{save}</h2><p class="note">{escape(note)}</p>'
         f'<div class="wide"><table id="table-{table.id}"{css}>'
-        f"<thead><tr>{table_heads(table)}</tr></thead><tbody>{body}</tbody></table></div>"
-        f"{more}</section>"
+        f"<thead><tr>{table_heads(shown)}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"{more}{csv_script(table)}</section>"
     )
+
+
+def csv_script(table: Table) -> str:
+    """Return all rows of a table as CSV, inside an element that is not shown."""
+    names = [column.full or column.name for column in table.columns]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([column.head for column in table.columns])
+    for values in table.rows[names].itertuples(index=False):
+        writer.writerow(
+            [
+                spreadsheet_text(value) if column.format_value is None else f"{float(value):.9g}"
+                for column, value in zip(table.columns, values, strict=True)
+            ]
+        )
+    return f'<script type="text/csv" id="csv-{table.id}">{unclosable(text.getvalue())}</script>'
+
+
+def spreadsheet_text(value: Any) -> str:
+    """Return a text that a spreadsheet does not run as a formula."""
+    text = str(value)[:LONGEST_NAME]
+    return f"'{text}" if text[:1] in FORMULA_STARTS else text
+
+
+def unclosable(text: str) -> str:
+    """Return text for inside a script element, which nothing in it can end.
+
+    The browser undoes it before it saves the text.
+    """
+    return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def table_heads(table: Table) -> str:

@@ -1,6 +1,9 @@
 """Charts and tables of recorded traces: kernels, operators, ranges, communication, allocators."""
 
-from perfscope.analyzer.compute.kernel_table import kernel_classes, kernel_table
+import pandas as pd
+
+from perfscope.analyzer.compute.kernel_origins import kernel_origins
+from perfscope.analyzer.compute.kernel_table import kernel_classes
 from perfscope.analyzer.compute.operator_table import operator_table
 from perfscope.analyzer.host.launch_queue import launch_queue, queue_summaries
 from perfscope.analyzer.memory.allocator import Allocator, allocators, memory_owners
@@ -46,6 +49,12 @@ KERNEL_COLUMNS = (
     TableColumn("mean_ns", "mean", "mean duration", time),
     TableColumn("max_ns", "longest", "longest run", time),
 )
+KERNEL_DETAILS = (
+    TableColumn("operator", "launched by", "operator around the launch of its longest run"),
+    TableColumn("shapes", "input shapes", "shapes of the operator's inputs"),
+    TableColumn("module", "module", "innermost nn.Module around the launch"),
+    TableColumn("python_calls", "Python calls", "callers of the launch, outermost first"),
+)
 OPERATOR_COLUMNS = (
     TableColumn("name", "operator", NAME),
     TableColumn("count", "calls", "number of calls", count_text),
@@ -90,22 +99,36 @@ def evidence_of_a_trace(trace: Trace, rank: int) -> list[Section | Table]:
 
 def device_work_sections(trace: Trace, rank: int) -> list[Section | Table]:
     """Return charts and tables of the work on the device."""
-    kernels = rows_of_rank_or_first(trace.fact(kernel_table), rank)
+    return [*device_work_charts(trace, rank), *kernels_section(trace, rank)]
+
+
+def device_work_charts(trace: Trace, rank: int) -> list[Section]:
+    """Return the device time by class of kernel, and the launch queue."""
+    classes = rows_of_rank_or_first(trace.fact(kernel_classes), rank)
+    if not len(classes):
+        return []
+    shown_rank = int(classes["rank"].iloc[0])
+    note = f"All work on the device of rank {shown_rank}, by class of kernel."
+    chart = Section("classes", "Device time by kernel class", note, kernel_class_bars(classes))
+    return [chart, *launch_queue_section(trace, rank)]
+
+
+def kernels_section(trace: Trace, rank: int) -> list[Table]:
+    """Return the table of kernels and copies."""
+    kernels = rows_of_rank_or_first(trace.fact(kernel_origins), rank)
     if not len(kernels):
         return []
-    classes = rows_of_rank_or_first(trace.fact(kernel_classes), rank)
-    shown_rank = int(kernels["rank"].iloc[0])
-    note = f"All work on the device of rank {shown_rank}, by class of kernel."
-    table = Table(
-        "kernels",
-        "Kernels and copies",
-        "Sorted by total time.",
-        KERNEL_COLUMNS,
-        kernels,
-        ("longest_ts", "max_ns"),
-    )
-    chart = Section("classes", "Device time by kernel class", note, kernel_class_bars(classes))
-    return [chart, *launch_queue_section(trace, rank), table]
+    return [
+        Table(
+            "kernels",
+            "Kernels and copies",
+            "Sorted by total time.",
+            KERNEL_COLUMNS,
+            kernels,
+            ("longest_ts", "max_ns"),
+            details=KERNEL_DETAILS,
+        )
+    ]
 
 
 def launch_queue_section(trace: Trace, rank: int) -> list[Section]:
@@ -129,17 +152,29 @@ def launch_queue_section(trace: Trace, rank: int) -> list[Section]:
 
 def host_work_sections(trace: Trace, rank: int) -> list[Section | Table]:
     """Return the tables of operators, and of modules and annotations."""
-    tables = (
-        ("operators", "Operators", OPERATORS_NOTE, OPERATOR_COLUMNS, operator_table),
-        ("ranges", "Modules and ranges", RANGES_NOTE, RANGE_COLUMNS, range_table),
-    )
-    found: list[Section | Table] = []
-    for table_id, title, note, columns, fact in tables:
-        rows = rows_of_rank_or_first(trace.fact(fact), rank)
-        if len(rows):
-            rows = rows.assign(wide=SHOWN_AROUND_NS)
-            found.append(Table(table_id, title, note, columns, rows, ("longest_ts", "wide")))
-    return found
+    return [*operators_section(trace, rank), *ranges_section(trace, rank)]
+
+
+def operators_section(trace: Trace, rank: int) -> list[Table]:
+    """Return the table of operators."""
+    rows = rows_of_rank_or_first(trace.fact(operator_table), rank)
+    return host_table("operators", "Operators", OPERATORS_NOTE, OPERATOR_COLUMNS, rows)
+
+
+def ranges_section(trace: Trace, rank: int) -> list[Table]:
+    """Return the table of modules and annotated ranges."""
+    rows = rows_of_rank_or_first(trace.fact(range_table), rank)
+    return host_table("ranges", "Modules and ranges", RANGES_NOTE, RANGE_COLUMNS, rows)
+
+
+def host_table(
+    table_id: str, title: str, note: str, columns: tuple[TableColumn, ...], rows: pd.DataFrame
+) -> list[Table]:
+    """Return a table whose rows link to their longest call; nothing where there are no rows."""
+    if not len(rows):
+        return []
+    rows = rows.assign(wide=SHOWN_AROUND_NS)
+    return [Table(table_id, title, note, columns, rows, ("longest_ts", "wide"))]
 
 
 def memory_sections(trace: Trace) -> list[Section | Table]:
