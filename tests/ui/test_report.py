@@ -23,8 +23,6 @@ def test_every_chart_is_drawn_without_errors_and_without_requests(page: Any) -> 
         " c.querySelectorAll('svg').length])"
     )
     assert {name for name, _ in charts} >= {
-        "budget",
-        "steps",
         "stacks-main",
         "stacks-loader-worker",
         "cpu",
@@ -55,7 +53,7 @@ def test_a_hostile_name_is_text(page: Any) -> None:
 
 def test_charts_are_redrawn_in_dark_mode(page: Any) -> None:
     color = "return getComputedStyle(document.body.parentElement).backgroundColor"
-    fill = "return document.getElementById('budget').data[0].marker.color"
+    fill = "return document.getElementById('cpu').data[0].line.color"
     before = page.execute_script(color), page.execute_script(fill)
     page.execute_script("document.getElementById('theme').click()")
     until(lambda: page.execute_script(fill) != before[1])
@@ -165,7 +163,7 @@ def test_labels_are_inside_their_boxes(page: Any) -> None:
 
 
 def test_a_dark_page_is_printed_light_and_is_dark_again_afterwards(page: Any) -> None:
-    ink = "return document.getElementById('steps').layout.font.color"
+    ink = "return document.getElementById('cpu').layout.font.color"
     if not page.execute_script("return document.documentElement.classList.contains('dark')"):
         page.execute_script("document.getElementById('theme').click()")
     until(lambda: page.execute_script(ink) == DARK.muted)

@@ -3,7 +3,7 @@
 from itertools import combinations
 
 from perfscope.analyzer.categories import CATEGORY, CATEGORY_IDS
-from perfscope.ui.figures.budget_over_steps import hatch
+from perfscope.ui.figures.hatch import hatch
 from perfscope.ui.theme import DARK, LIGHT, texture
 
 

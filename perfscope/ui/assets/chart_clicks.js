@@ -1,9 +1,4 @@
 // A click on a step, or on an operator's point in the roofline, opens the timeline there.
-function openStep(point) {
-  const durationMs = point.y;
-  showOnTimeline(point.x, point.x + durationMs / 1000);
-}
-
 // An operator's point has the interval of its longest call.
 function openCall(point) {
   const [begin, end] = point.customdata;
@@ -25,8 +20,5 @@ function openOnClick(id, open) {
 
 if (document.getElementById("timeline")) {
   if (figures.roofline) openOnClick("roofline", openCall);
-  if (figures.steps) {
-    document.querySelector("#section-steps .note").append(" Click one to see it on the timeline.");
-    openOnClick("steps", openStep);
-  }
+  document.addEventListener("steps:show", ({ detail }) => showOnTimeline(detail.from, detail.to));
 }

@@ -56,11 +56,10 @@ const callbacks = {
 };
 window.dash_clientside = { ...window.dash_clientside, perfscope: callbacks };
 
-// A click on a step or an operator opens the timeline; one on a frame zooms to it.
+document.addEventListener("steps:show", ({ detail }) => openTimeline(detail.from, detail.to));
+
+// A click on an operator opens the timeline; one on a frame zooms to it.
 function clickAction(name) {
-  if (name === "steps") {
-    return (chart) => chart.on("plotly_click", (event) => openStep(event.points[0]));
-  }
   if (name === "roofline") {
     return (chart) => chart.on("plotly_click", (event) => openCall(event.points[0]));
   }
@@ -90,11 +89,6 @@ function zoomTo(chart, level) {
     Plotly.restyle(chart, { level: [level], text: [labels] });
   }
   return false;
-}
-
-function openStep(point) {
-  const durationMs = point.y;
-  openTimeline(point.x, point.x + durationMs / 1000);
 }
 
 // An operator's point has the interval of its longest call.

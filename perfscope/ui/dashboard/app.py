@@ -24,7 +24,15 @@ from perfscope.ui.theme import DARK, LIGHT
 from perfscope.ui.timeline import routes as timeline_routes
 from perfscope.ui.timeline.routes import timeline_style
 
-SCRIPTS = ("figure_colors.js", "search.js", "dashboard.js", "tables.js", "copy_code.js", "grids.js")
+SCRIPTS = (
+    "figure_colors.js",
+    "search.js",
+    "dashboard.js",
+    "tables.js",
+    "copy_code.js",
+    "grids.js",
+    "step_chart.js",
+)
 INDEX = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width,initial-scale=1">

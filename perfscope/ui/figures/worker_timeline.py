@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import pandas as pd
 import plotly.graph_objects as go
 
-from perfscope.ui.figures.budget_over_steps import hatch
 from perfscope.ui.figures.frame import figure, legend_above, time_axis
+from perfscope.ui.figures.hatch import hatch
 from perfscope.ui.theme import LIGHT
 
 LANE_HEIGHT = 30

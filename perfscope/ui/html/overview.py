@@ -11,6 +11,7 @@ from perfscope.ui.html.key_figures import key_figures
 from perfscope.ui.html.markup import card, escape, timeline_place
 from perfscope.ui.html.predicted_bar import predicted_bar
 from perfscope.ui.html.rank_rows import rank_rows
+from perfscope.ui.html.step_chart import step_chart
 from perfscope.ui.html.verdict_card import verdict_card
 from perfscope.ui.phrases import (
     NS_PER_MS,
@@ -30,17 +31,18 @@ SHARE_WITH_AMOUNT, SHARE_WITH_LABEL = 0.2, 0.11
 """Parts of the bar of at least this share have their label and time, or their label, in them."""
 
 
-def overview(trace: Trace, diagnosis: Diagnosis, budget_chart: str = "") -> str:
-    """Return the overview of the report; `budget_chart` is placed under the bars."""
-    return header(trace, diagnosis) + answer_cards(trace, diagnosis, budget_chart)
+def overview(trace: Trace, diagnosis: Diagnosis) -> str:
+    """Return the overview of the report."""
+    steps = step_chart(trace, diagnosis)
+    return header(trace, diagnosis) + answer_cards(trace, diagnosis, steps)
 
 
-def answer_cards(trace: Trace, diagnosis: Diagnosis, budget_chart: str = "") -> str:
-    """Return the overview without its header."""
-    return verdict_and_budget(trace, diagnosis, budget_chart) + changes_and_ranks(diagnosis)
+def answer_cards(trace: Trace, diagnosis: Diagnosis, steps: str = "") -> str:
+    """Return the overview without its header; `steps` is the card of the steps, if it is shown."""
+    return verdict_and_budget(trace, diagnosis) + steps + changes_and_ranks(diagnosis)
 
 
-def verdict_and_budget(trace: Trace, diagnosis: Diagnosis, budget_chart: str = "") -> str:
+def verdict_and_budget(trace: Trace, diagnosis: Diagnosis) -> str:
     """Return what limits the run, its key figures, and where the time goes."""
     rank = diagnosis.budget_rank if diagnosis.budget_rank is not None else 0
     longest = {
@@ -49,9 +51,7 @@ def verdict_and_budget(trace: Trace, diagnosis: Diagnosis, budget_chart: str = "
         if stretch_rank == rank
     }
     return (
-        verdict_card(diagnosis, longest)
-        + key_figures(diagnosis)
-        + budget_card(diagnosis, longest, budget_chart)
+        verdict_card(diagnosis, longest) + key_figures(diagnosis) + budget_card(diagnosis, longest)
     )
 
 
@@ -81,7 +81,7 @@ def subject_line(trace: Trace, diagnosis: Diagnosis) -> str:
     return f"<div><b>{escape(name)}</b>{spans}{depth}</div>"
 
 
-def budget_card(diagnosis: Diagnosis, longest: dict[str, StepInterval], chart: str) -> str:
+def budget_card(diagnosis: Diagnosis, longest: dict[str, StepInterval]) -> str:
     """Return the time budget as a bar, and the phases of the whole run as another.
 
     A part of the first bar opens the timeline on the step in which it was longest.
@@ -104,7 +104,7 @@ def budget_card(diagnosis: Diagnosis, longest: dict[str, StepInterval], chart: s
     return card(
         f"{title}<small>{mean}{p95}</small>",
         f'<div class="bar">{bar}</div><div class="legend">{legend}{hint}</div>'
-        f"{predicted_bar(diagnosis)}{whole_run(diagnosis)}{chart}",
+        f"{predicted_bar(diagnosis)}{whole_run(diagnosis)}",
     )
 
 

@@ -27,18 +27,17 @@ from perfscope.ui.theme import DARK, LIGHT, Palette, ink
 from perfscope.ui.timeline.embedded import embedded_timeline
 from perfscope.ui.timeline.routes import EMBEDDED, timeline_script, timeline_style
 
-STYLES = ("page.css", "verdict.css", "report.css", "search.css", "tables.css")
+STYLES = ("page.css", "verdict.css", "report.css", "search.css", "tables.css", "step_chart.css")
 SCRIPTS = (
     EMBEDDED,
     "figure_colors.js",
     "report.js",
     "search.js",
     "chart_clicks.js",
+    "step_chart.js",
     "tables.js",
     "copy_code.js",
 )
-UNDER_THE_BAR = "budget"
-"""The id of the chart that is placed under the time budget's bar."""
 DEFAULT_HEIGHT = 200
 NOSCRIPT = (
     '<noscript><p class="card">The charts need JavaScript; the diagnosis above'
@@ -54,11 +53,10 @@ def write_report(trace: Trace, diagnosis: Diagnosis, path: Path) -> None:
 def page(trace: Trace, diagnosis: Diagnosis) -> str:
     """Return the whole page as text."""
     rank = diagnosis.budget_rank if diagnosis.budget_rank is not None else 0
-    charts = sections(trace, diagnosis)
+    charts = sections(trace)
     evidence = [*roof_sections(trace, rank), *devices(trace), *evidence_of_a_trace(trace, rank)]
     packed_timeline = embedded_timeline(trace, diagnosis)
-    under_bar = "".join(chart(section) for section in charts if section.id == UNDER_THE_BAR)
-    cards = "".join(block(section) for section in charts if section.id != UNDER_THE_BAR)
+    cards = "".join(map(block, charts))
     cards += "".join(
         table_card(part) if isinstance(part, Table) else block(part) for part in evidence
     )
@@ -70,7 +68,7 @@ def page(trace: Trace, diagnosis: Diagnosis) -> str:
     return TEMPLATE.format(
         title=escape(f"perfscope: {diagnosis.verdict.headline}"),
         css=report_style() + timeline_style(),
-        overview=overview(trace, diagnosis, under_bar),
+        overview=overview(trace, diagnosis),
         noscript=NOSCRIPT,
         timeline=TIMELINE if packed_timeline else "",
         packed=packed_timeline,

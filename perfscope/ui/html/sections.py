@@ -1,26 +1,15 @@
 """The charts of a report, in order; a chart whose facts are missing is left out."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from perfscope.analyzer.budget.profiling_gaps import profiling_gaps
-from perfscope.analyzer.budget.time_budget import time_budget
-from perfscope.analyzer.diagnosis import Diagnosis
-from perfscope.analyzer.run.loops.steps import steady, steps
 from perfscope.analyzer.run.resources.usage_by_role import JOB, usage_by_role
 from perfscope.analyzer.run.stacks.stack_tree import stack_tree
 from perfscope.analyzer.verdict.hosts import host_views
 from perfscope.traces.trace import Trace
-from perfscope.ui.figures.budget_over_steps import (
-    ChartGap,
-    budget_over_steps,
-    columns_for,
-)
 from perfscope.ui.figures.stack_icicle import stack_icicle
-from perfscope.ui.figures.step_times import step_times
 from perfscope.ui.figures.usage import UsageLine, of_each_role, usage
 from perfscope.ui.figures.worker_timeline import WorkerTables, worker_timeline
 
@@ -28,16 +17,7 @@ STACK_TITLES = {
     "main": "Stacks of the main thread",
     "loader-worker": "Stacks of the loader workers",
 }
-EVALUATION = "eval"
-"""The phase whose steps are numbered separately."""
-PROFILER = "they were slowed by a window of torch's profiler"
-WARM_UP = "they belong to a warm-up"
-WINDOW_LABEL = "profiling window"
 RECENT_NS = 3_000_000_000
-STEPS_NOTE = (
-    "One point per step. Slow steps at regular intervals point to periodic work: checkpoints,"
-    " logging, validation."
-)
 RECENT_NOTE = (
     "Waits for batches, work of the training thread, and each worker's fetches. Refreshed every few"
     " seconds; the axis has the time."
@@ -61,67 +41,15 @@ class Section:
     half: bool = False
 
 
-def sections(trace: Trace, diagnosis: Diagnosis) -> list[Section]:
-    """Return all charts that this run has facts for; `budget` belongs under the budget's bar."""
-    rank = diagnosis.budget_rank if diagnosis.budget_rank is not None else 0
-    return [
-        *budget_sections(trace, rank),
-        *step_sections(trace, diagnosis, rank),
-        *stack_sections(trace),
-        *host_sections(trace),
-    ]
+def sections(trace: Trace) -> list[Section]:
+    """Return all charts that this run has facts for."""
+    return [*stack_sections(trace), *host_sections(trace)]
 
 
 def recording_span_s(trace: Trace) -> tuple[float, float]:
     """Return the first and the last instant of the recording, in seconds."""
     begin_ns, end_ns = trace.span_ns
     return begin_ns / 1e9, end_ns / 1e9
-
-
-def rows_of_rank(trace: Trace, fact: Callable[[Trace], pd.DataFrame], rank: int) -> pd.DataFrame:
-    """Return the rows of a rank in a table of facts, in order of time."""
-    rows = trace.fact(fact)
-    return rows[rows["rank"] == rank].sort_values("ts") if len(rows) else rows
-
-
-def budget_sections(trace: Trace, rank: int) -> list[Section]:
-    """Return the time budget of a rank over its steps."""
-    every_step = rows_of_rank(trace, time_budget, rank)
-    drawn = steady(every_step)
-    if not len(drawn):
-        return []
-    steps_per_column = columns_for(len(drawn))
-    column = "one step" if steps_per_column == 1 else f"the mean of {steps_per_column} steps"
-    note = f"Over the run: one column is {column}.{missing_steps_note(every_step, drawn)}"
-    gaps = [
-        ChartGap(begin_ns / 1e9, end_ns / 1e9, WINDOW_LABEL)
-        for begin_ns, end_ns in profiling_gaps(every_step, drawn)
-    ]
-    chart = budget_over_steps(drawn, recording_span_s(trace), gaps)
-    return [Section("budget", "Over the run", note, chart)]
-
-
-def missing_steps_note(every_step: pd.DataFrame, drawn: pd.DataFrame) -> str:
-    """Return why some steps between the first and the last that are drawn have no column."""
-    left_out = every_step.drop(drawn.index)
-    first_ns, last_ns = drawn["ts"].iloc[[0, -1]]
-    is_between = left_out["ts"].between(first_ns, last_ns)
-    left_out = left_out[is_between & (left_out["phase"] != EVALUATION)]
-    reasons = []
-    if left_out["distorted"].any():
-        reasons.append(PROFILER)
-    if (~left_out["distorted"]).any():
-        reasons.append(WARM_UP)
-    return f" Steps are missing where {' or '.join(reasons)}." if reasons else ""
-
-
-def step_sections(trace: Trace, diagnosis: Diagnosis, rank: int) -> list[Section]:
-    """Return the duration of each step of a rank."""
-    rows = rows_of_rank(trace, steps, rank)
-    if not len(rows):
-        return []
-    figure = step_times(rows, diagnosis.steps, recording_span_s(trace))
-    return [Section("steps", "Duration of each step", STEPS_NOTE, figure)]
 
 
 def recent_workers(trace: Trace) -> list[Section]:

@@ -7,8 +7,7 @@ from perfscope.ui.dashboard.page import Page
 from perfscope.ui.dashboard.view import View
 from perfscope.ui.html.coverage_cards import coverage_cards
 from perfscope.ui.html.overview import answer_cards
-from perfscope.ui.html.report import UNDER_THE_BAR, chart
-from perfscope.ui.html.sections import budget_sections, step_sections
+from perfscope.ui.html.step_chart import step_chart
 
 
 def not_applicable(trace: Trace) -> str | None:
@@ -17,14 +16,10 @@ def not_applicable(trace: Trace) -> str | None:
 
 
 def layout(view: View) -> list[Any]:
-    """Return the diagnosis, the chart of step times, and the coverage."""
-    budget = budget_sections(view.trace, view.rank)
-    under_bar = "".join(chart(section) for section in budget if section.id == UNDER_THE_BAR)
-    return [
-        *view.shown(answer_cards(view.trace, view.diagnosis, under_bar), budget),
-        *view.cards(step_sections(view.trace, view.diagnosis, view.rank)),
-        *view.shown(coverage_cards(view.trace, view.diagnosis)),
-    ]
+    """Return the diagnosis with the steps, and the coverage."""
+    steps = step_chart(view.trace, view.diagnosis)
+    answer = answer_cards(view.trace, view.diagnosis, steps)
+    return view.shown(answer + coverage_cards(view.trace, view.diagnosis))
 
 
 PAGE = Page("overview", "Overview", not_applicable, layout)
