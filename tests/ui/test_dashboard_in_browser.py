@@ -246,7 +246,7 @@ def test_a_table_is_searched_sorted_and_saved_and_its_state_is_in_the_address(
 
 
 def test_stacks_are_searched_and_a_step_opens_the_timeline(browser: Any, board: Dashboard) -> None:
-    opened(browser, board, "/run/train.perfscope/stacks")
+    opened(browser, board, "/run/train.perfscope/by-code?tab=flame-graph")
     field = browser.find_element("css selector", "#page .search input")
     field.send_keys("u.py")
     until(lambda: "1 frame" in shown_text(browser, "#page .search output"))

@@ -16,7 +16,7 @@ PLACE = (
     f"const chart = {CHART}; chart.scrollIntoView({{ behavior: 'instant', block: 'center' }});"
     " const box = chart.querySelector('svg').getBoundingClientRect();"
     " const { columns } = JSON.parse(chart.dataset.steps);"
-    " const inner = box.width - 58 - 96;"
+    " const inner = box.width - 58 - 112;"
     " const at = (index) => box.left + 58 + (inner * (index + 0.5)) / columns.length;"
     " const own = ({ from, to, first }) => [from, to, first];"
     " return [at(arguments[0]), at(arguments[1]), box.top + box.height / 2,"

@@ -6,7 +6,7 @@ const stepCharts = (() => {
   const HEIGHT = 210;
   const TOP = 12;
   const LEFT = 58;
-  const RIGHT = 96;
+  const RIGHT = 112;
   const BOTTOM = 26;
   const DRAG_PX = 5;
 

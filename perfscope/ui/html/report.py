@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from perfscope import __version__
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.traces.trace import Trace
+from perfscope.ui.html.code_tables import lines_table
 from perfscope.ui.html.coverage_cards import coverage_cards
 from perfscope.ui.html.devices import devices
 from perfscope.ui.html.markup import escape
@@ -54,7 +55,12 @@ def page(trace: Trace, diagnosis: Diagnosis) -> str:
     """Return the whole page as text."""
     rank = diagnosis.budget_rank if diagnosis.budget_rank is not None else 0
     charts = sections(trace)
-    evidence = [*roof_sections(trace, rank), *devices(trace), *evidence_of_a_trace(trace, rank)]
+    evidence = [
+        *lines_table(diagnosis),
+        *roof_sections(trace, rank),
+        *devices(trace),
+        *evidence_of_a_trace(trace, rank),
+    ]
     packed_timeline = embedded_timeline(trace, diagnosis)
     cards = "".join(map(block, charts))
     cards += "".join(

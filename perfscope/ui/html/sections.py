@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from perfscope.analyzer.run.resources.usage_by_role import JOB, usage_by_role
-from perfscope.analyzer.run.stacks.stack_tree import stack_tree
+from perfscope.analyzer.run.stacks.stack_tree import inverted_stack_tree, stack_tree
 from perfscope.analyzer.verdict.hosts import host_views
 from perfscope.traces.trace import Trace
 from perfscope.ui.figures.stack_icicle import stack_icicle
@@ -25,6 +25,10 @@ RECENT_NOTE = (
 STACKS_NOTE = (
     "Sampled Python stacks, callers above, width by time. Click a frame to zoom in, the top row to"
     " zoom out. Green is torch, gray is Python's standard library, amber is all other code."
+)
+INVERTED_NOTE = (
+    "Sampled Python stacks, the running function on top and its callers below, width by time."
+    " Click a frame to zoom in, the top row to zoom out."
 )
 DISK_NOTE = "Block-device I/O; reads from the page cache are not counted."
 MEMORY_NOTE = "Resident memory; a page that several processes share counts in each of them."
@@ -80,10 +84,17 @@ def rows_of_processes(table: pd.DataFrame | None, processes: set[int]) -> pd.Dat
 
 def stack_sections(trace: Trace) -> list[Section]:
     """Return the sampled stacks, a chart per role."""
-    trees = trace.fact(stack_tree)
     return [
         Section(f"stacks-{role}", STACK_TITLES[role], STACKS_NOTE, stack_icicle(tree))
-        for role, tree in trees.items()
+        for role, tree in trace.fact(stack_tree).items()
+    ]
+
+
+def inverted_stack_sections(trace: Trace) -> list[Section]:
+    """Return the sampled stacks with the running function on top, a chart per role."""
+    return [
+        Section(f"stacks-inverted-{role}", STACK_TITLES[role], INVERTED_NOTE, stack_icicle(tree))
+        for role, tree in trace.fact(inverted_stack_tree).items()
     ]
 
 

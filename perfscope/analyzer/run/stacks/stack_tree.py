@@ -25,13 +25,33 @@ class Node:
 def stack_tree(trace: Trace) -> dict[str, list[Node]]:
     """Return the nodes by role of the process (main, loader-worker), callers before callees.
 
-    Empty without stack samples. For a main process only its main thread counts: sleeping helper
-    threads would hide it.
+    Empty without stack samples.
+    """
+    return {role: stack_nodes(rows) for role, rows in stacks_of_roles(trace).items()}
+
+
+def inverted_stack_tree(trace: Trace) -> dict[str, list[Node]]:
+    """Return the nodes by role with the running function at the top, and its callers below it."""
+    return {
+        role: stack_nodes(rows.assign(stack=rows["stack"].astype(str).map(reversed_stack)))
+        for role, rows in stacks_of_roles(trace).items()
+    }
+
+
+def reversed_stack(stack: str) -> str:
+    """Return the frames of a stack in reverse order."""
+    return ";".join(reversed(stack.split(";")))
+
+
+def stacks_of_roles(trace: Trace) -> dict[str, pd.DataFrame]:
+    """Return the samples by role of the process.
+
+    For a main process only its main thread counts: sleeping helper threads would hide it.
     """
     stacks, processes = table(trace, "stacks"), table(trace, "processes")
     if stacks is None or processes is None:
         return {}
-    trees = {}
+    found = {}
     for role in ("main", "loader-worker"):
         of_role = processes[processes["role"] == role]
         mains = set(zip(of_role["process"], of_role["ns_pid"], strict=True))
@@ -40,8 +60,8 @@ def stack_tree(trace: Trace) -> dict[str, list[Node]]:
         if not len(rows):
             rows = stacks[stacks["process"].isin(of_role["process"])]
         if len(rows):
-            trees[role] = stack_nodes(rows)
-    return trees
+            found[role] = rows
+    return found
 
 
 def stack_nodes(rows: pd.DataFrame) -> list[Node]:

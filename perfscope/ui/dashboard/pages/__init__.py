@@ -2,6 +2,7 @@
 
 from perfscope.ui.dashboard.page import Page
 from perfscope.ui.dashboard.pages import (
+    by_code,
     communication,
     devices,
     host,
@@ -9,18 +10,17 @@ from perfscope.ui.dashboard.pages import (
     memory,
     operators,
     overview,
-    stacks,
     timeline,
 )
 
 PAGES: tuple[Page, ...] = (
     overview.PAGE,
     timeline.PAGE,
+    by_code.PAGE,
     input_pipeline.PAGE,
     operators.PAGE,
     communication.PAGE,
     devices.PAGE,
     memory.PAGE,
-    stacks.PAGE,
     host.PAGE,
 )

@@ -1,14 +1,11 @@
 """The operators and kernels that take the time, and how close they are to the hardware's limits."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
-
-from dash import dcc, html
-from dash.development.base_component import Component
 
 from perfscope.traces.trace import Trace
 from perfscope.ui.dashboard.page import Page
+from perfscope.ui.dashboard.tabs import Tab, tabbed
 from perfscope.ui.dashboard.view import View
 from perfscope.ui.html.roof_sections import roof_sections
 from perfscope.ui.html.sections import Section
@@ -40,23 +37,12 @@ def first_rows(table: Table, count: int) -> Table:
     return replace(table, id=f"top-{table.id}", title=title, rows=table.rows.head(count))
 
 
-@dataclass(frozen=True)
-class Tab:
-    """A part of the page that is read only when it is opened: its name in the address, its title,
-    and what it shows of a rank.
-    """
-
-    name: str
-    title: str
-    parts: Callable[[Trace, int], Sequence[Section | Table]]
-
-
 TABS = (
-    Tab("summary", "Summary", summary),
-    Tab("kernels", "Kernels", kernels_section),
-    Tab("operators", "Operators", operators_section),
-    Tab("modules", "Modules", ranges_section),
-    Tab("roofline", "Roofline", roof_sections),
+    Tab("summary", "Summary", lambda view: summary(view.trace, view.rank)),
+    Tab("kernels", "Kernels", lambda view: kernels_section(view.trace, view.rank)),
+    Tab("operators", "Operators", lambda view: operators_section(view.trace, view.rank)),
+    Tab("modules", "Modules", lambda view: ranges_section(view.trace, view.rank)),
+    Tab("roofline", "Roofline", lambda view: roof_sections(view.trace, view.rank)),
 )
 
 
@@ -68,22 +54,7 @@ def not_applicable(trace: Trace) -> str | None:
 
 def layout(view: View) -> list[Any]:
     """Return the links to the tabs, and the tab that the address names."""
-    opened = next((tab for tab in TABS if tab.name == view.query.get("tab")), TABS[0])
-    return [tab_links(view, opened), *view.evidence(list(opened.parts(view.trace, view.rank)))]
-
-
-def tab_links(view: View, opened: Tab) -> Component:
-    """Return a link for each tab; the opened one is marked."""
-    links = [
-        dcc.Link(
-            tab.title,
-            href=f"{view.base}/{PAGE.path}?tab={tab.name}",
-            className="page-tab current" if tab is opened else "page-tab",
-        )
-        for tab in TABS
-    ]
-    label: dict[str, Any] = {"aria-label": "parts of this page"}
-    return html.Nav(links, className="page-tabs", **label)
+    return tabbed(view, PAGE.path, TABS)
 
 
 PAGE = Page("operators", "Operators & kernels", not_applicable, layout)

@@ -1,0 +1,31 @@
+"""The code that the time was spent in: lines and functions of the program, and sampled stacks."""
+
+from typing import Any
+
+from perfscope.traces.trace import Trace
+from perfscope.ui.dashboard.page import Page
+from perfscope.ui.dashboard.tabs import Tab, tabbed
+from perfscope.ui.dashboard.view import View
+from perfscope.ui.html.code_tables import functions_table, lines_table
+from perfscope.ui.html.sections import inverted_stack_sections, stack_sections
+
+
+def not_applicable(trace: Trace) -> str | None:
+    """Return why there is no code to show."""
+    return None if trace.has("stacks") else trace.why_absent("stacks")
+
+
+TABS = (
+    Tab("lines", "Hot lines", lambda view: lines_table(view.diagnosis)),
+    Tab("functions", "Functions", lambda view: functions_table(view.diagnosis)),
+    Tab("flame-graph", "Flame graph", lambda view: stack_sections(view.trace)),
+    Tab("callers", "Callers", lambda view: inverted_stack_sections(view.trace)),
+)
+
+
+def layout(view: View) -> list[Any]:
+    """Return the links to the tabs, and the tab that the address names."""
+    return tabbed(view, PAGE.path, TABS)
+
+
+PAGE = Page("by-code", "By code", not_applicable, layout)
