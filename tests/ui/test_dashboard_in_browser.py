@@ -4,6 +4,7 @@ requests to other hosts.
 
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.dashboard.serve import Dashboard
-from tests.running import until
+from tests.running import perfscope, until
 from tests.traces.kineto.recorded import FOLDER
 from tests.ui.browsing import forget_last_page, shown_text
 from tests.ui.dashboard_client import address
@@ -168,7 +169,7 @@ def test_every_page_is_reached_with_the_keyboard(browser: Any, board: Dashboard)
         " true }))"
     )
     browser.execute_script(press, "3")
-    until(lambda: browser.current_url.endswith("/input"))
+    until(lambda: browser.current_url.endswith("/by-code"))
     browser.execute_script(press, "?")
     assert browser.execute_script("return document.getElementById('keys').open")
     browser.execute_script("document.getElementById('keys').close()")
@@ -177,15 +178,13 @@ def test_every_page_is_reached_with_the_keyboard(browser: Any, board: Dashboard)
 
 
 def test_the_theme_changes_the_page_and_is_remembered(browser: Any, board: Dashboard) -> None:
-    opened(browser, board, "/run/train.perfscope/overview")
-    fill = (
-        "return document.querySelector('[data-chart=budget] .js-plotly-plot').data[0].marker.color"
-    )
+    opened(browser, board, "/run/train.perfscope/host")
+    fill = "return document.querySelector('[data-chart=cpu] .js-plotly-plot').data[0].line.color"
     before = browser.execute_script(fill)
     browser.find_element("id", "switch-theme").click()
     until(lambda: browser.execute_script(fill) != before)
     after = browser.execute_script(fill)
-    opened(browser, board, "/run/train.perfscope/overview")
+    opened(browser, board, "/run/train.perfscope/host")
     assert browser.execute_script(fill) == after
     browser.find_element("id", "switch-theme").click()
 
@@ -251,22 +250,9 @@ def test_stacks_are_searched_and_a_step_opens_the_timeline(browser: Any, board: 
     field.send_keys("u.py")
     until(lambda: "1 frame" in shown_text(browser, "#page .search output"))
     opened(browser, board, "/run/train.perfscope/overview")
-    click = (
-        "document.querySelector('[data-chart=steps] .js-plotly-plot').emit('plotly_click', {"
-        " points: [{ x: 0.5, y: 10 }] })"
-    )
-    until(
-        lambda: browser.execute_script(
-            "return document.querySelector('[data-chart=steps] [data-has-click-action=yes]')"
-            " !== null"
-        )
-    )
-    browser.execute_script(click)
-    until(
-        lambda: browser.current_url.endswith(
-            "/run/train.perfscope/timeline#timeline?from=0.5&to=0.51"
-        )
-    )
+    chart = browser.find_element("css selector", ".step-chart")
+    chart.send_keys("\ue014\ue007")  # arrow right, enter
+    until(lambda: "/run/train.perfscope/timeline#timeline?from=" in browser.current_url)
     until(
         lambda: (
             browser.execute_script("return document.getElementById('timeline')?.dataset.ready")
@@ -274,3 +260,26 @@ def test_stacks_are_searched_and_a_step_opens_the_timeline(browser: Any, board: 
         )
     )
     assert faults(browser) == []
+
+
+def test_a_page_says_that_the_server_is_gone_and_connects_again(
+    browser: Any, tmp_path: Path
+) -> None:
+    small_trace(tmp_path / "gpu.json")
+    probe = Dashboard(tmp_path, port=0, with_token=False)
+    port = probe.access.port
+    probe.close()
+    command = [*perfscope("ui", tmp_path, "--no-token", "--port", port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None and str(port) in first.stdout.readline()
+        browser.get(f"http://127.0.0.1:{port}/")
+        settled(browser)
+        first.kill()
+    browser.find_element("css selector", "#page a[href*='/run/']").click()
+    until(lambda: shown_text(browser, "#unreachable") != "")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as again:
+        until(lambda: shown_text(browser, "#unreachable") == "")
+        settled(browser)
+        assert browser.find_elements("css selector", "#page section")
+        forget_last_page(browser)
+        again.kill()

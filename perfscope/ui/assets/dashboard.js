@@ -120,6 +120,35 @@ function runAddress() {
   return link.pathname.replace(/\/[^/]*$/, "");
 }
 
+// Requests of the pages and the timeline fail when the server has ended or the tunnel is closed.
+const RETRY_MS = 2000;
+const fetchAtOnce = window.fetch.bind(window);
+let isRetrying = false;
+
+window.fetch = (...request) =>
+  fetchAtOnce(...request).catch((error) => {
+    if (error.name !== "AbortError") retryUntilReached();
+    throw error;
+  });
+
+function retryUntilReached() {
+  document.getElementById("unreachable").hidden = false;
+  if (isRetrying) return;
+  isRetrying = true;
+  setTimeout(retry, RETRY_MS);
+}
+
+async function retry() {
+  const style = document.querySelector('link[href*="page/style.css"]').href;
+  try {
+    await fetchAtOnce(style, { method: "HEAD", cache: "no-store" });
+  } catch {
+    setTimeout(retry, RETRY_MS);
+    return;
+  }
+  location.reload();
+}
+
 function runShortcut(key) {
   if (key === "?") document.getElementById("keys").showModal();
   if (key === "t") document.getElementById("switch-theme").click();

@@ -8,7 +8,7 @@ window.dashAgGridFunctions = {
   shareBar: (params) => ({
     backgroundImage: "linear-gradient(var(--share-bar), var(--share-bar))",
     backgroundSize: `${100 * Math.min(params.value, 1)}% 3px`,
-    backgroundPosition: "0 calc(100% - 4px)",
+    backgroundPosition: "0 25px",
     backgroundRepeat: "no-repeat",
   }),
 };

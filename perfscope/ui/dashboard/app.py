@@ -56,6 +56,7 @@ def create_app(source: DashboardSource) -> Dash:
         use_pages=False,
         index_string=INDEX,
         suppress_callback_exceptions=True,
+        compress=True,
         enable_mcp=False,
         add_log_handler=False,
         requests_pathname_prefix=f"{source.access.base_path}/",

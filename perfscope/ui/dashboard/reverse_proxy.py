@@ -54,6 +54,7 @@ class ReverseProxyPath:
     ) -> Iterable[bytes]:
         environ["PATH_INFO"] = self.without_base_path(environ.get("PATH_INFO", ""))
         self.rename_host(environ)
+        environ.pop("HTTP_ACCEPT_ENCODING", None)  # addresses in compressed bytes are not found
         path = environ["PATH_INFO"]
         if path == CALLBACK:
             self.rewrite_callback(environ)

@@ -9,6 +9,9 @@ from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.dashboard.view import View
 from perfscope.ui.html.overview import subject_line
 
+UNREACHABLE = (
+    "The dashboard's server cannot be reached. This page connects again when `perfscope ui` runs."
+)
 KEYS = (
     ("1 to 9", "open a page"),
     ("g", "all runs"),
@@ -24,7 +27,9 @@ def frame() -> Component:
     """Return what stays while pages change."""
     keys = [html.Tr([html.Th(html.Kbd(key)), html.Td(action)]) for key, action in KEYS]
     navigation = html.Nav([brand(), html.Div(id="links"), foot()], id="nav")
-    content = html.Div([html.Div(id="failure", role="alert"), html.Main(id="page")], id="content")
+    unreachable = html.Div(UNREACHABLE, id="unreachable", role="alert", hidden=True)
+    failure = html.Div(id="failure", role="alert")
+    content = html.Div([unreachable, failure, html.Main(id="page")], id="content")
     dialog = html.Dialog(
         [
             html.H2("Keyboard shortcuts"),
