@@ -22,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ class Clock:
     """CPU time by part of the command. Each thread's time belongs to the part it entered last."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self.calls: Counter[str] = Counter()
         self.thread = threading.local()
 
@@ -130,7 +130,7 @@ def count_facts(clock: Clock) -> None:
             return fact(self, derive)
 
     trace.fact = counted_fact
-    checks = importlib.import_module("perfscope.analyzer.check_findings")
+    checks: Any = importlib.import_module("perfscope.analyzer.check_findings")
     outcome = checks.outcome
 
     def counted_outcome(rule: Any, *args: Any) -> Any:
@@ -185,7 +185,7 @@ def print_profile(path: str, most: int) -> None:
     report = json.loads(lines[-1][len(MARK) :])
     seconds = report["seconds"]
     whole_s = report["cpu_s"]
-    stages: Counter[str] = Counter()
+    stages: defaultdict[str, float] = defaultdict(float)
     for part, spent_s in seconds.items():
         stages[stage_of(part)] += spent_s
     stages[REST] += whole_s - sum(seconds.values())
@@ -195,8 +195,8 @@ def print_profile(path: str, most: int) -> None:
     )
     for stage in STAGES:
         print(f"  {stage:<28} {stages[stage]:8.3f} s  {stages[stage] / whole_s:6.1%}")
-    single = Counter({part: s for part, s in seconds.items() if stage_of(part) != part})
-    for part, spent_s in single.most_common(most):
+    single = [(spent_s, part) for part, spent_s in seconds.items() if stage_of(part) != part]
+    for spent_s, part in sorted(single, reverse=True)[:most]:
         print(f"    {part:<40} {spent_s:8.3f} s  {report['calls'][part]:5d} x")
 
 

@@ -126,5 +126,21 @@ def make_table(name: str, columns: Mapping[str, Any]) -> pd.DataFrame:
     types. Raises KeyError when a column is missing.
     """
     schema = TABLES[name]
-    frame = pd.DataFrame({column.name: columns[column.name] for column in schema}, copy=False)
-    return frame.astype({column.name: column.dtype for column in schema})
+    if any(isinstance(columns[column.name], pd.Series) for column in schema):
+        frame = pd.DataFrame({column.name: columns[column.name] for column in schema}, copy=False)
+        return frame.astype({column.name: column.dtype for column in schema})
+    typed = {column.name: typed_column(columns[column.name], column.dtype) for column in schema}
+    return pd.DataFrame(typed, copy=False)
+
+
+def typed_column(values: Any, dtype: str) -> Any:
+    """Return values as a column of this type; arrays without pandas, which takes longer to convert
+    the columns of a small table than to read its file.
+    """
+    if dtype == "category":
+        return values if isinstance(values, pd.Categorical) else pd.Categorical(values)
+    if isinstance(values, np.ndarray):
+        # A view of another table is read-only; a table of its own can be changed.
+        return values.astype(dtype, copy=not values.flags.writeable)
+    converted: Any = pd.Series(values)
+    return converted.astype(dtype).to_numpy(copy=True)

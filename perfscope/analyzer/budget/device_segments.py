@@ -17,9 +17,10 @@ from perfscope.analyzer.categories import (
     PROFILER_OVERHEAD,
     SYNC_WAIT,
 )
-from perfscope.analyzer.run.accelerators.device_activity import activity
+from perfscope.analyzer.run.accelerators.device_activity import activity, rows_of_device
 from perfscope.analyzer.run.accelerators.observed_time import observed_time
 from perfscope.analyzer.run.accelerators.other_devices import busy_elsewhere
+from perfscope.analyzer.run.process_rows import fact_rows
 from perfscope.analyzer.run.table_access import recording_of
 from perfscope.analyzer.run.units import NO_DEVICE, Unit, units
 from perfscope.traces.intervals import (
@@ -66,13 +67,13 @@ def segments(trace: Trace) -> pd.DataFrame:
 
     What is before its first and after its last work is left out, and where kernels were lost.
     """
-    pieces = trace.fact(whole_segments)
     parts = []
     for unit in units(trace):
-        of_unit = (pieces["process"] == unit.process) & (pieces["device"] == unit.device)
-        parts.append(cut_to(pieces[of_unit], observed_time(trace, unit).spans))
+        pieces = fact_rows(trace, whole_segments, unit.process)
+        known = observed_time(trace, unit).spans
+        parts.append(cut_to(rows_of_device(pieces, unit.device), known))
     if not parts:
-        return pieces
+        return trace.fact(whole_segments)
     return parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
 
 

@@ -5,6 +5,8 @@ import pandas as pd
 
 from perfscope.analyzer.budget.device_segments import CODES, segments, whole_segments
 from perfscope.analyzer.categories import CATEGORY_IDS
+from perfscope.analyzer.run.accelerators.device_activity import rows_of_device
+from perfscope.analyzer.run.process_rows import fact_rows
 from perfscope.analyzer.run.table_access import column
 from perfscope.analyzer.run.units import Unit
 from perfscope.traces.intervals import Ints, covered, merged
@@ -29,13 +31,12 @@ def category_times(trace: Trace, unit: Unit, begin: Ints, end: Ints) -> dict[str
 
     They are zero outside its span.
     """
-    return amounts_in(trace.fact(whole_segments), unit, begin, end)
+    pieces = fact_rows(trace, whole_segments, unit.process)
+    return amounts_in(rows_of_device(pieces, unit.device), begin, end)
 
 
-def amounts_in(pieces: pd.DataFrame, unit: Unit, begin: Ints, end: Ints) -> dict[str, Ints]:
-    """Return the ns that the pieces of each category of a unit have in each interval."""
-    process, device = column(pieces, "process"), column(pieces, "device")
-    pieces = pieces[(process == unit.process) & (device == unit.device)]
+def amounts_in(pieces: pd.DataFrame, begin: Ints, end: Ints) -> dict[str, Ints]:
+    """Return the ns that the pieces of each category of one unit have in each interval."""
     ts, dur = column(pieces, "ts"), column(pieces, "dur")
     code = pieces["category"].cat.codes.to_numpy()
     amounts = {}

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from perfscope.analyzer.run.process_rows import process_rows
 from perfscope.analyzer.run.table_access import column, rows_of_category, table
 from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.traces.intervals import Ints, Spans
@@ -47,7 +48,7 @@ def thread_work(trace: Trace, process: int, tid: int) -> ThreadWork:
     tables: dict[str, pd.DataFrame | None] = {}
     starts = []
     for name, columns in COLUMNS_READ.items():
-        frame = columns_of_thread(table(trace, name), process, tid, columns)
+        frame = columns_of_thread(process_rows(trace, name, process), tid, columns)
         tables[name] = frame
         if frame is not None and len(frame):
             starts.append(int(column(frame, "ts").min()))
@@ -61,14 +62,14 @@ def thread_work(trace: Trace, process: int, tid: int) -> ThreadWork:
 
 
 def columns_of_thread(
-    frame: pd.DataFrame | None, process: int, tid: int, columns: tuple[str, ...]
+    frame: pd.DataFrame | None, tid: int, columns: tuple[str, ...]
 ) -> pd.DataFrame | None:
     """Return `ts`, `dur` and the given columns of the rows of one thread."""
     if frame is None:
         return None
-    of_thread = (column(frame, "process") == process) & (column(frame, "tid") == tid)
-    rows: pd.DataFrame = frame[["ts", "dur", *columns]][of_thread]
-    return rows
+    rows = frame[["ts", "dur", *columns]]
+    of_thread = column(frame, "tid") == tid
+    return rows if of_thread.all() else rows[of_thread]
 
 
 def saves(ranges: pd.DataFrame | None) -> pd.DataFrame | None:

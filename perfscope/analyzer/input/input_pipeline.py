@@ -8,6 +8,7 @@ import pandas as pd
 from perfscope.analyzer.budget.time_budget import steady_budget, time_budget
 from perfscope.analyzer.categories import INPUT_WAIT
 from perfscope.analyzer.run.loops.steps import trainers
+from perfscope.analyzer.run.process_rows import fact_rows
 from perfscope.analyzer.run.ranks.local_ranks import concurrent_processes
 from perfscope.analyzer.run.ranks.ranks_in_step import longest_input_wait
 from perfscope.analyzer.run.resources.cumulative_counters import WHOLE, grown_in
@@ -131,10 +132,9 @@ class LoaderCalls:
 
 def input_pipelines(trace: Trace) -> list[Pipeline]:
     """Return one Pipeline per rank that has steady steps, in rank order."""
-    budget = trace.fact(steady_budget)
     pipelines = []
     for process, rank in trainers(trace):
-        rows = budget[budget["process"] == process]
+        rows = fact_rows(trace, steady_budget, process)
         if len(rows):
             pipelines.append(pipeline_of_rank(trace, process, rank, rows))
     return pipelines
@@ -223,8 +223,8 @@ def others_fill_cores(trace: Trace, process: int, loading_cores: float) -> bool:
 
 def evaluation_spans(trace: Trace, process: int) -> Spans:
     """Return when a rank evaluates."""
-    budget = trace.fact(time_budget)
-    return spans_of(budget[(budget["process"] == process) & (budget["phase"] == "eval")])
+    budget = fact_rows(trace, time_budget, process)
+    return spans_of(budget[(budget["phase"] == "eval").to_numpy(bool)])
 
 
 def fetches_of(

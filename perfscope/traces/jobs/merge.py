@@ -127,4 +127,4 @@ def merged_names(columns: "Sequence[pd.Series[str]]") -> "pd.Categorical[str]":
         old_codes = column.cat.codes.to_numpy()
         merged_codes.append(np.array([*new_codes, -1], np.int32)[old_codes])
     names = pd.Index(list(codes_by_name), dtype=object)
-    return pd.Categorical.from_codes(np.concatenate(merged_codes).tolist(), categories=names)
+    return pd.Categorical.from_codes(np.concatenate(merged_codes), categories=names)

@@ -11,8 +11,9 @@ from perfscope.analyzer.categories import (
     EXPOSED_COPY,
     PEER_WAIT,
 )
+from perfscope.analyzer.run.process_rows import process_rows
 from perfscope.analyzer.run.ranks.matched_collectives import matched_collectives
-from perfscope.analyzer.run.table_access import column, table
+from perfscope.analyzer.run.table_access import column
 from perfscope.analyzer.run.units import Unit
 from perfscope.traces.intervals import Ints, Spans, merged, subtracted
 from perfscope.traces.trace import Trace
@@ -67,12 +68,14 @@ def rows_on(trace: Trace, name: str, unit: Unit) -> pd.DataFrame | None:
 
     None without the table.
     """
-    frame = table(trace, name)
-    if frame is None:
-        return None
-    process, device = column(frame, "process"), column(frame, "device")
-    rows: pd.DataFrame = frame[(process == unit.process) & (device == unit.device)]
-    return rows
+    rows = process_rows(trace, name, unit.process)
+    return None if rows is None else rows_of_device(rows, unit.device)
+
+
+def rows_of_device(rows: pd.DataFrame, device: int) -> pd.DataFrame:
+    """Return the rows of one device; most processes use only one."""
+    on_device = column(rows, "device") == device
+    return rows if on_device.all() else rows[on_device]
 
 
 def waits_for_last_rank(trace: Trace, unit: Unit) -> Spans:
