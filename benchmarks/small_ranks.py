@@ -29,6 +29,7 @@ class RankEvents:
     """The events of one rank as they are written, with its clocks on host and device in us."""
 
     rank: int
+    ranks: int
     offset_us: float
     events: list[dict[str, Any]] = field(default_factory=list)
     correlation: int = 0
@@ -64,7 +65,7 @@ class RankEvents:
                 "Collective name": "allreduce",
                 "In msg nelems": 1 << 20,
                 "Out msg nelems": 1 << 20,
-                "Group size": 2,
+                "Group size": self.ranks,
                 "dtype": "Float",
                 "Process Group Name": "0",
             }
@@ -79,7 +80,7 @@ def write_job(folder: Path, ranks: int, events: int = EVENTS) -> None:
     paces = [slowest_pace(ranks, step) for step in range(steps)]
     for rank in range(ranks):
         rng = random.Random(rank)
-        made = RankEvents(rank, 1_000_000.0 + (rng.uniform(-5000, 5000) if rank else 0.0))
+        made = RankEvents(rank, ranks, 1_000_000.0 + (rng.uniform(-5000, 5000) if rank else 0.0))
         now_us = 0.0
         for step, slowest in enumerate(paces):
             now_us = add_step(made, step, now_us, slowest)

@@ -6,7 +6,7 @@ be detected: a rank that leaves every collective later than the others by the sa
 taken for an offset of its clock.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -69,30 +69,37 @@ def align_set(ends: Ends, shared: Ints, first: int, set_number: int) -> dict[int
     `shared` holds the number of common collectives of each pair of parts.
     """
     shifts = {first: Shift.constant(0)}
-    while (pair := strongest_tie(shared, shifts)) is not None:
-        known, new = pair
-        shifts[new] = shift_onto(ends[:, new], shifted_ends(ends[:, known], shifts[known]))
+    aligned_ends = np.full_like(ends, np.nan)
+    aligned_ends[:, first] = ends[:, first]
+    for known, new in strongest_ties(shared, first):
+        shifts[new] = shift_onto(ends[:, new], aligned_ends[:, known])
+        aligned_ends[:, new] = shifted_ends(ends[:, new], shifts[new])
     for _ in range(REFINEMENTS):
         for part in list(shifts)[1:]:
-            shifts[part] = shift_onto(ends[:, part], median_of_others(ends, shifts, part))
+            shifts[part] = shift_onto(ends[:, part], median_of_others(aligned_ends, part))
+            aligned_ends[:, part] = shifted_ends(ends[:, part], shifts[part])
     alignments = {}
     for part, shift in shifts.items():
         common = int((~np.isnan(ends[:, part])).sum())
-        alignments[part] = Alignment(shift, remaining_ns(ends, shifts, part), common, set_number)
+        alignments[part] = Alignment(shift, remaining_ns(aligned_ends, part), common, set_number)
     return alignments
 
 
-def strongest_tie(shared: Ints, shifts: dict[int, Shift]) -> tuple[int, int] | None:
-    """Return the (aligned part, other part) that share most collectives, None where none share
-    any. Of equal pairs, the one with the lowest numbers counts.
+def strongest_ties(shared: Ints, first: int) -> Iterator[tuple[int, int]]:
+    """Yield (aligned part, other part) until no part is left that shares collectives with an
+    aligned one; always the pair that shares most, of equal ones that with the lowest numbers.
     """
-    best: tuple[int, int, int] = (0, 0, 0)
-    for known in shifts:
-        for new in range(len(shared)):
-            if new not in shifts:
-                best = max(best, (int(shared[known, new]), -new, -known))
-    count, new, known = best[0], -best[1], -best[2]
-    return (known, new) if count else None
+    most, tied_to = shared[first].copy(), np.full(len(shared), first)
+    most[first] = -1  # aligned
+    while most[new := int(np.argmax(most))] > 0:
+        yield int(tied_to[new]), new
+        is_open = most >= 0
+        is_open[new] = False
+        is_closer = shared[new] > most
+        is_closer |= (shared[new] == most) & (new < tied_to)
+        tied_to[is_open & is_closer] = new
+        most[is_open] = np.maximum(most, shared[new])[is_open]
+        most[new] = -1
 
 
 def shift_onto(ends: Ends, reference: Ends) -> Shift:
@@ -110,21 +117,24 @@ def shifted_ends(ends: Ends, shift: Shift) -> Ends:
     return shifted
 
 
-def median_of_others(ends: Ends, shifts: dict[int, Shift], part: int) -> Ends:
-    """Return the median end of each collective on the other parts of the set."""
-    others = np.stack(
-        [shifted_ends(ends[:, other], shift) for other, shift in shifts.items() if other != part]
-    )
-    median = np.full(ends.shape[0], np.nan)
-    has_end = ~np.isnan(others).all(axis=0)
-    median[has_end] = np.nanmedian(others[:, has_end], axis=0)
+def median_of_others(aligned_ends: Ends, part: int) -> Ends:
+    """Return the median end of each collective on the other parts of the set.
+
+    NumPy's `nanmedian` takes a hundred times as long for as many rows and columns as a large job
+    has.
+    """
+    in_order = np.sort(np.delete(aligned_ends, part, axis=1), axis=1)  # NaN last
+    count = np.count_nonzero(~np.isnan(in_order), axis=1)
+    row = np.arange(len(in_order))
+    lower, upper = np.maximum(count - 1, 0) // 2, count // 2
+    median: Ends = (in_order[row, lower] + in_order[row, upper]) / 2
     return median
 
 
-def remaining_ns(ends: Ends, shifts: dict[int, Shift], part: int) -> int:
+def remaining_ns(aligned_ends: Ends, part: int) -> int:
     """Return the difference from the other parts' ends that 90 % of this part's ends keep below."""
-    shifted = shifted_ends(ends[:, part], shifts[part])
-    reference = median_of_others(ends, shifts, part)
+    shifted = aligned_ends[:, part]
+    reference = median_of_others(aligned_ends, part)
     both = ~np.isnan(shifted) & ~np.isnan(reference)
     difference = (reference - shifted)[both].astype(np.int64)
     return residual_ns(Shift.constant(0), np.zeros(len(difference), np.int64), difference)
