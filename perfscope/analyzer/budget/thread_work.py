@@ -64,12 +64,11 @@ def thread_work(trace: Trace, process: int, tid: int) -> ThreadWork:
 def columns_of_thread(
     frame: pd.DataFrame | None, tid: int, columns: tuple[str, ...]
 ) -> pd.DataFrame | None:
-    """Return `ts`, `dur` and the given columns of the rows of one thread."""
+    """Return the rows of one thread; of several threads only `ts`, `dur` and these columns."""
     if frame is None:
         return None
-    rows = frame[["ts", "dur", *columns]]
     of_thread = column(frame, "tid") == tid
-    return rows if of_thread.all() else rows[of_thread]
+    return frame if of_thread.all() else frame[["ts", "dur", *columns]][of_thread]
 
 
 def saves(ranges: pd.DataFrame | None) -> pd.DataFrame | None:

@@ -48,6 +48,20 @@ class Activity:
 
 def activity(trace: Trace, unit: Unit) -> Activity:
     """Return the activity of one device."""
+    known = trace.fact(known_activities)
+    key = unit.process, unit.device
+    if key not in known:
+        known[key] = find_activity(trace, unit)
+    return known[key]
+
+
+def known_activities(trace: Trace) -> dict[tuple[int, int], Activity]:
+    """Return the activity of each device that was asked for before."""
+    return {}
+
+
+def find_activity(trace: Trace, unit: Unit) -> Activity:
+    """Return the `activity` of one device, without the cache."""
     kernels, copies = rows_on(trace, "kernels", unit), rows_on(trace, "copies", unit)
     talks = np.zeros(0, bool)
     if kernels is not None:
