@@ -1,6 +1,7 @@
 """The input pipeline of each rank: the consumer's time, the time of a fetch, and its parts."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from perfscope.analyzer.run.resources.host_load import host_load
 from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES, IO
 from perfscope.analyzer.run.table_access import column, rows_of, table, uses_device
 from perfscope.analyzer.run.thread_intervals import spans_of
-from perfscope.traces.intervals import Spans, inside, merged
+from perfscope.traces.intervals import EMPTY, Spans, inside, merged
 from perfscope.traces.trace import Trace
 
 READS_DATA = 16_384
@@ -106,12 +107,14 @@ class LoaderCalls:
     calls: pd.DataFrame | None
     """All calls of the loop's thread in its steady steps; None where the table is absent."""
 
-    @property
+    @cached_property
     def nexts(self) -> pd.DataFrame | None:
         """The calls that returned a batch."""
         if self.calls is None:
             return None
-        return self.calls[(self.calls["kind"] == "next") & (self.calls["end"] != 1)]
+        is_next = (self.calls["kind"] == "next").to_numpy(bool) & (column(self.calls, "end") != 1)
+        nexts: pd.DataFrame = self.calls[is_next]
+        return nexts
 
     @property
     def workers(self) -> int:
@@ -207,7 +210,7 @@ def loader_calls(
         return LoaderCalls(None)
     ts = column(calls, "ts")
     training = inside(loop, ts) & ~inside(evaluation, ts)
-    return LoaderCalls(calls[(calls["tid"] == tid) & training])
+    return LoaderCalls(calls[(column(calls, "tid") == tid) & training])
 
 
 def others_fill_cores(trace: Trace, process: int, loading_cores: float) -> bool:
@@ -224,7 +227,8 @@ def others_fill_cores(trace: Trace, process: int, loading_cores: float) -> bool:
 def evaluation_spans(trace: Trace, process: int) -> Spans:
     """Return when a rank evaluates."""
     budget = fact_rows(trace, time_budget, process)
-    return spans_of(budget[(budget["phase"] == "eval").to_numpy(bool)])
+    is_eval = (budget["phase"] == "eval").to_numpy(bool)
+    return spans_of(budget[is_eval]) if is_eval.any() else EMPTY
 
 
 def fetches_of(

@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from perfscope.traces.clock_shift import Shift, fitted, residual_ns
 from perfscope.traces.collectives.collective_matching import matched
 from perfscope.traces.intervals import Ints
+from perfscope.traces.jobs.merge import merged_names, names_of
 from perfscope.traces.trace import Trace
 
 MOST_COMMON: Final = 20_000
 """Collectives that are used. Spread evenly over the recording, more say nothing new."""
 REFINEMENTS: Final = 2
+NUMBERS: Final = ("device", "stream", "ts", "dur", "in_bytes", "group_size")
 
 Ends = NDArray[np.float64]
 """The end of each common collective, in the time of one part; NaN where the part lacks it."""
@@ -145,19 +147,27 @@ def common_ends(parts: Sequence[Trace]) -> Ends:
 
     One column per part; NaN where the part does not have the collective.
     """
-    frames, kernel_names = [], []
-    for number, part in enumerate(parts):
-        collectives, kernels = part.table("collectives"), part.table("kernels")
-        if collectives is None or kernels is None:
-            continue
-        kernel_names.append(kernels["name"].iloc[collectives["kernel"]].astype(object))
-        frames.append(collectives.assign(process=number))
-    if len(frames) < 2:
+    found = [
+        (number, collectives, names_of(kernels["name"])[collectives["kernel"].to_numpy()])
+        for number, part in enumerate(parts)
+        if (collectives := part.table("collectives")) is not None
+        if (kernels := part.table("kernels")) is not None
+    ]
+    if len(found) < 2:
         return np.empty((0, len(parts)))
-    without_categories = [frame.astype({"kind": object, "group": object}) for frame in frames]
-    rows = pd.concat(without_categories, ignore_index=True)
-    rows["kernel"] = np.arange(len(rows))
-    names = pd.concat(kernel_names, ignore_index=True).to_numpy()
+    frames = [collectives for _, collectives, _ in found]
+    rows = pd.DataFrame(
+        {
+            "process": np.repeat([number for number, *_ in found], [len(of) for of in frames]),
+            "kernel": np.arange(sum(map(len, frames))),
+            **{name: np.concatenate([of[name].to_numpy() for of in frames]) for name in NUMBERS},
+            **{
+                name: merged_names([names_of(of[name]) for of in frames]).astype(object)
+                for name in ("kind", "group")
+            },
+        }
+    )
+    names = merged_names([names for *_, names in found]).astype(object)
     match = matched(rows, pd.DataFrame({"name": names}))
     rows = rows.assign(match=match, end=rows["ts"] + rows["dur"])[match >= 0]
     # Several devices of one part in one collective share a clock, so any of them will do.
