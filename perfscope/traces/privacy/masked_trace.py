@@ -65,7 +65,8 @@ def name_categories(tables: Mapping[str, pd.DataFrame]) -> "dict[tuple[str, str]
         (name, column.name): names.categories
         for name, table in tables.items()
         for column in TABLES[name]
-        if column.dtype == "category" and (name, column.name) not in NOT_TEXT_OF_THE_TRACE
+        if column.dtype == "category" and column.name in table
+        if (name, column.name) not in NOT_TEXT_OF_THE_TRACE
         if isinstance(names := table[column.name].array, pd.Categorical) and len(names.categories)
     }
 
