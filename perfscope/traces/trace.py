@@ -136,7 +136,7 @@ def make_table(name: str, columns: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def coded_names(values: Any) -> Any:
-    """Return names as a column; None is no name. A list of a few is coded without pandas."""
+    """Return names as a column; None is a missing name. A list of a few is coded without pandas."""
     is_short = isinstance(values, list) and len(values) <= FEW_NAMES
     if not is_short or not all(isinstance(name, str) for name in values):
         return pd.Categorical(values)

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.run.process_rows import RowsByProcess, fact_rows, process_rows
+from perfscope.analyzer.run.process_rows import RowsByProcess, fact_rows, table_rows
 from perfscope.analyzer.run.table_access import in_order_of_time, rows_with_name
 from tests import build
 
@@ -32,12 +32,12 @@ def test_rows_of_a_table_and_of_a_fact_are_those_of_a_mask() -> None:
 
     for process in (0, 1, 2, 7):
         expected = ops[ops["process"] == process]
-        found = process_rows(trace, "ops", process)
+        found = table_rows(trace, "ops", process)
         assert found is not None
         pd.testing.assert_frame_equal(found, expected)
         pd.testing.assert_frame_equal(fact_rows(trace, same_ops, process), expected)
         assert in_order_of_time(found)["ts"].is_monotonic_increasing
-    assert process_rows(trace, "kernels", 0) is None
+    assert table_rows(trace, "kernels", 0) is None
 
 
 def test_rows_with_a_name_are_those_that_have_it() -> None:

@@ -17,7 +17,7 @@ from perfscope.analyzer.categories import (
     PROFILER_OVERHEAD,
     SYNC_WAIT,
 )
-from perfscope.analyzer.run.accelerators.device_activity import activity, rows_of_device
+from perfscope.analyzer.run.accelerators.device_activity import activity, rows_on_device
 from perfscope.analyzer.run.accelerators.observed_time import observed_time
 from perfscope.analyzer.run.accelerators.other_devices import busy_elsewhere
 from perfscope.analyzer.run.process_rows import fact_rows
@@ -50,7 +50,7 @@ about 10).
 
 
 @dataclass(frozen=True)
-class Pieces:
+class UnitPieces:
     """The time of one unit or of several in pieces: a value for each in every field.
 
     `code` is that of the category; the last three are those of `whole_segments`.
@@ -63,9 +63,9 @@ class Pieces:
     launch: Ints
     call: Ints
 
-    def rows(self, order: Ints) -> "Pieces":
+    def rows(self, order: Ints) -> "UnitPieces":
         """Return these pieces in this order."""
-        return Pieces(*(getattr(self, field.name)[order] for field in fields(self)))
+        return UnitPieces(*(getattr(self, field.name)[order] for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def segments(trace: Trace) -> pd.DataFrame:
     pieces = trace.fact(whole_segments)
     cuts = []
     for unit in units(trace):
-        of_unit = rows_of_device(fact_rows(trace, whole_segments, unit.process), unit.device)
+        of_unit = rows_on_device(fact_rows(trace, whole_segments, unit.process), unit.device)
         ts, known = column(of_unit, "ts"), observed_time(trace, unit).spans
         row, begin, dur = cut_to(ts, ts + column(of_unit, "dur"), known)
         cuts.append((of_unit.index.to_numpy()[row], begin, dur))
@@ -158,7 +158,7 @@ def whole_segments(trace: Trace) -> pd.DataFrame:
     return pd.DataFrame({name: columns[name] for name in COLUMNS}, copy=False)
 
 
-def pieces_of_unit(trace: Trace, unit: Unit) -> Pieces:
+def pieces_of_unit(trace: Trace, unit: Unit) -> UnitPieces:
     """Return the pieces of one device, or of a process without one."""
     span: Spans = (np.array([unit.begin_ns]), np.array([unit.end_ns]))
     if unit.device == NO_DEVICE:
@@ -174,17 +174,17 @@ def pieces_of_unit(trace: Trace, unit: Unit) -> Pieces:
     return pieces.rows(np.argsort(pieces.begin))
 
 
-def joined_pieces(parts: list[Pieces]) -> Pieces:
+def joined_pieces(parts: list[UnitPieces]) -> UnitPieces:
     """Return several sets of pieces, one after the other."""
-    columns = ([getattr(part, field.name) for part in parts] for field in fields(Pieces))
-    return Pieces(*map(np.concatenate, columns))
+    columns = ([getattr(part, field.name) for part in parts] for field in fields(UnitPieces))
+    return UnitPieces(*map(np.concatenate, columns))
 
 
-def pieces_by_kind(kinds: list[tuple[str, Spans]]) -> Pieces:
+def pieces_by_kind(kinds: list[tuple[str, Spans]]) -> UnitPieces:
     """Return pieces of the first kind that covers each instant, in order of time."""
     begin, end, label = labeled_intervals([spans for _, spans in kinds])
     unknown = np.full(len(begin), -1, np.int64)
-    return Pieces(begin, end, category_codes(kinds)[label], unknown, unknown, unknown)
+    return UnitPieces(begin, end, category_codes(kinds)[label], unknown, unknown, unknown)
 
 
 def category_codes(kinds: list[tuple[str, Spans]]) -> Ints:
@@ -202,7 +202,7 @@ def gaps_of_thread(gaps: Idle, tid: int) -> GapsOfThread:
     return GapsOfThread(begin, end, launch, np.where(launch >= 0, ready, end))
 
 
-def idle_pieces_of_thread(trace: Trace, unit: Unit, gaps: Idle, tid: int) -> Pieces:
+def idle_pieces_of_thread(trace: Trace, unit: Unit, gaps: Idle, tid: int) -> UnitPieces:
     """Return the gaps that one thread ended, divided by what it did in them."""
     thread_gaps = gaps_of_thread(gaps, tid)
     begin, end = thread_gaps.begin, thread_gaps.end
@@ -233,7 +233,7 @@ def idle_pieces_of_thread(trace: Trace, unit: Unit, gaps: Idle, tid: int) -> Pie
     call = np.where(drained[gap] >= 0, drained[gap], running_call(work.waits, start))
     call = np.where(code == CODES[SYNC_WAIT], call, -1)
     of_thread = np.full(len(start), tid, np.int64)
-    return Pieces(start, stop, code, of_thread, thread_gaps.launch[gap], call)
+    return UnitPieces(start, stop, code, of_thread, thread_gaps.launch[gap], call)
 
 
 def draining_call(waits: Calls, begin: Ints) -> Ints:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from perfscope.analyzer.budget.device_segments import CODES, segments, whole_segments
 from perfscope.analyzer.categories import CATEGORY_IDS
-from perfscope.analyzer.run.accelerators.device_activity import rows_of_device
+from perfscope.analyzer.run.accelerators.device_activity import rows_on_device
 from perfscope.analyzer.run.process_rows import RowsByProcess, fact_rows
 from perfscope.analyzer.run.table_access import column
 from perfscope.analyzer.run.units import Unit, first_units
@@ -46,7 +46,7 @@ def category_times(trace: Trace, unit: Unit, begin: Ints, end: Ints) -> dict[str
     They are zero outside its span.
     """
     pieces = fact_rows(trace, whole_segments, unit.process)
-    return amounts_in(rows_of_device(pieces, unit.device), begin, end)
+    return amounts_in(rows_on_device(pieces, unit.device), begin, end)
 
 
 def category_times_of_rows(trace: Trace, rows: pd.DataFrame) -> dict[str, Ints]:
@@ -62,7 +62,7 @@ def category_times_of_rows(trace: Trace, rows: pd.DataFrame) -> dict[str, Ints]:
     ends = [Instants(at, *(np.zeros(len(at), kind) for kind in (int, bool))) for at in (begin, end)]
     for unit in first_units(trace).values():
         at = by_process.rows(unit.process).index.to_numpy()
-        of_unit = rows_of_device(fact_rows(trace, whole_segments, unit.process), unit.device)
+        of_unit = rows_on_device(fact_rows(trace, whole_segments, unit.process), unit.device)
         if not len(at) or not len(of_unit):
             continue
         first = int(of_unit.index[0])

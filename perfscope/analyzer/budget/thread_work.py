@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfscope.analyzer.run.process_rows import process_rows
+from perfscope.analyzer.run.process_rows import table_rows
 from perfscope.analyzer.run.table_access import column, rows_of_category, table
 from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.traces.intervals import Ints, Spans
@@ -48,7 +48,7 @@ def thread_work(trace: Trace, process: int, tid: int) -> ThreadWork:
     tables: dict[str, pd.DataFrame | None] = {}
     starts = []
     for name, columns in COLUMNS_READ.items():
-        frame = columns_of_thread(process_rows(trace, name, process), tid, columns)
+        frame = columns_of_thread(table_rows(trace, name, process), tid, columns)
         tables[name] = frame
         if frame is not None and len(frame):
             starts.append(int(column(frame, "ts").min()))

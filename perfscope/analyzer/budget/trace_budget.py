@@ -5,7 +5,7 @@ import pandas as pd
 
 from perfscope.analyzer.budget.device_segments import segments
 from perfscope.analyzer.budget.span_budget import amounts_in, category_times_of_rows
-from perfscope.analyzer.run.accelerators.device_activity import rows_of_device
+from perfscope.analyzer.run.accelerators.device_activity import rows_on_device
 from perfscope.analyzer.run.accelerators.observed_time import observed_time
 from perfscope.analyzer.run.process_rows import fact_rows
 from perfscope.analyzer.run.table_access import column
@@ -38,7 +38,7 @@ def slices(trace: Trace, unit: Unit) -> pd.DataFrame:
     if not len(known[0]):
         known = single_interval(unit.begin_ns, unit.end_ns)
     edges = np.linspace(known[0][0], known[1][-1], SLICES + 1).astype(np.int64)
-    pieces = rows_of_device(fact_rows(trace, segments, unit.process), unit.device)
+    pieces = rows_on_device(fact_rows(trace, segments, unit.process), unit.device)
     amounts = amounts_in(pieces, edges[:-1], edges[1:])
     begin, dur = edges[:-1], covered(known, edges[:-1], edges[1:])
     frame = pd.DataFrame(

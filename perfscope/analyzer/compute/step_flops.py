@@ -12,7 +12,7 @@ from perfscope.analyzer.compute.roofline_coverage import BEFORE, costed_share, r
 from perfscope.analyzer.compute.work_units import work_units
 from perfscope.analyzer.hardware.peaks import Peaks
 from perfscope.analyzer.limits import LIMITS
-from perfscope.analyzer.run.accelerators.device_activity import rows_of_device
+from perfscope.analyzer.run.accelerators.device_activity import rows_on_device
 from perfscope.analyzer.run.process_rows import fact_rows
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.run.units import Unit
@@ -80,7 +80,7 @@ def step_flops_of_unit(trace: Trace, unit: Unit) -> StepFlops | None:
 def calls_in_steps(trace: Trace, unit: Unit, steps: pd.DataFrame) -> pd.DataFrame:
     """Return the calls with a cost of one device whose operator began inside one of these steps."""
     ops = table(trace, "ops")
-    calls = rows_of_device(fact_rows(trace, roofed_calls, unit.process), unit.device)
+    calls = rows_on_device(fact_rows(trace, roofed_calls, unit.process), unit.device)
     if ops is None or not len(calls):
         return calls.iloc[:0]
     steps = steps.sort_values("ts")
@@ -97,7 +97,7 @@ def costs_mostly_known(trace: Trace, unit: Unit) -> bool:
 
     Work that was launched before the recording belongs to no step of it.
     """
-    rows = rows_of_device(fact_rows(trace, roof_coverage, unit.process), unit.device)
+    rows = rows_on_device(fact_rows(trace, roof_coverage, unit.process), unit.device)
     rows = rows[rows["why"] != BEFORE]
     return costed_share(rows, reachable=False) >= LIMITS.enough_costs
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from perfscope.analyzer.compute.call_costs import communicates, device_work, over_a_link
 from perfscope.analyzer.compute.roofline import COMPUTE, MEMORY, roofed_calls
 from perfscope.analyzer.limits import LIMITS
-from perfscope.analyzer.run.accelerators.device_activity import rows_of_device
+from perfscope.analyzer.run.accelerators.device_activity import rows_on_device
 from perfscope.analyzer.run.process_rows import fact_rows
 from perfscope.analyzer.run.units import NO_DEVICE
 from perfscope.traces.trace import Trace
@@ -42,7 +42,7 @@ def work_limits(trace: Trace) -> dict[tuple[int, int], WorkLimits]:
     for places in np.split(by_device, np.flatnonzero(is_new) + 1) if len(by_device) else []:
         process, device = int(work.process[places[0]]), int(work.device[places[0]])
         of_device = places[on_device[places]]
-        rows = rows_of_device(fact_rows(trace, roofed_calls, process), device)
+        rows = rows_on_device(fact_rows(trace, roofed_calls, process), device)
         limit = limited_by(rows)
         work_ns = rows["work_ns"].to_numpy(np.int64)
         sums = {name: int(work_ns[limit == name].sum()) for name in (COMPUTE, MEMORY, BELOW)}

@@ -41,7 +41,7 @@ def found_rows(trace: Trace) -> "dict[object, RowsByProcess]":
     return {}
 
 
-def process_rows(trace: Trace, name: str, process: int) -> pd.DataFrame | None:
+def table_rows(trace: Trace, name: str, process: int) -> pd.DataFrame | None:
     """Return the rows of one process in a table, None when the table is absent."""
     frame = trace.table(name)
     if frame is None:

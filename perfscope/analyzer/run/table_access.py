@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.run.process_rows import process_rows
+from perfscope.analyzer.run.process_rows import table_rows
 from perfscope.traces.intervals import Ints
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.trace import Trace
@@ -32,7 +32,7 @@ def table(trace: Trace, name: str) -> pd.DataFrame | None:
 
 def rows_of(trace: Trace, name: str, process: int) -> pd.DataFrame | None:
     """Return the rows of one process sorted by time, None when the table is absent."""
-    rows = process_rows(trace, name, process)
+    rows = table_rows(trace, name, process)
     return None if rows is None else in_order_of_time(rows)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perfscope.analyzer.run.process_rows import process_rows
+from perfscope.analyzer.run.process_rows import table_rows
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.trace import Trace
 
@@ -70,7 +70,7 @@ def device_pairs(trace: Trace) -> list[tuple[int, int]]:
             process = column(frame, "process")
             pairs = []
             for code in np.flatnonzero(np.bincount(process[used])).tolist():
-                of_process = column(process_rows(trace, name, code), "device")
+                of_process = column(table_rows(trace, name, code), "device")
                 numbers = np.unique(of_process[of_process >= 0]).tolist()
                 if name == "copies" and launches_kernels(trace, code):
                     numbers = [NO_DEVICE]
@@ -86,7 +86,7 @@ def device_pairs(trace: Trace) -> list[tuple[int, int]]:
 
 def launches_kernels(trace: Trace, process: int) -> bool:
     """Return whether a call of this process launches a kernel."""
-    of_process = process_rows(trace, "launches", process)
+    of_process = table_rows(trace, "launches", process)
     return of_process is not None and bool((of_process["kind"] == "kernel").any())
 
 
@@ -106,7 +106,7 @@ def rank_spans(trace: Trace, ranks: dict[int, int]) -> dict[int, tuple[int, int]
         frame = table(trace, name)
         codes = np.flatnonzero(np.bincount(column(frame, "process")))
         for code in codes.tolist():
-            rows = process_rows(trace, name, code)
+            rows = table_rows(trace, name, code)
             ts = column(rows, "ts")
             ends = ts + column(rows, "dur") if rows is not None and "dur" in rows else ts
             first, last = int(ts.min()), int(ends.max())

@@ -11,7 +11,7 @@ from perfscope.analyzer.categories import (
     EXPOSED_COPY,
     PEER_WAIT,
 )
-from perfscope.analyzer.run.process_rows import process_rows
+from perfscope.analyzer.run.process_rows import table_rows
 from perfscope.analyzer.run.ranks.matched_collectives import matched_collectives
 from perfscope.analyzer.run.table_access import column
 from perfscope.analyzer.run.units import Unit
@@ -82,11 +82,11 @@ def rows_on(trace: Trace, name: str, unit: Unit) -> pd.DataFrame | None:
 
     None without the table.
     """
-    rows = process_rows(trace, name, unit.process)
-    return None if rows is None else rows_of_device(rows, unit.device)
+    rows = table_rows(trace, name, unit.process)
+    return None if rows is None else rows_on_device(rows, unit.device)
 
 
-def rows_of_device(rows: pd.DataFrame, device: int) -> pd.DataFrame:
+def rows_on_device(rows: pd.DataFrame, device: int) -> pd.DataFrame:
     """Return the rows of one device; most processes use only one."""
     on_device = column(rows, "device") == device
     return rows if on_device.all() else rows[on_device]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from perfscope.analyzer.run.accelerators.observed_time import observed_time
 from perfscope.analyzer.run.loops.repeating_work import period_starts
 from perfscope.analyzer.run.loops.warm_up import warm_up
-from perfscope.analyzer.run.process_rows import process_rows
+from perfscope.analyzer.run.process_rows import table_rows
 from perfscope.analyzer.run.table_access import column, rows_of_category
 from perfscope.analyzer.run.units import Unit, units
 from perfscope.traces.intervals import Ints, Spans, covered
@@ -84,7 +84,7 @@ def known_steps(marks: StepMarks, unknown: Spans) -> StepMarks:
 
 def marks_of_unit(trace: Trace, unit: Unit) -> StepMarks | None:
     """Return the marks of a process, from the first kind of mark that it has."""
-    ranges = process_rows(trace, "ranges", unit.process)
+    ranges = table_rows(trace, "ranges", unit.process)
     marked = rows_of_category(ranges, "step")
     if marked is not None and len(marked):
         return marks_from_ranges(marked, "the profiler's step marks")
@@ -180,7 +180,7 @@ def marked_step_rows(trace: Trace, unit: Unit, marks: StepMarks) -> pd.DataFrame
 def has_training_work(trace: Trace, process: int) -> bool:
     """Return whether a process has a backward pass or an optimizer."""
     for name in ("ops", "ranges"):
-        frame = process_rows(trace, name, process)
+        frame = table_rows(trace, name, process)
         if frame is not None:
             names = frame["name"].cat
             used = np.unique(names.codes.to_numpy())

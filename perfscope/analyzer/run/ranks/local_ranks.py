@@ -58,10 +58,10 @@ def concurrent_groups(trace: Trace) -> list[list[int]]:
 
 def concurrent_processes(trace: Trace, process: int) -> list[int]:
     """Return the processes that worked at the same time as a main process, including itself."""
-    return trace.fact(group_of_process).get(process, [process])
+    return trace.fact(concurrent_group_by_process).get(process, [process])
 
 
-def group_of_process(trace: Trace) -> dict[int, list[int]]:
+def concurrent_group_by_process(trace: Trace) -> dict[int, list[int]]:
     """Return the concurrent group of each main process."""
     return {process: group for group in trace.fact(concurrent_groups) for process in group}
 

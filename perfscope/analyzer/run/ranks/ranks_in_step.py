@@ -16,11 +16,13 @@ MOST_DIFFERENCE = 0.05
 def peers_in_step(trace: Trace, process: int) -> list[int]:
     """Return the other processes that train at the same time with steps of the same length."""
     means = trace.fact(means_of_training)
-    own = trace.fact(mean_step_ns)[process]
+    mean_ns = trace.fact(mean_step_ns)[process]
     return [
         other
         for other in concurrent_processes(trace, process)
-        if other != process and other in means and abs(means[other] / own - 1.0) <= MOST_DIFFERENCE
+        if other != process
+        and other in means
+        and abs(means[other] / mean_ns - 1.0) <= MOST_DIFFERENCE
     ]
 
 
