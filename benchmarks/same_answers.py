@@ -1,8 +1,10 @@
 """Whether two versions of perfscope give the same answers: save those of one, then compare with
 those of the other.
 
-    python -m benchmarks.same_answers save before.json PATH...     traces, run folders, or folders
-    of them python -m benchmarks.same_answers compare before.json after.json
+    python -m benchmarks.same_answers save before.json PATH... [--job FOLDER]...
+    python -m benchmarks.same_answers compare before.json after.json
+
+PATH is a trace, a run folder, or a folder of them; FOLDER has a trace for each rank of one job.
 
 Compared are ids, causes, order and numbers, not sentences. Each side is analyzed by the Python that
 runs `save`, so run it in both checkouts. What the JSON of version 1 called otherwise is translated.
@@ -107,9 +109,9 @@ def same(before: Any, after: Any) -> bool:
     return bool(before == after)
 
 
-def save(file: Path, paths: list[Path]) -> int:
+def save(file: Path, paths: list[Path], jobs: list[Path]) -> int:
     """Analyze every recording and write the answers. Returns the exit code."""
-    found = [recording for path in paths for recording in recordings(path)]
+    found = [*(recording for path in paths for recording in recordings(path)), *jobs]
     with ThreadPoolExecutor(2) as pool:
         answers = dict(zip(map(str, found), pool.map(answer, found), strict=True))
     file.write_text(json.dumps(answers, indent=1), "utf-8")
@@ -141,18 +143,21 @@ def main() -> int:
     commands = parser.add_subparsers(required=True, dest="command")
     saving = commands.add_parser("save")
     saving.add_argument("file", type=Path)
-    saving.add_argument("paths", type=Path, nargs="+")
+    saving.add_argument("paths", type=Path, nargs="*")
+    saving.add_argument("--job", type=Path, action="append", default=[], dest="jobs")
     comparing = commands.add_parser("compare")
     comparing.add_argument("before", type=Path)
     comparing.add_argument("after", type=Path)
     asked = parser.parse_args()
     missing = (
-        [str(path) for path in asked.paths if not path.exists()] if asked.command == "save" else []
+        [str(path) for path in (*asked.paths, *asked.jobs) if not path.exists()]
+        if asked.command == "save"
+        else []
     )
     if missing:
         parser.error(f"no such file or folder: {', '.join(missing)}")
     if asked.command == "save":
-        return save(asked.file, asked.paths)
+        return save(asked.file, asked.paths, asked.jobs)
     return compare(asked.before, asked.after)
 
 

@@ -23,7 +23,6 @@ from perfscope.commands.options.json_output import (
     takes_json_output,
 )
 from perfscope.errors import PerfscopeError
-from perfscope.traces.privacy.secret_masking import mask_text
 from perfscope.ui.terminal.output import one_line, print_line, protect_streams
 
 INTERRUPTED = 130
@@ -165,6 +164,8 @@ def run_command(argv: list[str] | None) -> int:
             raise
         if isinstance(error, OSError):
             discard_output()
+        from perfscope.traces.privacy.secret_masking import mask_text
+
         message = mask_text(message_of(error))  # it may quote a command line
         print_line(f"perfscope: {message}", sys.stderr)
         return error.exit_code if isinstance(error, PerfscopeError) else 1

@@ -7,7 +7,6 @@ process can decide whether the creator still runs. Standard library only.
 
 import os
 import re
-import secrets
 import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,7 +29,7 @@ def folder_name(prefix: str) -> str:
     """Return a new name for a folder of this process, which begins with `prefix`."""
     creator = proc.stat(os.getpid())
     start = creator.start_ticks if creator is not None else 0
-    return f"{prefix}{os.getpid()}-{start}-{pid_scope()}-{secrets.token_hex(8)}"
+    return f"{prefix}{os.getpid()}-{start}-{pid_scope()}-{os.urandom(8).hex()}"
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 drift apart.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,10 +101,13 @@ def median_ns(values: Ints) -> int:
     """Return the median to the nanosecond. For times since 1970, float64 has steps of 256 ns, so it
     is computed relative to the first value.
     """
-    return int(values[0]) + int(np.median(values - values[0]))
+    in_order = np.sort(values - values[0])
+    middle = len(in_order) // 2
+    lower = in_order[middle - 1 + len(in_order) % 2]
+    return int(values[0]) + int((float(lower) + float(in_order[middle])) / 2)
 
 
 def residual_ns(shift: Shift, ts: Ints, difference_ns: Ints) -> int:
     """Return the error of the shift that 90 % of the common events keep below, in nanoseconds."""
-    error_ns = np.abs(difference_ns - shift.offset_ns(ts))
-    return int(np.quantile(error_ns, 0.9, method="higher"))
+    error_ns = np.sort(np.abs(difference_ns - shift.offset_ns(ts)))
+    return int(error_ns[math.ceil(0.9 * (len(error_ns) - 1))])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import numpy as np
 import pandas as pd
 
 
@@ -10,8 +11,9 @@ def span(tables: Iterable[pd.DataFrame]) -> tuple[int, int]:
     starts, ends = [], []
     for table in tables:
         if "ts" in table and len(table):
-            end = table["ts"] + table["dur"] if "dur" in table else table["ts"]
-            starts.append(int(table["ts"].min()))
+            ts = table["ts"].to_numpy(np.int64)
+            end = ts + table["dur"].to_numpy(np.int64) if "dur" in table else ts
+            starts.append(int(ts.min()))
             ends.append(int(end.max()))
     return (min(starts), max(ends)) if starts else (0, 0)
 
@@ -23,5 +25,5 @@ def move_to_job_time(tables: dict[str, pd.DataFrame]) -> int:
     zero_ns, _ = span(tables.values())
     for table in tables.values():
         if "ts" in table:
-            table["ts"] -= zero_ns
+            table["ts"] = table["ts"].to_numpy(np.int64) - zero_ns
     return zero_ns

@@ -1,6 +1,7 @@
 """The Trace: the immutable tables of one recording, from which everything else is computed."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from perfscope.traces.schema import TABLES
 from perfscope.traces.trace_kind import TraceKind
 
 Fact = TypeVar("Fact")
+FEW_NAMES = 100
 PROFILED_WORK = ("ops", "kernels", "launches")
 """Tables that a profiler fills with the operators and the device work of a run."""
 
@@ -126,5 +128,46 @@ def make_table(name: str, columns: Mapping[str, Any]) -> pd.DataFrame:
     types. Raises KeyError when a column is missing.
     """
     schema = TABLES[name]
-    frame = pd.DataFrame({column.name: columns[column.name] for column in schema}, copy=False)
-    return frame.astype({column.name: column.dtype for column in schema})
+    if any(isinstance(columns[column.name], pd.Series) for column in schema):
+        frame = pd.DataFrame({column.name: columns[column.name] for column in schema}, copy=False)
+        return frame.astype({column.name: column.dtype for column in schema})
+    typed = {column.name: typed_column(columns[column.name], column.dtype) for column in schema}
+    return pd.DataFrame(typed, copy=False)
+
+
+def coded_names(values: Any) -> Any:
+    """Return names as a column; None is a missing name. A list of a few is coded without pandas."""
+    is_short = isinstance(values, list) and len(values) <= FEW_NAMES
+    if not is_short or not all(isinstance(name, str) for name in values):
+        return pd.Categorical(values)
+    names: list[str] = sorted(set(values))
+    codes = np.array([names.index(name) for name in values], np.int8)
+    return pd.Categorical.from_codes(codes, dtype=dtype_of_names(names))
+
+
+def dtype_of_names(names: Sequence[str]) -> "pd.CategoricalDtype[Any]":
+    """Return the type of a column with these different names.
+
+    Ranks have mostly the same names, and a type is expensive to make.
+    """
+    few = len(names) <= FEW_NAMES
+    return dtype_of_few_names(tuple(names)) if few else pd.CategoricalDtype(pd.Index(names))
+
+
+@lru_cache(maxsize=1024)
+def dtype_of_few_names(names: tuple[str, ...]) -> "pd.CategoricalDtype[Any]":
+    """Return `dtype_of_names`."""
+    return pd.CategoricalDtype(pd.Index(names))
+
+
+def typed_column(values: Any, dtype: str) -> Any:
+    """Return values as a column of this type; arrays without pandas, which takes longer to convert
+    the columns of a small table than to read its file.
+    """
+    if dtype == "category":
+        return values if isinstance(values, pd.Categorical) else coded_names(values)
+    if isinstance(values, np.ndarray):
+        # A view of another table is read-only; a table of its own can be changed.
+        return values.astype(dtype, copy=not values.flags.writeable)
+    converted: Any = pd.Series(values)
+    return converted.astype(dtype).to_numpy(copy=True)

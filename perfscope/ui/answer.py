@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -160,6 +159,8 @@ def print_answer(
 
 def while_shown(read: Callable[[], "Trace"], *, kept: bool) -> "Trace":
     """Return what `read` reads, with its progress on stderr; `kept` lets it use the cache."""
+    from concurrent.futures import ThreadPoolExecutor
+
     from perfscope.traces.reading_options import reading
     from perfscope.ui.terminal.reading_bar import reading_bar
 

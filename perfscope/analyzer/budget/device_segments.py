@@ -1,6 +1,6 @@
 """What every device did at every instant between the first and last event of its process."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
@@ -17,10 +17,11 @@ from perfscope.analyzer.categories import (
     PROFILER_OVERHEAD,
     SYNC_WAIT,
 )
-from perfscope.analyzer.run.accelerators.device_activity import activity
+from perfscope.analyzer.run.accelerators.device_activity import activity, rows_on_device
 from perfscope.analyzer.run.accelerators.observed_time import observed_time
 from perfscope.analyzer.run.accelerators.other_devices import busy_elsewhere
-from perfscope.analyzer.run.table_access import recording_of
+from perfscope.analyzer.run.process_rows import fact_rows
+from perfscope.analyzer.run.table_access import column, recording_of
 from perfscope.analyzer.run.units import NO_DEVICE, Unit, units
 from perfscope.traces.intervals import (
     Ints,
@@ -49,6 +50,25 @@ about 10).
 
 
 @dataclass(frozen=True)
+class UnitPieces:
+    """The time of one unit or of several in pieces: a value for each in every field.
+
+    `code` is that of the category; the last three are those of `whole_segments`.
+    """
+
+    begin: Ints
+    end: Ints
+    code: Ints
+    tid: Ints
+    launch: Ints
+    call: Ints
+
+    def rows(self, order: Ints) -> "UnitPieces":
+        """Return these pieces in this order."""
+        return UnitPieces(*(getattr(self, field.name)[order] for field in fields(self)))
+
+
+@dataclass(frozen=True)
 class GapsOfThread:
     """Gaps of a device that the launches of one thread ended: begin, end, that launch's row.
 
@@ -67,31 +87,33 @@ def segments(trace: Trace) -> pd.DataFrame:
     What is before its first and after its last work is left out, and where kernels were lost.
     """
     pieces = trace.fact(whole_segments)
-    parts = []
+    cuts = []
     for unit in units(trace):
-        of_unit = (pieces["process"] == unit.process) & (pieces["device"] == unit.device)
-        parts.append(cut_to(pieces[of_unit], observed_time(trace, unit).spans))
-    if not parts:
+        of_unit = rows_on_device(fact_rows(trace, whole_segments, unit.process), unit.device)
+        ts, known = column(of_unit, "ts"), observed_time(trace, unit).spans
+        row, begin, dur = cut_to(ts, ts + column(of_unit, "dur"), known)
+        cuts.append((of_unit.index.to_numpy()[row], begin, dur))
+    if not cuts:
         return pieces
-    return parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
+    row, begin, dur = (np.concatenate(parts) for parts in zip(*cuts, strict=True))
+    return pieces.iloc[row].assign(ts=begin, dur=dur).reset_index(drop=True)
 
 
-def cut_to(pieces: pd.DataFrame, spans: Spans) -> pd.DataFrame:
-    """Return the parts of pieces (in order of time) that are within sorted, disjoint spans."""
-    ts = pieces["ts"].to_numpy(np.int64)
-    end = ts + pieces["dur"].to_numpy(np.int64)
+def cut_to(ts: Ints, end: Ints, spans: Spans) -> tuple[Ints, Ints, Ints]:
+    """Return row, begin and length of each part of pieces (in order of time) that is within sorted,
+    disjoint spans.
+    """
     edges = np.unique(np.concatenate(spans))
     first_edge = np.searchsorted(edges, ts, side="right")
     count = np.searchsorted(edges, end, side="left") - first_edge + 1
-    row = np.repeat(np.arange(len(pieces)), count)
+    row = np.repeat(np.arange(len(ts)), count)
     number = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
     edge = np.append(edges, 0)[np.minimum(first_edge[row] + number, len(edges))]
     is_last = number == count[row] - 1
     until = np.where(is_last, end[row], edge)
     begin = np.where(number == 0, ts[row], np.append(0, until[:-1]))
     within = inside(spans, begin)
-    cut = pieces.iloc[row[within]].assign(ts=begin[within], dur=(until - begin)[within])
-    return cut.reset_index(drop=True)
+    return row[within], begin[within], (until - begin)[within]
 
 
 def whole_segments(trace: Trace) -> pd.DataFrame:
@@ -115,52 +137,59 @@ def whole_segments(trace: Trace) -> pd.DataFrame:
     - host-bound: anything else the thread did since its first recorded event.
     - other-idle: the rest.
     """
-    parts = [pieces_of_unit(trace, unit) for unit in units(trace)]
-    if not parts:
+    found = units(trace)
+    if not found:
         return pd.DataFrame(columns=list(COLUMNS)).astype({"category": CATEGORY})
-    return parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
+    parts = [pieces_of_unit(trace, unit) for unit in found]
+    count = [len(part.begin) for part in parts]
+    pieces = joined_pieces(parts)
+    columns = {
+        **{
+            name: np.repeat(np.array([getattr(unit, name) for unit in found], np.int64), count)
+            for name in ("process", "device", "rank")
+        },
+        "ts": pieces.begin,
+        "dur": pieces.end - pieces.begin,
+        "category": pd.Categorical.from_codes(pieces.code, dtype=CATEGORY),
+        "tid": pieces.tid,
+        "launch": pieces.launch,
+        "call": pieces.call,
+    }
+    return pd.DataFrame({name: columns[name] for name in COLUMNS}, copy=False)
 
 
-def pieces_of_unit(trace: Trace, unit: Unit) -> pd.DataFrame:
+def pieces_of_unit(trace: Trace, unit: Unit) -> UnitPieces:
     """Return the pieces of one device, or of a process without one."""
     span: Spans = (np.array([unit.begin_ns]), np.array([unit.end_ns]))
     if unit.device == NO_DEVICE:
         kinds = [*cpu_kinds(trace, unit), (OTHER_IDLE, merged(span))]
-        return sorted_pieces(unit, [pieces_by_kind(kinds)])
+        return pieces_by_kind(kinds)
     kinds = activity(trace, unit).kinds()
     busy = merged(*(spans for _, spans in kinds))
     gaps = idle(trace, unit, subtracted(merged(span), busy))
     idle_pieces = [
         idle_pieces_of_thread(trace, unit, gaps, int(tid)) for tid in np.unique(gaps.tid)
     ]
-    return sorted_pieces(unit, [pieces_by_kind(kinds), *idle_pieces])
+    pieces = joined_pieces([pieces_by_kind(kinds), *idle_pieces])
+    return pieces.rows(np.argsort(pieces.begin))
 
 
-def sorted_pieces(unit: Unit, parts: list[pd.DataFrame]) -> pd.DataFrame:
-    """Return all pieces of a unit in order of time, with its process, device and rank."""
-    filled = [part for part in parts if len(part)] or parts[:1]
-    frame = pd.concat(filled, ignore_index=True).sort_values("ts", ignore_index=True)
-    return frame.assign(process=unit.process, device=unit.device, rank=unit.rank)[list(COLUMNS)]
+def joined_pieces(parts: list[UnitPieces]) -> UnitPieces:
+    """Return several sets of pieces, one after the other."""
+    columns = ([getattr(part, field.name) for part in parts] for field in fields(UnitPieces))
+    return UnitPieces(*map(np.concatenate, columns))
 
 
-def pieces_by_kind(kinds: list[tuple[str, Spans]]) -> pd.DataFrame:
-    """Return pieces of the first kind that covers each instant."""
-    start, end, label = labeled_intervals([spans for _, spans in kinds])
-    return pieces_frame(start, end, category_codes(kinds)[label])
+def pieces_by_kind(kinds: list[tuple[str, Spans]]) -> UnitPieces:
+    """Return pieces of the first kind that covers each instant, in order of time."""
+    begin, end, label = labeled_intervals([spans for _, spans in kinds])
+    unknown = np.full(len(begin), -1, np.int64)
+    return UnitPieces(begin, end, category_codes(kinds)[label], unknown, unknown, unknown)
 
 
 def category_codes(kinds: list[tuple[str, Spans]]) -> Ints:
     """Return the code of each kind's category."""
     return np.array([CODES[name] for name, _ in kinds], np.int64)
-
-
-def pieces_frame(start: Ints, end: Ints, code: Ints, **others: object) -> pd.DataFrame:
-    """Return pieces with these categories; -1 in the columns that `others` does not give."""
-    category = pd.Categorical.from_codes(code, dtype=CATEGORY)
-    unknown = {"tid": -1, "launch": -1, "call": -1}
-    return pd.DataFrame(
-        {"ts": start, "dur": end - start, "category": category, **unknown, **others}
-    )
 
 
 def gaps_of_thread(gaps: Idle, tid: int) -> GapsOfThread:
@@ -173,7 +202,7 @@ def gaps_of_thread(gaps: Idle, tid: int) -> GapsOfThread:
     return GapsOfThread(begin, end, launch, np.where(launch >= 0, ready, end))
 
 
-def idle_pieces_of_thread(trace: Trace, unit: Unit, gaps: Idle, tid: int) -> pd.DataFrame:
+def idle_pieces_of_thread(trace: Trace, unit: Unit, gaps: Idle, tid: int) -> UnitPieces:
     """Return the gaps that one thread ended, divided by what it did in them."""
     thread_gaps = gaps_of_thread(gaps, tid)
     begin, end = thread_gaps.begin, thread_gaps.end
@@ -203,7 +232,8 @@ def idle_pieces_of_thread(trace: Trace, unit: Unit, gaps: Idle, tid: int) -> pd.
     code = category_codes(kinds)[label]
     call = np.where(drained[gap] >= 0, drained[gap], running_call(work.waits, start))
     call = np.where(code == CODES[SYNC_WAIT], call, -1)
-    return pieces_frame(start, stop, code, tid=tid, launch=thread_gaps.launch[gap], call=call)
+    of_thread = np.full(len(start), tid, np.int64)
+    return UnitPieces(start, stop, code, of_thread, thread_gaps.launch[gap], call)
 
 
 def draining_call(waits: Calls, begin: Ints) -> Ints:

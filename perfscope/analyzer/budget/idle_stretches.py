@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from perfscope.analyzer.run.accelerators.device_activity import rows_on
+from perfscope.analyzer.run.process_rows import table_rows
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.run.thread_intervals import busiest_tid
 from perfscope.analyzer.run.units import Unit
@@ -71,8 +72,7 @@ def launch_of_next_work(trace: Trace, unit: Unit, instants: Ints) -> Ints:
 def main_tid(trace: Trace, unit: Unit) -> int:
     """Return the thread that launches most, else the one that runs most operators or functions."""
     for name in ("launches", "ops", "ranges"):
-        frame = table(trace, name)
-        tids = column(frame, "tid")[column(frame, "process") == unit.process]
+        tids = column(table_rows(trace, name, unit.process), "tid")
         if len(tids):
             return busiest_tid(tids)
     return -1

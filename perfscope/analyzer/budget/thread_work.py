@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from perfscope.analyzer.run.process_rows import table_rows
 from perfscope.analyzer.run.table_access import column, rows_of_category, table
 from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.traces.intervals import Ints, Spans
@@ -47,13 +48,13 @@ def thread_work(trace: Trace, process: int, tid: int) -> ThreadWork:
     tables: dict[str, pd.DataFrame | None] = {}
     starts = []
     for name, columns in COLUMNS_READ.items():
-        frame = columns_of_thread(table(trace, name), process, tid, columns)
+        frame = columns_of_thread(table_rows(trace, name, process), tid, columns)
         tables[name] = frame
         if frame is not None and len(frame):
             starts.append(int(column(frame, "ts").min()))
     return ThreadWork(
         overhead=spans_of(rows_of_category(tables["ranges"], "overhead")),
-        checkpoint=spans_of(saves(tables["ranges"])),
+        checkpoint=spans_of(saves(trace, tables["ranges"])),
         loading=spans_of(tables["loader"]),
         waits=waiting_calls(trace, tables["launches"]),
         first_ns=min(starts) if starts else None,
@@ -61,24 +62,32 @@ def thread_work(trace: Trace, process: int, tid: int) -> ThreadWork:
 
 
 def columns_of_thread(
-    frame: pd.DataFrame | None, process: int, tid: int, columns: tuple[str, ...]
+    frame: pd.DataFrame | None, tid: int, columns: tuple[str, ...]
 ) -> pd.DataFrame | None:
-    """Return `ts`, `dur` and the given columns of the rows of one thread."""
+    """Return the rows of one thread; of several threads only `ts`, `dur` and these columns."""
     if frame is None:
         return None
-    of_thread = (column(frame, "process") == process) & (column(frame, "tid") == tid)
-    rows: pd.DataFrame = frame[["ts", "dur", *columns]][of_thread]
-    return rows
+    of_thread = column(frame, "tid") == tid
+    return frame if of_thread.all() else frame[["ts", "dur", *columns]][of_thread]
 
 
-def saves(ranges: pd.DataFrame | None) -> pd.DataFrame | None:
-    """Return the ranges that write checkpoints, known by category or by the function's name."""
+def saves(trace: Trace, ranges: pd.DataFrame | None) -> pd.DataFrame | None:
+    """Return the ranges that write checkpoints, known by category or by the function's name.
+
+    `ranges` are rows of the table.
+    """
     if ranges is None:
         return None
-    names = [name for name in ranges["name"].cat.categories if SAVES.search(name)]
-    by_name = ranges["name"].isin(pd.Index(names))
-    found: pd.DataFrame = ranges[(ranges["category"] == "checkpoint") | by_name]
-    return found
+    by_name = trace.fact(saving_names)[ranges["name"].cat.codes.to_numpy()]
+    is_save = by_name | (ranges["category"] == "checkpoint").to_numpy(bool)
+    return ranges[is_save] if is_save.any() else ranges.iloc[:0]
+
+
+def saving_names(trace: Trace) -> NDArray[np.bool_]:
+    """Return for each code of `ranges.name` whether it is a function that writes checkpoints."""
+    ranges = table(trace, "ranges")
+    names = [] if ranges is None else ranges["name"].cat.categories.tolist()
+    return np.array([*(SAVES.search(name) is not None for name in names), False])
 
 
 def waiting_calls(trace: Trace, calls: pd.DataFrame | None) -> Calls:
@@ -93,15 +102,20 @@ def waiting_calls(trace: Trace, calls: pd.DataFrame | None) -> Calls:
     return Calls(row[waits][order], begin[waits][order], end[waits][order])
 
 
-def waits_for_copy(trace: Trace, row: Ints, end: Ints) -> NDArray[np.bool_]:
-    """Return which calls (rows of `launches`, returning at `end`) outlasted the copy they began."""
+def copies_by_launch(trace: Trace) -> tuple[Ints, Ints]:
+    """Return the rows of `launches` that began a copy, in order, and when each copy was done."""
     copies = table(trace, "copies")
     started = column(copies, "launch")
-    known = started >= 0
-    if not known.any():
+    known = np.flatnonzero(started >= 0)
+    done = column(copies, "ts") + column(copies, "dur")
+    order = known[np.argsort(started[known], kind="stable")]
+    return started[order], done[order]
+
+
+def waits_for_copy(trace: Trace, row: Ints, end: Ints) -> NDArray[np.bool_]:
+    """Return which calls (rows of `launches`, returning at `end`) outlasted the copy they began."""
+    by_row, done = trace.fact(copies_by_launch)
+    if not len(by_row):
         return np.zeros(len(row), bool)
-    done = (column(copies, "ts") + column(copies, "dur"))[known]
-    order = np.argsort(started[known], kind="stable")
-    by_row, done = started[known][order], done[order]
     copy = np.minimum(np.searchsorted(by_row, row), len(by_row) - 1)
     return np.asarray((by_row[copy] == row) & (end >= done[copy]))

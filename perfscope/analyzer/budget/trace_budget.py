@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.budget.device_segments import segments
-from perfscope.analyzer.budget.span_budget import amounts_in, category_times
+from perfscope.analyzer.budget.span_budget import amounts_in, category_times_of_rows
+from perfscope.analyzer.run.accelerators.device_activity import rows_on_device
 from perfscope.analyzer.run.accelerators.observed_time import observed_time
+from perfscope.analyzer.run.process_rows import fact_rows
 from perfscope.analyzer.run.table_access import column
 from perfscope.analyzer.run.units import Unit, first_units
 from perfscope.traces.intervals import covered, single_interval
@@ -21,14 +23,9 @@ def traced_budget(trace: Trace, steps: pd.DataFrame) -> pd.DataFrame:
     `gc` and `gil` are 0: a trace does not show them. A process with several devices is described by
     the first of them.
     """
-    parts = []
-    for unit in first_units(trace).values():
-        rows = steps[column(steps, "process") == unit.process]
-        begin = column(rows, "ts")
-        amounts = category_times(trace, unit, begin, begin + column(rows, "dur"))
-        parts.append(rows.assign(**amounts, gc=0, gil=0))
-    budget: pd.DataFrame = pd.concat(parts).sort_index()
-    return budget
+    with_unit = np.isin(column(steps, "process"), list(first_units(trace)))
+    rows = steps[with_unit]
+    return rows.assign(**category_times_of_rows(trace, rows), gc=0, gil=0).sort_index()
 
 
 def slices(trace: Trace, unit: Unit) -> pd.DataFrame:
@@ -41,7 +38,8 @@ def slices(trace: Trace, unit: Unit) -> pd.DataFrame:
     if not len(known[0]):
         known = single_interval(unit.begin_ns, unit.end_ns)
     edges = np.linspace(known[0][0], known[1][-1], SLICES + 1).astype(np.int64)
-    amounts = amounts_in(trace.fact(segments), unit, edges[:-1], edges[1:])
+    pieces = rows_on_device(fact_rows(trace, segments, unit.process), unit.device)
+    amounts = amounts_in(pieces, edges[:-1], edges[1:])
     begin, dur = edges[:-1], covered(known, edges[:-1], edges[1:])
     frame = pd.DataFrame(
         {"process": unit.process, "rank": unit.rank, "ts": begin, "dur": dur, "phase": "inference"}

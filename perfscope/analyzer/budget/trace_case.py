@@ -16,10 +16,12 @@ from perfscope.analyzer.budget.time_budget import steady_budget
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message, Speedup
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.rule import Unmet
+from perfscope.analyzer.run.accelerators.device_activity import rows_on_device
 from perfscope.analyzer.run.accelerators.device_window import device_window
 from perfscope.analyzer.run.accelerators.observed_time import observed_time
+from perfscope.analyzer.run.process_rows import fact_rows
 from perfscope.analyzer.run.range_table import innermost, modules
-from perfscope.analyzer.run.table_access import column, recording_of, table
+from perfscope.analyzer.run.table_access import column, recording_of, rows_with_name, table
 from perfscope.analyzer.run.units import NO_DEVICE, Unit, units
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
@@ -61,7 +63,7 @@ class Case:
 
     def of(self, *categories: str) -> pd.DataFrame:
         """Return the pieces of these categories."""
-        return self.pieces[self.pieces["category"].isin(categories)]
+        return rows_with_name(self.pieces, "category", *categories)
 
     def timed_evidence(
         self, text: str, row: "pd.Series[int] | None" = None, *, value_ns: float, lane: str
@@ -169,22 +171,18 @@ def window_part(case: Case, rows: pd.DataFrame, category: str) -> float:
 def case_of_unit(trace: Trace, unit: Unit) -> Case:
     """Return the case of one device."""
     pieces = trace.fact(pieces_by_unit)[unit.process, unit.device]
-    rows = trace.fact(steady_budget)
-    steps = int((column(rows, "process") == unit.process).sum()) if len(rows) else 0
+    steps = len(fact_rows(trace, steady_budget, unit.process))
     return Case(trace, unit, pieces, steps)
 
 
 def pieces_by_unit(trace: Trace) -> dict[tuple[int, int], pd.DataFrame]:
     """Return the `segments` of each process and device."""
-    pieces, known = trace.fact(segments), units(trace)
-    if len(known) == 1:
-        return {(known[0].process, known[0].device): pieces}
-    process, device = column(pieces, "process"), column(pieces, "device")
-    by_unit = {}
-    for unit in known:
-        of_unit = (process == unit.process) & (device == unit.device)
-        by_unit[unit.process, unit.device] = pieces[of_unit]
-    return by_unit
+    return {
+        (unit.process, unit.device): rows_on_device(
+            fact_rows(trace, segments, unit.process), unit.device
+        )
+        for unit in units(trace)
+    }
 
 
 def ceiling(share: float) -> Speedup:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.run.accelerators.device_activity import activity
+from perfscope.analyzer.run.process_rows import RowsByProcess
 from perfscope.analyzer.run.ranks.matched_collectives import matched_collectives
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.run.units import units
@@ -134,10 +135,12 @@ def collective_numbers(trace: Trace) -> Ints:
 def overlap_with_compute_ns(trace: Trace, frame: pd.DataFrame) -> Ints:
     """Return the ns of each row that overlap with computation on its device."""
     hidden = np.zeros(len(frame), np.int64)
-    process, device = column(frame, "process"), column(frame, "device")
+    device = column(frame, "device")
     ts, end = column(frame, "ts"), column(frame, "ts") + column(frame, "dur")
+    by_process = RowsByProcess(frame.reset_index(drop=True))
     for unit in units(trace):
-        of_unit = (process == unit.process) & (device == unit.device)
+        of_unit = by_process.rows(unit.process).index.to_numpy()
+        of_unit = of_unit[device[of_unit] == unit.device]
         hidden[of_unit] = covered(activity(trace, unit).compute, ts[of_unit], end[of_unit])
     return hidden
 

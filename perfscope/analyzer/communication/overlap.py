@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.run.accelerators.device_activity import activity, rows_on
-from perfscope.analyzer.run.table_access import column
+from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.run.units import NO_DEVICE, Unit, units
 from perfscope.traces.intervals import covered, intersected, length_ns
 from perfscope.traces.trace import Trace
@@ -45,12 +45,17 @@ def exposed_collectives(trace: Trace) -> pd.DataFrame:
 
     The latter is the part that does not overlap with computation.
     """
-    parts = []
+    frame = table(trace, "collectives")
+    places, ranks, exposed = [], [], []
     for unit in units(trace):
         rows = rows_on(trace, "collectives", unit)
         if rows is None or not len(rows):
             continue
         ts, duration = column(rows, "ts"), column(rows, "dur")
-        exposed = duration - covered(activity(trace, unit).compute, ts, ts + duration)
-        parts.append(rows.assign(rank=unit.rank, exposed_ns=exposed))
-    return pd.concat(parts) if parts else pd.DataFrame()
+        exposed.append(duration - covered(activity(trace, unit).compute, ts, ts + duration))
+        places.append(rows.index.to_numpy())
+        ranks.append(np.full(len(rows), unit.rank, np.int64))
+    if frame is None or not places:
+        return pd.DataFrame()
+    of_units = frame.iloc[np.concatenate(places)]
+    return of_units.assign(rank=np.concatenate(ranks), exposed_ns=np.concatenate(exposed))

@@ -9,6 +9,7 @@ from perfscope.analyzer.budget.span_budget import category_times
 from perfscope.analyzer.budget.time_budget import steady_budget
 from perfscope.analyzer.categories import CATEGORY_IDS, PEER_WAIT
 from perfscope.analyzer.run.accelerators.device_activity import activity, rows_on
+from perfscope.analyzer.run.process_rows import fact_rows
 from perfscope.analyzer.run.ranks.matched_collectives import matched_collectives
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.run.units import Unit, units
@@ -36,16 +37,18 @@ def rank_skew(trace: Trace) -> pd.DataFrame:
     unit_of = unit_of_rows(frame, everyone)
     last_unit = np.append(unit_of, -1)[column(found, "last_row")]
     caused = np.zeros(len(everyone), np.int64)
+    is_matched = column(found, "match") >= 0
+    by_unit = np.argsort(unit_of, kind="stable")
+    edges = np.searchsorted(unit_of[by_unit], np.arange(len(everyone) + 1))
     rows = []
     for number, unit in enumerate(everyone):
         begin, end = windows(trace, unit)
-        of_unit = unit_of == number
-        for other in np.unique(last_unit[of_unit & (column(found, "match") >= 0)]):
+        of_unit = by_unit[edges[number] : edges[number + 1]]
+        matched = of_unit[is_matched[of_unit]]
+        for other in np.unique(last_unit[matched]):
             if other != number and other >= 0:
-                caused[other] += exposed_waiting_ns(
-                    trace, unit, of_unit & (last_unit == other), begin, end
-                )
-        matched = of_unit & (column(found, "match") >= 0)
+                waiting = of_unit[last_unit[of_unit] == other]
+                caused[other] += exposed_waiting_ns(trace, unit, waiting, begin, end)
         budget = {
             name: int(ns.sum()) for name, ns in category_times(trace, unit, begin, end).items()
         }
@@ -54,8 +57,8 @@ def rank_skew(trace: Trace) -> pd.DataFrame:
                 "rank": unit.rank,
                 "process": unit.process,
                 "device": unit.device,
-                "matched": int(matched.sum()),
-                "last": int((matched & (last_unit == number)).sum()),
+                "matched": len(matched),
+                "last": int((last_unit[matched] == number).sum()),
                 "waited_ns": budget.get(PEER_WAIT, 0),
                 "window_ns": int((end - begin).sum()),
                 **{name: budget.get(name, 0) for name in CATEGORY_IDS},
@@ -67,8 +70,7 @@ def rank_skew(trace: Trace) -> pd.DataFrame:
 
 def windows(trace: Trace, unit: Unit) -> tuple[Ints, Ints]:
     """Return (begins, ends) of the steady steps of the process, else of its whole recording."""
-    rows = trace.fact(steady_budget)
-    of_process = rows[column(rows, "process") == unit.process]
+    of_process = fact_rows(trace, steady_budget, unit.process)
     if len(of_process):
         begin = column(of_process, "ts")
         return begin, begin + column(of_process, "dur")
@@ -77,19 +79,16 @@ def windows(trace: Trace, unit: Unit) -> tuple[Ints, Ints]:
 
 def unit_of_rows(frame: pd.DataFrame, everyone: list[Unit]) -> Ints:
     """Return the number of the unit of each row of `collectives`, -1 for none."""
-    found = np.full(len(frame), -1, np.int64)
-    process, device = column(frame, "process"), column(frame, "device")
-    for number, unit in enumerate(everyone):
-        found[(process == unit.process) & (device == unit.device)] = number
-    return found
+    numbers = {(unit.process, unit.device): number for number, unit in enumerate(everyone)}
+    pairs = zip(column(frame, "process").tolist(), column(frame, "device").tolist(), strict=True)
+    return np.array([numbers.get(key, -1) for key in pairs], np.int64)
 
 
-def exposed_waiting_ns(
-    trace: Trace, unit: Unit, rows: "np.typing.NDArray[np.bool_]", begin: Ints, end: Ints
-) -> int:
+def exposed_waiting_ns(trace: Trace, unit: Unit, rows: Ints, begin: Ints, end: Ints) -> int:
     """Return the exposed waiting of a device in these rows of `collectives`, ns in its windows."""
     frame = table(trace, "collectives")
-    ts, ends = column(frame, "ts")[rows], (column(frame, "ts") + column(frame, "dur"))[rows]
+    ts = column(frame, "ts")[rows]
+    ends = ts + column(frame, "dur")[rows]
     arrival = column(trace.fact(matched_collectives), "arrival_ns")[rows]
     before = merged((ts, np.clip(arrival, ts, ends)))
     busy = activity(trace, unit)
@@ -104,10 +103,10 @@ def slower_kernels(trace: Trace, rank: int) -> pd.DataFrame:
     computation counts: a longer collective is waiting.
     """
     skew = trace.fact(rank_skew)
-    sums = {}
+    sums, known_ranks = {}, set(skew["rank"].tolist())
     for unit in units(trace):
         rows = rows_on(trace, "kernels", unit)
-        if rows is not None and unit.rank in set(skew["rank"]):
+        if rows is not None and unit.rank in known_ranks:
             rows = rows[rows["kind"] == "compute"]
             sums[unit.rank] = rows.groupby("name", observed=True)["dur"].sum()
     table_ = pd.DataFrame(sums).fillna(0.0)

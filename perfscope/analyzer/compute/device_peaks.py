@@ -6,6 +6,7 @@ from perfscope.analyzer.compute.work_units import work_units
 from perfscope.analyzer.hardware.calibrated_peaks import calibrated_device_peaks, calibrated_peaks
 from perfscope.analyzer.hardware.device_products import device_peaks
 from perfscope.analyzer.hardware.peaks import Peaks
+from perfscope.analyzer.run.process_rows import table_rows
 from perfscope.analyzer.run.table_access import manifest, table
 from perfscope.analyzer.run.units import NO_DEVICE
 from perfscope.traces.trace import Trace
@@ -29,11 +30,8 @@ def roof_of_device(trace: Trace, process: int, device: int) -> Peaks | str:
     if device == NO_DEVICE:
         return calibrated_peaks(trace.manifest) or NOT_CALIBRATED
     devices = table(trace, "devices")
-    rows = (
-        None
-        if devices is None
-        else devices[(devices["process"] == process) & (devices["device"] == device)]
-    )
+    rows = table_rows(trace, "devices", process)
+    rows = None if rows is None else rows[rows["device"] == device]
     if rows is None or not len(rows):
         rows = None if devices is None else devices[devices["device"] == device]
     if rows is None or not len(rows):

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.budget.time_budget import time_budget
+from perfscope.analyzer.budget.time_budget import steady_budget, time_budget
 from perfscope.analyzer.compute.device_peaks import roofs
 from perfscope.analyzer.compute.roofline import roofed_calls
 from perfscope.analyzer.compute.roofline_coverage import BEFORE, costed_share, roof_coverage
 from perfscope.analyzer.compute.work_units import work_units
 from perfscope.analyzer.hardware.peaks import Peaks
 from perfscope.analyzer.limits import LIMITS
-from perfscope.analyzer.run.loops.steps import steady
+from perfscope.analyzer.run.accelerators.device_activity import rows_on_device
+from perfscope.analyzer.run.process_rows import fact_rows
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.run.units import Unit
 from perfscope.traces.trace import Trace
@@ -47,12 +48,10 @@ def step_flops(trace: Trace) -> list[StepFlops]:
 
 def step_flops_of_unit(trace: Trace, unit: Unit) -> StepFlops | None:
     """Return the work of a step of one device, None without whole steps or costs."""
-    rows = trace.fact(time_budget)
-    usual = steady(rows)
-    usual = usual[usual["process"] == unit.process]
+    usual = fact_rows(trace, steady_budget, unit.process)
     counted = usual
     if not trace.has_profiled_work:
-        of_process = rows[rows["process"] == unit.process]
+        of_process = fact_rows(trace, time_budget, unit.process)
         counted = steps_in_windows(trace, unit.process, of_process)
     if not len(counted) or not len(usual):
         return None
@@ -81,9 +80,8 @@ def step_flops_of_unit(trace: Trace, unit: Unit) -> StepFlops | None:
 def calls_in_steps(trace: Trace, unit: Unit, steps: pd.DataFrame) -> pd.DataFrame:
     """Return the calls with a cost of one device whose operator began inside one of these steps."""
     ops = table(trace, "ops")
-    calls = trace.fact(roofed_calls)
-    calls = calls[(calls["process"] == unit.process) & (calls["device"] == unit.device)]
-    if ops is None:
+    calls = rows_on_device(fact_rows(trace, roofed_calls, unit.process), unit.device)
+    if ops is None or not len(calls):
         return calls.iloc[:0]
     steps = steps.sort_values("ts")
     begin = column(steps, "ts")
@@ -99,12 +97,8 @@ def costs_mostly_known(trace: Trace, unit: Unit) -> bool:
 
     Work that was launched before the recording belongs to no step of it.
     """
-    rows = trace.fact(roof_coverage)
-    rows = rows[
-        (rows["process"] == unit.process)
-        & (rows["device"] == unit.device)
-        & (rows["why"] != BEFORE)
-    ]
+    rows = rows_on_device(fact_rows(trace, roof_coverage, unit.process), unit.device)
+    rows = rows[rows["why"] != BEFORE]
     return costed_share(rows, reachable=False) >= LIMITS.enough_costs
 
 

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from perfscope.analyzer.compute.call_costs import communicates, device_work, over_a_link
 from perfscope.analyzer.compute.roofline import COMPUTE, MEMORY, roofed_calls
 from perfscope.analyzer.limits import LIMITS
+from perfscope.analyzer.run.accelerators.device_activity import rows_on_device
+from perfscope.analyzer.run.process_rows import fact_rows
 from perfscope.analyzer.run.units import NO_DEVICE
 from perfscope.traces.trace import Trace
 
@@ -31,18 +33,23 @@ class WorkLimits:
 
 def work_limits(trace: Trace) -> dict[tuple[int, int], WorkLimits]:
     """Return what limits the work of each device, by process and device."""
-    work, calls = trace.fact(device_work), trace.fact(roofed_calls)
+    work = trace.fact(device_work)
     on_device = ~over_a_link(trace, work) & ~communicates(trace, work)
     found = {}
-    for process, device in sorted({*zip(work.process.tolist(), work.device.tolist(), strict=True)}):
-        of_device = (work.process == process) & (work.device == device) & on_device
-        rows = calls[(calls["process"] == process) & (calls["device"] == device)]
+    by_device = np.lexsort((work.device, work.process))
+    process_of, device_of = work.process[by_device], work.device[by_device]
+    is_new = (np.diff(process_of) != 0) | (np.diff(device_of) != 0)
+    for places in np.split(by_device, np.flatnonzero(is_new) + 1) if len(by_device) else []:
+        process, device = int(work.process[places[0]]), int(work.device[places[0]])
+        of_device = places[on_device[places]]
+        rows = rows_on_device(fact_rows(trace, roofed_calls, process), device)
         limit = limited_by(rows)
         work_ns = rows["work_ns"].to_numpy(np.int64)
         sums = {name: int(work_ns[limit == name].sum()) for name in (COMPUTE, MEMORY, BELOW)}
-        known = work.ts[of_device & (work.op >= 0)]
+        ts = work.ts[of_device]
+        known = ts[work.op[of_device] >= 0]
         if len(known) and not trace.is_profiler_trace:
-            of_device &= (work.ts >= known.min()) & (work.ts <= known.max())
+            of_device = of_device[(ts >= known.min()) & (ts <= known.max())]
         found[process, device] = WorkLimits(
             int(work.dur[of_device].sum()), sums[COMPUTE], sums[MEMORY], sums[BELOW]
         )

@@ -126,7 +126,7 @@ def checkpoint_actions(pauses: Pauses, writes: int, limits: Limits) -> list[Acti
 
 def writes_in_steps(trace: Trace, pauses: Pauses) -> pd.DataFrame:
     """Return the outermost saves of the loop's thread inside its steady steps."""
-    written = saves(rows_of(trace, "ranges", pauses.process))
+    written = saves(trace, rows_of(trace, "ranges", pauses.process))
     assert written is not None
     tid = int(pauses.rows["tid"].mode().iloc[0])
     begin, end = pauses.span

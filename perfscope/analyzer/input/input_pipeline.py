@@ -1,6 +1,7 @@
 """The input pipeline of each rank: the consumer's time, the time of a fetch, and its parts."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pandas as pd
 from perfscope.analyzer.budget.time_budget import steady_budget, time_budget
 from perfscope.analyzer.categories import INPUT_WAIT
 from perfscope.analyzer.run.loops.steps import trainers
+from perfscope.analyzer.run.process_rows import fact_rows
 from perfscope.analyzer.run.ranks.local_ranks import concurrent_processes
 from perfscope.analyzer.run.ranks.ranks_in_step import longest_input_wait
 from perfscope.analyzer.run.resources.cumulative_counters import WHOLE, grown_in
@@ -15,7 +17,7 @@ from perfscope.analyzer.run.resources.host_load import host_load
 from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES, IO
 from perfscope.analyzer.run.table_access import column, rows_of, table, uses_device
 from perfscope.analyzer.run.thread_intervals import spans_of
-from perfscope.traces.intervals import Spans, inside, merged
+from perfscope.traces.intervals import EMPTY, Spans, inside, merged
 from perfscope.traces.trace import Trace
 
 READS_DATA = 16_384
@@ -105,12 +107,14 @@ class LoaderCalls:
     calls: pd.DataFrame | None
     """All calls of the loop's thread in its steady steps; None where the table is absent."""
 
-    @property
+    @cached_property
     def nexts(self) -> pd.DataFrame | None:
         """The calls that returned a batch."""
         if self.calls is None:
             return None
-        return self.calls[(self.calls["kind"] == "next") & (self.calls["end"] != 1)]
+        is_next = (self.calls["kind"] == "next").to_numpy(bool) & (column(self.calls, "end") != 1)
+        nexts: pd.DataFrame = self.calls[is_next]
+        return nexts
 
     @property
     def workers(self) -> int:
@@ -131,10 +135,9 @@ class LoaderCalls:
 
 def input_pipelines(trace: Trace) -> list[Pipeline]:
     """Return one Pipeline per rank that has steady steps, in rank order."""
-    budget = trace.fact(steady_budget)
     pipelines = []
     for process, rank in trainers(trace):
-        rows = budget[budget["process"] == process]
+        rows = fact_rows(trace, steady_budget, process)
         if len(rows):
             pipelines.append(pipeline_of_rank(trace, process, rank, rows))
     return pipelines
@@ -207,7 +210,7 @@ def loader_calls(
         return LoaderCalls(None)
     ts = column(calls, "ts")
     training = inside(loop, ts) & ~inside(evaluation, ts)
-    return LoaderCalls(calls[(calls["tid"] == tid) & training])
+    return LoaderCalls(calls[(column(calls, "tid") == tid) & training])
 
 
 def others_fill_cores(trace: Trace, process: int, loading_cores: float) -> bool:
@@ -223,8 +226,9 @@ def others_fill_cores(trace: Trace, process: int, loading_cores: float) -> bool:
 
 def evaluation_spans(trace: Trace, process: int) -> Spans:
     """Return when a rank evaluates."""
-    budget = trace.fact(time_budget)
-    return spans_of(budget[(budget["process"] == process) & (budget["phase"] == "eval")])
+    budget = fact_rows(trace, time_budget, process)
+    is_eval = (budget["phase"] == "eval").to_numpy(bool)
+    return spans_of(budget[is_eval]) if is_eval.any() else EMPTY
 
 
 def fetches_of(

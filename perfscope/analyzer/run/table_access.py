@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer.run.process_rows import table_rows
 from perfscope.traces.intervals import Ints
 from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.trace import Trace
@@ -31,10 +32,14 @@ def table(trace: Trace, name: str) -> pd.DataFrame | None:
 
 def rows_of(trace: Trace, name: str, process: int) -> pd.DataFrame | None:
     """Return the rows of one process sorted by time, None when the table is absent."""
-    frame = table(trace, name)
-    if frame is None:
-        return None
-    return frame[frame["process"] == process].sort_values("ts", kind="stable")
+    rows = table_rows(trace, name, process)
+    return None if rows is None else in_order_of_time(rows)
+
+
+def in_order_of_time(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows sorted by `ts`; most are already."""
+    ts = rows["ts"].to_numpy(np.int64)
+    return rows if (ts[1:] >= ts[:-1]).all() else rows.sort_values("ts", kind="stable")
 
 
 def column(frame: pd.DataFrame | None, name: str) -> Ints:
@@ -44,7 +49,20 @@ def column(frame: pd.DataFrame | None, name: str) -> Ints:
 
 def rows_of_category(ranges: pd.DataFrame | None, *categories: str) -> pd.DataFrame | None:
     """Return the rows of these categories."""
-    return None if ranges is None else ranges[ranges["category"].isin(categories)]
+    return None if ranges is None else rows_with_name(ranges, "category", *categories)
+
+
+def rows_with_name(rows: pd.DataFrame, name: str, *wanted: str) -> pd.DataFrame:
+    """Return the rows that have one of these names in a column of names."""
+    column_of_names = rows[name].array
+    if not isinstance(column_of_names, pd.Categorical):
+        return rows[rows[name].isin(wanted)]
+    names = column_of_names.categories.tolist()
+    is_wanted = np.array([*(text in wanted for text in names), False])
+    mask = is_wanted[column_of_names.codes]
+    if mask.all():
+        return rows
+    return rows[mask] if mask.any() else rows.iloc[:0]
 
 
 def pair(keys: Any) -> tuple[int, int]:

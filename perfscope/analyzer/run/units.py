@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from perfscope.analyzer.run.process_rows import table_rows
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.trace import Trace
 
@@ -69,7 +70,8 @@ def device_pairs(trace: Trace) -> list[tuple[int, int]]:
             process = column(frame, "process")
             pairs = []
             for code in np.flatnonzero(np.bincount(process[used])).tolist():
-                numbers = np.unique(device[used & (process == code)]).tolist()
+                of_process = column(table_rows(trace, name, code), "device")
+                numbers = np.unique(of_process[of_process >= 0]).tolist()
                 if name == "copies" and launches_kernels(trace, code):
                     numbers = [NO_DEVICE]
                 pairs += [(code, number) for number in numbers]
@@ -84,10 +86,8 @@ def device_pairs(trace: Trace) -> list[tuple[int, int]]:
 
 def launches_kernels(trace: Trace, process: int) -> bool:
     """Return whether a call of this process launches a kernel."""
-    calls = table(trace, "launches")
-    if calls is None:
-        return False
-    return bool(((calls["process"] == process) & (calls["kind"] == "kernel")).any())
+    of_process = table_rows(trace, "launches", process)
+    return of_process is not None and bool((of_process["kind"] == "kernel").any())
 
 
 def process_ranks(trace: Trace) -> dict[int, int]:
@@ -104,12 +104,13 @@ def rank_spans(trace: Trace, ranks: dict[int, int]) -> dict[int, tuple[int, int]
     found: dict[int, tuple[int, int]] = {}
     for name in ("ops", "launches", "kernels", "copies", "ranges", "loader", "memory"):
         frame = table(trace, name)
-        process, ts = column(frame, "process"), column(frame, "ts")
-        ends = ts + column(frame, "dur") if frame is not None and "dur" in frame else ts
-        for code in np.flatnonzero(np.bincount(process)):
-            of_process = process == code
-            first, last = int(ts[of_process].min()), int(ends[of_process].max())
-            rank = ranks.get(int(code), 0)
+        codes = np.flatnonzero(np.bincount(column(frame, "process")))
+        for code in codes.tolist():
+            rows = table_rows(trace, name, code)
+            ts = column(rows, "ts")
+            ends = ts + column(rows, "dur") if rows is not None and "dur" in rows else ts
+            first, last = int(ts.min()), int(ends.max())
+            rank = ranks.get(code, 0)
             before = found.get(rank, (first, last))
             found[rank] = min(before[0], first), max(before[1], last)
     return found

@@ -6,6 +6,7 @@ from perfscope.analyzer.compute.step_flops import step_flops
 from perfscope.analyzer.diagnosis import Rate, StepSummary, Throughput
 from perfscope.analyzer.input.input_pipeline import Pipeline, fetches_of, input_pipelines
 from perfscope.analyzer.run.loops.steps import steady_steps
+from perfscope.analyzer.run.process_rows import fact_rows
 from perfscope.analyzer.run.ranks.local_ranks import concurrent_processes
 from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category
 from perfscope.traces.intervals import EMPTY
@@ -46,8 +47,10 @@ def marked_rate(trace: Trace, process: int, column_name: str) -> Rate | None:
 
 def marked_rate_of_process(trace: Trace, process: int, column_name: str) -> float | None:
     """Return the sum of what the marks of a process report, over the time between them."""
+    if trace.is_profiler_trace:
+        return None
     marks = rows_of_category(rows_of(trace, "ranges", process), "step")
-    if marks is None or trace.is_profiler_trace:
+    if marks is None:
         return None
     amounts = marks[column_name].to_numpy(np.float64)[1:]  # each mark ends the step that it reports
     ends_ns = column(marks, "ts")
@@ -73,8 +76,7 @@ def samples_per_s(trace: Trace, process: int) -> Rate:
 
 def rank_samples_per_s(trace: Trace, pipeline: Pipeline) -> float | None:
     """Return the samples per second of one rank: a usual batch's, times its batches per step."""
-    rows = trace.fact(steady_steps)
-    rows = rows[rows["process"] == pipeline.process]
+    rows = fact_rows(trace, steady_steps, pipeline.process)
     begin_ns = column(rows, "ts")
     end_ns = begin_ns + column(rows, "dur")
     fetches = fetches_of(trace, pipeline.process, int(begin_ns.min()), int(end_ns.max()), EMPTY)

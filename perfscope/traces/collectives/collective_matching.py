@@ -9,6 +9,7 @@ be missing, and the collectives are paired by the times at which ranks leave (`p
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -188,7 +189,7 @@ def pair_sequences(first: Sequence, other: Sequence) -> PlacePairs | None:
     by_time = pair_by_time(
         Ends(first.signature, first.end),
         Ends(other.signature, other.end),
-        likely_begins(lengths)[:MOST_LAGS],
+        list(likely_begins(lengths)[:MOST_LAGS]),
         SLACK_NS,
     )
     is_long_enough = len(by_time[0]) >= fewest_common(lengths)
@@ -223,14 +224,23 @@ def fewest_common(lengths: tuple[int, int]) -> int:
     return max(min(FEWEST_COMMON, *lengths), int(FEWEST_KEPT * min(lengths)))
 
 
-def likely_begins(lengths: tuple[int, int]) -> list[int]:
+@lru_cache(maxsize=1024)
+def likely_begins(lengths: tuple[int, int]) -> tuple[int, ...]:
     """Return the places of the first sequence at which the other may begin, the likeliest first:
     both start together, or both end together, or nearly so.
     """
     lead = lengths[0] - lengths[1]
     places = range(-MOST_SHIFT, lead + MOST_SHIFT + 1)
     by_likelihood = sorted(places, key=lambda place: min(abs(place), abs(place - lead)))
-    return by_likelihood[: 2 * MOST_SHIFT + 1]
+    return tuple(by_likelihood[: 2 * MOST_SHIFT + 1])
+
+
+@lru_cache(maxsize=1024)
+def long_enough_begins(lengths: tuple[int, int]) -> tuple[int, ...]:
+    """Return the likely places at which two sequences have enough in common."""
+    fewest = fewest_common(lengths)
+    overlaps = {begin: common_slices(*lengths, begin)[0] for begin in likely_begins(lengths)}
+    return tuple(begin for begin, both in overlaps.items() if both.stop - both.start >= fewest)
 
 
 def common_slices(first_length: int, other_length: int, begin: int) -> tuple[slice, slice]:
@@ -259,12 +269,10 @@ def common_begin(first: Sequence, other: Sequence) -> int | None:
 def agreeing_begins(first: Sequence, other: Sequence) -> list[int]:
     """Return the places at which all signatures agree, the likeliest first."""
     lengths = len(first), len(other)
-    fewest = fewest_common(lengths)
     agreeing = []
-    for begin in likely_begins(lengths):
+    for begin in long_enough_begins(lengths):
         in_first, in_other = common_slices(*lengths, begin)
-        is_long_enough = in_first.stop - in_first.start >= fewest
-        if is_long_enough and np.array_equal(first.signature[in_first], other.signature[in_other]):
+        if np.array_equal(first.signature[in_first], other.signature[in_other]):
             agreeing.append(begin)
     return agreeing
 

@@ -137,10 +137,15 @@ def tables_with_rank(
         frame = member.trace.table(name)
         if frame is None:
             continue
+        changed: dict[str, int] = {}
         if name in ("ranks", "processes") and member.rank is not None:
-            frame = frame.assign(rank=np.int64(member.rank))
+            changed["rank"] = member.rank
         if name == "ranks":
-            frame = frame.assign(clock_offset_ns=offset_ns, clock_residual_ns=alignment.residual_ns)
+            changed["clock_offset_ns"] = offset_ns
+            changed["clock_residual_ns"] = alignment.residual_ns
+        if changed:
+            columns = {name: np.full(len(frame), value) for name, value in changed.items()}
+            frame = frame.assign(**columns)
         yield name, frame
 
 

@@ -43,7 +43,7 @@ def merged_tables(pieces: Sequence[Piece]) -> dict[str, pd.DataFrame]:
             key = (name, column.name)
             if column.dtype == "category":
                 parts = [pieces[at].tables[name][column.name] for at in with_table]
-                columns[column.name] = merged_names(parts)
+                columns[column.name] = merged_names(list(map(names_of, parts)))
             else:
                 columns[column.name] = np.concatenate(
                     [shifted_column(pieces[at], at, key, first_rows) for at in with_table]
@@ -115,16 +115,25 @@ def shifted_durations(piece: Piece, table: str, dur: Ints) -> Ints:
     return shifted
 
 
-def merged_names(columns: "Sequence[pd.Series[str]]") -> "pd.Categorical[str]":
+def names_of(column: "pd.Series[str]") -> "pd.Categorical[str]":
+    """Return a column of names as codes and names, with the type that it shares with others."""
+    names = column.array
+    return names if isinstance(names, pd.Categorical) else pd.Categorical(column)
+
+
+def merged_names(columns: "Sequence[pd.Categorical[str]]") -> "pd.Categorical[str]":
     """Return columns of names as one; NA stays NA."""
     codes_by_name: dict[str, int] = {}
+    codes_by_dtype: dict[int, NDArray[np.int32]] = {}
     merged_codes = []
     for column in columns:
-        new_codes = [
-            codes_by_name.setdefault(str(name), len(codes_by_name))
-            for name in column.cat.categories
-        ]
-        old_codes = column.cat.codes.to_numpy()
-        merged_codes.append(np.array([*new_codes, -1], np.int32)[old_codes])
+        key = id(column.dtype)  # many ranks share one
+        if key not in codes_by_dtype:
+            new_codes = [
+                codes_by_name.setdefault(str(name), len(codes_by_name))
+                for name in column.categories.tolist()
+            ]
+            codes_by_dtype[key] = np.array([*new_codes, -1], np.int32)
+        merged_codes.append(codes_by_dtype[key][column.codes])
     names = pd.Index(list(codes_by_name), dtype=object)
-    return pd.Categorical.from_codes(np.concatenate(merged_codes).tolist(), categories=names)
+    return pd.Categorical.from_codes(np.concatenate(merged_codes), categories=names)

@@ -15,6 +15,8 @@ from perfscope.traces.kineto.columns import Coded
 from perfscope.traces.kineto.events import SINGLE_EVENT, Args, metadata_row
 from perfscope.traces.kineto.layout import (
     IMPOSSIBLE,
+    MOST_METADATA,
+    MUCH_METADATA,
     NAMES,
     NEGATIVE_DURATION,
     NUMBERS,
@@ -68,7 +70,9 @@ def parse_compiled(piece: bytes | memoryview) -> ParsedPiece | None:
     parsed.leave_out(impossible, IMPOSSIBLE)
     parsed.count_violations(NEGATIVE_DURATION, negative)
     try:
-        parsed.meta = [metadata_row(SINGLE_EVENT.decode(text)) for text in metadata]
+        kept = metadata[:MOST_METADATA]
+        parsed.meta = [metadata_row(SINGLE_EVENT.decode(text)) for text in kept]
+        parsed.leave_out(len(metadata) - len(kept), MUCH_METADATA)
         for group, values in zip(GROUPS, columns_of_groups, strict=True):
             if values is not None:
                 columns = map(column_from_compiled, values)

@@ -19,7 +19,7 @@ from perfscope.traces.naming import (
     copy_direction,
     kernel_kind,
 )
-from perfscope.traces.trace import make_table
+from perfscope.traces.trace import dtype_of_names, make_table
 
 # MTIA writes everything that its queues did into one category: programs, transfers and waits.
 MTIA_TRANSFER: Final = "dma_request"
@@ -40,7 +40,7 @@ class StartedBy:
 
 def name_column(codes: NDArray[np.int32], names: list[str]) -> "pd.Categorical[str]":
     """Return codes and names as a column of a table."""
-    return pd.Categorical.from_codes(cast("list[int]", codes), categories=pd.Index(names))
+    return pd.Categorical.from_codes(cast("list[int]", codes), dtype=dtype_of_names(names))
 
 
 def names_matching(column: Coded, *wanted: str) -> NDArray[np.bool_]:

@@ -6,12 +6,14 @@ not lose the others.
 """
 
 import dataclasses
+import sys
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct, field
 
+from perfscope.traces.kineto.columns import as_text
 from perfscope.traces.kineto.repaired_text import TRAILING, with_repaired_events
 
 EVENT_FIELDS: Final = ("ph", "cat", "name", "pid", "tid", "ts", "dur")
@@ -151,11 +153,14 @@ def decode_any_event(raw: Raw) -> KinetoEvent | None:
     return KinetoEvent(*(fields.get(name) for name in EVENT_FIELDS))
 
 
-def metadata_row(event: KinetoEvent) -> tuple[Any, Any, str, Any]:
+def metadata_row(event: KinetoEvent) -> tuple[Any, Any, str, str | None]:
     """Return (pid, tid, what, value) of a metadata event: the name of a process or thread, or the
     labels of a device.
     """
     args = event.args or NO_ARGS
     what = event.name if isinstance(event.name, str) else ""
     value = args.labels if args.labels is not None else args.name
-    return event.pid, event.tid, what, value
+    pid, tid = (
+        code if isinstance(code, int | float | str) else None for code in (event.pid, event.tid)
+    )
+    return pid, tid, sys.intern(what), as_text(value)

@@ -16,7 +16,7 @@ import msgspec
 from perfscope.errors import UnreadableRun
 from perfscope.traces.kineto import compiled_parser
 from perfscope.traces.kineto.assemble import summed_counts
-from perfscope.traces.kineto.layout import ParsedPiece
+from perfscope.traces.kineto.layout import MOST_METADATA, MOST_METADATA_TEXT, ParsedPiece
 from perfscope.traces.kineto.piece_parser import parse_piece
 from perfscope.traces.kineto.pieces import NoEvents, Pieces, last_boundary
 from perfscope.traces.kineto.repaired_text import INVALID_TEXT
@@ -64,8 +64,10 @@ def read_columns(path: Path, workers: int, progress: ProgressCallback | None = N
         window = 1 if isinstance(pool, SameThread) else 2 * workers
         parser = FileParser(path, iter(pieces), pool, window)
         columns = FileColumns()
+        metadata = MOST_METADATA, MOST_METADATA_TEXT
         try:
             for parsed in parser.parsed_pieces():
+                metadata = parsed.keep_metadata(*metadata)
                 columns.pieces.append(parsed)
                 if progress is not None:
                     progress(text.read_bytes, path.stat().st_size, parser.done_bytes)

@@ -40,6 +40,13 @@ WITH_CATEGORY: Final = (groups.RANGES, groups.KERNELS)
 # Reasons to leave out events, as the second half of "12 events left out: they ...".
 NO_OBJECTS: Final = "are not JSON objects"
 IMPOSSIBLE: Final = "have impossible times"
+MOST_METADATA: Final = 100_000
+"""Metadata events that are kept of a file: the names of threads and processes. A job of 1,000 ranks
+in one file has some 10,000; in memory each takes several times its text.
+"""
+MOST_METADATA_TEXT: Final = 16 << 20
+"""Characters of their names."""
+MUCH_METADATA: Final = f"are metadata after the first {MOST_METADATA:,} or 16 MB of names"
 NEGATIVE_DURATION: Final = "negative-duration"
 
 
@@ -57,6 +64,20 @@ class ParsedPiece:
     events: int = 0
     ended_at: int | None = None
     """Where in the text the event array ended, None where it goes on."""
+
+    def keep_metadata(self, most: int, most_text: int) -> tuple[int, int]:
+        """Leave out metadata events after the first `most`, or after `most_text` characters; return
+        what is left of both.
+        """
+        kept: list[tuple[Any, Any, str, Any]] = []
+        for row in self.meta[: max(most, 0)]:
+            most_text -= sum(len(value) for value in row if isinstance(value, str))
+            if most_text < 0:
+                break
+            kept.append(row)
+        self.leave_out(len(self.meta) - len(kept), MUCH_METADATA)
+        self.meta = kept
+        return most - len(kept), most_text
 
     def count_violations(self, invariant: str, count: int) -> None:
         """Count events that violate an invariant."""

@@ -30,6 +30,8 @@ from perfscope.traces.kineto.events import (
 from perfscope.traces.kineto.layout import (
     DAY_NS,
     IMPOSSIBLE,
+    MOST_METADATA,
+    MUCH_METADATA,
     NAMES,
     NEGATIVE_DURATION,
     NO_OBJECTS,
@@ -76,7 +78,8 @@ def parse_in_python(piece: bytes) -> ParsedPiece:
     times = EventTimes(decoded)
     for group, rows in rows_by_group(events).items():
         if group == groups.META:
-            parsed.meta += [metadata_row(events[row]) for row in rows]
+            parsed.meta += [metadata_row(events[row]) for row in rows[:MOST_METADATA]]
+            parsed.leave_out(len(rows[MOST_METADATA:]), MUCH_METADATA)
             continue
         ts, dur = times.of("ts", rows), times.of("dur", rows)
         possible = (ts != NO_TIME_NS) & (dur >= 0) & (dur < DAY_NS)

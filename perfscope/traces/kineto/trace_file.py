@@ -2,6 +2,7 @@
 
 import ctypes
 import re
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
@@ -18,11 +19,14 @@ from perfscope.traces.kineto.text import head
 from perfscope.traces.reading_options import reading_options
 
 if TYPE_CHECKING:
+    from perfscope.traces.kineto.file import FileColumns
     from perfscope.traces.kineto.merged_ranks import RankColumns
     from perfscope.traces.trace import Trace
 
 WORTH_KEEPING: Final = 24 << 20
 """Bytes of JSON text. Above this, loading cached tables is clearly faster than parsing."""
+SMALL: Final = 4 << 20
+"""Bytes of JSON text. Below this, threads and the return of memory take longer than they save."""
 JSON_BEGINS: Final = re.compile(rb"^\s*[\[{]")
 
 
@@ -47,7 +51,8 @@ def read_trace(path: Path) -> "Trace":
     if cached is not None:
         return cached
     trace = parsed_trace(path)
-    free_unused_memory()
+    if estimated_bytes(path) >= SMALL:
+        free_unused_memory()
     if uses_cache and len(trace.manifests) == 1:
         from perfscope.traces.cache.tables import keep
 
@@ -70,20 +75,27 @@ def cached_trace(path: Path) -> "Trace | None":
 def parsed_trace(path: Path) -> "Trace":
     """Return the Trace of one file, parsed from its text."""
     options = reading_options()
+    if estimated_bytes(path) < SMALL and "perfscope.traces.kineto.tables" in sys.modules:
+        return trace_of_columns(path, read_columns(path, 1, options.progress))
     workers = max(available_cores() // options.files_at_once, 1)
     if parses_in_processes(path, workers):
         # A process that is forked while another thread imports a module inherits a held import
         # lock. So everything is imported before the first fork.
-        import perfscope.traces.kineto.tables  # noqa: F401
+        pass
     with ThreadPoolExecutor(1, "perfscope-read") as executor:
         columns = executor.submit(read_columns, path, workers, options.progress)
         # Importing pandas takes as long as parsing a trace of 100 MB, so both happen at once.
-        from perfscope.traces.kineto.merged_ranks import ranks_in_file
-        from perfscope.traces.kineto.tables import build_trace
 
-        read = columns.result()
-        ranks = ranks_in_file(read)
-        return trace_of_ranks(path, ranks) if ranks else build_trace(path, read)
+        return trace_of_columns(path, columns.result())
+
+
+def trace_of_columns(path: Path, columns: "FileColumns") -> "Trace":
+    """Return the Trace of the columns of a file, of one rank or of several."""
+    from perfscope.traces.kineto.merged_ranks import ranks_in_file
+    from perfscope.traces.kineto.tables import build_trace
+
+    ranks = ranks_in_file(columns)
+    return trace_of_ranks(path, ranks) if ranks else build_trace(path, columns)
 
 
 def trace_of_ranks(path: Path, ranks: "list[RankColumns]") -> "Trace":

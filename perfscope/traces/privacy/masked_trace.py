@@ -23,6 +23,7 @@ from perfscope.traces.privacy.secret_masking import (
     masked_text,
 )
 from perfscope.traces.run.manifest import Manifest
+from perfscope.traces.schema import TABLES
 
 NOT_TEXT_OF_THE_TRACE: Final = {("ranks", "source")}
 """The path of the trace, which comes from the user."""
@@ -61,11 +62,12 @@ def masked_tables(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]
 def name_categories(tables: Mapping[str, pd.DataFrame]) -> "dict[tuple[str, str], pd.Index[str]]":
     """Return the different names of each column of names, by (table, column)."""
     return {
-        (name, str(column)): dtype.categories
+        (name, column.name): names.categories
         for name, table in tables.items()
-        for column, dtype in table.dtypes.items()
-        if isinstance(dtype, pd.CategoricalDtype) and len(dtype.categories)
-        if (name, column) not in NOT_TEXT_OF_THE_TRACE
+        for column in TABLES[name]
+        if column.dtype == "category" and column.name in table
+        if (name, column.name) not in NOT_TEXT_OF_THE_TRACE
+        if isinstance(names := table[column.name].array, pd.Categorical) and len(names.categories)
     }
 
 

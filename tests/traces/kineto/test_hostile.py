@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from perfscope.errors import UnreadableRun
-from perfscope.traces.kineto import text
+from perfscope.traces.kineto import layout, text
 from perfscope.traces.load import load_trace
 from tests.traces.comparison import refusal_to_read
 from tests.traces.kineto.events import event, kernel, launch, written
@@ -200,3 +200,28 @@ def test_a_file_with_changed_bytes_is_read_or_refused(
         assert "\n" not in str(error) and len(str(error)) < 600
     else:
         assert 0 <= trace.span_ns[1] - trace.span_ns[0] < 2 * 86_400 * 10**9
+
+
+def test_metadata_is_kept_up_to_a_number_of_events_and_the_rest_is_counted(tmp_path: Path) -> None:
+    names = [
+        {"ph": "M", "name": "thread_name", "pid": 1, "tid": at, "args": {"name": f"thread {at}"}}
+        for at in range(layout.MOST_METADATA + 250)
+    ]
+    trace = load_trace(written(tmp_path / "a.json", [*GOOD, *names]))
+    threads = trace.table("threads")
+    assert threads is not None and len(threads) == layout.MOST_METADATA
+    (dropped,) = trace.manifest.dropped
+    assert dropped.startswith("250 events left out: they are metadata")
+
+
+def test_names_in_metadata_are_kept_up_to_a_size(tmp_path: Path) -> None:
+    long = "x" * (layout.MOST_METADATA_TEXT // 4)
+    names = [
+        {"ph": "M", "name": "thread_name", "pid": 1, "tid": at, "args": {"name": f"{at} {long}"}}
+        for at in range(6)
+    ]
+    trace = load_trace(written(tmp_path / "a.json", [*GOOD, *names]))
+    threads = trace.table("threads")
+    assert threads is not None and len(threads) == 3
+    (dropped,) = trace.manifest.dropped
+    assert dropped.startswith("3 events left out: they are metadata")

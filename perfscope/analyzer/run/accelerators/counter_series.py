@@ -93,6 +93,8 @@ def readings_within(
     series: pd.DataFrame, host: str, device: int, name: str, window_ns: tuple[int, int]
 ) -> pd.DataFrame:
     """Return the rows of one counter whose span overlaps a window (begin, end)."""
+    if not len(series):
+        return series
     begin_ns, end_ns = window_ns
     of_counter = (series["host"] == host) & (series["device"] == device) & (series["name"] == name)
     overlaps = (series["ts"] > begin_ns) & (series["ts"] - series["span"] < end_ns)

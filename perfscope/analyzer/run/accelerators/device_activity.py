@@ -11,8 +11,9 @@ from perfscope.analyzer.categories import (
     EXPOSED_COPY,
     PEER_WAIT,
 )
+from perfscope.analyzer.run.process_rows import table_rows
 from perfscope.analyzer.run.ranks.matched_collectives import matched_collectives
-from perfscope.analyzer.run.table_access import column, table
+from perfscope.analyzer.run.table_access import column
 from perfscope.analyzer.run.units import Unit
 from perfscope.traces.intervals import Ints, Spans, merged, subtracted
 from perfscope.traces.trace import Trace
@@ -47,6 +48,20 @@ class Activity:
 
 def activity(trace: Trace, unit: Unit) -> Activity:
     """Return the activity of one device."""
+    known = trace.fact(known_activities)
+    key = unit.process, unit.device
+    if key not in known:
+        known[key] = find_activity(trace, unit)
+    return known[key]
+
+
+def known_activities(trace: Trace) -> dict[tuple[int, int], Activity]:
+    """Return the activity of each device that was asked for before."""
+    return {}
+
+
+def find_activity(trace: Trace, unit: Unit) -> Activity:
+    """Return the `activity` of one device, without the cache."""
     kernels, copies = rows_on(trace, "kernels", unit), rows_on(trace, "copies", unit)
     talks = np.zeros(0, bool)
     if kernels is not None:
@@ -67,12 +82,14 @@ def rows_on(trace: Trace, name: str, unit: Unit) -> pd.DataFrame | None:
 
     None without the table.
     """
-    frame = table(trace, name)
-    if frame is None:
-        return None
-    process, device = column(frame, "process"), column(frame, "device")
-    rows: pd.DataFrame = frame[(process == unit.process) & (device == unit.device)]
-    return rows
+    rows = table_rows(trace, name, unit.process)
+    return None if rows is None else rows_on_device(rows, unit.device)
+
+
+def rows_on_device(rows: pd.DataFrame, device: int) -> pd.DataFrame:
+    """Return the rows of one device; most processes use only one."""
+    on_device = column(rows, "device") == device
+    return rows if on_device.all() else rows[on_device]
 
 
 def waits_for_last_rank(trace: Trace, unit: Unit) -> Spans:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from perfscope.analyzer.run.process_rows import table_rows
 from perfscope.analyzer.run.table_access import column, recording_of, table
 from perfscope.analyzer.run.units import NO_DEVICE, Unit, units
 from perfscope.traces.intervals import EMPTY, Spans, length_ns, merged, single_interval, subtracted
@@ -90,9 +91,8 @@ def work_spans(trace: Trace, unit: Unit) -> Spans:
     """Return the kernels and copies of a device."""
     begins, ends = [], []
     for name in ("kernels", "copies"):
-        frame = table(trace, name)
-        on_unit = column(frame, "process") == unit.process
-        on_unit &= column(frame, "device") == unit.device
+        frame = table_rows(trace, name, unit.process)
+        on_unit = column(frame, "device") == unit.device
         if on_unit.any():
             begins.append(column(frame, "ts")[on_unit])
             ends.append(begins[-1] + np.maximum(column(frame, "dur")[on_unit], 1))

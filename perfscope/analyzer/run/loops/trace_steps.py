@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from perfscope.analyzer.run.accelerators.observed_time import observed_time
 from perfscope.analyzer.run.loops.repeating_work import period_starts
 from perfscope.analyzer.run.loops.warm_up import warm_up
-from perfscope.analyzer.run.table_access import column, rows_of_category, table
+from perfscope.analyzer.run.process_rows import table_rows
+from perfscope.analyzer.run.table_access import column, rows_of_category
 from perfscope.analyzer.run.units import Unit, units
 from perfscope.traces.intervals import Ints, Spans, covered
 from perfscope.traces.trace import Trace
@@ -83,9 +84,7 @@ def known_steps(marks: StepMarks, unknown: Spans) -> StepMarks:
 
 def marks_of_unit(trace: Trace, unit: Unit) -> StepMarks | None:
     """Return the marks of a process, from the first kind of mark that it has."""
-    ranges = table(trace, "ranges")
-    if ranges is not None:
-        ranges = ranges[column(ranges, "process") == unit.process]
+    ranges = table_rows(trace, "ranges", unit.process)
     marked = rows_of_category(ranges, "step")
     if marked is not None and len(marked):
         return marks_from_ranges(marked, "the profiler's step marks")
@@ -181,10 +180,10 @@ def marked_step_rows(trace: Trace, unit: Unit, marks: StepMarks) -> pd.DataFrame
 def has_training_work(trace: Trace, process: int) -> bool:
     """Return whether a process has a backward pass or an optimizer."""
     for name in ("ops", "ranges"):
-        frame = table(trace, name)
+        frame = table_rows(trace, name, process)
         if frame is not None:
-            names = frame.loc[column(frame, "process") == process, "name"]
-            used = names.cat.remove_unused_categories().cat.categories
-            if any(TRAINS.search(text) for text in used):
+            names = frame["name"].cat
+            used = np.unique(names.codes.to_numpy())
+            if any(TRAINS.search(text) for text in names.categories[used[used >= 0]]):
                 return True
     return False

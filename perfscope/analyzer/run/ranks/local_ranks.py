@@ -58,7 +58,12 @@ def concurrent_groups(trace: Trace) -> list[list[int]]:
 
 def concurrent_processes(trace: Trace, process: int) -> list[int]:
     """Return the processes that worked at the same time as a main process, including itself."""
-    return next((group for group in trace.fact(concurrent_groups) if process in group), [process])
+    return trace.fact(concurrent_group_by_process).get(process, [process])
+
+
+def concurrent_group_by_process(trace: Trace) -> dict[int, list[int]]:
+    """Return the concurrent group of each main process."""
+    return {process: group for group in trace.fact(concurrent_groups) for process in group}
 
 
 def worked(trace: Trace, process: int) -> Span:
