@@ -395,12 +395,42 @@ class ServiceLevel(msgspec.Struct, frozen=True):
     met_share: float
 
 
-class Requests(msgspec.Struct, frozen=True):
-    """What the requests to a server experienced; `per_server` divides it by server process."""
+class ServerFigures(msgspec.Struct, frozen=True):
+    """The load of one inference engine, by the readings of its metrics page.
 
-    count: int
+    Null is what the engine does not export. Shares are 0 to 1; `kv_cache_*` are of its KV cache.
+    `running_limit` is the most requests in a batch, from its command line, its metrics or the
+    largest batch while requests waited. `other_metrics` are metrics of it that were not read.
+    """
+
+    engine: str
+    url: str
+    process: int | None
+    readings: int
+    span_s: float
+    running_mean: float | None
+    running_highest: float | None
+    running_limit: float | None
+    waiting_mean: float | None
+    waiting_highest: float | None
+    kv_cache_mean: float | None
+    kv_cache_highest: float | None
+    preemptions: int | None
+    prefix_hit_share: float | None
+    accepted_draft_share: float | None
+    other_metrics: list[str] = []
+
+
+class Requests(msgspec.Struct, frozen=True):
+    """What the requests to a server experienced; `per_server` divides it by server process.
+
+    `count` and `rate_per_s` are of finished requests, null where the engine does not count them.
+    `server` is the load of the engine, where there is one.
+    """
+
+    count: int | None
     failed: int
-    rate_per_s: float
+    rate_per_s: float | None
     ttft_ms: Percentiles | None
     itl_ms: Percentiles | None
     e2e_ms: Percentiles | None
@@ -409,6 +439,7 @@ class Requests(msgspec.Struct, frozen=True):
     prompt_tokens_per_s: float | None
     slo: list[ServiceLevel]
     per_server: list["Requests"]
+    server: ServerFigures | None = None
 
 
 class Replay(msgspec.Struct, frozen=True):
