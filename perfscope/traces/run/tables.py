@@ -153,6 +153,8 @@ def why_not_recorded(run: Run, table: str) -> str:
     source = SOURCE_OF_TABLE.get(table, "probe")
     if source in reasons:
         return reasons[source]
+    if table.startswith("engine_"):
+        return "no metrics of an inference engine were read"
     if table in ("loader", "fetches"):
         return "the process used no PyTorch data loader"
     if table == "padding":
