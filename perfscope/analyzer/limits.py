@@ -277,8 +277,8 @@ class Limits:
     # Steps are full when their mean has this part of the tokens that the engine allows: a queue
     # that never runs empty leaves only the remainder of the last request unused.
     full_steps: float = 0.8
-    # Prefills always share steps with decoding a little. Below a tenth of the decoding time, smaller
-    # prefills cost more time to first token than they save.
+    # Prefills always share steps with decoding a little. Below a tenth of the decoding time,
+    # smaller prefills cost more time to first token than they save.
     interference_share: float = 0.10
     # Latencies between tokens without which the tail of their distribution is not known.
     fewest_tokens: int = 200

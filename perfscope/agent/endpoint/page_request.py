@@ -1,4 +1,4 @@
-"""One GET of a metrics page: bounded in time and size, without redirects, proxies or credentials."""
+"""One GET of a metrics page: bounded in time and size; no redirects, no proxies, no credentials."""
 
 import http.client
 import os

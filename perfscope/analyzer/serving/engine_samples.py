@@ -220,7 +220,7 @@ def engine_samples(trace: Trace) -> list[EngineSamples]:
         return []
     settings = table(trace, "engine_settings")
     metrics = metrics[~of_other_rank(metrics["labels"])]
-    groups = {key: rows for key, rows in metrics.groupby(["host", "server"], observed=True)}
+    groups = dict(list(metrics.groupby(["host", "server"], observed=True)))
     found = []
     for row in servers.to_dict("records"):
         engine = ENGINE.get(str(row["engine"]))
