@@ -31,17 +31,20 @@ class EngineProcess:
 def find_engine(pid: int) -> EngineProcess | None:
     """Return the engine that a process belongs to, None where it belongs to none.
 
-    The process may be the front end, one of its workers, or a launcher such as a shell above it.
+    The process may be the front end, one of its workers, or a launcher such as a shell above it. A
+    forked worker has the command line of the front end, which is the highest of them.
     """
-    current = pid
+    highest, current = None, pid
     for _ in range(MOST_ANCESTORS):
         engine = recognize_engine(proc.command_line(current))
         if engine is not None:
-            return EngineProcess(current, engine)
+            highest = EngineProcess(current, engine)
         found = proc.stat(current)
         if found is None or found.parent <= 1 or owner(found.parent) != owner(pid):
             break
         current = found.parent
+    if highest is not None:
+        return highest
     for child in tree_of(pid)[1:]:
         engine = recognize_engine(proc.command_line(child))
         if engine is not None:

@@ -6,6 +6,7 @@ reading; the parent checks what it gets and never waits for it.
 """
 
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -70,6 +71,9 @@ class PageReader:
 
     def start(self) -> None:
         """Start the child. Raises OSError."""
+        # The child may not be able to read our packages any more.
+        importlib.import_module("prometheus_client.parser")
+        importlib.import_module("encodings.idna")
         ours, theirs = socket.socketpair()
         self.child = os.fork()
         if self.child == 0:

@@ -222,7 +222,7 @@ def engine_samples(trace: Trace) -> list[EngineSamples]:
     metrics = metrics[~of_other_rank(metrics["labels"])]
     groups = dict(list(metrics.groupby(["host", "server"], observed=True)))
     found = []
-    for row in servers.to_dict("records"):
+    for row in servers.sort_values(["host", "server"]).to_dict("records"):
         engine = ENGINE.get(str(row["engine"]))
         rows = groups.get((row["host"], row["server"]))
         if engine is None or rows is None:
