@@ -88,7 +88,8 @@ def test_a_quantile_has_its_bucket_as_interval() -> None:
     assert queue.mean == pytest.approx(0.1)
     median = tokens.quantile(0.5)
     assert median is not None
-    assert (median.low, median.high, median.value) == (0.01, 0.025, pytest.approx(0.0175))
+    assert (median.low, median.high) == (0.01, 0.025)
+    assert median.value == pytest.approx(0.0175)
     assert tokens.count == 5800  # 2 requests/s of 100 tokens for 29 s
 
 

@@ -139,8 +139,9 @@ class EngineSamples:
         if not len(buckets):
             return None
         grown: dict[float, float] = {}
-        for bound, of_bound in buckets.groupby("le"):
-            grown[float(bound)] = sum(self.grown(series) for series in series_of_rows(of_bound))
+        for bound in np.unique(buckets["le"].to_numpy(np.float64)).tolist():
+            of_bound = buckets[(buckets["le"] == bound).to_numpy(bool)]
+            grown[bound] = sum(self.grown(series) for series in series_of_rows(of_bound))
         bounds = np.array(sorted(grown), np.float64)
         reached = np.maximum.accumulate(np.array([grown[bound] for bound in bounds]))
         total = sum(

@@ -96,7 +96,7 @@ class EngineTables:
             server, number = row.get("server"), row.get("series")
             has_texts = all(isinstance(row.get(name), str) for name in SERIES_TEXTS)
             if is_whole(server) and is_whole(number) and has_texts:
-                bound = row.get("le")
+                bound: Any = row.get("le")
                 is_bucket = row["part"] == "bucket"
                 unbounded = math.inf if is_bucket else math.nan
                 places[server, number] = len(rows)
