@@ -2,8 +2,9 @@
 
 from typing import Final
 
-from perfscope.analyzer.diagnosis import Diagnosis, Latency, Percentiles, Requests, ServerFigures
+from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.analyzer.number_text import digits, ms, percent, plural
+from perfscope.analyzer.request_figures import Latency, Percentiles, Requests, ServerFigures
 
 NS_PER_MS: Final = 1e6
 LATENCIES: Final = (

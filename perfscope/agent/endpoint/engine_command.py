@@ -136,7 +136,7 @@ def recognize_engine(words: Sequence[str]) -> RecognizedEngine | None:
             options = given_options(rest)
             missing = "" if command.needed_option in options else command.needed_option
             return RecognizedEngine(
-                command.engine, port_of(options, command), settings_of(options, command), missing
+                command.engine, port_of(options, command), kept_settings(options, command), missing
             )
     return None
 
@@ -161,18 +161,20 @@ def given_options(words: Sequence[str]) -> dict[str, str]:
     """Return the options in some words; the value of one without a value is `on`."""
     options: dict[str, str] = {}
     for at, word in enumerate(words):
-        if not word.startswith("-") or is_number(word):
+        if not word.startswith("-") or is_numeric_word(word):
             continue
         name, equals, value = word.partition("=")
         following = words[at + 1] if at + 1 < len(words) else ""
         if not equals:
-            takes_value = following and (not following.startswith("-") or is_number(following))
+            takes_value = following and (
+                not following.startswith("-") or is_numeric_word(following)
+            )
             value = following if takes_value else ON
         options[name] = value[:LONGEST_VALUE]
     return options
 
 
-def is_number(word: str) -> bool:
+def is_numeric_word(word: str) -> bool:
     """Return whether a word is a number, such as -1."""
     try:
         float(word)
@@ -190,7 +192,7 @@ def port_of(options: Mapping[str, str], command: EngineCommand) -> int:
     return command.usual_port
 
 
-def settings_of(options: Mapping[str, str], command: EngineCommand) -> Settings:
+def kept_settings(options: Mapping[str, str], command: EngineCommand) -> Settings:
     """Return the settings among the options: name and option, and the value."""
     found: Settings = {}
     for name, value in options.items():

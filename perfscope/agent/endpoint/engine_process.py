@@ -61,7 +61,7 @@ def owner(pid: int) -> int | None:
 
 
 def tree_of(pid: int) -> list[int]:
-    """Return a process and its descendants, the nearest first, as far as they are few."""
+    """Return a process and its descendants, the nearest first, at most MOST_PROCESSES."""
     found = [pid]
     for each in found:
         found += [child for child in proc.children(each) if child not in found]
@@ -115,7 +115,7 @@ def listening_addresses(pid: int) -> list[tuple[str, int]]:
 
 
 def open_sockets(pids: Iterable[int]) -> set[int]:
-    """Return the inodes of the sockets that these processes have open, as far as it is visible."""
+    """Return the inodes of the sockets that these processes have open, where that is visible."""
     inodes: set[int] = set()
     for pid in pids:
         try:

@@ -23,7 +23,13 @@ from perfscope.agent.target_user.child import close_inherited_files, kill_and_re
 from perfscope.agent.target_user.rights import PR_SET_PDEATHSIG, TargetUser, control, take_rights
 from perfscope.traces.engine_metrics.meanings import GAUGES
 from perfscope.traces.engine_metrics.names import ENGINE
-from perfscope.traces.engine_metrics.page import MOST_SERIES, BadPage, Page, Series, read_page
+from perfscope.traces.engine_metrics.page import (
+    MOST_SERIES,
+    BadPage,
+    MetricSeries,
+    MetricsPage,
+    read_page,
+)
 
 INTERVAL_S: Final = 1.0
 SERVER_SHARE: Final = 0.01
@@ -37,7 +43,7 @@ LONGEST_REASON: Final = 300
 
 
 class SeriesRow(msgspec.Struct, frozen=True, array_like=True):
-    """A new series: its number, and the fields of `Series`; a bound without limit is null."""
+    """A new series: its number, and the fields of `MetricSeries`; a bound without limit is null."""
 
     number: int
     name: str
@@ -74,13 +80,13 @@ class PageReader:
         # The child may not be able to read our packages any more.
         importlib.import_module("prometheus_client.parser")
         importlib.import_module("encodings.idna")
-        ours, theirs = socket.socketpair()
+        parent_end, child_end = socket.socketpair()
         self.child = os.fork()
         if self.child == 0:
-            serve_readings(theirs, self.address, self.user, self.interval_s)
-        theirs.close()
-        ours.setblocking(False)
-        self.connection = ours
+            serve_readings(child_end, self.address, self.user, self.interval_s)
+        child_end.close()
+        parent_end.setblocking(False)
+        self.connection = parent_end
 
     @property
     def is_running(self) -> bool:
@@ -143,8 +149,8 @@ def serve_readings(
 
 
 def send_readings(connection: socket.socket, address: PageAddress, interval_s: float) -> None:
-    """Read the page and send what it has, again and again. Raises OSError when nobody listens."""
-    numbers: dict[Series, int] = {}
+    """Read the page and send what it has, at intervals. Raises OSError when nobody listens."""
+    numbers: dict[MetricSeries, int] = {}
     values: dict[int, float] = {}
     engine: str | None = None
     quickest_s = interval_s
@@ -168,7 +174,7 @@ def send_readings(connection: socket.socket, address: PageAddress, interval_s: f
 
 
 def reading_row(
-    page: Page, numbers: dict[Series, int], before: dict[int, float]
+    page: MetricsPage, numbers: dict[MetricSeries, int], before: dict[int, float]
 ) -> dict[str, object]:
     """Return what is sent of a page: series that are new, all gauges, and counters that changed."""
     gauges = {metric.name for metric in ENGINE[page.engine].metrics if metric.meaning in GAUGES}

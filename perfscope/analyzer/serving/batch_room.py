@@ -18,7 +18,7 @@ def is_kv_full(load: ServerLoad, limits: Limits) -> bool:
 
 
 def has_room(load: ServerLoad, limits: Limits) -> bool:
-    """Return whether more requests fit into memory, as far as the engine exports it."""
+    """Return whether more requests fit into memory; False where the engine does not export it."""
     if load.samples.engine.id in SLOTS:
         return True
     return load.kv_while_waiting is not None and not is_kv_full(load, limits)
@@ -36,7 +36,7 @@ def are_steps_full(load: ServerLoad, limits: Limits) -> bool:
 
 
 def larger_batch(load: ServerLoad, limits: Limits) -> int:
-    """Return a limit on running requests that removes the queue, as far as the KV cache allows.
+    """Return a limit on running requests that removes the queue, within what the KV cache holds.
 
     It is the next power of two, as the sizes of graphs are.
     """

@@ -55,8 +55,8 @@ LARGER_GRAPHS = Advice(
     "capture-larger-batches",
     "capture CUDA graphs for batches of this size",
     "batch-exceeds-captured-sizes",
-    "The largest batch exceeds the largest captured one, as far as that is known, and graphs are"
-    " not turned off.",
+    "The largest batch exceeds the largest captured one, where that is known, and graphs are not"
+    " turned off.",
 )
 
 

@@ -49,7 +49,7 @@ from perfscope.traces.trace import Trace
 ID = "host-bound-decode"
 NS_PER_S: Final = 1e9
 MOST: Final = 0.95
-"""The largest share of the time that a lack of CPU is said to cost."""
+"""The largest share of the time that a lack of CPU may cost."""
 ENGINES_ON_CPU: Final = ("llama-cpp", "triton", "ray-serve")
 """Engines that usually or often compute on a CPU, or that run other models than language models."""
 CORES_PER_ENGINE: Final = 2.0

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from perfscope.analyzer.bootstrap import Floats
-from perfscope.analyzer.diagnosis import (
+from perfscope.analyzer.request_figures import (
     Latency,
     Percentiles,
     Requests,
@@ -48,10 +48,10 @@ def requests_of(loads: Sequence[ServerLoad], rows: list[Requests]) -> Requests:
     """Return the requests to some servers together; `rows` are those to each of them."""
     servers = [load.samples for load in loads]
     span_s = max(max(server.span_s for server in servers), 1e-9)
-    finished = total([server.finished for server in servers])
-    output = total([server.growth(Meaning.OUTPUT_TOKENS) for server in servers])
-    prompt = total([server.growth(Meaning.PROMPT_TOKENS) for server in servers])
-    failed = total([server.growth(Meaning.FAILED) for server in servers])
+    finished = sum_of_known([server.finished for server in servers])
+    output = sum_of_known([server.growth(Meaning.OUTPUT_TOKENS) for server in servers])
+    prompt = sum_of_known([server.growth(Meaning.PROMPT_TOKENS) for server in servers])
+    failed = sum_of_known([server.growth(Meaning.FAILED) for server in servers])
     return Requests(
         count=None if finished is None else round(finished),
         failed=round(failed or 0.0),
@@ -68,7 +68,7 @@ def requests_of(loads: Sequence[ServerLoad], rows: list[Requests]) -> Requests:
     )
 
 
-def total(values: Sequence[float | None]) -> float | None:
+def sum_of_known(values: Sequence[float | None]) -> float | None:
     """Return the sum of the known values, None where none is known."""
     known = [value for value in values if value is not None]
     return sum(known) if known else None
@@ -148,14 +148,14 @@ def percentiles(
 ) -> Percentiles | None:
     """Return the percentiles of a latency by the first of these metrics that the engines have."""
     for meaning in meanings:
-        histogram = joined([server.histogram(meaning) for server in servers])
+        histogram = joined_histogram([server.histogram(meaning) for server in servers])
         if histogram is not None and histogram.count > 0:
             p50, p90, p99 = (latency(histogram, share) for share in (0.5, 0.9, 0.99))
             return Percentiles(p50, p90, p99)
     return None
 
 
-def joined(histograms: Sequence[Histogram | None]) -> Histogram | None:
+def joined_histogram(histograms: Sequence[Histogram | None]) -> Histogram | None:
     """Return the observations of several histograms; None where their bounds differ."""
     given = [histogram for histogram in histograms if histogram is not None]
     if not given or any(not np.array_equal(other.bounds, given[0].bounds) for other in given):

@@ -12,13 +12,13 @@ from perfscope.analyzer.diagnosis import (
     MemoryUse,
     Process,
     ProcessBudget,
-    Requests,
     RunPhase,
     StepSummary,
     Throughput,
     Workload,
 )
 from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.request_figures import Requests
 from perfscope.analyzer.run.hangs.hung_job import still_job
 from perfscope.analyzer.run.loops.steps import steps
 from perfscope.analyzer.run.ranks.local_ranks import ranks_at_once

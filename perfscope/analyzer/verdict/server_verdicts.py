@@ -5,9 +5,10 @@ from typing import Final
 
 import msgspec
 
-from perfscope.analyzer.diagnosis import BoundBy, Finding, Requests, ServerFigures, Verdict
+from perfscope.analyzer.diagnosis import BoundBy, Finding, Verdict
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent, plural
+from perfscope.analyzer.request_figures import Requests, ServerFigures
 from perfscope.analyzer.summary.run import Run
 from perfscope.analyzer.verdict.confidence import HIGHEST, VerdictConfidence
 from perfscope.analyzer.verdict.verdicts import finding_verdict
@@ -49,7 +50,7 @@ def confidence_in_readings(requests: Requests, limits: Limits) -> VerdictConfide
     return VerdictConfidence(round(HIGHEST * trust, 3))
 
 
-def servers_of(requests: Requests) -> list[ServerFigures]:
+def figures_of_servers(requests: Requests) -> list[ServerFigures]:
     """Return the figures of every server."""
     rows = requests.per_server or [requests]
     return [row.server for row in rows if row.server is not None]
@@ -57,7 +58,7 @@ def servers_of(requests: Requests) -> list[ServerFigures]:
 
 def fewest_readings(requests: Requests) -> int:
     """Return how often the page that was read least has been read."""
-    return min((server.readings for server in servers_of(requests)), default=0)
+    return min((server.readings for server in figures_of_servers(requests)), default=0)
 
 
 def possible_verdict(finding: Finding) -> Verdict:
@@ -88,7 +89,7 @@ def too_short_verdict(requests: Requests) -> Verdict:
 
 def healthy_server(requests: Requests, confidence: VerdictConfidence) -> Verdict:
     """Return the verdict that nothing delays the requests, or that there are none."""
-    servers = servers_of(requests)
+    servers = figures_of_servers(requests)
     running = sum(server.running_mean or 0.0 for server in servers)
     if running <= 0.0 and not requests.count:
         headline = "Healthy: the server is idle, no requests ran"
@@ -107,7 +108,7 @@ def healthy_server(requests: Requests, confidence: VerdictConfidence) -> Verdict
 
 def load_text(requests: Requests) -> str:
     """Return how many requests run and wait, and how full the KV cache is."""
-    servers = servers_of(requests)
+    servers = figures_of_servers(requests)
     running = sum(server.running_mean or 0.0 for server in servers)
     waiting = sum(server.waiting_mean or 0.0 for server in servers)
     usage = [server.kv_cache_highest for server in servers if server.kv_cache_highest is not None]

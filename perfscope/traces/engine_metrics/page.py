@@ -35,7 +35,7 @@ class BadPage(PerfscopeError):
 
 
 @dataclass(frozen=True)
-class Series:
+class MetricSeries:
     """A series of a page. `part` is `value`, or of a histogram `bucket`, `sum` or `count`.
 
     `labels` is a JSON object without `le`, the upper bound of a bucket.
@@ -48,19 +48,19 @@ class Series:
 
 
 @dataclass
-class Page:
+class MetricsPage:
     """What a page of an engine contains: a value per series.
 
     `other_names` are metrics of the engine that are not in its table; they are not read.
     """
 
     engine: str
-    samples: dict[Series, float] = field(default_factory=dict)
+    samples: dict[MetricSeries, float] = field(default_factory=dict)
     other_names: list[str] = field(default_factory=list)
     damaged_lines: int = 0
 
 
-def read_page(body: bytes, engine_id: str | None = None) -> Page:
+def read_page(body: bytes, engine_id: str | None = None) -> MetricsPage:
     """Return the metrics of a page. Raises BadPage.
 
     With `engine_id` it must be from that engine, as at the first reading of an endpoint.
@@ -71,10 +71,10 @@ def read_page(body: bytes, engine_id: str | None = None) -> Page:
     if engine is None:
         known = ", ".join(each.label for each in ENGINES)
         raise BadPage(f"it has no metrics of an inference engine (known: {known})")
-    page = Page(engine.id)
+    page = MetricsPage(engine.id)
     wanted = {metric.name for metric in engine.metrics}
     for name, rows in lines.items():
-        family, part = family_of(name, wanted)
+        family, part = family_and_part(name, wanted)
         if family is not None:
             read_samples(page, family, part, rows)
         elif name.startswith(engine.prefixes):
@@ -85,7 +85,7 @@ def read_page(body: bytes, engine_id: str | None = None) -> Page:
     return page
 
 
-def missing_text(engine: Engine, page: Page) -> str:
+def missing_text(engine: Engine, page: MetricsPage) -> str:
     """Return why a page of a known engine has nothing that can be used."""
     if page.damaged_lines:
         return f"its metrics of {engine.label} are damaged ({page.damaged_lines} lines)"
@@ -107,7 +107,7 @@ def lines_by_name(body: bytes) -> dict[str, list[str]]:
     return lines
 
 
-def family_of(name: str, wanted: set[str]) -> tuple[str | None, str]:
+def family_and_part(name: str, wanted: set[str]) -> tuple[str | None, str]:
     """Return the metric of a table that a sample belongs to, None for another, and its part."""
     if name_without_suffix(name) in wanted:
         return name_without_suffix(name), "value"
@@ -127,7 +127,7 @@ def name_without_parts(name: str) -> str:
     return name
 
 
-def read_samples(page: Page, family: str, part: str, rows: list[str]) -> None:
+def read_samples(page: MetricsPage, family: str, part: str, rows: list[str]) -> None:
     """Add the samples of one metric to a page. Raises BadPage."""
     from prometheus_client.parser import text_string_to_metric_families
 
@@ -150,7 +150,7 @@ def read_samples(page: Page, family: str, part: str, rows: list[str]) -> None:
             raise BadPage(f"it has more than {MOST_SERIES} series")
 
 
-def series_of(family: str, part: str, labels: dict[str, str]) -> Series:
+def series_of(family: str, part: str, labels: dict[str, str]) -> MetricSeries:
     """Return the series with these labels.
 
     Raises KeyError for a bucket without a bound, ValueError for labels that are too long.
@@ -161,4 +161,4 @@ def series_of(family: str, part: str, labels: dict[str, str]) -> Series:
     bound = float(labels["le"]) if part == "bucket" else math.nan
     if part == "bucket" and math.isnan(bound):
         raise ValueError("a bucket has no bound")
-    return Series(family, part, json.dumps(others, sort_keys=True, ensure_ascii=False), bound)
+    return MetricSeries(family, part, json.dumps(others, sort_keys=True, ensure_ascii=False), bound)

@@ -14,7 +14,7 @@ from perfscope.ui.request_phrases import (
 
 NOTE = (
     "By the metrics of the engine. A percentile has the bucket of its histogram as interval: the"
-    " value lies between its bounds."
+    " value is between its bounds."
 )
 
 
@@ -40,7 +40,7 @@ def latency_table(diagnosis: Diagnosis) -> str:
         return ""
     heads = "".join(f'<th class="text">{name}</th>' for name in ("latency", *QUANTILES))
     body = "".join(cells_row([name, *values]) for name, values in rows)
-    return table_of(heads, body)
+    return scrolling_table(heads, body)
 
 
 def server_table(diagnosis: Diagnosis) -> str:
@@ -62,7 +62,7 @@ def server_table(diagnosis: Diagnosis) -> str:
     heads = "".join(
         f'<th class="text">{name}</th>' for name in ("server", "engine", "requests/s", "load")
     )
-    return table_of(heads, body) if body else ""
+    return scrolling_table(heads, body) if body else ""
 
 
 def cells_row(texts: list[str]) -> str:
@@ -70,7 +70,7 @@ def cells_row(texts: list[str]) -> str:
     return f"<tr>{''.join(f'<td class=text>{escape(text)}</td>' for text in texts)}</tr>"
 
 
-def table_of(heads: str, body: str) -> str:
+def scrolling_table(heads: str, body: str) -> str:
     """Return a table that scrolls where it is wider than the page."""
     return (
         f'<div class="wide"><table class="wraps"><thead><tr>{heads}</tr></thead>'
