@@ -11,7 +11,7 @@ SLOTS = ("llama-cpp",)
 
 def is_kv_full(load: ServerLoad, limits: Limits) -> bool:
     """Return whether one more request like the running ones does not fit into the KV cache."""
-    usage, running = load.kv_while_waiting, mean(load.running)
+    usage, running = load.kv_while_waiting, load.mean_running
     if usage is None or not running:
         return False
     return usage >= limits.kv_full or usage * (running + 1.0) / running > 1.0
@@ -40,7 +40,7 @@ def larger_batch(load: ServerLoad, limits: Limits) -> int:
 
     It is the next power of two, as the sizes of graphs are.
     """
-    wanted = (mean(load.running) or 0.0) + (mean(load.waiting) or 0.0)
+    wanted = (load.mean_running or 0.0) + (mean(load.waiting) or 0.0)
     size = 1
     while size < wanted:
         size *= 2

@@ -35,7 +35,7 @@ from perfscope.analyzer.serving.request_findings import (
     request_finding,
     used_servers,
 )
-from perfscope.analyzer.serving.server_load import ServerLoad, highest, mean
+from perfscope.analyzer.serving.server_load import ServerLoad, highest
 from perfscope.traces.engine_metrics.meanings import Meaning
 from perfscope.traces.trace import Trace
 
@@ -89,7 +89,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         f"Graph fallback: {share} of the decode passes run without a CUDA graph"
         f"{at_server(load, loads)}",
         explanation=(
-            f"The batch has {digits(mean(load.running) or 0.0)} requests on average and"
+            f"The batch has {digits(load.mean_running or 0.0)} requests on average and"
             f" {digits(highest(load.running))} at most; the host launches every kernel of these"
             " passes."
         ),

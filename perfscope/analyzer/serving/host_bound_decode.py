@@ -108,7 +108,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
 def attached_case(trace: Trace, loads: list[ServerLoad], limits: Limits) -> HostCase | None:
     """Return the case of an attached engine without enough CPU time."""
     load = next((each for each in loads if each.samples.process >= 0), None)
-    if load is None or table(trace, "counters") is None or not mean(load.running):
+    if load is None or table(trace, "counters") is None or not load.mean_running:
         return None
     host = trace.fact(host_load)
     throttled = host.throttled_share or 0.0
@@ -149,7 +149,7 @@ def throttled_case(load: ServerLoad, host: HostLoad, throttled: float) -> HostCa
 def idle_device_case(load: ServerLoad, limits: Limits) -> HostCase | None:
     """Return the case of an engine that exports how busy its device is."""
     busy = load.samples.gauge(Meaning.DEVICE_BUSY)
-    if busy is None or not mean(load.running):
+    if busy is None or not load.mean_running:
         return None
     share = mean(busy[load.running > 0])
     if share is None or share > 1.0 or 1.0 - share < limits.critical_share:
@@ -167,7 +167,7 @@ def idle_device_case(load: ServerLoad, limits: Limits) -> HostCase | None:
 
 def slow_token_case(trace: Trace, load: ServerLoad, limits: Limits) -> HostCase | None:
     """Return the case that is only possible: tokens take longer than the memory of any GPU."""
-    running = mean(load.running)
+    running = load.mean_running
     if not running or load.samples.engine.id in ENGINES_ON_CPU or computes_on_cpu(trace, load):
         return None
     tokens = step_tokens(load)

@@ -143,7 +143,7 @@ def repeated_share(load: ServerLoad, preemptions: float) -> float:
     """Return the estimated share of computed tokens that preempted requests repeat."""
     samples = load.samples
     # Where nothing finishes, the running requests are those that repeat their work.
-    requests = max(samples.finished or 0.0, mean(load.running) or 0.0)
+    requests = max(samples.finished or 0.0, load.mean_running or 0.0)
     prompt = samples.growth(Meaning.PROMPT_TOKENS) or 0.0
     output = samples.growth(Meaning.OUTPUT_TOKENS) or 0.0
     if requests <= 0.0 or prompt + output <= 0.0:
@@ -232,7 +232,7 @@ def fewer_running(case: Pressure, limits: Limits) -> list[Action]:
     load = case.load
     name, fits = option(load, "max-running"), load.most_that_fit
     most = max(int(limits.kv_full * (fits or 0.0)), 1)
-    running = mean(load.running) or 0.0
+    running = load.mean_running or 0.0
     return FEWER_RUNNING.given(
         name is not None and fits is not None and case.preemptions > 0 and most < running + 1,
         f"{plural(case.preemptions, 'preemption')} with {digits(running)} running",

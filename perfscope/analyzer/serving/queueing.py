@@ -116,7 +116,7 @@ def is_queued(load: ServerLoad, limits: Limits) -> bool:
 
 def is_free(other: ServerLoad, busy: ServerLoad) -> bool:
     """Return whether a replica could take requests that wait at the busy one."""
-    running, most = mean(other.running), mean(busy.running)
+    running, most = other.mean_running, busy.mean_running
     if other is busy or running is None or not most:
         return False
     return highest(other.waiting) == 0 and running <= 0.5 * most
@@ -148,7 +148,7 @@ def limit_explanation(load: ServerLoad) -> str:
     usage = load.kv_while_waiting
     room = "" if usage is None else f", although {percent(1.0 - usage)} of the KV cache is free"
     return (
-        f"{load.samples.engine.label} runs {plural(mean(load.running) or 0.0, 'request')} while"
+        f"{load.samples.engine.label} runs {plural(load.mean_running or 0.0, 'request')} while"
         f" {digits(mean(load.waiting) or 0.0)} wait{room}."
     )
 
@@ -216,13 +216,13 @@ def saturated(load: ServerLoad, loads: list[ServerLoad], limits: Limits) -> Find
 
 def uneven(load: ServerLoad, free: list[ServerLoad], limits: Limits) -> Finding:
     """Return the finding that requests wait at one replica while another has room."""
-    other = min(free, key=lambda each: mean(each.running) or 0.0)
-    running = digits(mean(other.running) or 0.0)
+    other = min(free, key=lambda each: each.mean_running or 0.0)
+    running = digits(other.mean_running or 0.0)
     message = Message(
         f"Queueing: requests wait {percent(load.queue_share)} of their time at {load.name}, while"
         f" {other.name} has none waiting",
         explanation=(
-            f"One replica runs {digits(mean(load.running) or 0.0)} requests with"
+            f"One replica runs {digits(load.mean_running or 0.0)} requests with"
             f" {digits(mean(load.waiting) or 0.0)} waiting, the other runs {running}."
         ),
         caveat="Routing by prefix or session keeps caches warm, and can be intended.",
@@ -231,7 +231,7 @@ def uneven(load: ServerLoad, free: list[ServerLoad], limits: Limits) -> Finding:
     seen = f"{other.name} runs {running} requests and has none waiting"
     return msgspec.structs.replace(
         finding,
-        evidence=[*queue_evidence(load), fact(other, seen, mean(other.running) or 0.0, "requests")],
+        evidence=[*queue_evidence(load), fact(other, seen, other.mean_running or 0.0, "requests")],
         actions=BALANCE.given(True, seen),
     )
 

@@ -84,7 +84,7 @@ def figures_of(load: ServerLoad) -> ServerFigures:
         process=samples.process if samples.process >= 0 else None,
         readings=samples.readings,
         span_s=round(samples.span_s, 3),
-        running_mean=rounded(mean(load.running)),
+        running_mean=rounded(load.mean_running),
         running_highest=rounded(highest(load.running) if known(load.running) else None),
         running_limit=rounded(load.limit),
         waiting_mean=rounded(mean(load.waiting)),

@@ -3,7 +3,7 @@ engine's own limits.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -17,6 +17,10 @@ AT_LIMIT: Final = 0.95
 """The part of its limit from which a batch counts as full: between two readings requests finish."""
 PLATEAU: Final = 0.9
 """The share of readings that must agree, where the limit is only known from the largest batch."""
+FULL_ON_AVERAGE: Final = 0.85
+"""The mean part of its limit from which a batch counts as full, if requests wait: a place is free
+for a step between two requests.
+"""
 FEWEST_WAITING: Final = 3
 """Readings with waiting requests without which no limit is inferred."""
 
@@ -42,6 +46,19 @@ class ServerLoad:
         return self.samples.url
 
     @property
+    def mean_running(self) -> float | None:
+        """The mean number of running requests, None unknown.
+
+        vLLM sets its gauge at the end of a step, when requests that have finished are gone and
+        those that take their places have not begun: it can be far too low with short requests. The
+        time that finished requests ran, per second, is not.
+        """
+        gauge, ran_s = mean(self.running), ran_seconds(self.samples)
+        if ran_s is None or self.samples.span_s <= 0.0:
+            return gauge
+        return max(gauge or 0.0, ran_s / self.samples.span_s)
+
+    @property
     def is_used(self) -> bool:
         """Whether any request ran, waited or finished."""
         return bool(
@@ -61,7 +78,7 @@ class ServerLoad:
         At any time `waiting` of `waiting + running` requests wait. Where the engine does not count
         them, it is the share of the latency of the finished requests.
         """
-        waiting, running = mean(self.waiting), mean(self.running)
+        waiting, running = mean(self.waiting), self.mean_running
         if waiting is not None and running is not None:
             return waiting / (waiting + running) if waiting + running > 0 else 0.0
         queue_s = self.samples.mean_time(Meaning.QUEUE)
@@ -83,11 +100,12 @@ class ServerLoad:
 
     @property
     def is_at_limit(self) -> bool:
-        """Whether the batch is full whenever requests wait."""
+        """Whether the batch is full whenever requests wait, or on average."""
         when = (self.waiting > 0) & np.isfinite(self.running)
         if self.limit is None or int(when.sum()) < FEWEST_WAITING:
             return False
-        return float((self.running[when] >= AT_LIMIT * self.limit).mean()) >= PLATEAU
+        is_usual = (self.mean_running or 0.0) >= FULL_ON_AVERAGE * self.limit
+        return is_usual or is_plateau(self.running[when], self.limit)
 
     @property
     def kv_while_waiting(self) -> float | None:
@@ -98,7 +116,7 @@ class ServerLoad:
     @property
     def most_that_fit(self) -> float | None:
         """How many requests like these the KV cache holds, None unknown."""
-        running, usage = mean(self.running), mean(self.kv_usage)
+        running, usage = self.mean_running, mean(self.kv_usage)
         if not running or not usage:
             return None
         return running / usage
@@ -128,21 +146,40 @@ def load_of(samples: EngineSamples) -> ServerLoad:
         unknown if values is None else values
         for values in map(samples.gauge, (Meaning.RUNNING, Meaning.WAITING, Meaning.KV_USAGE))
     )
-    limit, flag = limit_of(samples, running, waiting)
-    return ServerLoad(samples, running, waiting, usage, limit, flag)
+    load = ServerLoad(samples, running, waiting, usage, None, "")
+    limit, flag = limit_of(load)
+    return replace(load, limit=limit, limit_flag=flag)
 
 
-def limit_of(samples: EngineSamples, running: Floats, waiting: Floats) -> tuple[float | None, str]:
+def limit_of(load: ServerLoad) -> tuple[float | None, str]:
     """Return the most requests that run at once, and the option that sets it."""
+    samples = load.samples
     set_limit = samples.number_setting("max-running")
     if set_limit is not None:
         return set_limit, samples.settings["max-running"][0]
     exported = samples.gauge(Meaning.MAX_RUNNING)
     if exported is not None and highest(exported) > 0:
         return highest(exported), ""
-    when = (waiting > 0) & np.isfinite(running)
+    when = (load.waiting > 0) & np.isfinite(load.running)
     if int(when.sum()) < FEWEST_WAITING:
         return None, ""
-    most = float(running[when].max())
-    is_plateau = most > 0 and float((running[when] >= AT_LIMIT * most).mean()) >= PLATEAU
-    return (most, "") if is_plateau else (None, "")
+    most = highest(load.running)
+    is_usual = (load.mean_running or 0.0) >= FULL_ON_AVERAGE * most
+    if most > 0 and (is_usual or is_plateau(load.running[when], most)):
+        return most, ""
+    return None, ""
+
+
+def is_plateau(running: Floats, limit: float) -> bool:
+    """Return whether the batch is at its limit in most readings."""
+    return float((running >= AT_LIMIT * limit).mean()) >= PLATEAU
+
+
+def ran_seconds(samples: EngineSamples) -> float | None:
+    """Return for how long the finished requests ran, in seconds, None unknown."""
+    whole_s = samples.growth(Meaning.SERVICE)
+    if whole_s is not None and samples.histogram(Meaning.SERVICE) is not None:
+        return whole_s
+    parts_s = [samples.growth(meaning) for meaning in (Meaning.PREFILL, Meaning.DECODE)]
+    known = [seconds for seconds in parts_s if seconds is not None]
+    return sum(known) if len(known) == len(parts_s) else None
