@@ -10,8 +10,8 @@ from perfscope.ui.request_phrases import (
     servers_of,
     stage_text,
 )
-from perfscope.ui.terminal.coverage_lines import label_lines
-from perfscope.ui.terminal.layout import TerminalLayout
+from perfscope.ui.terminal.coverage_lines import label_lines, text_cells
+from perfscope.ui.terminal.layout import TerminalLayout, wrapped
 
 MOST_SERVERS = 4
 
@@ -26,8 +26,8 @@ def request_lines(diagnosis: Diagnosis, layout: TerminalLayout) -> list[Text]:
     shown = rows if layout.verbose else rows[:MOST_SERVERS]
     for row in shown:
         if row.server is not None:
-            name = row.server.url if len(rows) > 1 else "load"
-            texts.append((name, load_text_of_server(row.server)))
+            load = load_text_of_server(row.server)
+            texts.append(("load", f"{row.server.url}: {load}" if len(rows) > 1 else load))
     if len(rows) > len(shown):
         texts.append(("", f"and {len(rows) - len(shown)} more servers, --verbose lists all"))
     for name, values in latency_rows(requests):
@@ -36,4 +36,6 @@ def request_lines(diagnosis: Diagnosis, layout: TerminalLayout) -> list[Text]:
     stages = stage_text(requests)
     if stages:
         texts.append(("mean per request", stages))
-    return [*(line for name, text in texts for line in label_lines(name, [text])), Text("")]
+    cells = text_cells(layout)
+    lines = [line for name, text in texts for line in label_lines(name, wrapped(text, cells))]
+    return [*lines, Text("")]
