@@ -76,7 +76,12 @@ def test_a_page_with_an_old_and_a_new_name_counts_once() -> None:
 
 
 def test_unknown_names_are_reported_and_not_read() -> None:
-    body = vllm_page(BUSY)(0.0) + "vllm:time_warp_seconds_sum 3\nvllm:time_warp_seconds_count 1\n"
+    created = "vllm:e2e_request_latency_seconds_created 1.7e9\n"
+    body = (
+        vllm_page(BUSY)(0.0)
+        + created
+        + "vllm:time_warp_seconds_sum 3\nvllm:time_warp_seconds_count 1\n"
+    )
     assert read_page(body.encode()).other_names == ["vllm:time_warp_seconds"]
 
 

@@ -9,7 +9,7 @@ How it is detected
     The histograms of the latency between tokens and of the tokens per step: steps with more tokens
     than decoding needs are a minority, and the mean latency exceeds the upper bound of the median's
     bucket by at least 10 % of it, because of latencies of more than twice that bound. Their share
-    must be of the size of the share of those steps.
+    must be of the size of the share of those steps, and no request may be preempted meanwhile.
 
 What to do
     Allow fewer tokens per step (`--max-num-batched-tokens`, `--chunked-prefill-size`): prompts are
@@ -137,6 +137,8 @@ def interference(load: ServerLoad, limits: Limits) -> Interference | None:
     steps = load.samples.histogram(Meaning.STEP_TOKENS)
     if latency is None or steps is None or latency.count < limits.fewest_tokens:
         return None
+    if load.samples.growth(Meaning.PREEMPTIONS):
+        return None  # preempted requests are late, and their prompts are computed again
     median, mean_s = latency.quantile(0.5), latency.mean
     if median is None or median.high is None or mean_s is None or mean_s <= median.high:
         return None

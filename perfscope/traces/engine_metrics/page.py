@@ -77,7 +77,7 @@ def read_page(body: bytes, engine_id: str | None = None) -> MetricsPage:
         family, part = family_and_part(name, wanted)
         if family is not None:
             read_samples(page, family, part, rows)
-        elif name.startswith(engine.prefixes):
+        elif name.startswith(engine.prefixes) and name_without_parts(name) not in wanted:
             page.other_names.append(name_without_parts(name))
     page.other_names = sorted(set(page.other_names))[:MOST_OTHER_NAMES]
     if not page.samples:

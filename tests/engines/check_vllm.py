@@ -58,13 +58,15 @@ def wait_until_it_answers(server: subprocess.Popen[bytes], port: int, log: Path)
     until_s = time.monotonic() + START_S
     while time.monotonic() < until_s:
         assert server.poll() is None, log.read_text()[-3000:]
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         try:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
             connection.request("GET", "/health")
             if connection.getresponse().status == 200:
                 return
         except OSError:
             time.sleep(0.5)
+        finally:
+            connection.close()
     raise AssertionError(log.read_text()[-3000:])
 
 
@@ -83,7 +85,7 @@ def diagnose(pid: int, folder: Path) -> dict[str, Any]:
     [
         (("--max-num-seqs", "1"), 8.0, 30, ("queueing", "admission-limit")),
         (("--max-num-seqs", "32"), 5.0, 30, ("healthy", None)),
-        (("--num-gpu-blocks-override", "12"), 40.0, 150, ("kv-cache-pressure", None)),
+        (("--num-gpu-blocks-override", "12"), 40.0, 30, ("kv-cache-pressure", None)),
         ((), 0.2, 30, ("healthy", None)),
     ],
     ids=["admission limit", "healthy under load", "preemption", "light load"],
