@@ -9,7 +9,12 @@ from typing import Literal
 
 import msgspec
 
-from perfscope.analyzer.request_figures import Requests
+from perfscope.analyzer.request_figures import Latency as Latency
+from perfscope.analyzer.request_figures import Percentiles as Percentiles
+from perfscope.analyzer.request_figures import Requests as Requests
+from perfscope.analyzer.request_figures import RequestStage as RequestStage
+from perfscope.analyzer.request_figures import ServerFigures as ServerFigures
+from perfscope.analyzer.request_figures import ServiceLevel as ServiceLevel
 
 SCHEMA = "2.0"
 
