@@ -5,7 +5,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constrain
 CONVENTIONS := tests/conventions
 
 .PHONY: help demo test test-long test-cuda-wheel soak check format docs screens samples bench
-.PHONY: accuracy accuracy-quick browser release-check gpu-check clean
+.PHONY: accuracy accuracy-quick browser release-check gpu-check test-engines clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -73,6 +73,10 @@ accuracy-quick: .venv/dev ## the same for the recordings only (a few minutes)
 
 gpu-check: .venv/demo ## try perfscope on a GPU and write a report for an issue (8 minutes)
 	$(BIN)/python -m benchmarks.gpu_check
+
+test-engines: .venv/dev ## run vLLM on a CPU in four states and diagnose it (3.4 GB, ten minutes)
+	$(BIN)/python -m tests.engines.set_up_vllm
+	$(BIN)/python -m pytest -q -s tests/engines/check_vllm.py
 
 bench: .venv/dev ## measure the overhead of being attached (45 minutes, on a quiet machine)
 	$(BIN)/python -m benchmarks.overhead

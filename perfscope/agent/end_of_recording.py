@@ -3,11 +3,13 @@
 import time
 
 from perfscope.agent.collector_runner import CollectorRunner
-from perfscope.agent.collectors import Kernels, OnDemand, Waits
+from perfscope.agent.collectors import EngineMetrics, Kernels, OnDemand, Waits
 from perfscope.agent.recording_plan import Plan, Progress
 
 ENOUGH_STEPS = 20
 ENOUGH_S = 10.0
+ENOUGH_METRICS_S = 30.0
+"""An engine's metrics are read once per second; a bootstrap over readings needs twenty."""
 STUCK_S = 7.0
 """A job that has made no progress for so long hangs, unless it will certainly continue. A longer
 recording would show nothing more.
@@ -37,6 +39,10 @@ def reason_to_end(plan: Plan, progress: Progress, collectors: CollectorRunner) -
 
 def enough_evidence(progress: Progress, collectors: CollectorRunner) -> str | None:
     """Return what has been collected if that is enough for a diagnosis, else None."""
+    metrics = collectors.find(EngineMetrics)
+    if metrics is not None and metrics.readings:
+        is_enough = progress.elapsed_s >= ENOUGH_METRICS_S
+        return f"read the engine's metrics {metrics.readings} times" if is_enough else None
     kernels = collectors.find(Kernels)
     is_waiting_for_window = kernels is not None and not kernels.is_complete
     undistorted_steps = progress.steps - (kernels.distorted_steps if kernels is not None else 0)

@@ -42,6 +42,10 @@ class Plan:
     low_priority: bool = False
     """Whether the recording process lowers its own priority once it has begun to enter the target.
     """
+    metrics_urls: tuple[str, ...] = ()
+    """Metrics pages to read, in place of that of the engine that the target belongs to."""
+    wants_metrics: bool = True
+    """Whether metrics pages are read."""
 
 
 @dataclass(frozen=True)

@@ -71,5 +71,6 @@ def assemble(
         overhead=measured_overhead,
         by_code=run.by_code,
         operators=operator_summary(trace, run.budget_rank),
+        requests=run.requests,
     )
     return with_source_texts(answer, trace)

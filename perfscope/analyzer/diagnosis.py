@@ -9,6 +9,13 @@ from typing import Literal
 
 import msgspec
 
+from perfscope.analyzer.request_figures import Latency as Latency
+from perfscope.analyzer.request_figures import Percentiles as Percentiles
+from perfscope.analyzer.request_figures import Requests as Requests
+from perfscope.analyzer.request_figures import RequestStage as RequestStage
+from perfscope.analyzer.request_figures import ServerFigures as ServerFigures
+from perfscope.analyzer.request_figures import ServiceLevel as ServiceLevel
+
 SCHEMA = "2.0"
 
 Workload = Literal["training", "inference", "server", "unknown"]
@@ -361,54 +368,6 @@ class Combination(msgspec.Struct, frozen=True):
 
     actions: list[ActionReference]
     predictions: list[Prediction]
-
-
-class Latency(msgspec.Struct, frozen=True):
-    """A percentile in milliseconds with its bounds; `source` is probe, metrics or code."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    source: str
-
-
-class Percentiles(msgspec.Struct, frozen=True):
-    """The median, the 90th and the 99th percentile of a latency."""
-
-    p50: Latency
-    p90: Latency
-    p99: Latency
-
-
-class RequestStage(msgspec.Struct, frozen=True):
-    """Mean milliseconds that a request spends in one stage of a server."""
-
-    stage: str
-    ms: float
-
-
-class ServiceLevel(msgspec.Struct, frozen=True):
-    """The share of requests that stayed within a limit."""
-
-    metric: str
-    limit_ms: float
-    met_share: float
-
-
-class Requests(msgspec.Struct, frozen=True):
-    """What the requests to a server experienced; `per_server` divides it by server process."""
-
-    count: int
-    failed: int
-    rate_per_s: float
-    ttft_ms: Percentiles | None
-    itl_ms: Percentiles | None
-    e2e_ms: Percentiles | None
-    stages: list[RequestStage]
-    output_tokens_per_s: float | None
-    prompt_tokens_per_s: float | None
-    slo: list[ServiceLevel]
-    per_server: list["Requests"]
 
 
 class Replay(msgspec.Struct, frozen=True):

@@ -56,10 +56,22 @@ from perfscope.analyzer.memory import (
 )
 from perfscope.analyzer.program_code import blocking_call, host_code, sleep_in_loop
 from perfscope.analyzer.rule import Rule
+from perfscope.analyzer.serving import (
+    graph_fallback,
+    host_bound_decode,
+    kv_cache_pressure,
+    prefill_interference,
+    queueing,
+)
 from perfscope.analyzer.slow_steps import growing_steps, periodic_slow_steps
 
 FINDINGS: tuple[Rule, ...] = (
     hang.RULE,
+    queueing.RULE,
+    kv_cache_pressure.RULE,
+    prefill_interference.RULE,
+    host_bound_decode.RULE,
+    graph_fallback.RULE,
     input_bound.RULE,
     checkpoint_stall.RULE,
     validation_time.RULE,

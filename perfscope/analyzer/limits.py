@@ -269,6 +269,25 @@ class Limits:
     # Memory bounds the run, and not arithmetic, when it limits more of the work than arithmetic and
     # at least this share; the rest may be in small calls.
     mostly_memory: float = 0.25
+    # Rates of a server need some readings of its metrics; three are two intervals.
+    fewest_readings: int = 3
+    # Engines keep part of the KV cache for the next tokens of running requests: vLLM and SGLang
+    # admit no request that would fill the rest. From nine tenths on they begin to preempt.
+    kv_full: float = 0.9
+    # Steps are full when their mean has this part of the tokens that the engine allows: a queue
+    # that never runs empty leaves only the remainder of the last request unused.
+    full_steps: float = 0.8
+    # Prefills always share steps with decoding a little. Below a tenth of the decoding time,
+    # smaller prefills cost more time to first token than they save.
+    interference_share: float = 0.10
+    # Latencies between tokens without which the tail of their distribution is not known.
+    fewest_tokens: int = 200
+    # A decode step reads at most the whole memory of its device once. The slowest ratio of memory
+    # to bandwidth among current data-center GPUs is 80 ms (L4: 24 GB at 0.3 TB/s; H100: 24 ms).
+    memory_read_s: float = 0.10
+    # A decode step has one token per running request, or a few with speculative decoding; with more
+    # than this many per request, prefills take part in most steps.
+    decode_tokens: float = 8.0
 
 
 LIMITS = Limits()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perfscope.agent.endpoint.address import parse_page_address
 from perfscope.commands.attachment.default_runs import default_run_folder, remove_older_runs
 from perfscope.commands.attachment.recording import record_with_progress, stopped_by_signals
 from perfscope.commands.attachment.target import target_pid
@@ -59,6 +60,8 @@ class AttachArguments(DepthArguments, DashboardArguments):
     ui: bool
     steered: bool
     even_with_seccomp: bool
+    metrics: list[str]
+    no_metrics: bool
 
 
 ARGUMENTS = AttachArguments
@@ -98,6 +101,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--even-with-seccomp",
         action="store_true",
         help="enter the process even if its seccomp filter is unknown and might kill it",
+    )
+    parser.add_argument(
+        "--metrics",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="read this metrics page of an inference engine; repeat it for replicas (default: the"
+        " page of the engine that PID belongs to)",
+    )
+    parser.add_argument(
+        "--no-metrics", action="store_true", help="do not read the metrics of an inference engine"
     )
     add_output_arguments(parser)
 
@@ -159,7 +173,11 @@ def run(args: AttachArguments) -> int:
 
 
 def refuse_contradictions(args: AttachArguments) -> None:
-    """Raise UsageError for options that have no effect together."""
+    """Raise UsageError for options that have no effect together, and for bad addresses."""
+    for url in args.metrics:
+        parse_page_address(url)
+    if args.metrics and args.no_metrics:
+        raise UsageError("--metrics and --no-metrics contradict each other. Remove one of them.")
     if args.keep is not None and args.out is not None:
         raise UsageError("--keep counts runs in the working directory. Remove --out or --keep.")
     given = {
@@ -201,6 +219,8 @@ def plan_of(pid: int, out: Path, args: AttachArguments, window: "Window") -> "Pl
         window=window,
         job=args.job_id,
         low_priority=True,
+        metrics_urls=tuple(args.metrics),
+        wants_metrics=not args.no_metrics,
     )
 
 
@@ -267,8 +287,10 @@ def recording_options(args: AttachArguments) -> list[str]:
         "--all-ranks": args.all_ranks,
         "--follow": args.follow,
         "--window-stacks": args.window_stacks,
+        "--no-metrics": args.no_metrics,
     }
     options = [f"{name}={value}" for name, value in values.items() if value is not None]
+    options += [f"--metrics={url}" for url in args.metrics]
     return options + [name for name, is_on in switches.items() if is_on]
 
 

@@ -125,3 +125,43 @@ DEVICE_TIMES = (
         "time on the device from before to after the call, by events on the current stream",
     ),
 )
+
+SERVER: Final = Column("server", "int64", "", "number of the metrics page on the recording host")
+
+ENGINE_SERVERS = (
+    HOST,
+    SERVER,
+    Column("process", "int64", "", "process code of the engine's front end, -1 unknown"),
+    Column("engine", "category", "", "vllm, sglang, llama-cpp, tgi, triton, tensorrt-llm ..."),
+    Column("url", "category", "", "address of the page, without a query"),
+    Column(
+        "other_names",
+        "category",
+        "",
+        "metrics of the engine that are not read, separated by spaces",
+    ),
+)
+
+ENGINE_SETTINGS = (
+    HOST,
+    SERVER,
+    Column("name", "category", "", "what is set: max-running, max-batched-tokens ..."),
+    Column("flag", "category", "", "option of the engine's command line that sets it"),
+    Column("value", "category", "", "value on the command line; `on` for an option without one"),
+)
+
+ENGINE_METRICS = (
+    HOST,
+    SERVER,
+    TS,
+    Column("name", "category", "", "name of the metric, without `_total`"),
+    Column("part", "category", "", "value, or of a histogram bucket, sum or count"),
+    Column("labels", "category", "", "labels as a JSON object, without `le`"),
+    Column("le", "float64", "", "upper bound of a bucket, NaN for other parts"),
+    Column(
+        "value",
+        "float64",
+        "",
+        "value; a counter or histogram has a row only in readings in which it changed",
+    ),
+)

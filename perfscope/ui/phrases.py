@@ -17,7 +17,9 @@ from perfscope.analyzer.diagnosis import (
 )
 from perfscope.analyzer.number_text import capitalized, digits, ms, percent, plural
 from perfscope.analyzer.verdict.certainty import is_uncertain, unexplained_share
+from perfscope.traces.engine_metrics.names import ENGINE
 from perfscope.ui.coverage import data_quality_text, readable_name
+from perfscope.ui.request_phrases import requests_text
 
 if TYPE_CHECKING:
     from perfscope.traces.trace import Trace
@@ -53,6 +55,8 @@ def describe_subject(trace: "Trace | None") -> list[str]:
     For example `train.py (pid 41872)`, `2 data-loader workers`, `2 usable cores`.
     """
     processes = trace.table("processes") if trace is not None else None
+    if trace is not None and processes is None:
+        return served_engines(trace)
     if trace is None or processes is None:
         return []
     name = program_name(trace)
@@ -64,6 +68,15 @@ def describe_subject(trace: "Trace | None") -> list[str]:
     core_text = [plural(sum(cores), "usable core")] if cores else []
     devices = [device.name for part in trace.manifests for device in part.devices]
     return [name, worker_text, *core_text, *(counted(devices) or ["no GPU"])]
+
+
+def served_engines(trace: "Trace") -> list[str]:
+    """Return `vLLM`, or `2 x vLLM`, for a recording of metrics without a process."""
+    servers = trace.table("engine_servers")
+    if servers is None:
+        return []
+    labels = [ENGINE[name].label for name in servers["engine"].astype(str) if name in ENGINE]
+    return counted(labels)
 
 
 def program_name(trace: "Trace") -> str:
@@ -117,6 +130,8 @@ def recording_text(diagnosis: Diagnosis) -> list[str]:
     """
     steps = diagnosis.steps
     span = f"{digits(diagnosis.span_s)} s"
+    if steps.mean_ms is None and diagnosis.requests is not None:
+        return requests_text(diagnosis)
     if steps.mean_ms is None:
         return [f"no complete steps in {span}", *rate_texts(diagnosis)]
     unit = UNIT_NAMES.get(steps.unit, "step")
@@ -353,6 +368,9 @@ def current_cost(finding: Finding, diagnosis: Diagnosis) -> tuple[str, str]:
     """
     if finding.lost_s <= 0:
         return ("none so far", "")
+    if finding.scope == "requests":
+        share = percent(finding.share)
+        return (f"{share} of time", f"{share} of the time of requests")
     if finding.scope == "run":
         return (ms(finding.lost_s * NS_PER_S), f"{percent(finding.share)} of the recorded time")
     share = f"{percent(finding.share)} {scope_of_budget(diagnosis)}"

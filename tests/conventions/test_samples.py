@@ -24,8 +24,10 @@ NEED_A_DEVICE = {
 }
 NEVER_ENDS = {"hang"}
 """A program that hangs has no steps to compare: benchmarks/accuracy has cases of it."""
-NEED_COUNTERS = {"device_counters", "device_processes", "network_counters"}
-"""Tables read from the driver or the network: tests/devices has a scenario for each finding."""
+NEED_COUNTERS = {"device_counters", "device_processes", "network_counters", "engine_metrics"}
+"""Tables read from the driver, the network or an engine: tests/devices and tests/serving have a
+scenario for each finding.
+"""
 
 
 def declared(name: str) -> tuple[str, str | None, str | None]:

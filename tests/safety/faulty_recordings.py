@@ -44,7 +44,7 @@ class Case:
     call `since` on.
 
     `ways` are the sources to use that are expensive or exclude each other: stacks,
-    on demand, amd, nvml.
+    on demand, amd, nvml, metrics.
     """
 
     name: str
@@ -125,7 +125,14 @@ def record(case: Case) -> dict[str, Any]:
     """Make one recording; what the recorder reported of it, and what it raised."""
     if "amd" in case.ways:
         stand_in_amdsmi()
-    plan = Plan(case.pid, Path(case.out), case.depth, case.seconds, nvtx_socket=open_probe_socket())
+    plan = Plan(
+        case.pid,
+        Path(case.out),
+        case.depth,
+        case.seconds,
+        nvtx_socket=open_probe_socket(),
+        metrics_urls=("http://127.0.0.1:9/metrics",) if "metrics" in case.ways else (),
+    )
     tick: Callable[..., None] = lambda progress: None  # noqa: E731
     if case.owner == "tick":
         tick = failing(tick, case.since)

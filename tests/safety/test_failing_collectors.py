@@ -24,6 +24,12 @@ from tests.safety.other_user import waiting_process
 ROOT = Path(__file__).parents[2]
 STEPS = ("start", "poll", "stop")
 ENTERED = ("Probes", "Kernels")
+WAYS = {
+    "Stacks": ("stacks",),
+    "Nvml": ("nvml",),
+    "Amd": ("amd",),
+    "EngineMetrics": ("metrics",),
+}
 SOURCES = {make.__name__: make.NAME for make in COLLECTORS}
 OWN_STEPS = {
     "refresh": ("JobTree", "refresh", 2),
@@ -54,8 +60,7 @@ def cases_of(place: Path, waiting: int, looping: int) -> list[list[Case]]:
                     Case(label, waiting, out, name, step, depth="kernels", ways=("on demand",))
                 )
             else:
-                ways = {"Stacks": ("stacks",), "Nvml": ("nvml",), "Amd": ("amd",)}.get(name, ())
-                lanes.append([Case(label, waiting, out, name, step, ways=ways)])
+                lanes.append([Case(label, waiting, out, name, step, ways=WAYS.get(name, ()))])
     for label, (owner, step, way) in THREADS.items():
         lanes.append(
             [Case(label, waiting, str(place / label), owner, step, seconds=1.5, ways=(way,))]

@@ -6,6 +6,7 @@ its `NEEDS` hold.
 
 from perfscope.agent.collector import Collector
 from perfscope.agent.collectors.amd import Amd
+from perfscope.agent.collectors.engine_metrics import EngineMetrics
 from perfscope.agent.collectors.flight_recorder import FlightRecorder
 from perfscope.agent.collectors.host import Host
 from perfscope.agent.collectors.kernels import Kernels
@@ -29,6 +30,7 @@ COLLECTORS: tuple[type[Collector], ...] = (
     Nvml,
     Amd,
     Nvtx,
+    EngineMetrics,
     Probes,
     Kernels,
     OnDemand,
@@ -40,6 +42,7 @@ COLLECTORS: tuple[type[Collector], ...] = (
 __all__ = [
     "COLLECTORS",
     "Amd",
+    "EngineMetrics",
     "FlightRecorder",
     "Host",
     "Kernels",

@@ -4,7 +4,14 @@ from perfscope.analyzer.run.resources.host_load import window
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.trace import Trace
 
-RECORDED_TABLES = ("loader", "ranges", "thread_states", "counters", "stacks")
+RECORDED_TABLES = (
+    "loader",
+    "ranges",
+    "thread_states",
+    "counters",
+    "stacks",
+    "engine_metrics",
+)
 """Tables of perfscope's own recordings whose rows bound what was recorded."""
 
 

@@ -18,9 +18,11 @@ from perfscope.analyzer.diagnosis import (
     Workload,
 )
 from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.request_figures import Requests
 from perfscope.analyzer.run.hangs.hung_job import still_job
 from perfscope.analyzer.run.loops.steps import steps
 from perfscope.analyzer.run.ranks.local_ranks import ranks_at_once
+from perfscope.analyzer.serving.request_summary import request_summary
 from perfscope.analyzer.summary.code_costs import code_costs
 from perfscope.analyzer.summary.memory_summary import memory_summary
 from perfscope.analyzer.summary.recorded_processes import recorded_devices, recorded_processes
@@ -63,6 +65,7 @@ class Run:
     by_code: list[CodeCost]
     throughput: Throughput
     memory: list[MemoryUse]
+    requests: Requests | None
 
 
 def summarize(trace: Trace, limits: Limits) -> Run:
@@ -94,6 +97,7 @@ def summarize(trace: Trace, limits: Limits) -> Run:
         by_code=code_costs(trace, process),
         throughput=throughput(trace, summary, process),
         memory=memory_summary(trace, step_s, limits),
+        requests=trace.fact(request_summary),
     )
 
 
@@ -104,7 +108,12 @@ def stuck_process(trace: Trace) -> int | None:
 
 
 def workload(trace: Trace, process: int | None) -> Workload:
-    """Return what `process` does, by the phase that most of its time in steps belongs to."""
+    """Return what `process` does, by the phase that most of its time in steps belongs to.
+
+    What has the metrics of an inference engine is a server.
+    """
+    if trace.fact(request_summary) is not None:
+        return "server"
     rows = trace.fact(steps)
     rows = rows[rows["process"] == process]
     if not len(rows):

@@ -41,6 +41,7 @@ from perfscope.analyzer.verdict.general_answers import (
     general_answer,
 )
 from perfscope.analyzer.verdict.run_verdicts import verdict_on_recording
+from perfscope.analyzer.verdict.server_verdicts import bound_by_requests, server_verdict
 from perfscope.analyzer.verdict.trace_verdicts import (
     lost_kernels_verdict,
     start_up_verdict,
@@ -71,7 +72,7 @@ def judge(run: Run, found: list[Finding], limits: Limits, *, ignored: list[Findi
     """Return the verdict on a run with these findings; the `ignored` ones are only mentioned."""
     verdict = verdict_with_ignored(verdict_of_run(run, found, limits), ignored, limits)
     finding = next((finding for finding in found if finding.id == verdict.id), None)
-    if not run.trace.has_profiled_work and not (finding is not None and outranks_others(finding)):
+    if is_judged_by_phases(run, verdict, finding):
         scope = "steps" if finding is None else finding.scope
         verdict = msgspec.structs.replace(verdict, scope=scope)
         verdict = verdict_on_recording(verdict, finding, run.run_budget, limits)
@@ -84,6 +85,12 @@ def judge(run: Run, found: list[Finding], limits: Limits, *, ignored: list[Findi
         finding_key=None if finding is None else finding.key,
         where=verdict.where if finding is None else finding.where,
     )
+    limiting = bound_by_budget(run, found, limits)
+    return Judgement(verdict, bound_by_requests(limiting, verdict))
+
+
+def bound_by_budget(run: Run, found: list[Finding], limits: Limits) -> BoundBy:
+    """Return the resource that limits a run, by its time budget and the counters of its device."""
     limiting = bound_by(
         run.time_budget,
         found,
@@ -92,7 +99,16 @@ def judge(run: Run, found: list[Finding], limits: Limits, *, ignored: list[Findi
         compute_is_unseen=compute_is_unseen(run),
         work=work_of_rank(run.trace, run.budget_rank),
     )
-    return Judgement(verdict, with_device_counters(limiting, run.trace))
+    return with_device_counters(limiting, run.trace)
+
+
+def is_judged_by_phases(run: Run, verdict: Verdict, finding: Finding | None) -> bool:
+    """Return whether the phases of the recording say how much of it a verdict describes."""
+    if run.trace.has_profiled_work or verdict.scope == "requests":
+        return False
+    if finding is not None and finding.scope == "requests":
+        return False
+    return not (finding is not None and outranks_others(finding))
 
 
 def kind_of(verdict: Verdict, finding: Finding | None) -> VerdictKind:
@@ -161,6 +177,8 @@ def verdict_of_recording(
 ) -> Verdict:
     """Return the verdict on a recording of perfscope's own; `costly` are those of `found`."""
     trace, rows = run.trace, judged_rows(run)
+    if run.requests is not None and (rows is None or any(map(is_on_requests, costly))):
+        return server_verdict(run, costly, found, limits)
     general = None if uses_device(trace) else general_answer(trace, run.critical_process, limits)
     if general is not None and not (costly and explains_enough(costly[0], general, limits)):
         return general.verdict
@@ -177,6 +195,11 @@ def verdict_of_recording(
     confidence = confidence_in_health(rows, limits, usual_wait_ns=wait_ns)
     hidden = [finding for finding in found if finding.severity == "info"]
     return verdict_without_losses(trace, limits, rows, confidence, hidden)
+
+
+def is_on_requests(finding: Finding) -> bool:
+    """Return whether a finding is on the requests to a server."""
+    return finding.scope == "requests"
 
 
 def explains_enough(finding: Finding, general: GeneralAnswer, limits: Limits) -> bool:

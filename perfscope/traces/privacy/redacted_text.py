@@ -6,6 +6,7 @@ hides a text from a reader, not from somebody who can guess it: it has no key.
 """
 
 import hashlib
+import json
 import re
 import sys
 from typing import Final
@@ -68,6 +69,23 @@ PUBLIC_THREAD: Final = re.compile(
 THREAD_OF_FUNCTION: Final = re.compile(r"(Thread-\d+) \((.*)\)")
 PUBLIC_PROCESS: Final = re.compile(r"python[\d.]*|torchrun|accelerate|pt_\w+|pid \d+")
 PATH: Final = re.compile(r"(?<![\w.])~?(?:/[\w.+@-]+){2,}/?")
+
+ADDRESS: Final = re.compile(r"(https?://)(\[[^\]/\s]*\]|[^\s/:;]+)")
+PAGE_ADDRESS: Final = re.compile(
+    r"(?P<scheme>https?://)(?P<host>\[[^\]]*\]|[^/:]*)(?P<port>(?::\d+)?)(?P<path>.*)"
+)
+LOOPBACK_HOST: Final = re.compile(r"127\.[\d.]+|localhost|\[::1\]")
+PUBLIC_PATHS: Final = ("/metrics", "/prometheus/metrics", "")
+PUBLIC_LABEL: Final = re.compile(
+    r"engine|model_name|finished_reason|mode|reason|stage|version|\w*rank|\w+_(?:size|"
+    r"type|blocks|override|utilization|dtype|caching|scales|gb|bytes|window|free|tokens)"
+)
+PUBLIC_LABEL_VALUE: Final = re.compile(
+    r"[\d.+-]*|None|True|False|on|off|auto|fp8\w*|bfloat16|float16|float32|unified|prefill|decode"
+)
+LABELS_OF_ENGINES: Final = ("mode", "finished_reason", "reason", "stage")
+WORD_OF_ENGINES: Final = re.compile(r"[a-z_]{0,32}")
+"""The values of these labels, which the engine chooses."""
 
 
 def hashed(kind: str, text: str) -> str:
@@ -224,3 +242,52 @@ def redact_argument(word: str) -> str:
 def redact_paths(text: str) -> str:
     """Return a sentence with the paths in it redacted."""
     return PATH.sub(lambda match: redact_file(match[0]), text)
+
+
+def redact_address(text: str) -> str:
+    """Return the text with the hosts of network addresses in it as hashes; loopback stays."""
+    return ADDRESS.sub(lambda found: found[1] + redact_network_host(found[2]), text)
+
+
+def redact_network_host(host: str) -> str:
+    """Return the host of an address as a hash; loopback stays."""
+    return host if LOOPBACK_HOST.fullmatch(host) else redact_host(host)
+
+
+def redact_page_path(url: str) -> str:
+    """Return the address of a metrics page: host and path as hashes, but the usual paths."""
+    found = PAGE_ADDRESS.fullmatch(url)
+    if found is None:
+        return hashed("address", url)
+    path = found["path"] if found["path"] in PUBLIC_PATHS else "/" + hashed("path", found["path"])
+    return f"{found['scheme']}{redact_network_host(found['host'])}{found['port']}{path}"
+
+
+def redact_metric_labels(text: str) -> str:
+    """Return the labels of a metric: numbers, switches and the engines' own words stay."""
+    try:
+        labels = json.loads(text)
+    except ValueError:
+        return hashed("labels", text)
+    if not isinstance(labels, dict):
+        return hashed("labels", text)
+    return json.dumps(
+        {
+            name if PUBLIC_LABEL.fullmatch(name) else hashed("label", name): redact_label_value(
+                name, str(value)
+            )
+            for name, value in labels.items()
+        },
+        sort_keys=True,
+    )
+
+
+def redact_label_value(name: str, value: str) -> str:
+    """Return the value of a label."""
+    is_word = name in LABELS_OF_ENGINES and WORD_OF_ENGINES.fullmatch(value)
+    return value if is_word else redact_setting(value)
+
+
+def redact_setting(value: str) -> str:
+    """Return the value of an engine's option; numbers and the usual words stay."""
+    return value if PUBLIC_LABEL_VALUE.fullmatch(value) else hashed("value", value)

@@ -19,17 +19,21 @@ from perfscope.traces.privacy.masked_trace import recoded
 from perfscope.traces.privacy.redacted_text import (
     RANGE_STACK,
     hashed,
+    redact_address,
     redact_argument,
     redact_file,
     redact_group,
     redact_host,
     redact_label,
     redact_library,
+    redact_metric_labels,
     redact_operator,
+    redact_page_path,
     redact_paths,
     redact_process,
     redact_program_file,
     redact_range,
+    redact_setting,
     redact_source_line,
     redact_stack,
     redact_thread,
@@ -63,6 +67,10 @@ REDACTIONS: Final[Mapping[tuple[str, str], Redaction]] = {
     ("collectives", "group"): redact_group,
     ("device_processes", "name"): redact_process,
     ("device_processes", "user"): redact_user,
+    ("engine_servers", "url"): redact_page_path,
+    ("engine_servers", "other_names"): lambda text: hashed("names", text) if text else text,
+    ("engine_settings", "value"): redact_setting,
+    ("engine_metrics", "labels"): redact_metric_labels,
 }
 """By table and column. `host` and `boot_id` are redacted in every table, names of ranges by their
 category.
@@ -186,7 +194,8 @@ class SentenceRedaction:
 
     def redact(self, text: str) -> str:
         """Return the sentence redacted."""
-        return redact_paths(self.pattern.sub(lambda found: self.replacements[found[0]], text))
+        text = self.pattern.sub(lambda found: self.replacements[found[0]], text)
+        return redact_paths(redact_address(text))
 
     def redact_optional(self, text: str | None) -> str | None:
         """Return the sentence redacted, None if there is none."""

@@ -22,6 +22,7 @@ from perfscope.traces.run.cells import (
     is_whole,
 )
 from perfscope.traces.run.device_tables import HostTables
+from perfscope.traces.run.engine_tables import EngineTables
 from perfscope.traces.run.growing import GrowingRun
 from perfscope.traces.run.kernel_windows import WINDOW_TABLES, window_tables
 from perfscope.traces.run.nvtx_rows import CodeNames, names_of_codes, nvtx_columns
@@ -92,6 +93,9 @@ SOURCE_OF_TABLE: Final = {
     "device_processes": "nvml",
     "device_gaps": "nvml",
     "network_counters": "network",
+    "engine_servers": "engine-metrics",
+    "engine_settings": "engine-metrics",
+    "engine_metrics": "engine-metrics",
 }
 """The source that fills a table; `probe` fills the others."""
 ALL_TABLES: Final = frozenset(TABLES)
@@ -149,6 +153,8 @@ def why_not_recorded(run: Run, table: str) -> str:
     source = SOURCE_OF_TABLE.get(table, "probe")
     if source in reasons:
         return reasons[source]
+    if table.startswith("engine_"):
+        return "no metrics of an inference engine were read"
     if table in ("loader", "fetches"):
         return "the process used no PyTorch data loader"
     if table == "padding":
@@ -198,6 +204,7 @@ class RunStreams:
             "counters": self.counters,
             "counting_blocks": lambda: self.samples("counting_blocks", "probe.blocks"),
             **HostTables(self.run, self.clock).builders(),
+            **EngineTables(self.run, self.clock).builders(),
         }
 
     def read_name_rows(self, stream: str) -> NameRows:

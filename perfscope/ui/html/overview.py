@@ -11,6 +11,7 @@ from perfscope.ui.html.key_figures import key_figures
 from perfscope.ui.html.markup import card, escape, timeline_place
 from perfscope.ui.html.predicted_bar import predicted_bar
 from perfscope.ui.html.rank_rows import rank_rows
+from perfscope.ui.html.requests import requests_card
 from perfscope.ui.html.step_chart import step_chart
 from perfscope.ui.html.verdict_card import verdict_card
 from perfscope.ui.phrases import (
@@ -56,8 +57,8 @@ def verdict_and_budget(trace: Trace, diagnosis: Diagnosis) -> str:
 
 
 def changes_and_ranks(diagnosis: Diagnosis) -> str:
-    """Return the ranks, where there are several, and what to change."""
-    return rank_rows(diagnosis) + finding_cards(diagnosis)
+    """Return the ranks, where there are several, the requests of a server, and what to change."""
+    return rank_rows(diagnosis) + requests_card(diagnosis) + finding_cards(diagnosis)
 
 
 def header(trace: Trace, diagnosis: Diagnosis) -> str:

@@ -26,6 +26,7 @@ from perfscope.ui.terminal.layout import (
 )
 from perfscope.ui.terminal.output import filtered_console, one_line
 from perfscope.ui.terminal.rank_bars import rank_bars
+from perfscope.ui.terminal.request_lines import request_lines
 
 if TYPE_CHECKING:
     from perfscope.traces.trace import Trace
@@ -89,6 +90,7 @@ def diagnosis_lines(
         *verdict_lines(diagnosis, layout),
         *budget_bars(diagnosis, layout),
         *rank_bars(diagnosis, layout),
+        *request_lines(diagnosis, layout),
     ]
     bottom = [*coverage_lines(diagnosis, trace, layout), *next_step_lines(diagnosis)]
     if layout.verbose:

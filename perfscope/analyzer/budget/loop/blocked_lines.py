@@ -21,7 +21,7 @@ from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
 from perfscope.analyzer.rule import Unmet
 from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES
-from perfscope.analyzer.run.table_access import uses_device
+from perfscope.analyzer.run.table_access import table, uses_device
 from perfscope.traces.frames import Frame
 from perfscope.traces.trace import Trace
 
@@ -58,7 +58,12 @@ class BlockedLine:
 
 
 def missing_loop_samples(trace: Trace, limits: Limits) -> Unmet | None:
-    """Return why blocked lines cannot be found: too few samples of the loop."""
+    """Return why blocked lines cannot be found: too few samples of the loop, or no loop.
+
+    The front end of an inference engine waits for requests, and that costs nothing.
+    """
+    if table(trace, "engine_metrics") is not None:
+        return Unmet("other", "an inference engine waits for requests; see its metrics")
     if not trace.fact(loop_samples):
         return Unmet("too-short", "needs 20 stack samples of the loop")
     return None

@@ -1,0 +1,82 @@
+"""What requests experienced, as the Diagnosis has it: latencies, stages, load of each server."""
+
+import msgspec
+
+
+class Latency(msgspec.Struct, frozen=True):
+    """A percentile in milliseconds with its bounds; `source` is probe, metrics or code."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    source: str
+
+
+class Percentiles(msgspec.Struct, frozen=True):
+    """The median, the 90th and the 99th percentile of a latency."""
+
+    p50: Latency
+    p90: Latency
+    p99: Latency
+
+
+class RequestStage(msgspec.Struct, frozen=True):
+    """Mean milliseconds that a request spends in one stage of a server."""
+
+    stage: str
+    ms: float
+
+
+class ServiceLevel(msgspec.Struct, frozen=True):
+    """The share of requests that stayed within a limit."""
+
+    metric: str
+    limit_ms: float
+    met_share: float
+
+
+class ServerFigures(msgspec.Struct, frozen=True):
+    """The load of one inference engine, by the readings of its metrics page.
+
+    Null is what the engine does not export. Shares are 0 to 1; `kv_cache_*` are of its KV cache.
+    `running_limit` is the most requests in a batch, from its command line, its metrics or the
+    largest batch while requests waited. `other_metrics` are metrics of it that were not read.
+    """
+
+    engine: str
+    url: str
+    process: int | None
+    readings: int
+    span_s: float
+    running_mean: float | None
+    running_highest: float | None
+    running_limit: float | None
+    waiting_mean: float | None
+    waiting_highest: float | None
+    kv_cache_mean: float | None
+    kv_cache_highest: float | None
+    preemptions: int | None
+    prefix_hit_share: float | None
+    accepted_draft_share: float | None
+    other_metrics: list[str] = []
+
+
+class Requests(msgspec.Struct, frozen=True):
+    """What the requests to a server experienced; `per_server` divides it by server process.
+
+    `count` and `rate_per_s` are of finished requests, null where the engine does not count them.
+    `server` is the load of the engine, where there is one.
+    """
+
+    count: int | None
+    failed: int
+    rate_per_s: float | None
+    ttft_ms: Percentiles | None
+    itl_ms: Percentiles | None
+    e2e_ms: Percentiles | None
+    stages: list[RequestStage]
+    output_tokens_per_s: float | None
+    prompt_tokens_per_s: float | None
+    slo: list[ServiceLevel]
+    per_server: list["Requests"]
+    server: ServerFigures | None = None

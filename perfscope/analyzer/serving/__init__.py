@@ -1,0 +1,1 @@
+"""Servers: what their requests experience, by the metrics of their inference engines."""

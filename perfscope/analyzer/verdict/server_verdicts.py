@@ -1,0 +1,129 @@
+"""The verdict on a server, by the metrics of its engine: a finding on its requests, or healthy."""
+
+import math
+from typing import Final
+
+import msgspec
+
+from perfscope.analyzer.diagnosis import BoundBy, Finding, Verdict
+from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.number_text import digits, percent, plural
+from perfscope.analyzer.request_figures import Requests, ServerFigures
+from perfscope.analyzer.summary.run import Run
+from perfscope.analyzer.verdict.confidence import HIGHEST, VerdictConfidence
+from perfscope.analyzer.verdict.verdicts import finding_verdict
+
+REQUESTS: Final = "requests"
+RESOURCES: Final = {
+    "queueing/admission-limit": "admission",
+    "kv-cache-pressure": "memory-capacity",
+    "host-bound-decode": "host",
+}
+"""The resource that limits the server, by the finding that is the verdict."""
+
+
+def server_verdict(
+    run: Run, costly: list[Finding], found: list[Finding], limits: Limits
+) -> Verdict:
+    """Return the verdict on a server, by the findings on its requests where it has any.
+
+    `costly` are those of `found` that may be the verdict, also those that are not on requests.
+    """
+    requests = run.requests
+    assert requests is not None
+    confidence = confidence_in_readings(requests, limits)
+    on_requests = [finding for finding in costly if finding.scope == REQUESTS]
+    if on_requests:
+        return finding_verdict(on_requests[0], confidence)
+    possible = next((each for each in found if each.scope == REQUESTS), None)
+    if possible is not None and possible.severity == "info":
+        return possible_verdict(possible)
+    if fewest_readings(requests) < limits.fewest_readings:
+        return too_short_verdict(requests)
+    return healthy_server(requests, confidence)
+
+
+def confidence_in_readings(requests: Requests, limits: Limits) -> VerdictConfidence:
+    """Return the confidence that the number of readings allows."""
+    readings = fewest_readings(requests)
+    trust = min(1.0, math.sqrt(readings / limits.enough_steps))
+    return VerdictConfidence(round(HIGHEST * trust, 3))
+
+
+def figures_of_servers(requests: Requests) -> list[ServerFigures]:
+    """Return the figures of every server."""
+    rows = requests.per_server or [requests]
+    return [row.server for row in rows if row.server is not None]
+
+
+def fewest_readings(requests: Requests) -> int:
+    """Return how often the page that was read least has been read."""
+    return min((server.readings for server in figures_of_servers(requests)), default=0)
+
+
+def possible_verdict(finding: Finding) -> Verdict:
+    """Return the verdict where a finding is only possible."""
+    return Verdict(
+        id="unknown",
+        cause=None,
+        headline="No certain bottleneck",
+        explanation=f"{finding.headline}. {finding.explanation}",
+        caveat=finding.caveat,
+        confidence=0.0,
+        scope="requests",
+    )
+
+
+def too_short_verdict(requests: Requests) -> Verdict:
+    """Return the verdict on too few readings."""
+    return Verdict(
+        id="unknown",
+        cause=None,
+        headline=f"Too few readings of the metrics: {fewest_readings(requests)}",
+        explanation="Rates of a server need several readings.",
+        caveat="Record longer: `--duration 60`.",
+        confidence=0.0,
+        scope="requests",
+    )
+
+
+def healthy_server(requests: Requests, confidence: VerdictConfidence) -> Verdict:
+    """Return the verdict that nothing delays the requests, or that there are none."""
+    servers = figures_of_servers(requests)
+    running = sum(server.running_mean or 0.0 for server in servers)
+    if running <= 0.0 and not requests.count:
+        headline = "Healthy: the server is idle, no requests ran"
+    else:
+        headline = "Healthy: nothing delays the requests"
+    return Verdict(
+        id="healthy",
+        cause=None,
+        headline=headline,
+        explanation=load_text(requests),
+        caveat=None,
+        confidence=confidence.value,
+        scope="requests",
+    )
+
+
+def load_text(requests: Requests) -> str:
+    """Return how many requests run and wait, and how full the KV cache is."""
+    servers = figures_of_servers(requests)
+    running = sum(server.running_mean or 0.0 for server in servers)
+    waiting = sum(server.waiting_mean or 0.0 for server in servers)
+    usage = [server.kv_cache_highest for server in servers if server.kv_cache_highest is not None]
+    parts = [f"{plural(running, 'request')} running and {digits(waiting)} waiting on average"]
+    if usage:
+        parts.append(f"at most {percent(max(usage))} of the KV cache in use")
+    return ", ".join(parts) + "."
+
+
+def bound_by_requests(bound: BoundBy, verdict: Verdict) -> BoundBy:
+    """Return the resource that limits a server, where the verdict is a finding that names it."""
+    name = verdict.id if verdict.cause is None else f"{verdict.id}/{verdict.cause}"
+    resource = RESOURCES.get(name)
+    if resource is not None:
+        return BoundBy(resource, None, verdict.confidence)
+    if verdict.id == "healthy" and verdict.scope == "requests" and bound.id == "unknown":
+        return msgspec.structs.replace(bound, id="none", confidence=verdict.confidence)
+    return bound

@@ -1,0 +1,78 @@
+"""The requests to a server in the report: a table of latencies, and one of the servers."""
+
+from perfscope.analyzer.diagnosis import Diagnosis
+from perfscope.analyzer.number_text import digits
+from perfscope.ui.html.markup import card, escape
+from perfscope.ui.request_phrases import (
+    QUANTILES,
+    latency_rows,
+    load_text_of_server,
+    requests_text,
+    servers_of,
+    stage_text,
+)
+
+NOTE = (
+    "By the metrics of the engine. A percentile has the bucket of its histogram as interval: the"
+    " value is between its bounds."
+)
+
+
+def requests_card(diagnosis: Diagnosis) -> str:
+    """Return the requests as tables; nothing where no requests were recorded."""
+    requests = diagnosis.requests
+    if requests is None:
+        return ""
+    stages = stage_text(requests)
+    mean = f'<p class="note">Mean per request: {escape(stages)}.</p>' if stages else ""
+    body = (
+        f'<p class="note">{escape(", ".join(requests_text(diagnosis)))}. {NOTE}</p>'
+        f"{latency_table(diagnosis)}{mean}{server_table(diagnosis)}"
+    )
+    return card("Requests", body)
+
+
+def latency_table(diagnosis: Diagnosis) -> str:
+    """Return the percentiles of each latency as a table; nothing where none is known."""
+    requests = diagnosis.requests
+    rows = [] if requests is None else latency_rows(requests)
+    if not rows:
+        return ""
+    heads = "".join(f'<th class="text">{name}</th>' for name in ("latency", *QUANTILES))
+    body = "".join(cells_row([name, *values]) for name, values in rows)
+    return scrolling_table(heads, body)
+
+
+def server_table(diagnosis: Diagnosis) -> str:
+    """Return a row per server with its load."""
+    requests = diagnosis.requests
+    rows = [] if requests is None else servers_of(requests)
+    body = "".join(
+        cells_row(
+            [
+                row.server.url,
+                row.server.engine,
+                "not known" if row.rate_per_s is None else digits(row.rate_per_s),
+                load_text_of_server(row.server),
+            ]
+        )
+        for row in rows
+        if row.server is not None
+    )
+    heads = "".join(
+        f'<th class="text">{name}</th>' for name in ("server", "engine", "requests/s", "load")
+    )
+    return scrolling_table(heads, body) if body else ""
+
+
+def cells_row(texts: list[str]) -> str:
+    """Return a row of a table."""
+    return f"<tr>{''.join(f'<td class=text>{escape(text)}</td>' for text in texts)}</tr>"
+
+
+def scrolling_table(heads: str, body: str) -> str:
+    """Return a table that scrolls where it is wider than the page."""
+    return (
+        f'<div class="wide"><table class="wraps"><thead><tr>{heads}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )

@@ -1,0 +1,41 @@
+"""The requests to a server in the terminal: load, latencies and stages."""
+
+from rich.text import Text
+
+from perfscope.analyzer.diagnosis import Diagnosis
+from perfscope.ui.request_phrases import (
+    QUANTILES,
+    latency_rows,
+    load_text_of_server,
+    servers_of,
+    stage_text,
+)
+from perfscope.ui.terminal.coverage_lines import label_lines, text_cells
+from perfscope.ui.terminal.layout import TerminalLayout, wrapped
+
+MOST_SERVERS = 4
+
+
+def request_lines(diagnosis: Diagnosis, layout: TerminalLayout) -> list[Text]:
+    """Return what the requests experienced; nothing where no requests were recorded."""
+    requests = diagnosis.requests
+    if requests is None:
+        return []
+    texts = []
+    rows = servers_of(requests)
+    shown = rows if layout.verbose else rows[:MOST_SERVERS]
+    for row in shown:
+        if row.server is not None:
+            load = load_text_of_server(row.server)
+            texts.append(("load", f"{row.server.url}: {load}" if len(rows) > 1 else load))
+    if len(rows) > len(shown):
+        texts.append(("", f"and {len(rows) - len(shown)} more servers, --verbose lists all"))
+    for name, values in latency_rows(requests):
+        pairs = zip(QUANTILES, values, strict=True)
+        texts.append((name, ", ".join(f"{quantile} {value}" for quantile, value in pairs)))
+    stages = stage_text(requests)
+    if stages:
+        texts.append(("mean per request", stages))
+    cells = text_cells(layout)
+    lines = [line for name, text in texts for line in label_lines(name, wrapped(text, cells))]
+    return [*lines, Text("")]
