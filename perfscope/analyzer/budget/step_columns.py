@@ -57,7 +57,9 @@ def columns_of_rank(
     rows: pd.DataFrame, budget: pd.DataFrame, numbers: dict[tuple[int, int], int]
 ) -> list[StepColumn]:
     """Return the columns of a rank's steps."""
-    kind = np.array([kind_of(phase, hit) for phase, hit in rows[["phase", "distorted"]].to_numpy()])
+    kind = np.array(
+        [left_out_reason(phase, hit) for phase, hit in rows[["phase", "distorted"]].to_numpy()]
+    )
     is_far_out = far_out(rows["dur"].to_numpy(float), kind == STEADY_STEP)
     number = [
         numbers.get((int(process), int(ts)), int(index))
@@ -75,7 +77,7 @@ def columns_of_rank(
     return [column_of(part) for _, part in rows.groupby(column)]
 
 
-def kind_of(phase: str, is_distorted: bool) -> str:
+def left_out_reason(phase: str, is_distorted: bool) -> str:
     """Return why a step is left out, or STEADY_STEP."""
     if is_distorted:
         return PROFILED

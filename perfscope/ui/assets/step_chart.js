@@ -49,17 +49,21 @@ const stepCharts = (() => {
     element.prepend(chart.svg);
     drawAxis(chart, top);
     const gap = (x(1) - x(0)) * (columns.length > 120 ? 0.06 : 0.14);
-    const box = (index, low, high) =>
-      `M${x(index) + gap / 2} ${y(low)}H${x(index + 1) - gap / 2}V${y(high)}H${x(index) + gap / 2}Z`;
+    const box = (index, low, high) => {
+      const [left, right] = [x(index) + gap / 2, x(index + 1) - gap / 2];
+      return `M${left} ${y(low)}H${right}V${y(high)}H${left}Z`;
+    };
     drawCategories(chart, categories, box);
     const leftOut = columns.map((column, at) => (column.left_out ? box(at, 0, column.mean) : ""));
     svg("path", { d: leftOut.join(""), class: "left-out" }, chart.svg);
-    const outliers = columns.map((column, at) => (column.outlier ? box(at, 0, column.slowest) : ""));
+    const outliers = columns.map((column, at) =>
+      column.outlier ? box(at, 0, column.slowest) : "",
+    );
     svg("path", { d: outliers.join(""), class: "outlier" }, chart.svg);
     drawLevels(chart);
-    chart.mark = svg("rect", { class: "pointed", y: TOP, height: HEIGHT - TOP - BOTTOM }, chart.svg);
-    chart.selected = svg("rect", { class: "selected", y: TOP, height: HEIGHT - TOP - BOTTOM });
-    chart.svg.append(chart.selected);
+    const frame = { y: TOP, height: HEIGHT - TOP - BOTTOM };
+    chart.mark = svg("rect", { class: "pointed", ...frame }, chart.svg);
+    chart.selected = svg("rect", { class: "selected", ...frame }, chart.svg);
   }
 
   function drawCategories({ data, svg: parent }, categories, box) {
@@ -109,7 +113,8 @@ const stepCharts = (() => {
     ].filter(([value]) => value);
     let last = -Infinity;
     for (const [value, name] of levels) {
-      svg("line", { x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value), class: "level" }, parent);
+      const line = { x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value), class: "level" };
+      svg("line", line, parent);
       const place = Math.max(y(value) + 4, last + 13);
       const label = svg("text", { x: width - RIGHT + 8, y: place }, parent);
       label.textContent = `${name} ${amount(value)}`;
@@ -135,7 +140,8 @@ const stepCharts = (() => {
       .map(({ label }, number) => [label, column.parts[number]])
       .filter(([, part]) => part > 0.005 * column.mean)
       .map(([label, part]) => `${label} ${amount(part)}`);
-    const slowest = column.slowest > 1.02 * column.mean ? `, slowest ${amount(column.slowest)}` : "";
+    const isMean = column.slowest > 1.02 * column.mean;
+    const slowest = isMean ? `, slowest ${amount(column.slowest)}` : "";
     const why = column.left_out ? `, ${column.left_out}` : "";
     return `${stepName(column)}: ${amount(column.mean)}${slowest}${why}. ${parts.join(", ")}`;
   }

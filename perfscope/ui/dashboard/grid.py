@@ -117,7 +117,7 @@ def grid_card(table: Table, query: dict[str, str]) -> Component:
     """
     shown, state = without_empty_columns(table), GridState.of(query, table.id)
     has_search = len(shown.rows) >= SEARCHED_FROM
-    tools: list[Any] = [search_field(table, state.search)] if has_search else []
+    tools: list[Any] = [quick_search(table, state.search)] if has_search else []
     tools.append(save_button(table))
     note = " ".join(filter(None, [table.note, empty_columns_note(table, shown)]))
     left = len(table.rows) - MOST_ROWS
@@ -126,9 +126,9 @@ def grid_card(table: Table, query: dict[str, str]) -> Component:
         [
             html.H2([table.title, html.Span(tools, className="table-tools")]),
             html.P(note, className="note"),
-            grid(shown, state, has_filters=has_search),
+            data_grid(shown, state, has_filters=has_search),
             *more,
-            dcc.Store(id={"kind": "row-columns", "name": table.id}, data=row_columns(table)),
+            dcc.Store(id={"kind": "row-columns", "name": table.id}, data=details_columns(table)),
             html.Div(id={"kind": "row", "name": table.id}, className="row-details"),
         ],
         className="card table",
@@ -136,12 +136,12 @@ def grid_card(table: Table, query: dict[str, str]) -> Component:
     )
 
 
-def row_columns(table: Table) -> list[tuple[str, str]]:
+def details_columns(table: Table) -> list[tuple[str, str]]:
     """Return the name and the head of what is shown of a selected row."""
     return [(column.name, column.head) for column in (*table.columns, *table.details)]
 
 
-def search_field(table: Table, words: str) -> Component:
+def quick_search(table: Table, words: str) -> Component:
     """Return the quick search over all columns of a table."""
     return dcc.Input(
         id={"kind": "quick-search", "name": table.id},
@@ -159,7 +159,7 @@ def save_button(table: Table) -> Component:
     )
 
 
-def grid(table: Table, state: GridState, *, has_filters: bool) -> Component:
+def data_grid(table: Table, state: GridState, *, has_filters: bool) -> Component:
     """Return the grid of a table, as high as its rows, at most MOST_SHOWN of them."""
     rows = grid_rows(table)
     columns = [column_definition(column, rows, has_filters) for column in table.columns]

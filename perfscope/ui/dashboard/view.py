@@ -58,7 +58,7 @@ class View:
         return [card for part in parts for card in self.card(part)] or self.shown(NOTHING)
 
     def card(self, part: Section | Table) -> list[Any]:
-        """Return the card of a chart or a table; cells of several lines are no grid."""
+        """Return the card of a chart or a table; tables with cells of several lines are plain."""
         if isinstance(part, Section):
             return self.shown(block(part), [part])
         return self.shown(table_card(part)) if part.wraps else [grid_card(part, self.query)]

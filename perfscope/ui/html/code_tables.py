@@ -46,7 +46,7 @@ def lines_table(diagnosis: Diagnosis) -> list[Table]:
 
 
 def functions_table(diagnosis: Diagnosis) -> list[Table]:
-    """Return the table of the program's functions, whoever called them."""
+    """Return the table of the program's functions, summed over their callers."""
     rows = hot_functions(diagnosis.by_code)
     return code_table("functions", "Functions", FUNCTION_COLUMNS, rows)
 
