@@ -27,6 +27,14 @@ function chartWidth(name) {
   return chart ? chart.clientWidth : document.getElementById("page").clientWidth - 48;
 }
 
+// Names the handles of sliders for screen readers; they are drawn some time after the page.
+function nameSliders() {
+  for (const handle of document.querySelectorAll("[data-slider] [role=slider]:not([aria-label])"))
+    handle.setAttribute("aria-label", handle.closest("[data-slider]").dataset.slider);
+}
+
+new MutationObserver(nameSliders).observe(root, { childList: true, subtree: true });
+
 // The functions that Dash calls: clientside callbacks.
 const callbacks = {
   title(words) {

@@ -95,6 +95,9 @@ def what_if_cards(view: View, pipeline: Pipeline | None) -> list[Any]:
     return [html.Section(contents, className="card what-if")]
 
 
+WORKERS_LABEL, COST_LABEL = "Loader workers", "Time to make a batch"
+
+
 def sliders(workers: int, most_workers: int, cost: int) -> Any:
     """Return the sliders for the number of workers and the cost of a batch."""
     worker_slider = dcc.Slider(0, most_workers, 1, value=workers, id="what-if-workers")
@@ -102,10 +105,15 @@ def sliders(workers: int, most_workers: int, cost: int) -> Any:
         LEAST_COST, ALL_COST, 5, marks=COST_MARKS, value=cost, id="what-if-cost"
     )
     labels = [
-        html.Label(["Loader workers", worker_slider]),
-        html.Label(["Time to make a batch", cost_slider]),
+        html.Label([WORKERS_LABEL, worker_slider], **slider_name(WORKERS_LABEL)),
+        html.Label([COST_LABEL, cost_slider], **slider_name(COST_LABEL)),
     ]
     return html.Div(labels, className="sliders")
+
+
+def slider_name(label: str) -> dict[str, Any]:
+    """Return the property that a script names the slider's handle by, for screen readers."""
+    return {"data-slider": label}
 
 
 def number_in_query(text: str | None, bounds: tuple[int, int], default: int) -> int:
