@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from perfscope.agent.endpoint.page_reader import reading_row
 from perfscope.traces.engine_metrics.page import MetricSeries, read_page
@@ -72,8 +73,9 @@ def write_metrics_run(folder: Path, traffic: VllmTraffic, seconds: int = 40) -> 
     run.jsonl("engine.servers", -1).append({**server, "other_names": ""})
     run.jsonl("clock", -1).append({"mono": 0, "real": manifest.zero_realtime_ns})
     for second in range(seconds):
-        row = reading_row(read_page(traffic.page(float(second)).encode()), numbers, values)
-        for number, name, part, labels, bound in row["series"]:  # type: ignore[attr-defined]
+        page = read_page(traffic.page(float(second)).encode())
+        row: dict[str, Any] = reading_row(page, numbers, values)
+        for number, name, part, labels, bound in row["series"]:
             run.jsonl("engine.series", -1).append(
                 {
                     "server": 0,
@@ -84,7 +86,7 @@ def write_metrics_run(folder: Path, traffic: VllmTraffic, seconds: int = 40) -> 
                     "le": bound,
                 }
             )
-        changed = {str(number): value for number, value in row["values"]}  # type: ignore[attr-defined]
+        changed = {str(number): value for number, value in row["values"]}
         run.jsonl("engine.metrics", -1).append({"ts": second * NS, "server": 0, **changed})
     manifest.finished = True
     run.close()
