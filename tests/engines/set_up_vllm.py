@@ -48,7 +48,7 @@ def install_vllm(folder: Path, python: Path) -> None:
     if shutil.disk_usage(folder).free < LEAST_FREE_BYTES:
         sys.exit(f"{folder} has less than 10 GB of free space. Set PERFSCOPE_ENGINES.")
     venv.create(folder / "vllm-env", with_pip=True)
-    pip: list[str] = [str(python), "-m", "pip", "install", "--quiet"]
+    pip = [str(python), "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, TORCH, "packaging"], check=True)
     subprocess.run([*pip, "--no-deps", VLLM, TORCHVISION], check=True)
     names = subprocess.run(

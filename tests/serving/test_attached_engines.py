@@ -77,7 +77,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 def attach(pid: int, out: Path, *options: str) -> dict[str, Any]:
     """Attach from outside and return the diagnosis."""
-    arguments = ("--duration", "4", "--depth", "observe", "--out", out, "--json", *options)
+    arguments = ("--duration", "6", "--depth", "observe", "--out", out, "--json", *options)
     result = subprocess.run(
         perfscope("attach", str(pid), *arguments), capture_output=True, text=True, timeout=120
     )

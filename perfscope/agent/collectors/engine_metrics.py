@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from perfscope.agent.collector import Collector, Job
 from perfscope.agent.endpoint.address import PageAddress, parse_page_address
 from perfscope.agent.endpoint.engine_process import EngineProcess, find_engine, page_of
-from perfscope.agent.endpoint.page_reader import PageReader
+from perfscope.agent.endpoint.page_reader import PageReader, pace_of_recording
 from perfscope.agent.endpoint.readings_writer import NAME, ReadingsWriter, WatchedPage
 from perfscope.agent.target_user.rights import TargetUser, user_of
 from perfscope.errors import CollectorUnavailable, NothingToCollect
@@ -25,15 +25,18 @@ class EngineMetrics(Collector):
     NAME = NAME
     PERIOD_NS = 250_000_000
 
-    def __init__(self, urls: Sequence[str] = (), *, wanted: bool = True) -> None:
+    def __init__(
+        self, urls: Sequence[str] = (), *, wanted: bool = True, duration_s: float | None = None
+    ) -> None:
         self.addresses = [parse_page_address(url) for url in urls]
         self.wanted = wanted
+        self.pace = pace_of_recording(duration_s)
         self.user: TargetUser | None = None
         self.writer: ReadingsWriter | None = None
 
     @classmethod
     def create(cls, plan: "Plan", running: Sequence[Collector]) -> "EngineMetrics":
-        return cls(plan.metrics_urls, wanted=plan.wants_metrics)
+        return cls(plan.metrics_urls, wanted=plan.wants_metrics, duration_s=plan.duration_s)
 
     def start(self, job: Job) -> None:
         """Raises NothingToCollect where no engine is recognized and no page is named."""
@@ -66,7 +69,7 @@ class EngineMetrics(Collector):
         self, server: int, address: PageAddress, engine: EngineProcess | None
     ) -> WatchedPage:
         """Return a page to read; the first one has the settings of the recognized engine."""
-        reader = PageReader(address, self.user)
+        reader = PageReader(address, self.user, self.pace)
         if engine is None or server > 0:
             return WatchedPage(server, reader)
         target = self.job.processes.get(engine.pid)

@@ -37,9 +37,28 @@ SERVER_SHARE: Final = 0.01
 cost is that of the quickest answer; the others waited behind the server's own work.
 """
 LONGEST_INTERVAL_S: Final = 5.0
+SHORTEST_INTERVAL_S: Final = 0.2
+READINGS: Final = 10
+"""Readings that even a short recording should have."""
 SHORTEST_PAUSE_S: Final = 0.1
 MOST_PENDING_BYTES: Final = 64 << 20
 LONGEST_REASON: Final = 300
+
+
+@dataclass(frozen=True)
+class ReadingPace:
+    """The usual and the longest time between two readings, in seconds."""
+
+    usual_s: float = INTERVAL_S
+    longest_s: float = LONGEST_INTERVAL_S
+
+
+def pace_of_recording(duration_s: float | None) -> ReadingPace:
+    """Return the pace for a recording of this length, None for one without a known end."""
+    if duration_s is None:
+        return ReadingPace()
+    share_s = max(duration_s / READINGS, SHORTEST_INTERVAL_S)
+    return ReadingPace(min(INTERVAL_S, share_s), min(LONGEST_INTERVAL_S, share_s))
 
 
 class SeriesRow(msgspec.Struct, frozen=True, array_like=True):
@@ -70,7 +89,7 @@ class PageReader:
 
     address: PageAddress
     user: TargetUser | None = None
-    interval_s: float = INTERVAL_S
+    pace: ReadingPace = field(default_factory=ReadingPace)
     child: int = 0
     pending: bytearray = field(default_factory=bytearray)
     connection: socket.socket | None = None
@@ -83,7 +102,7 @@ class PageReader:
         parent_end, child_end = socket.socketpair()
         self.child = os.fork()
         if self.child == 0:
-            serve_readings(child_end, self.address, self.user, self.interval_s)
+            serve_readings(child_end, self.address, self.user, self.pace)
         child_end.close()
         parent_end.setblocking(False)
         self.connection = parent_end
@@ -129,7 +148,7 @@ class PageReader:
 
 
 def serve_readings(
-    connection: socket.socket, address: PageAddress, user: TargetUser | None, interval_s: float
+    connection: socket.socket, address: PageAddress, user: TargetUser | None, pace: ReadingPace
 ) -> None:
     """Run in the child, which ends here."""
     parent = os.getppid()
@@ -143,17 +162,17 @@ def serve_readings(
             take_rights(user)
         control(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == parent:
-            send_readings(connection, address, interval_s)
+            send_readings(connection, address, pace)
     finally:
         os._exit(0)
 
 
-def send_readings(connection: socket.socket, address: PageAddress, interval_s: float) -> None:
+def send_readings(connection: socket.socket, address: PageAddress, pace: ReadingPace) -> None:
     """Read the page and send what it has, at intervals. Raises OSError when nobody listens."""
     numbers: dict[MetricSeries, int] = {}
     values: dict[int, float] = {}
     engine: str | None = None
-    quickest_s = interval_s
+    quickest_s = pace.usual_s
     while True:
         began_ns = time.monotonic_ns()
         row: dict[str, object] = {}
@@ -168,7 +187,7 @@ def send_readings(connection: socket.socket, address: PageAddress, interval_s: f
         except (BadPage, MemoryError) as error:
             row = {"ts": began_ns, "error": (str(error) or "it is too large")[:LONGEST_REASON]}
         connection.sendall(json.dumps(row).encode() + b"\n")
-        pause_s = max(interval_s, min(quickest_s / SERVER_SHARE, LONGEST_INTERVAL_S))
+        pause_s = max(pace.usual_s, min(quickest_s / SERVER_SHARE, pace.longest_s))
         elapsed_s = (time.monotonic_ns() - began_ns) / 1e9
         time.sleep(max(pause_s - elapsed_s, SHORTEST_PAUSE_S))
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from perfscope import __version__
 from perfscope.agent.endpoint.address import PageAddress
-from perfscope.agent.endpoint.page_reader import INTERVAL_S, PageReader
+from perfscope.agent.endpoint.page_reader import PageReader, pace_of_recording
 from perfscope.agent.endpoint.page_request import REQUEST_S
 from perfscope.agent.endpoint.readings_writer import ReadingsWriter, WatchedPage
 from perfscope.agent.leftovers import open_folder, remove_owned_folder
@@ -24,8 +24,6 @@ POLL_S: Final = 0.05
 FLUSH_S: Final = 1.0
 FEWEST_READINGS: Final = 2
 """A counter is known as a rate from its second reading on."""
-READINGS_OF_SHORT_RECORDINGS: Final = 10
-SHORTEST_INTERVAL_S: Final = 0.2
 
 
 def record_pages(
@@ -40,11 +38,9 @@ def record_pages(
     `tick` is called about once per second with the seconds so far.
     """
     run = RunWriter.create(out, manifest_of_pages())
-    interval_s = min(
-        INTERVAL_S, max(duration_s / READINGS_OF_SHORT_RECORDINGS, SHORTEST_INTERVAL_S)
-    )
+    pace = pace_of_recording(duration_s)
     pages = [
-        WatchedPage(server, PageReader(address, interval_s=interval_s))
+        WatchedPage(server, PageReader(address, pace=pace))
         for server, address in enumerate(addresses)
     ]
     writer = ReadingsWriter(run, pages)

@@ -113,7 +113,7 @@ def attached_case(trace: Trace, loads: list[ServerLoad], limits: Limits) -> Host
     host = trace.fact(host_load)
     throttled = host.throttled_share or 0.0
     if throttled >= limits.throttled_share:
-        return throttled_case(load, host, throttled)
+        return throttled_case(trace, load, host, throttled)
     # Where the engine computes on the CPU, its threads compete with each other for the cores.
     delay = max(host.thread_delay.values(), default=0.0)
     if delay < limits.run_delay_share or computes_on_cpu(trace, load):
@@ -130,14 +130,21 @@ def attached_case(trace: Trace, loads: list[ServerLoad], limits: Limits) -> Host
     )
 
 
-def throttled_case(load: ServerLoad, host: HostLoad, throttled: float) -> HostCase:
-    """Return the case of an engine whose cgroup has used up its CPU quota."""
+def throttled_case(trace: Trace, load: ServerLoad, host: HostLoad, throttled: float) -> HostCase:
+    """Return the case of an engine whose cgroup has used up its CPU quota.
+
+    Throttled time is summed over cores, so it costs at most what the quota keeps from the engine.
+    """
+    cores, used = manifest(trace).usable_cores, host.tree_cores or 0.0
+    lost = min(throttled, MOST)
+    if cores is not None and cores.affinity > used > 0.0:
+        lost = min(lost, 1.0 - used / cores.affinity)
     quota = "" if host.cpu_quota is None else f" of {plural(host.cpu_quota, 'core')}"
     seen = f"{digits(throttled)} s throttled per second (summed over cores)"
     wanted = max(CORES_PER_ENGINE, 2.0 * (host.cpu_quota or 1.0))
     return HostCase(
         load,
-        Loss(min(throttled, MOST)),
+        Loss(lost, has_ceiling=False),
         f"the CPU quota{quota} throttles the engine {percent(min(throttled, 1.0))} of the time",
         "The kernel stops the engine's processes until the next period, and with them every"
         " request.",
