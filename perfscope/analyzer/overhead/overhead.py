@@ -32,6 +32,7 @@ CPU_TIME_ERROR = 0.005
 """CPU times of short processes are counted in ticks of the kernel's clock."""
 FULL_CORES_IDLE = 0.05
 NS_PER_S = 1e9
+SHORTEST_NS = 1e9
 
 
 def overhead(trace: Trace, limits: Limits) -> Overhead | None:
@@ -212,12 +213,12 @@ def overhead_from_parts(trace: Trace, process: int | None) -> Overhead | None:
     """Return the sum of the measured parts, for recordings without enough steps.
 
     The agent's CPU time counts where the job's cores were full; else it ran on idle cores. None
-    where no part was measured.
+    where no part was measured, and for less than SHORTEST_NS, whose share says nothing.
     """
     cost, agent_ns = probe_cost(trace, process), manifest(trace).agent_cpu_ns
-    if cost is None and agent_ns is None:
+    span_ns = float(trace.span_ns[1] - trace.span_ns[0])
+    if (cost is None and agent_ns is None) or span_ns < SHORTEST_NS:
         return None
-    span_ns = float(max(trace.span_ns[1] - trace.span_ns[0], 1))
     agent_ns = agent_ns if agent_ns is not None and 0 <= agent_ns < LARGEST_NS else 0
     parts = (
         {}
