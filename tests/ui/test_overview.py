@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from perfscope.analyzer.budget.step_columns import step_columns
 from perfscope.analyzer.diagnosis import (
     BudgetEntry,
     CodeLocation,
@@ -17,13 +18,14 @@ from perfscope.analyzer.diagnosis import (
 )
 from perfscope.analyzer.verdict.certainty import is_uncertain, unexplained_share
 from perfscope.analyzer.verdict.predicted_budget import predicted_budget
-from perfscope.ui.html.key_figures import key_figures
+from perfscope.ui.html.key_figures import key_figures, sparkline
 from perfscope.ui.html.overview import answer_cards
 from perfscope.ui.html.predicted_bar import predicted_bar
 from perfscope.ui.html.verdict_card import verdict_card
 from perfscope.ui.phrases import LONGEST_HEADLINE, short_headline
 from tests.build import trace
 from tests.ui.diagnoses import DECODING, DIAGNOSIS
+from tests.ui.runs import input_bound
 
 WIDTH = re.compile(r'class="bar small after" style="width:([0-9.]+)%')
 NEUTRAL = "--mark:var(--other-idle)"
@@ -148,3 +150,12 @@ def test_the_cards_follow_the_verdict_in_order() -> None:
     cards = answer_cards(trace(), DIAGNOSIS)
     places = [cards.index(part) for part in ('class="verdict', 'class="figures', 'class="bar"')]
     assert places == sorted(places)
+
+
+def test_the_course_of_the_step_time_is_drawn_from_zero_and_leads_to_the_steps() -> None:
+    drawn = sparkline([1.0] * 59 + [4.0])
+    places = re.findall(r"([\d.]+)% (\d+)%", drawn)
+    assert len(places) == 62 and places[1] == ("0.0", "75") and places[-2] == ("100.0", "0")
+    run = input_bound(steps=100)
+    assert '<a href="#section-steps">' in key_figures(DIAGNOSIS, run.fact(step_columns)[0])
+    assert "spark" not in key_figures(DIAGNOSIS)

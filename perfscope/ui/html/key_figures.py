@@ -1,27 +1,39 @@
 """The figures under the verdict: speed, use of the device and memory, where they are known."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from perfscope.analyzer.budget.step_columns import StepColumn
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent
 from perfscope.analyzer.summary.device_figures import device_busy_share, highest_peak
 from perfscope.ui.html.markup import escape
 from perfscope.ui.phrases import NS_PER_MS, UNIT_NAMES, ranks_with_budget
 
+FEWEST_POINTS, MOST_POINTS = 9, 60
+"""Points of a course that is drawn; fewer steps are drawn as rows anyway."""
+
 
 @dataclass(frozen=True)
 class KeyFigure:
-    """A figure with its name, and a detail that belongs to it ("" for none)."""
+    """A figure with its name, a detail that belongs to it ("" for none), and its course over the
+    run, where that is known.
+    """
 
     name: str
     value: str
     detail: str = ""
+    course: tuple[float, ...] = ()
 
 
-def key_figures(diagnosis: Diagnosis) -> str:
-    """Return the figures that are known as a row; nothing where none is."""
+def key_figures(diagnosis: Diagnosis, columns: Sequence[StepColumn] = ()) -> str:
+    """Return the figures that are known as a row; nothing where none is.
+
+    `columns`: the steps, for the course of their time over the run.
+    """
+    course = tuple(column.mean_ns for column in columns if not column.left_out)
     figures = [
-        *speed_figures(diagnosis),
+        *speed_figures(diagnosis, course),
         *device_figures(diagnosis),
         *memory_figures(diagnosis),
         *rank_figures(diagnosis),
@@ -33,16 +45,32 @@ def key_figures(diagnosis: Diagnosis) -> str:
 def cell(figure: KeyFigure) -> str:
     """Return the name of a figure over its value and detail."""
     detail = f"<small>{escape(figure.detail)}</small>" if figure.detail else ""
-    return f"<div><span>{escape(figure.name)}</span><b>{escape(figure.value)}</b>{detail}</div>"
+    words = f"<span>{escape(figure.name)}</span><b>{escape(figure.value)}</b>{detail}"
+    if len(figure.course) < FEWEST_POINTS:
+        return f"<div>{words}</div>"
+    return f'<a href="#section-steps">{words}{sparkline(figure.course)}</a>'
 
 
-def speed_figures(diagnosis: Diagnosis) -> list[KeyFigure]:
+def sparkline(course: Sequence[float]) -> str:
+    """Return a small area chart of these values, from zero."""
+    together = -(-len(course) // MOST_POINTS)
+    points = [max(course[at : at + together]) for at in range(0, len(course), together)]
+    highest = max(points) or 1.0
+    across = 100 / max(len(points) - 1, 1)
+    edge = [
+        f"{at * across:.1f}% {100 - 100 * value / highest:.0f}%" for at, value in enumerate(points)
+    ]
+    polygon = ",".join(["0% 100%", *edge, "100% 100%"])
+    return f'<i class="spark" style="clip-path:polygon({polygon})"></i>'
+
+
+def speed_figures(diagnosis: Diagnosis, course: tuple[float, ...]) -> list[KeyFigure]:
     """Return the time of a step, and what is done per second."""
     steps, rates, figures = diagnosis.steps, diagnosis.throughput, []
     unit = UNIT_NAMES.get(steps.unit, "step")
     if steps.p50_ms is not None:
         p95 = "" if steps.p95_ms is None else f"p95 {ms(steps.p95_ms * NS_PER_MS)}"
-        figures.append(KeyFigure(f"{unit}, median", ms(steps.p50_ms * NS_PER_MS), p95))
+        figures.append(KeyFigure(f"{unit}, median", ms(steps.p50_ms * NS_PER_MS), p95, course))
     named = (
         (f"{unit}s/s" if unit != "forward pass" else "passes/s", rates.steps_per_s),
         ("samples/s", rates.samples_per_s),

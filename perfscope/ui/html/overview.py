@@ -1,6 +1,7 @@
 """The top of every page: verdict, key figures, time budget, recommended changes."""
 
 from perfscope.analyzer.budget.longest_interval import StepInterval, longest_stretch
+from perfscope.analyzer.budget.step_columns import step_columns
 from perfscope.analyzer.categories import CATEGORY
 from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, RunPhase
 from perfscope.analyzer.number_text import capitalized, ms, percent
@@ -52,7 +53,9 @@ def verdict_and_budget(trace: Trace, diagnosis: Diagnosis) -> str:
         if stretch_rank == rank
     }
     return (
-        verdict_card(diagnosis, longest) + key_figures(diagnosis) + budget_card(diagnosis, longest)
+        verdict_card(diagnosis, longest)
+        + key_figures(diagnosis, trace.fact(step_columns).get(rank, []))
+        + budget_card(diagnosis, longest)
     )
 
 
