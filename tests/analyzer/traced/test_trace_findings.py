@@ -270,7 +270,11 @@ def test_findings_that_a_profilers_trace_cannot_show_are_not_checked() -> None:
         *("pcie-saturated", "pcie-downtrained", "throttled", "power-capped", "idle-device"),
         *("shared-gpu", "wrong-gpu", "numa-mismatch", "link-errors", "device-lost"),
     }
-    assert only_in_recordings == of_the_host | of_counters
+    of_engines = {
+        *("queueing", "kv-cache-pressure", "prefill-interference", "host-bound-decode"),
+        "graph-fallback",
+    }
+    assert only_in_recordings == of_the_host | of_counters | of_engines
     reasons = {item.id: item.reason for item in diagnose_trace(trace).not_checked}
     assert {id for id, why in reasons.items() if why == NOT_IN_TRACES} == only_in_recordings
     assert "stacks" in not_checked(checkpoint_stall, trace).reason
