@@ -102,7 +102,7 @@ def take_pictures(folder: Path) -> None:
             wait_for(browser, "document.documentElement.dataset.drawn === 'yes'")
             take_picture(browser, PICTURES / f"report-{scheme}.png")
             browser.get(f"http://127.0.0.1:{board.access.port}/")
-            wait_for(browser, "document.querySelectorAll('#page .js-plotly-plot svg').length > 0")
+            wait_for(browser, "document.querySelectorAll('#page .step-chart svg').length > 0")
             take_picture(browser, PICTURES / f"dashboard-{scheme}.png")
     finally:
         board.close()
