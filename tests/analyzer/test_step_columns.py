@@ -14,8 +14,7 @@ from tests.ui.runs import MS, input_bound
 
 
 def columns(run: Trace) -> list[StepColumn]:
-    (found,) = run.fact(step_columns).values()
-    return found
+    return step_columns(run, 0)
 
 
 def test_a_column_of_many_steps_is_the_mean_of_neighbors() -> None:
@@ -71,4 +70,4 @@ def test_steps_have_the_numbers_of_the_programs_own_profiler() -> None:
 
 
 def test_a_run_without_steps_has_no_columns() -> None:
-    assert build.trace().fact(step_columns) == {}
+    assert step_columns(build.trace(), 0) == []

@@ -241,6 +241,8 @@ def test_a_table_is_searched_sorted_and_saved_and_its_state_is_in_the_address(
     until(lambda: HOSTILE in shown_text(browser, "#section-kernels .row-details"))
     browser.refresh()
     settled(browser)
+    state = f"{KERNELS}?.getColumnState().find((column) => column.sort)"
+    until(lambda: browser.execute_script(f"return {state}?.colId") == "sum_ns")
     assert faults(browser) == []
 
 

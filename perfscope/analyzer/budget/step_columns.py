@@ -11,6 +11,7 @@ from perfscope.analyzer.budget.time_budget import time_budget
 from perfscope.analyzer.categories import CATEGORY_IDS
 from perfscope.analyzer.run.loops.steps import STEADY, steps
 from perfscope.analyzer.run.table_access import rows_of_category, table
+from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
 MOST_COLUMNS = 240
@@ -41,16 +42,26 @@ class StepColumn:
     """Mean time in each category of the time budget; empty where the steps are left out."""
 
 
-def step_columns(trace: Trace) -> dict[int, list[StepColumn]]:
-    """Return the columns of each rank, in order of time, at most about MOST_COLUMNS."""
+def step_columns(trace: Trace, rank: int) -> list[StepColumn]:
+    """Return the columns of a rank, in order of time, at most about MOST_COLUMNS."""
+    known = trace.fact(known_step_columns)
+    if rank not in known:
+        known[rank] = find_step_columns(trace, rank)
+    return known[rank]
+
+
+def known_step_columns(trace: Trace) -> dict[int, list[StepColumn]]:
+    """Return the columns of each rank that was asked for before; a page shows only one."""
+    return {}
+
+
+def find_step_columns(trace: Trace, rank: int) -> list[StepColumn]:
+    """Return the `step_columns` of a rank, without the cache."""
     rows = trace.fact(steps)
+    rows = rows[rows["rank"] == rank].sort_values("ts") if len(rows) else rows
     if not len(rows):
-        return {}
-    budget, numbers = trace.fact(time_budget), own_numbers(trace)
-    return {
-        rank: columns_of_rank(rows[rows["rank"] == rank].sort_values("ts"), budget, numbers)
-        for rank in rows["rank"].unique().tolist()
-    }
+        return []
+    return columns_of_rank(rows, trace.fact(time_budget), own_numbers(trace))
 
 
 def columns_of_rank(
@@ -65,16 +76,52 @@ def columns_of_rank(
         numbers.get((int(process), int(ts)), int(index))
         for process, ts, index in rows[["process", "ts", "index"]].to_numpy()
     ]
-    rows = rows.assign(kind=kind, number=number, is_far_out=is_far_out)
     if len(budget):
         keys = ["process", "index"]
         rows = rows.merge(budget[[*keys, *CATEGORY_IDS]], on=keys, how="left")
-    together = max(1, -(-len(rows) // MOST_COLUMNS))
-    begins = np.append(True, rows["kind"].to_numpy()[1:] != rows["kind"].to_numpy()[:-1])
-    place = np.arange(len(rows))
-    in_run = place - place[begins][np.cumsum(begins) - 1]
-    column = np.cumsum(begins | (in_run % together == 0))
-    return [column_of(part) for _, part in rows.groupby(column)]
+    first = column_starts(kind)
+    last = np.append(first[1:], len(rows)) - 1
+    means = {
+        name: means_from(rows[name].to_numpy(np.float64), first)
+        for name in CATEGORY_IDS
+        if name in rows and rows[name].any()
+    }
+    dur, ts = rows["dur"].to_numpy(np.int64), rows["ts"].to_numpy(np.int64)
+    ends = ts + dur + rows["cut"].to_numpy(np.int64)
+    return [
+        StepColumn(
+            first=number[begin],
+            last=number[end],
+            begin_ns=int(ts[begin]),
+            end_ns=int(ends[begin : end + 1].max()),
+            mean_ns=float(dur[begin : end + 1].mean()),
+            slowest_ns=int(dur[begin : end + 1].max()),
+            left_out=str(kind[begin]),
+            is_outlier=bool(is_far_out[begin : end + 1].any()),
+            parts={}
+            if kind[begin]
+            else {name: float(mean[at]) for name, mean in means.items() if mean[at] > 0},
+        )
+        for at, (begin, end) in enumerate(zip(first.tolist(), last.tolist(), strict=True))
+    ]
+
+
+def column_starts(kind: NDArray[np.str_]) -> Ints:
+    """Return the first step of each column; no column has steps of two kinds."""
+    together = max(1, -(-len(kind) // MOST_COLUMNS))
+    place = np.arange(len(kind))
+    begins = np.append(True, kind[1:] != kind[:-1])
+    in_run = place - np.maximum.accumulate(np.where(begins, place, 0))
+    return np.flatnonzero(begins | (in_run % together == 0))
+
+
+def means_from(values: NDArray[np.float64], first: Ints) -> NDArray[np.float64]:
+    """Return the mean of the known values from each of these positions to the next, 0 without."""
+    known = np.add.reduceat((~np.isnan(values)).astype(np.int64), first)
+    means: NDArray[np.float64] = np.add.reduceat(np.nan_to_num(values), first) / np.maximum(
+        known, 1
+    )
+    return means
 
 
 def left_out_reason(phase: str, is_distorted: bool) -> str:
@@ -93,25 +140,6 @@ def far_out(dur: NDArray[np.float64], steady: Flags) -> Flags:
     lower, upper = np.percentile(dur[steady], (25, 75))
     found: Flags = steady & (dur > upper + FAR_OUT * (upper - lower))
     return found
-
-
-def column_of(part: pd.DataFrame) -> StepColumn:
-    """Return the column of these steps."""
-    left_out = str(part["kind"].iloc[0])
-    parts = {}
-    if not left_out and CATEGORY_IDS[0] in part:
-        parts = {name: float(part[name].mean()) for name in CATEGORY_IDS if part[name].any()}
-    return StepColumn(
-        first=int(part["number"].iloc[0]),
-        last=int(part["number"].iloc[-1]),
-        begin_ns=int(part["ts"].iloc[0]),
-        end_ns=int((part["ts"] + part["dur"] + part["cut"]).max()),
-        mean_ns=float(part["dur"].mean()),
-        slowest_ns=int(part["dur"].max()),
-        left_out=left_out,
-        is_outlier=bool(part["is_far_out"].any()),
-        parts=parts,
-    )
 
 
 def own_numbers(trace: Trace) -> dict[tuple[int, int], int]:

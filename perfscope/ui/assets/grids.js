@@ -24,10 +24,6 @@ window.dashAgGridComponentFunctions = {
   },
 };
 
-function gridName(api) {
-  return api.getGridId ? JSON.parse(api.getGridId()).name : "";
-}
-
 function gridApi(name) {
   return window.dash_ag_grid?.getApi({ kind: "grid", name });
 }

@@ -1,7 +1,7 @@
 // The chart of steps, in the report and in the dashboard: stacked columns, median and 95th
 // percentile, the step under the pointer, and a selection of steps. An element of the class
 // step-chart is drawn whenever a page adds it, from the data that it holds.
-const stepCharts = (() => {
+(() => {
   const SVG = "http://www.w3.org/2000/svg";
   const HEIGHT = 210;
   const TOP = 12;
@@ -240,5 +240,4 @@ const stepCharts = (() => {
     subtree: true,
   });
   if (document.body) mountNew();
-  return { mountNew };
 })();

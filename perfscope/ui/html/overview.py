@@ -54,7 +54,7 @@ def verdict_and_budget(trace: Trace, diagnosis: Diagnosis) -> str:
     }
     return (
         verdict_card(diagnosis, longest)
-        + key_figures(diagnosis, trace.fact(step_columns).get(rank, []))
+        + key_figures(diagnosis, step_columns(trace, rank))
         + budget_card(diagnosis, longest)
     )
 

@@ -22,7 +22,7 @@ COLUMN_NOTE = (
 def step_chart(trace: Trace, diagnosis: Diagnosis) -> str:
     """Return the card of the steps of the rank that the budget is that of; "" without steps."""
     rank = diagnosis.budget_rank if diagnosis.budget_rank is not None else 0
-    columns = trace.fact(step_columns).get(rank, [])
+    columns = step_columns(trace, rank)
     if not columns:
         return ""
     if len(columns) <= FEW_STEPS and all(column.first == column.last for column in columns):

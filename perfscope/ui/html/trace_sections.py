@@ -1,9 +1,11 @@
 """Charts and tables of recorded traces: kernels, operators, ranges, communication, allocators."""
 
+from dataclasses import replace
+
 import pandas as pd
 
 from perfscope.analyzer.compute.kernel_origins import kernel_origins
-from perfscope.analyzer.compute.kernel_table import kernel_classes
+from perfscope.analyzer.compute.kernel_table import kernel_classes, kernel_table
 from perfscope.analyzer.compute.operator_table import operator_table
 from perfscope.analyzer.host.launch_queue import launch_queue, queue_summaries
 from perfscope.analyzer.memory.allocator import Allocator, allocators, memory_owners
@@ -115,7 +117,7 @@ def device_work_charts(trace: Trace, rank: int) -> list[Section]:
 
 def kernels_section(trace: Trace, rank: int) -> list[Table]:
     """Return the table of kernels and copies."""
-    kernels = rows_of_rank_or_first(trace.fact(kernel_origins), rank)
+    kernels = rows_of_rank_or_first(trace.fact(kernel_table), rank)
     if not len(kernels):
         return []
     return [
@@ -126,8 +128,15 @@ def kernels_section(trace: Trace, rank: int) -> list[Table]:
             KERNEL_COLUMNS,
             kernels,
             ("longest_ts", "max_ns"),
-            details=KERNEL_DETAILS,
         )
+    ]
+
+
+def kernels_with_origins(trace: Trace, rank: int) -> list[Table]:
+    """Return the table of kernels and copies, with what launched the longest run of each."""
+    rows = rows_of_rank_or_first(trace.fact(kernel_origins), rank)
+    return [
+        replace(table, rows=rows, details=KERNEL_DETAILS) for table in kernels_section(trace, rank)
     ]
 
 

@@ -12,7 +12,7 @@ from perfscope.ui.html.sections import Section
 from perfscope.ui.html.tables import Table
 from perfscope.ui.html.trace_sections import (
     device_work_charts,
-    kernels_section,
+    kernels_with_origins,
     operators_section,
     ranges_section,
 )
@@ -27,7 +27,7 @@ TOP = 5
 
 def summary(trace: Trace, rank: int) -> list[Section | Table]:
     """Return the classes of kernels, and the kernels and operators that take most of the time."""
-    tables = [*kernels_section(trace, rank), *operators_section(trace, rank)]
+    tables = [*kernels_with_origins(trace, rank), *operators_section(trace, rank)]
     return [*device_work_charts(trace, rank), *(first_rows(table, TOP) for table in tables)]
 
 
@@ -39,7 +39,7 @@ def first_rows(table: Table, count: int) -> Table:
 
 TABS = (
     Tab("summary", "Summary", lambda view: summary(view.trace, view.rank)),
-    Tab("kernels", "Kernels", lambda view: kernels_section(view.trace, view.rank)),
+    Tab("kernels", "Kernels", lambda view: kernels_with_origins(view.trace, view.rank)),
     Tab("operators", "Operators", lambda view: operators_section(view.trace, view.rank)),
     Tab("modules", "Modules", lambda view: ranges_section(view.trace, view.rank)),
     Tab("roofline", "Roofline", lambda view: roof_sections(view.trace, view.rank)),
