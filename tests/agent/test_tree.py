@@ -44,10 +44,18 @@ def begin() -> Iterator[Begin]:
 
     yield start
     for process in started:
-        for pid in [process.pid, *descendants(process.pid)]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        process.communicate()
+        kill_tree(process.pid)
+        process.communicate(timeout=30)
+
+
+def kill_tree(pid: int) -> None:
+    """Kill a process and all below it; each is stopped first, so that it starts no others."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGSTOP)
+    for child in proc.children(pid):
+        kill_tree(child)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def descendants(pid: int) -> list[int]:

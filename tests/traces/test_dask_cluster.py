@@ -1,6 +1,8 @@
 """A job that is read on a real Dask cluster: its tables, and the errors before anything is sent."""
 
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 
 from perfscope import __version__
+from perfscope.agent.host import proc
 from perfscope.errors import UsageError
 from perfscope.traces.jobs.dask_cluster import check_address, dask_cluster
 from perfscope.traces.jobs.job import load_job
@@ -54,26 +57,28 @@ def cluster(scheduler: str) -> Iterator[str]:
 
 
 @contextmanager
-def running(command: list[str], home: Path | None = None) -> Iterator[None]:
+def running(command: list[str], home: Path | None = None) -> Iterator["subprocess.Popen[bytes]"]:
     process = subprocess.Popen(command, cwd=home, **NOTHING)
     try:
-        yield
+        yield process
     finally:
         process.terminate()
         process.wait(20)
 
 
 @contextmanager
-def worker(address: str, *, before: Sequence[str] = (), home: Path | None = None) -> Iterator[None]:
-    """Run a worker of the scheduler, which imports from `home` first, until the context ends."""
+def worker(address: str, *, before: Sequence[str] = (), home: Path | None = None) -> Iterator[int]:
+    """Run a worker of the scheduler, which imports from `home` first, until the context ends;
+    yield the pid of its nanny.
+    """
     import distributed
 
     command = [*before, *WORKER, address, "--nthreads", "1", *ON_LOOPBACK, "--no-dashboard"]
     with distributed.Client(address, timeout=30, set_as_default=False) as client:
         before_start = len(client.scheduler_info()["workers"])
-        with running(command, home):
+        with running(command, home) as process:
             client.wait_for_workers(before_start + 1, timeout=60)
-            yield
+            yield process.pid
         until(lambda: len(client.scheduler_info()["workers"]) == before_start, 30)
 
 
@@ -97,6 +102,23 @@ def test_a_worker_of_another_version_is_named(tmp_path: Path, scheduler: str) ->
         pytest.raises(UsageError, match=f"perfscope-ml 0.0.1 .* {__version__}"),
     ):
         load_job([tmp_path / "job"], partial(dask_cluster, scheduler))
+
+
+def test_a_worker_that_does_not_answer_is_named(
+    tmp_path: Path, scheduler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perfscope.traces.jobs.dask_cluster.ANSWER_S", 1)
+    generated_ranks(tmp_path / "job", ranks=1)
+    with worker(scheduler) as nanny:
+        stopped = proc.children(nanny)
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(UsageError, match="did not answer within 1 s"):
+                load_job([tmp_path / "job"], partial(dask_cluster, scheduler))
+        finally:
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
 
 
 @pytest.mark.skipif(

@@ -22,6 +22,7 @@ from perfscope.traces.run.manifest import Manifest
 from perfscope.traces.run.stored import StoredRun
 from perfscope.traces.schema import SCHEMA_VERSION
 from tests.build import FACTS
+from tests.running import until
 
 WRITER = """
 import array, sys, msgspec
@@ -76,8 +77,7 @@ def test_a_killed_writer_loses_at_most_the_records_since_its_last_flush(
     process = subprocess.Popen(
         [sys.executable, "-c", WRITER, str(tmp_path / "r")], cwd=Path(__file__).parents[2]
     )
-    while not (tmp_path / "r" / "streams").exists():
-        time.sleep(0.01)
+    until((tmp_path / "r" / "streams").exists)
     time.sleep(wait_s)
     process.send_signal(signal.SIGKILL)
     process.wait()

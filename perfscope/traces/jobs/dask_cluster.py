@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from perfscope import __version__
 from perfscope.errors import PerfscopeError, UsageError
 
 CONNECT_S = 10
+ANSWER_S = 60
+"""How long a worker may take to import perfscope and to look at the files."""
 ENCRYPTED_SCHEMES = ("tls", "wss")
 FileState = tuple[int, int]
 """(bytes, nanoseconds of the last change) of a file."""
@@ -95,10 +98,15 @@ def require_same_view(client: Any, paths: Sequence[Path]) -> None:
     files.
     """
     local = {str(path.resolve()): size_and_time(str(path.resolve())) for path in paths}
-    answers = client.run(worker_view, list(local), on_error="return")
-    if not answers:
+    workers = list(client.nthreads())
+    if not workers:
         raise UsageError("the Dask cluster has no worker. Start one with `dask worker`.")
-    for worker, answer in answers.items():
+    for worker, answer in answers_of_workers(client, workers, list(local)).items():
+        if answer is None:
+            raise UsageError(
+                f"Dask worker {worker} did not answer within {ANSWER_S} s. It may be busy or"
+                " stopped: restart it, or read the traces without --dask."
+            )
         if isinstance(answer, BaseException):
             raise UsageError(
                 f"Dask worker {worker} cannot run perfscope ({first_line(answer)}). Install"
@@ -117,6 +125,27 @@ def require_same_view(client: Any, paths: Sequence[Path]) -> None:
                     f"Dask worker {worker} {problem} {path}. Put the traces on a file system that"
                     " all workers share."
                 )
+
+
+def answers_of_workers(client: Any, workers: list[str], paths: list[str]) -> dict[str, Any]:
+    """Return what each worker sees at these paths, or its error, or None if it does not answer."""
+    asked = {
+        worker: client.submit(worker_view, paths, workers=[worker], pure=False)
+        for worker in workers
+    }
+    deadline_s = time.monotonic() + ANSWER_S
+    return {worker: answer_before(deadline_s, future) for worker, future in asked.items()}
+
+
+def answer_before(deadline_s: float, future: Any) -> Any:
+    """Return the answer of a worker, or its error, or None if there is no answer until
+    `deadline_s` of the monotonic clock.
+    """
+    try:
+        error = future.exception(timeout=max(deadline_s - time.monotonic(), 0.01))
+    except TimeoutError:
+        return None
+    return future.result() if error is None else error
 
 
 def worker_view(paths: list[str]) -> tuple[str, dict[str, FileState | None]]:
