@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,16 @@ def start(program: str, folder: Path, *arguments: str, steps: int = 20) -> Run:
     until(lambda: len(run.lines()) >= steps or run.process.poll() is not None, 60)
     assert run.process.poll() is None, run.process.stderr.read() if run.process.stderr else ""
     return run
+
+
+@contextlib.contextmanager
+def killed_at_end(command: list[str]) -> Iterator["subprocess.Popen[str]"]:
+    """Run a command, and kill it at the end of the context, also after a failure."""
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def end(run: Run) -> None:

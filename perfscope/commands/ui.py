@@ -63,9 +63,9 @@ def run(args: UiArguments) -> int:
     dashboard = dashboard_of(args.path, args, live=live, ignored=ignored)
     if live is not None:
         live.watch.start()
-    print_address(dashboard)
+    hint = "press Ctrl-C to close the dashboard"
     try:
-        wait_for_interrupt(line="press Ctrl-C to close the dashboard")
+        wait_for_interrupt(lambda: print_address(dashboard, hint))
     finally:
         if live is not None:
             live.watch.close()

@@ -4,7 +4,6 @@ requests to other hosts.
 
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 
 from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.dashboard.serve import Dashboard
-from tests.running import perfscope, until
+from tests.running import killed_at_end, perfscope, until
 from tests.traces.kineto.recorded import FOLDER
 from tests.ui.browsing import forget_last_page, shown_text
 from tests.ui.dashboard_client import address
@@ -272,16 +271,15 @@ def test_a_page_says_that_the_server_is_gone_and_connects_again(
     port = probe.access.port
     probe.close()
     command = [*perfscope("ui", tmp_path, "--no-token", "--port", port)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
+    is_hidden = "return document.getElementById('unreachable')?.hidden"
+    with killed_at_end(command) as first:
         assert first.stdout is not None and str(port) in first.stdout.readline()
         browser.get(f"http://127.0.0.1:{port}/")
         settled(browser)
-        first.kill()
     browser.find_element("css selector", "#page a[href*='/run/']").click()
-    until(lambda: shown_text(browser, "#unreachable") != "")
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as again:
-        until(lambda: shown_text(browser, "#unreachable") == "")
+    until(lambda: browser.execute_script(is_hidden) is False)
+    with killed_at_end(command):
+        until(lambda: browser.execute_script(is_hidden) is True)
         settled(browser)
         assert browser.find_elements("css selector", "#page section")
         forget_last_page(browser)
-        again.kill()

@@ -42,13 +42,15 @@ def show_recording(
         live = Live(watch, recording)
         dashboard = dashboard_of(out, arguments, live=live, ignored=ignored)
         watch.start()
-        print_address(dashboard)
         hint = "press Ctrl-C to stop recording, and again to close the dashboard"
         try:
-            wait_for_interrupt(lambda: not recording.running, line=hint)
+            wait_for_interrupt(
+                lambda: print_address(dashboard, hint), lambda: not recording.running
+            )
             recording.close()
             code = after()
-            wait_for_interrupt(line=f"the page stays at {dashboard.url}; Ctrl-C closes it")
+            stays = f"the page stays at {dashboard.url}; Ctrl-C closes it"
+            wait_for_interrupt(lambda: print_line(stays))
         finally:
             watch.close()
             dashboard.close()
@@ -58,16 +60,15 @@ def show_recording(
 
 
 def wait_for_interrupt(
-    is_over: Callable[[], bool] = lambda: False, *, line: str | None = None
+    announce: Callable[[], None], is_over: Callable[[], bool] = lambda: False
 ) -> None:
-    """Print the line, and wait for Ctrl-C or SIGTERM, or until `is_over` returns true.
+    """Announce, and wait for Ctrl-C or SIGTERM, or until `is_over` returns true.
 
-    A Ctrl-C counts from the moment at which the line can be read.
+    A Ctrl-C counts from the moment at which the first line of the announcement can be read.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        if line is not None:
-            print_line(line)
+        announce()
         while not is_over():
             time.sleep(0.2)
     except KeyboardInterrupt:

@@ -71,12 +71,15 @@ def dashboard_of(
     )
 
 
-def print_address(dashboard: "Dashboard") -> None:
-    """Print the address of the dashboard; in an SSH session, how to reach it from the other end."""
+def print_address(dashboard: "Dashboard", hint: str) -> None:
+    """Print the address of the dashboard; in an SSH session, how to reach it from the other end;
+    then how to end it.
+    """
     print_line(dashboard.url)
     forwarding = ssh_forwarding(dashboard.access.port, os.environ)
     if forwarding is not None:
         print_line(f"from your own machine, first run:  {forwarding}")
+    print_line(hint)
 
 
 def ssh_forwarding(port: int, environment: "os._Environ[str] | dict[str, str]") -> str | None:

@@ -18,6 +18,7 @@ from typing import Any, Final
 from perfscope.errors import PerfscopeError
 from perfscope.traces.kineto import compiled_parser
 from perfscope.traces.kineto.file import available_cores, estimated_bytes
+from perfscope.traces.pool_process import end_with_parent
 from perfscope.traces.reading_options import (
     ProgressCallback,
     options_for_one_of,
@@ -103,7 +104,7 @@ def local_processes(paths: Sequence[Path]) -> Iterator[Executor]:
     Raises PerfscopeError when one of the processes is killed.
     """
     count = max(min(available_cores(), len(paths)), 1)
-    with ProcessPoolExecutor(count, mp_context=safe_start_method()) as pool:
+    with ProcessPoolExecutor(count, safe_start_method(), end_with_parent) as pool:
         try:
             yield pool
         except BrokenProcessPool:

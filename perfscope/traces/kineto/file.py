@@ -21,6 +21,7 @@ from perfscope.traces.kineto.piece_parser import parse_piece
 from perfscope.traces.kineto.pieces import NoEvents, Pieces, last_boundary
 from perfscope.traces.kineto.repaired_text import INVALID_TEXT
 from perfscope.traces.kineto.text import TraceText
+from perfscope.traces.pool_process import end_with_parent
 from perfscope.traces.reader import WrongFormat
 from perfscope.traces.reading_options import ProgressCallback
 
@@ -89,7 +90,7 @@ def pool_for(path: Path, workers: int) -> Executor:
             workers, "perfscope-parse"
         )  # the compiled reader releases the GIL
     if parses_in_processes(path, workers):
-        return ProcessPoolExecutor(workers, mp_context=get_context("fork"))
+        return ProcessPoolExecutor(workers, get_context("fork"), end_with_parent)
     return SameThread()
 
 

@@ -1,6 +1,5 @@
 """The verdicts of a folder's runs: computed in a separate process, newest run first, and kept."""
 
-import signal
 import threading
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -13,6 +12,7 @@ from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.errors import PerfscopeError
 from perfscope.traces.folder_contents import Found
 from perfscope.traces.load import load_all
+from perfscope.traces.pool_process import begin_quietly
 from perfscope.ui.dashboard.library import OUTSIDE
 from perfscope.ui.phrases import describe_subject
 
@@ -59,7 +59,7 @@ class Verdicts:
             run = self.wanted.pop(0)
             self.busy = True
             if self.pool is None:
-                self.pool = ProcessPoolExecutor(1, get_context("spawn"), ignore_interrupts)
+                self.pool = ProcessPoolExecutor(1, get_context("spawn"), begin_quietly)
             answer = self.pool.submit(judge_run, run.paths, run.stamp, self.ignored)
         answer.add_done_callback(lambda done: self.take(run, done))
 
@@ -93,8 +93,3 @@ def judge_run(paths: tuple[Path, ...], stamp: str, ignored: tuple[str, ...]) -> 
         return Judged(stamp, describe_subject(trace), diagnose_trace(trace, ignored=ignored))
     except PerfscopeError as error:
         return Judged(stamp, [], None, str(error))
-
-
-def ignore_interrupts() -> None:
-    """Ignore Ctrl-C: the dashboard gets it and ends this process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,36 @@
+"""What every process of a pool does first."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from multiprocessing.process import BaseProcess
+
+
+def ignore_interrupts() -> None:
+    """Ignore Ctrl-C: the process that started the pool gets it too, and ends the pool."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def end_with_parent() -> None:
+    """End this process when the one that started it ends, even by SIGKILL.
+
+    A pool cannot tell its processes to end then: they would wait for work forever.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(
+            target=end_after, args=(parent,), name="perfscope-parent", daemon=True
+        ).start()
+
+
+def end_after(process: BaseProcess) -> None:
+    """Wait for the end of a process, and end this one without further steps."""
+    process.join()
+    os._exit(1)
+
+
+def begin_quietly() -> None:
+    """Ignore Ctrl-C, and end with the parent process."""
+    ignore_interrupts()
+    end_with_parent()
