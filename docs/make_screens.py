@@ -77,7 +77,7 @@ def recorded_screen(folder: Path) -> str:
         printed = subprocess.run(attach, cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
     finally:
         stop(target)
-    return f"$ perfscope attach {target.pid}\n{printed.stdout}"
+    return f"$ perfscope attach {target.pid} {' '.join(options)}\n{printed.stdout}"
 
 
 def with_screen(text: str, screen: str) -> str:

@@ -44,7 +44,8 @@ class CommandParser(argparse.ArgumentParser):
     def __init__(self, *positional: Any, **options: Any) -> None:
         options.setdefault("allow_abbrev", False)
         super().__init__(*positional, **options)
-        # Python 3.14 colors the help with escape sequences, which our streams would replace.
+        # Python 3.14 colors the help with escape sequences. perfscope's streams replace their first
+        # character.
         self.color = False
 
     def parse_known_args(  # type: ignore[override]
@@ -112,10 +113,8 @@ def add_command(
     command_parser.set_defaults(module=command)
 
 
-def typed(parsed: argparse.Namespace) -> Any:
-    """Return the arguments of a command as the dataclass that its module names, so that mypy knows
-    their types.
-    """
+def arguments_of_command(parsed: argparse.Namespace) -> Any:
+    """Return the parsed arguments as the dataclass of their command."""
     kind = parsed.module.ARGUMENTS
     values = {field.name: getattr(parsed, field.name) for field in dataclasses.fields(kind)}
     return kind(**values)
@@ -149,7 +148,7 @@ def run_command(argv: list[str] | None) -> int:
     protect_streams()
     args = parser().parse_args(argv)
     try:
-        code: int = args.module.run(typed(args))
+        code: int = args.module.run(arguments_of_command(args))
         if sys.stdout is not None:  # it is None where our caller closed it
             sys.stdout.flush()
         return code
@@ -163,7 +162,7 @@ def run_command(argv: list[str] | None) -> int:
         if args.debug:
             raise
         if isinstance(error, OSError):
-            discard_output()
+            discard_output()  # it may be what failed, and would fail again at exit
         from perfscope.traces.privacy.secret_masking import mask_text
 
         message = mask_text(message_of(error))  # it may quote a command line

@@ -2,10 +2,10 @@
 
 PerfscopeError          exit code 1: the work failed
 ├── UsageError          exit code 2: bad usage or unreadable input
-│   └── UnreadableRun   a run folder that cannot be read (newer schema, not a run, damaged)
+│   └── UnreadableRun   a run folder or trace that cannot be read (damaged, newer, other format)
 ├── CannotEnter         the target cannot be entered; `observe` may still work
 └── CollectorUnavailable  a source is not available; normal, recorded with its reason
-    └── NothingToCollect  the host has nothing of the kind; not recorded
+    └── NothingToCollect  the host has no such device or source; it is left out of the report
 """
 
 
@@ -22,7 +22,7 @@ class UsageError(PerfscopeError):
 
 
 class UnreadableRun(UsageError):
-    """The run folder cannot be read."""
+    """The run folder or trace cannot be read."""
 
 
 class CannotEnter(PerfscopeError):
@@ -34,7 +34,7 @@ class CollectorUnavailable(PerfscopeError):
 
 
 class NothingToCollect(CollectorUnavailable):
-    """This host has nothing of the kind; nothing is reported."""
+    """The host has no such device or source; it is left out of the report."""
 
 
 IMPORT_FAILURES = (
@@ -48,6 +48,6 @@ IMPORT_FAILURES = (
     OSError,
     RuntimeError,
 )
-"""What importing an optional library raises that is absent, damaged, half installed, or another one
-of the same name.
+"""The exceptions that importing an optional library raises if it is absent, damaged, partly
+installed, or another package of the same name.
 """

@@ -1,4 +1,7 @@
-"""Every threshold of the analyzer, each with its reason or source."""
+"""The thresholds that several rules share, each with its reason or source.
+
+The threshold of a single rule is a constant in its file.
+"""
 
 from dataclasses import dataclass
 

@@ -90,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="record all ranks of the job on this host; PID may be the shell that started them",
     )
-    add_depth_arguments(parser)
+    add_depth_arguments(parser, needs_follow=True)
     parser.add_argument(
         "--follow",
         action="store_true",

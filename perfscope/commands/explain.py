@@ -16,7 +16,10 @@ ARGUMENTS = ExplainArguments
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "id", nargs="?", help="the finding's id, such as input-bound; none lists them all"
+        "id",
+        nargs="?",
+        metavar="ID",
+        help="id of a finding, such as input-bound; without it, all ids are listed",
     )
 
 

@@ -25,7 +25,9 @@ ARGUMENTS = ExportArguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", type=Path, help="a run folder, or a trace as `analyze` takes it")
+    parser.add_argument(
+        "path", type=Path, metavar="PATH", help="a run folder, or a trace as `analyze` takes it"
+    )
     parser.add_argument("--to", required=True, choices=FORMATS, help="the format")
     parser.add_argument(
         "-o",

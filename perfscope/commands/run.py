@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="stop recording after S seconds (default: when the command exits)",
     )
-    add_depth_arguments(parser)
+    add_depth_arguments(parser, needs_follow=False)
     parser.set_defaults(follow=True)
     parser.add_argument(
         "--out",

@@ -1,4 +1,4 @@
-"""The type that every reader of a trace format declares: one `READER` in its file in `readers/`."""
+"""The type of the `READER` that each file in `readers/` defines."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Reader:
     """
 
     name: str
-    """The name of the file that declares the reader."""
+    """The name of the file that defines the reader, without `.py`."""
     formats: str
     """What it reads, as error messages list it: `exports of Nsight Systems (.sqlite)`."""
     sniff: Callable[[Path], bool]

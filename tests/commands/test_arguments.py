@@ -14,7 +14,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import pytest
 
 from perfscope.agent.profiler_windows.window import Window
-from perfscope.cli import name_of, parser, typed
+from perfscope.cli import arguments_of_command, name_of, parser
 from perfscope.commands import COMMANDS
 from perfscope.commands.attach import AttachArguments, recording_options
 from perfscope.traces.run.stored import read_manifest
@@ -52,7 +52,7 @@ LINES = [
 
 
 def parsed(line: str) -> Any:
-    return typed(parser().parse_args(line.split()))
+    return arguments_of_command(parser().parse_args(line.split()))
 
 
 def fits(value: object, kind: Any) -> bool:
@@ -96,7 +96,7 @@ def test_every_option_has_a_field_and_every_field_an_option(command: ModuleType)
 )
 def test_the_recording_process_gets_the_same_arguments(options: str) -> None:
     asked = parsed(f"attach 7 {options}")
-    again = typed(parser().parse_args(["attach", "7", *recording_options(asked)]))
+    again = arguments_of_command(parser().parse_args(["attach", "7", *recording_options(asked)]))
     of_this_process = {"json": None, "ui": False, "html": None, "out": None, "steered": False}
     assert again == dataclasses.replace(asked, **of_this_process)
     assert isinstance(again, AttachArguments)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from perfscope.errors import UsageError
 
-# By how much ending a window can delay a step, per event: the worst was 554 ms for 200,000 events.
-STALL_NS_PER_EVENT = 2_500
+# By how much ending a window delays a step, per event; in the worst case that was measured, 554 ms
+# for 200,000 events.
+STALL_NS_PER_EVENT = 2_800
 # Twice what recording, ending and saving took together, with shapes: 400 MB for 94,000 events.
 MEMORY_PER_EVENT_BYTES = 8_000
 # The share of the available memory that a window may need.
@@ -33,8 +34,8 @@ class Window:
     """The settings of a window.
 
     It ends after `steps` whole steps, after `seconds`, or when more events would delay a step by
-    more than `stall_s`. With `every_s` there is another one each time; `stacks` records Python
-    stacks too.
+    more than `stall_s`. With `every_s`, a new window opens at that interval; `stacks` records
+    Python stacks too.
     """
 
     steps: int = DEFAULT_STEPS
@@ -45,7 +46,7 @@ class Window:
 
     @property
     def events(self) -> int:
-        """The most events it may record if it is ended without the GIL."""
+        """The most events it may record: ending it delays a step by their number."""
         return max(int(self.stall_s * 1e9 / STALL_NS_PER_EVENT), 1)
 
     def affordable(self, left_bytes: int | None) -> int:

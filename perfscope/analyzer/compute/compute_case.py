@@ -95,7 +95,7 @@ class WorkCase:
     ) -> Finding:
         """Return a finding that costs `lost_ns` of the work.
 
-        Without `speedup` the ceiling is the time without the loss.
+        Without `speedup`, it is the upper bound: the speedup if the whole loss were removed.
         """
         share = self.share(lost_ns)
         return Finding(
@@ -217,24 +217,24 @@ def busy_share(unit: Unit, budget: list[BudgetEntry]) -> float:
 def call_sites(trace: Trace, op: Ints) -> list[str]:
     """Return where each of these rows of `ops` was called, "" where that is unknown.
 
-    It is the module (of a backward operator the module of its forward) where Python stacks were
-    recorded, else the phase of the step.
+    With Python stacks it is the module; for a backward operator, the module of its forward.
+    Otherwise it is the phase of the step.
     """
     ranges, ops = table(trace, "ranges"), table(trace, "ops")
     unknown = [""] * len(op)
     if ranges is None or ops is None or not len(op):
         return unknown
-    called: pd.DataFrame | None = modules(ranges)
-    caller = op
-    if called is not None and len(called):
+    regions: pd.DataFrame | None = modules(ranges)
+    located_op = op
+    if regions is not None and len(regions):
         forward = trace.fact(forward_ops)[op]
-        caller = np.where(forward >= 0, forward, op)
+        located_op = np.where(forward >= 0, forward, op)
     else:
-        called = rows_of_category(ranges, *PHASES)
-    if called is None or not len(called):
+        regions = rows_of_category(ranges, *PHASES)
+    if regions is None or not len(regions):
         return unknown
-    rows, position = np.unique(caller, return_inverse=True)
-    inside = innermost(called, ops.iloc[rows])[position.ravel()]
-    has_modules = called["category"].iloc[0] == "python"
-    names = called["name" if has_modules else "category"].to_numpy(object)
-    return [str(names[row]) if row >= 0 else "" for row in inside]
+    rows, position = np.unique(located_op, return_inverse=True)
+    region_of_op = innermost(regions, ops.iloc[rows])[position.ravel()]
+    has_modules = regions["category"].iloc[0] == "python"
+    names = regions["name" if has_modules else "category"].to_numpy(object)
+    return [str(names[region]) if region >= 0 else "" for region in region_of_op]

@@ -1,6 +1,6 @@
 """Energy of each device of the job: over the steady steps, per step and per sample, and over time.
 
-It is given over a second or more only: the driver's counter moves every 20 to 100 ms, and power
+It is given only for a second or more: the driver's counter moves every 20 to 100 ms, and power
 readings are means over up to a second.
 """
 
@@ -23,7 +23,7 @@ from perfscope.traces.trace import Trace
 Floats = NDArray[np.float64]
 SHORTEST_NS: Final = 1_000_000_000
 LONGEST_GAP_NS: Final = SHORTEST_NS // 100
-"""The longest gap between two steady steps of one stretch: in a longer one something else ran."""
+"""Steady steps further apart than this belong to different stretches."""
 WINDOW_COLUMNS: Final = (
     "host",
     "device",
@@ -77,7 +77,7 @@ def energy_windows(trace: Trace) -> pd.DataFrame:
 
 
 def windows_of_device(trace: Trace, use: DeviceUse) -> list[dict[str, object]]:
-    """Return the stretches of one device that readings cover at least half a second of."""
+    """Return the stretches of one device for which at least half a second of readings exists."""
     series, _ = power(trace, use)
     series = series[series["span"] > 0]
     found: list[dict[str, object]] = []
@@ -86,10 +86,10 @@ def windows_of_device(trace: Trace, use: DeviceUse) -> list[dict[str, object]]:
     ones, watts_read = np.ones(len(series)), series["value"].to_numpy(np.float64)
     for begin, end, steps in stretches(trace, use):
         edges = np.array([begin, end])
-        covered_ns = float(np.diff(cumulative_at(series, ones, edges))[0])
+        covered_ns = float(np.diff(integrate_to(series, ones, edges))[0])
         if covered_ns < SHORTEST_NS // 2:
             continue
-        watts = float(np.diff(cumulative_at(series, watts_read, edges))[0]) / covered_ns
+        watts = float(np.diff(integrate_to(series, watts_read, edges))[0]) / covered_ns
         joules = watts * (end - begin) / 1e9
         per_step = joules / steps if steps > 0 else float("nan")
         values = (use.host, use.device, begin, end - begin, joules, watts, steps, per_step)
@@ -97,8 +97,11 @@ def windows_of_device(trace: Trace, use: DeviceUse) -> list[dict[str, object]]:
     return found
 
 
-def cumulative_at(readings: pd.DataFrame, weight: Floats, instants: Ints) -> Floats:
-    """Return the integral of a weight, given per reading, up to each instant; 0 over gaps."""
+def integrate_to(readings: pd.DataFrame, weight: Floats, instants: Ints) -> Floats:
+    """Return the integral of a weight, given per reading, up to each instant.
+
+    It does not grow in gaps between readings.
+    """
     end = column(readings, "ts")
     previous_end = np.concatenate([[np.iinfo(np.int64).min], end[:-1]])
     begin = np.maximum(end - column(readings, "span"), previous_end)

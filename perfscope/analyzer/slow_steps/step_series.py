@@ -68,7 +68,8 @@ class StepSeries:
     def without_delay(self, times_ns: Ints) -> Ints:
         """Return times within steps without the time in which the thread waits for a core.
 
-        It is spread evenly over a step: waits for a loader end with a wait for a core, too.
+        The wait for a core is spread evenly over the step, because part of it falls into waits for
+        the loader.
         """
         delayed = self.delay_ns / np.maximum(self.end_ns - self.begin_ns, 1)
         undelayed: Ints = (times_ns * (1.0 - np.minimum(delayed, 1.0))).astype(np.int64)
@@ -103,10 +104,10 @@ def step_series(trace: Trace, process: int) -> StepSeries | None:
         for categories in ((OPTIMIZER, "scaler"), (BACKWARD,), (FORWARD,))
     ]
     validation = phase_spans(trace, process).of(VALIDATION)
-    cut, waits, optimizer, backward, forward = exclusive(
+    in_validation, in_explained, optimizer, backward, forward = exclusive(
         [validation, explained, *calls], begin, end
     )
-    rest = end - begin - cut - waits - optimizer - backward - forward
+    rest = end - begin - in_validation - in_explained - optimizer - backward - forward
     parts = {FORWARD: forward, BACKWARD: backward, OPTIMIZER: optimizer, REST: rest}
     starts = column(None if loader is None else loader[loader["kind"] == "start"], "ts")
     return StepSeries(

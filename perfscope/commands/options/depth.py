@@ -24,7 +24,7 @@ class DepthArguments:
     follow: bool
 
 
-def add_depth_arguments(parser: argparse.ArgumentParser) -> None:
+def add_depth_arguments(parser: argparse.ArgumentParser, *, needs_follow: bool) -> None:
     """Add the options of `DepthArguments`, except `--follow`."""
     parser.add_argument(
         "--job-id",
@@ -50,7 +50,10 @@ def add_depth_arguments(parser: argparse.ArgumentParser) -> None:
         "--every",
         type=parse_seconds,
         metavar="S",
-        help="with --follow: take a new window every S seconds, where that is safe",
+        help=(
+            f"{'with --follow: ' if needs_follow else ''}take a new window every S seconds, where"
+            " that is safe"
+        ),
     )
     parser.add_argument(
         "--window-stacks",

@@ -1,10 +1,10 @@
 """Pairs the collectives of two ranks by the times at which they end, where either recording lacks
 some of them.
 
-A profiler whose buffer overflows loses single records, and every later place is off by one. The
-time between two ends is the same on all ranks, whatever their clocks show. So runs of equal times
-between ends reveal the offset of the clocks. From a run on, both sequences are walked together, and
-collectives that only one of them has are skipped.
+A profiler whose buffer overflows loses single records, and every later index is off by one. A
+collective ends at the same instant on all ranks, so a run of equal gaps between ends gives the
+offset of the clocks. From a run on, both sequences are walked together, and collectives that only
+one of them has are skipped.
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ import numpy as np
 from perfscope.traces.clock_shift import MOST_DRIFT
 from perfscope.traces.intervals import Ints
 
-FOLLOW: Final = 0.25
-"""The share of the difference of each pair by which the offset of the clocks follows. It is enough
+OFFSET_GAIN: Final = 0.25
+"""The share of each pair's time difference that is added to the offset of the clocks. It is enough
 for a drift, and a single late end hardly moves it.
 """
 MOST_ANCHORS: Final = 4
@@ -62,14 +62,15 @@ class Anchor:
 def pair_by_time(first: Ends, second: Ends, lags: Sequence[int], slack_ns: int) -> PlacePairs:
     """Return the places of two sequences that are one collective; empty where nothing fits.
 
-    `lags` are the places of the first at which the second may begin, the likeliest first.
+    `lags` are the places of the first at which the second may begin, the likeliest first. Ends
+    within `slack_ns` of each other are at the same time.
     """
     runs = []
-    for likelihood, lag in enumerate(lags):
+    for order, lag in enumerate(lags):
         run = longest_run(first, second, lag, slack_ns)
         if run is not None:
             length, begin = run
-            runs.append((length, -likelihood, begin, lag))
+            runs.append((length, -order, begin, lag))
     best: PlacePairs = (np.empty(0, np.int64), np.empty(0, np.int64))
     for length, _, begin, lag in sorted(runs, reverse=True)[:MOST_ANCHORS]:
         middle_place = begin + length // 2
@@ -99,7 +100,7 @@ def longest_run(first: Ends, second: Ends, lag: int, slack_ns: int) -> tuple[int
 
 
 def walk_from(first: Ends, second: Ends, anchor: Anchor, slack_ns: int) -> PlacePairs:
-    """Return the pairs that a walk from the anchor to the end and to the begin finds."""
+    """Return the pairs that a walk from the anchor to the end and to the beginning finds."""
     offset_ns = int(first.end_ns[anchor.first] - second.end_ns[anchor.second])
     after = walk_together(
         first.after(anchor.first), second.after(anchor.second), offset_ns, slack_ns
@@ -118,7 +119,7 @@ def walk_from(first: Ends, second: Ends, anchor: Anchor, slack_ns: int) -> Place
 
 def walk_together(first: Ends, second: Ends, offset_ns: float, slack_ns: int) -> PlacePairs:
     """Return the pairs found by walking through both sequences. Collectives of one kind that end
-    together are paired; of two others, the earlier one is skipped.
+    together are paired; otherwise the earlier one is skipped.
 
     `offset_ns` is the clock of the first less that of the second.
     """
@@ -134,7 +135,7 @@ def walk_together(first: Ends, second: Ends, offset_ns: float, slack_ns: int) ->
         if abs(difference_ns) <= allowed_ns and kinds[at] == other_kinds[other_at]:
             places.append(at)
             other_places.append(other_at)
-            offset_ns += FOLLOW * difference_ns
+            offset_ns += OFFSET_GAIN * difference_ns
             last_end = ends[at]
             at, other_at = at + 1, other_at + 1
         elif difference_ns < 0:

@@ -73,7 +73,7 @@ def change_panel(finding: Finding, diagnosis: Diagnosis) -> str:
         content += f"<h3>{prose(capitalized(action.text))}</h3>{code(action)}"
     place = finding.where
     if place is not None:
-        content += f'<p class="place">at <code>{escape(place.place)}</code></p>'
+        content += f'<p class="place">hottest line: <code>{escape(place.place)}</code></p>'
     title = "Possible change" if is_uncertain(diagnosis) else "Recommended change"
     return f'<aside><div class="muted">{title}</div>{content}</aside>' if content else ""
 

@@ -52,8 +52,8 @@ def remedy(case: LoaderCase) -> Remedy:
     return Remedy(
         after=predict_with_workers(case, wanted),
         text=(
-            f"{each} needs {ms(fetch.wall)} per batch; without waiting, training would use one"
-            f" every {period}. It takes {plural(wanted, 'worker')} to keep up."
+            f"{each} needs {ms(fetch.wall)} per batch. Without waiting, a step takes {period},"
+            f" receiving the batch included: it takes {plural(wanted, 'worker')} to keep up."
             f"{room_text(case, wanted)}"
         ),
         actions=ADD_WORKERS.given(

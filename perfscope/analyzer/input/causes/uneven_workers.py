@@ -1,14 +1,14 @@
 """One worker takes several times as long per batch as the others, and delays all of them.
 
 How it is detected
-    A usual fetch of one worker takes at least twice as long as those of the others, and batches are
-    taken from the workers in turn: the loop waits for the slow worker while the others have theirs
-    ready and are idle for at least 30 % of the time. A round of batches takes about as long as the
-    slow worker's fetch.
+    The median fetch of one worker takes at least twice as long as those of the others, and batches
+    are taken from the workers in turn: the loop waits for the slow worker while the others have
+    theirs ready and are idle for at least 30 % of the time. A round of batches takes about as long
+    as the slow worker's fetch.
 
 When it is wrong
-    The prediction assumes that the slow data take as long in whichever worker reads them, and that
-    they can be divided.
+    The prediction assumes that the slow data cost the same in every worker, and that they can be
+    divided.
 """
 
 from perfscope.analyzer.advice import Advice
@@ -36,7 +36,7 @@ SPREAD_SLOW_DATA = Advice(
     "divide-slow-data-among-workers",
     "divide the slow source among all workers, so that each reads a part of it",
     "one-worker-is-slow",
-    "A usual fetch of one worker takes at least twice as long as those of the others, which wait.",
+    "The median fetch of one worker takes at least twice as long as those of the others.",
 )
 ADVICE = (SPREAD_SLOW_DATA, FREE_ORDER)
 
@@ -56,10 +56,10 @@ def applies(case: LoaderCase) -> bool:
 
 
 def slow_and_others(case: LoaderCase) -> tuple[WorkerTime, list[WorkerTime]]:
-    """Return the slowest worker by its usual fetch, and the others."""
+    """Return the slowest worker by its median fetch, and the others."""
     workers = case.fetches.by_worker()
-    number = max(workers, key=lambda worker: workers[worker].median_ns)
-    return workers[number], [workers[worker] for worker in workers if worker != number]
+    slowest = max(workers, key=lambda worker: workers[worker].median_ns)
+    return workers[slowest], [workers[worker] for worker in workers if worker != slowest]
 
 
 def remedy(case: LoaderCase) -> Remedy:
@@ -67,20 +67,20 @@ def remedy(case: LoaderCase) -> Remedy:
     pipeline = case.pipeline
     slow, others = slow_and_others(case)
     usual_ns = sum(other.median_ns for other in others) / len(others)
-    seen = f"{ms(slow.median_ns)} per batch, the others {ms(usual_ns)}"
+    times = f"{ms(slow.median_ns)} per batch, the others {ms(usual_ns)}"
     return Remedy(
         after=predict_with_supply(case, mean_supply_time(case)),
         text=(
-            f"One of {plural(pipeline.workers, 'worker')} takes {seen}. Batches are taken from the"
-            " workers in turn, so all wait for the slow one."
+            f"One of {plural(pipeline.workers, 'worker')} takes {times}. Batches are taken from the"
+            " workers in turn, so the loop waits for the slow worker."
         ),
         caveat="More workers would wait for it too.",
-        actions=spread_actions(case, f"one worker takes {seen}"),
+        actions=spread_actions(case, f"one worker takes {times}"),
         evidence=[
             wait_evidence(case),
             *fetch_evidence(case),
             Evidence(
-                f"one worker takes {seen}",
+                f"one worker takes {times}",
                 round(slow.median_ns / 1e6, 3),
                 "ms/batch",
                 process=slow.processes[0],
