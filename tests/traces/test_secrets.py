@@ -239,6 +239,7 @@ def test_secrets_in_unusual_surroundings_are_masked(text: str) -> None:
         "see http://host:80/path?q=me@b.org",
         "mysql -h host",
         "loss := 5",
+        "cannot start /etc/passwd: Permission denied",
         "def f(token: str, key: int = 0) -> None:",
         "api_key: str | None",
         "columns = ['key', 'value', 'token', 'text']",

@@ -250,6 +250,8 @@ def match_strength(match: "re.Match[str]") -> int:
     if last_word in SIGNATURES and match["sign"] == "=":
         in_url = before in (";", "#")  # also after `&amp;`
         return STRONG if in_url or SIGNATURE.match(match.string, match.end()) else NONE
+    if before == "/" and match["sign"].startswith(": "):
+        return NONE  # of a message about a file: `/etc/passwd: Permission denied`
     strong = secret_strength(f"-{name}" if before == "-" else name)
     tight = match["sign"] == ":" and match.string[match.end() : match.end() + 1] not in (
         '"',
