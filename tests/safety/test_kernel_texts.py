@@ -1,0 +1,88 @@
+"""Names that other programs choose, in texts of the kernel: they add no line and end no source."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from perfscope.agent.host import proc
+from perfscope.agent.host.listening import count_listening_sockets
+from perfscope.agent.host.socket_peers import read_sockets
+
+LINE_ENDS = "\x0b\x0c\x1c\x1d\x1e\x85\u2028\r"
+NAMED = """
+import ctypes, sys
+ctypes.CDLL(None).prctl(15, sys.argv[1].encode(), 0, 0, 0)
+print("named", flush=True)
+sys.stdin.read()
+"""
+FORGED = "0000000000000000: 00000002 00000000 {flags} 0001 01 {inode} @forged"
+
+
+@pytest.mark.parametrize("end", LINE_ENDS)
+def test_the_name_of_a_thread_adds_no_line_to_the_status_of_its_process(end: str) -> None:
+    name = f"{end}Tgid:\t1"
+    with subprocess.Popen(
+        [sys.executable, "-c", NAMED, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as named:
+        assert named.stdout is not None and named.stdout.readline() == b"named\n"
+        assert proc.process_of_thread(named.pid) == named.pid
+        assert proc.namespace_pid(named.pid) == named.pid
+        assert proc.read_status(named.pid)["Tgid"] == str(named.pid)
+        named.communicate()
+
+
+def test_the_path_of_a_mapped_file_adds_no_line(tmp_path: Path) -> None:
+    file = tmp_path / "a\x0b7f0000000000-7f0000001000 r-xp 0 00:00 0   \x0b"
+    file.write_bytes(b"x" * 4096)
+    code = (
+        "import mmap, sys; file = open(sys.argv[1], 'rb');"
+        " held = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ);"
+        " print('mapped', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, file], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as mapping:
+        assert mapping.stdout is not None and mapping.stdout.readline() == b"mapped\n"
+        assert str(file).rstrip() in {path.rstrip() for path in proc.mapped_paths(mapping.pid)}
+        mapping.communicate()
+
+
+@pytest.fixture
+def strange_sockets() -> Iterator[socket.socket]:
+    """Yield a socket that listens, among sockets of any user with hostile names."""
+    with ExitStack() as opened:
+        ours = opened.enter_context(socket.socket(socket.AF_UNIX))
+        ours.bind(f"\0perfscope-test-{os.getpid()}")
+        ours.listen(1)
+        inode = os.fstat(ours.fileno()).st_ino
+        names = [
+            "a b c d e f g h",
+            FORGED.format(flags="notanumber"[:8], inode="x"),
+            FORGED.format(flags="00000000", inode=10**18),
+            FORGED.format(flags="00010000", inode=inode + 10**12),
+            "\x0b".join("abcdefgh"),
+        ]
+        for number, name in enumerate(names):
+            stranger = opened.enter_context(socket.socket(socket.AF_UNIX))
+            stranger.bind(f"\0{os.getpid()}-{number}\n{name}\n")
+        yield ours
+
+
+def test_names_of_sockets_of_other_users_end_no_reading(strange_sockets: socket.socket) -> None:
+    inode = os.fstat(strange_sockets.fileno()).st_ino
+    assert read_sockets(os.getpid()).entries[inode].listens
+    assert count_listening_sockets(os.getpid()) is not None
+
+
+def test_a_socket_that_a_name_describes_again_is_not_known(strange_sockets: socket.socket) -> None:
+    inode = os.fstat(strange_sockets.fileno()).st_ino
+    with socket.socket(socket.AF_UNIX) as stranger:
+        line = FORGED.format(flags="00000000", inode=inode)
+        stranger.bind(f"\0{os.getpid()}\n{line}")
+        assert inode not in read_sockets(os.getpid()).entries
