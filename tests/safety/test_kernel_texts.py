@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from perfscope.agent.entry.idle import current_wait
+from perfscope.agent.entry.symbols import mapped_files
+from perfscope.agent.entry.unused_code import code_mappings
 from perfscope.agent.host import proc
+from perfscope.agent.host.cpu_samples import MappedCode
 from perfscope.agent.host.listening import count_listening_sockets
 from perfscope.agent.host.socket_peers import read_sockets
 
@@ -37,20 +41,52 @@ def test_the_name_of_a_thread_adds_no_line_to_the_status_of_its_process(end: str
         named.communicate()
 
 
-def test_the_path_of_a_mapped_file_adds_no_line(tmp_path: Path) -> None:
-    file = tmp_path / "a\x0b7f0000000000-7f0000001000 r-xp 0 00:00 0   \x0b"
-    file.write_bytes(b"x" * 4096)
-    code = (
-        "import mmap, sys; file = open(sys.argv[1], 'rb');"
-        " held = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ);"
-        " print('mapped', flush=True); sys.stdin.read()"
-    )
+MAPPING = """
+import ctypes, mmap, sys
+ctypes.CDLL(None).prctl(15, b"\\rRssAnon:", 0, 0, 0)
+sys.path.insert(0, sys.argv[1])
+from perfscope.agent.probe.torch_profiler_api import anonymous_bytes, is_mapped
+held, code = [], mmap.PROT_READ | mmap.PROT_EXEC
+for name in sys.argv[2:]:
+    with open(name, "rb") as file:
+        held.append(mmap.mmap(file.fileno(), 0, prot=code, flags=mmap.MAP_PRIVATE))
+assert all(map(is_mapped, sys.argv[2:])) and anonymous_bytes() > 1 << 16
+print("mapped", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def mapping(tmp_path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield a process with mapped files whose paths contain what looks like other mappings."""
+    ends = ["\r", "\x0b", "\x0b7f0000000000-7f0000001000 r-xp 0 00:00 0 ", os.fsdecode(b"\xe9\r")]
+    files = []
+    for end in ends:
+        folder = tmp_path / f"a{end}zz r-xp zz 00:00 zz "
+        folder.mkdir()
+        (folder / f"lib{end}x").write_bytes(b"x" * 4096)
+        files.append(str(folder / f"lib{end}x"))
     with subprocess.Popen(
-        [sys.executable, "-c", code, file], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as mapping:
-        assert mapping.stdout is not None and mapping.stdout.readline() == b"mapped\n"
-        assert str(file).rstrip() in {path.rstrip() for path in proc.mapped_paths(mapping.pid)}
-        mapping.communicate()
+        [sys.executable, "-c", MAPPING, str(Path(__file__).parents[2]), *files],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"mapped\n"
+        yield process.pid, files
+        process.communicate()
+
+
+def test_the_path_of_a_mapped_file_adds_no_line(mapping: tuple[int, list[str]]) -> None:
+    pid, files = mapping
+    assert {file.path for file in mapped_files(pid)} >= set(files)
+    assert {code.name for code in code_mappings(pid)} >= set(files)
+    shown = {os.fsencode(file).decode("utf-8", "replace") for file in files}
+    assert proc.mapped_paths(pid) >= shown
+    code = MappedCode(pid)
+    code.read()
+    assert set(code.names) >= {name.rpartition("/")[2] for name in shown}
+    wait = current_wait(pid)
+    assert wait is None or wait.switches >= 0
 
 
 @pytest.fixture
@@ -86,3 +122,10 @@ def test_a_socket_that_a_name_describes_again_is_not_known(strange_sockets: sock
         line = FORGED.format(flags="00000000", inode=inode)
         stranger.bind(f"\0{os.getpid()}\n{line}")
         assert inode not in read_sockets(os.getpid()).entries
+
+
+@pytest.mark.parametrize("package", ["delivery", "entry", "host", "target_user"])
+def test_texts_of_the_kernel_are_split_at_newlines_only(package: str) -> None:
+    folder = Path(proc.__file__).parents[1] / package
+    found = [file.name for file in folder.glob("*.py") if ".splitlines(" in file.read_text()]
+    assert found == []
