@@ -58,14 +58,14 @@ def get_page(address: PageAddress, limit_s: float = REQUEST_S) -> bytes:
         raise BadPage(f"it did not answer within {limit_s:g} s") from None
     except ssl.SSLError as error:
         raise BadPage(f"TLS failed: {error.reason or error}") from None
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):  # a host that is not a name
         raise BadPage(f"the host {address.host} is unknown") from None
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
         raise BadPage(f"no connection: {reason}") from None
     except http.client.HTTPException as error:
         raise BadPage(f"it did not answer in HTTP: {type(error).__name__}") from None
-    except (ValueError, UnicodeError):
+    except ValueError:
         raise BadPage("it did not answer in HTTP") from None
 
 
