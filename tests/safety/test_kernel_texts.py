@@ -93,10 +93,10 @@ def test_the_path_of_a_mapped_file_adds_no_line(mapping: tuple[int, list[str]]) 
 def strange_sockets() -> Iterator[socket.socket]:
     """Yield a socket that listens, among sockets of any user with hostile names."""
     with ExitStack() as opened:
-        ours = opened.enter_context(socket.socket(socket.AF_UNIX))
-        ours.bind(f"\0perfscope-test-{os.getpid()}")
-        ours.listen(1)
-        inode = os.fstat(ours.fileno()).st_ino
+        listener = opened.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(f"\0perfscope-test-{os.getpid()}")
+        listener.listen(1)
+        inode = os.fstat(listener.fileno()).st_ino
         names = [
             "a b c d e f g h",
             FORGED.format(flags="notanumber"[:8], inode="x"),
@@ -107,7 +107,7 @@ def strange_sockets() -> Iterator[socket.socket]:
         for number, name in enumerate(names):
             stranger = opened.enter_context(socket.socket(socket.AF_UNIX))
             stranger.bind(f"\0{os.getpid()}-{number}\n{name}\n")
-        yield ours
+        yield listener
 
 
 def test_names_of_sockets_of_other_users_end_no_reading(strange_sockets: socket.socket) -> None:

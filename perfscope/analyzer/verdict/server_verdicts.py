@@ -129,8 +129,8 @@ def healthy_server(requests: Requests, confidence: VerdictConfidence) -> Verdict
 def load_text(requests: Requests) -> str:
     """Return how many requests run and wait, and how full the KV cache is."""
     servers = figures_of_servers(requests)
-    running = sum_of_known([server.running_mean for server in servers])
-    waiting = sum_of_known([server.waiting_mean for server in servers])
+    running = sum_if_all_known([server.running_mean for server in servers])
+    waiting = sum_if_all_known([server.waiting_mean for server in servers])
     usage = [server.kv_cache_highest for server in servers if server.kv_cache_highest is not None]
     counts = [f"{plural(running, 'request')} running"] if running is not None else []
     counts += [f"{digits(waiting)} waiting"] if waiting is not None else []
@@ -140,7 +140,7 @@ def load_text(requests: Requests) -> str:
     return ", ".join(parts) + "." if parts else "The load of the server is unknown."
 
 
-def sum_of_known(values: list[float | None]) -> float | None:
+def sum_if_all_known(values: list[float | None]) -> float | None:
     """Return the sum, None if one of the values is unknown."""
     known = [value for value in values if value is not None]
     return sum(known) if len(known) == len(values) else None
