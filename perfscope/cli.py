@@ -65,6 +65,9 @@ class CommandParser(argparse.ArgumentParser):
         text = message.replace(BARE, OPTION)
         if text.startswith("unrecognized arguments") and "--json" in sys.argv:
             text += " (write `--json=FILE` to name a file)"
+        from perfscope.traces.privacy.secret_masking import mask_secrets
+
+        text = " ".join(mask_secrets(text.split(" ")))  # it quotes the command line
         self.exit(2, one_line(f"perfscope: {text}. See `{self.prog} --help`.") + "\n")
 
 

@@ -105,7 +105,7 @@ def read_cpu_ticks() -> list[int]:
 
 def cpu_name() -> str:
     """Return the model name of the CPU, else its architecture."""
-    for line in (proc.read("/proc/cpuinfo") or "").splitlines():
+    for line in proc.kernel_lines(proc.read("/proc/cpuinfo")):
         name, _, value = line.partition(":")
         if name.startswith("model name") and value.strip():
             return value.strip()

@@ -11,6 +11,7 @@ import os
 import pickle
 import stat
 from collections.abc import Iterable
+from itertools import chain, islice
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ PREFIX_VARIABLES = ("TORCH_FR_DUMP_TEMP_FILE", "TORCH_NCCL_DEBUG_INFO_TEMP_FILE"
 DEFAULT_PREFIXES = ("{home}/.cache/torch/comm_lib_trace_rank_", "/tmp/nccl_trace_rank_")
 """Of newer versions of torch, and of older ones."""
 MOST_RANKS = 128
+LARGEST_RANK = 999_999
 LARGEST_DUMP_BYTES = 16 << 20
 KEPT_PER_GROUP = 3
 WITHOUT_STATES = "gloo:"
@@ -76,18 +78,23 @@ def read_flight_dumps(root: int, prefixes: list[str], oldest_s: float, folder: s
         with contextlib.suppress(OSError):
             parent = open_below(root, place or "/", FOLDER)
             try:
-                for rank, name in dumps_in(os.listdir(parent), start):
-                    rows += rows_of_dump(parent, name, rank, oldest_s, folder)
+                dumps = dumps_in(os.listdir(parent), start)
+                found = (rows_of_dump(parent, name, rank, oldest_s, folder) for rank, name in dumps)
+                # Files of other users do not count: anybody can create some in /tmp.
+                rows += chain.from_iterable(islice(filter(None, found), MOST_RANKS))
             finally:
                 os.close(parent)
     return Reply(rows)
 
 
 def dumps_in(names: Iterable[str], start: str) -> list[tuple[int, str]]:
-    """Return rank and name of the files that are called `start` and a number."""
-    ends = [(name, name.removeprefix(start)) for name in names if name.startswith(start)]
-    found = [(int(end), name) for name, end in ends if end.isdecimal() and end.isascii()]
-    return sorted(found)[:MOST_RANKS]
+    """Return rank and name of the files that are called `start` and the number of a rank."""
+    found = []
+    for name in names:
+        end = name.removeprefix(start) if name.startswith(start) else ""
+        if end.isdecimal() and len(end) <= len(str(LARGEST_RANK)) and end == str(int(end)):
+            found.append((int(end), name))
+    return sorted(found)
 
 
 def rows_of_dump(parent: int, name: str, rank: int, oldest_s: float, folder: str) -> list[Any]:

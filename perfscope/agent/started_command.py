@@ -31,6 +31,10 @@ OF_THIS_PROCESS = {
 the terminal sends to the whole group.
 """
 FORWARDED = signal.valid_signals() - OF_THIS_PROCESS
+FROM_THE_TERMINAL = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGWINCH}
+"""Signals that the kernel sends for a terminal. SIGHUP goes to the leader of the session alone,
+which may be this process.
+"""
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 BY_SIGNAL = 128
 WITNESS = "cat"
@@ -106,14 +110,18 @@ class StartedCommand:
         return self.process.pid
 
     def forward_signals(self) -> None:
-        """Forward signals that another process sends to us alone, until the command has ended.
+        """Forward signals that another process or the terminal sends to us alone, until the command
+        has ended.
 
         A signal to our group, such as Ctrl-C, reaches the command without us.
         """
         while not self.is_over:
             received = signal.sigwaitinfo(FORWARDED)
             is_from_process = received.si_code <= 0 and received.si_pid != self.pid
-            handle = self.forward if is_from_process else self.has_reached_group
+            is_for_command = is_from_process or (
+                received.si_code > 0 and received.si_signo in FROM_THE_TERMINAL
+            )
+            handle = self.forward if is_for_command else self.has_reached_group
             attempt(partial(handle, received.si_signo))
 
     def forward(self, signo: int) -> None:

@@ -97,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--insecure",
         action="store_true",
-        help="let --dask use unencrypted tcp to another machine (a trusted network)",
+        help="let --dask use unencrypted tcp to another machine or another user (trusted ones)",
     )
 
 

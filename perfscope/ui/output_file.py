@@ -3,6 +3,7 @@
 Root never writes through a link that another user made.
 """
 
+import errno
 import os
 import secrets
 import stat
@@ -35,12 +36,30 @@ def opened_stream(path: Path) -> int | None:
     """Return a descriptor of the pipe or device at `path`, None where there is none."""
     if not path.exists() or path.is_file():
         return None
-    follow = 0 if is_ours_alone(path.parent) else os.O_NOFOLLOW
-    number = os.open(path, os.O_WRONLY | os.O_CLOEXEC | follow)
+    if is_ours_alone(path.parent):
+        number = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    else:
+        number = opened_in_shared_folder(path)
     if stat.S_ISREG(os.fstat(number).st_mode):  # it was replaced in the meantime
         os.close(number)
         return None
     return number
+
+
+def opened_in_shared_folder(path: Path) -> int:
+    """Return a descriptor of what is at `path`, which anybody could have made. Raises OSError for a
+    link, and for what belongs to another user: a pipe would hand the text to that user, or wait.
+    """
+    held = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        about = os.fstat(held)
+        if stat.S_ISLNK(about.st_mode):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        if about.st_uid not in (0, os.geteuid()):
+            raise PermissionError(errno.EPERM, "it belongs to another user", path)
+        return os.open(f"/proc/self/fd/{held}", os.O_WRONLY | os.O_CLOEXEC)
+    finally:
+        os.close(held)
 
 
 def is_ours_alone(folder: Path) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from perfscope.agent import flight_dumps
 from perfscope.agent.flight_dumps import prefixes_of, read_flight_dumps
 
 FRAMES = [
@@ -104,6 +105,17 @@ def test_damaged_and_special_files_are_left_out(tmp_path: Path, root: int) -> No
     (tmp_path / "trace_92").mkdir()
     write_dump(tmp_path / "trace_93", entry(5))
     assert [row[0] for row in read(root, tmp_path)] == [93]
+
+
+def test_files_of_other_users_do_not_crowd_out_the_dumps_of_the_program(
+    tmp_path: Path, root: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flight_dumps, "MOST_RANKS", 2)
+    for name in ("00", "000", "0" * 40, "1", "2", "9" * 60, "٣"):
+        (tmp_path / f"trace_{name}").write_bytes(b"not a dump")
+    for rank in (3, 4, 5):
+        write_dump(tmp_path / f"trace_{rank}", entry(7))
+    assert [row[0] for row in read(root, tmp_path)] == [3, 4]
 
 
 def test_the_prefix_is_that_of_the_environment() -> None:

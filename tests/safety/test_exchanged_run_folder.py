@@ -257,6 +257,20 @@ def test_a_report_is_not_written_through_a_link_of_another_user(foreign: Path, k
     assert report.read_text() == "<html>" and not report.is_symlink()
 
 
+@needs_root
+def test_a_pipe_of_another_user_gets_no_report(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    for name, owner in (("theirs", NOBODY), ("ours", os.geteuid())):
+        os.mkfifo(tmp_path / name)
+        os.chown(tmp_path / name, owner, owner)
+    with pytest.raises(PermissionError):
+        write_output(tmp_path / "theirs", "<html>")
+    reader = os.open(tmp_path / "ours", os.O_RDONLY | os.O_NONBLOCK)
+    write_output(tmp_path / "ours", "<html>")
+    assert os.read(reader, 100) == b"<html>"
+    os.close(reader)
+
+
 def test_an_export_folder_that_is_replaced_leads_to_no_other_file(tmp_path: Path) -> None:
     """The owner of the parent folder puts a folder of links in its place after the first table."""
     victim, folder = tmp_path / "victim", tmp_path / "export"

@@ -2,10 +2,13 @@
 its exit code and its signals.
 """
 
+import fcntl
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +19,7 @@ from typing import Any
 import pytest
 
 from perfscope.traces.run.stored import StoredRun
-from tests.running import perfscope
+from tests.running import perfscope, until
 
 ROOT = Path(__file__).parents[2]
 AT_ONCE = 6
@@ -320,6 +323,36 @@ def test_every_signal_that_can_be_forwarded_reaches_the_command(tmp_path: Path) 
         codes[name] = process.wait(60)
         process.stdout.close()
     assert codes == {name: int(getattr(signal, name)) for name in FORWARDED_SIGNALS}
+
+
+def test_the_end_of_the_terminal_reaches_the_command(tmp_path: Path) -> None:
+    terminal, end = pty.openpty()
+    out = ("--depth", "observe", "--out", tmp_path / "run")
+    text = """
+import pathlib, signal, sys, time
+def write(number, frame):
+    with open(sys.argv[1], "a") as file:
+        file.write(f"{number}\\n")
+    sys.exit(6)
+signal.signal(signal.SIGHUP, write)
+pathlib.Path(sys.argv[2]).touch()
+time.sleep(60)
+"""
+    got, ready = tmp_path / "got", tmp_path / "ready"
+    process = subprocess.Popen(
+        [*perfscope("run", *out), "--", sys.executable, "-c", text, got, ready],
+        cwd=ROOT,
+        stdin=end,
+        stdout=end,
+        stderr=end,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(end)
+    until(ready.exists)
+    os.close(terminal)
+    assert process.wait(60) == 6
+    assert got.read_text() == f"{int(signal.SIGHUP)}\n"
 
 
 def test_the_command_runs_in_a_folder_that_was_removed(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Reading endpoints over real sockets: what is sent, and endpoints that fail."""
 
+import gzip
 import json
 import subprocess
 import threading
@@ -118,6 +119,22 @@ def cut_off(handler: BaseHTTPRequestHandler, seconds: float) -> None:
     handler.connection.close()
 
 
+def cut_between_lines(handler: BaseHTTPRequestHandler, seconds: float) -> None:
+    """Announce a page and send its first lines."""
+    body = ADMISSION(seconds).encode()
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body[: body.rindex(b"\n", 0, -1) + 1])
+    handler.wfile.flush()
+    handler.connection.close()
+
+
+def compressed(handler: BaseHTTPRequestHandler, seconds: float) -> None:
+    """Send a compressed page, which was not asked for."""
+    send(handler, gzip.compress(ADMISSION(seconds).encode()), Content_Encoding="gzip")
+
+
 def half_a_line(handler: BaseHTTPRequestHandler, seconds: float) -> None:
     """Send a page that ends in the middle of a line, without its length."""
     handler.send_response(200)
@@ -145,6 +162,8 @@ BROKEN: dict[str, Answer] = {
     "dripping": dripping,
     "infinite": infinite,
     "cut off": cut_off,
+    "cut between lines": cut_between_lines,
+    "compressed": compressed,
     "half a line": half_a_line,
     "not HTTP": not_http,
     "401": locked,
@@ -201,6 +220,19 @@ def test_a_proxy_of_the_environment_is_not_asked(
         assert proxy.requests == []
 
 
+def damaged(handler: BaseHTTPRequestHandler, seconds: float) -> None:
+    """Answer with two lines that no parser reads."""
+    body = ADMISSION(seconds) + 'vllm:num_preemptions_total{engine="0} 7\n' * 2
+    send(handler, body.encode())
+
+
+def test_lines_that_cannot_be_read_are_reported(tmp_path: Path) -> None:
+    with answering(damaged) as server:
+        found = diagnosed(analyze(tmp_path, url_of(server)))
+    source = next(each for each in found["sources"] if each["name"] == "engine-metrics")
+    assert source["status"] == "partial" and source["reason"].endswith(": 2")
+
+
 def failing_later(handler: BaseHTTPRequestHandler, seconds: float) -> None:
     """Answer for some seconds, then with an error."""
     send(handler, ADMISSION(seconds).encode(), 200 if seconds < 4.0 else 500)
@@ -220,6 +252,8 @@ def test_an_endpoint_that_fails_later_is_diagnosed_by_what_was_read(tmp_path: Pa
         "http://",
         "http://user:secret@127.0.0.1:1/metrics",
         "http://127.0.0.1:99999/metrics",
+        "http://user:secret @127.0.0.1:1/metrics",
+        "http://user:secret@127.0.0.1:99999/metrics",
         "http://127.0.0.1:1/a b",
         "http://127.0.0.1\r\nX-Evil: 1/",
         "http://[::1/metrics",
@@ -229,7 +263,7 @@ def test_a_bad_address_is_bad_usage(address: str, tmp_path: Path) -> None:
     result = analyze(tmp_path, address)
     assert (result.returncode, result.stdout) == (2, "")
     assert len(result.stderr.splitlines()) == 1
-    assert "secret" not in result.stderr
+    assert "secret" not in result.stderr and "***" not in result.stderr
 
 
 def test_paths_and_addresses_are_not_mixed(tmp_path: Path) -> None:

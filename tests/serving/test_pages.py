@@ -156,13 +156,15 @@ def test_pages_are_bounded() -> None:
     many = "".join(f'vllm:num_requests_running{{engine="{n}"}} 1\n' for n in range(20_001))
     long = f'vllm:num_requests_running{{model_name="{"x" * 300}"}} 1\n'
     wide = "vllm:num_requests_running{" + ",".join(f'l{n}="x"' for n in range(60)) + "} 1\n"
-    for body in (many, long, wide, "#" * (8 << 20) + "\n"):
+    repeated = 'vllm:num_requests_running{engine="0"} 1\n' * 20_001
+    for body in (many, long, wide, repeated, "#" * (8 << 20) + "\n"):
         with pytest.raises(BadPage):
             read_page(body.encode())
 
 
-def test_a_bucket_without_a_bound_is_damaged() -> None:
-    body = 'vllm:inter_token_latency_seconds_bucket{le="NaN"} 1\nvllm:num_requests_running 1\n'
-    found = read_page(body.encode())
+@pytest.mark.parametrize("bound", ["NaN", "-Inf", "x", ""])
+def test_a_bucket_without_a_bound_is_damaged(bound: str) -> None:
+    bucket = f'vllm:inter_token_latency_seconds_bucket{{le="{bound}"}} 1'
+    found = read_page(f"{bucket}\nvllm:num_requests_running 1\n".encode())
     assert found.damaged_lines == 1
     assert all(math.isnan(series.le) for series in found.samples)

@@ -51,6 +51,18 @@ def test_an_idle_server_has_requests_with_a_count_of_zero() -> None:
     assert found.requests.ttft_ms is None
 
 
+def test_a_server_whose_gauges_cannot_be_read_is_not_called_idle() -> None:
+    def without_gauges(seconds: float) -> str:
+        lines = [line for line in vllm_page(ADMISSION)(seconds).splitlines() if line]
+        kept = [line for line in lines if "_tokens_total" in line or "kv_cache" in line]
+        return "\n".join([*kept, 'vllm:num_requests_running{engine="0"} NaN', ""])
+
+    found = diagnose_pages(without_gauges)
+    assert (found.verdict.id, found.verdict.confidence) == ("unknown", 0.0)
+    assert found.requests is not None and found.requests.server is not None
+    assert found.requests.server.running_mean is None
+
+
 def test_a_batch_of_one_with_a_queue_is_at_its_admission_limit() -> None:
     found = diagnose_pages(vllm_page(ADMISSION, config=CONFIG))
     assert names_of_findings(found) == ["queueing/admission-limit"]

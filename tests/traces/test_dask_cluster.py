@@ -22,6 +22,7 @@ from perfscope.traces.jobs.job import load_job
 from perfscope.traces.load import load_trace
 from tests.conventions.sources import ROOT
 from tests.running import until
+from tests.safety.other_user import NOBODY, needs_root, run_as_nobody
 from tests.traces.comparison import assert_same_tables
 from tests.traces.generated_ranks import generated_ranks
 
@@ -165,6 +166,21 @@ def test_plain_tcp_to_another_machine_needs_insecure() -> None:
     check_address("tcp://192.0.2.7:8786", True)
     check_address("tls://192.0.2.7:8786", False)
     check_address("tcp://127.0.0.1:8786", False)
+
+
+@needs_root
+def test_a_scheduler_of_another_user_on_this_machine_needs_insecure() -> None:
+    program = (
+        "import socket, time; taken = socket.create_server(('127.0.0.1', 0));"
+        " print(taken.getsockname()[1], flush=True); time.sleep(60)"
+    )
+    with run_as_nobody(program) as stranger:
+        assert stranger.stdout is not None
+        address = f"tcp://127.0.0.1:{int(stranger.stdout.readline())}"
+        with pytest.raises(UsageError, match=f"uid {NOBODY}"):
+            check_address(address, False)
+        check_address(address, True)
+        stranger.kill()
 
 
 def test_without_dask_the_extra_to_install_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

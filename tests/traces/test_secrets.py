@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from perfscope.traces.privacy import secret_masking
 from perfscope.traces.privacy.masked_trace import masked_tables, suspects
+from perfscope.traces.privacy.secret_forms import FORM_HINTS
 from perfscope.traces.privacy.secret_masking import (
-    MASK,
     mask_secrets,
     mask_text,
     mask_values,
     masked_text,
 )
+from perfscope.traces.privacy.secret_names import MASK
 from tests.safety.secret_samples import BY_FORM, BY_NAME, CORE
 
 ORDINARY = [
@@ -196,17 +197,58 @@ def test_the_rest_of_a_text_stays_readable(word: str, masked: str) -> None:
         "sh -c 'sshpass -p a1B2c3d4e5f6 ssh host'",
         "cd /tmp; mysql -h host -pa1B2c3d4e5f6",
         "curl -s --user me:a1B2c3d4e5f6 host",
+        "os.environ['HF_TOKEN'] = 'a1B2c3d4e5f6'",
+        "os.environ.setdefault('WANDB_API_KEY', 'a1B2c3d4e5f6G7h8i9')",
+        "os.putenv('DB_PASSWORD', 'a1B2c3d4e5f6')",
+        "fields = [('password', 'a1B2c3d4e5f6')]",
+        "subprocess.run(['x', '--api-key', 'a1B2c3d4e5f6'])",
+        '["--api-key","a1B2c3d4e5f6"]',
+        'TOKEN: Final = "a1B2c3d4e5f6"',
+        "def f(token: str | None = 'a1B2c3d4e5f6'):",
+        "api_key: Optional[str] = 'a1B2c3d4e5f6'",
+        'token = """a1B2c3d4e5f6"""',
+        "token = r'''a1B2c3d4e5f6'''",
+        "auth=('user', 'a1B2c3d4e5f6G7h8i9')",
+        "password = HTTPBasicAuth('u', 'a1B2c3d4e5f6')",
+        "token = os.getenv('HF_TOKEN') or 'a1B2c3d4e5f6G7h8i9'",
+        '"credentials": {"value": "a1B2c3d4e5f6"}',
+        '{"name": "HF_TOKEN", "value": "a1B2c3d4e5f6"}',
+        "- name: HF_TOKEN\n  value: a1B2c3d4e5f6",
+        "<password>a1B2c3d4e5f6</password>",
+        "next=https%3A%2F%2Fhost%3Ftoken%3Da1B2c3d4e5f6",
+        "host/x?access%5Ftoken=a1B2c3d4e5f6",
+        "Authorization%3A%20Bearer%20a1B2c3d4e5f6",
+        "HF_TOKEN_WRITE=a1B2c3d4e5f6G7h8i9",
+        "API_KEY_PROD='a1B2c3d4e5f6G7h8i9'",
+        "--token-value a1B2c3d4e5f6G7h8i9",
+        "java -Dtoken=a1B2c3d4e5f6 x",
+        "mysqldump -u x -pa1B2c3d4e5f6 db",
     ],
 )
 def test_secrets_in_unusual_surroundings_are_masked(text: str) -> None:
     masked = masked_text(text)
     assert "a1B2" not in masked and "A1b2" not in masked and MASK in masked
+    assert masked_text(masked) == masked
     assert suspects([pd.Index([text])]) == [[0]]
 
 
 @pytest.mark.parametrize(
     "text",
-    ["http://host:8080/a@b", "see http://host:80/path?q=me@b.org", "mysql -h host", "loss := 5"],
+    [
+        "http://host:8080/a@b",
+        "see http://host:80/path?q=me@b.org",
+        "mysql -h host",
+        "loss := 5",
+        "cannot start /etc/passwd: Permission denied",
+        "def f(token: str, key: int = 0) -> None:",
+        "api_key: str | None",
+        "columns = ['key', 'value', 'token', 'text']",
+        "batch['tokens'] = tokenizer(text, padding='max_length')",
+        "for key, value in state.items():",
+        "token_type_ids=tensor([0, 1]), --token_classes BertForTokenClassification",
+        "sort_keys<Key>(void const*) [clone .kd]<Token>",
+        '{"name": "token_count", "value": 512}',
+    ],
 )
 def test_ordinary_texts_with_such_signs_stay(text: str) -> None:
     assert masked_text(text) == text
@@ -307,8 +349,16 @@ def test_names_that_become_equal_are_one_category() -> None:
 
 
 REPEATED = [
-    *secret_masking.FORM_HINTS,
+    *FORM_HINTS,
     *secret_masking.NAME_HINTS,
+    "'key', ",
+    "key: a[",
+    "key=(",
+    "token='''",
+    "<key>a",
+    "key%3D",
+    "name: key value ",
+    '["key"]',
     "a",
     "-",
     "=",

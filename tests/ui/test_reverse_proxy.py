@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from perfscope.errors import UsageError
-from perfscope.ui.dashboard.reverse_proxy import normalized_base_path
+from perfscope.ui.dashboard.reverse_proxy import callback_values, normalized_base_path
 from perfscope.ui.dashboard.serve import Dashboard
 from tests.running import until
 from tests.ui.kineto_files import small_trace
@@ -145,3 +145,11 @@ def test_an_invalid_base_path_is_refused(given: str) -> None:
 def test_behind_a_proxy_a_token_is_needed(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--no-token"):
         Dashboard(tmp_path, port=0, with_token=False, base_path="/x")
+
+
+def test_addresses_are_found_in_a_request_of_any_depth() -> None:
+    nested: object = {"property": "pathname", "value": f"{BASE}/run/1"}
+    for _ in range(5000):  # deeper than Python calls may nest; some of its JSON parsers accept it
+        nested = [{"value": nested}]
+    found = list(callback_values(nested))
+    assert len(found) == 5001 and found[-1]["value"] == f"{BASE}/run/1"

@@ -92,7 +92,7 @@ def uid_seen_by(pid: int) -> int:
     uid = os.geteuid()
     if in_same_namespace(pid, "user"):
         return uid
-    for line in (proc.read(f"/proc/{pid}/uid_map") or "").splitlines():
+    for line in proc.kernel_lines(proc.read(f"/proc/{pid}/uid_map")):
         inside, outside, count = map(int, line.split())
         if outside <= uid < outside + count:
             return inside + uid - outside

@@ -40,17 +40,19 @@ def parse_page_address(text: str) -> PageAddress:
     """Return the address in a text; the path is /metrics where it has none. Raises UsageError."""
     advice = "Give it as http://HOST:PORT/metrics."
     is_clean = text.isprintable() and text.isascii() and " " not in text
+    # What precedes an @ may be a password, also in an address that cannot be taken apart.
+    shown = "this" if "@" in text else repr(text[:80])
     if len(text) > LONGEST_ADDRESS or not is_clean or not is_page_address(text):
-        raise UsageError(f"{text[:80]!r} is not an address of a metrics page. {advice}")
+        raise UsageError(f"{shown} is not an address of a metrics page. {advice}")
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise UsageError(f"{text[:80]!r} is not an address of a metrics page. {advice}") from None
+        raise UsageError(f"{shown} is not an address of a metrics page. {advice}") from None
     if parts.username is not None or parts.password is not None:
-        raise UsageError(f"perfscope sends no passwords: remove the user name. {advice}")
+        raise UsageError(f"perfscope sends no user names and passwords. {advice}")
     if not host or port == 0:
-        raise UsageError(f"{text[:80]!r} names no host. {advice}")
+        raise UsageError(f"{shown} names no host. {advice}")
     path = parts.path if parts.path not in ("", "/") else "/metrics"
     query = f"?{parts.query}" if parts.query else ""
     scheme = parts.scheme.lower()

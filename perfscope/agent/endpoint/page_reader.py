@@ -41,6 +41,8 @@ SHORTEST_INTERVAL_S: Final = 0.2
 READINGS: Final = 10
 """Readings that even a short recording should have."""
 SHORTEST_PAUSE_S: Final = 0.1
+PAUSES_PER_PARSING: Final = 4
+"""A page that takes long to parse uses at most a fifth of a core."""
 MOST_PENDING_BYTES: Final = 64 << 20
 LONGEST_REASON: Final = 300
 
@@ -176,6 +178,7 @@ def send_readings(connection: socket.socket, address: PageAddress, pace: Reading
     while True:
         began_ns = time.monotonic_ns()
         row: dict[str, object] = {}
+        used_s = time.process_time()
         try:
             body = get_page(address)
             took_s = (time.monotonic_ns() - began_ns) / 1e9
@@ -189,7 +192,8 @@ def send_readings(connection: socket.socket, address: PageAddress, pace: Reading
         connection.sendall(json.dumps(row).encode() + b"\n")
         pause_s = max(pace.usual_s, min(quickest_s / SERVER_SHARE, pace.longest_s))
         elapsed_s = (time.monotonic_ns() - began_ns) / 1e9
-        time.sleep(max(pause_s - elapsed_s, SHORTEST_PAUSE_S))
+        rest_s = PAUSES_PER_PARSING * (time.process_time() - used_s)
+        time.sleep(max(pause_s - elapsed_s, SHORTEST_PAUSE_S, rest_s))
 
 
 def reading_row(

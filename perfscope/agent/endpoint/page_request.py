@@ -58,14 +58,14 @@ def get_page(address: PageAddress, limit_s: float = REQUEST_S) -> bytes:
         raise BadPage(f"it did not answer within {limit_s:g} s") from None
     except ssl.SSLError as error:
         raise BadPage(f"TLS failed: {error.reason or error}") from None
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):  # a host that is not a name
         raise BadPage(f"the host {address.host} is unknown") from None
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
         raise BadPage(f"no connection: {reason}") from None
     except http.client.HTTPException as error:
         raise BadPage(f"it did not answer in HTTP: {type(error).__name__}") from None
-    except (ValueError, UnicodeError):
+    except ValueError:
         raise BadPage("it did not answer in HTTP") from None
 
 
@@ -78,11 +78,18 @@ def request_body(address: PageAddress, limit_s: float) -> bytes:
         answer = connection.getresponse()
         if answer.status != HTTPStatus.OK:
             raise BadPage(refusal_text(answer.status))
+        coding = answer.headers.get("Content-Encoding", "identity").strip().lower()
+        if coding not in ("", "identity"):
+            raise BadPage("the page is compressed although perfscope asks for plain text")
         body = answer.read(MOST_PAGE_BYTES + 1)
+        # A read with a size reports no error where the server closes the connection early.
+        missing_bytes = answer.length or 0
     finally:
         connection.close()
-    if len(body) > MOST_PAGE_BYTES:
+    if len(body) + missing_bytes > MOST_PAGE_BYTES:
         raise BadPage(f"the page is larger than {MOST_PAGE_BYTES >> 20} MB")
+    if missing_bytes > 0:
+        raise BadPage(f"it sent {len(body)} of {len(body) + missing_bytes} bytes of the page")
     return body
 
 

@@ -5,7 +5,7 @@ The streams are "engine.servers", "engine.series", "engine.settings" and "engine
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -33,6 +33,8 @@ class WatchedPage:
     readings: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     last_error: str = ""
+    damaged_lines: int = 0
+    """The most lines of a reading that could not be read."""
 
     @property
     def url(self) -> str:
@@ -68,6 +70,7 @@ class ReadingsWriter:
             page.last_error = row.error
             return
         page.readings += 1
+        page.damaged_lines = max(page.damaged_lines, row.damaged_lines)
         if not page.is_described:
             self.describe(page, row)
         for new in row.series:
@@ -111,10 +114,18 @@ class ReadingsWriter:
 
     def status(self) -> SourceStatus:
         """Return how well the pages could be read."""
-        reasons = [error_text(page) for page in self.pages if page.errors or not page.readings]
+        reasons = [text for page in self.pages for text in problem_texts(page)]
         if not any(page.readings for page in self.pages):
             return SourceStatus(NAME, "unavailable", "; ".join(reasons) or "no page was read")
         return SourceStatus(NAME, "partial" if reasons else "ok", "; ".join(reasons) or None)
+
+
+def problem_texts(page: WatchedPage) -> Iterator[str]:
+    """Yield what of a page could not be read."""
+    if page.errors or not page.readings:
+        yield error_text(page)
+    if page.damaged_lines:
+        yield f"{page.url}: lines of its metrics that cannot be read: {page.damaged_lines}"
 
 
 def error_text(page: WatchedPage) -> str:

@@ -82,7 +82,7 @@ def current_wait(pid: int) -> ObservedWait | None:
     if len(fields) < 9 or int(fields[0]) not in WAITING:
         return None
     switches = 0
-    with open(f"{place}/status", encoding="utf-8", errors="replace") as stream:
+    with open(f"{place}/status", encoding="utf-8", errors="replace", newline="\n") as stream:
         for line in stream:
             if "voluntary_ctxt_switches" in line:
                 switches += int(line.split()[1])

@@ -77,7 +77,9 @@ parsed_files: dict[tuple[int, int, int], ElfFile] = {}
 def mapped_files(pid: int) -> list[MappedFile]:
     """Return the files mapped into `pid`, each once, at its lowest address. Raises OSError."""
     found: dict[str, MappedFile] = {}
-    with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as maps:
+    with open(
+        f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape", newline="\n"
+    ) as maps:
         for line in maps:
             fields = line.rstrip("\n").split(None, 5)
             if len(fields) < 6 or not fields[5].startswith("/"):

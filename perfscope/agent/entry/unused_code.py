@@ -32,7 +32,9 @@ def code_mappings(pid: int) -> list[CodeMapping]:
     """Return the private code mappings of `pid`, the kernel's own page first. Raises OSError."""
     found: list[CodeMapping] = []
     images: dict[str, int] = {}
-    with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as maps:
+    with open(
+        f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape", newline="\n"
+    ) as maps:
         for line in maps:
             fields = line.rstrip("\n").split(None, 5)
             if len(fields) < 6 or not (fields[5].startswith("/") or fields[5] == VDSO):

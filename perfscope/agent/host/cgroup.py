@@ -35,7 +35,7 @@ def find_group(pid: int, controller: str) -> ControlGroup | None:
     """
     mounts = find_mounts()
     unified = None
-    for line in (proc.read(f"/proc/{pid}/cgroup") or "").splitlines():
+    for line in proc.kernel_lines(proc.read(f"/proc/{pid}/cgroup")):
         _, controllers, path = line.split(":", 2)
         if controller in controllers.split(","):
             mount = mounts.get(controller)
@@ -53,7 +53,7 @@ def find_group(pid: int, controller: str) -> ControlGroup | None:
 def find_mounts() -> dict[str, tuple[str, str]]:
     """Return (mount point, mounted root) of each v1 controller, and of v2 under an empty name."""
     found: dict[str, tuple[str, str]] = {}
-    for line in (proc.read("/proc/self/mountinfo") or "").splitlines():
+    for line in proc.kernel_lines(proc.read("/proc/self/mountinfo")):
         before, _, after = line.partition(" - ")
         fields, tail = before.split(), after.split()
         if len(tail) < 3 or tail[0] not in ("cgroup", "cgroup2"):
@@ -117,7 +117,9 @@ def group_throttling(cpu: ControlGroup) -> tuple[int, int] | None:
     has_counter = False
     times = nanoseconds = 0
     for text in cpu.values("cpu.stat"):
-        counters = dict(line.split()[:2] for line in text.splitlines() if len(line.split()) >= 2)
+        counters = dict(
+            line.split()[:2] for line in proc.kernel_lines(text) if len(line.split()) >= 2
+        )
         if "nr_throttled" in counters:
             has_counter = True
             times += int(counters["nr_throttled"])
@@ -184,7 +186,7 @@ def memory_levels(memory: ControlGroup) -> list[tuple[int, int]]:
         if not limit.isdecimal() or int(limit) >= NO_LIMIT_V1:
             continue
         used = int(proc.read(str(folder / use_file)) or 0)
-        for line in (proc.read(str(folder / "memory.stat")) or "").splitlines():
+        for line in proc.kernel_lines(proc.read(str(folder / "memory.stat"))):
             if line.startswith(f"{inactive_name} "):
                 used -= int(line.split()[1])
         levels.append((int(limit), max(used, 0)))

@@ -147,7 +147,9 @@ class MappedCode:
         """Read which files are mapped; keep what is known when the process is gone."""
         begins, ends, names = [], [], []
         try:
-            with open(f"/proc/{self.pid}/maps", encoding="utf-8", errors="replace") as maps:
+            with open(
+                f"/proc/{self.pid}/maps", encoding="utf-8", errors="replace", newline="\n"
+            ) as maps:
                 for line in maps:
                     fields = line.rstrip("\n").split(None, 5)
                     if "x" not in fields[1]:

@@ -50,7 +50,7 @@ class HostReadings:
     def usable_memory(self) -> Row:
         """Return the memory that the job can still get, from the kernel and its control groups."""
         self.find_groups()
-        for line in read_at_start(self.meminfo, 512).splitlines():
+        for line in proc.kernel_lines(read_at_start(self.meminfo, 512)):
             if line.startswith("MemAvailable:"):
                 available = int(line.split()[1]) * 1024
                 left = cgroup.memory_left_bytes(self.memory) if self.memory else None
@@ -63,7 +63,7 @@ class HostReadings:
         Where no card is visible, as in a container, all interfaces but the loopback count.
         """
         counted: dict[str, tuple[int, int]] = {}
-        for line in read_at_start(self.net, LARGEST).splitlines()[2:]:
+        for line in proc.kernel_lines(read_at_start(self.net, LARGEST))[2:]:
             name, _, values = line.partition(":")
             fields = values.split()
             if name.strip() != "lo" and len(fields) > 8:

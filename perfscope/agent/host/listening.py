@@ -6,9 +6,7 @@ Without any, nobody can connect to the process, so a loop in it fetches its inpu
 import os
 
 from perfscope.agent.host import proc
-
-TCP_LISTEN = "0A"
-UNIX_ACCEPTING = 1 << 16  # __SO_ACCEPTCON
+from perfscope.agent.host.socket_peers import TCP_LISTENS, unix_sockets
 
 
 def count_listening_sockets(pid: int) -> int | None:
@@ -39,14 +37,10 @@ def accepting_inodes(pid: int) -> set[str] | None:
     tables = {name: proc.read(f"/proc/{pid}/net/{name}") for name in ("tcp", "tcp6", "unix")}
     if tables["tcp"] is None or tables["unix"] is None:
         return None
-    found = set()
+    found = {entry.inode for entry in unix_sockets(tables["unix"]).values() if entry.listens}
     for name in ("tcp", "tcp6"):
-        for line in (tables[name] or "").splitlines()[1:]:
+        for line in proc.kernel_lines(tables[name])[1:]:
             fields = line.split()
-            if fields[3] == TCP_LISTEN:
-                found.add(f"socket:[{fields[9]}]")
-    for line in tables["unix"].splitlines()[1:]:
-        fields = line.split()
-        if int(fields[3], 16) & UNIX_ACCEPTING:
-            found.add(f"socket:[{fields[6]}]")
-    return found
+            if fields[3] == TCP_LISTENS:
+                found.add(int(fields[9]))
+    return {f"socket:[{inode}]" for inode in found}

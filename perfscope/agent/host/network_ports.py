@@ -121,7 +121,7 @@ class Interfaces:
     def read(self) -> dict[str, dict[str, float]]:
         """Return the bytes and errors of each interface, cumulative."""
         found = {}
-        for line in (proc.read(self.file) or "").splitlines()[2:]:
+        for line in proc.kernel_lines(proc.read(self.file))[2:]:
             name, _, values = line.partition(":")
             fields = values.split()
             if len(fields) > max(NET_FIELDS):

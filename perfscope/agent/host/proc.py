@@ -38,12 +38,21 @@ def read(path: str) -> str | None:
         return None
 
 
+def kernel_lines(text: str | None) -> list[str]:
+    """Return the lines of a text of the kernel, none of None.
+
+    Only a newline ends a line. `str.splitlines` also splits at other control characters, and names
+    that a program chooses may contain them: a thread's name could then add a line.
+    """
+    return text.removesuffix("\n").split("\n") if text else []
+
+
 def read_status(pid: int) -> dict[str, str]:
     """Return /proc/PID/status by field name. Raises OSError when the process is gone."""
     with open(f"/proc/{pid}/status", "rb") as file:
         text = file.read().decode("utf-8", "replace")
     fields: dict[str, str] = {}
-    for line in text.splitlines():
+    for line in kernel_lines(text):
         name, _, value = line.partition(":")
         fields[name] = value.strip()
     return fields
@@ -98,7 +107,7 @@ def environment(pid: int, names: tuple[str, ...]) -> dict[str, str]:
 
 def namespace_pid(pid: int) -> int:
     """Return the pid of a process in its own (innermost) pid namespace."""
-    for line in (read(f"/proc/{pid}/status") or "").splitlines():
+    for line in kernel_lines(read(f"/proc/{pid}/status")):
         if line.startswith("NSpid:"):
             return int(line.split()[-1])
     return pid
@@ -109,7 +118,7 @@ def process_of_thread(tid: int) -> int:
 
     /proc has a folder for thread ids too, and `htop` shows them.
     """
-    for line in (read(f"/proc/{tid}/status") or "").splitlines():
+    for line in kernel_lines(read(f"/proc/{tid}/status")):
         if line.startswith("Tgid:"):
             return int(line.split()[-1])
     return tid
@@ -118,7 +127,7 @@ def process_of_thread(tid: int) -> int:
 def mapped_paths(pid: int) -> set[str]:
     """Return the paths, in its own mount namespace, of the files mapped into a process."""
     paths = set()
-    for line in (read(f"/proc/{pid}/maps") or "").splitlines():
+    for line in kernel_lines(read(f"/proc/{pid}/maps")):
         fields = line.split(None, 5)
         if len(fields) == 6 and fields[5].startswith("/"):
             paths.add(fields[5])
@@ -132,7 +141,7 @@ def mapped_names(pid: int) -> set[str]:
 
 def available_bytes() -> int | None:
     """Return the memory of the host available without swapping; None where that is unknown."""
-    for line in (read("/proc/meminfo") or "").splitlines():
+    for line in kernel_lines(read("/proc/meminfo")):
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return None

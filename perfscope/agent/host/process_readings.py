@@ -39,7 +39,7 @@ def read_at_start(file: int, size: int) -> str:
 def parse_counters(text: str, names: dict[str, str]) -> Row:
     """Return the values of `NAME: value` lines, renamed by `names`."""
     row = {}
-    for line in text.splitlines():
+    for line in proc.kernel_lines(text):
         name, _, value = line.partition(":")
         if name in names:
             row[names[name]] = int(value)

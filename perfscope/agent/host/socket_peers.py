@@ -5,6 +5,7 @@ diagnosis (netlink) knows.
 """
 
 import os
+import re
 import socket
 import struct
 from collections.abc import Iterable
@@ -15,6 +16,12 @@ from perfscope.agent.host import proc
 
 TCP_LISTENS: Final = "0A"
 UNIX_LISTENS: Final = 0x10000
+UNIX_LINE: Final = re.compile(
+    r"[0-9a-f]{8,16}: [0-9A-F]{8} [0-9A-F]{8} (?P<flags>[0-9A-F]{8}) [0-9A-F]{4} [0-9A-F]{2}"
+    r" {1,12}(?P<inode>\d{1,19})(?: (?P<path>.*))?",
+    re.DOTALL | re.ASCII,
+)
+"""Of /proc/net/unix: address, references, protocol, flags, type, state, inode, path."""
 MOST_LINKS: Final = 20_000
 """Links of descriptors that one search reads, at about 2 us each."""
 NETLINK_SOCK_DIAG: Final = 4
@@ -62,19 +69,34 @@ def read_sockets(pid: int) -> Sockets:
     """Return the TCP and Unix sockets in the network namespace of a process."""
     sockets = Sockets()
     for name in ("tcp", "tcp6"):
-        for line in (proc.read(f"/proc/{pid}/net/{name}") or "").splitlines()[1:]:
+        for line in proc.kernel_lines(proc.read(f"/proc/{pid}/net/{name}"))[1:]:
             words = line.split()
             if len(words) > 9:
                 addresses = address_text(words[1]), address_text(words[2])
                 inode, listens = int(words[9]), words[3] == TCP_LISTENS
                 sockets.entries[inode] = SocketEntry(inode, *addresses, listens)
-    for line in (proc.read(f"/proc/{pid}/net/unix") or "").splitlines()[1:]:
-        words = line.split(None, 7)
-        if len(words) > 6:
-            inode, path = int(words[6]), words[7] if len(words) > 7 else ""
-            listens = bool(int(words[3], 16) & UNIX_LISTENS)
-            sockets.entries[inode] = SocketEntry(inode, path, "", listens, is_tcp=False)
+    sockets.entries |= unix_sockets(proc.read(f"/proc/{pid}/net/unix"))
     return sockets
+
+
+def unix_sockets(table: str | None) -> dict[int, SocketEntry]:
+    """Return the sockets of /proc/net/unix by inode.
+
+    The kernel writes their names as they are. A name of any user may contain newlines and what
+    looks like further sockets: an inode that occurs twice is left out.
+    """
+    found: dict[int, SocketEntry] = {}
+    repeated = set()
+    for line in proc.kernel_lines(table)[1:]:
+        match = UNIX_LINE.fullmatch(line)
+        if match is None:
+            continue
+        inode = int(match["inode"])
+        if inode in found:
+            repeated.add(inode)
+        listens = bool(int(match["flags"], 16) & UNIX_LISTENS)
+        found[inode] = SocketEntry(inode, match["path"] or "", "", listens, is_tcp=False)
+    return {inode: entry for inode, entry in found.items() if inode not in repeated}
 
 
 def address_text(text: str) -> str:
@@ -153,7 +175,7 @@ def has_mode(pid: int, descriptor: int, *, writing: bool | None) -> bool:
     """Return whether a descriptor is open for writing (or reading); any mode counts for None."""
     if writing is None:
         return True
-    for line in (proc.read(f"/proc/{pid}/fdinfo/{descriptor}") or "").splitlines():
+    for line in proc.kernel_lines(proc.read(f"/proc/{pid}/fdinfo/{descriptor}")):
         if line.startswith("flags:"):
             mode = int(line.split()[1], 8) & ACCESS_MODE
             return mode == (os.O_WRONLY if writing else os.O_RDONLY) or mode == os.O_RDWR

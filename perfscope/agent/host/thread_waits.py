@@ -324,6 +324,6 @@ def clock_of_limit(form: CallForm, arguments: list[int]) -> int | None:
 
 def epoll_members(pid: int, descriptor: int) -> list[int]:
     """Return the first descriptors that an epoll file watches."""
-    lines = (proc.read(f"/proc/{pid}/fdinfo/{descriptor}") or "").splitlines()
+    lines = proc.kernel_lines(proc.read(f"/proc/{pid}/fdinfo/{descriptor}"))
     members = [line.split()[1] for line in lines if line.startswith("tfd:")]
     return [int(member) for member in members[:MOST_POLLED]]

@@ -260,7 +260,7 @@ def capture_mode_function() -> Any:
     ctypes = sys.modules.get("ctypes")
     if ctypes is None:
         return None
-    with open("/proc/self/maps") as maps:
+    with open("/proc/self/maps", errors="surrogateescape", newline="\n") as maps:
         paths = {line.split(maxsplit=5)[-1].strip() for line in maps if "/lib" in line}
     for library, name in RUNTIMES:
         path = next((path for path in sorted(paths) if library in path), None)

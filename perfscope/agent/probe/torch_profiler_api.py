@@ -60,7 +60,7 @@ def with_types(function: Any, result: Any, *arguments: Any) -> Any:
 def is_mapped(path: str) -> bool:
     """Return whether the library at `path` is loaded; opening another would load a second torch."""
     real = os.path.realpath(path)
-    with open("/proc/self/maps") as maps:
+    with open("/proc/self/maps", errors="surrogateescape", newline="\n") as maps:
         return any(line.rstrip().endswith(real) for line in maps)
 
 
@@ -357,7 +357,7 @@ class GilProfilerApi:
 
 def anonymous_bytes() -> int:
     """Return the resident anonymous memory of this process; TRIM_BELOW_BYTES if unknown."""
-    with open("/proc/self/status") as status:
+    with open("/proc/self/status", errors="replace", newline="\n") as status:
         lines = [line for line in status if line.startswith("RssAnon:")]
     return int(lines[0].split()[1]) << 10 if lines else TRIM_BELOW_BYTES
 

@@ -40,6 +40,8 @@ def server_verdict(
         return possible_verdict(possible)
     if fewest_readings(requests) < limits.fewest_readings:
         return too_short_verdict(requests)
+    if not requests.count and not is_load_known(requests):
+        return unknown_load_verdict()
     return healthy_server(requests, confidence)
 
 
@@ -87,6 +89,24 @@ def too_short_verdict(requests: Requests) -> Verdict:
     )
 
 
+def is_load_known(requests: Requests) -> bool:
+    """Return whether it is known of every server how many requests ran."""
+    return all(server.running_mean is not None for server in figures_of_servers(requests))
+
+
+def unknown_load_verdict() -> Verdict:
+    """Return the verdict where nothing shows whether the server is idle."""
+    return Verdict(
+        id="unknown",
+        cause=None,
+        headline="The load of the server is unknown",
+        explanation="Its metrics do not contain how many requests run.",
+        caveat=None,
+        confidence=0.0,
+        scope="requests",
+    )
+
+
 def healthy_server(requests: Requests, confidence: VerdictConfidence) -> Verdict:
     """Return the verdict that nothing delays the requests, or that there are none."""
     servers = figures_of_servers(requests)
@@ -109,13 +129,21 @@ def healthy_server(requests: Requests, confidence: VerdictConfidence) -> Verdict
 def load_text(requests: Requests) -> str:
     """Return how many requests run and wait, and how full the KV cache is."""
     servers = figures_of_servers(requests)
-    running = sum(server.running_mean or 0.0 for server in servers)
-    waiting = sum(server.waiting_mean or 0.0 for server in servers)
+    running = sum_if_all_known([server.running_mean for server in servers])
+    waiting = sum_if_all_known([server.waiting_mean for server in servers])
     usage = [server.kv_cache_highest for server in servers if server.kv_cache_highest is not None]
-    parts = [f"{plural(running, 'request')} running and {digits(waiting)} waiting on average"]
+    counts = [f"{plural(running, 'request')} running"] if running is not None else []
+    counts += [f"{digits(waiting)} waiting"] if waiting is not None else []
+    parts = [f"{' and '.join(counts)} on average"] if counts else []
     if usage:
         parts.append(f"at most {percent(max(usage))} of the KV cache in use")
-    return ", ".join(parts) + "."
+    return ", ".join(parts) + "." if parts else "The load of the server is unknown."
+
+
+def sum_if_all_known(values: list[float | None]) -> float | None:
+    """Return the sum, None if one of the values is unknown."""
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
 
 
 def bound_by_requests(bound: BoundBy, verdict: Verdict) -> BoundBy:

@@ -73,9 +73,13 @@ def read_page(body: bytes, engine_id: str | None = None) -> MetricsPage:
         raise BadPage(f"it has no metrics of an inference engine (known: {known})")
     page = MetricsPage(engine.id)
     wanted = {metric.name for metric in engine.metrics}
+    samples = 0
     for name, rows in lines.items():
         family, part = family_and_part(name, wanted)
         if family is not None:
+            samples += len(rows)
+            if samples > MOST_SERIES:
+                raise BadPage(f"it has more than {MOST_SERIES} series")
             read_samples(page, family, part, rows)
         elif name.startswith(engine.prefixes) and name_without_parts(name) not in wanted:
             page.other_names.append(name_without_parts(name))
@@ -128,7 +132,7 @@ def name_without_parts(name: str) -> str:
 
 
 def read_samples(page: MetricsPage, family: str, part: str, rows: list[str]) -> None:
-    """Add the samples of one metric to a page. Raises BadPage."""
+    """Add the samples of one metric to a page."""
     from prometheus_client.parser import text_string_to_metric_families
 
     for row in rows:
@@ -146,8 +150,6 @@ def read_samples(page: MetricsPage, family: str, part: str, rows: list[str]) -> 
         if not math.isfinite(value):
             continue
         page.samples[series] = value
-        if len(page.samples) > MOST_SERIES:
-            raise BadPage(f"it has more than {MOST_SERIES} series")
 
 
 def series_of(family: str, part: str, labels: dict[str, str]) -> MetricSeries:
@@ -159,6 +161,6 @@ def series_of(family: str, part: str, labels: dict[str, str]) -> MetricSeries:
         raise ValueError("labels out of bounds")
     others = {name: text for name, text in labels.items() if name != "le"}
     bound = float(labels["le"]) if part == "bucket" else math.nan
-    if part == "bucket" and math.isnan(bound):
+    if part == "bucket" and not bound > -math.inf:
         raise ValueError("a bucket has no bound")
     return MetricSeries(family, part, json.dumps(others, sort_keys=True, ensure_ascii=False), bound)

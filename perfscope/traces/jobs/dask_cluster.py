@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +17,8 @@ from perfscope.errors import PerfscopeError, UsageError
 CONNECT_S = 10
 ANSWER_S = 60
 """How long a worker may take to import perfscope and to look at the files."""
+TCP_LISTENS = "0A"
+"""The state in /proc/net/tcp of a socket that accepts connections."""
 ENCRYPTED_SCHEMES = ("tls", "wss")
 FileState = tuple[int, int]
 """(bytes, nanoseconds of the last change) of a file."""
@@ -64,7 +66,9 @@ def connected_client(client_class: Any, address: str) -> Any:
 
 
 def check_address(address: str, insecure: bool) -> None:
-    """Raise UsageError for an invalid address, and for an unencrypted one of another machine."""
+    """Raise UsageError for an invalid address, and for an unencrypted one of another machine or of
+    another user of this machine: a scheduler sends pickles, which can run any code.
+    """
     try:
         parts = urlsplit(address if "://" in address else f"tcp://{address}")
         host, port = parts.hostname, parts.port
@@ -81,6 +85,25 @@ def check_address(address: str, insecure: bool) -> None:
             f"{address} is another machine, and {parts.scheme} does not encrypt. Use tls://, or"
             " --insecure on a network that you trust."
         )
+    strangers = listening_users(port) - {0, os.geteuid()}
+    if not is_encrypted and not insecure and strangers:
+        raise UsageError(
+            f"the scheduler at {address} runs as another user (uid {min(strangers)}), who could run"
+            " code in this process. Add --insecure if you trust that user."
+        )
+
+
+def listening_users(port: int) -> set[int]:
+    """Return the uids whose sockets on this machine accept TCP connections at a port."""
+    users = set()
+    for name in ("tcp", "tcp6"):
+        with suppress(OSError):
+            for line in Path(f"/proc/net/{name}").read_text("ascii").split("\n")[1:]:
+                fields = line.split()
+                is_port = len(fields) > 7 and fields[1].endswith(f":{port:04X}")
+                if is_port and fields[3] == TCP_LISTENS:
+                    users.add(int(fields[7]))
+    return users
 
 
 def is_loopback_host(host: str) -> bool:

@@ -14,8 +14,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from perfscope.traces.privacy.secret_forms import FORM_HINTS
 from perfscope.traces.privacy.secret_masking import (
-    FORM_HINTS,
     NAME_HINTS,
     PROGRAM_OPTIONS,
     mask_secrets,
@@ -32,6 +32,7 @@ SUSPECT: Final = "|".join(
     (
         *map(re.escape, (*FORM_HINTS, *PROGRAM_OPTIONS)),
         rf"""(?i:(?:{HINTS})[\w.\-]*\\*["']?[\s\x0b]*(?:[:=](?:[^:=]|$)|:=|=:))""",
+        rf"""(?i:(?:{HINTS})[\w.\-]*(?:["'][\s\x0b]*[\],]|["']?[\s\x0b,]+["']?value|>[^<]|%3d))""",
         rf"""(?i:(?:^|[\s\x0b"'=(\[,;])-[\w.\-]*(?:{HINTS})[\w.\-]*[\s\x0b])""",
     )
 )

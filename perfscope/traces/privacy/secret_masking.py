@@ -13,170 +13,44 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-MASK: Final = "***"
+from perfscope.traces.privacy.secret_forms import (
+    BASIC,
+    BEARER,
+    FORM,
+    FORM_HINTS,
+    PRIVATE_KEY,
+    URL_SECRET,
+)
+from perfscope.traces.privacy.secret_names import (
+    FAINT,
+    MASK,
+    NAME,
+    NONE,
+    PLAIN_NUMBER,
+    STRONG,
+    WEAK,
+    WORDS,
+    is_plain,
+    secret_strength,
+)
+from perfscope.traces.privacy.secrets_in_code import PYTHON_TYPE, STARTS, mask_in_code
+
 LONGEST_REMEMBERED: Final = 4096
 
 # Secrets that are recognized by the name before them
 
-NONE, WEAK, STRONG = 0, 1, 2
-"""Whether the value after a name is a secret: no; unless it is a number or a switch; yes."""
-STRONG_ENDINGS: Final = (
-    *(
-        "password",
-        "passwords",
-        "passwd",
-        "passwds",
-        "passphrase",
-        "passphrases",
-        "secret",
-        "secrets",
-    ),
-    *("credential", "credentials", "apikey", "apikeys"),
-)
-STRONG_WORDS: Final = frozenset(
-    (
-        "pw",
-        "pwd",
-        "jwt",
-        "bearer",
-        "cookie",
-        "cookies",
-        "authorization",
-        "authtoken",
-        "accesstoken",
-        "accesskey",
-        "secretkey",
-    )
-    + (
-        "privatekey",
-        "apitoken",
-        "authkey",
-        "sessiontoken",
-        "bearertoken",
-        "connectionstring",
-        "passcode",
-    )
-    + ("dbpw", "rootpw", "userpw", "adminpw", "mypw")
-)
-WEAK_WORDS: Final = frozenset(("token", "key", "auth", "oauth", "pat", "pass"))
-PLURALS: Final = {
-    "keys": frozenset(("api", "access", "secret", "private")),
-    "tokens": frozenset(("api", "access", "auth")),
-}
-ORDINARY_BEFORE: Final = frozenset(
-    (
-        "pad",
-        "bos",
-        "eos",
-        "unk",
-        "sep",
-        "cls",
-        "mask",
-        "image",
-        "video",
-        "audio",
-        "special",
-        "start",
-        "end",
-        "stop",
-    )
-    + (
-        "begin",
-        "next",
-        "max",
-        "min",
-        "num",
-        "n",
-        "new",
-        "per",
-        "prompt",
-        "placeholder",
-        "text",
-        "label",
-        "labels",
-    )
-    + (
-        "sort",
-        "primary",
-        "foreign",
-        "partition",
-        "dict",
-        "cache",
-        "input",
-        "output",
-        "feature",
-        "column",
-        "caption",
-    )
-    + (
-        "metric",
-        "group",
-        "index",
-        "public",
-        "query",
-        "batch",
-        "target",
-        "state",
-        "json",
-        "map",
-        "forward",
-        "backward",
-    )
-    + (
-        "first",
-        "second",
-        "single",
-        "one",
-        "multi",
-        "draft",
-        "vision",
-        "hot",
-        "class",
-        "routing",
-        "shard",
-    )
-)
-"""Words of machine learning and of data: `--pad-token`, `--image-key` and `forward_pass` do not
-name secrets.
-"""
-SWITCHES: Final = frozenset(
-    (
-        "no",
-        "use",
-        "require",
-        "disable",
-        "enable",
-        "skip",
-        "with",
-        "without",
-        "is",
-        "has",
-        "allow",
-        "add",
-        "show",
-        "print",
-    )
-)
-PLACES: Final = frozenset(
-    ("file", "path", "dir", "folder", "name", "type", "length", "len", "size", "timeout", "ttl")
-)
-"""Last words of names whose values describe a secret: `--password-file` names a file."""
 IN_QUERIES: Final = frozenset(("sig", "signature", "code", "sas"))
 SIGNATURES: Final = frozenset(("sig", "signature"))
 SIGNATURE: Final = re.compile(
     r"(?a)(?=[A-Za-z+/_-]{0,64}[0-9%])[A-Za-z0-9+/%_-]{16,}={0,2}(?![^\s&;,\"')\]}])"
 )
 """A digest in base64 or hexadecimal: the value of a signature in a query without its URL."""
-WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-LONGEST_PLAIN: Final = 32
-PLAIN_VALUE: Final = re.compile(r"(?ai)(?:true|false|none|null|yes|no|on|off|)\Z")
-PLAIN_NUMBER: Final = re.compile(r"(?a)[+-]?\d{1,7}(?:\.\d{0,7})?(?:e[+-]?\d{1,3})?\Z")
 
-NAME: Final = r"[A-Za-z_][A-Za-z0-9_.\-]{0,255}"
 # In JSON within JSON, a quote has 1, 3, 7 ... backslashes. The closing quote has as many as the
 # opening one.
 ESCAPED: Final = r"""(?P<escape>\\{1,15})(?P<quote>["']).*?(?:(?<!\\)(?P=escape)(?P=quote)|\Z)"""
-QUOTED: Final = rf"""{ESCAPED}|"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?"""
+TRIPLE: Final = r"""\"{3}.*?(?:\"{3}|\Z)|'{3}.*?(?:'{3}|\Z)"""
+QUOTED: Final = rf"""{ESCAPED}|{TRIPLE}|"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?"""
 LIKE_A_SECRET: Final = re.compile(
     r"(?a)-(?=[\w+/=.-]{0,64}\d)(?=[\w+/=.-]{0,64}[A-Z])[\w+/=.-]{8,}"
 )
@@ -187,7 +61,7 @@ VALUE: Final = re.compile(
     rf"""{PREFIX}(?:{QUOTED})|\[[^\]]{{0,4096}}\]?|[^\s"'&;<>]+""", re.DOTALL | re.ASCII
 )
 ASSIGNED: Final = re.compile(
-    rf"""(?<![A-Za-z0-9_.])(?P<name>{NAME})"""
+    rf"""{STARTS}(?P<name>{NAME})"""
     rf"""(?P<sign>:?=:?(?![=>:])|\s{{1,2}}=\s{{1,2}}"""
     rf"""|\\{{0,15}}["']?\s{{0,2}}(?::(?![:=])|=>)\s{{0,4}})""",
     re.ASCII,
@@ -216,72 +90,18 @@ NAME_HINTS: Final = (
     *("pat", "sig=", "signature=", "code=", "sas="),
 )
 """In lower case. Every name that may name a secret contains one of them."""
-# Secrets that are recognized by their form
-
-FORMS: Final[dict[str, str]] = {
-    "hf_": (
-        r"hf_(?:(?=[a-z]{0,40}[A-Z0-9])[A-Za-z0-9]{16,}|"
-        r"(?=[a-z0-9]{0,16}[A-Z])(?=[A-Za-z]{0,16}\d)[A-Za-z0-9]{10,}|[A-Za-z0-9]{30,})"
-    ),
-    "sk-": r"sk-(?:(?:proj|ant|svcacct|admin|or|lf)-[\w-]{8,}|(?=[a-z_-]{0,40}[A-Z0-9])[\w-]{16,})",
-    "sk_": r"sk_(?:live|test)_[A-Za-z0-9]{8,}",
-    "rk_": r"rk_(?:live|test)_[A-Za-z0-9]{8,}",
-    "ghp_": r"ghp_[A-Za-z0-9]{6,}",
-    "gho_": r"gho_[A-Za-z0-9]{6,}",
-    "ghu_": r"ghu_[A-Za-z0-9]{6,}",
-    "ghs_": r"ghs_[A-Za-z0-9]{6,}",
-    "ghr_": r"ghr_[A-Za-z0-9]{6,}",
-    "github_pat_": r"github_pat_\w{6,}",
-    "glpat-": r"glpat-[\w-]{6,}",
-    "xox": r"xox[abcdeoprs]-[\w-]{6,}",
-    "xapp-": r"xapp-[\w-]{8,}",
-    "AKIA": r"AKIA[A-Z0-9]{12,}",
-    "ASIA": r"ASIA[A-Z0-9]{12,}",
-    "AIza": r"AIza[\w-]{20,}",
-    "ya29.": r"ya29\.[\w-]{16,}",
-    "eyJ": r"eyJ[\w-]{12,}(?:\.[\w-]*)*",
-    "npm_": r"npm_[A-Za-z0-9]{20,}",
-    "pypi-": r"pypi-(?:AgE[\w-]{8,}|(?=[a-z_-]{0,40}[A-Z])[\w-]{20,})",
-    "dckr_pat_": r"dckr_pat_[\w-]{6,}",
-    "nvapi-": r"nvapi-[\w-]{16,}",
-    "gsk_": r"gsk_[A-Za-z0-9]{20,}",
-    "r8_": r"r8_[A-Za-z0-9]{20,}",
-    "wandb_v1_": r"wandb_v1_\w{16,}",
-    "dop_v1_": r"dop_v1_[0-9a-f]{16,}",
-    "hvs.": r"hvs\.[\w-]{16,}",
-    "SG.": r"SG\.[\w-]{16,64}\.[\w-]{16,}",
-    "hooks.slack.com": r"hooks\.slack\.com/services/[\w/]+",
-}
-"""Beginning of a kind of secret -> its pattern. No letter or digit precedes it."""
-AFTER_ESCAPE: Final = (
-    r"(?<=%[0-9A-Fa-f]{2})|(?<=\\[abfnrtv0])|(?<=\\x[0-9A-Fa-f]{2})|(?<=\\u[0-9A-Fa-f]{4})"
-    r"|(?<=\[m)|(?<=[\[;]\dm)|(?<=[\[;]\d\dm)"
-)
-"""A character that is escaped (in a URL, in Python or JSON), or the color of a terminal, is before
-it.
-"""
-FORM: Final = re.compile(
-    rf"(?:(?<![A-Za-z0-9])|{AFTER_ESCAPE})(?:{'|'.join(FORMS.values())})", re.ASCII
-)
-PRIVATE_KEY: Final = re.compile(
-    r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)", re.S
-)
-URL_SECRET: Final = re.compile(
-    r"((?::|\\:)\\{0,15}/\\{0,15}/)"
-    r"(?:[^/\s?#\\]+|[^/\s?#:@\\\"']{0,128}:(?!\d{1,5}[/?#])[^\s@\"']{1,256})(?=@)"
-)
-"""User and password, which may contain `/` and `#`; not a port with the path after it."""
-BEARER: Final = re.compile(r"(?ai)(?<![a-z])(bearer\s{1,4})[\w.~+/=-]{6,}")
-BASIC: Final = re.compile(
-    r"(?ai)(?<![a-z])(basic\s{1,4})(?=[a-z+/]{0,64}[0-9])[a-z0-9+/]{12,}={0,2}"
-)
-FORM_HINTS: Final = (*FORMS, "PRIVATE KEY", "://", ":\\", "earer ", "EARER ", "asic ", "ASIC ")
 
 PROGRAM_OPTIONS: Final[dict[str, frozenset[str]]] = {
     "sshpass": frozenset(("-p",)),
     "curl": frozenset(("-u", "--user", "-U", "--proxy-user")),
     "redis-cli": frozenset(("-a",)),
     "mysql": frozenset(("-p",)),
+    "mysqldump": frozenset(("-p",)),
+    "mysqladmin": frozenset(("-p",)),
+    "mariadb": frozenset(("-p",)),
+    "ldapsearch": frozenset(("-w",)),
+    "sqlcmd": frozenset(("-P",)),
+    "unzip": frozenset(("-P",)),
 }
 """Program -> its options whose value is a secret although their name does not show it."""
 IN_SHELL: Final = re.compile(
@@ -296,34 +116,6 @@ SHELL_WORD: Final = re.compile(rf"{QUOTED}|[^\s;&|]+", re.DOTALL)
 HEADER_OPTIONS: Final = ("-H", "--header")
 HEADER_VALUE: Final = re.compile(r"(?a)([A-Za-z][\w-]{0,63}):(.+)", re.DOTALL)
 HEADER_BEFORE: Final = re.compile(r"""(?:^|\s)(?:-H|--header)[\s=]{1,2}["']?\Z""")
-
-
-@lru_cache(1024)
-def secret_strength(name: str) -> int:
-    """Return NONE, WEAK or STRONG: whether the value of a name is a secret. Only the last part of a
-    dotted name counts.
-    """
-    words = [word.lower() for word in WORDS.findall(name.rsplit(".", 1)[-1])]
-    if not words or words[0] in SWITCHES or words[-1] in PLACES or name in ("PWD", "OLDPWD"):
-        return NONE
-    if any(word in STRONG_WORDS or word.endswith(STRONG_ENDINGS) for word in words):
-        return STRONG
-    before = words[-2] if len(words) > 1 else ""
-    if words[-1] in WEAK_WORDS:
-        return NONE if before in ORDINARY_BEFORE else WEAK
-    return WEAK if before in PLURALS.get(words[-1], ()) else NONE
-
-
-def is_plain(value: str, strong: int) -> bool:
-    """Return whether a value is a switch, or after a weak name a number, and therefore not a
-    secret.
-    """
-    if len(value) > LONGEST_PLAIN:
-        return False
-    bare = value.strip("\"'\\,)]}")
-    return bare == MASK or bool(
-        PLAIN_VALUE.match(bare) or (strong == WEAK and PLAIN_NUMBER.match(bare))
-    )
 
 
 def mask_secrets(command: Sequence[str]) -> list[str]:
@@ -358,7 +150,7 @@ def mask_header(word: str) -> str:
     No blank is needed after the colon.
     """
     header = HEADER_VALUE.fullmatch(word)
-    if header is None or not secret_strength(header[1]):
+    if header is None or secret_strength(header[1]) not in (WEAK, STRONG):
         return mask_text(word)
     return f"{header[1]}: {MASK}"
 
@@ -382,8 +174,10 @@ def mask_word(word: str, program: str) -> str:
     strong = (
         secret_strength(name) if equals and re.fullmatch(rf"[-+~/]{{0,3}}{NAME}", name) else NONE
     )
-    if strong:
-        return word if is_plain(value, strong) else f"{name}={MASK}"
+    if strong and not is_plain(value, strong):
+        return f"{name}={MASK}"
+    if strong in (WEAK, STRONG):
+        return word
     if word[:2] in PROGRAM_OPTIONS.get(program, ()) and len(word) > 2 and word[1] != "-":
         return f"{word[:2]}{MASK}"
     return mask_text(word)
@@ -407,9 +201,8 @@ def masked_text(text: str) -> str:
         text = mask_in_shell(text)
     lowered = text.lower()
     if any(hint in lowered for hint in NAME_HINTS):
-        text = mask_after_names(
-            OPTION, mask_after_names(ASSIGNED, HEADER.sub(rf"\1\2{MASK}", text))
-        )
+        text = mask_in_code(HEADER.sub(rf"\1\2{MASK}", text))
+        text = mask_after_names(OPTION, mask_after_names(ASSIGNED, text))
     return text
 
 
@@ -437,7 +230,7 @@ def mask_after_names(pattern: "re.Pattern[str]", text: str) -> str:
         at = match.end()
         strong = match_strength(match)
         value = VALUE.match(text, at) if strong else None
-        if value is None or is_plain(value[0], strong) or is_file_position(match["sign"], value[0]):
+        if value is None or is_plain(value[0], strong) or is_ordinary(match["sign"], value[0]):
             continue
         pieces += [text[kept:at], quoted_mask(value[0])]
         kept = at = value.end()
@@ -457,29 +250,36 @@ def match_strength(match: "re.Match[str]") -> int:
     if last_word in SIGNATURES and match["sign"] == "=":
         in_url = before in (";", "#")  # also after `&amp;`
         return STRONG if in_url or SIGNATURE.match(match.string, match.end()) else NONE
-    strong = secret_strength(name)
+    if before == "/" and match["sign"].startswith(": "):
+        return NONE  # of a message about a file: `/etc/passwd: Permission denied`
+    strong = secret_strength(f"-{name}" if before == "-" else name)
     tight = match["sign"] == ":" and match.string[match.end() : match.end() + 1] not in (
         '"',
         "'",
         "\\",
         "[",
     )
-    if tight and strong == WEAK and "-" not in name:
+    if tight and strong in (FAINT, WEAK) and "-" not in name:
         in_header = HEADER_BEFORE.search(match.string[max(match.start() - 16, 0) : match.start()])
         return strong if in_header else NONE
     return strong
 
 
-def is_file_position(sign: str, value: str) -> bool:
-    """Return whether name, sign and value are a line of a file, as in `my_secret:12`."""
-    return sign == ":" and bool(PLAIN_NUMBER.match(value[:32].rstrip(",)]}")))
+def is_ordinary(sign: str, value: str) -> bool:
+    """Return whether a value after a colon is the number of a line, as in `my_secret:12`, or a type
+    of Python, as in `def f(token: str)`.
+    """
+    shown = value[:32].rstrip(",)]}:")
+    if sign == ":" and PLAIN_NUMBER.match(shown):
+        return True
+    return ":" in sign and bool(PYTHON_TYPE.match(shown))
 
 
 def quoted_mask(value: str) -> str:
     """Return the mask in the quotes of the value, so that JSON stays valid; brackets and commas at
     its end stay.
     """
-    opening = re.match(r"""([bBrRuUfF]{0,2})(\\{0,15}["'])""", value)
+    opening = re.match(r"""([bBrRuUfF]{0,2})(\"{3}|'{3}|\\{0,15}["'])""", value)
     if opening is not None:
         ends = len(value) > len(opening[0]) and value.endswith(opening[2])
         return f"{opening[0]}{MASK}{opening[2] if ends else ''}"

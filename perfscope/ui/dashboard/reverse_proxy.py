@@ -13,6 +13,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -95,18 +96,21 @@ class ReverseProxyPath:
         if not length.isdecimal() or int(length) > LARGEST_REWRITTEN_BYTES:
             return
         body = environ["wsgi.input"].read(int(length))
-        try:
-            content = json.loads(body)
-        except (ValueError, RecursionError):
-            pass  # the application refuses it
-        else:
-            for value in callback_values(content):
-                pathname = value.get("value")
-                if value.get("property") == "pathname" and isinstance(pathname, str):
-                    value["value"] = self.without_base_path(pathname)
-            body = json.dumps(content).encode()
+        with suppress(ValueError, RecursionError):  # the application refuses it
+            body = self.without_base_paths(body)
         environ["wsgi.input"] = io.BytesIO(body)
         environ["CONTENT_LENGTH"] = str(len(body))
+
+    def without_base_paths(self, body: bytes) -> bytes:
+        """Return the body of a callback's request without the base path in its addresses. Raises
+        ValueError, and RecursionError for one that is nested too deeply.
+        """
+        content = json.loads(body)
+        for value in callback_values(content):
+            pathname = value.get("value")
+            if value.get("property") == "pathname" and isinstance(pathname, str):
+                value["value"] = self.without_base_path(pathname)
+        return json.dumps(content).encode()
 
     def respond(
         self,
@@ -168,12 +172,11 @@ def host_of(origin: str) -> str:
 
 def callback_values(content: object) -> Iterator[dict[str, Any]]:
     """Yield the inputs and states in the body of a callback's request, however nested."""
-    if isinstance(content, dict):
-        yield content
-        nested: Iterable[object] = content.values()
-    elif isinstance(content, list):
-        nested = content
-    else:
-        return
-    for inner in nested:
-        yield from callback_values(inner)
+    pending = [content]
+    while pending:
+        found = pending.pop()
+        if isinstance(found, dict):
+            yield found
+            pending += found.values()
+        elif isinstance(found, list):
+            pending += found

@@ -8,11 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
-
 from perfscope.errors import UsageError
 from perfscope.ui.dashboard.app import create_app
 from perfscope.ui.dashboard.auth import Access
+from perfscope.ui.dashboard.bounded_server import BoundedHandler, BoundedServer
 from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.reverse_proxy import ReverseProxyPath, normalized_base_path
 from perfscope.ui.dashboard.source import DashboardSource, Live
@@ -22,7 +21,7 @@ PORT, LAST_PORT = 8050, 65535
 IDLE_S = 60
 
 
-class Handler(WSGIRequestHandler):
+class Handler(BoundedHandler):
     """The handler of one request. It is not logged: a request line can contain the token."""
 
     protocol_version = "HTTP/1.1"
@@ -106,7 +105,7 @@ class Dashboard:
         self.socket.server_close()
 
 
-def listening(address: str, port: int | None) -> BaseWSGIServer:
+def listening(address: str, port: int | None) -> BoundedServer:
     """Return a server on the port; without one on 8050, or on any free port where that is taken.
 
     Raises UsageError.
@@ -118,9 +117,7 @@ def listening(address: str, port: int | None) -> BaseWSGIServer:
         try:
             # Where the port is taken, werkzeug would print a message and exit.
             socket.create_server((address, number), family=family(address)).close()
-            return make_server(
-                address, number, answer_nothing, threaded=True, request_handler=Handler
-            )
+            return BoundedServer(address, number, answer_nothing, Handler)
         except OSError as error:
             if number == wanted[-1]:
                 busy = error.errno == errno.EADDRINUSE

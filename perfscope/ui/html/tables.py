@@ -12,12 +12,12 @@ from typing import Any
 import pandas as pd
 
 from perfscope.analyzer.number_text import megabytes, ms, percent
+from perfscope.traces.spreadsheet_text import spreadsheet_text
 from perfscope.ui.html.markup import escape, timeline_link
 
 MOST_ROWS = 20
 LONGEST_NAME = 400
 NOTHING_KNOWN = ("", "not known", "nan", "None")
-FORMULA_STARTS = tuple("=+-@\t\r")
 
 
 @dataclass(frozen=True)
@@ -149,17 +149,13 @@ def csv_script(table: Table) -> str:
     for values in table.rows[names].itertuples(index=False):
         writer.writerow(
             [
-                spreadsheet_text(value) if column.format_value is None else f"{float(value):.9g}"
+                spreadsheet_text(str(value)[:LONGEST_NAME])
+                if column.format_value is None
+                else f"{float(value):.9g}"
                 for column, value in zip(table.columns, values, strict=True)
             ]
         )
     return f'<script type="text/csv" id="csv-{table.id}">{unclosable(text.getvalue())}</script>'
-
-
-def spreadsheet_text(value: Any) -> str:
-    """Return a text that a spreadsheet does not run as a formula."""
-    text = str(value)[:LONGEST_NAME]
-    return f"'{text}" if text[:1] in FORMULA_STARTS else text
 
 
 def unclosable(text: str) -> str:

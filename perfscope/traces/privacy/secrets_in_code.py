@@ -1,0 +1,124 @@
+"""Masks secrets in lines of programs and of their settings, where a name and its value are not next
+to each other: `environ["HF_TOKEN"] = "..."`, `token: str = "..."`, `["--api-key", "..."]`.
+
+Only texts in quotes are masked, because the rest is code. Every pattern takes linear time.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from perfscope.traces.privacy.secret_names import (
+    MASK,
+    NAME,
+    RANDOM,
+    STRONG,
+    WEAK,
+    is_plain,
+    secret_strength,
+)
+
+LONGEST_LINE: Final = 400
+PYTHON_TYPE: Final = re.compile(
+    r"(?:str|bytes|bool|int|float|Any|None|Final|Optional|ClassVar|SecretStr|object)\b"
+)
+TYPE: Final = r"[A-Za-z_][\w.]{0,40}(?:\[[^\]\n=]{0,60}\])?(?:\s?\|\s?[A-Za-z_][\w.]{0,40})?"
+LITERAL: Final = re.compile(
+    r"""[bBrRuUfF]{0,2}(?P<quote>\"{3}|'{3}|["'])(?P<text>(?:[^\\\n]|\\.)*?)(?P=quote)"""
+)
+STARTS: Final = r"(?:(?<![A-Za-z0-9_.])|(?<=%[0-9A-Fa-f]{2}))"
+IN_BRACKETS: Final = re.compile(
+    rf"""["'](?P<name>{NAME})["']\s{{0,2}}\]\s{{0,2}}=(?!=)\s{{0,2}}""", re.ASCII
+)
+ANNOTATED: Final = re.compile(
+    rf"""{STARTS}(?P<name>{NAME})\s?:\s?{TYPE}\s{{0,2}}=(?!=)\s{{0,2}}""", re.ASCII
+)
+PAIR: Final = re.compile(rf"""["'](?P<name>-{{0,2}}{NAME})["']\s{{0,2}},\s{{0,4}}""", re.ASCII)
+EXPRESSION: Final = re.compile(
+    rf"""{STARTS}(?P<name>{NAME})["']?\s{{0,2}}[:=](?![:=])\s{{0,2}}(?=[A-Za-z_(\[{{])""", re.ASCII
+)
+MEMBER: Final = re.compile(
+    rf"""(?:name|key)["']?\s{{0,2}}[:=]\s{{0,2}}["']?(?P<name>{NAME})["']?[\s,]{{1,12}}"""
+    rf"""["']?value["']?\s{{0,2}}[:=]\s{{0,2}}(?P<value>"[^"\n]*"|'[^'\n]*'|[^\s"',;}}]+)""",
+    re.ASCII,
+)
+ELEMENT: Final = re.compile(
+    rf"<(?P<name>{NAME})>(?P<value>\s{{0,8}}[^<\s][^<]{{0,255}})</(?P=name)>", re.ASCII
+)
+ENCODED: Final = re.compile(
+    rf"""{STARTS}(?P<name>{NAME})%3[dD](?P<value>(?:[^\s&"'%]|%(?!26)[0-9A-Fa-f]{{2}})+)""",
+    re.ASCII,
+)
+
+
+def mask_in_code(text: str) -> str:
+    """Return a text with the secrets in its code masked."""
+    for pattern in (IN_BRACKETS, ANNOTATED, PAIR):
+        text = replaced(text, literals_after(pattern, text))
+    text = replaced(text, literals_in_expressions(text))
+    for pattern in (MEMBER, ELEMENT, ENCODED):
+        text = replaced(text, values_of(pattern, text))
+    return text
+
+
+def replaced(text: str, places: Iterator[tuple[int, int]]) -> str:
+    """Return the text with the mask at each place (begin, end), which are in order."""
+    pieces, kept = [], 0
+    for begin, end in places:
+        pieces += [text[kept:begin], MASK]
+        kept = end
+    return "".join([*pieces, text[kept:]]) if pieces else text
+
+
+def literals_after(pattern: "re.Pattern[str]", text: str) -> Iterator[tuple[int, int]]:
+    """Yield where the literals are that follow the name of a secret."""
+    for head in pattern.finditer(text):
+        strong = secret_strength(head["name"])
+        literal = LITERAL.match(text, head.end(), head.end() + LONGEST_LINE) if strong else None
+        if literal is None or is_plain(literal["text"], strong):
+            continue
+        if pattern is PAIR and not is_value_of_pair(head["name"], literal["text"], strong):
+            continue
+        yield literal.span("text")
+
+
+def is_value_of_pair(name: str, text: str, strong: int) -> bool:
+    """Return whether the second of two texts is the value of the first, and not another name."""
+    if name.startswith("-"):
+        return not text.startswith("-")
+    return bool(RANDOM.match(text)) or (strong == STRONG and looks_chosen(text))
+
+
+def looks_chosen(text: str) -> bool:
+    """Return whether a text may be a password: one word with letters and digits."""
+    kinds = (any(map(str.isdigit, text)), any(map(str.isalpha, text)))
+    return all(kinds) and 6 <= len(text) <= 200 and not re.search(r"\s", text)
+
+
+def literals_in_expressions(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where the literals are that the value of a secret is computed of: `os.getenv("X") or
+    "..."`, `("user", "...")`.
+    """
+    at = 0
+    while (head := EXPRESSION.search(text, at)) is not None:
+        at = head.end()
+        strong = secret_strength(head["name"])
+        if strong not in (WEAK, STRONG):
+            continue
+        newline = text.find("\n", at, at + LONGEST_LINE)
+        end = newline if newline >= 0 else min(at + LONGEST_LINE, len(text))
+        for literal in LITERAL.finditer(text, at, end):
+            found = literal["text"]
+            if RANDOM.match(found) or (strong == STRONG and looks_chosen(found)):
+                yield literal.span("text")
+        at = end
+
+
+def values_of(pattern: "re.Pattern[str]", text: str) -> Iterator[tuple[int, int]]:
+    """Yield where the values of secrets are, by a pattern with the name and the value."""
+    for match in pattern.finditer(text):
+        strong = secret_strength(match["name"])
+        if strong and not is_plain(match["value"], strong):
+            begin, end = match.span("value")
+            quoted = match["value"][0] in "\"'"
+            yield (begin + 1, end - 1) if quoted else (begin, end)
