@@ -4,7 +4,13 @@ from typing import Final
 
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.analyzer.number_text import digits, ms, percent, plural
-from perfscope.analyzer.request_figures import Latency, Percentiles, Requests, ServerFigures
+from perfscope.analyzer.request_figures import (
+    Latency,
+    Percentiles,
+    Requests,
+    ServerFigures,
+    ServiceLevel,
+)
 
 NS_PER_MS: Final = 1e6
 LATENCIES: Final = (
@@ -13,6 +19,7 @@ LATENCIES: Final = (
     ("end to end", "e2e_ms"),
 )
 QUANTILES: Final = ("p50", "p90", "p99")
+SERVICE_LEVELS: Final = {"ttft": "TTFT", "itl": "inter-token time", "e2e": "end to end"}
 
 
 def servers_of(requests: Requests) -> list[Requests]:
@@ -39,6 +46,8 @@ def requests_text(diagnosis: Diagnosis) -> list[str]:
         texts.append(f"{digits(requests.output_tokens_per_s)} output tokens/s")
     if requests.failed:
         texts.append(f"{requests.failed:,} failed")
+    if requests.partial:
+        texts.append(f"{requests.partial:,} cut by the ends of the recording")
     return texts
 
 
@@ -63,6 +72,29 @@ def latency_rows(requests: Requests) -> list[tuple[str, list[str]]]:
         if known is not None:
             rows.append((name, [latency_text(getattr(known, each)) for each in QUANTILES]))
     return rows
+
+
+def is_by_metrics(requests: Requests) -> bool:
+    """Return whether the requests are known from the metrics of an engine."""
+    return any(row.server is not None for row in servers_of(requests))
+
+
+def service_level_texts(requests: Requests) -> list[str]:
+    """Return `TTFT p99 within 500 ms: missed, 97.3 % of the requests are` for each limit."""
+    return [service_level_text(requests, level) for level in requests.slo]
+
+
+def service_level_text(requests: Requests, level: ServiceLevel) -> str:
+    """Return whether a limit was met, and by how much of the traffic."""
+    latency, _, quantile = level.metric.partition("_")
+    wanted = f"{SERVICE_LEVELS[latency]} {quantile} within {ms(level.limit_ms * NS_PER_MS)}"
+    if level.met_share is None:
+        return f"{wanted}: not known, this latency was not recorded"
+    is_met = level.met_share >= float(quantile[1:]) / 100.0
+    counted = "tokens" if latency == "itl" else "requests"
+    least = "at least " if is_by_metrics(requests) else ""
+    within = f"{least}{level.met_share * 100:.4g} % of the {counted} are"
+    return f"{wanted}: {'met' if is_met else 'missed'}, {within}"
 
 
 def stage_text(requests: Requests) -> str:

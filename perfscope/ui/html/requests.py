@@ -5,17 +5,20 @@ from perfscope.analyzer.number_text import digits
 from perfscope.ui.html.markup import card, escape
 from perfscope.ui.request_phrases import (
     QUANTILES,
+    is_by_metrics,
     latency_rows,
     load_text_of_server,
     requests_text,
     servers_of,
+    service_level_texts,
     stage_text,
 )
 
-NOTE = (
+BY_METRICS = (
     "By the metrics of the engine. A percentile has the bucket of its histogram as interval: the"
     " value is between its bounds."
 )
+BY_LOG = "By the times of each request. A percentile has its 95 % interval (bootstrap)."
 
 
 def requests_card(diagnosis: Diagnosis) -> str:
@@ -25,9 +28,11 @@ def requests_card(diagnosis: Diagnosis) -> str:
         return ""
     stages = stage_text(requests)
     mean = f'<p class="note">Mean per request: {escape(stages)}.</p>' if stages else ""
+    note = BY_METRICS if is_by_metrics(requests) else BY_LOG
+    levels = "".join(f"<p>{escape(text)}.</p>" for text in service_level_texts(requests))
     body = (
-        f'<p class="note">{escape(", ".join(requests_text(diagnosis)))}. {NOTE}</p>'
-        f"{latency_table(diagnosis)}{mean}{server_table(diagnosis)}"
+        f'<p class="note">{escape(", ".join(requests_text(diagnosis)))}. {note}</p>'
+        f"{latency_table(diagnosis)}{levels}{mean}{server_table(diagnosis)}"
     )
     return card("Requests", body)
 
