@@ -73,7 +73,9 @@ class WebRequests:
         if run is None or send is None:
             return
         self.probe.patches.put(cycle, "send", self.probe.wrap(send, self.sends, do_not_end))
-        timed = MODULES["patches"].wrap_coroutine_function(self.probe, run, self.begin_cycle, self.end_cycle)
+        timed = MODULES["patches"].wrap_coroutine_function(
+            self.probe, run, self.begin_cycle, self.end_cycle
+        )
         self.probe.patches.put(cycle, "run_asgi", timed)
 
     def patch_flask(self, application: Any) -> None:

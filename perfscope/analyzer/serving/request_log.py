@@ -5,6 +5,7 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from perfscope.analyzer.bootstrap import Floats
 from perfscope.analyzer.run.table_access import column, rows_of, rows_with_name, table
@@ -23,13 +24,15 @@ class RequestLog:
     """The requests of one process, from one source.
 
     `complete` are those that arrived and were answered within the recording, sorted by arrival;
-    `gaps` the times between their output tokens. Others are only counted: `partial` were under way
+    `gaps` the times between their output tokens. `undistorted` are those of `complete` outside of
+    profiling windows, which have the latencies. Others are only counted: `partial` were under way
     when the recording began or ended. `begin_ns` and `end_ns` are the ends of the recording.
     """
 
     process: int
     source: str
     complete: pd.DataFrame
+    undistorted: pd.DataFrame
     gaps: pd.DataFrame
     failed: int
     partial: int
@@ -43,23 +46,23 @@ class RequestLog:
 
     @property
     def arrivals_ns(self) -> Ints:
-        """When each complete request arrived."""
-        return column(self.complete, "ts")
+        """When each undistorted request arrived."""
+        return column(self.undistorted, "ts")
 
     @property
     def durations_ns(self) -> Ints:
-        """How long each complete request took."""
-        return column(self.complete, "dur")
+        """How long each undistorted request took."""
+        return column(self.undistorted, "dur")
 
     @property
     def e2e_ms(self) -> Floats:
-        """How long each complete request took, in milliseconds."""
+        """How long each undistorted request took, in milliseconds."""
         return self.durations_ns / NS_PER_MS
 
     @property
     def ttft_ms(self) -> Floats:
-        """The time to first token of the complete requests that reported one, in milliseconds."""
-        first_ns = column(self.complete, "first_token_ns")
+        """The time to first token of the undistorted requests that report one, in ms."""
+        first_ns = column(self.undistorted, "first_token_ns")
         return first_ns[first_ns >= 0] / NS_PER_MS
 
     @property
@@ -97,12 +100,14 @@ def log_of(trace: Trace, process: int, source: str, rows: pd.DataFrame) -> Reque
     """Return the requests of one process, from its rows of one source."""
     complete = rows_with_name(rows, "state", "complete")
     cut = rows_with_name(rows, "state", "began-before", "unfinished")
+    gaps = gaps_of(trace, process, source)
     begin_ns, end_ns = bounds_ns(trace, process, rows)
     return RequestLog(
         process=process,
         source=source,
         complete=complete,
-        gaps=gaps_of(trace, process, source),
+        undistorted=complete[~in_windows(trace, process, complete)],
+        gaps=gaps[~in_windows(trace, process, gaps)],
         failed=len(rows_with_name(rows, "state", "failed")),
         partial=len(cut),
         begin_ns=begin_ns,
@@ -113,7 +118,20 @@ def log_of(trace: Trace, process: int, source: str, rows: pd.DataFrame) -> Reque
 def gaps_of(trace: Trace, process: int, source: str) -> pd.DataFrame:
     """Return the times between tokens in a process; only the program itself reports them."""
     rows = rows_of(trace, "token_gaps", process) if source == CODE else None
-    return pd.DataFrame({"dur": [], "tokens": []}, dtype=np.int64) if rows is None else rows
+    return (
+        pd.DataFrame({"ts": [], "dur": [], "tokens": []}, dtype=np.int64) if rows is None else rows
+    )
+
+
+def in_windows(trace: Trace, process: int, rows: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return which rows overlap a profiling window of their process, which delays them."""
+    windows = rows_of(trace, "windows", process)
+    begin_ns = column(rows, "ts")
+    end_ns = begin_ns + column(rows, "dur")
+    found = np.zeros(len(rows), np.bool_)
+    for window_ns, dur_ns in zip(column(windows, "ts"), column(windows, "dur"), strict=True):
+        found |= (begin_ns < window_ns + dur_ns) & (end_ns > window_ns)
+    return found
 
 
 def bounds_ns(trace: Trace, process: int, requests: pd.DataFrame) -> tuple[int, int]:
