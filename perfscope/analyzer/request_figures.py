@@ -24,7 +24,11 @@ class Percentiles(msgspec.Struct, frozen=True):
 
 
 class RequestStage(msgspec.Struct, frozen=True):
-    """Mean milliseconds that a request spends in one stage of a server."""
+    """Mean milliseconds that a request spends in one stage of a server.
+
+    Stages: before-handler, queue, batching, prefill, decode, after; `model` where the phases of its
+    computation are not known.
+    """
 
     stage: str
     ms: float

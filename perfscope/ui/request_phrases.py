@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from perfscope.analyzer.diagnosis import Diagnosis
+from perfscope.analyzer.diagnosis import Action, Diagnosis
 from perfscope.analyzer.number_text import digits, ms, percent, plural
 from perfscope.analyzer.request_figures import (
     Latency,
@@ -13,6 +13,13 @@ from perfscope.analyzer.request_figures import (
 )
 
 NS_PER_MS: Final = 1e6
+PREDICTED: Final = {
+    "ttft_p50_ms": "TTFT p50",
+    "ttft_p99_ms": "TTFT p99",
+    "itl_p99_ms": "inter-token time p99",
+    "e2e_p50_ms": "end to end p50",
+    "e2e_p99_ms": "end to end p99",
+}
 LATENCIES: Final = (
     ("TTFT", "ttft_ms"),
     ("inter-token time", "itl_ms"),
@@ -95,6 +102,21 @@ def service_level_text(requests: Requests, level: ServiceLevel) -> str:
     least = "at least " if is_by_metrics(requests) else ""
     within = f"{least}{level.met_share * 100:.4g} % of the {counted} are"
     return f"{wanted}: {'met' if is_met else 'missed'}, {within}"
+
+
+def prediction_texts(action: Action) -> list[str]:
+    """Return `end to end p50 33.3 ms now, predicted 7.6 ms (6.7 ms to 8.8 ms)` per latency."""
+    texts = []
+    for predicted in action.predictions:
+        name = PREDICTED.get(predicted.metric)
+        if name is None or predicted.likely is None:
+            continue
+        before, low, likely, high = (
+            ms(value * NS_PER_MS)
+            for value in (predicted.before, predicted.low, predicted.likely, predicted.high)
+        )
+        texts.append(f"{name}: {before} now, predicted {likely} ({low} to {high})")
+    return texts
 
 
 def stage_text(requests: Requests) -> str:

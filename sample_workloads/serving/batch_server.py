@@ -94,7 +94,14 @@ def load_command(port: int, rate: float, args: argparse.Namespace) -> list[str]:
     """Return the command that sends requests to this server."""
     limits = ["--rate", f"{rate:.3f}", "--count", str(args.steps), "--seconds", str(args.seconds)]
     more = ["--seed", str(args.seed), *(["--log", args.log] if args.log else [])]
-    return [sys.executable, "-m", "sample_workloads.serving.poisson_load", str(port), *limits, *more]
+    return [
+        sys.executable,
+        "-m",
+        "sample_workloads.serving.poisson_load",
+        str(port),
+        *limits,
+        *more,
+    ]
 
 
 def serve(app: fastapi.FastAPI, rate: float, args: argparse.Namespace) -> None:

@@ -23,6 +23,10 @@ them are within this part of the median.
 SAME_LIMIT: Final = 0.9
 """The share of batches that are as large as the largest, of those that leave requests waiting."""
 FEWEST_FULL: Final = 10
+LARGEST: Final = 0.99
+"""The quantile of the sizes that counts as the largest: the answer of a call that comes late is
+counted for the next one.
+"""
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ def size_limit(served: ServedRequests, sizes: Ints, with_requests: Ints) -> int 
     arrived = np.searchsorted(ready, starts, side="right")
     served_before = np.cumsum(sizes[with_requests])
     left = with_requests[arrived > served_before]
-    largest = int(sizes[with_requests].max())
-    if len(left) < FEWEST_FULL or (sizes[left] == largest).mean() < SAME_LIMIT:
+    largest = int(np.quantile(sizes[with_requests], LARGEST, method="lower"))
+    if len(left) < FEWEST_FULL or (sizes[left] >= largest).mean() < SAME_LIMIT:
         return None
     return largest

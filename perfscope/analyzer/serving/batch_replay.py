@@ -14,10 +14,10 @@ from typing import Final
 
 import numpy as np
 
-from perfscope.analyzer.bootstrap import Floats, interval, resampled_quantiles
-from perfscope.analyzer.diagnosis import Prediction
+from perfscope.analyzer.bootstrap import Floats, interval, resampled_means, resampled_quantiles
+from perfscope.analyzer.diagnosis import Prediction, Speedup
 from perfscope.analyzer.serving.batch_policy import BatchPolicy
-from perfscope.analyzer.serving.served_requests import ServedRequests
+from perfscope.analyzer.serving.served_requests import Bools, ServedRequests
 from perfscope.traces.intervals import Ints
 
 MOST_REPLAYED: Final = 50_000
@@ -83,7 +83,9 @@ class BatchReplay:
     """The recorded requests, ready to be served again, in the order of their arrival.
 
     `hand_overs_ns` has the recorded time from a complete batch to its call for each call of `step`;
-    `after_ns` the time from the end of the call to the answer for each request.
+    `after_ns` the time from the end of the call to the answer for each request. Latencies are those
+    of the requests in `is_counted`, outside of profiling windows; `measured_ms` are the recorded
+    ones.
     """
 
     arrival_ns: Ints
@@ -92,6 +94,7 @@ class BatchReplay:
     step: StepTime
     settings: ReplaySettings
     measured_ms: Floats
+    is_counted: Bools
 
     def with_settings(self, settings: ReplaySettings) -> Replayed:
         """Serve the requests again with these settings."""
@@ -113,7 +116,8 @@ class BatchReplay:
             ends[place:last] = free_ns
             largest, place = max(largest, last - place), last
         span_s = max(float(ends[-1] - ready[0]) / 1e9, 1e-9)
-        return Replayed((ends - ready + self.after_ns) / 1e6, len(ready) / span_s, largest)
+        e2e_ns = (ends - ready + self.after_ns)[self.is_counted]
+        return Replayed(e2e_ns / 1e6, len(ready) / span_s, largest)
 
     @cached_property
     def recorded(self) -> Replayed:
@@ -138,13 +142,15 @@ def batch_replay(served: ServedRequests, policy: BatchPolicy) -> BatchReplay | N
     if step is None or has_calls_at_once(served):
         return None
     order = np.argsort(served.arrival_ns, kind="stable")[:MOST_REPLAYED]
+    is_counted = ~served.is_distorted[order]
     return BatchReplay(
         arrival_ns=served.arrival_ns[order],
         hand_overs_ns=policy.hand_overs_ns,
         after_ns=served.after_ns[order],
         step=step,
         settings=ReplaySettings(policy.window_ns, policy.largest),
-        measured_ms=(served.end_ns - served.arrival_ns)[order] / 1e6,
+        measured_ms=(served.end_ns - served.arrival_ns)[order][is_counted] / 1e6,
+        is_counted=is_counted,
     )
 
 
@@ -199,6 +205,22 @@ def predicted(replay: BatchReplay, settings: ReplaySettings) -> list[Prediction]
     rate = replayed.per_second
     rates = (rate, rate, rate)
     return [*found, prediction("requests_per_s", replay.recorded.per_second, rates, LEAST_MARGIN)]
+
+
+def replayed_speedup(replay: BatchReplay, settings: ReplaySettings) -> Speedup | None:
+    """Return by how much the mean latency falls with other settings, None where nothing is
+    predicted.
+    """
+    if not predicted(replay, settings):
+        return None
+    recorded, margin = float(replay.measured_ms.mean()), max(abs(replay.error(0.5)), LEAST_MARGIN)
+    e2e_ms = replay.with_settings(settings).e2e_ms
+    low, high = interval(resampled_means(e2e_ms.reshape(-1, 1))[:, 0], 0.95)
+    return Speedup(
+        low=round(recorded / (high * (1.0 + margin)), 3),
+        likely=round(recorded / float(e2e_ms.mean()), 3),
+        high=round(recorded / (low * (1.0 - margin)), 3),
+    )
 
 
 def prediction(

@@ -30,7 +30,12 @@ from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent
 from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.serving.batch_policy import least_hand_over_ns
-from perfscope.analyzer.serving.batch_replay import ReplaySettings, predicted
+from perfscope.analyzer.serving.batch_replay import (
+    BatchReplay,
+    ReplaySettings,
+    predicted,
+    replayed_speedup,
+)
 from perfscope.analyzer.serving.served_findings import (
     BatchedServer,
     batched_servers,
@@ -82,7 +87,15 @@ def found_delay(server: BatchedServer, limits: Limits) -> Finding:
         caveat="Without the wait, batches are smaller, and the model computes more of the time.",
     )
     finding = finding_on_batches((ID, None), server, lost_ns(server), message, limits)
-    return msgspec.structs.replace(finding, actions=shorten(server))
+    speedup = finding.speedup
+    if server.replay is not None:
+        speedup = replayed_speedup(server.replay, without_window(server.replay)) or speedup
+    return msgspec.structs.replace(finding, actions=shorten(server), speedup=speedup)
+
+
+def without_window(replay: BatchReplay) -> ReplaySettings:
+    """Return the settings of a server that does not wait for batches to fill."""
+    return ReplaySettings(0.0, replay.settings.largest)
 
 
 def shorten(server: BatchedServer) -> list[Action]:
@@ -96,8 +109,7 @@ def shorten(server: BatchedServer) -> list[Action]:
     )
     if server.replay is None:
         return actions
-    settings = ReplaySettings(0.0, server.replay.settings.largest)
-    return with_predictions(actions, predicted(server.replay, settings))
+    return with_predictions(actions, predicted(server.replay, without_window(server.replay)))
 
 
 RULE = Rule(

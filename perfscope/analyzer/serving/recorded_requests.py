@@ -6,8 +6,18 @@ from typing import Final
 import numpy as np
 
 from perfscope.analyzer.bootstrap import Floats, interval, resampled_quantiles
-from perfscope.analyzer.request_figures import Latency, Percentiles, Requests
+from perfscope.analyzer.request_figures import (
+    Latency,
+    Percentiles,
+    Requests,
+    RequestStage,
+)
 from perfscope.analyzer.serving.request_log import CODE, RequestLog, request_logs
+from perfscope.analyzer.serving.served_requests import (
+    ServedRequests,
+    request_frame,
+    served_requests,
+)
 from perfscope.traces.trace import Trace
 
 QUANTILES: Final = (0.5, 0.9, 0.99)
@@ -21,11 +31,20 @@ def requests_by_log(trace: Trace) -> Requests | None:
     logs = trace.fact(request_logs)
     if not logs:
         return None
-    rows = [requests_of_logs([log], []) for log in logs]
-    return rows[0] if len(rows) == 1 else requests_of_logs(logs, rows)
+    stages = {served.log.process: stages_of(served) for served in trace.fact(served_requests)}
+    rows = [requests_of_logs([log], [], stages.get(log.process, [])) for log in logs]
+    return rows[0] if len(rows) == 1 else requests_of_logs(logs, rows, [])
 
 
-def requests_of_logs(logs: Sequence[RequestLog], rows: list[Requests]) -> Requests:
+def stages_of(served: ServedRequests) -> list[RequestStage]:
+    """Return the mean time of each part of a request; the parts sum to its whole time."""
+    means = request_frame(served).mean()
+    return [RequestStage(str(name), round(float(mean_ms), 4)) for name, mean_ms in means.items()]
+
+
+def requests_of_logs(
+    logs: Sequence[RequestLog], rows: list[Requests], stages: list[RequestStage]
+) -> Requests:
     """Return the requests of some processes together; `rows` are those of each of them."""
     span_s = max(max(log.span_s for log in logs), 1e-9)
     count = sum(len(log.complete) for log in logs)
@@ -39,7 +58,7 @@ def requests_of_logs(logs: Sequence[RequestLog], rows: list[Requests]) -> Reques
         ttft_ms=percentiles_of(series_together([log.ttft_ms for log in logs]), source),
         itl_ms=percentiles_of(series_together([log.itl_ms for log in logs]), source, weights),
         e2e_ms=percentiles_of(series_together([log.e2e_ms for log in logs]), source),
-        stages=[],
+        stages=stages,
         output_tokens_per_s=round(sum(tokens) / span_s, 3) if tokens else None,
         prompt_tokens_per_s=None,
         slo=[],

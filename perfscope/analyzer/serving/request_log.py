@@ -1,6 +1,7 @@
 """The requests that the probe recorded, in the order of their arrival, with their latencies."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -15,6 +16,10 @@ from perfscope.traces.trace import Trace
 NS_PER_MS: Final = 1e6
 CODE: Final = "code"
 HANDLER: Final = "handler"
+MOST_DISTORTED: Final = 0.1
+"""A request is distorted by a profiling window that covers more than this share of its time: within
+one, calls of a model take up to twice as long.
+"""
 BOUNDING_TABLES: Final = ("counting_blocks", "ranges")
 """Tables of the probe that show for how long it recorded a process in which requests are rare."""
 
@@ -24,20 +29,25 @@ class RequestLog:
     """The requests of one process, from one source.
 
     `complete` are those that arrived and were answered within the recording, sorted by arrival;
-    `gaps` the times between their output tokens. `undistorted` are those of `complete` outside of
-    profiling windows, which have the latencies. Others are only counted: `partial` were under way
-    when the recording began or ended. `begin_ns` and `end_ns` are the ends of the recording.
+    `is_distorted` says which of them a profiling window delayed: these have no latency. `gaps` are
+    the times between output tokens. `partial` requests were under way when the recording began or
+    ended, and are only counted. `begin_ns` and `end_ns` are the ends of the recording.
     """
 
     process: int
     source: str
     complete: pd.DataFrame
-    undistorted: pd.DataFrame
+    is_distorted: NDArray[np.bool_]
     gaps: pd.DataFrame
     failed: int
     partial: int
     begin_ns: int
     end_ns: int
+
+    @cached_property
+    def undistorted(self) -> pd.DataFrame:
+        """The complete requests outside of profiling windows."""
+        return self.complete[~self.is_distorted]
 
     @property
     def span_s(self) -> float:
@@ -46,18 +56,18 @@ class RequestLog:
 
     @property
     def arrivals_ns(self) -> Ints:
-        """When each undistorted request arrived."""
-        return column(self.undistorted, "ts")
+        """When each complete request arrived."""
+        return column(self.complete, "ts")
 
     @property
     def durations_ns(self) -> Ints:
-        """How long each undistorted request took."""
-        return column(self.undistorted, "dur")
+        """How long each complete request took."""
+        return column(self.complete, "dur")
 
     @property
     def e2e_ms(self) -> Floats:
         """How long each undistorted request took, in milliseconds."""
-        return self.durations_ns / NS_PER_MS
+        return column(self.undistorted, "dur") / NS_PER_MS
 
     @property
     def ttft_ms(self) -> Floats:
@@ -106,8 +116,8 @@ def log_of(trace: Trace, process: int, source: str, rows: pd.DataFrame) -> Reque
         process=process,
         source=source,
         complete=complete,
-        undistorted=complete[~in_windows(trace, process, complete)],
-        gaps=gaps[~in_windows(trace, process, gaps)],
+        is_distorted=in_windows(trace, process, complete, MOST_DISTORTED),
+        gaps=gaps[~in_windows(trace, process, gaps, 0.0)],
         failed=len(rows_with_name(rows, "state", "failed")),
         partial=len(cut),
         begin_ns=begin_ns,
@@ -123,15 +133,18 @@ def gaps_of(trace: Trace, process: int, source: str) -> pd.DataFrame:
     )
 
 
-def in_windows(trace: Trace, process: int, rows: pd.DataFrame) -> NDArray[np.bool_]:
-    """Return which rows overlap a profiling window of their process, which delays them."""
+def in_windows(trace: Trace, process: int, rows: pd.DataFrame, most: float) -> NDArray[np.bool_]:
+    """Return which rows are in a profiling window of their process, which delays them, for more
+    than the share `most` of their time.
+    """
     windows = rows_of(trace, "windows", process)
     begin_ns = column(rows, "ts")
     end_ns = begin_ns + column(rows, "dur")
-    found = np.zeros(len(rows), np.bool_)
+    inside_ns = np.zeros(len(rows), np.int64)
     for window_ns, dur_ns in zip(column(windows, "ts"), column(windows, "dur"), strict=True):
-        found |= (begin_ns < window_ns + dur_ns) & (end_ns > window_ns)
-    return found
+        shared_ns = np.minimum(end_ns, window_ns + dur_ns) - np.maximum(begin_ns, window_ns)
+        inside_ns += np.maximum(shared_ns, 0)
+    return inside_ns > most * (end_ns - begin_ns)
 
 
 def bounds_ns(trace: Trace, process: int, requests: pd.DataFrame) -> tuple[int, int]:

@@ -74,6 +74,7 @@ class ServedRequests:
     end_ns: Ints
     call: Ints
     first_call: Ints
+    is_distorted: Bools
 
     @property
     def service_begin_ns(self) -> Ints:
@@ -167,7 +168,10 @@ def chosen_requests(
     """Return some of the requests of a log; `call` and `first` have a value for each of all."""
     arrival_ns, dur_ns = log.arrivals_ns[is_chosen], log.durations_ns[is_chosen]
     first_call = (call if first is None else first)[is_chosen]
-    return ServedRequests(log, calls, arrival_ns, arrival_ns + dur_ns, call[is_chosen], first_call)
+    distorted = log.is_distorted[is_chosen]
+    return ServedRequests(
+        log, calls, arrival_ns, arrival_ns + dur_ns, call[is_chosen], first_call, distorted
+    )
 
 
 def last_calls(calls: ModelCalls, arrival_ns: Ints, end_ns: Ints) -> Ints:
@@ -190,7 +194,7 @@ def is_one_call_each(trace: Trace, served: ServedRequests) -> bool:
     sizes = served.batch_sizes[int(served.call.min()) : int(served.call.max()) + 1]
     if (sizes > 0).mean() < SERVING_CALLS:
         return False
-    first_ns = column(served.log.undistorted, "first_token_ns")
+    first_ns = column(served.log.complete, "first_token_ns")
     first_ns = first_ns[np.isin(served.log.arrivals_ns, served.arrival_ns)]
     if len(first_ns) == len(served.call):
         early = (first_ns >= 0) & (served.arrival_ns + first_ns < served.service_begin_ns)
@@ -222,7 +226,7 @@ def served_in_own_threads(log: RequestLog, calls: ModelCalls) -> ServedRequests 
     tasks of an event loop.
     """
     arrival_ns, end_ns = log.arrivals_ns, log.arrivals_ns + log.durations_ns
-    tid, end_tid = column(log.undistorted, "tid"), column(log.undistorted, "end_tid")
+    tid, end_tid = column(log.complete, "tid"), column(log.complete, "end_tid")
     call, first = np.full(len(tid), NO_CALL), np.full(len(tid), NO_CALL)
     for thread in np.unique(tid):
         own = np.flatnonzero(tid == thread)
@@ -240,11 +244,11 @@ def served_in_own_threads(log: RequestLog, calls: ModelCalls) -> ServedRequests 
 
 
 def request_frame(served: ServedRequests) -> pd.DataFrame:
-    """Return the parts of each request in milliseconds; they sum to its whole time."""
+    """Return the parts of each undistorted request in milliseconds; they sum to its whole time."""
     parts: dict[str, Floats] = {
         "queue": served.queue_ns / 1e6,
         "batching": served.batching_ns / 1e6,
         "model": served.model_ns / 1e6,
         "after": served.after_ns / 1e6,
     }
-    return pd.DataFrame(parts)
+    return pd.DataFrame(parts)[~served.is_distorted]

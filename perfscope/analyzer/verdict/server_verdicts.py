@@ -16,6 +16,7 @@ from perfscope.analyzer.verdict.verdicts import finding_verdict
 REQUESTS: Final = "requests"
 RESOURCES: Final = {
     "queueing/admission-limit": "admission",
+    "batching-delay": "admission",
     "kv-cache-pressure": "memory-capacity",
     "host-bound-decode": "host",
 }
