@@ -9,7 +9,7 @@ from sample_workloads.serving.batch_server import (
 )
 from sample_workloads.serving.model import make_model, seconds_per_batch
 
-BUSY = 0.25
+BUSY = 0.2
 """The share of time in which the model would compute if each request were a batch."""
 LARGEST = 16
 

@@ -9,7 +9,7 @@ from sample_workloads.serving.batch_server import (
 )
 from sample_workloads.serving.model import make_model, seconds_per_batch
 
-LOAD = 0.68
+LOAD = 0.65
 """The load as a share of what the model can serve in batches of SMALL."""
 SMALL, LARGE = 2, 16
 

@@ -43,11 +43,14 @@ class Load:
                 self.idle.append(await asyncio.open_connection("127.0.0.1", self.port))
             reader, writer = self.idle.pop()
             writer.write(head.encode() + body)
-            status = await read_answer(reader)
-            self.idle.append((reader, writer))
-            self.failed += status != 200
+            head = await read_answer(reader)
             self.latencies.append(time.monotonic() - due)
-        except OSError:
+            self.failed += head.split()[1] != "200"
+            if head.startswith("http/1.1") and "connection: close" not in head:
+                self.idle.append((reader, writer))
+            else:
+                writer.close()
+        except (OSError, EOFError):
             self.failed += 1
         finally:
             self.open -= 1
@@ -65,12 +68,12 @@ class Load:
         self.printed, self.printed_at = len(self.latencies), now
 
 
-async def read_answer(reader: asyncio.StreamReader) -> int:
-    """Return the status of an answer, after reading its body."""
+async def read_answer(reader: asyncio.StreamReader) -> str:
+    """Return the lines before the body of an answer, in lower case, after reading the body."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
     length = next(line for line in head.split("\r\n") if line.startswith("content-length:"))
     await reader.readexactly(int(length.split(":")[1]))
-    return int(head.split()[1])
+    return head
 
 
 async def generate(args: argparse.Namespace) -> Load:

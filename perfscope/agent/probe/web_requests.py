@@ -3,6 +3,7 @@ every other ASGI application) and Flask, under whatever server runs it.
 
 A request arrives when uvicorn hands it to the application, and ends when that returns. Nothing of a
 request or an answer is read but the status, and whether a part of a streamed answer is sent.
+Requests that are under way when the probe enters are not seen.
 """
 
 import itertools
@@ -21,7 +22,7 @@ MODULES: "dict[str, Any]" = globals().get("MODULES", {})  # the probe's other fi
 UVICORN = "uvicorn.protocols.http."
 UVICORN_MODULES = ("h11_impl", "httptools_impl", "zttp_impl", "zttp_h2_impl")
 BY_HANDLER = 1
-WHOLE, BEGAN_BEFORE = 1, 0
+WHOLE = 1
 UNKNOWN = -1
 FIRST_FAILURE = 500
 
@@ -120,21 +121,13 @@ class WebRequests:
         cycle, message = args[:2]
         if type(message) is not dict:
             return
-        kind, request = message.get("type"), self.open.get(id(cycle))
-        if kind == "http.response.start":
-            status = message.get("status")
-            if request is None:
-                self.count_partial()
-            elif type(status) is int:
-                request.status = status
-        elif request is not None and request.first_ns < 0 and message.get("more_body") is True:
+        request, status = self.open.get(id(cycle)), message.get("status")
+        if request is None:
+            return
+        if message.get("type") == "http.response.start" and type(status) is int:
+            request.status = status
+        elif request.first_ns < 0 and message.get("more_body") is True:
             request.first_ns = time.monotonic_ns()
-
-    def count_partial(self) -> None:
-        """Record that a request is answered which arrived before the recording."""
-        tid, now_ns = get_native_id(), time.monotonic_ns()
-        values = (next(self.numbers), UNKNOWN, UNKNOWN, 0, BEGAN_BEFORE, tid, BY_HANDLER)
-        self.put("REQUEST", (tid, now_ns, 0), values)
 
     # Flask
 

@@ -12,9 +12,9 @@ from perfscope.analyzer.serving.served_requests import ServedRequests
 from perfscope.traces.intervals import Ints
 
 FEWEST_BATCHES: Final = 20
-LEAST_HAND_OVER: Final = 0.01
-"""Of the waits for a free model, this quantile is what handing a request over takes at least: it
-belongs to requests that arrive when a batch is about to begin.
+LEAST_WAITS: Final = 3
+"""The third of the shortest waits for an idle model is what handing a request over takes at least:
+it belongs to a request that arrived when its batch was about to begin.
 """
 SAME_WINDOW: Final = 0.25
 """A wait for a batch to fill ends by a time limit where it is the same for most batches: half of
@@ -65,7 +65,7 @@ def batch_policy(served: ServedRequests) -> BatchPolicy | None:
 
 def least_hand_over_ns(served: ServedRequests) -> float:
     """Return what handing a request over to the model takes at least."""
-    return float(np.quantile(served.batching_ns, LEAST_HAND_OVER))
+    return float(np.sort(served.batching_ns)[:LEAST_WAITS].max())
 
 
 def first_arrivals_ns(served: ServedRequests) -> Ints:

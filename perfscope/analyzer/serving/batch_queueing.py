@@ -31,8 +31,8 @@ from perfscope.traces.trace import Trace
 
 ADMISSION: Final = "admission-limit"
 SATURATED: Final = "saturated"
-LARGER: Final = 4
-"""By how much a limit is raised: the queue of a server at its limit is often longer than twice it.
+LARGER: Final = 2
+"""By how much a limit is raised: farther from the recorded sizes the time of a batch is not known.
 """
 BUSY: Final = 0.7
 """The share of the time from which on a model that is called for one batch at a time is saturated

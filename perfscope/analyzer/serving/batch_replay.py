@@ -85,7 +85,7 @@ class BatchReplay:
     `hand_overs_ns` has the recorded time from a complete batch to its call for each call of `step`;
     `after_ns` the time from the end of the call to the answer for each request. Latencies are those
     of the requests in `is_counted`, outside of profiling windows; `measured_ms` are the recorded
-    ones.
+    ones. Until `backlog_until_ns` the model served requests that came before the recording.
     """
 
     arrival_ns: Ints
@@ -95,12 +95,13 @@ class BatchReplay:
     settings: ReplaySettings
     measured_ms: Floats
     is_counted: Bools
+    backlog_until_ns: float
 
-    def with_settings(self, settings: ReplaySettings) -> Replayed:
-        """Serve the requests again with these settings."""
+    def with_settings(self, settings: ReplaySettings, free_ns: float = 0.0) -> Replayed:
+        """Serve the requests again with these settings, by a model that is free from `free_ns`."""
         ready = self.arrival_ns.astype(np.float64)
         ends = np.empty(len(ready))
-        free_ns, place, largest = 0.0, 0, 0
+        place = largest = 0
         most = len(ready) if settings.largest is None else settings.largest
         while place < len(ready):
             taken_ns = max(ready[place], free_ns)
@@ -121,8 +122,8 @@ class BatchReplay:
 
     @cached_property
     def recorded(self) -> Replayed:
-        """The replay of the recorded settings."""
-        return self.with_settings(self.settings)
+        """The replay of the recorded settings, which begins with the recorded backlog."""
+        return self.with_settings(self.settings, self.backlog_until_ns)
 
     def error(self, share: float) -> float:
         """Return how far a quantile of that replay is from what was measured, as a share."""
@@ -151,7 +152,14 @@ def batch_replay(served: ServedRequests, policy: BatchPolicy) -> BatchReplay | N
         settings=ReplaySettings(policy.window_ns, policy.largest),
         measured_ms=(served.end_ns - served.arrival_ns)[order][is_counted] / 1e6,
         is_counted=is_counted,
+        backlog_until_ns=backlog_until_ns(served, policy),
     )
+
+
+def backlog_until_ns(served: ServedRequests, policy: BatchPolicy) -> float:
+    """Return until when the model served requests that arrived before the recorded ones."""
+    hand_over_ns = float(np.median(policy.hand_overs_ns))
+    return float(served.service_begin_ns.min()) - hand_over_ns - policy.window_ns
 
 
 def has_calls_at_once(served: ServedRequests) -> bool:
