@@ -71,6 +71,12 @@ class Batcher:
                     answer.set_result(score)
 
 
+def settings_of(args: argparse.Namespace, usual: BatchSettings) -> BatchSettings:
+    """Return the settings that the arguments name, else the usual ones of a sample."""
+    window_s = usual.window_s if args.window_ms is None else args.window_ms / 1e3
+    return BatchSettings(window_s, args.largest or usual.largest)
+
+
 def make_app(batcher: Batcher) -> fastapi.FastAPI:
     """Return the application: one route that scores a row of tokens."""
 
@@ -132,6 +138,8 @@ def parse_server_arguments(description: str | None) -> argparse.Namespace:
     own.add_argument("--seed", type=int, default=0, help="of the times of requests")
     own.add_argument("--rate", type=float, help="requests per second (default: by the machine)")
     own.add_argument("--log", help="write the latencies to this file at the end")
+    own.add_argument("--window-ms", type=float, help="wait so long for a batch to fill")
+    own.add_argument("--largest", type=int, help="most requests in a batch")
     known, rest = own.parse_known_args()
     sys.argv[1:] = rest
     args = parse_arguments(description)

@@ -6,6 +6,7 @@ from sample_workloads.serving.batch_server import (
     make_app,
     parse_server_arguments,
     serve,
+    settings_of,
 )
 from sample_workloads.serving.model import make_model, seconds_per_batch
 
@@ -19,8 +20,8 @@ def main() -> None:
     args = parse_server_arguments(__doc__)
     model = make_model(layers=12)
     rate = args.rate or BUSY / seconds_per_batch(model, 1)
-    window_s = 0.0 if args.fix else 0.04
-    serve(make_app(Batcher(model, BatchSettings(window_s, LARGEST))), rate, args)
+    settings = settings_of(args, BatchSettings(0.0 if args.fix else 0.04, LARGEST))
+    serve(make_app(Batcher(model, settings)), rate, args)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from sample_workloads.serving.batch_server import (
     make_app,
     parse_server_arguments,
     serve,
+    settings_of,
 )
 from sample_workloads.serving.model import make_model, seconds_per_batch
 
@@ -19,7 +20,7 @@ def main() -> None:
     args = parse_server_arguments(__doc__)
     model = make_model(layers=48)
     rate = args.rate or LOAD * SMALL / seconds_per_batch(model, SMALL)
-    settings = BatchSettings(window_s=0.0, largest=LARGE if args.fix else SMALL)
+    settings = settings_of(args, BatchSettings(0.0, LARGE if args.fix else SMALL))
     serve(make_app(Batcher(model, settings)), rate, args)
 
 

@@ -19,13 +19,14 @@ MOST_OPEN = 400
 
 
 class Load:
-    """The requests sent so far, and their latencies in seconds."""
+    """The requests sent so far: latencies, and times by CLOCK_MONOTONIC, in seconds."""
 
     def __init__(self, port: int, seed: int) -> None:
         self.port = port
         self.random = random.Random(seed)
         self.idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
         self.latencies: list[float] = []
+        self.times: list[tuple[float, float]] = []
         self.open = self.failed = self.unsent = self.printed = 0
         self.printed_at = time.monotonic()
 
@@ -42,9 +43,12 @@ class Load:
             if not self.idle:
                 self.idle.append(await asyncio.open_connection("127.0.0.1", self.port))
             reader, writer = self.idle.pop()
+            sent = time.monotonic()
             writer.write(head.encode() + body)
             head = await read_answer(reader)
-            self.latencies.append(time.monotonic() - due)
+            answered = time.monotonic()
+            self.latencies.append(answered - due)
+            self.times.append((sent, answered))
             self.failed += head.split()[1] != "200"
             if head.startswith("http/1.1") and "connection: close" not in head:
                 self.idle.append((reader, writer))
@@ -106,12 +110,13 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=10**6)
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--log", type=Path, help="write counts and latencies to this file, as JSON")
+    parser.add_argument("--log", type=Path, help="write counts and times to this file, as JSON")
     args = parser.parse_args()
     load = asyncio.run(generate(args))
     if args.log is not None:
         counts = {"failed": load.failed, "unsent": load.unsent}
-        args.log.write_text(json.dumps({**counts, "latencies_s": load.latencies}))
+        times = {"latencies_s": load.latencies, "sent_answered_s": load.times}
+        args.log.write_text(json.dumps({**counts, **times}))
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ class SimulatedServer:
         while waiting:
             first_ready = waiting[0][1] + self.preparation
             closes = max(first_ready, free) + self.window
-            batch = []
+            batch: list[tuple[int, float]] = []
             while waiting and len(batch) < self.largest:
                 if waiting[0][1] + self.preparation > closes:
                     break

@@ -2,6 +2,7 @@
 predictions against a simulation with the changed setting.
 """
 
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,8 @@ from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.analyzer.serving.batch_policy import BatchPolicy, batch_policy
 from perfscope.analyzer.serving.served_requests import request_frame, served_requests
 from perfscope.traces.trace import Trace
+from perfscope.ui.html.report import page
+from perfscope.ui.terminal.diagnosis_view import show
 from tests.build import Rows, trace
 from tests.serving.requests_trace import MS
 from tests.serving.served_trace import actions_of, names_of_findings
@@ -125,6 +128,22 @@ def test_a_server_that_the_replay_does_not_reproduce_is_not_predicted() -> None:
     [finding] = [each for each in found.findings if each.scope == "requests"]
     assert finding.actions and finding.actions[0].predictions == []
     assert finding.speedup is not None and finding.speedup.likely is None
+
+
+def test_the_screens_show_the_parts_of_a_request_and_predictions() -> None:
+    recorded = WINDOW.trace()
+    diagnosis = diagnose_trace(recorded)
+    text = io.StringIO()
+    show(diagnosis, recorded, text)
+    lines = text.getvalue().splitlines()
+    assert max(map(len, lines)) <= 100
+    assert any(line.strip().startswith("request ") and "queue" in line for line in lines)
+    assert sum("now, predicted" in line for line in lines) == 2
+    html = page(recorded, diagnosis)
+    card = html[html.index("<h2>Requests</h2>") :].split("</section>")[0]
+    assert card.count('class="part') == 4
+    assert html.count("<h2>Requests</h2>") == 1
+    assert html.count("now, predicted") == 2
 
 
 def decoding_server(tokens: int, joined: int) -> Trace:

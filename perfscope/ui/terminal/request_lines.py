@@ -7,6 +7,7 @@ from perfscope.ui.request_phrases import (
     QUANTILES,
     latency_rows,
     load_text_of_server,
+    request_parts,
     servers_of,
     service_level_texts,
     stage_text,
@@ -35,7 +36,7 @@ def request_lines(diagnosis: Diagnosis, layout: TerminalLayout) -> list[Text]:
         pairs = zip(QUANTILES, values, strict=True)
         texts.append((name, ", ".join(f"{quantile} {value}" for quantile, value in pairs)))
     texts += [("service level", text) for text in service_level_texts(requests)]
-    stages = stage_text(requests)
+    stages = "" if request_parts(diagnosis) else stage_text(requests)
     if stages:
         texts.append(("mean per request", stages))
     cells = text_cells(layout)
