@@ -1,5 +1,5 @@
-"""A server under load that is attached to: the verdict that its first line declares, the parts of its
-requests, and predictions; and no finding on its requests without the bottleneck.
+"""A server under load that is attached to: the declared verdict, the parts of its requests, and
+predictions; no finding on its requests without the bottleneck.
 """
 
 import pytest

@@ -11,9 +11,11 @@ import pytest
 from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.analyzer.serving.batch_policy import BatchPolicy, batch_policy
+from perfscope.analyzer.serving.request_series import request_series
 from perfscope.analyzer.serving.served_requests import request_frame, served_requests
 from perfscope.traces.trace import Trace
 from perfscope.ui.html.report import page
+from perfscope.ui.html.request_sections import request_sections
 from perfscope.ui.terminal.diagnosis_view import show
 from tests.build import Rows, trace
 from tests.serving.requests_trace import MS
@@ -144,6 +146,25 @@ def test_the_screens_show_the_parts_of_a_request_and_predictions() -> None:
     assert card.count('class="part') == 4
     assert html.count("<h2>Requests</h2>") == 1
     assert html.count("now, predicted") == 2
+
+
+def test_the_charts_have_the_latencies_over_time_and_the_batches() -> None:
+    slower_later = SimulatedServer(rate_per_s=60.0, window=10.0, count=1200)
+    requests, calls = slower_later.serve()
+    late, _ = replace(slower_later, window=80.0, seed=5).serve()
+    shift_ns = requests[-1]["ts"] + 1000 * MS
+    late = [{**row, "ts": row["ts"] + shift_ns, "number": row["number"] + 1200} for row in late]
+    [series] = request_series(trace(requests=[*requests, *late], ranges=calls))
+    intervals = series.intervals
+    assert (intervals["p90_ms"] >= intervals["p50_ms"]).all()
+    is_late = intervals["ts"] > shift_ns
+    assert 5 < is_late.sum() < len(intervals) - 5
+    assert intervals["p50_ms"][is_late].min() > intervals["p50_ms"][~is_late].max()
+    assert intervals["count"].sum() == 2400
+    [batched] = request_series(trace(requests=requests, ranges=calls))
+    assert (batched.batches["size"] * batched.batches["count"]).sum() == 1200
+    sections = request_sections(trace(requests=requests, ranges=calls))
+    assert [section.id for section in sections] == ["latency-0", "batches-0"]
 
 
 def decoding_server(tokens: int, joined: int) -> Trace:
