@@ -1,4 +1,4 @@
-"""A FastAPI server, run by uvicorn, with a dynamic batcher in front of the model.
+"""A FastAPI server, run by uvicorn, whose dynamic batcher calls the model.
 
 The batcher waits for up to `window_s` after the first request of a batch, or until it has `largest`
 requests. The model runs on a thread of its own.
@@ -134,13 +134,13 @@ def serve(app: fastapi.FastAPI, rate: float, args: argparse.Namespace) -> None:
 
 def parse_server_arguments(description: str | None) -> argparse.Namespace:
     """Return the arguments of the samples, and those of the load."""
-    own = argparse.ArgumentParser(add_help=False)
-    own.add_argument("--seed", type=int, default=0, help="of the times of requests")
-    own.add_argument("--rate", type=float, help="requests per second (default: by the machine)")
-    own.add_argument("--log", help="write the latencies to this file at the end")
-    own.add_argument("--window-ms", type=float, help="wait so long for a batch to fill")
-    own.add_argument("--largest", type=int, help="most requests in a batch")
-    known, rest = own.parse_known_args()
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--seed", type=int, default=0, help="of the times of requests")
+    parser.add_argument("--rate", type=float, help="requests per second (default: by the machine)")
+    parser.add_argument("--log", help="write the latencies to this file at the end")
+    parser.add_argument("--window-ms", type=float, help="wait so long for a batch to fill")
+    parser.add_argument("--largest", type=int, help="most requests in a batch")
+    known, rest = parser.parse_known_args()
     sys.argv[1:] = rest
     args = parse_arguments(description)
     return argparse.Namespace(**vars(args), **vars(known))

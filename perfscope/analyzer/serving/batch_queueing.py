@@ -77,7 +77,7 @@ def is_queued_in_batches(server: BatchedServer, limits: Limits) -> bool:
 
 def has_useful_limit(server: BatchedServer) -> bool:
     """Return whether batches have a largest size, and larger ones would take less time per request,
-    as far as the recorded sizes show.
+    if the recorded sizes show it.
     """
     largest = server.policy.largest
     if largest is None or largest < 2:

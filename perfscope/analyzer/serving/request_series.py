@@ -33,13 +33,15 @@ def request_series(trace: Trace) -> list[RequestSeries]:
     """Return the requests of each process over time."""
     served = {each.log.process: each for each in trace.fact(served_requests)}
     return [
-        RequestSeries(log.process, intervals_of(log), batches_of(served.get(log.process)))
+        RequestSeries(
+            log.process, latency_intervals(log), batch_size_counts(served.get(log.process))
+        )
         for log in trace.fact(request_logs)
         if len(log.complete)
     ]
 
 
-def intervals_of(log: RequestLog) -> pd.DataFrame:
+def latency_intervals(log: RequestLog) -> pd.DataFrame:
     """Return the percentiles and the rate of the requests of each interval."""
     span_ns = max(log.end_ns - log.begin_ns, 1)
     wanted = min(MOST_INTERVALS, max(len(log.complete) // FEWEST_PER_INTERVAL, 1))
@@ -55,7 +57,7 @@ def intervals_of(log: RequestLog) -> pd.DataFrame:
     return found.assign(per_second=found["count"] / (length_ns / 1e9)).reset_index(drop=True)
 
 
-def batches_of(served: ServedRequests | None) -> pd.DataFrame:
+def batch_size_counts(served: ServedRequests | None) -> pd.DataFrame:
     """Return how many calls of the model have each number of requests."""
     sizes = np.empty(0, np.int64) if served is None else served.batch_sizes
     different, counts = np.unique(sizes[sizes > 0], return_counts=True)

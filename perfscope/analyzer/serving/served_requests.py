@@ -229,15 +229,15 @@ def served_in_own_threads(log: RequestLog, calls: ModelCalls) -> ServedRequests 
     tid, end_tid = column(log.complete, "tid"), column(log.complete, "end_tid")
     call, first = np.full(len(tid), NO_CALL), np.full(len(tid), NO_CALL)
     for thread in np.unique(tid):
-        own = np.flatnonzero(tid == thread)
-        if (arrival_ns[own][1:] < end_ns[own][:-1]).any():
+        rows = np.flatnonzero(tid == thread)
+        if (arrival_ns[rows][1:] < end_ns[rows][:-1]).any():
             return None
         of_thread = np.flatnonzero(calls.tid == thread)
-        begins = np.searchsorted(calls.begin_ns[of_thread], arrival_ns[own], side="left")
-        ends = np.searchsorted(calls.end_ns[of_thread], end_ns[own], side="right") - 1
-        has_call = (ends >= begins) & (end_tid[own] == thread)
-        call[own[has_call]] = of_thread[ends[has_call]]
-        first[own[has_call]] = of_thread[begins[has_call]]
+        begins = np.searchsorted(calls.begin_ns[of_thread], arrival_ns[rows], side="left")
+        ends = np.searchsorted(calls.end_ns[of_thread], end_ns[rows], side="right") - 1
+        has_call = (ends >= begins) & (end_tid[rows] == thread)
+        call[rows[has_call]] = of_thread[ends[has_call]]
+        first[rows[has_call]] = of_thread[begins[has_call]]
     if (call != NO_CALL).mean() < SERVING_CALLS:
         return None
     return chosen_requests(log, calls, call != NO_CALL, call, first)
