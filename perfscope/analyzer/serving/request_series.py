@@ -34,7 +34,9 @@ def request_series(trace: Trace) -> list[RequestSeries]:
     served = {each.log.process: each for each in trace.fact(served_requests)}
     return [
         RequestSeries(
-            log.process, latency_intervals(log), batch_size_counts(served.get(log.process))
+            process=log.process,
+            intervals=latency_intervals(log),
+            batches=batch_size_counts(served.get(log.process)),
         )
         for log in trace.fact(request_logs)
         if len(log.complete)
