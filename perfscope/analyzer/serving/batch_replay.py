@@ -8,7 +8,7 @@ replay of the recorded settings must reproduce what was measured: without the p5
 predicted, without the p99 only that is not.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from perfscope.analyzer.bootstrap import Floats, interval, resampled_means, resampled_quantiles
 from perfscope.analyzer.diagnosis import Prediction, Speedup
+from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.serving.batch_policy import BatchPolicy
 from perfscope.analyzer.serving.served_requests import Bools, ServedRequests
 from perfscope.traces.intervals import Ints
@@ -36,22 +37,33 @@ LATENCIES: Final = (("e2e_p50_ms", 0.5), ("e2e_p99_ms", 0.99))
 
 
 @dataclass(frozen=True)
-class StepTime:
-    """The time of a model call by its number of requests: `base_ns + per_request_ns * size`.
-
-    `begin_ns` and `ratios` are the recorded calls, in order, and their times over this. `largest`
-    is the largest size that was recorded.
-    """
+class Line:
+    """A time by the number of requests in a batch: `base_ns + per_request_ns * size`."""
 
     base_ns: float
     per_request_ns: float
+
+    def at(self, sizes: Floats) -> Floats:
+        """Return the times of batches, in nanoseconds."""
+        return self.base_ns + self.per_request_ns * sizes
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """The time of a model call by its number of requests.
+
+    `begin_ns` and `ratios` are the recorded calls, in order, and their times over `line`. `largest`
+    is the largest size that was recorded.
+    """
+
+    line: Line
     begin_ns: Floats
     ratios: Floats
     largest: int
 
     def of_size(self, size: int) -> float:
         """Return the usual time of a batch, in nanoseconds."""
-        return self.base_ns + self.per_request_ns * size
+        return self.line.base_ns + self.line.per_request_ns * size
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,22 @@ class ReplaySettings:
 
     window_ns: float
     largest: int | None
+
+
+@dataclass(frozen=True)
+class WithoutWindow:
+    """What a server that waits for batches to fill hides of one that does not.
+
+    `hand_over`: 0 is the least recorded time from a complete batch to its call, 1 the recorded
+    ones, which contain the delay of a timer. `saving`: the part of a call that is saved because the
+    core does not sleep before it.
+    """
+
+    hand_over: float
+    saving: float
+
+
+AS_RECORDED: Final = WithoutWindow(hand_over=1.0, saving=0.0)
 
 
 @dataclass(frozen=True)
@@ -81,25 +109,35 @@ class Replayed:
 class BatchReplay:
     """The recorded requests, ready to be served again, in the order of their arrival.
 
-    `hand_overs_ns` has the recorded time from a complete batch to its call for each call of `step`;
-    `after_ns` the time from the end of the call to the answer for each request. Latencies are those
-    of the requests in `is_counted`, outside of profiling windows; `measured_ms` are the recorded
-    ones. Until `backlog_until_ns` the model served requests that came before the recording.
+    `hand_overs_ns` has the recorded time from a complete batch to its call for each call of `step`.
+    `after_ratios` are the times from the end of the call to the answer of each request, over
+    `after_by_size` for the size of its batch. Latencies are those of the requests in `is_counted`,
+    outside of profiling windows; `measured_ms` are the recorded ones. Until `backlog_until_ns` the
+    model served requests that came before the recording.
     """
 
     arrival_ns: Ints
     hand_overs_ns: Floats
-    after_ns: Ints
+    after_ratios: Floats
+    after_by_size: Line
     step: StepTime
     settings: ReplaySettings
     measured_ms: Floats
     is_counted: Bools
     backlog_until_ns: float
+    on_cpu: bool
 
-    def with_settings(self, settings: ReplaySettings, free_ns: float = 0.0) -> Replayed:
+    def with_settings(
+        self,
+        settings: ReplaySettings,
+        assumption: WithoutWindow = AS_RECORDED,
+        free_ns: float = 0.0,
+    ) -> Replayed:
         """Serve the requests again with these settings, by a model that is free from `free_ns`."""
         ready = self.arrival_ns.astype(np.float64)
-        ends = np.empty(len(ready))
+        ends, sizes = np.empty(len(ready)), np.empty(len(ready))
+        least_ns = float(self.hand_overs_ns.min())
+        hand_overs_ns = least_ns + assumption.hand_over * (self.hand_overs_ns - least_ns)
         place = largest = 0
         most = len(ready) if settings.largest is None else settings.largest
         while place < len(ready):
@@ -112,17 +150,26 @@ class BatchReplay:
                 int(np.searchsorted(self.step.begin_ns, close_ns)), len(self.step.ratios) - 1
             )
             took_ns = self.step.of_size(last - place) * self.step.ratios[near]
-            free_ns = close_ns + self.hand_overs_ns[near] + took_ns
-            ends[place:last] = free_ns
+            free_ns = close_ns + hand_overs_ns[near] + (1.0 - assumption.saving) * took_ns
+            ends[place:last], sizes[place:last] = free_ns, last - place
             largest, place = max(largest, last - place), last
         span_s = max(float(ends[-1] - ready[0]) / 1e9, 1e-9)
-        e2e_ns = (ends - ready + self.after_ns)[self.is_counted]
+        after_ns = self.after_ratios * self.after_by_size.at(sizes)
+        e2e_ns = (ends - ready + after_ns)[self.is_counted]
         return Replayed(e2e_ns / 1e6, len(ready) / span_s, largest)
 
     @cached_property
     def recorded(self) -> Replayed:
         """The replay of the recorded settings, which begins with the recorded backlog."""
-        return self.with_settings(self.settings, self.backlog_until_ns)
+        return self.with_settings(self.settings, free_ns=self.backlog_until_ns)
+
+    def assumptions(self, settings: ReplaySettings) -> tuple[WithoutWindow, ...]:
+        """Return what is assumed of other settings: for the lowest, likely and highest latency."""
+        if settings.window_ns >= self.settings.window_ns:
+            return AS_RECORDED, AS_RECORDED, AS_RECORDED
+        saving = LIMITS.warm_core_saving if self.on_cpu else 0.0
+        most_saving = LIMITS.most_warm_core_saving if self.on_cpu else 0.0
+        return WithoutWindow(0.0, most_saving), WithoutWindow(0.5, saving), AS_RECORDED
 
     def error(self, share: float) -> float:
         """Return how far a quantile of that replay is from what was measured, as a share."""
@@ -133,7 +180,9 @@ class BatchReplay:
         return abs(self.error(share)) <= MOST_ERRORS[share]
 
 
-def batch_replay(served: ServedRequests, policy: BatchPolicy) -> BatchReplay | None:
+def batch_replay(
+    served: ServedRequests, policy: BatchPolicy, *, on_cpu: bool
+) -> BatchReplay | None:
     """Return the requests of a process, ready to be served again; None where the time of a call by
     its size is not known, or where several calls run at once.
     """
@@ -142,15 +191,20 @@ def batch_replay(served: ServedRequests, policy: BatchPolicy) -> BatchReplay | N
         return None
     order = np.argsort(served.arrival_ns, kind="stable")[:MOST_REPLAYED]
     is_counted = ~served.is_distorted[order]
+    after_ns = np.maximum(served.after_ns, 1).astype(np.float64)
+    sizes = served.batch_sizes[served.call].astype(np.float64)
+    after_by_size = line_through_medians(sizes, after_ns) or Line(float(np.median(after_ns)), 0.0)
     return BatchReplay(
         arrival_ns=served.arrival_ns[order],
         hand_overs_ns=policy.hand_overs_ns,
-        after_ns=served.after_ns[order],
+        after_ratios=after_ns[order] / after_by_size.at(sizes)[order],
+        after_by_size=after_by_size,
         step=step,
         settings=ReplaySettings(policy.window_ns, policy.largest),
         measured_ms=(served.end_ns - served.arrival_ns)[order][is_counted] / 1e6,
         is_counted=is_counted,
         backlog_until_ns=backlog_until_ns(served, policy),
+        on_cpu=on_cpu,
     )
 
 
@@ -166,25 +220,31 @@ def has_calls_at_once(served: ServedRequests) -> bool:
 
 
 def step_time(served: ServedRequests) -> StepTime | None:
-    """Return the time of a call by its size: a line through the medians of each size, weighted by
-    how often it occurs; None with fewer than two sizes.
-    """
+    """Return the time of a call by its size, None with fewer than two sizes."""
     sizes = served.batch_sizes
     known = np.flatnonzero(sizes > 0)
     took_ns = (served.calls.end_ns - served.calls.begin_ns)[known].astype(np.float64)
-    of_call = sizes[known]
-    different, counts = np.unique(of_call, return_counts=True)
+    of_call = sizes[known].astype(np.float64)
+    line = line_through_medians(of_call, took_ns)
+    if line is None:
+        return None
+    begin_ns = served.calls.begin_ns[known].astype(np.float64)
+    return StepTime(line, begin_ns, took_ns / line.at(of_call), int(of_call.max()))
+
+
+def line_through_medians(sizes: Floats, times_ns: Floats) -> Line | None:
+    """Return a line through the medians of each size, weighted by how often it occurs; None with
+    fewer than two sizes. A line that falls becomes level, one that begins below zero begins there.
+    """
+    different, counts = np.unique(sizes, return_counts=True)
     different, counts = different[counts >= FEWEST_OF_SIZE], counts[counts >= FEWEST_OF_SIZE]
     if len(different) < FEWEST_SIZES:
         return None
-    medians = np.array([np.median(took_ns[of_call == size]) for size in different])
-    slope, base = np.polyfit(different, medians, 1, w=np.sqrt(counts))
-    if base <= 0.0 or slope < 0.0:
-        base, slope = max(float(base), 0.0), float(np.median(took_ns / of_call))
-    begin_ns = served.calls.begin_ns[known].astype(np.float64)
-    fitted = StepTime(float(base), float(slope), begin_ns, took_ns, int(of_call.max()))
-    usual_ns = np.array([fitted.of_size(int(size)) for size in of_call])
-    return replace(fitted, ratios=took_ns / usual_ns)
+    medians = np.array([np.median(times_ns[sizes == size]) for size in different])
+    slope, base = (float(value) for value in np.polyfit(different, medians, 1, w=np.sqrt(counts)))
+    if slope < 0.0:
+        return Line(float(np.median(times_ns)), 0.0)
+    return Line(base, slope) if base > 0.0 else Line(0.0, float(np.median(times_ns / sizes)))
 
 
 def predicted(replay: BatchReplay, settings: ReplaySettings) -> list[Prediction]:
@@ -192,27 +252,30 @@ def predicted(replay: BatchReplay, settings: ReplaySettings) -> list[Prediction]
     settings reproduces; nothing without the median, or where batches would be far larger than any
     that was recorded.
 
-    The bounds are the 95 % interval of the quantile, widened by the error of the replay of the
-    recorded settings.
+    The bounds are the ends of the 95 % intervals of the quantile under the most and the least
+    favorable assumption, widened by the error of the replay of the recorded settings.
     """
-    replayed = replay.with_settings(settings)
-    is_too_large = replayed.largest > FARTHEST_SIZE * replay.step.largest
+    replayed = [
+        replay.with_settings(settings, assumption) for assumption in replay.assumptions(settings)
+    ]
+    is_too_large = replayed[1].largest > FARTHEST_SIZE * replay.step.largest
     if not replay.reproduces(0.5) or is_too_large:
         return []
-    drawn = resampled_quantiles(
-        replayed.e2e_ms, np.ones(len(replayed.e2e_ms)), [share for _, share in LATENCIES]
+    shares = [share for _, share in LATENCIES]
+    lowest, likely, highest = (
+        resampled_quantiles(each.e2e_ms, np.ones(len(each.e2e_ms)), shares) for each in replayed
     )
     found = []
     for place, (metric, share) in enumerate(LATENCIES):
         if not replay.reproduces(share):
             continue
         margin = max(abs(replay.error(share)), LEAST_MARGIN)
-        low, high = interval(drawn[1:, place], 0.95)
+        low, high = interval(lowest[1:, place], 0.95)[0], interval(highest[1:, place], 0.95)[1]
         before = float(np.quantile(replay.measured_ms, share))
-        found.append(prediction(metric, before, (low, replayed.quantile(share), high), margin))
-    rate = replayed.per_second
-    rates = (rate, rate, rate)
-    return [*found, prediction("requests_per_s", replay.recorded.per_second, rates, LEAST_MARGIN)]
+        found.append(prediction(metric, before, (low, float(likely[0, place]), high), margin))
+    rates = [each.per_second for each in replayed]
+    bounds = (min(rates), rates[1], max(rates))
+    return [*found, prediction("requests_per_s", replay.recorded.per_second, bounds, LEAST_MARGIN)]
 
 
 def replayed_speedup(replay: BatchReplay, settings: ReplaySettings) -> Speedup | None:
@@ -222,13 +285,21 @@ def replayed_speedup(replay: BatchReplay, settings: ReplaySettings) -> Speedup |
     if not predicted(replay, settings):
         return None
     recorded, margin = float(replay.measured_ms.mean()), max(abs(replay.error(0.5)), LEAST_MARGIN)
-    e2e_ms = replay.with_settings(settings).e2e_ms
-    low, high = interval(resampled_means(e2e_ms.reshape(-1, 1))[:, 0], 0.95)
+    lowest, likely, highest = (
+        replay.with_settings(settings, assumption).e2e_ms
+        for assumption in replay.assumptions(settings)
+    )
+    low, high = mean_interval(lowest)[0], mean_interval(highest)[1]
     return Speedup(
         low=round(recorded / (high * (1.0 + margin)), 3),
-        likely=round(recorded / float(e2e_ms.mean()), 3),
+        likely=round(recorded / float(likely.mean()), 3),
         high=round(recorded / (low * (1.0 - margin)), 3),
     )
+
+
+def mean_interval(values: Floats) -> tuple[float, float]:
+    """Return the 95 % interval of a mean."""
+    return interval(resampled_means(values.reshape(-1, 1))[:, 0], 0.95)
 
 
 def prediction(

@@ -11,6 +11,7 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message, Pre
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural
 from perfscope.analyzer.rule import Unmet
+from perfscope.analyzer.run.table_access import uses_device
 from perfscope.analyzer.serving.batch_policy import BatchPolicy, batch_policy
 from perfscope.analyzer.serving.batch_replay import BatchReplay, batch_replay
 from perfscope.analyzer.serving.request_log import request_logs
@@ -38,7 +39,8 @@ def batched_servers(trace: Trace) -> list[BatchedServer]:
     for served in trace.fact(served_requests):
         policy = batch_policy(served)
         if policy is not None:
-            found.append(BatchedServer(served, policy, batch_replay(served, policy)))
+            replay = batch_replay(served, policy, on_cpu=not uses_device(trace))
+            found.append(BatchedServer(served, policy, replay))
     return found
 
 
