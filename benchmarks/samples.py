@@ -45,10 +45,11 @@ class Sample:
 def find_samples() -> list[Sample]:
     """Return all programs that declare a verdict."""
     found = []
-    for path in sorted(FOLDER.glob("*.py")):
+    for path in sorted([*FOLDER.glob("*.py"), *FOLDER.glob("serving/*.py")]):
         match = DECLARED.match(path.read_text().split("\n", 1)[0])
         if match:
-            found.append(Sample(path.stem, *match.groups()))
+            name = ".".join(path.relative_to(FOLDER).with_suffix("").parts)
+            found.append(Sample(name, *match.groups()))
     return found
 
 

@@ -7,8 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from perfscope.profiling.marks import request, step
+    from perfscope.profiling.marks import step
     from perfscope.profiling.recorded_run import diagnose, load
+    from perfscope.profiling.request_marks import request
     from perfscope.profiling.scope import profile
 
 __version__ = "0.1.0"
@@ -19,7 +20,7 @@ MODULES = {
     "diagnose": "perfscope.profiling.recorded_run",
     "load": "perfscope.profiling.recorded_run",
     "profile": "perfscope.profiling.scope",
-    "request": "perfscope.profiling.marks",
+    "request": "perfscope.profiling.request_marks",
     "step": "perfscope.profiling.marks",
 }
 

@@ -1,13 +1,16 @@
 """Diagnoses a recording in four stages after it was read: summary, findings, verdict, answer."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from perfscope import __version__
 from perfscope.analyzer.check_findings import Checked, check_findings
 from perfscope.analyzer.diagnosis import SCHEMA, Diagnosis, Overhead, Source
+from perfscope.analyzer.latency_limit import LatencyLimit
 from perfscope.analyzer.limits import LIMITS, Limits
 from perfscope.analyzer.overhead.overhead import overhead
 from perfscope.analyzer.run.table_access import manifest
+from perfscope.analyzer.serving.service_levels import with_service_levels
 from perfscope.analyzer.summary.data_quality import data_quality
 from perfscope.analyzer.summary.operator_summary import operator_summary
 from perfscope.analyzer.summary.run import Run, summarize
@@ -19,9 +22,14 @@ from perfscope.traces.trace import Trace
 
 
 def diagnose_trace(
-    trace: Trace, limits: Limits = LIMITS, *, ignored: Collection[str] = ()
+    trace: Trace,
+    limits: Limits = LIMITS,
+    *,
+    ignored: Collection[str] = (),
+    service_levels: Sequence[LatencyLimit] = (),
 ) -> Diagnosis:
-    """Return the whole answer for a recording, without the findings whose ids are `ignored`.
+    """Return the whole answer for a recording, without the findings whose ids are `ignored`, and
+    with the share of its requests that met `service_levels`.
 
     Never raises for what a recording lacks: a finding that cannot be checked says why, a rule that
     fails is named with its error, and without enough evidence the verdict is `unknown`, with what
@@ -29,6 +37,8 @@ def diagnose_trace(
     """
     run = summarize(trace, limits)
     checked = check_findings(run, limits, ignored)
+    requests = with_service_levels(run.requests, trace, service_levels)
+    run = replace(run, requests=requests)
     judgement = judge(run, checked.findings, limits, ignored=checked.ignored)
     return assemble(run, checked, judgement, overhead(trace, limits))
 

@@ -57,6 +57,7 @@ from perfscope.analyzer.memory import (
 from perfscope.analyzer.program_code import blocking_call, host_code, sleep_in_loop
 from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.serving import (
+    batching_delay,
     graph_fallback,
     host_bound_decode,
     kv_cache_pressure,
@@ -68,6 +69,7 @@ from perfscope.analyzer.slow_steps import growing_steps, periodic_slow_steps
 FINDINGS: tuple[Rule, ...] = (
     hang.RULE,
     queueing.RULE,
+    batching_delay.RULE,
     kv_cache_pressure.RULE,
     prefill_interference.RULE,
     host_bound_decode.RULE,

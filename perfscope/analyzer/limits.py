@@ -274,6 +274,9 @@ class Limits:
     mostly_memory: float = 0.25
     # Rates of a server need some readings of its metrics; three are two intervals.
     fewest_readings: int = 3
+    # Of ten requests the 90th percentile is the slowest; of a hundred the 99th is.
+    fewest_requests: int = 10
+    enough_requests: int = 100
     # Engines keep part of the KV cache for the next tokens of running requests: vLLM and SGLang
     # admit no request that would fill the rest. From nine tenths on they begin to preempt.
     kv_full: float = 0.9

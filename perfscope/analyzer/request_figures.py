@@ -4,7 +4,10 @@ import msgspec
 
 
 class Latency(msgspec.Struct, frozen=True):
-    """A percentile in milliseconds with its bounds; `source` is probe, metrics or code."""
+    """A percentile in milliseconds with its bounds; `source` is probe, metrics or code.
+
+    Of metrics the bounds are those of a histogram's bucket, otherwise of a 95 % interval.
+    """
 
     value: float | None
     low: float | None
@@ -21,18 +24,26 @@ class Percentiles(msgspec.Struct, frozen=True):
 
 
 class RequestStage(msgspec.Struct, frozen=True):
-    """Mean milliseconds that a request spends in one stage of a server."""
+    """Mean milliseconds that a request spends in one stage of a server.
+
+    Stages: before-handler, queue, batching, prefill, decode, after; `model` where the phases of its
+    computation are not known.
+    """
 
     stage: str
     ms: float
 
 
 class ServiceLevel(msgspec.Struct, frozen=True):
-    """The share of requests that stayed within a limit."""
+    """The share of requests (of tokens, for `itl`) that stayed within a limit.
+
+    `metric` is such as `ttft_p99`: the limit holds for 99 % of them. Of metrics the share is of
+    those that are certainly within it. It is null where the latency was not recorded.
+    """
 
     metric: str
     limit_ms: float
-    met_share: float
+    met_share: float | None
 
 
 class ServerFigures(msgspec.Struct, frozen=True):
@@ -65,7 +76,8 @@ class Requests(msgspec.Struct, frozen=True):
     """What the requests to a server experienced; `per_server` divides it by server process.
 
     `count` and `rate_per_s` are of finished requests, null where the engine does not count them.
-    `server` is the load of the engine, where there is one.
+    `server` is the load of the engine, where there is one. `partial` requests were under way when
+    the recording began or ended: they have no latency. `process` is the one that served them.
     """
 
     count: int | None
@@ -80,3 +92,5 @@ class Requests(msgspec.Struct, frozen=True):
     slo: list[ServiceLevel]
     per_server: list["Requests"]
     server: ServerFigures | None = None
+    process: int | None = None
+    partial: int = 0

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfscope.agent.endpoint.address import is_page_address, parse_page_address
+from perfscope.analyzer.latency_limit import LatencyLimit
 from perfscope.commands.options.durations import parse_seconds
 from perfscope.commands.options.ignored_findings import add_ignore, ignored_findings
 from perfscope.commands.options.json_output import add_json_output
 from perfscope.commands.options.redaction import add_redact
+from perfscope.commands.options.service_levels import add_service_levels
 from perfscope.errors import UsageError
 from perfscope.ui.answer import (
     AnswerOptions,
@@ -55,6 +57,7 @@ class AnalyzeArguments:
     insecure: bool
     ignore: list[str]
     redact: bool
+    slo: list[LatencyLimit]
 
 
 ARGUMENTS = AnalyzeArguments
@@ -82,6 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json_output(parser)
     add_ignore(parser)
     add_redact(parser)
+    add_service_levels(parser)
     parser.add_argument(
         "--no-cache",
         action="store_true",
@@ -103,10 +107,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: AnalyzeArguments) -> int:
     ignored = ignored_findings(args.ignore)
-    options = AnswerOptions(args.json, args.html, ignored, args.redact, args.verbose)
+    options = AnswerOptions(
+        args.json, args.html, ignored, args.redact, args.verbose, service_levels=tuple(args.slo)
+    )
     paths = recorded_paths(args, options)
     single_path = paths[0] if len(paths) == 1 else None
-    cacheable = not args.no_cache and args.dask is None and not ignored and not args.redact
+    cacheable = not args.no_cache and args.dask is None and not (ignored or args.redact or args.slo)
     cached_path = single_path if cacheable else None
     if cached_path is not None and not options.files and answered_again(cached_path, options):
         return 0

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfscope.agent.endpoint.address import parse_page_address
+from perfscope.analyzer.latency_limit import LatencyLimit
 from perfscope.commands.attachment.default_runs import default_run_folder, remove_older_runs
 from perfscope.commands.attachment.recording import record_with_progress, stopped_by_signals
 from perfscope.commands.attachment.target import target_pid
@@ -26,6 +27,7 @@ from perfscope.commands.options.durations import parse_seconds
 from perfscope.commands.options.ignored_findings import add_ignore, ignored_findings
 from perfscope.commands.options.json_output import add_json_output
 from perfscope.commands.options.redaction import add_redact
+from perfscope.commands.options.service_levels import add_service_levels
 from perfscope.errors import UsageError
 from perfscope.ui.answer import AnswerOptions, answer, load_and_diagnose, refuse_missing_folders
 from perfscope.ui.terminal.output import print_line
@@ -56,6 +58,7 @@ class AttachArguments(DepthArguments, DashboardArguments):
     html: Path | None
     ignore: list[str]
     redact: bool
+    slo: list[LatencyLimit]
     verbose: bool
     ui: bool
     steered: bool
@@ -135,6 +138,7 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     add_verbose_option(parser)
     add_ignore(parser)
     add_redact(parser)
+    add_service_levels(parser)
     parser.add_argument(
         "--ui",
         action="store_true",
@@ -193,7 +197,9 @@ def refuse_contradictions(args: AttachArguments) -> None:
 def answer_options(args: AttachArguments) -> AnswerOptions:
     """Return where the diagnosis goes, and what is left out of it."""
     ignored = ignored_findings(args.ignore)
-    return AnswerOptions(args.json, args.html, ignored, args.redact, args.verbose)
+    return AnswerOptions(
+        args.json, args.html, ignored, args.redact, args.verbose, service_levels=tuple(args.slo)
+    )
 
 
 def start_recorder(pid: int, out: Path, args: AttachArguments, window: "Window") -> "Recorder":

@@ -16,11 +16,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perfscope.analyzer.latency_limit import LatencyLimit
 from perfscope.commands.options.depth import DepthArguments, add_depth_arguments, requested_window
 from perfscope.commands.options.durations import parse_seconds
 from perfscope.commands.options.ignored_findings import add_ignore, ignored_findings
 from perfscope.commands.options.json_output import add_json_file
 from perfscope.commands.options.redaction import add_redact
+from perfscope.commands.options.service_levels import add_service_levels
 from perfscope.errors import UsageError
 from perfscope.ui.answer import (
     AnswerOptions,
@@ -51,6 +53,7 @@ class RunArguments(DepthArguments):
     html: Path | None
     ignore: list[str]
     redact: bool
+    slo: list[LatencyLimit]
     verbose: bool
 
 
@@ -80,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report to FILE")
     add_ignore(parser)
     add_redact(parser)
+    add_service_levels(parser)
     add_verbose_option(parser)
 
 
@@ -101,7 +105,9 @@ def run(args: RunArguments) -> int:
     if not words:
         raise UsageError("no command to run. Give one after `--`: perfscope run -- python train.py")
     ignored = ignored_findings(args.ignore)
-    options = AnswerOptions(args.json, args.html, ignored, args.redact, args.verbose)
+    options = AnswerOptions(
+        args.json, args.html, ignored, args.redact, args.verbose, service_levels=tuple(args.slo)
+    )
     window = requested_window(args)
     refuse_missing_folders(options)
     out = args.out or default_folder(words[0])

@@ -1,8 +1,8 @@
-"""`perfscope.step()` and `perfscope.request()`: what a program reports about itself.
+"""`perfscope.step()`: the steps of a program, as it reports them.
 
-Both cost a few hundred nanoseconds while nothing records. A recording finds them in whatever way it
-came into the process: `perfscope.profile()`, `perfscope run` or `perfscope attach`. Standard
-library only, so that importing this costs nothing.
+`request_marks.py` does the same for requests. Both cost a few hundred nanoseconds while nothing
+records. A recording finds them in whatever way it came into the process: `perfscope.profile()`,
+`perfscope run` or `perfscope attach`. Standard library only, so that importing this costs nothing.
 """
 
 import _thread
@@ -58,42 +58,7 @@ class UnrecordedStep:
         return None
 
 
-class Request:
-    """One request of a server. It records nothing yet."""
-
-    __slots__ = ()
-
-    def __enter__(self) -> "Request":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        return None
-
-    async def __aenter__(self) -> "Request":
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        return None
-
-    def first_token(self) -> None:
-        """Report that the first output token is ready."""
-
-    def tokens(self, count: int) -> None:
-        """Report `count` more output tokens."""
-
-
 UNRECORDED_STEP = UnrecordedStep()
-REQUEST = Request()
 
 
 def step(*, samples: int | None = None, tokens: int | None = None) -> Step | UnrecordedStep:
@@ -105,14 +70,6 @@ def step(*, samples: int | None = None, tokens: int | None = None) -> Step | Unr
     if not find_visits(VISITS):
         return UNRECORDED_STEP
     return Step(samples, tokens)
-
-
-def request() -> Request:
-    """Mark a request of a server: `with perfscope.request() as request: ...`, or `async with`.
-
-    `request.first_token()` and `request.tokens(n)` report its output.
-    """
-    return REQUEST
 
 
 def mark_step(samples: int | None = None, tokens: int | None = None) -> None:

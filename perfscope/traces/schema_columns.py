@@ -165,3 +165,36 @@ ENGINE_METRICS = (
         "value; a counter or histogram has a row only in readings in which it changed",
     ),
 )
+
+REQUESTS = (
+    PROCESS,
+    Column("tid", "int64", "", "thread in which it begins"),
+    Column(
+        "ts",
+        "int64",
+        "ns",
+        "arrival, counted from the job's time zero; the end of one that began-before",
+    ),
+    Column("dur", "int64", "ns", "from its arrival to its end, -1 unknown"),
+    Column("number", "int64", "", "number of the request, unique for its source in its process"),
+    Column("source", "category", "", "code (`perfscope.request()`) or handler (of the web server)"),
+    Column(
+        "state",
+        "category",
+        "",
+        "complete, failed (by an exception, or an answer with a status of 500 or more),"
+        " began-before (the recording), unfinished (at its end)",
+    ),
+    Column("first_token_ns", "int64", "ns", "from its arrival to its first token, -1 unknown"),
+    Column("tokens", "int64", "", "output tokens that it reported, -1 none"),
+    Column("end_tid", "int64", "", "thread in which it ends, -1 unfinished"),
+)
+
+TOKEN_GAPS = (
+    PROCESS,
+    TID,
+    Column("ts", "int64", "ns", "time of the report before, or of the first token"),
+    Column("dur", "int64", "ns", "from then to this report"),
+    Column("number", "int64", "", "number of the request, see table `requests`"),
+    Column("tokens", "int64", "", "output tokens that were made in this time"),
+)

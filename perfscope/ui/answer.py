@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perfscope.analyzer.latency_limit import LatencyLimit
 from perfscope.errors import PerfscopeError, UsageError
 from perfscope.ui.json_text import json_text
 from perfscope.ui.terminal.output import print_line
@@ -32,6 +33,8 @@ class AnswerOptions:
     """Whether names of the user's own are replaced by hashes."""
     verbose: bool = False
     """Whether everything is printed, and not one screen of it."""
+    service_levels: tuple[LatencyLimit, ...] = ()
+    """The latencies that the user wants (`--slo`)."""
 
     @property
     def prints_json(self) -> bool:
@@ -87,7 +90,9 @@ def answer_trace(
     from perfscope.analyzer.diagnose import diagnose_trace
 
     trace = prepared(trace, options)
-    diagnosis = diagnose_trace(trace, ignored=options.ignored)
+    diagnosis = diagnose_trace(
+        trace, ignored=options.ignored, service_levels=options.service_levels
+    )
     error = write_files(trace, diagnosis, options)
     about_to_print()
     print_answer(diagnosis, trace, options)
@@ -198,7 +203,10 @@ def load_and_diagnose(folder: Path, options: AnswerOptions) -> "tuple[Trace, Dia
     from perfscope.traces.load import load_trace
 
     trace = prepared(load_trace(folder), options)
-    return trace, diagnose_trace(trace, ignored=options.ignored)
+    diagnosis = diagnose_trace(
+        trace, ignored=options.ignored, service_levels=options.service_levels
+    )
+    return trace, diagnosis
 
 
 def print_json(diagnosis: "Diagnosis") -> None:

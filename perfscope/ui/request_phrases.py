@@ -1,18 +1,47 @@
 """Short texts on the requests to a server: rates, latencies with their intervals, load."""
 
+from dataclasses import dataclass
 from typing import Final
 
-from perfscope.analyzer.diagnosis import Diagnosis
+from perfscope.analyzer.categories import (
+    CATEGORY,
+    COMPUTE_OR_HOST,
+    HOST_BOUND,
+    OTHER_IDLE,
+    SYNC_WAIT,
+)
+from perfscope.analyzer.diagnosis import Action, Diagnosis
 from perfscope.analyzer.number_text import digits, ms, percent, plural
-from perfscope.analyzer.request_figures import Latency, Percentiles, Requests, ServerFigures
+from perfscope.analyzer.request_figures import (
+    Latency,
+    Percentiles,
+    Requests,
+    ServerFigures,
+    ServiceLevel,
+)
 
 NS_PER_MS: Final = 1e6
+STAGES: Final = {
+    "queue": (OTHER_IDLE, "it waits while the model works on other requests"),
+    "batching": (SYNC_WAIT, "it waits while the model is idle"),
+    "model": (COMPUTE_OR_HOST, "the model works on its batch"),
+    "after": (HOST_BOUND, "from the end of the model's call to the answer"),
+}
+"""The color and the meaning of each part of a request of a server with batches of its own."""
+PREDICTED: Final = {
+    "ttft_p50_ms": "TTFT p50",
+    "ttft_p99_ms": "TTFT p99",
+    "itl_p99_ms": "inter-token time p99",
+    "e2e_p50_ms": "end to end p50",
+    "e2e_p99_ms": "end to end p99",
+}
 LATENCIES: Final = (
     ("TTFT", "ttft_ms"),
     ("inter-token time", "itl_ms"),
     ("end to end", "e2e_ms"),
 )
 QUANTILES: Final = ("p50", "p90", "p99")
+SERVICE_LEVELS: Final = {"ttft": "TTFT", "itl": "inter-token time", "e2e": "end to end"}
 
 
 def servers_of(requests: Requests) -> list[Requests]:
@@ -39,6 +68,8 @@ def requests_text(diagnosis: Diagnosis) -> list[str]:
         texts.append(f"{digits(requests.output_tokens_per_s)} output tokens/s")
     if requests.failed:
         texts.append(f"{requests.failed:,} failed")
+    if requests.partial:
+        texts.append(f"{requests.partial:,} cut by the ends of the recording")
     return texts
 
 
@@ -63,6 +94,76 @@ def latency_rows(requests: Requests) -> list[tuple[str, list[str]]]:
         if known is not None:
             rows.append((name, [latency_text(getattr(known, each)) for each in QUANTILES]))
     return rows
+
+
+@dataclass(frozen=True)
+class RequestPart:
+    """One part of the mean request: its color, its meaning, its share and its label."""
+
+    category: str
+    meaning: str
+    share: float
+    label: str
+
+    @property
+    def is_wait(self) -> bool:
+        """Whether the request waits in it."""
+        return CATEGORY[self.category].is_wait
+
+
+def request_parts(diagnosis: Diagnosis) -> list[RequestPart]:
+    """Return the parts of the mean request; nothing where they are not known to sum to it."""
+    requests = diagnosis.requests
+    stages = [] if requests is None else requests.stages
+    whole_ms = sum(stage.ms for stage in stages)
+    if not stages or whole_ms <= 0.0 or any(stage.stage not in STAGES for stage in stages):
+        return []
+    return [
+        RequestPart(
+            *STAGES[stage.stage],
+            share=stage.ms / whole_ms,
+            label=f"{stage.stage} {ms(stage.ms * NS_PER_MS)} ({percent(stage.ms / whole_ms)})",
+        )
+        for stage in stages
+    ]
+
+
+def is_by_metrics(requests: Requests) -> bool:
+    """Return whether the requests are known from the metrics of an engine."""
+    return any(row.server is not None for row in servers_of(requests))
+
+
+def service_level_texts(requests: Requests) -> list[str]:
+    """Return `TTFT p99 within 500 ms: missed, 97.3 % of the requests are within it`."""
+    return [service_level_text(requests, level) for level in requests.slo]
+
+
+def service_level_text(requests: Requests, level: ServiceLevel) -> str:
+    """Return whether a limit was met, and by how much of the traffic."""
+    latency, _, quantile = level.metric.partition("_")
+    wanted = f"{SERVICE_LEVELS[latency]} {quantile} within {ms(level.limit_ms * NS_PER_MS)}"
+    if level.met_share is None:
+        return f"{wanted}: not known, this latency was not recorded"
+    is_met = level.met_share >= float(quantile[1:]) / 100.0
+    counted = "tokens" if latency == "itl" else "requests"
+    least = "at least " if is_by_metrics(requests) else ""
+    within = f"{least}{level.met_share * 100:.4g} % of the {counted} are within it"
+    return f"{wanted}: {'met' if is_met else 'missed'}, {within}"
+
+
+def prediction_texts(action: Action) -> list[str]:
+    """Return `end to end p50 33.3 ms now, predicted 7.6 ms (6.7 ms to 8.8 ms)` per latency."""
+    texts = []
+    for predicted in action.predictions:
+        name = PREDICTED.get(predicted.metric)
+        if name is None or predicted.likely is None:
+            continue
+        before, low, likely, high = (
+            ms(value * NS_PER_MS)
+            for value in (predicted.before, predicted.low, predicted.likely, predicted.high)
+        )
+        texts.append(f"{name}: {before} now, predicted {likely} ({low} to {high})")
+    return texts
 
 
 def stage_text(requests: Requests) -> str:

@@ -44,7 +44,7 @@ LINES = [
     "doctor",
     "ui runs --live 7 --port 0 --host 0.0.0.0 --base-path /p --ignore host-sync",
     "ui --no-token",
-    "report run -o r.html --json",
+    "report run -o r.html --json --slo ttft_p99=1s",
     "export run --to csv -o out --force --redact",
     "explain input-bound",
     "explain",

@@ -10,7 +10,11 @@ from perfscope.analyzer.findings import FINDINGS
 from perfscope.analyzer.input.causes import CAUSES
 from tests.conventions.sources import last_name, python_files
 
-SHARED = {"__init__", "demo", "images", "prefetch", "training"}
+SHARED = {"__init__", "demo", "images", "prefetch", "training"} | {
+    "batch_server",
+    "model",
+    "poisson_load",
+}
 SAMPLES = {
     stem: text
     for name, text in python_files("sample_workloads").items()

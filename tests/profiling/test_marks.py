@@ -1,5 +1,5 @@
-"""`perfscope.step()` and `perfscope.request()` in real programs: recorded by whatever records the
-process, and without effect otherwise.
+"""`perfscope.step()` in real programs: recorded by whatever records the process, and without effect
+otherwise; what `test_request_marks.py` does not need a program for.
 """
 
 import asyncio

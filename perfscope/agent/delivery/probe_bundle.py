@@ -25,6 +25,7 @@ PARTS = (
     "stacks",
     "counting_blocks",
     "nvtx",
+    "web_requests",
     "kernels",
     "startup_shutdown",
 )

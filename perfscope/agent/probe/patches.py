@@ -148,6 +148,45 @@ def wrap(
     return wrapper
 
 
+def wrap_coroutine_function(
+    probe: "InstalledProbe",
+    original: "Callable[..., Any]",
+    begin: "Callable[..., Any]",
+    end: "Callable[..., None]",
+) -> "Callable[..., Any]":
+    """Return a coroutine function that does what `original` does, like `InstalledProbe.wrap`.
+
+    `begin` is called with the call, `end` when the coroutine ends. One that is never awaited has no
+    end.
+    """
+    live, clean_up = probe.live, probe.clean_up
+    first, last = probe.guard.guarded_together(full_name(original), begin, end)
+
+    async def followed(begun: Any, args: Any, kwargs: Any) -> Any:
+        answer = raised = None
+        try:
+            answer = await original(*args, **kwargs)
+            return answer
+        except BaseException as error:
+            raised = type(error)
+            raise
+        finally:
+            if live[0]:
+                last(begun, args, answer, raised)
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if not live[0]:
+            clean_up(wrapper)
+            return original(*args, **kwargs)
+        begun = first(args, kwargs)
+        if begun is None:
+            return original(*args, **kwargs)
+        return followed(begun, args, kwargs)
+
+    copy_function_names(wrapper, original)
+    return wrapper
+
+
 def copy_function_names(wrapper: Any, original: Any) -> None:
     """Give `wrapper` the names, the docstring and the signature of `original`.
 

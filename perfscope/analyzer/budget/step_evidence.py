@@ -104,6 +104,9 @@ def step_evidence(trace: Trace, process: int, steps: pd.DataFrame) -> StepEviden
         shares = shares_by_zone(states, thread, loop, runnable_share(trace, process, steps))
     has_gaps = bool(len(thread.gap[0]))
     serves = bool((steps["phase"] == "inference").any())
+    requests = rows_of(trace, "requests", process)
+    has_requests = requests is not None and len(requests) > 0
+    is_for_requests = has_requests or not pull_loop(trace, process, steps["tid"], thread.gap)
     return StepEvidence(
         steps=steps,
         amounts=amounts_by_zone(thread, begin, end, steps["phase"].to_numpy(str) == "eval"),
@@ -112,8 +115,8 @@ def step_evidence(trace: Trace, process: int, steps: pd.DataFrame) -> StepEviden
         window=trace.fact(compute_shares).get(process),
         device=trace.fact(timed_devices).get(process),
         serves=serves,
-        gap_is_input=is_input_in_gaps(trace, process, serves=serves),
-        waits_for_requests=serves and not pull_loop(trace, process, steps["tid"], thread.gap),
+        gap_is_input=not has_requests and is_input_in_gaps(trace, process, serves=serves),
+        waits_for_requests=serves and is_for_requests,
     )
 
 

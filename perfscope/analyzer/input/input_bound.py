@@ -123,9 +123,13 @@ RECORD_MORE_STEPS = Advice(
 
 
 def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
-    """Return why input waits cannot be checked: no steps, and no stack samples from outside."""
+    """Return why input waits cannot be checked: no steps, and no stack samples from outside; or a
+    server, which waits for requests.
+    """
     if trace.has_profiled_work:
         return input_bound_in_traces.missing_loader(trace)
+    if table(trace, "requests") is not None and table(trace, "loader") is None:
+        return Unmet("other", "a server waits for requests, not for a loader")
     missing = missing_steps(trace, limits)
     if missing is not None and trace.fact(observed_budget) is None:
         return missing

@@ -11,6 +11,7 @@ RECORDED_TABLES = (
     "counters",
     "stacks",
     "engine_metrics",
+    "requests",
 )
 """Tables of perfscope's own recordings whose rows bound what was recorded."""
 

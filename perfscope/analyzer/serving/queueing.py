@@ -7,13 +7,20 @@ What it means
     than it can take while another has room (`uneven-replicas`).
 
 How it is detected
-    The engine's metrics: requests wait in at least half of the readings, and by Little's law they
-    spend at least 5 % of their time waiting. `admission-limit`: the batch is as large as the limit
-    (option of the command line, exported by the engine, or the plateau that the batch never
+    With the engine's metrics: requests wait in at least half of the readings, and by Little's law
+    they spend at least 5 % of their time waiting. `admission-limit`: the batch is as large as the
+    limit (option of the command line, exported by the engine, or the plateau that the batch never
     exceeds) in 90 % of these readings, and one more request fits into the KV cache; or each step
     has as many tokens as its option allows. `uneven-replicas`: another server has no waiting
     requests and runs at most half as many. Otherwise `saturated`. Where the KV cache is full, the
     queue belongs to `kv-cache-pressure`.
+
+    Without metrics, in a server whose requests the probe records: in at least half of the time a
+    request is passed over by a model call that began after its arrival, for at least 5 % of the
+    time of the requests. `admission-limit`: nine tenths of the batches that leave requests waiting
+    have the same size, the largest one, and a batch of twice that size would take less than twice
+    as long, if the recording shows that. Otherwise `saturated`, where the model computes at least
+    70 % of the time.
 
 What to do
     `admission-limit`: raise the named option. `saturated`: add a replica, or reduce the work per
@@ -31,7 +38,14 @@ from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent, plural
-from perfscope.analyzer.rule import Rule
+from perfscope.analyzer.rule import Rule, Unmet
+from perfscope.analyzer.run.table_access import table
+from perfscope.analyzer.serving.batch_queueing import (
+    RAISE_BATCH,
+    REDUCE_WORK,
+    finding_on_queue,
+    queued_in_batches,
+)
 from perfscope.analyzer.serving.batch_room import (
     are_steps_full,
     has_room,
@@ -50,6 +64,7 @@ from perfscope.analyzer.serving.request_findings import (
     request_finding,
     used_servers,
 )
+from perfscope.analyzer.serving.served_findings import missing_batches
 from perfscope.analyzer.serving.server_load import ServerLoad, highest, mean
 from perfscope.traces.trace import Trace
 
@@ -92,6 +107,8 @@ BALANCE = Advice(
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Return the finding on the server whose requests wait for the largest share of their time."""
     loads = used_servers(trace)
+    if not loads:
+        return queue_of_batches(trace, limits)
     queued = [load for load in loads if is_queued(load, limits)]
     if not queued:
         return None
@@ -105,6 +122,22 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     if has_room(load, limits) and (is_full or steps_are_full):
         return admission_limit(load, loads, limits)
     return saturated(load, loads, limits)
+
+
+def missing_queues(trace: Trace, limits: Limits) -> Unmet | None:
+    """Return why queues cannot be checked: neither metrics nor recorded requests."""
+    if table(trace, "engine_metrics") is not None:
+        return missing_requests(trace, limits)
+    return missing_batches(trace, limits)
+
+
+def queue_of_batches(trace: Trace, limits: Limits) -> Finding | None:
+    """Return the finding on a server whose requests are recorded."""
+    queued = queued_in_batches(trace, limits)
+    if queued is None:
+        return None
+    server, cause = queued
+    return finding_on_queue(server, (ID, cause), limits)
 
 
 def is_queued(load: ServerLoad, limits: Limits) -> bool:
@@ -238,10 +271,17 @@ def uneven(load: ServerLoad, free: list[ServerLoad], limits: Limits) -> Finding:
 
 RULE = Rule(
     ID,
-    missing_requests,
+    missing_queues,
     detect,
-    needs=("engine_metrics",),
     in_traces=False,
     color="other-idle",
-    advice=(RAISE_LIMIT, RAISE_TOKENS, ADD_REPLICA, MORE_INSTANCES, BALANCE),
+    advice=(
+        RAISE_LIMIT,
+        RAISE_TOKENS,
+        ADD_REPLICA,
+        MORE_INSTANCES,
+        BALANCE,
+        RAISE_BATCH,
+        REDUCE_WORK,
+    ),
 )

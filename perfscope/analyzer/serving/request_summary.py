@@ -18,6 +18,7 @@ from perfscope.analyzer.request_figures import (
 )
 from perfscope.analyzer.serving.engine_samples import EngineSamples
 from perfscope.analyzer.serving.histograms import METRICS, Histogram
+from perfscope.analyzer.serving.recorded_requests import requests_by_log
 from perfscope.analyzer.serving.server_load import ServerLoad, highest, mean, server_loads
 from perfscope.traces.engine_metrics.meanings import Meaning
 from perfscope.traces.trace import Trace
@@ -32,7 +33,7 @@ STAGES: Final = (
 
 def request_summary(trace: Trace) -> Requests | None:
     """Return what the requests experienced, None where no request source was recorded."""
-    return requests_by_metrics(trace)
+    return requests_by_metrics(trace) or requests_by_log(trace)
 
 
 def requests_by_metrics(trace: Trace) -> Requests | None:

@@ -16,6 +16,7 @@ from perfscope.analyzer.host.validation_time import ID as VALIDATION_TIME
 from perfscope.analyzer.input.input_pipeline import input_pipelines
 from perfscope.analyzer.input.loader_case import unavoidable_wait
 from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.request_figures import Requests
 from perfscope.analyzer.run.accelerators.observed_time import observed_time
 from perfscope.analyzer.run.phases.validation_passes import validation_passes
 from perfscope.analyzer.run.table_access import uses_device
@@ -41,7 +42,11 @@ from perfscope.analyzer.verdict.general_answers import (
     general_answer,
 )
 from perfscope.analyzer.verdict.run_verdicts import verdict_on_recording
-from perfscope.analyzer.verdict.server_verdicts import bound_by_requests, server_verdict
+from perfscope.analyzer.verdict.server_verdicts import (
+    bound_by_requests,
+    figures_of_servers,
+    server_verdict,
+)
 from perfscope.analyzer.verdict.trace_verdicts import (
     lost_kernels_verdict,
     start_up_verdict,
@@ -177,7 +182,7 @@ def verdict_of_recording(
 ) -> Verdict:
     """Return the verdict on a recording of perfscope's own; `costly` are those of `found`."""
     trace, rows = run.trace, judged_rows(run)
-    if run.requests is not None and (rows is None or any(map(is_on_requests, costly))):
+    if run.requests is not None and is_judged_by_requests(run.requests, costly, rows is not None):
         return server_verdict(run, costly, found, limits)
     general = None if uses_device(trace) else general_answer(trace, run.critical_process, limits)
     if general is not None and not (costly and explains_enough(costly[0], general, limits)):
@@ -195,6 +200,17 @@ def verdict_of_recording(
     confidence = confidence_in_health(rows, limits, usual_wait_ns=wait_ns)
     hidden = [finding for finding in found if finding.severity == "info"]
     return verdict_without_losses(trace, limits, rows, confidence, hidden)
+
+
+def is_judged_by_requests(requests: Requests, costly: list[Finding], has_steps: bool) -> bool:
+    """Return whether the verdict on a server is that on its requests.
+
+    It is without steps, where a finding is on requests, and where nothing else costs much and each
+    request was recorded: the steps of a server are calls, between which it waits for requests.
+    """
+    if not has_steps or any(map(is_on_requests, costly)):
+        return True
+    return not costly and not figures_of_servers(requests) and bool(requests.count)
 
 
 def is_on_requests(finding: Finding) -> bool:

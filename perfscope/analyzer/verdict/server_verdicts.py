@@ -1,4 +1,4 @@
-"""The verdict on a server, by the metrics of its engine: a finding on its requests, or healthy."""
+"""The verdict on a server, by its requests: a finding on them, or healthy."""
 
 import math
 from typing import Final
@@ -16,6 +16,7 @@ from perfscope.analyzer.verdict.verdicts import finding_verdict
 REQUESTS: Final = "requests"
 RESOURCES: Final = {
     "queueing/admission-limit": "admission",
+    "batching-delay": "admission",
     "kv-cache-pressure": "memory-capacity",
     "host-bound-decode": "host",
 }
@@ -31,24 +32,30 @@ def server_verdict(
     """
     requests = run.requests
     assert requests is not None
-    confidence = confidence_in_readings(requests, limits)
+    confidence = confidence_in_requests(requests, limits)
     on_requests = [finding for finding in costly if finding.scope == REQUESTS]
     if on_requests:
         return finding_verdict(on_requests[0], confidence)
     possible = next((each for each in found if each.scope == REQUESTS), None)
     if possible is not None and possible.severity == "info":
         return possible_verdict(possible)
-    if fewest_readings(requests) < limits.fewest_readings:
-        return too_short_verdict(requests)
-    if not requests.count and not is_load_known(requests):
-        return unknown_load_verdict()
+    if figures_of_servers(requests):
+        if fewest_readings(requests) < limits.fewest_readings:
+            return too_short_verdict(requests)
+        if not requests.count and not is_load_known(requests):
+            return unknown_load_verdict()
+    elif (requests.count or 0) < limits.fewest_requests:
+        return too_few_requests(requests)
     return healthy_server(requests, confidence)
 
 
-def confidence_in_readings(requests: Requests, limits: Limits) -> VerdictConfidence:
-    """Return the confidence that the number of readings allows."""
-    readings = fewest_readings(requests)
-    trust = min(1.0, math.sqrt(readings / limits.enough_steps))
+def confidence_in_requests(requests: Requests, limits: Limits) -> VerdictConfidence:
+    """Return the confidence that the number of readings, or of recorded requests, allows."""
+    if figures_of_servers(requests):
+        evidence = fewest_readings(requests) / limits.enough_steps
+    else:
+        evidence = (requests.count or 0) / limits.enough_requests
+    trust = min(1.0, math.sqrt(evidence))
     return VerdictConfidence(round(HIGHEST * trust, 3))
 
 
@@ -107,6 +114,19 @@ def unknown_load_verdict() -> Verdict:
     )
 
 
+def too_few_requests(requests: Requests) -> Verdict:
+    """Return the verdict on too few requests."""
+    return Verdict(
+        id="unknown",
+        cause=None,
+        headline=f"Too few requests: {plural(requests.count or 0, 'request')} complete",
+        explanation="The percentiles of latencies need more requests.",
+        caveat="Record while the server is used, or longer: `--duration 60`.",
+        confidence=0.0,
+        scope="requests",
+    )
+
+
 def healthy_server(requests: Requests, confidence: VerdictConfidence) -> Verdict:
     """Return the verdict that nothing delays the requests, or that there are none."""
     servers = figures_of_servers(requests)
@@ -129,6 +149,10 @@ def healthy_server(requests: Requests, confidence: VerdictConfidence) -> Verdict
 def load_text(requests: Requests) -> str:
     """Return how many requests run and wait, and how full the KV cache is."""
     servers = figures_of_servers(requests)
+    if not servers:
+        return (
+            f"{plural(requests.count or 0, 'request')}, {digits(requests.rate_per_s or 0.0)} per s."
+        )
     running = sum_if_all_known([server.running_mean for server in servers])
     waiting = sum_if_all_known([server.waiting_mean for server in servers])
     usage = [server.kv_cache_highest for server in servers if server.kv_cache_highest is not None]

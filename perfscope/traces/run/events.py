@@ -30,6 +30,9 @@ NVTX: Final = 14
 COMPILATION: Final = 15
 DEVICE_TIME: Final = 16
 PADDING: Final = 17
+REQUEST_BEGIN: Final = 18
+REQUEST: Final = 19
+REQUEST_TOKENS: Final = 20
 
 KINDS: Final[dict[str, int]] = {
     "NEXT": NEXT,
@@ -48,6 +51,9 @@ KINDS: Final[dict[str, int]] = {
     "COMPILATION": COMPILATION,
     "DEVICE_TIME": DEVICE_TIME,
     "PADDING": PADDING,
+    "REQUEST_BEGIN": REQUEST_BEGIN,
+    "REQUEST": REQUEST,
+    "REQUEST_TOKENS": REQUEST_TOKENS,
 }
 TIMED_COPY: Final = 2
 """`call` of a DEVICE_TIME: a copy; 1 is a wait for the loader."""
@@ -109,4 +115,12 @@ VALUES: Final[dict[int, tuple[str, ...]]] = {
     # without it, the share of it (per million), its side (0 none, 1 right, 2 left), and whether an
     # attention mask agrees. source: 1 a batch of the loader, 2 the arguments of a module
     PADDING: ("source", "rows", "width", "longest", "shortest", "padded_ppm", "side", "masked"),
+    # a request of a server begins; number: unique for its source in its process. source: 0 =
+    # `perfscope.request()`, 1 = the handler of a web server
+    REQUEST_BEGIN: ("number", "source"),
+    # it ends. whole: 1 = ts is its arrival; 0 = it began before the recording, and ts is its end.
+    # first_token_ns: after the arrival; end_tid: the thread that ended it
+    REQUEST: ("number", "first_token_ns", "tokens", "failed", "whole", "end_tid", "source"),
+    # it reports output tokens; dur: since the report before, in which so many tokens were made
+    REQUEST_TOKENS: ("number", "tokens"),
 }

@@ -27,6 +27,7 @@ from perfscope.traces.run.growing import GrowingRun
 from perfscope.traces.run.kernel_windows import WINDOW_TABLES, window_tables
 from perfscope.traces.run.nvtx_rows import CodeNames, names_of_codes, nvtx_columns
 from perfscope.traces.run.readings import Readings, int64_array
+from perfscope.traces.run.request_tables import request_table, token_gap_table
 from perfscope.traces.run.stored import StoredRun
 from perfscope.traces.schema import TABLES
 from perfscope.traces.span import span
@@ -159,6 +160,8 @@ def why_not_recorded(run: Run, table: str) -> str:
         return "the process used no PyTorch data loader"
     if table == "padding":
         return "no batch of token ids was seen"
+    if table in ("requests", "token_gaps"):
+        return "no requests were seen (`perfscope.request()` reports them)"
     if table == "steps":
         return "computed by the analyzer"
     if table == "waits":
@@ -194,6 +197,8 @@ class RunStreams:
             "ranges": self.ranges,
             "copies": self.copies,
             "device_times": self.device_times,
+            "requests": lambda: request_table(self.records),
+            "token_gaps": lambda: token_gap_table(self.records),
             "stacks": self.stacks,
             "outside_stacks": lambda: self.samples("outside_stacks", "pyspy.stacks"),
             "native_samples": lambda: self.samples("native_samples", "host.native"),

@@ -12,6 +12,7 @@ from perfscope.ui.phrases import (
     predicted_speedup,
     recommended_change,
 )
+from perfscope.ui.request_phrases import prediction_texts
 
 NOTHING = "<p>No change would save a noticeable amount of time.</p>"
 CAUSE_UNKNOWN = "<p>No change is recommended, because the cause is not known.</p>"
@@ -36,7 +37,7 @@ def finding_row(finding: Finding, diagnosis: Diagnosis) -> str:
         f'<div class="costs"><b>{cost}</b>{share}</div>'
         f"<div><h3>{prose(recommended_change(finding))}</h3>"
         f"{paragraphs(claims(finding, diagnosis))}"
-        f"{''.join(snippet(action) for action in finding.actions[:1])}"
+        f"{''.join(snippet(action) + predictions(action) for action in finding.actions[:1])}"
         f"{other_actions(finding)}"
         f'<p class="id">{escape(finding_name(finding))}</p>{evidence_list(finding.evidence)}</div>'
         f'<div class="gain"><b>{likely}</b>{interval}</div></article>'
@@ -59,6 +60,12 @@ def evidence_list(evidence: list[Evidence]) -> str:
         for fact in evidence
     ]
     return f'<ul class="proof">{"".join(items)}</ul>' if items else ""
+
+
+def predictions(action: Action) -> str:
+    """Return the latencies that an action is predicted to have."""
+    items = "".join(f"<li>{escape(text)}</li>" for text in prediction_texts(action))
+    return f"<ul>{items}</ul>" if items else ""
 
 
 def snippet(action: Action) -> str:

@@ -26,6 +26,7 @@ from perfscope.ui.phrases import (
     phase_label,
     recording_text,
 )
+from perfscope.ui.request_phrases import request_parts
 from perfscope.ui.theme import phase_category, texture
 
 SMALLEST_SHARE = 0.002
@@ -55,13 +56,15 @@ def verdict_and_budget(trace: Trace, diagnosis: Diagnosis) -> str:
     return (
         verdict_card(diagnosis, longest)
         + key_figures(diagnosis, step_columns(trace, rank))
+        + (requests_card(diagnosis) if request_parts(diagnosis) else "")
         + budget_card(diagnosis, longest)
     )
 
 
 def changes_and_ranks(diagnosis: Diagnosis) -> str:
     """Return the ranks, where there are several, the requests of a server, and what to change."""
-    return rank_rows(diagnosis) + requests_card(diagnosis) + finding_cards(diagnosis)
+    requests = "" if request_parts(diagnosis) else requests_card(diagnosis)
+    return rank_rows(diagnosis) + requests + finding_cards(diagnosis)
 
 
 def header(trace: Trace, diagnosis: Diagnosis) -> str:

@@ -19,6 +19,7 @@ from perfscope.ui.html.devices import devices
 from perfscope.ui.html.markup import escape
 from perfscope.ui.html.overview import overview
 from perfscope.ui.html.plotly_bundle import plotly_script, plotly_source
+from perfscope.ui.html.request_sections import request_sections
 from perfscope.ui.html.roof_sections import roof_sections
 from perfscope.ui.html.sections import Section, sections
 from perfscope.ui.html.tables import Table, table_card
@@ -56,6 +57,7 @@ def page(trace: Trace, diagnosis: Diagnosis) -> str:
     rank = diagnosis.budget_rank if diagnosis.budget_rank is not None else 0
     charts = sections(trace)
     evidence = [
+        *request_sections(trace),
         *lines_table(diagnosis),
         *roof_sections(trace, rank),
         *devices(trace),

@@ -5,17 +5,24 @@ from perfscope.analyzer.number_text import digits
 from perfscope.ui.html.markup import card, escape
 from perfscope.ui.request_phrases import (
     QUANTILES,
+    is_by_metrics,
     latency_rows,
     load_text_of_server,
+    request_parts,
     requests_text,
     servers_of,
+    service_level_texts,
     stage_text,
 )
+from perfscope.ui.theme import texture
 
-NOTE = (
+SHARE_WITH_LABEL = 0.2
+"""Parts of the bar of at least this share have their label in them."""
+BY_METRICS = (
     "By the metrics of the engine. A percentile has the bucket of its histogram as interval: the"
     " value is between its bounds."
 )
+BY_LOG = "By the times of each request. A percentile has its 95 % interval (bootstrap)."
 
 
 def requests_card(diagnosis: Diagnosis) -> str:
@@ -23,13 +30,35 @@ def requests_card(diagnosis: Diagnosis) -> str:
     requests = diagnosis.requests
     if requests is None:
         return ""
-    stages = stage_text(requests)
+    stages = "" if request_parts(diagnosis) else stage_text(requests)
     mean = f'<p class="note">Mean per request: {escape(stages)}.</p>' if stages else ""
+    note = BY_METRICS if is_by_metrics(requests) else BY_LOG
+    levels = "".join(f"<p>{escape(text)}.</p>" for text in service_level_texts(requests))
     body = (
-        f'<p class="note">{escape(", ".join(requests_text(diagnosis)))}. {NOTE}</p>'
-        f"{latency_table(diagnosis)}{mean}{server_table(diagnosis)}"
+        f'<p class="note">{escape(", ".join(requests_text(diagnosis)))}. {note}</p>'
+        f"{request_bar(diagnosis)}{latency_table(diagnosis)}{levels}{mean}{server_table(diagnosis)}"
     )
     return card("Requests", body)
+
+
+def request_bar(diagnosis: Diagnosis) -> str:
+    """Return the parts of the mean request as a bar with a legend; nothing where unknown."""
+    parts = request_parts(diagnosis)
+    if not parts:
+        return ""
+    bar = legend = ""
+    for part in parts:
+        css, color = texture(part.category), f"--c:var(--{part.category})"
+        words = escape(part.label) if part.share >= SHARE_WITH_LABEL else ""
+        style = f"flex:{part.share:.5f};{color};--ink:var(--{part.category}-ink)"
+        title = escape(f"{part.label}: {part.meaning}.")
+        bar += f'<div class="part {css}" style="{style}" title="{title}"><span>{words}</span></div>'
+        key = f'<i class="{css}" style="{color}"></i>'
+        legend += f'<span title="{title}">{key}{escape(part.label)}</span>'
+    return (
+        '<p class="note">Mean request, from its arrival at the handler to its answer:</p>'
+        f'<div class="bar">{bar}</div><div class="legend">{legend}</div>'
+    )
 
 
 def latency_table(diagnosis: Diagnosis) -> str:

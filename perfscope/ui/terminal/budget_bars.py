@@ -16,6 +16,7 @@ from perfscope.ui.phrases import (
     part_amount,
     phase_label,
 )
+from perfscope.ui.request_phrases import RequestPart, request_parts
 from perfscope.ui.terminal.layout import MUTED, TerminalLayout, fill
 from perfscope.ui.theme import phase_category, texture
 
@@ -35,7 +36,10 @@ class BarPart:
 
 
 def budget_bars(diagnosis: Diagnosis, layout: TerminalLayout) -> list[Text]:
-    """Return the bars of the steps and of the whole run; no lines where neither is known."""
+    """Return the bars of the steps and of the whole run; no lines where neither is known.
+
+    A server with batches of its own has a bar of the mean request in place of that of the steps.
+    """
     mean_ms = mean_step_ms(diagnosis)
     step_parts = [
         BarPart(
@@ -49,10 +53,18 @@ def budget_bars(diagnosis: Diagnosis, layout: TerminalLayout) -> list[Text]:
     phases = [phase for phase in diagnosis.run_budget if phase.share >= SMALLEST_SHARE]
     phases.sort(key=lambda phase: -phase.share)
     step_name = "per step" if mean_ms is not None else "time"
+    of_requests = request_parts(diagnosis)
+    if of_requests:
+        step_name, step_parts = "request", [bar_part_of_request(part) for part in of_requests]
     lines = bar_lines(step_name, step_parts, layout)
     if len(phases) > 1 or mean_ms is not None:
         lines += bar_lines("whole run", [phase_bar_part(phase) for phase in phases], layout)
     return [*lines, Text("")] if lines else []
+
+
+def bar_part_of_request(part: RequestPart) -> BarPart:
+    """Return a part of the mean request as a part of its bar."""
+    return BarPart(part.category, part.share, part.label, part.is_wait)
 
 
 def phase_bar_part(phase: RunPhase) -> BarPart:

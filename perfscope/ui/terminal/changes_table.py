@@ -13,6 +13,7 @@ from perfscope.ui.phrases import (
     predicted_speedup,
     recommended_change,
 )
+from perfscope.ui.request_phrases import prediction_texts
 from perfscope.ui.terminal.layout import MUTED, TerminalLayout, wrapped
 
 MARGIN, GAP = 2, 2
@@ -120,8 +121,12 @@ def main_evidence(finding: Finding, diagnosis: Diagnosis) -> str:
 
 
 def snippet_lines(finding: Finding, layout: TerminalLayout) -> list[Text]:
-    """Return the code of the first action."""
-    return code_lines(finding.actions[0].snippet, layout, 6) if finding.actions else []
+    """Return the code of the first action, and the latencies that it is predicted to have."""
+    if not finding.actions:
+        return []
+    action = finding.actions[0]
+    predictions = [Text(" " * 6 + text, style=MUTED) for text in prediction_texts(action)]
+    return [*code_lines(action.snippet, layout, 6), *predictions]
 
 
 def code_lines(snippet: str | None, layout: TerminalLayout, indent: int) -> list[Text]:

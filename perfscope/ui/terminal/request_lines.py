@@ -7,7 +7,9 @@ from perfscope.ui.request_phrases import (
     QUANTILES,
     latency_rows,
     load_text_of_server,
+    request_parts,
     servers_of,
+    service_level_texts,
     stage_text,
 )
 from perfscope.ui.terminal.coverage_lines import label_lines, text_cells
@@ -33,7 +35,8 @@ def request_lines(diagnosis: Diagnosis, layout: TerminalLayout) -> list[Text]:
     for name, values in latency_rows(requests):
         pairs = zip(QUANTILES, values, strict=True)
         texts.append((name, ", ".join(f"{quantile} {value}" for quantile, value in pairs)))
-    stages = stage_text(requests)
+    texts += [("service level", text) for text in service_level_texts(requests)]
+    stages = "" if request_parts(diagnosis) else stage_text(requests)
     if stages:
         texts.append(("mean per request", stages))
     cells = text_cells(layout)

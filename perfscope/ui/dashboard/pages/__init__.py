@@ -10,12 +10,14 @@ from perfscope.ui.dashboard.pages import (
     memory,
     operators,
     overview,
+    requests,
     timeline,
 )
 
 PAGES: tuple[Page, ...] = (
     overview.PAGE,
     timeline.PAGE,
+    requests.PAGE,
     by_code.PAGE,
     input_pipeline.PAGE,
     operators.PAGE,

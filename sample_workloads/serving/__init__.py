@@ -1,0 +1,1 @@
+"""Servers of a small model under load, each with one bottleneck that `--fix` removes."""
