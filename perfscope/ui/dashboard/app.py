@@ -31,6 +31,7 @@ SCRIPTS = (
     "tables.js",
     "copy_code.js",
     "grids.js",
+    "run_list.js",
     "step_chart.js",
 )
 INDEX = """<!doctype html>
@@ -98,7 +99,7 @@ def register(app: Dash, source: DashboardSource) -> None:
         return found.links, found.page, found.title, None
 
     app.callback(*what, *where)(open_page)
-    run_list.register(app, source.library, source.verdicts)
+    run_list.register(app, source)
     if source.live is not None:
         live_page.register(app, source.live)
     grid.register(app)

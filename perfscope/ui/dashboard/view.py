@@ -30,9 +30,7 @@ class View:
     @classmethod
     def of(cls, opened: Opened, search: str | None) -> "View":
         """Return the view of a run at an address with the query `search`."""
-        parameters = parse_qs((search or "").lstrip("?"))
-        query = {name: values[-1] for name, values in parameters.items()}
-        return cls(f"/run/{opened.found.id}", opened, query)
+        return cls(f"/run/{opened.found.id}", opened, query_of(search))
 
     @property
     def trace(self) -> Trace:
@@ -68,3 +66,9 @@ class View:
         if not sections:
             return []
         return self.shown(f'<div class="charts">{"".join(map(block, sections))}</div>', sections)
+
+
+def query_of(search: str | None) -> dict[str, str]:
+    """Return the parameters of a query; of several with one name, the last."""
+    parameters = parse_qs((search or "").lstrip("?"))
+    return {name: values[-1] for name, values in parameters.items()}
