@@ -15,6 +15,7 @@
   const STRIP_COLUMNS = 480;
   const NS_PER_S = 1e9;
   const TYPING_PAUSE_MS = 120;
+  const UNFOLDED_RANKS = 4;
 
   shared.mount = async (element, source, options = {}) => {
     const timeline = {
@@ -24,6 +25,9 @@
       view: { from: 0, to: 1, scroll: 0 },
       collapsedTracks: new Set(),
       collapsedGroups: new Set(),
+      pinnedTracks: new Set(),
+      shownRows: new Map(),
+      hiddenColors: new Set(),
       widths: new Map(),
       panelTurn: 0,
       waiters: [],
@@ -52,6 +56,7 @@
     for (const track of timeline.tracks) {
       if (track.collapsed) timeline.collapsedTracks.add(track.number);
     }
+    foldGroups(timeline);
     [timeline.view.from, timeline.view.to] = timeline.meta.span;
     build(timeline);
     shared.addActions(timeline, refresh);
@@ -64,6 +69,7 @@
     const [firstMark] = timeline.meta.marks;
     if (!isPlaced && options.first === "finding" && firstMark) {
       shared.showPlace(timeline, firstMark);
+      shared.explainMark(timeline, 0);
     }
     return timeline;
   };
@@ -87,6 +93,16 @@
       timeline.requestFrame(),
     );
     loadStrip(timeline);
+  }
+
+  // Of many ranks, only those before the fifth are unfolded.
+  function foldGroups({ meta, collapsedGroups }) {
+    const ranks = new Set(meta.groups.map(([, rank]) => rank));
+    if (ranks.size <= UNFOLDED_RANKS) return;
+    const unfolded = [...ranks].slice(0, UNFOLDED_RANKS);
+    meta.groups.forEach(([, rank], group) => {
+      if (!unfolded.includes(rank)) collapsedGroups.add(group);
+    });
   }
 
   // The strip costs the server as much as the lanes, so the lanes are loaded first.
@@ -141,10 +157,15 @@
     timeline.scrollbar = node("div", { class: "tl-bar", hidden: true });
     timeline.tip = node("div", { class: "tl-tip", hidden: true });
     timeline.panel = node("div", { class: "tl-panel", "aria-live": "polite" });
+    timeline.why = shared.whyLine();
+    timeline.edge = shared.panelEdge(timeline);
+    timeline.element.classList.toggle("tl-fill", timeline.options.height === "fill");
     timeline.element.replaceChildren(
       headLine(timeline),
+      timeline.why,
       timeline.stripCanvas,
       node("div", { class: "tl-body" }, timeline.canvas, timeline.scrollbar, timeline.tip),
+      timeline.edge,
       timeline.panel,
     );
     timeline.pen = timeline.canvas.getContext("2d", { alpha: false });
@@ -226,6 +247,7 @@
     timeline.onShow = (event) => {
       const { from, to, lane } = event.detail;
       timeline.show(from * NS_PER_S, to * NS_PER_S, lane);
+      shared.explainInterval(timeline, from * NS_PER_S, to * NS_PER_S);
     };
     document.addEventListener("timeline:show", timeline.onShow);
     timeline.onHash = () => shared.showAddress(timeline, true);
