@@ -109,6 +109,7 @@ def budget_card(diagnosis: Diagnosis, longest: dict[str, StepInterval]) -> str:
         f"{title}<small>{mean}{p95}</small>",
         f'<div class="bar">{bar}</div><div class="legend">{legend}{hint}</div>'
         f"{predicted_bar(diagnosis)}{whole_run(diagnosis)}",
+        "budget",
     )
 
 

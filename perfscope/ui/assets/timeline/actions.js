@@ -8,6 +8,7 @@
   const NARROW_GUTTER_WIDTH = 132;
   const WIDE_GUTTER_WIDTH = 270;
   const MOST_ROW_SCALE = 1.6;
+  const PRINT_DPR = 2;
   const DEFAULT_HEIGHT = 560;
   const LEAST_SPAN_NS = 20;
   const OVERSHOOT = 0.02; // of the run, before its begin and after its end
@@ -163,7 +164,7 @@
       plot: width - gutter,
       ruler: RULER_HEIGHT,
       height: 0,
-      dpr: Math.min(devicePixelRatio || 1, 2),
+      dpr: timeline.printing ? PRINT_DPR : Math.min(devicePixelRatio || 1, 2),
     };
     timeline.relayout();
   }

@@ -236,14 +236,8 @@
       attributeFilter: ["class", "data-theme"],
     });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolor);
-    const recolorForPrint = (printing) => {
-      timeline.printing = printing;
-      timeline.recolor();
-      shared.drawFrame(timeline);
-      shared.drawStrip(timeline);
-    };
-    addEventListener("beforeprint", () => recolorForPrint(true));
-    addEventListener("afterprint", () => recolorForPrint(false));
+    addEventListener("beforeprint", () => drawForPrint(timeline, true));
+    addEventListener("afterprint", () => drawForPrint(timeline, false));
     timeline.onShow = (event) => {
       const { from, to, lane } = event.detail;
       timeline.show(from * NS_PER_S, to * NS_PER_S, lane);
@@ -252,6 +246,24 @@
     document.addEventListener("timeline:show", timeline.onShow);
     timeline.onHash = () => shared.showAddress(timeline, true);
     addEventListener("hashchange", timeline.onHash);
+  }
+
+  // On paper the lanes have its width and colors, and show the first finding where the whole run
+  // is in view.
+  function drawForPrint(timeline, printing) {
+    const { meta, view } = timeline;
+    timeline.printing = printing;
+    timeline.resize();
+    timeline.recolor();
+    if (printing && timeline.showsWholeRun() && meta.marks.length) {
+      timeline.viewBeforePrint = { from: view.from, to: view.to };
+      shared.showPlace(timeline, meta.marks[0]);
+    } else if (!printing && timeline.viewBeforePrint) {
+      const { from, to } = timeline.viewBeforePrint;
+      timeline.viewBeforePrint = timeline.shown = null;
+      timeline.setView(from, to);
+    }
+    shared.drawAll(timeline);
   }
 
   // An element with data-timeline="/timeline/RUN" is mounted whenever a page adds it, with the
