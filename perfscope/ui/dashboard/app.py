@@ -33,6 +33,7 @@ SCRIPTS = (
     "grids.js",
     "run_list.js",
     "step_chart.js",
+    "rank_heat.js",
 )
 INDEX = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">

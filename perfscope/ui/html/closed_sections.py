@@ -46,7 +46,7 @@ def closed_table(table: Table) -> ClosedSection:
     return ClosedSection(table.id, table.title, summary, table_body(table), is_table=True)
 
 
-def contents(entries: list[ContentsEntry]) -> str:
+def contents_list(entries: list[ContentsEntry]) -> str:
     """Return the list of contents, a link for each section."""
     links = "".join(
         f'<li><a href="#{section_id}">{escape(title)}</a></li>' for section_id, title in entries

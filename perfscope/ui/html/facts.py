@@ -20,7 +20,7 @@ def facts_card(trace: Trace, diagnosis: Diagnosis) -> str:
     facts = [
         *recording_facts(trace),
         *software_facts(trace.manifest),
-        *device_facts(trace),
+        *accelerator_facts(trace),
         *host_facts(trace),
     ]
     overhead = overhead_text(diagnosis)
@@ -59,7 +59,7 @@ def software_facts(manifest: Manifest) -> Facts:
     ]
 
 
-def device_facts(trace: Trace) -> Facts:
+def accelerator_facts(trace: Trace) -> Facts:
     """Return the accelerators with their memory, and their drivers."""
     devices = [device for part in trace.manifests for device in part.devices]
     names = [

@@ -18,7 +18,7 @@ from perfscope.ui.html.closed_sections import (
     ContentsEntry,
     closed_chart,
     closed_table,
-    contents,
+    contents_list,
 )
 from perfscope.ui.html.code_tables import lines_table
 from perfscope.ui.html.coverage_cards import coverage_cards
@@ -44,6 +44,7 @@ SCRIPTS = (
     "search.js",
     "chart_clicks.js",
     "step_chart.js",
+    "rank_heat.js",
     "tables.js",
     "copy_code.js",
 )
@@ -51,6 +52,7 @@ DEFAULT_HEIGHT = 200
 FIRST_SECTIONS = (
     ("budget", "Time budget"),
     ("section-steps", "Steps"),
+    ("rank-heat", "Ranks and steps"),
     ("ranks", "Ranks"),
     ("changes", "Recommended changes"),
     ("facts", "About this run"),
@@ -91,7 +93,7 @@ def page(trace: Trace, diagnosis: Diagnosis) -> str:
     return TEMPLATE.format(
         title=escape(f"perfscope: {diagnosis.verdict.headline}"),
         css=report_style() + timeline_style(),
-        contents=contents(contents_entries(answer + timeline, closed, coverage)),
+        contents=contents_list(contents_entries(answer + timeline, closed, coverage)),
         overview=answer,
         noscript=NOSCRIPT,
         timeline=timeline,

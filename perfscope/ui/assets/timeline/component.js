@@ -95,11 +95,12 @@
     loadStrip(timeline);
   }
 
-  // Of many ranks, only those before the fifth are unfolded.
+  // Only the rank that the address names is unfolded; of many ranks, only those before the fifth.
   function foldGroups({ meta, collapsedGroups }) {
     const ranks = new Set(meta.groups.map(([, rank]) => rank));
-    if (ranks.size <= UNFOLDED_RANKS) return;
-    const unfolded = [...ranks].slice(0, UNFOLDED_RANKS);
+    const chosen = Number(new URLSearchParams(location.search).get("rank") ?? NaN);
+    if (ranks.size <= UNFOLDED_RANKS && !ranks.has(chosen)) return;
+    const unfolded = ranks.has(chosen) ? [chosen] : [...ranks].slice(0, UNFOLDED_RANKS);
     meta.groups.forEach(([, rank], group) => {
       if (!unfolded.includes(rank)) collapsedGroups.add(group);
     });

@@ -172,13 +172,13 @@ def run_of_address(path: object, library: Library) -> str | None:
 def register(app: Dash, library: Library) -> None:
     """Register the callback of the sliders: the analyzer computes the prediction."""
 
-    def predict(workers: object, cost: object, path: object) -> tuple[str, Any]:
+    def predict(workers: object, cost: object, path: object, search: object) -> tuple[str, Any]:
         if not (is_within(workers, 0, MOST_WORKERS) and is_within(cost, LEAST_COST, ALL_COST)):
             raise PreventUpdate
         run = run_of_address(path, library)
         if run is None:
             raise PreventUpdate
-        view = View.of(library.get(run), None)
+        view = View.of(library.get(run), search if isinstance(search, str) else None)
         if pipeline_of(view.trace, view.rank) is None:
             raise PreventUpdate
         answer, section = what_if_answer(view.trace, view.rank, workers, cost / 100)
@@ -190,6 +190,7 @@ def register(app: Dash, library: Library) -> None:
         Output({"kind": "figure", "name": "what-if"}, "data"),
         *slider_values,
         State("url", "pathname"),
+        State("url", "search"),
         prevent_initial_call=True,
     )(predict)
     register_in_browser: Any = app.clientside_callback
