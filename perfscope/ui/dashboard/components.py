@@ -93,10 +93,20 @@ def component(
     if tag == "a" and "data-from" in attributes:
         begin, end = attributes["data-from"], attributes["data-to"]
         return link(f"{timeline}#timeline?from={begin}&to={end}", properties, children)
+    if tag == "a" and "data-page" in attributes:
+        return link(page_address(timeline, attributes["data-page"]), properties, children)
     if tag == "a" and attributes.get("href", "").startswith("/"):
         return link(attributes["href"], properties, children)
     made: Component = getattr(html, tag.capitalize())(children, **properties)
     return made
+
+
+def page_address(timeline: str, page: str) -> str:
+    """Return the address of another page of the run whose timeline is at an address."""
+    path, _, query = timeline.partition("?")
+    base = path.rpartition("/")[0]
+    joined = "&".join(filter(None, [page.partition("?")[2], query]))
+    return f"{base}/{page.partition('?')[0]}" + (f"?{joined}" if joined else "")
 
 
 def is_kept_attribute(name: str) -> bool:
