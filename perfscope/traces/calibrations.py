@@ -95,3 +95,13 @@ def decoded(name: str, kind: type[Kind]) -> Kind | None:
             return msgspec.json.decode(file.read(), type=kind)
     except (OSError, ValueError, msgspec.MsgspecError):
         return None
+
+
+def calibration_stamps() -> list[str]:
+    """Return a text for each stored calibration, which changes when it does."""
+    folder = safe_cache_folder(FOLDER)
+    try:
+        entries = list(os.scandir(folder)) if folder is not None else []
+        return sorted(f"{entry.name} {entry.stat().st_mtime_ns}" for entry in entries)
+    except OSError:
+        return []

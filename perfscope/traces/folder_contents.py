@@ -6,17 +6,22 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from perfscope.errors import UnreadableRun
+from perfscope.traces.jobs.rank_files import declared_size, jobs_of_files, name_of_ranks
 from perfscope.traces.kineto.text import head
-from perfscope.traces.naming import RANK_IN_NAME
+from perfscope.traces.load import load_all, load_parts
+from perfscope.traces.memory_snapshot import is_memory_snapshot
 from perfscope.traces.readers import READERS
 from perfscope.traces.run.stored import is_run, read_manifest
+
+if TYPE_CHECKING:
+    from perfscope.traces.trace import Trace
 
 DEEPEST: Final = 4
 MOST_ENTRIES: Final = 2000
@@ -41,16 +46,26 @@ class Found:
     stamp: str
     """Changes when its files do."""
     parts: tuple[Path, ...] = ()
-    """For a job on several hosts, the run folders of all hosts."""
+    """For a job, the run folders of its hosts or the traces of its ranks."""
     leads_out: bool = False
     """Whether a link in it leads out of the opened folder. Such an entry is listed, and not
     opened.
     """
+    job: str = ""
+    """The id of the entry of the job that it is a part of."""
+    is_snapshot: bool = False
+    """Whether it is a memory snapshot, which is listed and cannot be opened."""
 
     @property
     def paths(self) -> tuple[Path, ...]:
         """The paths to read."""
         return self.parts or (self.path,)
+
+    def load(self) -> "Trace":
+        """Return its Trace; ranks that cannot be read are left out. Raises PerfscopeError."""
+        if self.parts and not self.run:
+            return load_parts(self.parts, self.path)
+        return load_all(self.paths)
 
 
 @dataclass(frozen=True)
@@ -74,21 +89,25 @@ def contents(root: Path) -> list[Found]:
         entry = describe_entry(root, root.name or str(root), root)
         entries = [entry] if entry is not None else []
     else:
-        entries = list(walk_folder(root))
-    return sorted([*multi_host_jobs(entries), *entries], key=lambda entry: -entry.changed_s)
+        entries = with_multi_host_jobs(list(walk_folder(root)))
+    return sorted(entries, key=lambda entry: -entry.changed_s)
 
 
-def multi_host_jobs(entries: list[Found]) -> list[Found]:
-    """Return an entry for each job that has run folders of several hosts."""
+def with_multi_host_jobs(entries: list[Found]) -> list[Found]:
+    """Return the entries, and before them one for each job with run folders of several hosts."""
     runs_of_job: dict[str, dict[str, Found]] = {}
     for entry in entries:
         if entry.run and not entry.leads_out:
             job, host = job_and_host(entry.path, entry.stamp)
             if job:
                 runs_of_job.setdefault(job, {}).setdefault(host, entry)
-    return [
-        job_entry(job, list(runs.values())) for job, runs in runs_of_job.items() if len(runs) > 1
-    ]
+    jobs: list[Found] = []
+    parts: dict[str, str] = {}
+    for job, runs in runs_of_job.items():
+        if len(runs) > 1:
+            jobs.append(job_entry(job, list(runs.values())))
+            parts |= dict.fromkeys([run.id for run in runs.values()], jobs[-1].id)
+    return [*jobs, *(replace(entry, job=parts.get(entry.id, entry.job)) for entry in entries)]
 
 
 @lru_cache(maxsize=4 * MOST_ENTRIES)
@@ -166,16 +185,18 @@ def walk_folder(root: Path) -> Iterator[Found]:
         subfolders[:] = [
             name for name in subfolders if depth < DEEPEST and name not in runs and is_walked(name)
         ]
-        traces = [name for name in files if looks_like_trace(folder / name)]
-        ranks = rank_traces_entry(root, folder, traces)
-        if ranks is not None:
-            yield ranks
-            count += 1
-        for name in sorted([*runs, *traces]):
+        traces = [name for name in sorted(files) if looks_like_trace(folder / name)]
+        snapshots = [name for name in files if is_memory_snapshot(folder / name)]
+        jobs = rank_jobs(root, folder, traces)
+        yield from (job for job, _ in jobs)
+        count += len(jobs)
+        job_of_file = {path: job.id for job, parts in jobs for path in parts}
+        for name in sorted([*runs, *traces, *snapshots]):
             path = folder / name
             entry = describe_entry(path, str(path.relative_to(root)), root)
             if entry is not None:
-                yield entry
+                job = job_of_file.get(path, "")
+                yield replace(entry, job=job, is_snapshot=name in snapshots)
                 count += 1
             if count >= MOST_ENTRIES:
                 return
@@ -186,27 +207,58 @@ def is_walked(folder_name: str) -> bool:
     return folder_name not in SKIPPED_FOLDERS and not folder_name.startswith(".")
 
 
-def rank_traces_entry(root: Path, folder: Path, traces: list[str]) -> Found | None:
-    """Return the traces of a folder as one job, None unless their names have several ranks."""
-    ranks = {match[1] for name in traces if (match := RANK_IN_NAME.search(name))}
-    if len(ranks) < 2:
+def rank_jobs(
+    root: Path, folder: Path, traces: Sequence[str]
+) -> list[tuple[Found, tuple[Path, ...]]]:
+    """Return an entry for each job whose ranks have traces in a folder, and its files."""
+    groups = jobs_of_files([folder / name for name in traces], size_of_job)
+    is_only_job = len(groups) == 1 and len(groups[0]) == len(traces)
+    found = []
+    for files in groups:
+        job = rank_job(root, folder, files, "" if is_only_job else name_of_ranks(files[0]))
+        if job is not None:
+            found.append((job, tuple(files)))
+    return found
+
+
+def rank_job(root: Path, folder: Path, files: Sequence[Path], pattern: str) -> Found | None:
+    """Return the entry of a job of several ranks, None when its files were removed just now.
+
+    `pattern`: what its files are called, "" where they are all traces of the folder.
+    """
+    try:
+        summary = summarize_files(files)
+    except OSError:
         return None
-    entries = [describe_entry(folder / name, name, root) for name in sorted(traces)]
-    parts = [entry for entry in entries if entry is not None]
-    if not parts:  # all of them were removed just now
+    if summary is None:
         return None
     name = str(folder.relative_to(root)) if folder != root else root.resolve().name
-    files = FileSummary(sum(part.bytes for part in parts), max(part.changed_s for part in parts))
     return Found(
-        id=url_id(f"{name}/"),
-        name=f"{name}/ ({len(parts)} ranks)",
+        id=url_id(f"{name}/{pattern}"),
+        name=f"{name}/{pattern} ({len(files)} ranks)",
         path=folder,
         run=False,
-        bytes=files.size_bytes,
-        changed_s=files.changed_s,
-        stamp=files.stamp,
-        leads_out=leads_out(folder, root),
+        bytes=summary.size_bytes,
+        changed_s=summary.changed_s,
+        stamp=summary.stamp,
+        parts=tuple(files),
+        leads_out=not pattern and leads_out(folder, root),
     )
+
+
+def size_of_job(path: Path) -> str:
+    """Return the number of ranks that a trace declares, "" for none."""
+    try:
+        info = path.lstat()
+    except OSError:
+        return ""
+    return known_size_of_job(path, info.st_size, info.st_mtime_ns)
+
+
+@lru_cache(maxsize=4 * MOST_ENTRIES)
+def known_size_of_job(path: Path, size_bytes: int, changed_ns: int) -> str:
+    """Return the number of ranks that a trace declares; another size or time makes it be read."""
+    return declared_size(head(path, HEAD_BYTES))
 
 
 def looks_like_trace(path: Path) -> bool:

@@ -31,3 +31,14 @@ def load_all(paths: Sequence[Path], processes: "Processes | None" = None) -> "Tr
     from perfscope.traces.jobs.job import load_job
 
     return load_job(paths, processes)
+
+
+def load_parts(paths: Sequence[Path], folder: Path) -> "Trace":
+    """Return one Trace of the traces of a job that were found in a folder.
+
+    Those that cannot be read are left out. Raises UnreadableRun when none can, or UsageError.
+    """
+    from perfscope.traces.jobs.job import load_members
+    from perfscope.traces.jobs.members import JobMember
+
+    return load_members([JobMember(path, named=False) for path in paths], folder)

@@ -3,6 +3,7 @@ counters as lanes of the timeline.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -27,7 +28,8 @@ from perfscope.ui.timeline.embedded import without_counters
 from tests import build
 from tests.analyzer.loop import MS, Loop
 
-CHARTS = {"device-kernels", "device-power", "device-clock", "device-memory", "link-map-0"}
+CHARTS = {"device-counters", "link-map-0"}
+SHARED = {"Kernel active", "Memory in use", "Power", "SM clock"}
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +43,16 @@ def test_the_counters_of_a_device_have_charts(healthy: Trace) -> None:
     assert isinstance(table, Table) and table.rows["power"].tolist() == ["560 of 700 W"]
     assert 'id="table-devices" class="wraps"' in table_card(table), "many columns fit a laptop"
     assert set(charts) >= CHARTS
-    line = charts["device-power"].figure.data[0]
-    assert set(line.y) == {560.0} and line.name == "GPU 0"
+    assert not set(charts) & {"device-kernels", "device-power", "device-clock", "device-memory"}
+    figure = charts["device-counters"].figure
+    assert {each.text for each in figure.layout.annotations} == SHARED
+    (power,) = [line for line in figure.data if line.mode == "lines" and set(line.y) == {560.0}]
+    assert power.name == "GPU 0" and power.yaxis == "y3"
+    domains = [figure.layout[f"yaxis{number}"].domain for number in ("", 2, 3, 4)]
+    assert all(low[1] < high[0] for high, low in pairwise(domains)), "panels do not overlap"
+    steps = len(healthy.fact(job_phases).steps)
+    marks = [shape for shape in figure.layout.shapes if shape.yref == "paper"]
+    assert len([shape for shape in marks if shape.type == "line"]) == (steps if steps <= 120 else 0)
     assert devices(build.trace()) == []
 
 

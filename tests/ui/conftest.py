@@ -31,4 +31,12 @@ def page(browser: Any, tmp_path: Path) -> Any:
     forget_last_page(browser)
     browser.get(f"file://{path}")
     until(lambda: browser.execute_script("return document.documentElement.dataset.drawn") == "yes")
+    open_sections(browser)
     return browser
+
+
+def open_sections(browser: Any) -> None:
+    """Open all sections of a report, and wait until their charts are drawn."""
+    browser.execute_script("for (const d of document.querySelectorAll('details')) d.open = true")
+    drawn = "return [...document.querySelectorAll('.chart')].every((c) => c.querySelector('svg'))"
+    until(lambda: browser.execute_script(drawn))

@@ -14,6 +14,7 @@ import pytest
 from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.dashboard.serve import Dashboard
 from tests.running import killed_at_end, perfscope, until
+from tests.traces.generated_ranks import generated_ranks
 from tests.traces.kineto.recorded import FOLDER
 from tests.ui.browsing import forget_last_page, shown_text
 from tests.ui.dashboard_client import address
@@ -161,6 +162,61 @@ def test_links_lead_from_the_list_to_the_interval_of_the_evidence(
     assert faults(browser) == []
 
 
+RUNS = "gridApi('runs')"
+
+
+def test_runs_are_filtered_and_sorted_and_the_address_keeps_it(
+    browser: Any, board: Dashboard
+) -> None:
+    opened(browser, board, "/?runs.search=hostile")
+    count = f"return {RUNS}?.getDisplayedRowCount()"
+    until(lambda: browser.execute_script(count) == 1)
+    field = browser.find_element("css selector", "#run-list .quick-search input")
+    field.send_keys("\ue009a\ue009", "json")  # Ctrl+A
+    until(lambda: browser.execute_script(count) == 2)
+    until(lambda: "runs.search=json" in browser.current_url)
+    head = "document.querySelector('#run-list [col-id=changed] .ag-header-cell-label').click()"
+    browser.execute_script(head)
+    until(lambda: "runs.sort=changed+desc" in browser.current_url)
+    browser.refresh()
+    settled(browser)
+    until(lambda: browser.execute_script(count) == 2)
+    assert faults(browser) == []
+
+
+def test_a_job_is_unfolded_and_a_run_is_deleted_after_a_question(
+    browser: Any, tmp_path: Path
+) -> None:
+    generated_ranks(tmp_path / "job", ranks=4)
+    run = recorded_run(tmp_path / "train.perfscope")
+    other = Dashboard(tmp_path, port=0)
+    try:
+        opened(browser, other, "/")
+        count = f"return {RUNS}?.getDisplayedRowCount()"
+        until(lambda: browser.execute_script(count) == 2)
+        until(lambda: browser.find_elements("css selector", "#run-list .fold"))
+        browser.find_element("css selector", "#run-list .fold").click()
+        until(lambda: browser.execute_script(count) == 6)
+        until(lambda: "open=job-" in browser.current_url)
+        names = f"const n = []; {RUNS}.forEachNodeAfterFilterAndSort((x) => n.push(x.data.job));"
+        jobs = browser.execute_script(names + "return n.map(Boolean)")
+        assert jobs.index(True) > 0 and sum(jobs) == 4
+        (box,) = browser.find_elements("css selector", "#run-list .ag-row input:enabled")
+        browser.execute_script("arguments[0].click()", box)
+        until(lambda: browser.find_element("id", "delete-runs").is_enabled())
+        browser.find_element("id", "delete-runs").click()
+        assert "train.perfscope" in shown_text(browser, "#deletion-names")
+        browser.find_element("id", "cancel-deletion").click()
+        assert run.exists()
+        browser.find_element("id", "delete-runs").click()
+        browser.find_element("id", "confirm-deletion").click()
+        until(lambda: not run.exists())
+        until(lambda: browser.execute_script(count) == 5)
+        assert faults(browser) == []
+    finally:
+        other.close()
+
+
 def test_every_page_is_reached_with_the_keyboard(browser: Any, board: Dashboard) -> None:
     opened(browser, board, "/run/train.perfscope/overview")
     press = (
@@ -190,6 +246,8 @@ def test_the_theme_changes_the_page_and_is_remembered(browser: Any, board: Dashb
 
 def test_a_slider_shows_the_prediction_of_the_analyzer(browser: Any, board: Dashboard) -> None:
     opened(browser, board, "/run/train.perfscope/input")
+    assert browser.find_element("id", "what-if").text.startswith("With 8 workers: about")
+    opened(browser, board, "/run/train.perfscope/input?workers=2&cost=100")
     assert "measured" in browser.find_element("id", "what-if").text
     thumb = browser.find_element("css selector", "#what-if-workers [role=slider]")
     thumb.send_keys("\ue014")  # arrow right
@@ -200,7 +258,7 @@ def test_a_slider_shows_the_prediction_of_the_analyzer(browser: Any, board: Dash
         "With 4 workers and batches that take 50 %"
     )
     opened(browser, board, "/run/train.perfscope/input?workers=many&cost=-1")
-    assert "measured" in browser.find_element("id", "what-if").text
+    assert browser.find_element("id", "what-if").text.startswith("With 8 workers: about")
     assert faults(browser) == []
 
 

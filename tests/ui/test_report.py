@@ -1,18 +1,22 @@
 """The HTML report, opened as a file in a real browser."""
 
+import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from perfscope.analyzer.diagnose import diagnose_trace
+from perfscope.traces.load import load_trace
 from perfscope.ui.html.report import write_report
 from perfscope.ui.phrases import short_headline
 from perfscope.ui.theme import DARK, LIGHT
 from tests.build import trace
 from tests.running import until
-from tests.ui.browsing import shown_text
+from tests.traces.kineto.recorded import FOLDER, WHERE
+from tests.ui.browsing import forget_last_page, shown_text
 from tests.ui.diagnoses import DIAGNOSIS
 from tests.ui.runs import MS, input_bound
 
@@ -203,3 +207,87 @@ def test_an_empty_run_has_a_report_without_charts(tmp_path: Path) -> None:
     write_report(empty, diagnose_trace(empty), tmp_path / "empty.html")
     text = (tmp_path / "empty.html").read_text("utf-8")
     assert "<h1>" in text and 'class="chart"' not in text
+
+
+NODES = "return document.getElementsByTagName('*').length"
+HIDDEN_ON_PAPER = """
+    dispatchEvent(new Event('beforeprint'));
+    const controls = [...document.querySelectorAll('button, input, .contents, .section-tools')];
+    return controls.filter((each) => each.getClientRects().length).map((each) => each.outerHTML);
+"""
+SCALES = """const t = document.getElementById('timeline').timeline;
+    const box = t.canvas.getBoundingClientRect();
+    return [t.canvas.width / box.width, t.canvas.height / box.height, box.right,
+      document.querySelector('main').getBoundingClientRect().right]"""
+
+
+def report_of(browser: Any, trace_name: str, path: Path) -> None:
+    """Open the report of a recorded trace."""
+    run = load_trace(FOLDER / "kineto" / f"{trace_name}.json.gz")
+    write_report(run, diagnose_trace(run), path)
+    forget_last_page(browser)
+    browser.get(f"file://{path}")
+    until(lambda: browser.execute_script("return document.documentElement.dataset.drawn") == "yes")
+
+
+@pytest.mark.shared_traces
+@WHERE
+@pytest.mark.parametrize("name", ["a100_16ranks_rank0", "h100_qwen05b"])
+def test_a_report_has_few_nodes_and_four_printed_pages(
+    browser: Any, name: str, tmp_path: Path
+) -> None:
+    report_of(browser, name, tmp_path / "report.html")
+    assert browser.execute_script(NODES) <= 3000
+    options = {"preferCSSPageSize": True, "printBackground": True}
+    pdf = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", options)["data"])
+    assert 1 <= len(re.findall(rb"/Type\s*/Page[^s]", pdf)) <= 4
+    sizes = set(re.findall(rb"/MediaBox\s*\[0 0 ([0-9]+)[0-9.]* ([0-9]+)", pdf))
+    assert sizes == {(b"594", b"841")}
+    assert browser.execute_script("return document.querySelectorAll('details[open]').length") == 0
+
+
+def test_paper_has_no_controls_and_no_stretched_picture(browser: Any, tmp_path: Path) -> None:
+    run, path = input_bound(), tmp_path / "report.html"
+    write_report(run, diagnose_trace(run), path)
+    browser.get(f"file://{path}")
+    until(lambda: browser.execute_script("return document.documentElement.dataset.drawn") == "yes")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert browser.execute_script(HIDDEN_ON_PAPER) == []
+        across, down, right, page_right = browser.execute_script(SCALES)
+        assert across == pytest.approx(down, rel=0.02) and right <= page_right + 1
+        dispatched = "dispatchEvent(new Event('afterprint'))"
+        browser.execute_script(dispatched)
+        assert browser.execute_script("return document.querySelectorAll('details[open]')") == []
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_a_link_of_the_contents_opens_its_section_and_draws_its_chart(
+    browser: Any, tmp_path: Path
+) -> None:
+    run, path = input_bound(), tmp_path / "report.html"
+    write_report(run, diagnose_trace(run), path)
+    browser.get(f"file://{path}")
+    until(lambda: browser.execute_script("return document.documentElement.dataset.drawn") == "yes")
+    assert browser.execute_script("return typeof Plotly") == "undefined"
+    links = browser.execute_script(
+        "return [...document.querySelectorAll('.contents a')].map((a) => a.getAttribute('href'))"
+    )
+    assert {"#budget", "#changes", "#facts", "#section-cpu", "#coverage"} <= set(links)
+    targets = "return arguments[0].every((link) => document.querySelector(link))"
+    assert browser.execute_script(targets, links)
+    browser.find_element("css selector", '.contents a[href="#section-cpu"]').click()
+    until(lambda: browser.execute_script("return document.querySelector('#cpu svg') !== null"))
+    browser.get("about:blank")
+    browser.get(f"file://{path}#section-memory")
+    until(lambda: browser.execute_script("return document.querySelector('#memory svg') !== null"))
+
+
+def test_the_facts_of_a_run_are_those_of_its_manifest(tmp_path: Path) -> None:
+    run, path = input_bound(), tmp_path / "report.html"
+    write_report(run, diagnose_trace(run), path)
+    text = path.read_text("utf-8")
+    facts = dict(re.findall(r"<dt>([^<]+)</dt><dd>([^<]*)</dd>", text))
+    assert facts["command"] == " ".join(run.manifest.command)
+    assert facts["depth"] == run.manifest.depth and facts["usable cores"] == "2"

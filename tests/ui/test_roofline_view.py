@@ -16,6 +16,7 @@ from perfscope.ui.html.roof_sections import roof_sections
 from perfscope.ui.html.tables import Table
 from tests.analyzer.traced.gpu import Gpu
 from tests.running import until
+from tests.ui.conftest import open_sections
 
 N = 2048
 PEAKS = Peaks("a device", {"bfloat16": 100e12}, {"float32": 10e12}, 1e12, "a device")
@@ -82,6 +83,7 @@ def test_a_point_of_the_report_opens_the_timeline(browser: Any, tmp_path: Path) 
     write_report(run, diagnose_trace(run), tmp_path / "report.html")
     browser.get(f"file://{tmp_path / 'report.html'}")
     until(lambda: browser.execute_script("return document.documentElement.dataset.drawn") == "yes")
+    open_sections(browser)
     place = (
         "const point = document.getElementById('roofline').data.find((series) => series.mode ==="
         " 'markers').customdata[0];"

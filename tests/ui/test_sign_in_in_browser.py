@@ -14,6 +14,7 @@ import pytest
 from perfscope.ui.dashboard.serve import Dashboard
 from tests.running import until
 from tests.ui.browsing import shown_text
+from tests.ui.conftest import open_sections
 from tests.ui.dashboard_client import address
 from tests.ui.kineto_files import small_trace
 from tests.ui.test_dashboard_in_browser import PICTURES, faults, settled
@@ -161,6 +162,7 @@ def test_a_report_can_be_saved_and_works_within_its_sandbox(
     fresh.get(address(board, f"/run/{NAME}.html"))
     until(lambda: fresh.execute_script("return document.documentElement.dataset.drawn") == "yes")
     assert fresh.execute_script("return self.origin") == "null"
+    open_sections(fresh)
     for button in ("#theme", "button[data-picture=png]"):
         fresh.execute_script("document.querySelector(arguments[0]).click()", button)
     until(lambda: list(folder.glob("*.png")))

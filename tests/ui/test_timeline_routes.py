@@ -7,14 +7,18 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from perfscope.analyzer.timeline.lanes import timeline_lanes
 from perfscope.analyzer.timeline.tiles import MOST_PIXELS
 from perfscope.traces.trace import Trace
 from perfscope.ui.timeline.routes import ALWAYS, MOST_LANES, add_timeline_routes
-from tests.analyzer.timeline.test_lanes import gpu_run
+from tests.analyzer.timeline.test_lanes import gpu_run, lane_of
 from tests.analyzer.timeline.unpack import unpacked
 from tests.build import trace
 
 WINDOW = "from=0&to=600"
+LANES = gpu_run().fact(timeline_lanes)
+STREAM, CALLS = lane_of(LANES, "stream 7"), lane_of(LANES, "runtime calls")
+MAIN = lane_of(LANES, "main thread")
 
 
 @pytest.fixture
@@ -34,9 +38,9 @@ def asked(client: FlaskClient, path: str, run: str = "a/gpu") -> Any:
 def test_meta_names_every_track_and_its_lanes(client: FlaskClient) -> None:
     meta = asked(client, "meta")
     assert [tuple(track[1:5]) for track in meta["tracks"]] == [
-        ("thread", "main thread", 0, 3),
-        ("calls", "runtime calls", 3, 1),
-        ("stream", "stream 7", 4, 1),
+        ("stream", "stream 7", STREAM, 1),
+        ("thread", "main thread", MAIN, 3),
+        ("calls", "runtime calls", CALLS, 1),
     ]
     assert meta["span"] == [90, 590] and meta["events"] == 8
     assert meta["name_count"] == len(meta["names"])
@@ -46,7 +50,8 @@ def test_meta_names_every_track_and_its_lanes(client: FlaskClient) -> None:
 def test_a_tile_has_the_requested_lanes(client: FlaskClient) -> None:
     found = unpacked(asked(client, f"tile?{WINDOW}&pixels=600&lanes=0,3-4"))
     assert set(found) == {0, 3, 4}
-    assert found[4]["x"].tolist() == [200, 300] and found[4]["w"].tolist() == [100, 200]
+    assert found[STREAM]["x"].tolist() == [200, 300]
+    assert found[STREAM]["w"].tolist() == [100, 200]
 
 
 def test_the_longest_interval_has_the_same_lanes(client: FlaskClient) -> None:
@@ -57,17 +62,17 @@ def test_the_longest_interval_has_the_same_lanes(client: FlaskClient) -> None:
 
 
 def test_statistics_search_and_events_are_json(client: FlaskClient) -> None:
-    rows = asked(client, f"select?{WINDOW}&lanes=4&by=category&most=5")["rows"]
+    rows = asked(client, f"select?{WINDOW}&lanes={STREAM}&by=category&most=5")["rows"]
     assert [row[0] for row in rows] == ["exposed-communication", "device-compute"]
     assert asked(client, "search?words=LAUNCH")["count"] == 2
-    assert asked(client, "hit?words=launch&at=120&lane=3&back=0") == {
-        "lane": 3,
+    assert asked(client, f"hit?words=launch&at=120&lane={CALLS}&back=0") == {
+        "lane": CALLS,
         "ts_ns": 140,
         "dur_ns": 10,
     }
-    assert asked(client, "hit?words=launch&at=140&lane=3&back=0") is None
-    assert asked(client, "event?lane=4&at=250")["causes"][0]["name"] == "aten::addmm"
-    assert asked(client, "event?lane=4&at=150") is None
+    assert asked(client, f"hit?words=launch&at=140&lane={CALLS}&back=0") is None
+    assert asked(client, f"event?lane={STREAM}&at=250")["causes"][0]["name"] == "aten::addmm"
+    assert asked(client, f"event?lane={STREAM}&at=150") is None
     assert asked(client, "names?first=0&count=1") == [asked(client, "meta")["names"][0]]
     assert sum(asked(client, "strip?columns=1")["device-compute"]) == pytest.approx(0.2)
 

@@ -3,11 +3,14 @@
 from dataclasses import dataclass, replace
 
 from perfscope.analyzer.closed_forms import After
+from perfscope.analyzer.diagnosis import Diagnosis
+from perfscope.analyzer.input.causes.too_few_workers import ADD_WORKERS
 from perfscope.analyzer.input.input_bound import device_hides, loader_case_of
 from perfscope.analyzer.input.input_pipeline import Fetch, Pipeline, input_pipelines
 from perfscope.analyzer.input.loader_case import (
     handover_wait,
     predict_with_supply,
+    recommended_workers,
     step_without_workers,
     supply_time,
 )
@@ -60,6 +63,24 @@ def what_if(trace: Trace, rank: int, workers: int, cost: float, limits: Limits =
     handover = handover_wait(case, saved_cpu * max(case.ranks, 1))
     supplied = supply_time(cheaper, workers, pipeline.fetch.wall * cost)
     return WhatIf(step, predict_with_supply(cheaper, supplied, saved_cpu, handover=handover))
+
+
+def workers_of_verdict(trace: Trace, diagnosis: Diagnosis) -> int | None:
+    """Return the number of loader workers that the verdict recommends, None where it recommends
+    another change.
+
+    `what_if` with it is the step time that the verdict predicts.
+    """
+    key, rank = diagnosis.verdict.finding_key, diagnosis.budget_rank
+    finding = next((each for each in diagnosis.findings if each.key == key), None)
+    if finding is None or not finding.actions or rank is None:
+        return None
+    if finding.actions[0].id != ADD_WORKERS.id:
+        return None
+    pipeline = pipeline_of(trace, rank)
+    if pipeline is None or pipeline.fetch is None:
+        return None
+    return recommended_workers(loader_case_of(trace, pipeline, LIMITS))
 
 
 def scale_fetch(fetch: Fetch, cost: float) -> Fetch:

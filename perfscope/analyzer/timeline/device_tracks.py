@@ -75,7 +75,7 @@ def stream_tracks(trace: Trace, names: Names) -> Iterator[Draft]:
         title = f"GPU {device}, {title}" if several and device >= 0 else title
         yield Draft(
             process,
-            (3, device, number),
+            (1, device, number),
             "stream",
             title,
             rows,

@@ -30,8 +30,8 @@ from perfscope.analyzer.timeline.track import (
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
-NVTX, THREAD, PYTHON, CALLS = range(4)
-KINDS = ("nvtx", "thread", "python", "calls")
+NVTX, THREAD, CALLS, PYTHON = range(4)
+KINDS = ("nvtx", "thread", "calls", "python")
 RANGES = (
     (("forward", "backward", "optimizer", "scaler"), COMPUTE_OR_HOST),
     (("checkpoint",), "checkpoint"),
@@ -191,14 +191,23 @@ def thread_tracks(trace: Trace, names: Names, parents: dict[int, int]) -> Iterat
     main, workers = main_threads(trace), worker_labels(trace)
     for number, of_layer, rows, hidden in split(events, rank * len(KINDS) + layer):
         code, thread_id = (int(value) for value in threads[:, busiest[number]])
-        order: tuple[int, ...] = (1, 0 if (code, thread_id) in main else 1, number, of_layer)
+        is_main = (code, thread_id) in main
+        order: tuple[int, ...] = (2, 0 if is_main else 1, number, of_layer)
         label = thread_name(trace, code, thread_id, main)
-        title = (f"NVTX, {label}", label, "Python functions", "runtime calls")[of_layer]
+        title = layer_title(of_layer, label, is_main=is_main)
         shut, home = of_layer == PYTHON, parents.get(code, code)
         if code in workers:
-            order, title = (2, *order), f"{workers[code]}, {title}"
+            order, title = (3, *order), f"{workers[code]}, {title}"
         yield Draft(home, order, KINDS[of_layer], title, rows, hidden, shut, tid=thread_id, cut=cut)
         cut = ""
+
+
+def layer_title(layer: int, label: str, *, is_main: bool) -> str:
+    """Return the title of a track of the thread `label`; those of other threads name it first."""
+    if layer in (NVTX, THREAD):
+        return f"NVTX, {label}" if layer == NVTX else label
+    what = "runtime calls" if layer == CALLS else "Python functions"
+    return what if is_main else f"{label}, {what}"
 
 
 def split(events: Events, track: Ints) -> Iterator[tuple[int, int, list[Events], int]]:
@@ -287,7 +296,7 @@ def worker_tracks(trace: Trace, names: Names, parents: dict[int, int]) -> Iterat
         home = parents.get(int(process), int(process))
         yield Draft(
             home,
-            (2, worker, int(process)),
+            (3, worker, int(process)),
             "loader",
             title,
             [without_overlap(events)],

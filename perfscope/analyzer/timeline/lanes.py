@@ -1,4 +1,6 @@
-"""Every lane of a trace, by rank and process: steps first, then threads, workers, streams."""
+"""Every lane of a trace, by rank and process: steps, device streams, the main thread with its
+runtime calls, other threads, workers, counters.
+"""
 
 import pandas as pd
 

@@ -37,10 +37,17 @@ def load_job(paths: Sequence[Path], processes: Processes | None = None) -> Trace
     found = members(paths)
     if len(found) == 1 and processes is None:
         return read_path(found[0].path)
+    return load_members(found, paths[0] if len(paths) == 1 else None, processes)
+
+
+def load_members(
+    found: Sequence[JobMember], path: Path | None, processes: Processes | None = None
+) -> Trace:
+    """Return the Trace of the members of a job at a path. Raises UnreadableRun, UsageError."""
     job = read_job_parts(found, processes or side_by_side)
     if len(job.parts) == 1 and not job.left_out:
         return job.parts[0].trace
-    return merge_parts(job, paths[0] if len(paths) == 1 else None)
+    return merge_parts(job, path)
 
 
 def read_job_parts(found: Sequence[JobMember], processes: Processes) -> JobParts:

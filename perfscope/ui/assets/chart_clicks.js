@@ -11,11 +11,10 @@ function showOnTimeline(from, to) {
 }
 
 function openOnClick(id, open) {
-  const addListener = () => {
-    const chart = document.getElementById(id);
-    chart.on("plotly_click", (event) => open(event.points[0]));
-  };
-  document.addEventListener("drawn", addListener, { once: true });
+  document.addEventListener("figure:drawn", ({ detail }) => {
+    if (detail !== id) return;
+    document.getElementById(id).on("plotly_click", (event) => open(event.points[0]));
+  });
 }
 
 if (document.getElementById("timeline")) {

@@ -64,7 +64,9 @@ const callbacks = {
 };
 window.dash_clientside = { ...window.dash_clientside, perfscope: callbacks };
 
-document.addEventListener("steps:show", ({ detail }) => openTimeline(detail.from, detail.to));
+document.addEventListener("steps:show", ({ detail }) => {
+  openAddress(timelineAddress(detail.from, detail.to, detail.rank));
+});
 
 // A click on an operator opens the timeline; one on a frame zooms to it.
 function clickAction(name) {
@@ -106,8 +108,10 @@ function openCall(point) {
 }
 
 // Times are in seconds.
-function timelineAddress(from, to) {
-  return `${runAddress()}/timeline#timeline?from=${from}&to=${to}`;
+function timelineAddress(from, to, chosenRank) {
+  const rank = chosenRank ?? new URLSearchParams(location.search).get("rank");
+  const query = rank === null ? "" : `?rank=${encodeURIComponent(rank)}`;
+  return `${runAddress()}/timeline${query}#timeline?from=${from}&to=${to}`;
 }
 
 function openTimeline(from, to) {
@@ -177,6 +181,25 @@ addEventListener("input", (event) => {
   if (!chart) return;
   const output = field.closest(".search").querySelector("output");
   highlightMatches(chart, field.value.trim(), output);
+});
+
+// The selector of the rank: the pages have the rank of the verdict where the address has none.
+function showRank() {
+  const selector = document.getElementById("rank");
+  if (selector && selector.value !== selector.dataset.rank && !selector.dataset.shown) {
+    selector.value = selector.dataset.rank;
+    selector.dataset.shown = "yes";
+  }
+}
+
+new MutationObserver(showRank).observe(root, { childList: true, subtree: true });
+
+addEventListener("change", ({ target }) => {
+  if (target.id !== "rank") return;
+  const query = new URLSearchParams(location.search);
+  if (target.value === target.dataset.verdict) query.delete("rank");
+  else query.set("rank", target.value);
+  openAddress(location.pathname + (query.size ? `?${query}` : ""));
 });
 
 addEventListener("keydown", (event) => {

@@ -24,8 +24,13 @@ window.dashAgGridComponentFunctions = {
   },
 };
 
+// The grid of a table, undefined until it is drawn.
 function gridApi(name) {
-  return window.dash_ag_grid?.getApi({ kind: "grid", name });
+  try {
+    return window.dash_ag_grid?.getApi({ kind: "grid", name });
+  } catch {
+    return undefined;
+  }
 }
 
 // The name of the table that an element of its card belongs to.
@@ -59,7 +64,7 @@ function gridAsCsv(api) {
 }
 
 document.addEventListener("input", (event) => {
-  if (event.target.matches(".quick-search")) searchGrid(event.target);
+  if (event.target.matches(".quick-search input")) searchGrid(event.target);
 });
 
 document.addEventListener("click", (event) => {

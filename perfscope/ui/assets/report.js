@@ -1,11 +1,14 @@
 "use strict";
-// Unpacks plotly, draws the figures in the page's theme, mounts the timeline, and shows on it what
-// links point at.
+// Mounts the timeline, shows on it what links point at, and draws the figures of a section in the
+// page's theme when it is opened.
 const figures = JSON.parse(document.getElementById("figures").textContent);
 const palettes = JSON.parse(document.getElementById("palettes").textContent);
 const root = document.documentElement;
 const darkSystem = matchMedia("(prefers-color-scheme: dark)");
 const settings = { displaylogo: false, displayModeBar: false, responsive: true };
+const drawnFigures = new Set();
+const openedForPrint = new Set();
+let plotlyLoaded = null;
 let isPrinting = false;
 
 function isDark() {
@@ -14,14 +17,36 @@ function isDark() {
   return root.classList.contains("dark") || (darkSystem.matches && !isLightChosen);
 }
 
+// Draws the figures that are drawn already again.
 async function draw() {
+  await Promise.all([...drawnFigures].map(drawFigure));
+  document.dispatchEvent(new Event("drawn"));
+}
+
+async function drawFigure(id) {
   const palette = palettes[isDark() ? "dark" : "light"];
-  const drawings = Object.entries(figures).map(([id, figure]) => {
-    const width = document.getElementById(id).clientWidth;
-    const { data, layout } = figureInPalette(figure, palette, width);
-    return Plotly.react(id, data, layout, settings);
-  });
-  await Promise.all(drawings);
+  const width = document.getElementById(id).clientWidth;
+  const { data, layout } = figureInPalette(figures[id], palette, width);
+  await Plotly.react(id, data, layout, settings);
+  if (drawnFigures.has(id)) return;
+  drawnFigures.add(id);
+  if (id.startsWith("stacks")) zoomOnClick(id);
+  document.dispatchEvent(new CustomEvent("figure:drawn", { detail: id }));
+}
+
+// Charts are drawn when their section is opened first; plotly is loaded then.
+async function drawSection(section) {
+  const charts = [...section.querySelectorAll(".chart")].map(({ id }) => id);
+  const missing = charts.filter((id) => figures[id] && !drawnFigures.has(id));
+  if (!missing.length) return;
+  plotlyLoaded = plotlyLoaded || loadPlotly();
+  try {
+    await plotlyLoaded;
+    await Promise.all(missing.map(drawFigure));
+  } catch (error) {
+    showFailure(error);
+    return;
+  }
   document.dispatchEvent(new Event("drawn"));
 }
 
@@ -66,9 +91,27 @@ function showFailure(error) {
   }
 }
 
-function redrawForPrint(starts) {
+// On paper the main tables are open. Other sections are printed where the reader has opened them;
+// charts get the width of the paper.
+function prepareForPrint(starts) {
   isPrinting = starts;
+  root.classList.toggle("printing", starts);
+  if (starts) {
+    for (const section of document.querySelectorAll("details.printed:not([open])")) {
+      openedForPrint.add(section);
+      section.open = true;
+    }
+  } else {
+    for (const section of openedForPrint) section.open = false;
+    openedForPrint.clear();
+  }
   draw();
+}
+
+// Opens the section that the address names: a closed one has nothing to scroll to.
+function openTarget() {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (target && target.matches("details")) target.open = true;
 }
 
 document.getElementById("theme").addEventListener("click", () => {
@@ -82,12 +125,22 @@ document.addEventListener("click", (event) => {
   if (link) showInterval(Number(link.dataset.from), Number(link.dataset.to));
 });
 darkSystem.addEventListener("change", draw);
-addEventListener("beforeprint", () => redrawForPrint(true));
-addEventListener("afterprint", () => redrawForPrint(false));
-Promise.all([loadPlotly().then(draw), mountTimeline()])
+addEventListener("beforeprint", () => prepareForPrint(true));
+addEventListener("afterprint", () => prepareForPrint(false));
+addEventListener("hashchange", openTarget);
+document.addEventListener(
+  "toggle",
+  ({ target }) => target.open && target.matches("details.evidence") && drawSection(target),
+  true,
+);
+document.addEventListener("click", ({ target }) => {
+  const link = target.closest('a[href^="#section-"]');
+  const section = link && document.getElementById(link.getAttribute("href").slice(1));
+  if (section && section.matches("details")) section.open = true;
+});
+mountTimeline()
   .then(() => {
-    const stacks = Object.keys(figures).filter((id) => id.startsWith("stacks"));
-    stacks.forEach(zoomOnClick);
+    openTarget();
     root.dataset.drawn = "yes";
   })
   .catch(showFailure);

@@ -226,9 +226,11 @@
     element.dataset.drawn = "yes";
     draw(chart);
     listen(chart);
-    new ResizeObserver(() => {
+    const fit = () => {
       if (element.isConnected && Math.abs(element.clientWidth - chart.width) > 1) draw(chart);
-    }).observe(element);
+    };
+    new ResizeObserver(fit).observe(element);
+    addEventListener("beforeprint", fit);
   }
 
   function mountNew() {

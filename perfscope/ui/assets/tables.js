@@ -48,7 +48,7 @@ function embeddedCsv(name) {
 }
 
 function savePicture(button) {
-  const chart = button.closest("section").querySelector(".js-plotly-plot");
+  const chart = button.closest("section, details").querySelector(".js-plotly-plot");
   if (!chart) return;
   Plotly.downloadImage(chart, {
     format: button.dataset.picture,

@@ -31,7 +31,9 @@ SCRIPTS = (
     "tables.js",
     "copy_code.js",
     "grids.js",
+    "run_list.js",
     "step_chart.js",
+    "rank_heat.js",
 )
 INDEX = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
@@ -98,7 +100,7 @@ def register(app: Dash, source: DashboardSource) -> None:
         return found.links, found.page, found.title, None
 
     app.callback(*what, *where)(open_page)
-    run_list.register(app, source.library, source.verdicts)
+    run_list.register(app, source)
     if source.live is not None:
         live_page.register(app, source.live)
     grid.register(app)

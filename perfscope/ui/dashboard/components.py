@@ -23,13 +23,15 @@ KEPT_ATTRIBUTES = {"id", "title", "href", "role", "hidden", "open", "download", 
 LINK_PROPERTIES = ("className", "style", "title", "id")
 
 
-def components(markup: str, base: str, charts: Mapping[str, Component] | None = None) -> list[Any]:
+def components(
+    markup: str, timeline: str, charts: Mapping[str, Component] | None = None
+) -> list[Any]:
     """Return the components of trusted, escaped markup.
 
-    Links to the timeline lead to that of the run at the address `base`. `charts` has the component
+    `timeline` is the address of the run's timeline, for links to it. `charts` has the component
     that replaces an element of the class `chart`, by the element's id.
     """
-    parser = ComponentBuilder(base, charts or {})
+    parser = ComponentBuilder(timeline, charts or {})
     parser.feed(markup)
     parser.close()
     return parser.top
@@ -38,9 +40,9 @@ def components(markup: str, base: str, charts: Mapping[str, Component] | None = 
 class ComponentBuilder(HTMLParser):
     """Builds a tree of components, element by element."""
 
-    def __init__(self, base: str, charts: Mapping[str, Component]) -> None:
+    def __init__(self, timeline: str, charts: Mapping[str, Component]) -> None:
         super().__init__(convert_charrefs=True)
-        self.base, self.charts = base, charts
+        self.timeline, self.charts = timeline, charts
         self.top: list[Any] = []
         self.open: list[tuple[str, dict[str, Any], list[Any]]] = []
 
@@ -48,7 +50,7 @@ class ComponentBuilder(HTMLParser):
         """Open an element, or add it where it cannot have children."""
         attributes = {name: value or "" for name, value in attrs}
         if tag in VOID_ELEMENTS:
-            self.add(component(tag, attributes, [], self.base))
+            self.add(component(tag, attributes, [], self.timeline))
         else:
             self.open.append((tag, attributes, []))
 
@@ -62,7 +64,7 @@ class ComponentBuilder(HTMLParser):
         if attributes.get("class") == "chart":
             chart = self.charts.get(attributes.get("id", ""))
         if chart is None:
-            chart = component(name, attributes, children, self.base)
+            chart = component(name, attributes, children, self.timeline)
         self.add(chart)
 
     def handle_data(self, data: str) -> None:
@@ -75,7 +77,9 @@ class ComponentBuilder(HTMLParser):
         siblings.append(child)
 
 
-def component(tag: str, attributes: dict[str, str], children: list[Any], base: str) -> Component:
+def component(
+    tag: str, attributes: dict[str, str], children: list[Any], timeline: str
+) -> Component:
     """Return the component of an element; links inside the dashboard do not reload the page."""
     if tag == "input":
         return search_input(attributes)
@@ -88,11 +92,21 @@ def component(tag: str, attributes: dict[str, str], children: list[Any], base: s
         properties["style"] = react_style(attributes["style"])
     if tag == "a" and "data-from" in attributes:
         begin, end = attributes["data-from"], attributes["data-to"]
-        return link(f"{base}/timeline#timeline?from={begin}&to={end}", properties, children)
+        return link(f"{timeline}#timeline?from={begin}&to={end}", properties, children)
+    if tag == "a" and "data-page" in attributes:
+        return link(page_address(timeline, attributes["data-page"]), properties, children)
     if tag == "a" and attributes.get("href", "").startswith("/"):
         return link(attributes["href"], properties, children)
     made: Component = getattr(html, tag.capitalize())(children, **properties)
     return made
+
+
+def page_address(timeline: str, page: str) -> str:
+    """Return the address of another page of the run whose timeline is at an address."""
+    path, _, query = timeline.partition("?")
+    base = path.rpartition("/")[0]
+    joined = "&".join(filter(None, [page.partition("?")[2], query]))
+    return f"{base}/{page.partition('?')[0]}" + (f"?{joined}" if joined else "")
 
 
 def is_kept_attribute(name: str) -> bool:

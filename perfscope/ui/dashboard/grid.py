@@ -46,6 +46,7 @@ THEME = {
     "columnBorder": False,
     "oddRowBackgroundColor": "transparent",
 }
+GRID_THEME = f"themeQuartz.withParams({json.dumps(THEME)})"
 DEFAULTS = {"resizable": True, "sortable": True, "minWidth": 60, "wrapHeaderText": False}
 
 
@@ -117,7 +118,7 @@ def grid_card(table: Table, query: dict[str, str]) -> Component:
     """
     shown, state = without_empty_columns(table), GridState.of(query, table.id)
     has_search = len(shown.rows) >= SEARCHED_FROM
-    tools: list[Any] = [quick_search(table, state.search)] if has_search else []
+    tools: list[Any] = [quick_search_of(table.id, state.search)] if has_search else []
     tools.append(save_button(table))
     note = " ".join(filter(None, [table.note, empty_columns_note(table, shown)]))
     left = len(table.rows) - MOST_ROWS
@@ -141,13 +142,13 @@ def details_columns(table: Table) -> list[tuple[str, str]]:
     return [(column.name, column.head) for column in (*table.columns, *table.details)]
 
 
-def quick_search(table: Table, words: str) -> Component:
-    """Return the quick search over all columns of a table."""
+def quick_search_of(name: str, words: str, placeholder: str = "search this table") -> Component:
+    """Return the quick search over all columns of the grid `name`."""
     return dcc.Input(
-        id={"kind": "quick-search", "name": table.id},
+        id={"kind": "quick-search", "name": name},
         type="search",
         value=words,
-        placeholder="search this table",
+        placeholder=placeholder,
         className="quick-search",
     )
 
@@ -172,7 +173,6 @@ def data_grid(table: Table, state: GridState, *, has_filters: bool) -> Component
         columns.append(link_column())
     filters_px = FILTER_PX if has_filters else 0
     height_px = HEAD_PX + filters_px + ROW_PX * min(max(len(rows), 1), MOST_SHOWN) + 4
-    theme = f"themeQuartz.withParams({json.dumps(THEME)})"
     made: Component = AgGrid(
         id={"kind": "grid", "name": table.id},
         rowData=rows,
@@ -181,7 +181,7 @@ def data_grid(table: Table, state: GridState, *, has_filters: bool) -> Component
         filterModel=state.filters if has_filters else {},
         dashGridOptions={
             "quickFilterText": state.search,
-            "theme": {"function": theme},
+            "theme": {"function": GRID_THEME},
             "rowSelection": {
                 "mode": "singleRow",
                 "checkboxes": False,

@@ -13,7 +13,7 @@ from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.errors import UsageError
 from perfscope.traces.folder_contents import Found, contents, leads_out
-from perfscope.traces.load import load_all
+from perfscope.traces.memory_snapshot import snapshot_command
 from perfscope.traces.trace import Trace
 
 KEPT_OPEN = 4
@@ -61,6 +61,11 @@ class Library:
                 self.seen_s = time.monotonic()
             return list(self.seen.values())
 
+    def forget(self) -> None:
+        """Read the folder again at the next request."""
+        with self.lock:
+            self.seen_s = -REFRESH_S
+
     def get(self, run_id: str) -> Opened:
         """Return a run, read and diagnosed; it is read again when its files have changed.
 
@@ -69,13 +74,15 @@ class Library:
         found = next((run for run in self.runs() if run.id == run_id), None)
         if found is None:
             raise UsageError(f"there is no run {run_id!r} under {self.root}")
+        if found.is_snapshot:
+            raise UsageError(snapshot_text(found))
         with self.lock:
             opening = self.opening.setdefault(run_id, threading.Lock())
         with opening:
             opened = self.kept(found)
             if opened is None:
                 refuse_links(found, self.root)
-                trace = load_all(found.paths)
+                trace = found.load()
                 opened = self.keep(
                     Opened(found, trace, diagnose_trace(trace, ignored=self.ignored))
                 )
@@ -107,3 +114,11 @@ def refuse_links(found: Found, root: Path) -> None:
     """
     if found.leads_out or any(leads_out(path, root) for path in found.paths):
         raise UsageError(OUTSIDE)
+
+
+def snapshot_text(found: Found) -> str:
+    """Return what can be done with a memory snapshot."""
+    return (
+        "perfscope lists memory snapshots and does not read them. PyTorch makes a page of one:"
+        f" `{snapshot_command(found.path)}`"
+    )

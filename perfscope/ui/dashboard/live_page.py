@@ -213,6 +213,7 @@ def page_update(charts: LiveCharts, seen: dict[str, Any]) -> PageUpdate:
     snapshot, chart_ids = charts.snapshot, [section.id for section in charts.sections]
     path, trace, diagnosis = snapshot.trace.path, snapshot.trace, snapshot.diagnosis
     base = f"/run/{url_id(path.name)}" if path is not None else ""
+    timeline = f"{base}/timeline"
     update = PageUpdate(
         status=status(snapshot, base),
         controls_hidden=snapshot.ended is not None,
@@ -225,12 +226,12 @@ def page_update(charts: LiveCharts, seen: dict[str, Any]) -> PageUpdate:
         figures=figure_updates(charts, seen),
     )
     if snapshot.diagnosed != seen["diagnosed"] or snapshot.ended is not None:
-        update.subject = components(subject_line(trace, diagnosis), base)
-        update.answer = components(verdict_and_budget(trace, diagnosis), base)
-        update.changes = components(changes_and_ranks(diagnosis), base)
+        update.subject = components(subject_line(trace, diagnosis), timeline)
+        update.answer = components(verdict_and_budget(trace, diagnosis), timeline)
+        update.changes = components(changes_and_ranks(diagnosis), timeline)
     if chart_ids != seen["charts"]:
         cards = f'<div class="charts">{"".join(map(block, charts.sections))}</div>'
-        update.cards = components(cards, base, graphs(charts.sections))
+        update.cards = components(cards, timeline, graphs(charts.sections))
     return update
 
 

@@ -9,7 +9,7 @@ from perfscope.ui.dashboard import live_page, run_list
 from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.dashboard.shell import headline, links, notice
 from perfscope.ui.dashboard.source import DashboardSource
-from perfscope.ui.dashboard.view import View
+from perfscope.ui.dashboard.view import View, query_of
 
 PAGE_BY_PATH = {page.path: page for page in PAGES}
 NO_SUCH_PAGE = "Page not found"
@@ -35,7 +35,7 @@ def shown(source: DashboardSource, path: str, search: str | None) -> Shown:
     if not parts and only_run is not None:
         parts = ["run", only_run.id]
     if not parts:
-        runs = run_list.layout(library, source.verdicts)
+        runs = run_list.layout(source, query_of(search))
         return Shown(links(None, "", single=False, live=is_live), runs, "runs")
     if parts == ["live"] and source.live is not None:
         navigation = links(None, "live", single=only_run is not None, live=True)

@@ -1,111 +1,247 @@
-"""The runs of a folder, newest first, each with its verdict; new runs appear in the list."""
+"""The runs of a folder as a grid, each with its verdict; new runs appear in it."""
 
-import time
+import hashlib
 from typing import Any
 
-from dash import Dash, Input, Output, dcc, html
+from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
 from dash.development.base_component import Component
+from dash_ag_grid import AgGrid
 
-from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis
-from perfscope.analyzer.number_text import digits, ms
-from perfscope.traces.folder_contents import Found
-from perfscope.ui.dashboard.components import components
+from perfscope.analyzer.number_text import plural
+from perfscope.errors import PerfscopeError
+from perfscope.traces.encoded_json import encoded_json
+from perfscope.traces.run.removal import remove_run
+from perfscope.ui.dashboard.grid import DEFAULTS, GRID_THEME, GridState, quick_search_of
 from perfscope.ui.dashboard.library import Library
+from perfscope.ui.dashboard.run_rows import Row, run_rows
 from perfscope.ui.dashboard.shell import notice
-from perfscope.ui.dashboard.verdicts import Judged, Verdicts
-from perfscope.ui.finding_colors import color_category
-from perfscope.ui.html.markup import prose
-from perfscope.ui.html.rank_rows import small_bar_parts
-from perfscope.ui.phrases import (
-    NS_PER_MS,
-    bound_by_text,
-    ordered_findings,
-    predicted_speedup,
-    verdict_title,
-)
+from perfscope.ui.dashboard.source import DashboardSource
+from perfscope.ui.dashboard.verdicts import Verdicts
 
+NAME = "runs"
+GRID = {"kind": "grid", "name": NAME}
 REFRESH_EVERY_MS = 2000
-HEADS = ("run", "verdict", "where the time goes", "per step", "predicted speedup")
+ROW_PX = 44
+CACHE_S = 1.0
+"""How long the first page waits for answers from the cache: most are there within that time."""
+MOST_DELETED = 200
+NO_RUNS = (
+    "Record one with `perfscope attach PID`, or copy a trace of the PyTorch profiler into this"
+    " folder. New runs appear here within seconds."
+)
+TEXT_FILTER = {
+    "filter": "agTextColumnFilter",
+    "floatingFilter": True,
+    "suppressFloatingFilterButton": True,
+    "suppressHeaderFilterButton": True,
+}
+NUMBER = {"type": "rightAligned", "sortingOrder": ["desc", "asc", None]}
 
 
-def layout(library: Library, verdicts: Verdicts) -> list[Any]:
-    """Return the list, and the clock that refreshes it."""
+def layout(source: DashboardSource, query: dict[str, str]) -> list[Any]:
+    """Return the list, and the clock that refreshes it; `query` has the state of the grid."""
+    rows = rows_now(source.library, source.verdicts, CACHE_S)
+    state, may_delete = GridState.of(query, NAME), source.access.token is not None
     return [
-        html.Header(html.Div([html.B("Runs"), html.Span(str(library.root))])),
-        html.Div(run_table(library, verdicts), id="runs"),
+        html.Header(html.Div([html.B("Runs"), html.Span(str(source.library.root))])),
+        html.Div(notice("No runs yet", NO_RUNS), id="no-runs", hidden=bool(rows)),
+        html.Section(
+            [tools(state, may_delete), run_grid(rows, state, may_delete)],
+            className="card run-list",
+            id="run-list",
+            hidden=not rows,
+        ),
+        html.Div(id="deletion-reply", role="status"),
+        deletion_dialog(),
+        dcc.Store(id="deletion"),
+        dcc.Store(id="runs-version", data=version(rows)),
         dcc.Interval(id="runs-clock", interval=REFRESH_EVERY_MS),
     ]
 
 
-def register(app: Dash, library: Library, verdicts: Verdicts) -> None:
-    """Refresh the list every two seconds."""
-    app.callback(Output("runs", "children"), Input("runs-clock", "n_intervals"))(
-        lambda _: run_table(library, verdicts)
+def rows_now(library: Library, verdicts: Verdicts, wait_s: float = 0.0) -> list[Row]:
+    """Return the rows of the list, with the verdicts that are known now.
+
+    It waits at most `wait_s` for answers from the cache.
+    """
+    runs = library.runs()
+    judged = [run for run in runs if not run.job]
+    known = verdicts.of(judged)
+    if wait_s and len(known) < len(judged):
+        verdicts.wait_for_cache(wait_s)
+        known = verdicts.of(judged)
+    return run_rows(runs, known)
+
+
+def version(rows: list[Row]) -> str:
+    """Return a text that changes with the rows: they are sent only then."""
+    return hashlib.blake2b(encoded_json(rows), digest_size=8).hexdigest()
+
+
+def tools(state: GridState, may_delete: bool) -> Component:
+    """Return the search, and the button that deletes the selected runs."""
+    buttons = [
+        html.Button("Delete…", id="delete-runs", type="button", className="save", disabled=True)
+    ]
+    return html.H2(
+        [
+            html.Span(id="run-count"),
+            html.Span(
+                [quick_search_of(NAME, state.search, "search runs"), *buttons[: int(may_delete)]],
+                className="table-tools",
+            ),
+        ]
     )
 
 
-def run_table(library: Library, verdicts: Verdicts) -> Component:
-    """Return the table of runs, or how to make one where the folder is empty."""
-    runs = library.runs()
-    if not runs:
-        words = (
-            "Record one with `perfscope attach PID`, or copy a trace of the PyTorch profiler into"
-            " this folder. New runs appear here within seconds."
-        )
-        return notice("No runs yet", words)
-    known = verdicts.of(runs)
-    head = html.Thead(html.Tr([html.Th(name) for name in HEADS]))
-    body = html.Tbody([run_row(run, known.get(run.id)) for run in runs])
-    return html.Section(html.Table([head, body], className="runs"), className="card")
+def deletion_dialog() -> Component:
+    """Return the dialog that names what will be deleted, and asks."""
+    buttons = [
+        html.Button("Delete", id="confirm-deletion", type="button", className="button danger"),
+        html.Button("Keep", id="cancel-deletion", type="button", className="button"),
+    ]
+    return html.Dialog(
+        [
+            html.H2("Delete these run folders?"),
+            html.Ul(id="deletion-names"),
+            html.P("They are removed from the disk. This cannot be undone."),
+            html.Div(buttons, className="dialog-buttons"),
+        ],
+        id="deletion-dialog",
+    )
 
 
-def run_row(run: Found, judged: Judged | None) -> Component:
-    """Return the row of one run; its name is a link to its overview."""
-    program = judged.subject[:1] if judged is not None else []
-    about = ", ".join([*program, changed_text(run), size_text(run)])
-    link = dcc.Link(run.name, href=f"/run/{run.id}/overview")
-    name = html.Td([link, html.Div(about, className="muted")])
-    if judged is None:
-        return html.Tr([name, html.Td("diagnosing …", className="muted waiting", colSpan=4)])
-    if judged.diagnosis is None:
-        error = f"cannot be read: {judged.error}"
-        return html.Tr([name, html.Td(error, className="muted", colSpan=4)])
-    return html.Tr([name, *diagnosis_cells(judged.diagnosis)])
+def run_grid(rows: list[Row], state: GridState, may_delete: bool) -> Component:
+    """Return the grid of the runs."""
+    columns = run_columns()
+    for column in columns:
+        if column["field"] == state.sorted_by:
+            column["sort"] = state.order
+    selection: dict[str, Any] = {"mode": "multiRow", "enableClickSelection": False}
+    selection |= {
+        "checkboxes": may_delete,
+        "headerCheckbox": False,
+        "hideDisabledCheckboxes": True,
+        "isRowSelectable": {"function": "isRemovable(params)"},
+    }
+    made: Component = AgGrid(
+        id=GRID,
+        rowData=rows,
+        columnDefs=columns,
+        defaultColDef=DEFAULTS,
+        filterModel=state.filters,
+        getRowId="params.data.id",
+        dashGridOptions={
+            "quickFilterText": state.search,
+            "theme": {"function": GRID_THEME},
+            "rowHeight": ROW_PX,
+            "rowSelection": selection,
+            "isExternalFilterPresent": {"function": "true"},
+            "doesExternalFilterPass": {"function": "isUnfolded(params)"},
+            "postSortRows": {"function": "putPartsAfterJobs(params)"},
+            "tooltipShowDelay": 300,
+            "animateRows": False,
+            "suppressMovableColumns": True,
+            "enableCellTextSelection": True,
+        },
+        style={"height": "calc(100vh - 190px)", "minHeight": "240px", "width": "100%"},
+    )
+    return made
 
 
-def diagnosis_cells(diagnosis: Diagnosis) -> list[Component]:
-    """Return the cells that show a diagnosis: verdict, budget, step, predicted speedup."""
-    mark = html.I(className="dot", style={"--c": f"var(--{color_category(diagnosis.verdict.id)})"})
-    headline = html.Div([mark, *components(prose(verdict_title(diagnosis)), "")])
-    bound = html.Div(f"bound by {bound_by_text(diagnosis)}", className="muted")
-    steps = diagnosis.steps
-    if steps.mean_ms is not None:
-        duration, count = ms(steps.mean_ms * NS_PER_MS), f"{steps.count} steps"
-    else:
-        duration, count = f"{digits(diagnosis.span_s)} s", "recorded"
-    first = next(iter(ordered_findings(diagnosis)), None)
-    speedup = predicted_speedup(first.speedup, "×")[0] if first is not None else ""
+def run_columns() -> list[dict[str, Any]]:
+    """Return the columns: what each shows, and how it is sorted and filtered."""
+    shown_text = {"valueFormatter": {"function": "shownText(params)"}}
     return [
-        html.Td([headline, bound]),
-        html.Td(small_bar(diagnosis.time_budget)),
-        html.Td([duration, html.Div(count, className="muted")]),
-        html.Td(speedup),
+        {
+            "field": "name",
+            "headerName": "run",
+            "cellRenderer": "RunName",
+            "flex": 3,
+            "minWidth": 180,
+            "tooltipField": "name",
+        }
+        | TEXT_FILTER,
+        {
+            "field": "verdict",
+            "headerName": "verdict",
+            "cellRenderer": "RunVerdict",
+            "flex": 5,
+            "minWidth": 200,
+            "colSpan": {"function": "verdictSpan(params)"},
+            "tooltipValueGetter": {"function": "verdictTooltip(params)"},
+        }
+        | TEXT_FILTER,
+        {
+            "field": "bar",
+            "headerName": "time budget",
+            "cellRenderer": "RunBar",
+            "cellDataType": False,
+            "flex": 2,
+            "minWidth": 100,
+            "sortable": False,
+        },
+        {"field": "step", "headerName": "per step", "cellRenderer": "RunStep", "width": 96}
+        | NUMBER,
+        {
+            "field": "gain",
+            "headerName": "speedup",
+            "headerTooltip": "predicted for the first recommended change",
+            "width": 118,
+        }
+        | NUMBER
+        | shown_text,
+        {"field": "changed", "headerName": "changed", "width": 126} | NUMBER | shown_text,
     ]
 
 
-def small_bar(budget: list[BudgetEntry]) -> Any:
-    """Return the time budget as a small bar."""
-    parts = small_bar_parts(budget)
-    return components(f'<div class="bar small">{parts}</div>', "") if parts else "not known"
+def register(app: Dash, source: DashboardSource) -> None:
+    """Refresh the list every two seconds, and delete runs."""
+    library, verdicts = source.library, source.verdicts
+
+    def refresh(_: object, shown: object) -> tuple[Any, ...]:
+        rows = rows_now(library, verdicts)
+        now = version(rows)
+        if now == shown:
+            return (no_update,) * 4
+        return rows, now, bool(rows), not rows
+
+    app.callback(
+        Output(GRID, "rowData"),
+        Output("runs-version", "data"),
+        Output("no-runs", "hidden"),
+        Output("run-list", "hidden"),
+        Input("runs-clock", "n_intervals"),
+        State("runs-version", "data"),
+    )(refresh)
+    if source.access.token is not None:
+        app.callback(
+            Output("deletion-reply", "children"),
+            Input("deletion", "data"),
+            prevent_initial_call=True,
+        )(lambda ids: deletion_reply(library, ids))
+    register_in_browser: Any = app.clientside_callback
+    register_in_browser(
+        ClientsideFunction("perfscope", "selectedRuns"),
+        Output("run-count", "children"),
+        Input(GRID, "selectedRows"),
+        Input(GRID, "rowData"),
+    )
 
 
-def changed_text(run: Found) -> str:
-    """Return when a run last changed: `today 14:02`, or the date and time."""
-    then = time.localtime(run.changed_s)
-    is_today = time.strftime("%Y-%m-%d") == time.strftime("%Y-%m-%d", then)
-    return time.strftime("today %H:%M" if is_today else "%Y-%m-%d %H:%M", then)
-
-
-def size_text(run: Found) -> str:
-    """Return the size of a run in MB."""
-    return f"{digits(run.bytes / 1e6)} MB"
+def deletion_reply(library: Library, ids: object) -> Any:
+    """Delete the runs with these ids, and return what was deleted and what was not, and why."""
+    if not isinstance(ids, list) or len(ids) > MOST_DELETED:
+        return no_update
+    wanted = {each for each in ids if isinstance(each, str)}
+    runs = [run for run in library.runs() if run.id in wanted and run.run and not run.leads_out]
+    paths = {path: None for run in runs for path in run.paths}
+    deleted, kept = 0, []
+    for path in paths:
+        try:
+            remove_run(path)
+            deleted += 1
+        except PerfscopeError as error:
+            kept.append(str(error))
+    library.forget()
+    return " ".join([f"Deleted {plural(deleted, 'run folder')}."] * bool(deleted) + kept)

@@ -17,7 +17,13 @@ KEYS = (
     ("g", "all runs"),
     ("/", "search"),
     ("w s", "zoom the timeline in and out"),
-    ("a d", "move the timeline left and right"),
+    ("a d", "move the timeline left and right; so does dragging"),
+    ("Shift-drag", "select a range of the timeline"),
+    ("f", "fit the selection, the event or the link into the view"),
+    ("n p", "next and previous evidence"),
+    ("[ ]", "previous and next step"),
+    ("Home", "the whole run"),
+    ("Esc", "close what the timeline shows of a selection or an event"),
     ("t", "light or dark"),
     ("?", "this list"),
 )
@@ -71,7 +77,7 @@ def links(view: View | None, current: str, *, single: bool, live: bool) -> list[
         entries.append(html.Div(name, className="run-name", title=name))
     for page in PAGES:
         if page.not_applicable(view.trace) is None:
-            address = f"{view.base}/{page.path}"
+            address = view.address(page.path)
             entries.append(entry(page.title, address, is_current=current == page.path))
     return entries
 
@@ -89,7 +95,22 @@ def headline(view: View) -> Component:
         download=f"{view.opened.found.id}.html",
         className="tool",
     )
-    return html.Header([*view.shown(subject_line(view.trace, view.diagnosis)), save])
+    tools = html.Span([*rank_selector(view), save], className="header-tools")
+    return html.Header([*view.shown(subject_line(view.trace, view.diagnosis)), tools])
+
+
+def rank_selector(view: View) -> list[Component]:
+    """Return the selector of the rank that the pages show, where there are several."""
+    if len(view.ranks) < 2:
+        return []
+    judged = view.diagnosis.budget_rank
+    options = [
+        html.Option(f"rank {rank}" + (" (verdict)" if rank == judged else ""), value=str(rank))
+        for rank in view.ranks
+    ]
+    label: dict[str, Any] = {"aria-label": "rank that the pages show"}
+    shown: dict[str, Any] = {"data-rank": str(view.rank), "data-verdict": str(judged)}
+    return [html.Select(options, id="rank", className="tool", **label, **shown)]
 
 
 def notice(title: str, words: str, link: tuple[str, str] | None = None) -> Component:

@@ -24,13 +24,15 @@ class Tab:
 def tabbed(view: View, path: str, tabs: Sequence[Tab]) -> list[Any]:
     """Return the links to the tabs of the page at `path`, and the tab that the address names."""
     opened = next((tab for tab in tabs if tab.name == view.query.get("tab")), tabs[0])
-    links = [tab_link(tab, f"{view.base}/{path}", is_opened=tab is opened) for tab in tabs]
+    links = [
+        tab_link(tab, view.address(path, tab=tab.name), is_opened=tab is opened) for tab in tabs
+    ]
     label: dict[str, Any] = {"aria-label": "parts of this page"}
     navigation = html.Nav(links, className="page-tabs", **label)
     return [navigation, *view.evidence(list(opened.parts(view)))]
 
 
-def tab_link(tab: Tab, page: str, *, is_opened: bool) -> Component:
-    """Return the link to a tab of the page at an address."""
+def tab_link(tab: Tab, address: str, *, is_opened: bool) -> Component:
+    """Return the link to a tab at an address."""
     css = "page-tab current" if is_opened else "page-tab"
-    return dcc.Link(tab.title, href=f"{page}?tab={tab.name}", className=css)
+    return dcc.Link(tab.title, href=address, className=css)

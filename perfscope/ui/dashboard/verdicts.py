@@ -1,20 +1,34 @@
-"""The verdicts of a folder's runs: computed in a separate process, newest run first, and kept."""
+"""The verdicts of a folder's runs: recalled from the cache, or computed in separate processes,
+newest run first.
+"""
 
+import os
 import threading
+from collections.abc import Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from multiprocessing import get_context
-from pathlib import Path
 
 from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.errors import PerfscopeError
 from perfscope.traces.folder_contents import Found
-from perfscope.traces.load import load_all
 from perfscope.traces.pool_process import begin_quietly
-from perfscope.ui.dashboard.library import OUTSIDE
+from perfscope.ui.answer_cache import code_version
+from perfscope.ui.dashboard.library import OUTSIDE, snapshot_text
 from perfscope.ui.phrases import describe_subject
+from perfscope.ui.stored_verdicts import (
+    StoredVerdict,
+    is_complete,
+    recalled_verdict,
+    store_verdict,
+    verdict_key,
+)
+
+MOST_PROCESSES = 2
+"""More would each need the memory of a trace, and take the cores from what is being recorded."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +42,7 @@ class Judged:
 
 
 class Verdicts:
-    """Returns known diagnoses and starts the missing ones; `close` ends the process."""
+    """Returns known diagnoses and starts the missing ones; `close` ends the processes."""
 
     def __init__(self, ignored: tuple[str, ...] = ()) -> None:
         """`ignored`: ids of findings that have no influence on the verdicts."""
@@ -36,60 +50,145 @@ class Verdicts:
         self.lock = threading.Lock()
         self.known: dict[str, Judged] = {}
         self.wanted: list[Found] = []
-        self.pool: ProcessPoolExecutor | None = None
-        self.busy = self.closed = False
+        self.not_stored: set[tuple[str, str]] = set()
+        """(id, stamp) of the runs whose answers are not in the cache."""
+        self.running: set[str] = set()
+        self.free_pools: list[ProcessPoolExecutor | None] = [None] * verdict_processes()
+        self.pools: set[ProcessPoolExecutor] = set()
+        self.recaller: threading.Thread | None = None
+        self.closed = False
 
-    def of(self, runs: list[Found]) -> dict[str, Judged]:
+    def of(self, runs: Iterable[Found]) -> dict[str, Judged]:
         """Return what is known of these runs now; a growing run may be a moment behind."""
+        runs = list(runs)
         refused = {run.id: Judged(run.stamp, [], None, OUTSIDE) for run in runs if run.leads_out}
+        for run in runs:
+            if run.is_snapshot:
+                refused[run.id] = Judged(run.stamp, [], None, snapshot_text(run))
         with self.lock:
             known = {**self.known, **refused}
             self.wanted = [
                 run for run in runs if run.id not in known or known[run.id].stamp != run.stamp
             ]
             answers = {run.id: known[run.id] for run in runs if run.id in known}
-        self.start_next()
+            starts = bool(self.wanted) and self.recaller is None and not self.closed
+            if starts:
+                self.recaller = threading.Thread(target=self.recall, name="verdicts", daemon=True)
+                self.recaller.start()
         return answers
 
-    def start_next(self) -> None:
-        """Start the next diagnosis, unless one is running."""
-        with self.lock:
-            if self.busy or self.closed or not self.wanted:
-                return
-            run = self.wanted.pop(0)
-            self.busy = True
-            if self.pool is None:
-                self.pool = ProcessPoolExecutor(1, get_context("spawn"), begin_quietly)
-            answer = self.pool.submit(judge_run, run.paths, run.stamp, self.ignored)
-        answer.add_done_callback(lambda done: self.take(run, done))
+    def wait_for_cache(self, longest_s: float) -> None:
+        """Wait until every wanted run was looked up in the cache, at most so long."""
+        recaller = self.recaller
+        if recaller is not None:
+            recaller.join(longest_s)
 
-    def take(self, run: Found, answer: "Future[Judged]") -> None:
+    def recall(self) -> None:
+        """Look up every wanted run in the cache, then start what is missing."""
+        while (run := self.next_to_recall()) is not None:
+            stored = stored_answer(run, self.ignored)
+            with self.lock:
+                if stored is None:
+                    self.not_stored.add((run.id, run.stamp))
+                else:
+                    self.learn(run, stored)
+        self.start_missing()
+
+    def next_to_recall(self) -> Found | None:
+        """Return the next run to look up; without one, the thread ends."""
+        with self.lock:
+            for run in self.wanted:
+                if not self.closed and (run.id, run.stamp) not in self.not_stored:
+                    return run
+            self.recaller = None
+            return None
+
+    def start_missing(self) -> None:
+        """Start diagnoses in the processes that are free."""
+        with self.lock:
+            while self.free_pools and not self.closed:
+                run = next((run for run in self.wanted if self.is_missing(run)), None)
+                if run is None:
+                    return
+                pool = self.free_pools.pop() or new_process()
+                self.pools.add(pool)
+                self.running.add(run.id)
+                answer = pool.submit(judge_run, run, self.ignored)
+                answer.add_done_callback(partial(self.take, run, pool))
+
+    def is_missing(self, run: Found) -> bool:
+        """Return whether a run must be diagnosed."""
+        return (run.id, run.stamp) in self.not_stored and run.id not in self.running
+
+    def take(self, run: Found, pool: ProcessPoolExecutor, answer: "Future[Judged]") -> None:
         """Keep an answer; a run that crashes the reader process loses only its own answer."""
         if answer.cancelled():
             return
+        free: ProcessPoolExecutor | None = pool
         try:
             judged = answer.result()
         except BrokenProcessPool:
             judged = Judged(run.stamp, [], None, "the process that read it crashed")
-            self.pool = None
+            free = None
+            self.pools.discard(pool)
         with self.lock:
-            self.known[run.id] = judged
-            self.busy = False
-        self.start_next()
+            self.learn(run, judged)
+            self.running.discard(run.id)
+            self.free_pools.append(free)
+        self.start_missing()
+
+    def learn(self, run: Found, judged: Judged) -> None:
+        """Keep the answer for a run; the lock must be held."""
+        self.known[run.id] = judged
+        self.wanted = [each for each in self.wanted if each.id != run.id]
 
     def close(self) -> None:
-        """End the process."""
+        """End the processes."""
         with self.lock:
             self.closed = True
-            pool, self.pool = self.pool, None
-        if pool is not None:
+            pools, self.pools = self.pools, set()
+        for pool in pools:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def judge_run(paths: tuple[Path, ...], stamp: str, ignored: tuple[str, ...]) -> Judged:
-    """Read and diagnose a run; this runs in the separate process."""
+def verdict_processes() -> int:
+    """Return how many runs are diagnosed at the same time."""
+    return min(MOST_PROCESSES, len(os.sched_getaffinity(0)))
+
+
+def new_process() -> ProcessPoolExecutor:
+    """Return a pool of one process: a crash in it concerns no other run."""
+    return ProcessPoolExecutor(1, get_context("spawn"), begin_quietly)
+
+
+@lru_cache(maxsize=1)
+def code_of_process() -> str:
+    """Return the version of the code, as it was when it was first needed."""
+    return code_version()
+
+
+def stored_answer(run: Found, ignored: tuple[str, ...]) -> Judged | None:
+    """Return the answer for a run from the cache."""
     try:
-        trace = load_all(paths)
-        return Judged(stamp, describe_subject(trace), diagnose_trace(trace, ignored=ignored))
+        stored = recalled_verdict(verdict_key(run, ignored, code_of_process()), run)
+    except OSError:
+        return None
+    if stored is None:
+        return None
+    return Judged(run.stamp, stored.subject, stored.diagnosis, stored.error)
+
+
+def judge_run(run: Found, ignored: tuple[str, ...]) -> Judged:
+    """Read and diagnose a run, and store the answer; this runs in a separate process."""
+    try:
+        key = verdict_key(run, ignored, code_of_process()) if is_complete(run) else None
+    except OSError:
+        key = None
+    try:
+        trace = run.load()
+        verdict = StoredVerdict(describe_subject(trace), diagnose_trace(trace, ignored=ignored))
     except PerfscopeError as error:
-        return Judged(stamp, [], None, str(error))
+        verdict = StoredVerdict([], None, str(error))
+    if key is not None:
+        store_verdict(key, run, verdict)
+    return Judged(run.stamp, verdict.subject, verdict.diagnosis, verdict.error)

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode
 
 from perfscope.analyzer.diagnosis import Diagnosis
+from perfscope.analyzer.summary.rank_view import shown_ranks
+from perfscope.analyzer.verdict.rank_trace import trace_of_rank
 from perfscope.traces.trace import Trace
 from perfscope.ui.dashboard.cards import graphs
 from perfscope.ui.dashboard.components import components
@@ -14,6 +16,8 @@ from perfscope.ui.html.report import block
 from perfscope.ui.html.sections import Section
 from perfscope.ui.html.tables import Table, table_card
 
+RANK = "rank"
+LONGEST_RANK = 9
 NOTHING = (
     '<section class="card"><p class="muted">This recording has no data for this page.</p></section>'
 )
@@ -30,9 +34,7 @@ class View:
     @classmethod
     def of(cls, opened: Opened, search: str | None) -> "View":
         """Return the view of a run at an address with the query `search`."""
-        parameters = parse_qs((search or "").lstrip("?"))
-        query = {name: values[-1] for name, values in parameters.items()}
-        return cls(f"/run/{opened.found.id}", opened, query)
+        return cls(f"/run/{opened.found.id}", opened, query_of(search))
 
     @property
     def trace(self) -> Trace:
@@ -45,13 +47,40 @@ class View:
         return self.opened.diagnosis
 
     @property
+    def ranks(self) -> list[int]:
+        """The ranks that can be chosen; one or none where there is nothing to choose."""
+        return shown_ranks(self.diagnosis)
+
+    @property
+    def chosen_rank(self) -> int | None:
+        """The rank that the address names, None for that of the verdict."""
+        text = self.query.get(RANK, "")
+        rank = int(text) if text.isdecimal() and len(text) <= LONGEST_RANK else None
+        return rank if rank in self.ranks else None
+
+    @property
     def rank(self) -> int:
-        """The rank of the verdict."""
+        """The rank that is shown: the chosen one, else that of the verdict."""
+        if self.chosen_rank is not None:
+            return self.chosen_rank
         return self.diagnosis.budget_rank if self.diagnosis.budget_rank is not None else 0
+
+    @property
+    def shown_trace(self) -> Trace:
+        """The recording of the chosen rank; the whole run without one."""
+        if self.chosen_rank is None:
+            return self.trace
+        return trace_of_rank(self.trace, self.chosen_rank)
+
+    def address(self, page: str, **more: str) -> str:
+        """Return the address of a page of the run; it keeps the chosen rank."""
+        rank = {} if self.chosen_rank is None else {RANK: str(self.chosen_rank)}
+        query = urlencode({**more, **rank})
+        return f"{self.base}/{page}" + (f"?{query}" if query else "")
 
     def shown(self, markup: str, sections: list[Section] | None = None) -> list[Any]:
         """Return markup of the report as components, with the charts of `sections` in it."""
-        return components(markup, self.base, graphs(sections or []))
+        return components(markup, self.address("timeline"), graphs(sections or []))
 
     def evidence(self, parts: list[Section | Table]) -> list[Any]:
         """Return charts and tables in their order, a card each."""
@@ -68,3 +97,9 @@ class View:
         if not sections:
             return []
         return self.shown(f'<div class="charts">{"".join(map(block, sections))}</div>', sections)
+
+
+def query_of(search: str | None) -> dict[str, str]:
+    """Return the parameters of a query; of several with one name, the last."""
+    parameters = parse_qs((search or "").lstrip("?"))
+    return {name: values[-1] for name, values in parameters.items()}

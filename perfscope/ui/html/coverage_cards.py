@@ -29,7 +29,7 @@ def coverage_cards(trace: Trace, diagnosis: Diagnosis) -> str:
         f'<p class="pills">{pills or "nothing"}</p>{overhead_parts(diagnosis)}'
         f"{source_table if sources else ''}",
     )
-    return f'{slowest_steps_card(diagnosis)}<div class="pair">{left}{right}</div>'
+    return f'{slowest_steps_card(diagnosis)}<div class="pair" id="coverage">{left}{right}</div>'
 
 
 def not_checked_rows(trace: Trace, diagnosis: Diagnosis) -> str:

@@ -17,6 +17,7 @@ from perfscope.analyzer.run.accelerators.device_use import DeviceUse, all_device
 from perfscope.traces.trace import Trace
 from perfscope.ui.figures.counter_lines import CounterLine, counter_lines
 from perfscope.ui.figures.link_map import link_map
+from perfscope.ui.figures.stacked_counters import CounterPanel, stacked_counters
 from perfscope.ui.html.sections import Section, in_pairs, recording_span_s
 from perfscope.ui.html.tables import Table, TableColumn
 
@@ -135,6 +136,9 @@ TOPOLOGY_NOTE = (
     "Links between the devices. A darker line is a busier link; a dotted line shows proximity."
     " Hover over a link or a device for details."
 )
+SHARED_NOTE = "A line per device; the dashed line is a limit. Vertical lines are where steps begin."
+ON_SHARED_AXIS = ("kernels", "memory", "power", "clock")
+"""The counters that are drawn below each other, in this order."""
 SHORT_S = 0.5
 """A gap that ends this close to the end of the recording is shown without an end."""
 COLUMNS = (
@@ -161,20 +165,46 @@ def devices(trace: Trace) -> list[Section | Table]:
     several_hosts = len({use.host for use in uses}) > 1
     phases = trace.fact(job_phases)
     measured = trace.fact(device_use) or uses
-    charts = [counter_chart(trace, chart, measured, phases, several_hosts) for chart in CHARTS]
+    shared = shared_axis_chart(trace, measured, phases, several_hosts)
+    apart = [chart for chart in CHARTS if not shared or chart.id not in ON_SHARED_AXIS]
+    charts = [counter_chart(trace, chart, measured, phases, several_hosts) for chart in apart]
     found = [chart for chart in charts if chart is not None]
     found += energy_chart(trace, phases, several_hosts)
     return [
         device_table(trace, uses, several_hosts),
         *topology(trace, several_hosts),
+        *shared,
         *in_pairs(found),
     ]
 
 
-def counter_chart(
-    trace: Trace, chart: Chart, uses: list[DeviceUse], phases: JobPhases, several_hosts: bool
-) -> Section | None:
-    """Return the chart of a counter, None where no device has it."""
+def shared_axis_chart(
+    trace: Trace, uses: list[DeviceUse], phases: JobPhases, several_hosts: bool
+) -> list[Section]:
+    """Return utilization, memory, power and clock on one time axis, where two of them are known."""
+    panels = []
+    for chart in sorted(CHARTS, key=panel_order):
+        lines = lines_of_devices(trace, chart, uses, several_hosts)
+        if chart.id in ON_SHARED_AXIS and lines:
+            limit = chart_limit(trace, chart, uses)
+            panels.append(CounterPanel(chart.title, chart.unit, lines, limit))
+    if len(panels) < 2:
+        return []
+    shaded = ", ".join(dict.fromkeys(phase for _, _, phase in phases.stretches))
+    note = f"{SHARED_NOTE} Shaded: {shaded}." if shaded else SHARED_NOTE
+    figure = stacked_counters(panels, recording_span_s(trace), phases)
+    return [Section("device-counters", "Devices over time", note, figure)]
+
+
+def panel_order(chart: Chart) -> int:
+    """Return the place of a counter on the shared axis."""
+    return ON_SHARED_AXIS.index(chart.id) if chart.id in ON_SHARED_AXIS else len(ON_SHARED_AXIS)
+
+
+def lines_of_devices(
+    trace: Trace, chart: Chart, uses: list[DeviceUse], several_hosts: bool
+) -> list[CounterLine]:
+    """Return the line of each device that has a counter."""
     lines = []
     for use in uses:
         values = values_with_gaps(trace, chart, use)
@@ -182,6 +212,14 @@ def counter_chart(
             seconds = values.index.to_numpy(np.int64) / 1e9
             name = device_name(use.device, use.host, several_hosts)
             lines.append(CounterLine(name, seconds, values.to_numpy(np.float64)))
+    return lines
+
+
+def counter_chart(
+    trace: Trace, chart: Chart, uses: list[DeviceUse], phases: JobPhases, several_hosts: bool
+) -> Section | None:
+    """Return the chart of a counter, None where no device has it."""
+    lines = lines_of_devices(trace, chart, uses, several_hosts)
     if not lines:
         return None
     figure = counter_lines(

@@ -10,6 +10,8 @@ from perfscope.analyzer.summary.device_figures import device_busy_share, highest
 from perfscope.ui.html.markup import escape
 from perfscope.ui.phrases import NS_PER_MS, UNIT_NAMES, ranks_with_budget
 
+RATES = TIMELINE = "timeline"
+ROOFLINE, HOST, MEMORY = "operators?tab=roofline", "host", "memory"
 FEWEST_POINTS, MOST_POINTS = 9, 60
 """Points of a course that is drawn; fewer steps are drawn as rows anyway."""
 
@@ -18,12 +20,16 @@ FEWEST_POINTS, MOST_POINTS = 9, 60
 class KeyFigure:
     """A figure with its name, a detail that belongs to it ("" for none), and its course over the
     run, where that is known.
+
+    In the report, only a figure with a course is a link: to the chart of steps.
     """
 
     name: str
     value: str
     detail: str = ""
     course: tuple[float, ...] = ()
+    page: str = ""
+    """The page of the dashboard that has more about it, "" for none."""
 
 
 def key_figures(diagnosis: Diagnosis, columns: Sequence[StepColumn] = ()) -> str:
@@ -46,9 +52,9 @@ def cell(figure: KeyFigure) -> str:
     """Return the name of a figure over its value and detail."""
     detail = f"<small>{escape(figure.detail)}</small>" if figure.detail else ""
     words = f"<span>{escape(figure.name)}</span><b>{escape(figure.value)}</b>{detail}"
-    if len(figure.course) < FEWEST_POINTS:
-        return f"<div>{words}</div>"
-    return f'<a href="#section-steps">{words}{sparkline(figure.course)}</a>'
+    if len(figure.course) >= FEWEST_POINTS:
+        return f'<a href="#section-steps">{words}{sparkline(figure.course)}</a>'
+    return f'<a data-page="{figure.page}">{words}</a>' if figure.page else f"<div>{words}</div>"
 
 
 def sparkline(course: Sequence[float]) -> str:
@@ -77,12 +83,12 @@ def speed_figures(diagnosis: Diagnosis, course: tuple[float, ...]) -> list[KeyFi
         ("tokens/s", rates.tokens_per_s),
     )
     figures += [
-        KeyFigure(name, digits(rate.value), rate_scope(rate.scope))
+        KeyFigure(name, digits(rate.value), rate_scope(rate.scope), page=RATES)
         for name, rate in named
         if rate.value is not None
     ]
     if rates.mfu.value is not None:
-        figures.append(KeyFigure("MFU", percent(rates.mfu.value)))
+        figures.append(KeyFigure("MFU", percent(rates.mfu.value), page=ROOFLINE))
     return figures
 
 
@@ -94,7 +100,7 @@ def rate_scope(scope: str | None) -> str:
 def device_figures(diagnosis: Diagnosis) -> list[KeyFigure]:
     """Return the share of the time in which the device works; nothing for a program without one."""
     busy = device_busy_share(diagnosis)
-    return [] if busy is None else [KeyFigure("device busy", percent(busy))]
+    return [] if busy is None else [KeyFigure("device busy", percent(busy), page=TIMELINE)]
 
 
 def memory_figures(diagnosis: Diagnosis) -> list[KeyFigure]:
@@ -103,8 +109,8 @@ def memory_figures(diagnosis: Diagnosis) -> list[KeyFigure]:
     if most is None:
         return []
     limit = "" if most.limit_bytes is None else f"of {megabytes(most.limit_bytes)}"
-    place = "host" if most.device is None else "device"
-    return [KeyFigure(f"peak memory, {place}", megabytes(most.peak_bytes), limit)]
+    place, page = ("host", HOST) if most.device is None else ("device", MEMORY)
+    return [KeyFigure(f"peak memory, {place}", megabytes(most.peak_bytes), limit, page=page)]
 
 
 def rank_figures(diagnosis: Diagnosis) -> list[KeyFigure]:

@@ -11,6 +11,7 @@ from perfscope.ui.html.finding_cards import finding_cards
 from perfscope.ui.html.key_figures import key_figures
 from perfscope.ui.html.markup import card, escape, timeline_place
 from perfscope.ui.html.predicted_bar import predicted_bar
+from perfscope.ui.html.rank_heat import rank_heat_card
 from perfscope.ui.html.rank_rows import rank_rows
 from perfscope.ui.html.requests import requests_card
 from perfscope.ui.html.step_chart import step_chart
@@ -24,6 +25,7 @@ from perfscope.ui.phrases import (
     part_amount,
     part_time,
     phase_label,
+    ranks_with_budget,
     recording_text,
 )
 from perfscope.ui.request_phrases import request_parts
@@ -40,14 +42,21 @@ def overview(trace: Trace, diagnosis: Diagnosis) -> str:
     return header(trace, diagnosis) + answer_cards(trace, diagnosis, steps)
 
 
-def answer_cards(trace: Trace, diagnosis: Diagnosis, steps: str = "") -> str:
-    """Return the overview without its header; `steps` is the card of the steps, if it is shown."""
-    return verdict_and_budget(trace, diagnosis) + steps + changes_and_ranks(diagnosis)
+def answer_cards(
+    trace: Trace, diagnosis: Diagnosis, steps: str = "", shown: Diagnosis | None = None
+) -> str:
+    """Return the overview without its header; `steps` is the card of the steps, if it is shown.
+
+    `shown`: the diagnosis seen from the rank whose steps and budget are shown.
+    """
+    heat = rank_heat_card(trace, diagnosis)
+    return verdict_and_budget(trace, diagnosis, shown) + steps + heat + changes_and_ranks(diagnosis)
 
 
-def verdict_and_budget(trace: Trace, diagnosis: Diagnosis) -> str:
+def verdict_and_budget(trace: Trace, diagnosis: Diagnosis, shown: Diagnosis | None = None) -> str:
     """Return what limits the run, its key figures, and where the time goes."""
-    rank = diagnosis.budget_rank if diagnosis.budget_rank is not None else 0
+    shown = shown or diagnosis
+    rank = shown.budget_rank if shown.budget_rank is not None else 0
     longest = {
         category: stretch
         for (stretch_rank, category), stretch in trace.fact(longest_stretch).items()
@@ -55,9 +64,9 @@ def verdict_and_budget(trace: Trace, diagnosis: Diagnosis) -> str:
     }
     return (
         verdict_card(diagnosis, longest)
-        + key_figures(diagnosis, step_columns(trace, rank))
+        + key_figures(shown, step_columns(trace, rank))
         + (requests_card(diagnosis) if request_parts(diagnosis) else "")
-        + budget_card(diagnosis, longest)
+        + budget_card(shown, longest, predicted_bar(diagnosis) if shown is diagnosis else "")
     )
 
 
@@ -88,10 +97,11 @@ def subject_line(trace: Trace, diagnosis: Diagnosis) -> str:
     return f"<div><b>{escape(name)}</b>{spans}{depth}</div>"
 
 
-def budget_card(diagnosis: Diagnosis, longest: dict[str, StepInterval]) -> str:
+def budget_card(diagnosis: Diagnosis, longest: dict[str, StepInterval], predicted: str = "") -> str:
     """Return the time budget as a bar, and the phases of the whole run as another.
 
-    A part of the first bar opens the timeline on the step in which it was longest.
+    A part of the first bar opens the timeline on the step in which it was longest. `predicted` is
+    the bar after the verdict's change, which is for the rank of the verdict.
     """
     parts = [part for part in diagnosis.time_budget if part.share >= SMALLEST_SHARE]
     if not parts:
@@ -99,6 +109,8 @@ def budget_card(diagnosis: Diagnosis, longest: dict[str, StepInterval]) -> str:
     parts.sort(key=lambda part: -part.share)
     mean_ms, p95_ms = mean_step_ms(diagnosis), diagnosis.steps.p95_ms
     title = "Time per step" if mean_ms is not None else "Time of the recording"
+    if len(ranks_with_budget(diagnosis)) > 1 and diagnosis.budget_rank is not None:
+        title += f", rank {diagnosis.budget_rank}"
     mean = p95 = ""
     if mean_ms is not None:
         mean = f"{ms(mean_ms * NS_PER_MS)}/step"
@@ -111,7 +123,8 @@ def budget_card(diagnosis: Diagnosis, longest: dict[str, StepInterval]) -> str:
     return card(
         f"{title}<small>{mean}{p95}</small>",
         f'<div class="bar">{bar}</div><div class="legend">{legend}{hint}</div>'
-        f"{predicted_bar(diagnosis)}{whole_run(diagnosis)}",
+        f"{predicted}{whole_run(diagnosis)}",
+        "budget",
     )
 
 

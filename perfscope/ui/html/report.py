@@ -13,16 +13,24 @@ import plotly.graph_objects as go
 from perfscope import __version__
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.traces.trace import Trace
+from perfscope.ui.html.closed_sections import (
+    ClosedSection,
+    ContentsEntry,
+    closed_chart,
+    closed_table,
+    contents_list,
+)
 from perfscope.ui.html.code_tables import lines_table
 from perfscope.ui.html.coverage_cards import coverage_cards
 from perfscope.ui.html.devices import devices
+from perfscope.ui.html.facts import facts_card
 from perfscope.ui.html.markup import escape
 from perfscope.ui.html.overview import overview
 from perfscope.ui.html.plotly_bundle import plotly_script, plotly_source
 from perfscope.ui.html.request_sections import request_sections
 from perfscope.ui.html.roof_sections import roof_sections
 from perfscope.ui.html.sections import Section, sections
-from perfscope.ui.html.tables import Table, table_card
+from perfscope.ui.html.tables import Table
 from perfscope.ui.html.trace_sections import evidence_of_a_trace
 from perfscope.ui.output_file import write_output
 from perfscope.ui.theme import DARK, LIGHT, Palette, ink
@@ -37,10 +45,21 @@ SCRIPTS = (
     "search.js",
     "chart_clicks.js",
     "step_chart.js",
+    "rank_heat.js",
     "tables.js",
     "copy_code.js",
 )
 DEFAULT_HEIGHT = 200
+FIRST_SECTIONS = (
+    ("budget", "Time budget"),
+    ("section-steps", "Steps"),
+    ("rank-heat", "Ranks and steps"),
+    ("ranks", "Ranks"),
+    ("changes", "Recommended changes"),
+    ("facts", "About this run"),
+    ("section-timeline", "Timeline"),
+)
+LAST_SECTIONS = (("slowest", "Slowest steps"), ("coverage", "Not checked, and why"))
 NOSCRIPT = (
     '<noscript><p class="card">The charts need JavaScript; the diagnosis above'
     " does not.</p></noscript>"
@@ -64,10 +83,10 @@ def page(trace: Trace, diagnosis: Diagnosis) -> str:
         *evidence_of_a_trace(trace, rank),
     ]
     packed_timeline = embedded_timeline(trace, diagnosis)
-    cards = "".join(map(block, charts))
-    cards += "".join(
-        table_card(part) if isinstance(part, Table) else block(part) for part in evidence
-    )
+    closed = [closed_part(part) for part in [*charts, *evidence]]
+    answer = overview(trace, diagnosis) + facts_card(trace, diagnosis)
+    timeline = TIMELINE if packed_timeline else ""
+    coverage = coverage_cards(trace, diagnosis)
     figures = {
         part.id: json.loads(part.figure.to_json())
         for part in [*charts, *evidence]
@@ -76,18 +95,36 @@ def page(trace: Trace, diagnosis: Diagnosis) -> str:
     return TEMPLATE.format(
         title=escape(f"perfscope: {diagnosis.verdict.headline}"),
         css=report_style() + timeline_style(),
-        overview=overview(trace, diagnosis),
+        contents=contents_list(contents_entries(answer + timeline, closed, coverage)),
+        overview=answer,
         noscript=NOSCRIPT,
-        timeline=TIMELINE if packed_timeline else "",
+        timeline=timeline,
         packed=packed_timeline,
-        sections=cards,
-        coverage=coverage_cards(trace, diagnosis),
+        sections="".join(part.markup for part in closed),
+        coverage=coverage,
         footer=escape(footer(trace)),
         figures=embedded(figures),
         palettes=embedded({"light": script_colors(LIGHT), "dark": script_colors(DARK)}),
         plotly=plotly_script(),
         script=report_script(),
     )
+
+
+def closed_part(part: Section | Table) -> ClosedSection:
+    """Return a chart or a table as a closed section."""
+    if isinstance(part, Table):
+        return closed_table(part)
+    return closed_chart(part, chart(part), save_buttons(part))
+
+
+def contents_entries(
+    answer: str, closed: list[ClosedSection], coverage: str
+) -> list[ContentsEntry]:
+    """Return the sections that the report has, in their order."""
+    before = [entry for entry in FIRST_SECTIONS if f'id="{entry[0]}"' in answer]
+    evidence = [(f"section-{part.id}", part.title) for part in closed]
+    after = [entry for entry in LAST_SECTIONS if f'id="{entry[0]}"' in coverage]
+    return [*before, *evidence, *after]
 
 
 def report_script() -> str:
@@ -106,13 +143,17 @@ def script_hashes() -> list[str]:
 def block(section: Section) -> str:
     """Return a card with a chart, its title, and buttons to save it."""
     css = "card half" if section.half else "card"
-    save = "".join(
+    heading = f"<h2>{escape(section.title)}<span>{save_buttons(section)}</span></h2>"
+    return f'<section class="{css}" id="section-{section.id}">{heading}{chart(section)}</section>'
+
+
+def save_buttons(section: Section) -> str:
+    """Return the buttons that save a chart as a picture."""
+    return "".join(
         f'<button type="button" class="save" data-picture="{kind}"'
         f' data-name="{section.id}">{kind.upper()}</button>'
         for kind in ("png", "svg")
     )
-    heading = f"<h2>{escape(section.title)}<span>{save}</span></h2>"
-    return f'<section class="{css}" id="section-{section.id}">{heading}{chart(section)}</section>'
 
 
 def chart(section: Section) -> str:
@@ -206,7 +247,8 @@ TEMPLATE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width,initial-scale=1">
 <title>{title}</title><style>{css}</style></head>
-<body><main>{overview}{noscript}{timeline}<div class="charts">{sections}</div>{coverage}</main>
+<body><a class="skip" href="#budget">Skip to the answer</a><div class="report">{contents}
+<main>{overview}{noscript}{timeline}<div class="charts">{sections}</div>{coverage}</main></div>
 <footer>{footer}</footer>
 <script type="application/json" id="figures">{figures}</script>
 <script type="application/json" id="palettes">{palettes}</script>

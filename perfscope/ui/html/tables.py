@@ -118,25 +118,32 @@ def empty_columns_note(table: Table, shown: Table) -> str:
 
 
 def table_card(table: Table) -> str:
-    """Return the card of a table in the report; the button saves all of its rows."""
+    """Return the card of a table; the button saves all of its rows."""
+    return (
+        f'<section class="card table" id="section-{table.id}">'
+        f"<h2>{escape(table.title)}</h2>{table_body(table)}</section>"
+    )
+
+
+def table_body(table: Table) -> str:
+    """Return the first rows of a table, its note, and the button that saves all rows."""
     shown = without_empty_columns(table)
     rows = table.rows.head(MOST_ROWS)
     body = "".join(table_row(shown, values) for values in rows.to_dict("records"))
     css = ' class="wraps"' if table.wraps else ""
     left = len(table.rows) - len(rows)
     more = (
-        f'<p class="muted">and {count_text(left)} more rows, in the CSV file.</p>'
+        f'<p class="muted more-rows">and {count_text(left)} more rows, in the CSV file.</p>'
         if left > 0
         else ""
     )
     save = f'<button type="button" class="save" data-csv="{table.id}">CSV</button>'
     note = " ".join(filter(None, [table.note, empty_columns_note(table, shown)]))
     return (
-        f'<section class="card table" id="section-{table.id}">'
-        f'<h2>{escape(table.title)}{save}</h2><p class="note">{escape(note)}</p>'
+        f'<p class="section-tools">{save}</p><p class="note">{escape(note)}</p>'
         f'<div class="wide"><table id="table-{table.id}"{css}>'
         f"<thead><tr>{table_heads(shown)}</tr></thead><tbody>{body}</tbody></table></div>"
-        f"{more}{csv_script(table)}</section>"
+        f"{more}{csv_script(table)}"
     )
 
 
@@ -200,6 +207,6 @@ def table_cell(column: TableColumn, value: Any, full: Any) -> str:
     """Return a cell; its data value is what the table is sorted by, and saved."""
     if column.format_value is None:
         short, whole = name_text(value), name_text(full)
-        return f'<td class="text" data-value="{whole}" title="{whole}"><code>{short}</code></td>'
+        return f'<td class="text" data-value="{whole}" title="{whole}">{short}</td>'
     text = escape(column.format_value(value))
     return f'<td class="number" data-value="{float(value):.9g}">{text}</td>'

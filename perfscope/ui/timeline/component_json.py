@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from perfscope.analyzer.budget.longest_interval import longest_stretch
 from perfscope.analyzer.categories import CATEGORY
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.analyzer.timeline.event import Event
@@ -17,6 +18,7 @@ from perfscope.analyzer.timeline.names import Names
 from perfscope.analyzer.timeline.search import Hits
 from perfscope.analyzer.timeline.selection import BY
 from perfscope.analyzer.timeline.track import Lanes
+from perfscope.traces.trace import Trace
 from perfscope.ui.finding_colors import color_category
 from perfscope.ui.phrases import finding_name
 from perfscope.ui.theme import texture
@@ -89,6 +91,22 @@ def finding_marks(diagnosis: Diagnosis) -> list[dict[str, Any]]:
         for finding in diagnosis.findings
         for fact in finding.evidence
         if fact.start_ns is not None and fact.end_ns is not None
+    ]
+
+
+def longest_places(trace: Trace, diagnosis: Diagnosis | None) -> list[dict[str, Any]]:
+    """Return the intervals that parts of the time budget lead to: the step with most of each."""
+    if diagnosis is None or diagnosis.budget_rank is None:
+        return []
+    return [
+        {
+            "from": step.start_ns,
+            "to": step.end_ns,
+            "text": f"The step with most {CATEGORY[category].label}",
+            "color": category,
+        }
+        for (rank, category), step in trace.fact(longest_stretch).items()
+        if rank == diagnosis.budget_rank
     ]
 
 

@@ -30,7 +30,7 @@ from perfscope.analyzer.timeline.tiles import edges_of, tile
 from perfscope.analyzer.timeline.track import COUNTER, SOURCES, Lanes, Track
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
-from perfscope.ui.timeline.component_json import timeline_header
+from perfscope.ui.timeline.component_json import longest_places, timeline_header
 
 MOST_EXACT = 150_000
 """Events in one file: about 6 bytes each when compressed, so a report stays below 5 MB."""
@@ -56,6 +56,7 @@ def embedded_timeline(trace: Trace, diagnosis: Diagnosis) -> str:
     held = [lanes.span_ns] if whole else linked_intervals(trace, lanes, diagnosis)
     blobs: list[bytes] = []
     header = timeline_header(lanes, diagnosis)
+    header["places"] = longest_places(trace, diagnosis)
     header["names"] = lanes.names.texts
     header["held"] = held
     header["whole"] = whole

@@ -20,6 +20,7 @@ from perfscope.errors import PerfscopeError
 from perfscope.traces.trace import Trace
 from perfscope.ui.timeline.component_json import (
     NAMES_AT_ONCE,
+    longest_places,
     of_event,
     of_hits,
     of_selection,
@@ -34,6 +35,8 @@ SCRIPTS = (
     "timeline/draw.js",
     "timeline/strip.js",
     "timeline/panel.js",
+    "timeline/panel_edge.js",
+    "timeline/why.js",
     "timeline/tip.js",
     "timeline/input.js",
     "timeline/pictures.js",
@@ -100,7 +103,9 @@ class TimelineAnswers:
     def meta(self, run: str) -> Response:
         lanes = self.lanes(run)
         diagnosis = self.diagnosed(run) if self.diagnosed is not None else None
-        return jsonify(timeline_header(lanes, diagnosis, places_of(self.trace(run))))
+        trace = self.trace(run)
+        header = timeline_header(lanes, diagnosis, places_of(trace))
+        return jsonify(header | {"places": longest_places(trace, diagnosis)})
 
     def tile(self, run: str) -> Response:
         begun, lanes = time.perf_counter(), self.lanes(run)

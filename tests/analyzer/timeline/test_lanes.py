@@ -99,15 +99,22 @@ def titles(lanes: Lanes) -> list[tuple[str, str, int]]:
     return [(track.kind, track.title, track.rows) for track in lanes.tracks]
 
 
+def lane_of(lanes: Lanes, title: str, row: int = 0) -> int:
+    """Return the number of a lane: a row of the track with this title."""
+    (track,) = (track for track in lanes.tracks if track.title == title)
+    return track.first + row
+
+
 def test_a_gpu_trace_has_tracks_for_its_thread_its_calls_and_its_stream() -> None:
     lanes = gpu_run().fact(timeline_lanes)
     assert titles(lanes) == [
+        ("stream", "stream 7", 1),
         ("thread", "main thread", 3),
         ("calls", "runtime calls", 1),
-        ("stream", "stream 7", 1),
     ]
     thread = [[lanes.names.texts[code] for code in lane.code(slice(None))] for lane in lanes.lanes]
-    assert thread[:3] == [["<b>forward</b>"], ["aten::linear"], ["aten::addmm"]]
+    first = lane_of(lanes, "main thread")
+    assert thread[first : first + 3] == [["<b>forward</b>"], ["aten::linear"], ["aten::addmm"]]
     colors = [EVENT_COLORS[number] for number in lanes.names.colors]
     by_name = dict(zip(lanes.names.texts, colors, strict=True))
     assert by_name["gemm"] == "device-compute"
@@ -171,7 +178,9 @@ def sums(rows: pd.DataFrame) -> list[tuple[object, ...]]:
 
 def test_statistics_of_a_selection_are_clipped_to_it_and_exclude_nested_events() -> None:
     lanes = gpu_run().fact(timeline_lanes)
-    rows = selection(lanes, 150, 400, [1, 2, 4]).set_index("name")
+    selected = [lane_of(lanes, "main thread", row) for row in (1, 2)]
+    selected.append(lane_of(lanes, "stream 7"))
+    rows = selection(lanes, 150, 400, selected).set_index("name")
     assert rows.loc["aten::linear", ["count", "sum_ns", "exclusive_ns", "longest_ns"]].tolist() == [
         1,
         50,
@@ -214,7 +223,7 @@ def test_search_steps_through_hits_of_equal_time_on_several_lanes() -> None:
 def test_the_flow_connects_operator_launch_and_kernel_in_both_directions() -> None:
     run = gpu_run()
     lanes = run.fact(timeline_lanes)
-    op = event_at(run, lanes, 1, 105)
+    op = event_at(run, lanes, lane_of(lanes, "main thread", 1), 105)
     assert op is not None and op.details == {"shapes": "[[2,3]]"}
     assert [(effect.role, effect.ts_ns) for effect in op.effects] == [
         ("launch", 120),
@@ -222,13 +231,13 @@ def test_the_flow_connects_operator_launch_and_kernel_in_both_directions() -> No
         ("kernel", 200),
         ("kernel", 300),
     ]
-    kernel = event_at(run, lanes, 4, 250)
+    kernel = event_at(run, lanes, lane_of(lanes, "stream 7"), 250)
     assert kernel is not None
     assert [(cause.role, cause.name) for cause in kernel.causes] == [
         ("operator", "aten::addmm"),
         ("launch", "cudaLaunchKernel"),
     ]
-    assert event_at(run, lanes, 4, 150) is None
+    assert event_at(run, lanes, lane_of(lanes, "stream 7"), 150) is None
 
 
 def test_the_strip_counts_computation_before_what_it_hides() -> None:

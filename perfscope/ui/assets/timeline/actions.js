@@ -6,6 +6,9 @@
   const STRIP_HEIGHT = 56;
   const GUTTER_WIDTH = 196;
   const NARROW_GUTTER_WIDTH = 132;
+  const WIDE_GUTTER_WIDTH = 270;
+  const MOST_ROW_SCALE = 1.6;
+  const PRINT_DPR = 2;
   const DEFAULT_HEIGHT = 560;
   const LEAST_SPAN_NS = 20;
   const OVERSHOOT = 0.02; // of the run, before its begin and after its end
@@ -50,6 +53,7 @@
         timeline.selection = timeline.chosen = timeline.shown = null;
         timeline.panelTurn++;
         shared.showLegend(timeline);
+        shared.hideWhy(timeline);
         timeline.requestFrame();
         timeline.updateAddress();
       },
@@ -130,12 +134,22 @@
   }
 
   function relayout(timeline) {
-    const { tracks, collapsedTracks, collapsedGroups } = timeline;
-    timeline.layout = shared.layout(timeline.meta, tracks, collapsedTracks, collapsedGroups);
+    timeline.rowScale = 1;
+    timeline.layout = shared.layout(timeline);
+    stretchRows(timeline);
     timeline.overview = timeline.drawnGutter = null;
     setCanvasSizes(timeline);
     timeline.scrollTo(timeline.view.scroll);
     timeline.viewChanged();
+  }
+
+  // Where a timeline that fills the page has few rows, they are higher.
+  function stretchRows(timeline) {
+    if (timeline.options.height !== "fill") return;
+    shared.fitPanel(timeline);
+    const room = mostHeight(timeline) - RULER_HEIGHT - 2;
+    timeline.rowScale = shared.clamp(room / timeline.layout.height, 1, MOST_ROW_SCALE);
+    timeline.layout = shared.layout(timeline);
   }
 
   function resize(timeline) {
@@ -143,20 +157,26 @@
     if (width < 50) return;
     const isSameWidth = timeline.size && timeline.size.width === width;
     if (isSameWidth && timeline.options.height !== "fill") return;
-    const gutter = width < 760 ? NARROW_GUTTER_WIDTH : GUTTER_WIDTH;
+    const gutter = gutterWidth(width);
     timeline.size = {
       width,
       gutter,
       plot: width - gutter,
       ruler: RULER_HEIGHT,
       height: 0,
-      dpr: Math.min(devicePixelRatio || 1, 2),
+      dpr: timeline.printing ? PRINT_DPR : Math.min(devicePixelRatio || 1, 2),
     };
     timeline.relayout();
   }
 
+  function gutterWidth(width) {
+    if (width < 760) return NARROW_GUTTER_WIDTH;
+    return width < 1700 ? GUTTER_WIDTH : WIDE_GUTTER_WIDTH;
+  }
+
   function setCanvasSizes(timeline) {
     const { size } = timeline;
+    shared.fitPanel(timeline);
     const wanted = timeline.layout.height + RULER_HEIGHT + 2;
     size.height = Math.round(shared.clamp(wanted, 120, mostHeight(timeline)));
     timeline.stripHeight = STRIP_HEIGHT;
@@ -165,10 +185,10 @@
     timeline.drawnGutter = timeline.stripBackground = null;
   }
 
-  function mostHeight({ options, element, canvas, panel }) {
+  function mostHeight({ options, element, canvas, edge, panel }) {
     if (options.height !== "fill") return options.height || DEFAULT_HEIGHT;
-    const left = element.clientHeight - canvas.parentElement.offsetTop - panel.offsetHeight;
-    return Math.max(left, 260);
+    const below = edge.offsetHeight + panel.offsetHeight;
+    return Math.max(element.clientHeight - canvas.parentElement.offsetTop - below, 120);
   }
 
   function setCanvasSize(canvas, size, height) {
@@ -182,7 +202,8 @@
     const { collapsedGroups, collapsedTracks, size, view } = timeline;
     const track = shared.trackOfLane(timeline.tracks, lane);
     if (!track) return;
-    const groupExpanded = collapsedGroups.delete(track.group);
+    const isPinned = timeline.pinnedTracks.has(track.number);
+    const groupExpanded = !isPinned && collapsedGroups.delete(track.group);
     const trackExpanded = lane > track.first && collapsedTracks.delete(track.number);
     if (groupExpanded || trackExpanded) timeline.relayout();
     const row = shared.rowOfLane(timeline, lane);
@@ -234,7 +255,7 @@
     timeline.markIndex = (current + direction + marks.length) % marks.length;
     const mark = marks[timeline.markIndex];
     timeline.show(mark.from, mark.to);
-    timeline.showText(`${mark.id}: ${mark.text}`);
+    shared.explainMark(timeline, timeline.markIndex);
   }
 
   async function goToStep(timeline, direction) {

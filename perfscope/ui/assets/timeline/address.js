@@ -3,6 +3,7 @@
 //   #timeline?from=..&to=..           an interval that was in view, in seconds, with
 //     &selected=FROM,TO&tracks=..&by=..   the selection in it, or
 //     &lane=..                            the lane of the chosen event
+//     &pinned=..                          the tracks that are shown first
 //   ?from=..&to=..                    an interval that another page links to
 (() => {
   const shared = window.perfscopeTimeline;
@@ -18,13 +19,22 @@
     const from = Number(query.get("from")) * NS_PER_S;
     const to = Number(query.get("to")) * NS_PER_S;
     if (!(to > from)) return false;
-    if (!isView) shared.showPlace(timeline, { from, to });
+    pinFromAddress(timeline, query);
+    const isExplained = shared.explainInterval(timeline, from, to);
+    if (!isView || isExplained) shared.showPlace(timeline, { from, to });
     else if (glide) shared.glide(timeline, from, to);
     else timeline.setView(from, to);
     if (query.get("lane")) timeline.reveal(Number(query.get("lane")));
     restoreSelection(timeline, query);
     return true;
   };
+
+  function pinFromAddress(timeline, query) {
+    const numbers = (query.get("pinned") || "").split(",").filter(Boolean).map(Number);
+    if (!numbers.length) return;
+    timeline.pinnedTracks = new Set(numbers);
+    timeline.relayout();
+  }
 
   function restoreSelection(timeline, query) {
     const selected = (query.get("selected") || "").split(",");
@@ -52,8 +62,9 @@
   function writeAddress(timeline) {
     const { view } = timeline;
     const interval = `from=${inSeconds(view.from)}&to=${inSeconds(view.to)}`;
-    timeline.writtenAddress = `#timeline?${interval}${selectionQuery(timeline)}`;
-    const isDefault = timeline.showsWholeRun() && !timeline.selection;
+    const pinned = timeline.pinnedTracks.size ? `&pinned=${[...timeline.pinnedTracks]}` : "";
+    timeline.writtenAddress = `#timeline?${interval}${selectionQuery(timeline)}${pinned}`;
+    const isDefault = timeline.showsWholeRun() && !timeline.selection && !pinned;
     if (isDefault && !location.hash.startsWith("#timeline")) return;
     try {
       history.replaceState(null, "", timeline.writtenAddress);

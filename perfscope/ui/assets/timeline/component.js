@@ -15,6 +15,7 @@
   const STRIP_COLUMNS = 480;
   const NS_PER_S = 1e9;
   const TYPING_PAUSE_MS = 120;
+  const UNFOLDED_RANKS = 4;
 
   shared.mount = async (element, source, options = {}) => {
     const timeline = {
@@ -24,6 +25,9 @@
       view: { from: 0, to: 1, scroll: 0 },
       collapsedTracks: new Set(),
       collapsedGroups: new Set(),
+      pinnedTracks: new Set(),
+      shownRows: new Map(),
+      hiddenColors: new Set(),
       widths: new Map(),
       panelTurn: 0,
       waiters: [],
@@ -52,6 +56,7 @@
     for (const track of timeline.tracks) {
       if (track.collapsed) timeline.collapsedTracks.add(track.number);
     }
+    foldGroups(timeline);
     [timeline.view.from, timeline.view.to] = timeline.meta.span;
     build(timeline);
     shared.addActions(timeline, refresh);
@@ -64,6 +69,7 @@
     const [firstMark] = timeline.meta.marks;
     if (!isPlaced && options.first === "finding" && firstMark) {
       shared.showPlace(timeline, firstMark);
+      shared.explainMark(timeline, 0);
     }
     return timeline;
   };
@@ -87,6 +93,17 @@
       timeline.requestFrame(),
     );
     loadStrip(timeline);
+  }
+
+  // Only the rank that the address names is unfolded; of many ranks, only those before the fifth.
+  function foldGroups({ meta, collapsedGroups }) {
+    const ranks = new Set(meta.groups.map(([, rank]) => rank));
+    const chosen = Number(new URLSearchParams(location.search).get("rank") ?? NaN);
+    if (ranks.size <= UNFOLDED_RANKS && !ranks.has(chosen)) return;
+    const unfolded = ranks.has(chosen) ? [chosen] : [...ranks].slice(0, UNFOLDED_RANKS);
+    meta.groups.forEach(([, rank], group) => {
+      if (!unfolded.includes(rank)) collapsedGroups.add(group);
+    });
   }
 
   // The strip costs the server as much as the lanes, so the lanes are loaded first.
@@ -141,10 +158,15 @@
     timeline.scrollbar = node("div", { class: "tl-bar", hidden: true });
     timeline.tip = node("div", { class: "tl-tip", hidden: true });
     timeline.panel = node("div", { class: "tl-panel", "aria-live": "polite" });
+    timeline.why = shared.whyLine();
+    timeline.edge = shared.panelEdge(timeline);
+    timeline.element.classList.toggle("tl-fill", timeline.options.height === "fill");
     timeline.element.replaceChildren(
       headLine(timeline),
+      timeline.why,
       timeline.stripCanvas,
       node("div", { class: "tl-body" }, timeline.canvas, timeline.scrollbar, timeline.tip),
+      timeline.edge,
       timeline.panel,
     );
     timeline.pen = timeline.canvas.getContext("2d", { alpha: false });
@@ -215,21 +237,34 @@
       attributeFilter: ["class", "data-theme"],
     });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolor);
-    const recolorForPrint = (printing) => {
-      timeline.printing = printing;
-      timeline.recolor();
-      shared.drawFrame(timeline);
-      shared.drawStrip(timeline);
-    };
-    addEventListener("beforeprint", () => recolorForPrint(true));
-    addEventListener("afterprint", () => recolorForPrint(false));
+    addEventListener("beforeprint", () => drawForPrint(timeline, true));
+    addEventListener("afterprint", () => drawForPrint(timeline, false));
     timeline.onShow = (event) => {
       const { from, to, lane } = event.detail;
       timeline.show(from * NS_PER_S, to * NS_PER_S, lane);
+      shared.explainInterval(timeline, from * NS_PER_S, to * NS_PER_S);
     };
     document.addEventListener("timeline:show", timeline.onShow);
     timeline.onHash = () => shared.showAddress(timeline, true);
     addEventListener("hashchange", timeline.onHash);
+  }
+
+  // On paper the lanes have its width and colors, and show the first finding where the whole run
+  // is in view.
+  function drawForPrint(timeline, printing) {
+    const { meta, view } = timeline;
+    timeline.printing = printing;
+    timeline.resize();
+    timeline.recolor();
+    if (printing && timeline.showsWholeRun() && meta.marks.length) {
+      timeline.viewBeforePrint = { from: view.from, to: view.to };
+      shared.showPlace(timeline, meta.marks[0]);
+    } else if (!printing && timeline.viewBeforePrint) {
+      const { from, to } = timeline.viewBeforePrint;
+      timeline.viewBeforePrint = timeline.shown = null;
+      timeline.setView(from, to);
+    }
+    shared.drawAll(timeline);
   }
 
   // An element with data-timeline="/timeline/RUN" is mounted whenever a page adds it, with the

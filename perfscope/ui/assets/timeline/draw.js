@@ -9,6 +9,7 @@
   const TICK_ROOM = 110;
   const NAMED_KINDS = new Set(["thread", "nvtx", "stream", "loader"]);
   const LEAST_LABEL = 26;
+  shared.PIN_WIDTH = 20; // at the right end of the names of the tracks
   const DENSE = 250; // of 255: how busy the pixels of one bar are
 
   shared.xOf = ({ size, view }, ns) =>
@@ -380,13 +381,32 @@
     }
     pen.font = LABEL;
     pen.fillStyle = theme.muted;
+    drawPin(timeline, size.gutter - shared.PIN_WIDTH / 2, middle, track);
     const count = shared.formatCount(track.events);
-    const countWidth = pen.measureText(count).width;
+    const countWidth = pen.measureText(count).width + shared.PIN_WIDTH - 8;
     pen.fillText(count, size.gutter - 10 - countWidth, middle);
     pen.font = NAMED_KINDS.has(track.kind) ? NAME : LABEL;
     pen.fillStyle = theme.text;
     const room = size.gutter - 40 - countWidth;
     pen.fillText(shared.fittedText(timeline, track.title, room), 22, middle);
+  }
+
+  // A pin at the end of a track's name: filled where the track is pinned.
+  function drawPin({ pen, pinnedTracks, theme }, x, y, track) {
+    const isPinned = pinnedTracks.has(track.number);
+    pen.save();
+    pen.fillStyle = pen.strokeStyle = isPinned ? theme.accent : theme.muted;
+    pen.globalAlpha = isPinned ? 1 : 0.55;
+    pen.lineWidth = 1.2;
+    pen.beginPath();
+    pen.arc(x, y - 2, 3, 0, 2 * Math.PI);
+    if (isPinned) pen.fill();
+    else pen.stroke();
+    pen.beginPath();
+    pen.moveTo(x, y + 1);
+    pen.lineTo(x, y + 6);
+    pen.stroke();
+    pen.restore();
   }
 
   function drawTriangle({ pen, theme }, x, y, isCollapsed) {

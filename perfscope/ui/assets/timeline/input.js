@@ -100,7 +100,24 @@
     const { x, y } = pointOf(timeline, event);
     timeline.pointer = { x, y };
     timeline.canvas.classList.toggle("gap", x < timeline.size.gutter);
-    shared.showTip(timeline, x, y);
+    if (x < timeline.size.gutter) showTrackTip(timeline, x, y);
+    else shared.showTip(timeline, x, y);
+  }
+
+  // The whole name of a track, and what a click does.
+  function showTrackTip(timeline, x, y) {
+    const { layout, size, tip, view } = timeline;
+    const contentY = y - size.ruler + view.scroll;
+    const [row] = shared.visibleRows(layout, contentY - 1, contentY + 1);
+    tip.hidden = !row || y < size.ruler;
+    if (tip.hidden) return;
+    const { track } = row;
+    const isPin = x > size.gutter - shared.PIN_WIDTH;
+    const pin = timeline.pinnedTracks.has(track.number) ? "unpin" : "pin to the top";
+    const fold = track.rows > 1 ? "fold or unfold" : "";
+    const action = isPin ? pin : fold;
+    tip.replaceChildren(track.title, shared.node("span", {}, action && ` · click: ${action}`));
+    shared.placeTip(timeline, x, y);
   }
 
   function drag(timeline, event, onMove, onEnd) {
@@ -125,7 +142,9 @@
     const start = pointOf(timeline, event);
     timeline.canvas.focus({ preventScroll: true });
     timeline.tip.hidden = true;
-    if (start.x < timeline.size.gutter) {
+    if (start.x > timeline.size.gutter - shared.PIN_WIDTH && start.x < timeline.size.gutter) {
+      togglePinned(timeline, start.y);
+    } else if (start.x < timeline.size.gutter) {
       toggleCollapsed(timeline, start.y);
     } else if (event.shiftKey || start.y < timeline.size.ruler) {
       dragSelection(timeline, event, start);
@@ -256,6 +275,17 @@
       if (event) return event;
     }
     return null;
+  }
+
+  // Pins the track whose name is at this height, or puts it back to its place.
+  function togglePinned(timeline, y) {
+    const { layout, size, view } = timeline;
+    const contentY = y - size.ruler + view.scroll;
+    const [row] = shared.visibleRows(layout, contentY - 1, contentY + 1);
+    if (!row) return;
+    toggleMember(timeline.pinnedTracks, row.track.number);
+    timeline.relayout();
+    timeline.updateAddress();
   }
 
   // Collapses or expands the group or the track whose name is at this height.

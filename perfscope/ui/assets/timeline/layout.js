@@ -43,15 +43,19 @@
     Array.from({ length: track.rows }, (_, row) => track.first + row);
 
   // rows: {y, h, lane, track, top}, where `top` marks the first row of a track, which has its
-  // name; heads: {y, h, group}.
-  shared.layout = (meta, tracks, collapsedTracks, collapsedGroups) => {
+  // name; heads: {y, h, group}. Pinned tracks come first.
+  shared.layout = (timeline) => {
+    const { meta, collapsedTracks, collapsedGroups, pinnedTracks, shownRows } = timeline;
+    const isPinned = (track) => pinnedTracks.has(track.number);
+    const pinned = timeline.tracks.filter(isPinned);
+    const tracks = timeline.tracks.filter((track) => !isPinned(track));
     const rows = [];
     const heads = [];
     const hasHeads = meta.groups.length > 1;
     let y = 0;
     let group = -1;
-    for (const track of tracks) {
-      if (track.group !== group) {
+    for (const track of [...pinned, ...tracks]) {
+      if (!isPinned(track) && track.group !== group) {
         group = track.group;
         if (hasHeads) {
           heads.push({ y, h: HEADER_HEIGHT, group });
@@ -60,15 +64,16 @@
           y += 4;
         }
       }
-      if (hasHeads && collapsedGroups.has(group)) continue;
-      const height = rowHeight(track);
+      if (hasHeads && !isPinned(track) && collapsedGroups.has(group)) continue;
+      const height = Math.floor(rowHeight(track) * timeline.rowScale);
       const isCollapsed = collapsedTracks.has(track.number);
-      const shownRows = isCollapsed ? Math.min(1, track.rows) : track.rows;
-      for (let row = 0; row < shownRows; row++) {
+      const fitted = shownRows.get(track.number) || track.rows;
+      const rowCount = isCollapsed ? Math.min(1, track.rows) : fitted;
+      for (let row = 0; row < rowCount; row++) {
         const top = y + row * height;
         rows.push({ y: top, h: height - 1, lane: track.first + row, track, top: row === 0 });
       }
-      y += Math.max(shownRows * height, LEAST_TRACK_HEIGHT) + GAP;
+      y += Math.max(rowCount * height, LEAST_TRACK_HEIGHT) + GAP;
     }
     return { rows, heads, height: y };
   };

@@ -58,6 +58,13 @@
     return node("i", { c: cssColor(timeline, color) });
   }
 
+  // The keys. The dashboard has them in the list that `?` opens.
+  function keys({ options }) {
+    if (options.height !== "fill") return [node("h3", {}, "Keys"), keyHelp()];
+    const hint = node("p", {}, "Press ", node("kbd", {}, "?"), " for the keys.");
+    return [hint];
+  }
+
   function keyHelp() {
     const entries = KEYS.map(([keys, action]) => {
       const caps = keys.split(" ").flatMap((key) => [node("kbd", {}, key), " "]);
@@ -70,19 +77,34 @@
     const hint = "Click an event for details; Shift-drag to select a range and see its statistics.";
     timeline.panel.replaceChildren(
       column(node("h3", {}, hint), legend(timeline), notes(timeline)),
-      column(node("h3", {}, "Keys"), keyHelp()),
+      column(...keys(timeline)),
     );
   };
 
   function legend(timeline) {
     const { meta } = timeline;
     const used = meta.key.filter((color) => meta.colors[color] !== "step_1");
-    const entries = used.map((color) => {
-      const texture = meta.waits[color] ? "wait" : "";
-      const sample = node("i", { class: texture, c: cssColor(timeline, color) });
-      return node("span", {}, sample, meta.labels[color]);
-    });
+    const entries = used.map((color) => legendEntry(timeline, color));
     return node("div", { class: "tl-legend" }, ...entries);
+  }
+
+  // A category of the legend; a click dims its events, another shows them again.
+  function legendEntry(timeline, color) {
+    const { hiddenColors, meta } = timeline;
+    const texture = meta.waits[color] ? "wait" : "";
+    const sample = node("i", { class: texture, c: cssColor(timeline, color) });
+    const attributes = {
+      type: "button",
+      title: "show or dim these events",
+      "aria-pressed": String(!hiddenColors.has(color)),
+    };
+    const entry = node("button", attributes, sample, meta.labels[color]);
+    entry.addEventListener("click", () => {
+      if (!hiddenColors.delete(color)) hiddenColors.add(color);
+      entry.setAttribute("aria-pressed", String(!hiddenColors.has(color)));
+      shared.repaint(timeline);
+    });
+    return entry;
   }
 
   function notes({ meta, source }) {
@@ -123,7 +145,7 @@
     const heading = node("h3", {}, "Statistics of the selected range");
     timeline.panel.replaceChildren(
       column(groupTabs(timeline, groupBy), title, rows),
-      column(heading, ...summary, keyHelp()),
+      column(heading, ...summary, ...keys(timeline)),
     );
   };
 
@@ -222,7 +244,7 @@
     const details = node("div", { class: "tl-scroll" }, detailList(timeline, event));
     const related = links.length
       ? [node("h3", {}, "Causes and effects"), node("div", { class: "tl-scroll" }, ...links)]
-      : [node("h3", {}, "Keys"), keyHelp()];
+      : keys(timeline);
     timeline.panel.replaceChildren(column(title, details), column(...related));
   };
 

@@ -12,7 +12,7 @@
     const name = shared.shortName(names.text(event.code)).slice(0, MOST_CHARACTERS);
     const detail = `${timeText(event)}${meta.labels[colors[event.code]]}`;
     tip.replaceChildren(name, " ", shared.node("span", {}, detail));
-    placeTip(timeline, x, y);
+    shared.placeTip(timeline, x, y);
   };
 
   function timeText({ duration, busy }) {
@@ -21,14 +21,14 @@
     return `the longest here; ${shared.formatShare(busy)} busy, `;
   }
 
-  function placeTip({ size, tip }, x, y) {
+  shared.placeTip = ({ size, tip }, x, y) => {
     const lastLeft = size.width - tip.offsetWidth - 8;
     const below = y + 18;
     const above = y - tip.offsetHeight - 8;
     const fitsBelow = below + tip.offsetHeight <= size.height;
     tip.style.left = `${shared.clamp(x + 14, 4, Math.max(lastLeft, 4))}px`;
     tip.style.top = `${fitsBelow ? below : above}px`;
-  }
+  };
 
   // {code, duration} of a single event, {code, busy} of the main one among many, or null.
   function eventAt(timeline, x, y) {

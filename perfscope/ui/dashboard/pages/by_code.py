@@ -18,8 +18,8 @@ def not_applicable(trace: Trace) -> str | None:
 TABS = (
     Tab("lines", "Hot lines", lambda view: lines_table(view.diagnosis)),
     Tab("functions", "Functions", lambda view: functions_table(view.diagnosis)),
-    Tab("flame-graph", "Flame graph", lambda view: stack_sections(view.trace)),
-    Tab("callers", "Callers", lambda view: inverted_stack_sections(view.trace)),
+    Tab("flame-graph", "Flame graph", lambda view: stack_sections(view.shown_trace)),
+    Tab("callers", "Callers", lambda view: inverted_stack_sections(view.shown_trace)),
 )
 
 

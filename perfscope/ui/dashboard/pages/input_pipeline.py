@@ -7,7 +7,13 @@ from dash.exceptions import PreventUpdate
 
 from perfscope.analyzer.input.batch_times import batch_times
 from perfscope.analyzer.input.input_pipeline import Pipeline
-from perfscope.analyzer.input.what_if import MOST_WORKERS, WhatIf, pipeline_of, what_if
+from perfscope.analyzer.input.what_if import (
+    MOST_WORKERS,
+    WhatIf,
+    pipeline_of,
+    what_if,
+    workers_of_verdict,
+)
 from perfscope.analyzer.number_text import ms, plural
 from perfscope.analyzer.timeline.lanes import timeline_lanes
 from perfscope.traces.trace import Trace
@@ -19,10 +25,11 @@ from perfscope.ui.figures.batch_times import prefetch_depths, queue
 from perfscope.ui.figures.fetch_split import fetch_split
 from perfscope.ui.figures.what_if_curve import what_if_curve
 from perfscope.ui.html.sections import Section, recording_span_s
-from perfscope.ui.phrases import speedup_text
+from perfscope.ui.phrases import NS_PER_MS, speedup_text, verdict_finding
 
 FEWEST_WORKERS_ON_SCALE = 8
 LEAST_COST, ALL_COST = 10, 100
+INPUT_BOUND = "input-bound"
 LANES = "steps thread loader"
 COST_MARKS = {10: "10 %", 25: "", 50: "50 %", 75: "", 100: "as now"}
 WHAT_IF_NOTE = (
@@ -81,18 +88,43 @@ def what_if_cards(view: View, pipeline: Pipeline | None) -> list[Any]:
     if pipeline is None or as_now.after is None:
         words = html.P(f"No prediction: {as_now.why_not}.", className="muted")
         return [html.Section([html.H2("What if"), words], className="card")]
-    most = min(max(FEWEST_WORKERS_ON_SCALE, 2 * workers_now), MOST_WORKERS)
-    workers = number_in_query(view.query.get("workers"), (0, most), workers_now)
+    recommended = recommended_number(view, workers_now)
+    most = min(max(FEWEST_WORKERS_ON_SCALE, 2 * workers_now, recommended), MOST_WORKERS)
+    workers = number_in_query(view.query.get("workers"), (0, most), recommended)
     cost = number_in_query(view.query.get("cost"), (LEAST_COST, ALL_COST), ALL_COST)
     answer, section = what_if_answer(view.trace, view.rank, workers, cost / 100)
     contents = [
         html.H2("What if"),
-        html.P(WHAT_IF_NOTE, className="note"),
+        html.P(" ".join([WHAT_IF_NOTE, *recommendation(view)]), className="note"),
         sliders(workers, most, cost),
         html.P(answer, id="what-if"),
         graph(section),
     ]
     return [html.Section(contents, className="card what-if")]
+
+
+def recommended_number(view: View, workers_now: int) -> int:
+    """Return the number of workers that the verdict recommends for the shown rank, else the number
+    now.
+    """
+    is_judged = view.rank == view.diagnosis.budget_rank
+    recommended = workers_of_verdict(view.trace, view.diagnosis) if is_judged else None
+    return workers_now if recommended is None else min(recommended, MOST_WORKERS)
+
+
+def recommendation(view: View) -> list[str]:
+    """Return what the verdict recommends where the sliders do not cover it."""
+    finding = verdict_finding(view.diagnosis)
+    if finding is None or finding.id != INPUT_BOUND or view.rank != view.diagnosis.budget_rank:
+        return []
+    if workers_of_verdict(view.trace, view.diagnosis) is not None:
+        return ["The sliders begin at the recommended change."]
+    action = next(iter(finding.actions), None)
+    likely_ms = next((each.likely for each in action.predictions), None) if action else None
+    if action is None or likely_ms is None:
+        return []
+    likely = ms(likely_ms * NS_PER_MS)
+    return [f"Recommended instead: {action.text} (about {likely} per step)."]
 
 
 WORKERS_LABEL, COST_LABEL = "Loader workers", "Time to make a batch"
@@ -172,13 +204,13 @@ def run_of_address(path: object, library: Library) -> str | None:
 def register(app: Dash, library: Library) -> None:
     """Register the callback of the sliders: the analyzer computes the prediction."""
 
-    def predict(workers: object, cost: object, path: object) -> tuple[str, Any]:
+    def predict(workers: object, cost: object, path: object, search: object) -> tuple[str, Any]:
         if not (is_within(workers, 0, MOST_WORKERS) and is_within(cost, LEAST_COST, ALL_COST)):
             raise PreventUpdate
         run = run_of_address(path, library)
         if run is None:
             raise PreventUpdate
-        view = View.of(library.get(run), None)
+        view = View.of(library.get(run), search if isinstance(search, str) else None)
         if pipeline_of(view.trace, view.rank) is None:
             raise PreventUpdate
         answer, section = what_if_answer(view.trace, view.rank, workers, cost / 100)
@@ -190,6 +222,7 @@ def register(app: Dash, library: Library) -> None:
         Output({"kind": "figure", "name": "what-if"}, "data"),
         *slider_values,
         State("url", "pathname"),
+        State("url", "search"),
         prevent_initial_call=True,
     )(predict)
     register_in_browser: Any = app.clientside_callback

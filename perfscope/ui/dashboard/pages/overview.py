@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from perfscope.analyzer.summary.rank_view import seen_from_rank
 from perfscope.traces.trace import Trace
 from perfscope.ui.dashboard.page import Page
 from perfscope.ui.dashboard.view import View
@@ -17,8 +18,9 @@ def not_applicable(trace: Trace) -> str | None:
 
 def layout(view: View) -> list[Any]:
     """Return the diagnosis with the steps, and the coverage."""
-    steps = step_chart(view.trace, view.diagnosis)
-    answer = answer_cards(view.trace, view.diagnosis, steps)
+    shown = seen_from_rank(view.trace, view.diagnosis, view.rank)
+    steps = step_chart(view.trace, shown)
+    answer = answer_cards(view.trace, view.diagnosis, steps, shown)
     return view.shown(answer + coverage_cards(view.trace, view.diagnosis))
 
 
