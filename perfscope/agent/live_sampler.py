@@ -13,6 +13,12 @@ from perfscope.agent.collectors.thread_states import MainThread
 from perfscope.agent.host import proc
 from perfscope.agent.host.process_readings import ProcessReadings, Row
 from perfscope.agent.host.system_calls import system_call_kinds
+from perfscope.agent.job.loader_workers import (
+    is_fork_server,
+    is_loader_worker,
+    parent_program,
+    started_by,
+)
 from perfscope.agent.job.roles import (
     PLACE_VARIABLES,
     has_torch,
@@ -170,7 +176,7 @@ class LiveSampler:
             return proc.all_pids()
         pids = list(self.only)
         for pid in self.only:
-            pids += proc.children(pid)
+            pids += started_by(pid)
         return pids
 
     def open_process(self, pid: int, *, on_device: bool) -> SampledProcess | None:
@@ -264,16 +270,18 @@ def summarize_process(process: SampledProcess, rows: list[dict[str, Any]]) -> Pr
 def fold_workers(samples: list[ProcessSample]) -> list[ProcessSample]:
     """Return the processes without loader workers, which are counted at their parent; ranks first.
 
-    A worker has the same name as the process that forked it.
+    A worker is named by torch, or has the same name as the process that forked it. Fork servers
+    are left out.
     """
     by_pid = {sample.pid: sample for sample in samples}
     workers: dict[int, list[ProcessSample]] = {}
     folded: set[int] = set()
     for sample in samples:
-        found = proc.stat(sample.pid)
-        parent = by_pid.get(found.parent) if found is not None else None
-        if parent is not None and parent.name == sample.name:
-            workers.setdefault(parent.pid, []).append(sample)
+        program = by_pid.get(parent_program(sample.pid) or 0)
+        if is_fork_server(sample.pid):
+            folded.add(sample.pid)
+        elif program is not None and is_loader_worker(sample.pid, program.pid):
+            workers.setdefault(program.pid, []).append(sample)
             folded.add(sample.pid)
     kept: list[ProcessSample] = []
     for sample in samples:

@@ -2,10 +2,12 @@
 
 import os
 import time
+from collections import Counter
 from dataclasses import dataclass
 
 from perfscope.agent.entry import check_entry
 from perfscope.agent.host import proc
+from perfscope.agent.job.loader_workers import is_fork_server, is_loader_worker, parent_program
 from perfscope.agent.job.roles import (
     PLACE_VARIABLES,
     has_torch,
@@ -66,24 +68,22 @@ def find_candidates() -> list[Candidate]:
     This takes OBSERVED_S, to measure their CPU use.
     """
     torch_of_pid = find_python_processes()
+    with_torch = [pid for pid, torch in torch_of_pid.items() if torch]
+    program_of_worker = find_loader_workers(with_torch)
+    workers = Counter(program_of_worker.values())
     before = {pid: cpu_ticks(pid) for pid in torch_of_pid}
     time.sleep(OBSERVED_S)
     found: list[Candidate] = []
     for pid, torch in torch_of_pid.items():
-        stat, command = proc.stat(pid), proc.command_line(pid)
-        if stat is None or not command:
-            continue
-        if torch and torch_of_pid.get(stat.parent, False) and is_fork_of(pid, stat.parent):
+        command = proc.command_line(pid)
+        if not command or pid in program_of_worker or is_fork_server(pid):
             continue
         rank = place_from_environment(proc.environment(pid, PLACE_VARIABLES), "RANK")
-        children_with_torch = [
-            child for child in proc.children(pid) if torch_of_pid.get(child, False)
-        ]
         candidate = Candidate(
             pid=pid,
             rank=rank if rank >= 0 else None,
             torch=torch,
-            workers=len(children_with_torch),
+            workers=workers[pid],
             busy=(cpu_ticks(pid) - before[pid]) / TICKS / OBSERVED_S,
             rss_bytes=rss_bytes(pid),
             script=short_name(command),
@@ -103,6 +103,11 @@ def find_python_processes() -> dict[int, bool]:
     return found
 
 
-def is_fork_of(pid: int, parent: int) -> bool:
-    """Return whether a child has the command line of its parent: it is then a loader worker."""
-    return proc.command_line(pid) == proc.command_line(parent)
+def find_loader_workers(with_torch: list[int]) -> dict[int, int]:
+    """Return the pid of its program for each of these processes that is a loader worker."""
+    found: dict[int, int] = {}
+    for pid in with_torch:
+        program = parent_program(pid)
+        if program in with_torch and is_loader_worker(pid, program):
+            found[pid] = program
+    return found

@@ -302,7 +302,12 @@ def role_of_child(process: ProcessFacts, above: ProcessFacts, role_above: str) -
 
 def is_helper(process: ProcessFacts) -> bool:
     """Return whether Python started a process for itself: a fork server or resource tracker."""
-    return any(mark in word for mark in HELPERS for word in process.command)
+    return is_helper_command(process.command)
+
+
+def is_helper_command(command: list[str]) -> bool:
+    """Return whether a command line is that of a fork server or resource tracker."""
+    return any(mark in word for mark in HELPERS for word in command)
 
 
 def is_of_multiprocessing(process: ProcessFacts) -> bool:
