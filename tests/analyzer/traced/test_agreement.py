@@ -24,7 +24,7 @@ from tests.traces.kineto.recorded import FILES, FOLDER, WHERE
 from tests.traces.warped_ranks import warped_ranks
 
 RECORDED = [*FILES, *sorted((FOLDER / "nsys").glob("*.sqlite"))]
-# In these, HTA counts more than kernels: docs/agreement.md.
+# In these, HTA counts more than kernels: docs/comparison-with-hta.md.
 HTA_COUNTS_MORE = {"a100_alexnet", "mtia_inference"}
 
 
