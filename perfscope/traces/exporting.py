@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 
 from perfscope.errors import PerfscopeError, UsageError
+from perfscope.traces.regular_file import open_regular
+from perfscope.traces.run.held_folder import caller_of_sudo
 from perfscope.traces.trace import Trace
 from perfscope.traces.writer import Writer
 from perfscope.traces.written_tables import HEADING
@@ -50,10 +52,12 @@ def refuse_to_overwrite(path: Path, writer: Writer, *, force: bool) -> None:
 
 
 def is_export(folder: Path) -> bool:
-    """Return whether perfscope wrote this folder of tables."""
+    """Return whether perfscope wrote this folder of tables, for this user."""
     try:
-        with open(folder / "README.md", encoding="utf-8", errors="replace") as file:
-            return file.readline().strip() == HEADING
+        if folder.lstat().st_uid not in (os.geteuid(), caller_of_sudo()[0]):
+            return False
+        with open_regular(folder / "README.md") as file:
+            return file.read(len(HEADING) + 1) == f"{HEADING}\n".encode()
     except OSError:
         return False
 

@@ -1,10 +1,13 @@
 """`perfscope export`: what it writes, and what it will not write over."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from perfscope.cli import main
+from perfscope.traces.exporting import is_export
+from perfscope.traces.written_tables import HEADING
 from tests.traces.nsys.exports import export, pid_of
 from tests.traces.test_reader import write
 
@@ -54,6 +57,22 @@ def test_a_folder_that_is_not_an_export_is_never_removed(
     assert "mine" in capsys.readouterr().err
     assert Path("mine/thesis.txt").read_text() == "years of work"
     assert main(["export", str(trace), "--to", "perfetto", "-o", "mine", "--force"]) == 2
+
+
+def test_an_export_is_recognized_by_a_regular_file_of_its_user(tmp_path: Path) -> None:
+    for name in ("pipe", "endless", "other", "export"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "README.md").write_text(f"{HEADING}\n")
+    for name in ("pipe", "endless"):
+        (tmp_path / name / "README.md").unlink()
+    os.mkfifo(tmp_path / "pipe" / "README.md")
+    (tmp_path / "endless" / "README.md").symlink_to("/dev/zero")
+    (tmp_path / "other" / "README.md").write_text(f"{HEADING} not\n")
+    found = [name.name for name in sorted(tmp_path.iterdir()) if is_export(name)]
+    assert found == ["export"]
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "export", 65534, 65534)
+        assert not is_export(tmp_path / "export")
 
 
 def test_force_removes_the_tables_of_the_earlier_export(trace: Path) -> None:

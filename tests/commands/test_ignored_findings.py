@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from perfscope.commands.options import ignored_findings as ignored_module
-from perfscope.commands.options.ignored_findings import ignored_findings
+from perfscope.commands.options.ignored_findings import ignored_findings, perfscope_table
 from perfscope.errors import UsageError
 from perfscope.ui.dashboard.serve import Dashboard
 from tests.commands.calling import call
@@ -62,6 +62,11 @@ def test_a_pyproject_of_another_user_is_not_read(recording: Recording, tmp_path:
     os.chown(path, OTHER_UID, OTHER_UID)
     done = call("analyze", recording.run_folder, "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["verdict"]["id"] == "input-bound"
+
+
+def test_a_pipe_in_place_of_a_pyproject_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pyproject.toml")
+    assert perfscope_table(tmp_path / "pyproject.toml") == {}
 
 
 def test_a_deeply_nested_pyproject_is_an_error_in_one_line(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from perfscope.agent.endpoint.engine_command import recognize_engine
 from perfscope.agent.entry.idle import current_wait
 from perfscope.agent.entry.symbols import mapped_files
 from perfscope.agent.entry.unused_code import code_mappings
@@ -17,6 +18,7 @@ from perfscope.agent.host import proc
 from perfscope.agent.host.cpu_samples import MappedCode
 from perfscope.agent.host.listening import count_listening_sockets
 from perfscope.agent.host.socket_peers import read_sockets
+from perfscope.agent.job.roles import place_from_environment
 
 LINE_ENDS = "\x0b\x0c\x1c\x1d\x1e\x85\u2028\r"
 NAMED = """
@@ -129,3 +131,12 @@ def test_texts_of_the_kernel_are_split_at_newlines_only(package: str) -> None:
     folder = Path(proc.__file__).parents[1] / package
     found = [file.name for file in folder.glob("*.py") if ".splitlines(" in file.read_text()]
     assert found == []
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, str(1 << 63), "٣", "-1", "1.0", "", " 1", "1\n"])
+def test_a_variable_that_is_no_small_number_is_unknown(text: str) -> None:
+    assert proc.decimal_number(text) is None
+    assert place_from_environment({"RANK": text, "WORLD_SIZE": "2"}, "RANK") == -1
+    assert place_from_environment({"RANK": "7", "WORLD_SIZE": text}, "RANK") == 7
+    found = recognize_engine(["vllm", "serve", "model", "--port", text])
+    assert found is not None and found.port == 8000

@@ -200,6 +200,29 @@ def test_names_that_are_not_utf8_are_recorded(tmp_path: Path) -> None:
     assert manifest.finished and manifest.command[1].endswith("/r\\udce9seau.py")
 
 
+@pytest.mark.parametrize("number", ["9" * 5000, str(1 << 63)])
+def test_numbers_of_a_launcher_that_are_out_of_range_are_unknown(
+    number: str, tmp_path: Path
+) -> None:
+    variables = dict.fromkeys(("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_CPUS_PER_TASK"), number)
+    done = subprocess.run(
+        [
+            *perfscope("run", "--depth", "observe", "--out", tmp_path / "run"),
+            "--",
+            "sh",
+            "-c",
+            "exit 5",
+        ],
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 5 and "Traceback" not in done.stderr
+    assert StoredRun.open(tmp_path / "run").manifest.world_size is None
+
+
 def test_ctrl_c_during_the_diagnosis_ends_it_with_the_exit_code_of_the_command(
     tmp_path: Path,
 ) -> None:

@@ -81,5 +81,4 @@ def ranks_of(job: Job) -> list[TargetProcess]:
 
 def launched_ranks(target: TargetProcess) -> int:
     """Return the number of ranks that a launcher has set for a process, 1 if none."""
-    count = proc.environment(target.pid, NAMES).get("WORLD_SIZE", "")
-    return int(count) if count.isdecimal() and count.isascii() else 1
+    return proc.decimal_number(proc.environment(target.pid, NAMES).get("WORLD_SIZE", "")) or 1

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Final
 
+from perfscope.agent.host.proc import decimal_number
 from perfscope.traces.engine_metrics.names import ENGINE
 
 Settings = dict[tuple[str, str], str]
@@ -186,9 +187,9 @@ def is_numeric_word(word: str) -> bool:
 def port_of(options: Mapping[str, str], command: EngineCommand) -> int:
     """Return the port that the options name, else the usual one."""
     for name in command.port_options:
-        text = options.get(name, "")
-        if text.isdecimal() and 0 < int(text) < 65536:
-            return int(text)
+        port = decimal_number(options.get(name, ""))
+        if port is not None and 0 < port < 65536:
+            return port
     return command.usual_port
 
 

@@ -47,6 +47,15 @@ def kernel_lines(text: str | None) -> list[str]:
     return text.removesuffix("\n").split("\n") if text else []
 
 
+def decimal_number(text: str) -> int | None:
+    """Return the number that a text of at most nine digits is, None for any other text.
+
+    Programs choose the texts. Python refuses to convert thousands of digits, and a recording has
+    no room for numbers of more than 64 bits.
+    """
+    return int(text) if text.isdecimal() and text.isascii() and len(text) <= 9 else None
+
+
 def read_status(pid: int) -> dict[str, str]:
     """Return /proc/PID/status by field name. Raises OSError when the process is gone."""
     with open(f"/proc/{pid}/status", "rb") as file:

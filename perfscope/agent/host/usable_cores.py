@@ -47,9 +47,9 @@ def slurm_cores(pids: set[int]) -> int | None:
     cores_of_task: dict[str, int] = {}
     for pid in pids:
         variables = proc.environment(pid, ("SLURM_PROCID", "SLURM_CPUS_PER_TASK"))
-        cores = variables.get("SLURM_CPUS_PER_TASK", "")
-        if "SLURM_PROCID" in variables and cores.isdecimal():
-            cores_of_task[variables["SLURM_PROCID"]] = int(cores)
+        cores = proc.decimal_number(variables.get("SLURM_CPUS_PER_TASK", ""))
+        if "SLURM_PROCID" in variables and cores is not None:
+            cores_of_task[variables["SLURM_PROCID"]] = cores
     return sum(cores_of_task.values()) or None
 
 

@@ -123,8 +123,8 @@ def read_facts(pid: int, found: proc.Stat) -> ProcessFacts:
 
 def int_variable(environment: Mapping[str, str], name: str) -> int:
     """Return the number in a variable of an environment, -1 if there is none."""
-    value = environment.get(name, "")
-    return int(value) if value.isdecimal() else -1
+    value = proc.decimal_number(environment.get(name, ""))
+    return value if value is not None else -1
 
 
 def place_from_environment(environment: Mapping[str, str], name: str) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from perfscope.errors import UsageError
+from perfscope.traces.regular_file import open_regular
 
 PYPROJECT = "pyproject.toml"
 TABLE = "[tool.perfscope]"
@@ -101,7 +102,7 @@ def perfscope_table(path: Path) -> dict[str, Any]:
     the file belongs to another user. Raises UsageError.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path, follow_links=True) as file:
             if os.fstat(file.fileno()).st_uid not in (os.geteuid(), 0):
                 return {}
             content = file.read(LARGEST_PYPROJECT_BYTES)
