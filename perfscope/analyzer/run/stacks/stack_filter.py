@@ -20,10 +20,10 @@ def sampled_processes(trace: Trace) -> dict[int, str]:
         return {}
     rows = processes[processes["process"].isin(stacks["process"].unique())]
     several = (rows["role"] == "main").sum() > 1
-    return {int(row["process"]): process_label(row, several) for _, row in rows.iterrows()}
+    return {int(row["process"]): sampled_process_label(row, several) for _, row in rows.iterrows()}
 
 
-def process_label(row: "pd.Series[str]", several: bool) -> str:
+def sampled_process_label(row: "pd.Series[str]", several: bool) -> str:
     """Return the name of a process; `several`: whether the job has several ranks."""
     rank = f"rank {row['rank']}" if several else ""
     if row["role"] == "loader-worker":
@@ -33,14 +33,14 @@ def process_label(row: "pd.Series[str]", several: bool) -> str:
 
 def sampled_phases_of(trace: Trace) -> list[str]:
     """Return the phases of the first process that have stack samples, in the order of PHASES."""
-    stacks, first = table(trace, "stacks"), first_process(trace)
+    stacks, first = table(trace, "stacks"), first_sampled_process(trace)
     if stacks is None or first is None:
         return []
     spans, ts = phase_spans(trace, first).spans, column(stacks, "ts")
     return [phase for phase in PHASES if phase in spans and inside(spans[phase], ts).any()]
 
 
-def first_process(trace: Trace) -> int | None:
+def first_sampled_process(trace: Trace) -> int | None:
     """Return the main process of the lowest rank with stack samples, None without one."""
     stacks, processes = table(trace, "stacks"), table(trace, "processes")
     if stacks is None or processes is None:
@@ -55,7 +55,7 @@ def with_stacks_of(trace: Trace, phase: str | None, process: int | None) -> Trac
 
     Phases are those of the first process: the loader's workers are shown by what it does.
     """
-    stacks, first = table(trace, "stacks"), first_process(trace)
+    stacks, first = table(trace, "stacks"), first_sampled_process(trace)
     if stacks is None or (phase is None and process is None):
         return trace
     kept = np.ones(len(stacks), np.bool_)
