@@ -6,9 +6,24 @@ import os
 import struct
 import termios
 from dataclasses import dataclass
+from pathlib import Path
 
+import msgspec
+
+from perfscope.analyzer.diagnosis import StepSummary
+from perfscope.analyzer.input.live_progress import (
+    FIRST_STEP,
+    LOOP_NOT_REACHED,
+    OUTSIDE,
+    RUNNING,
+    STARTING,
+    LiveProgress,
+)
+from perfscope.ui.dashboard.live_now import OLD_S, age_text, stage_card
+from perfscope.ui.dashboard.watch import RunWatch
 from perfscope.ui.terminal.recording_view import LiveView
 from tests.ui.diagnoses import DIAGNOSIS
+from tests.ui.recorded import recorded_run
 from tests.ui.test_terminal import terminal
 
 
@@ -64,3 +79,28 @@ def test_a_followed_recording_is_redrawn_in_place_with_the_verdict_visible() -> 
             text += os.read(reader, 65536).decode()
     assert text.startswith("\x1b[H\x1b[J") and "Input-bound: training waits" in text
     assert text.count("\n") <= 17
+
+
+def test_without_a_step_the_page_shows_the_stage_in_place_of_a_verdict() -> None:
+    without = msgspec.structs.replace(
+        DIAGNOSIS, steps=StepSummary(0, None, None, None, 0), requests=None
+    )
+    for stage in (STARTING, LOOP_NOT_REACHED, FIRST_STEP, RUNNING):
+        assert stage_card(LiveProgress(stage), without) is not None
+    assert stage_card(LiveProgress(OUTSIDE), without) is None
+    assert stage_card(LiveProgress(FIRST_STEP), DIAGNOSIS) is None
+
+
+def test_old_data_are_marked_and_the_age_is_always_shown() -> None:
+    assert age_text(0.3).className == "data-age"
+    old = age_text(OLD_S + 1)
+    assert old.className == "data-age old" and "4 s" in old.children
+
+
+def test_the_age_of_the_data_is_that_of_the_newest_record(tmp_path: Path) -> None:
+    watch = RunWatch(recorded_run(tmp_path / "run.perfscope"))
+    watch.tick(True)
+    assert watch.snapshot is not None and watch.snapshot.age_s < 1
+    watch.grown_s -= 10  # nothing has arrived since
+    watch.tick(False)
+    assert watch.snapshot.age_s >= 10

@@ -57,6 +57,14 @@ def test_the_page_follows_the_recording_and_stops_it(
     forget_last_page(browser)
     browser.get(board.url)
     until(lambda: "Time per step" in shown_text(browser, "#live-answer"), 60)
+    until(lambda: "steps/s" in shown_text(browser, "#live-now"), 60)
+    assert "data" in shown_text(browser, "#live-status")
+    top = "return document.getElementById(arguments[0]).getBoundingClientRect().top"
+    assert browser.execute_script(top, "live-now") < browser.execute_script(top, "live-answer")
+    pages = [
+        link.get_attribute("href") for link in browser.find_elements("css selector", "#links a")
+    ]
+    assert any(link.endswith("/run/live.perfscope/timeline") for link in pages)
     points = (
         "return document.querySelector('[data-chart=beat] .js-plotly-plot')?.data?.[0]?.x?.length"
         " || 0"

@@ -9,11 +9,13 @@ from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.exceptions import PreventUpdate
 
 from perfscope.analyzer.input.batch_times import batch_times
+from perfscope.analyzer.input.live_progress import STARTING, live_progress
 from perfscope.analyzer.number_text import plural
 from perfscope.analyzer.run.window_count import windows_taken
 from perfscope.traces.folder_contents import url_id
 from perfscope.ui.dashboard.cards import figure_data, graphs
 from perfscope.ui.dashboard.components import components
+from perfscope.ui.dashboard.live_now import age_text, notice_of_stage, pace_strip, stage_card
 from perfscope.ui.dashboard.source import Live
 from perfscope.ui.dashboard.watch import TICK_S, WINDOW_NS, Snapshot
 from perfscope.ui.figures.batch_times import beat, beats, prefetch_depths, queue, with_new_points
@@ -127,14 +129,11 @@ def layout(live: Live) -> list[Any]:
     )
     stop = html.Button("Stop recording", id="live-stop", className="button")
     controls = [html.Span(id="live-status"), html.Span([profile, stop], id="live-controls")]
-    waiting = [
-        html.H1("Recording …"),
-        html.P("Waiting for the first complete steps.", className="muted"),
-    ]
     return [
         html.Header([html.Div(id="live-who"), html.Div(controls)], className="live"),
         html.Div(id="live-reply", role="status"),
-        html.Div(html.Section(waiting, className="card"), id="live-answer"),
+        html.Div(id="live-now"),
+        html.Div(notice_of_stage(STARTING), id="live-answer"),
         html.Div(id="live-cards"),
         html.Div(id="live-changes"),
         dcc.Store(id="live-seen", data=NOTHING_SEEN),
@@ -166,7 +165,7 @@ def register(app: Dash, live: Live) -> None:
             return "Torch's profiler will record the next steps."
         return "The recording has ended."
 
-    names = ("live-who", "live-status", "live-answer", "live-cards", "live-changes")
+    names = ("live-who", "live-status", "live-now", "live-answer", "live-cards", "live-changes")
     app.callback(
         *(Output(name, "children") for name in names),
         Output("live-controls", "hidden"),
@@ -196,6 +195,7 @@ class PageUpdate:
 
     subject: Any = no_update
     status: Any = no_update
+    now: Any = no_update
     answer: Any = no_update
     cards: Any = no_update
     changes: Any = no_update
@@ -214,8 +214,10 @@ def page_update(charts: LiveCharts, seen: dict[str, Any]) -> PageUpdate:
     path, trace, diagnosis = snapshot.trace.path, snapshot.trace, snapshot.diagnosis
     base = f"/run/{url_id(path.name)}" if path is not None else ""
     timeline = f"{base}/timeline"
+    progress = snapshot.recent.fact(live_progress)
     update = PageUpdate(
         status=status(snapshot, base),
+        now=pace_strip(progress) if snapshot.ended is None else [],
         controls_hidden=snapshot.ended is not None,
         seen={
             "tick": snapshot.tick,
@@ -225,7 +227,11 @@ def page_update(charts: LiveCharts, seen: dict[str, Any]) -> PageUpdate:
         },
         figures=figure_updates(charts, seen),
     )
-    if snapshot.diagnosed != seen["diagnosed"] or snapshot.ended is not None:
+    stage = stage_card(progress, diagnosis) if snapshot.ended is None else None
+    if stage is not None:
+        update.subject = components(subject_line(trace, diagnosis), timeline)
+        update.answer = stage
+    elif snapshot.diagnosed != seen["diagnosed"] or snapshot.ended is not None:
         update.subject = components(subject_line(trace, diagnosis), timeline)
         update.answer = components(verdict_and_budget(trace, diagnosis), timeline)
         update.changes = components(changes_and_ranks(diagnosis), timeline)
@@ -267,6 +273,7 @@ def status(snapshot: Snapshot, base: str) -> list[Any]:
     if snapshot.ended is None:
         windows = snapshot.trace.fact(windows_taken)
         profiled = f", {plural(windows, 'window')}" if windows else ""
-        return [html.I(className="recording"), f"recording {clock}{profiled}"]
+        words = f"recording {clock}{profiled}"
+        return [html.I(className="recording"), words, age_text(snapshot.age_s)]
     link = dcc.Link("Open the whole run", href=f"{base}/overview")
     return [f"Ended after {clock}: {snapshot.ended}. ", link]

@@ -5,9 +5,10 @@ from typing import Any
 
 from perfscope.analyzer.number_text import capitalized
 from perfscope.errors import PerfscopeError
+from perfscope.traces.folder_contents import url_id
 from perfscope.ui.dashboard import live_page, run_list
 from perfscope.ui.dashboard.pages import PAGES
-from perfscope.ui.dashboard.shell import headline, links, notice
+from perfscope.ui.dashboard.shell import headline, links, links_so_far, notice
 from perfscope.ui.dashboard.source import DashboardSource
 from perfscope.ui.dashboard.view import View, query_of
 
@@ -39,6 +40,7 @@ def shown(source: DashboardSource, path: str, search: str | None) -> Shown:
         return Shown(links(None, "", single=False, live=is_live), runs, "runs")
     if parts == ["live"] and source.live is not None:
         navigation = links(None, "live", single=only_run is not None, live=True)
+        navigation += links_so_far(f"/run/{url_id(source.live.watch.path.name)}")
         return Shown(navigation, live_page.layout(source.live), "live")
     if parts[0] != "run" or len(parts) not in (2, 3):
         return missing_page(source, NO_SUCH_PAGE, f"Nothing is at {path}.")

@@ -82,6 +82,15 @@ def links(view: View | None, current: str, *, single: bool, live: bool) -> list[
     return entries
 
 
+def links_so_far(run: str) -> list[Any]:
+    """Return links to the pages of a run that is recorded: they show what is recorded so far."""
+    name = html.Div("recorded so far", className="run-name")
+    return [
+        name,
+        *(entry(page.title, f"{run}/{page.path}", is_current=False) for page in PAGES),
+    ]
+
+
 def entry(words: Any, href: str, *, is_current: bool) -> Component:
     """Return a link of the navigation."""
     return dcc.Link(words, href=href, className="entry current" if is_current else "entry")

@@ -19,6 +19,8 @@ class Tab:
     name: str
     title: str
     parts: Callable[[View], Sequence[Section | Table]]
+    filters: Callable[[View, str, str], list[Component]] = lambda view, page, tab: []
+    """Returns links above the parts that choose what they show."""
 
 
 def tabbed(view: View, path: str, tabs: Sequence[Tab]) -> list[Any]:
@@ -29,7 +31,8 @@ def tabbed(view: View, path: str, tabs: Sequence[Tab]) -> list[Any]:
     ]
     label: dict[str, Any] = {"aria-label": "parts of this page"}
     navigation = html.Nav(links, className="page-tabs", **label)
-    return [navigation, *view.evidence(list(opened.parts(view)))]
+    filters = opened.filters(view, path, opened.name)
+    return [navigation, *filters, *view.evidence(list(opened.parts(view)))]
 
 
 def tab_link(tab: Tab, address: str, *, is_opened: bool) -> Component:

@@ -37,6 +37,8 @@ class Snapshot:
     diagnosed: int
     elapsed_s: float
     ended: str | None
+    age_s: float = 0.0
+    """How long ago the newest data arrived."""
 
 
 class RunWatch:
@@ -56,6 +58,7 @@ class RunWatch:
         self.error: str | None = None
         self.stopped = threading.Event()
         self.wanted_s = 0.0
+        self.grown_s = time.monotonic()
         self.thread = threading.Thread(target=self.keep_reading, name="watch", daemon=True)
 
     def start(self) -> "RunWatch":
@@ -131,13 +134,17 @@ class RunWatch:
         ended = None
         if is_over and diagnose_too:
             ended = self.run.manifest.end_reason or "it was cut short"
+        elapsed_s = max(recent.span_ns[1], trace.span_ns[1]) / 1e9
+        if before is None or elapsed_s > before.elapsed_s:
+            self.grown_s = time.monotonic()
         self.snapshot = Snapshot(
             tick=1 if before is None else before.tick + 1,
             recent=recent,
             trace=trace,
             diagnosis=diagnosis,
             diagnosed=diagnosed,
-            elapsed_s=max(recent.span_ns[1], trace.span_ns[1]) / 1e9,
+            elapsed_s=elapsed_s,
             ended=ended,
+            age_s=time.monotonic() - self.grown_s,
         )
         return time.thread_time() - began_s

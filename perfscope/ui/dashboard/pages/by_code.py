@@ -4,6 +4,7 @@ from typing import Any
 
 from perfscope.traces.trace import Trace
 from perfscope.ui.dashboard.page import Page
+from perfscope.ui.dashboard.stack_choice import chosen_stacks, stack_filters
 from perfscope.ui.dashboard.tabs import Tab, tabbed
 from perfscope.ui.dashboard.view import View
 from perfscope.ui.html.code_tables import functions_table, lines_table
@@ -18,8 +19,18 @@ def not_applicable(trace: Trace) -> str | None:
 TABS = (
     Tab("lines", "Hot lines", lambda view: lines_table(view.diagnosis)),
     Tab("functions", "Functions", lambda view: functions_table(view.diagnosis)),
-    Tab("flame-graph", "Flame graph", lambda view: stack_sections(view.shown_trace)),
-    Tab("callers", "Callers", lambda view: inverted_stack_sections(view.shown_trace)),
+    Tab(
+        "flame-graph",
+        "Flame graph",
+        lambda view: stack_sections(chosen_stacks(view)),
+        stack_filters,
+    ),
+    Tab(
+        "callers",
+        "Callers",
+        lambda view: inverted_stack_sections(chosen_stacks(view)),
+        stack_filters,
+    ),
 )
 
 
