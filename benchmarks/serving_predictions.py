@@ -4,7 +4,7 @@ the parts of each request with its latency by the clock of the load generator.
 Each server runs with the setting that perfscope advises to change, and then several times with the
 other one, with the same times of requests. Latencies are those that perfscope records at the
 handlers, and, for the change, those of the load generator too.
-Usage: `python -m benchmarks.serving_predictions [NAME ...] [--seconds 30] [--repeats 3]`.
+Usage: `python -m benchmarks.serving_predictions [NAME ...] [--repeats 3]`.
 """
 
 import argparse
@@ -29,6 +29,7 @@ METRICS = ("e2e_p50_ms", "e2e_p99_ms")
 QUANTILES = (0.5, 0.99)
 LARGEST_ERROR, LARGEST_SPREAD = 0.15, 0.25
 CLOSE_MS, CLOSE_SHARE = 2.0, 0.02
+EARLY_S = 0.01
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,36 @@ class Change:
     """A sample, and the options that set what its finding advises."""
 
     name: str
+    sample: str
     finding: str
     options: tuple[str, ...]
     rate: float
+    seconds: float
+    common: tuple[str, ...] = ()
+    """Options of both."""
 
 
 CHANGES = (
-    Change("batching_window", "batching-delay", ("--window-ms", "0"), 90.0),
-    Change("largest_batch", "queueing", ("--largest", "4"), 110.0),
+    Change("window", "batching_window", "batching-delay", ("--window-ms", "0"), 90.0, 25.0),
+    Change("largest", "largest_batch", "queueing", ("--largest", "4"), 110.0, 20.0),
+    Change(
+        "waiting-window",
+        "batching_window",
+        "batching-delay",
+        ("--window-ms", "0"),
+        30.0,
+        70.0,
+        ("--wait-ms", "15", "--window-ms", "100"),
+    ),
+    Change(
+        "waiting-largest",
+        "largest_batch",
+        "queueing",
+        ("--largest", "4"),
+        70.0,
+        30.0,
+        ("--wait-ms", "20"),
+    ),
 )
 
 
@@ -71,18 +94,19 @@ def parts_of_run(folder: Path) -> npt.NDArray[np.float64]:
     return request_frame(served).to_numpy(np.float64)
 
 
-def run_server(change: Change, options: tuple[str, ...], folder: Path, seconds: float) -> ServedRun:
+def run_server(change: Change, options: tuple[str, ...], folder: Path) -> ServedRun:
     """Run a sample under load, attach to it, and return what was recorded."""
     folder.mkdir()
-    whole_s = seconds + WARM_UP_S + 8.0
-    words = [sys.executable, "-m", f"sample_workloads.serving.{change.name}", *options]
+    whole_s = change.seconds + WARM_UP_S + 8.0
+    words = [sys.executable, "-m", f"sample_workloads.serving.{change.sample}"]
+    words += [*change.common, *options]
     words += ["--rate", str(change.rate), "--seconds", str(whole_s), "--log", str(folder / "log")]
     server = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     server.stdout.readline()
     time.sleep(WARM_UP_S)
     attach = [sys.executable, "-m", "perfscope", "attach", str(server.pid), "--json"]
-    attach += ["--depth", "probe", "--duration", str(seconds), "--out", str(folder / "run")]
+    attach += ["--depth", "probe", "--duration", str(change.seconds), "--out", str(folder / "run")]
     done = subprocess.run(attach, capture_output=True, text=True, check=True)
     server.communicate(timeout=whole_s + 60.0)
     log = json.loads((folder / "log").read_text())
@@ -102,11 +126,11 @@ def predictions_of(run: ServedRun, finding: str) -> dict[str, dict[str, float]]:
 
 def compare(change: Change, folder: Path, args: argparse.Namespace) -> bool:
     """Print a line per metric; return whether every error is small enough."""
-    slow = run_server(change, (), folder / "slow", args.seconds)
+    slow = run_server(change, (), folder / "slow")
     predicted = predictions_of(slow, change.finding)
     print_parts(change.name, slow)
     changed = [
-        run_server(change, change.options, folder / f"changed{repeat}", args.seconds)
+        run_server(change, change.options, folder / f"changed{repeat}")
         for repeat in range(args.repeats)
     ]
     holds = bool(predicted)
@@ -154,7 +178,8 @@ def latencies_of(
     """Return the latency of each recorded request by the load generator, in seconds; -1 unknown.
 
     It is that of the first request sent that has no recorded one yet, was sent before this one
-    arrived, and answered after it ended.
+    arrived, and answered after it ended: the last bytes of an answer can arrive before its handler
+    returns.
     """
     left = sorted(log["sent_answered_s"])
     found = np.full(len(begin_s), -1.0)
@@ -164,7 +189,7 @@ def latencies_of(
         for candidate, (sent, answered) in enumerate(left):
             if sent > begin_s[place]:
                 break
-            if answered >= end_s[place]:
+            if answered >= end_s[place] - EARLY_S:
                 found[place] = answered - sent
                 left.pop(candidate)
                 break
@@ -175,7 +200,6 @@ def main() -> int:
     """Compare the servers; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*")
-    parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     results = []

@@ -17,7 +17,7 @@ import fastapi
 import uvicorn
 from torch import nn
 
-from sample_workloads.serving.model import score_rows
+from sample_workloads.serving.model import WaitingScorer, make_model, score_rows
 from sample_workloads.training import parse_arguments
 
 
@@ -75,6 +75,11 @@ def settings_of(args: argparse.Namespace, usual: BatchSettings) -> BatchSettings
     """Return the settings that the arguments name, else the usual ones of a sample."""
     window_s = usual.window_s if args.window_ms is None else args.window_ms / 1e3
     return BatchSettings(window_s, args.largest or usual.largest)
+
+
+def model_of(args: argparse.Namespace, layers: int) -> nn.Module:
+    """Return the model that the arguments ask for."""
+    return make_model(layers) if args.wait_ms is None else WaitingScorer(args.wait_ms)
 
 
 def make_app(batcher: Batcher) -> fastapi.FastAPI:
@@ -139,6 +144,7 @@ def parse_server_arguments(description: str | None) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, help="requests per second (default: by the machine)")
     parser.add_argument("--log", help="write the latencies to this file at the end")
     parser.add_argument("--window-ms", type=float, help="wait so long for a batch to fill")
+    parser.add_argument("--wait-ms", type=float, help="wait in place of computing, as for a device")
     parser.add_argument("--largest", type=int, help="most requests in a batch")
     known, rest = parser.parse_known_args()
     sys.argv[1:] = rest

@@ -23,6 +23,19 @@ class Scorer(nn.Module):
         return self.head(self.encoder(self.embedding(tokens)).mean(1)).squeeze(1)
 
 
+class WaitingScorer(nn.Module):
+    """A model whose host only waits, as for a device: `base_ms`, and a tenth of it per request."""
+
+    def __init__(self, base_ms: float) -> None:
+        super().__init__()
+        self.base_s = base_ms / 1e3
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Wait, and return a score per row."""
+        time.sleep(self.base_s * (1.0 + 0.1 * len(tokens)))
+        return tokens.float().mean(1)
+
+
 def make_model(layers: int) -> nn.Module:
     """Return the model, ready for inference."""
     torch.manual_seed(0)
