@@ -380,8 +380,8 @@ REPEATED += [
 
 
 def test_masking_takes_linear_time() -> None:
-    """An eighth of a megabyte of each takes a few seconds in all; were one of them quadratic it would
-    take many minutes.
+    """An eighth of a megabyte of each takes a few seconds in all; were one of them quadratic, it
+    would take many minutes.
     """
     code = (
         "import sys; from perfscope.traces.privacy.secret_masking import masked_text;"
