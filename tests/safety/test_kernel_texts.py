@@ -134,7 +134,7 @@ def test_texts_of_the_kernel_are_split_at_newlines_only(package: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["9" * 5000, str(1 << 63), "٣", "-1", "1.0", "", " 1", "1\n"])
-def test_a_variable_that_is_no_small_number_is_unknown(text: str) -> None:
+def test_a_variable_other_than_a_small_number_is_unknown(text: str) -> None:
     assert proc.decimal_number(text) is None
     assert place_from_environment({"RANK": text, "WORLD_SIZE": "2"}, "RANK") == -1
     assert place_from_environment({"RANK": "7", "WORLD_SIZE": text}, "RANK") == 7
