@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import fastapi
 import uvicorn
@@ -101,18 +102,14 @@ def make_app(batcher: Batcher) -> fastapi.FastAPI:
     return app
 
 
-def load_command(port: int, rate: float, args: argparse.Namespace) -> list[str]:
-    """Return the command that sends requests to this server."""
-    limits = ["--rate", f"{rate:.3f}", "--count", str(args.steps), "--seconds", str(args.seconds)]
-    more = ["--seed", str(args.seed), *(["--log", args.log] if args.log else [])]
-    return [
-        sys.executable,
-        "-m",
-        "sample_workloads.serving.poisson_load",
-        str(port),
-        *limits,
-        *more,
-    ]
+def start_load(port: int, rate: float, args: argparse.Namespace) -> "subprocess.Popen[bytes]":
+    """Start the process that sends requests to this server."""
+    words = [sys.executable, "-m", "sample_workloads.serving.poisson_load", str(port)]
+    words += ["--rate", f"{rate:.3f}", "--count", str(args.steps), "--seconds", str(args.seconds)]
+    words += ["--seed", str(args.seed)]
+    if args.log is not None:
+        words += ["--log", str(Path(args.log).resolve())]
+    return subprocess.Popen(words, cwd=Path(__file__).parents[2])
 
 
 def serve(app: fastapi.FastAPI, rate: float, args: argparse.Namespace) -> None:
@@ -125,7 +122,7 @@ def serve(app: fastapi.FastAPI, rate: float, args: argparse.Namespace) -> None:
         while not server.started:
             await asyncio.sleep(0.05)
         port = server.servers[0].sockets[0].getsockname()[1]
-        load = subprocess.Popen(load_command(port, rate, args))
+        load = start_load(port, rate, args)
         try:
             while load.poll() is None and not serving.done():
                 await asyncio.sleep(0.2)

@@ -1,14 +1,13 @@
 """Verdict: queueing/saturated. A Flask server gets more requests than its model can serve."""
 
 import logging
-import subprocess
 import threading
 
 import flask
 import torch
 from werkzeug.serving import make_server
 
-from sample_workloads.serving.batch_server import load_command, parse_server_arguments
+from sample_workloads.serving.batch_server import parse_server_arguments, start_load
 from sample_workloads.serving.model import TOKENS, make_model, score_rows, seconds_per_batch
 
 BUSY = 0.8
@@ -44,7 +43,7 @@ def main() -> None:
     app = make_app(model, TOKENS if args.fix else PADDED)
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     server = make_server("127.0.0.1", 0, app, threaded=True)
-    load = subprocess.Popen(load_command(server.server_port, rate, args))
+    load = start_load(server.server_port, rate, args)
     threading.Thread(target=lambda: (load.wait(), server.shutdown()), daemon=True).start()
     try:
         server.serve_forever()

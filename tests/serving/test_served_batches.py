@@ -163,6 +163,22 @@ def test_the_screens_show_the_parts_of_a_request_and_predictions() -> None:
     assert html.count("now, predicted") == 2
 
 
+@pytest.mark.parametrize("trains", [True, False])
+def test_a_program_with_a_page_of_its_state_is_not_a_server(trains: bool) -> None:
+    """An inference loop, or training, that answers a health check twice per second."""
+    calls = [call_row(20.0 * place, 12.0) for place in range(500)]
+    steps = [
+        {**row, "category": "optimizer", "name": "SGD", "ts": row["ts"] + 13 * MS, "dur": MS}
+        for row in calls
+    ]
+    checks = [handled_row(number, 500.0 * number, 500.0 * number + 2.0) for number in range(20)]
+    rows = [*calls, *(steps if trains else [])]
+    found = diagnose_trace(trace(requests=checks, ranges=rows))
+    assert found.requests is None
+    assert found.workload == ("training" if trains else "inference")
+    assert on_requests(found) == []
+
+
 def test_the_charts_have_the_latencies_over_time_and_the_batches() -> None:
     slower_later = SimulatedServer(rate_per_s=60.0, window=10.0, count=1200)
     requests, calls = slower_later.serve()

@@ -12,6 +12,7 @@ from perfscope.analyzer.budget.device_evidence import DeviceEvidence, timed_devi
 from perfscope.analyzer.budget.loop.data_in_gaps import gaps_load_data
 from perfscope.analyzer.budget.loop.host_functions import host_functions
 from perfscope.analyzer.run.accelerators.host_copies import host_copies
+from perfscope.analyzer.run.answered_requests import answering_processes
 from perfscope.analyzer.run.loops.batch_inference import pull_loop
 from perfscope.analyzer.run.loops.steps import STEADY, steady
 from perfscope.analyzer.run.resources.cumulative_counters import grown_in
@@ -104,8 +105,7 @@ def step_evidence(trace: Trace, process: int, steps: pd.DataFrame) -> StepEviden
         shares = shares_by_zone(states, thread, loop, runnable_share(trace, process, steps))
     has_gaps = bool(len(thread.gap[0]))
     serves = bool((steps["phase"] == "inference").any())
-    requests = rows_of(trace, "requests", process)
-    has_requests = requests is not None and len(requests) > 0
+    has_requests = process in trace.fact(answering_processes)
     is_for_requests = has_requests or not pull_loop(trace, process, steps["tid"], thread.gap)
     return StepEvidence(
         steps=steps,

@@ -91,6 +91,7 @@ from perfscope.analyzer.input.loading_code import (
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
+from perfscope.analyzer.run.answered_requests import answering_processes
 from perfscope.analyzer.run.ranks.local_ranks import concurrent_processes, ranks_at_once
 from perfscope.analyzer.run.resources.host_load import HostLoad, cpu_per_step_ns, host_load
 from perfscope.analyzer.run.table_access import column, longest_row, manifest, table, uses_device
@@ -128,7 +129,7 @@ def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
     """
     if trace.has_profiled_work:
         return input_bound_in_traces.missing_loader(trace)
-    if table(trace, "requests") is not None and table(trace, "loader") is None:
+    if trace.fact(answering_processes) and table(trace, "loader") is None:
         return Unmet("other", "a server waits for requests, not for a loader")
     missing = missing_steps(trace, limits)
     if missing is not None and trace.fact(observed_budget) is None:

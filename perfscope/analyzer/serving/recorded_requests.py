@@ -12,7 +12,8 @@ from perfscope.analyzer.request_figures import (
     Requests,
     RequestStage,
 )
-from perfscope.analyzer.serving.request_log import CODE, RequestLog, request_logs
+from perfscope.analyzer.run.answered_requests import CODE
+from perfscope.analyzer.serving.request_log import RequestLog, request_logs
 from perfscope.analyzer.serving.served_requests import (
     ServedRequests,
     request_frame,

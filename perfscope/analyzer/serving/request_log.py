@@ -9,12 +9,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.bootstrap import Floats
-from perfscope.analyzer.run.table_access import column, rows_of, rows_with_name, table
+from perfscope.analyzer.run.answered_requests import CODE, answering_processes
+from perfscope.analyzer.run.table_access import column, rows_of, rows_with_name
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
 NS_PER_MS: Final = 1e6
-CODE: Final = "code"
 HANDLER: Final = "handler"
 MOST_DISTORTED: Final = 0.1
 """A request is distorted by a profiling window that covers more than this share of its time: within
@@ -88,16 +88,13 @@ class RequestLog:
 
 
 def request_logs(trace: Trace) -> list[RequestLog]:
-    """Return the requests of each process that has some.
+    """Return the requests of each process that answers some with its model.
 
     Where the program reports its requests, those of the web server's handlers are left out: they
     are the same.
     """
-    rows = table(trace, "requests")
-    if rows is None:
-        return []
     logs = []
-    for process in sorted(set(column(rows, "process").tolist())):
+    for process in trace.fact(answering_processes):
         of_process = rows_of(trace, "requests", process)
         assert of_process is not None
         by_code = rows_with_name(of_process, "source", CODE)
