@@ -338,8 +338,10 @@ def test_a_page_says_that_the_server_is_gone_and_connects_again(
     browser.find_element("css selector", "#page a[href*='/run/']").click()
     until(lambda: shown_text(browser, "#unreachable") != "")
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as again:
-        until(lambda: shown_text(browser, "#unreachable") == "")
-        settled(browser)
-        assert browser.find_elements("css selector", "#page section")
-        forget_last_page(browser)
-        again.kill()
+        try:
+            until(lambda: shown_text(browser, "#unreachable") == "")
+            settled(browser)
+            assert browser.find_elements("css selector", "#page section")
+            forget_last_page(browser)
+        finally:
+            again.kill()
