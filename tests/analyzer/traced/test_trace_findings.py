@@ -249,6 +249,7 @@ def test_findings_that_a_profilers_trace_cannot_show_are_not_checked() -> None:
     trace = busy_device().trace()
     only_in_recordings = {rule.id for rule in FINDINGS if not rule.in_traces}
     of_the_host = {
+        "batching-delay",
         "blocking-call",
         "gc-pause",
         "gil-contention",
