@@ -241,7 +241,8 @@ def test_no_line_is_drawn_over_a_gap() -> None:
     for tables, breaks in (({}, 0), (gap(4.1, 1), 1)):
         parts = devices(device(power_w=500.0, tables=tables))
         charts = {part.id: part for part in parts if isinstance(part, Section)}
-        levels = charts["device-power"].figure.data[0].y
+        power = next(line for line in charts["device-counters"].figure.data if line.yaxis == "y2")
+        levels = power.y
         assert sum(level is None for level in levels) == breaks
 
 
