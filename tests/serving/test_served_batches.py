@@ -29,6 +29,7 @@ UNBATCHED = SimulatedServer(rate_per_s=190.0, largest=1, base=5.0, per_request=0
 LIGHT = SimulatedServer(rate_per_s=60.0)
 BUSY = SimulatedServer(rate_per_s=400.0)
 PREPARED = SimulatedServer(rate_per_s=60.0, preparation=8.0)
+JOINED_WHILE_HANDED_OVER = SimulatedServer(rate_per_s=140.0, window=0.7, hand_over=0.05, base=2.5)
 
 
 def policy_of(server: SimulatedServer) -> BatchPolicy:
@@ -69,7 +70,9 @@ def test_window_and_largest_batch_are_inferred() -> None:
     assert (policy_of(BUSY).window_ns, policy_of(BUSY).largest) == (0.0, None)
 
 
-@pytest.mark.parametrize("server", [LIGHT, BUSY, PREPARED, replace(WINDOW, window=0.2)])
+@pytest.mark.parametrize(
+    "server", [LIGHT, BUSY, PREPARED, replace(WINDOW, window=0.2), JOINED_WHILE_HANDED_OVER]
+)
 def test_servers_that_delay_nobody_get_no_finding(server: SimulatedServer) -> None:
     found = diagnosed(server)
     assert on_requests(found) == []

@@ -20,6 +20,10 @@ SAME_WINDOW: Final = 0.25
 """A wait for a batch to fill ends by a time limit where it is the same for most batches: half of
 them are within this part of the median.
 """
+SHORTEST_WINDOW_NS: Final = 2_000_000
+"""Handing requests over to a thread takes up to a millisecond, in which further requests may join
+the batch: a shorter time limit cannot be told from that.
+"""
 SAME_LIMIT: Final = 0.9
 """The share of batches that are as large as the largest, of those that leave requests waiting."""
 FEWEST_FULL: Final = 10
@@ -94,7 +98,8 @@ def fill_window_ns(served: ServedRequests, waits_ns: Floats) -> float:
     least, low, median, high = np.quantile(waits_ns, [0.05, 0.25, 0.5, 0.75])
     window = float(least) - least_hand_over_ns(served)
     is_same = high - low <= 2.0 * SAME_WINDOW * median
-    return max(window, 0.0) if is_same and window >= SAME_WINDOW * median else 0.0
+    is_window = is_same and window >= max(SAME_WINDOW * median, SHORTEST_WINDOW_NS)
+    return window if is_window else 0.0
 
 
 def size_limit(served: ServedRequests, sizes: Ints, with_requests: Ints) -> int | None:

@@ -9,8 +9,9 @@ How it is detected
     The probe records when requests arrive and are answered (`perfscope.request()`, or the handlers
     of uvicorn and Flask), and when the model is called. A wait during which no call runs is a wait
     for the batch. Waits end by a time limit where they are the same for most batches that are not
-    full. What the requests that come last wait is not counted: it is the time to hand a request
-    over. The finding is given where the rest is at least 5 % of the time of the requests.
+    full, and longer than 2 ms. What the requests that come last wait is not counted: it is the time
+    to hand a request over. The finding is given where the rest is at least 5 % of the time of the
+    requests.
 
 What to do
     Lower the time limit of the batcher, or begin a batch as soon as the model is free: under load,
