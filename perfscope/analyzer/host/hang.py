@@ -78,7 +78,7 @@ def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
         return None
     source = next((kept for kept in manifest(trace).sources if kept.name == "waits"), None)
     if source is None:
-        return Unmet("other", "recorded by a version that does not read what threads wait for")
+        return Unmet("other", "the recording does not contain what threads wait for")
     if source.status == "ok":
         return None
     return Unmet("not-permitted", source.reason or "what threads wait for could not be read")

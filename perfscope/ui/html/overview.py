@@ -119,7 +119,7 @@ def budget_card(diagnosis: Diagnosis, longest: dict[str, StepInterval], predicte
     legend = "".join(legend_entry(part, mean_ms) for part in parts)
     hint = ""
     if longest:
-        hint = '<span class="hint">click a part to see its longest step on the timeline</span>'
+        hint = '<span class="hint">Click a part to see its longest step on the timeline</span>'
     return card(
         f"{title}<small>{mean}{p95}</small>",
         f'<div class="bar">{bar}</div><div class="legend">{legend}{hint}</div>'

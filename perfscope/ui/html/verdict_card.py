@@ -2,7 +2,7 @@
 
 from perfscope.analyzer.budget.longest_interval import StepInterval
 from perfscope.analyzer.diagnosis import Action, Diagnosis, Finding, Speedup
-from perfscope.analyzer.number_text import capitalized
+from perfscope.analyzer.number_text import capitalized, plural
 from perfscope.analyzer.verdict.certainty import is_uncertain
 from perfscope.ui.finding_colors import color_category, neutral_color
 from perfscope.ui.html.finding_cards import snippet
@@ -39,7 +39,7 @@ def confidence_line(diagnosis: Diagnosis) -> str:
     """Return the confidence of the verdict and what the run is bound by."""
     steps = diagnosis.steps.count
     confidence = f"Verdict: {confidence_text(diagnosis.verdict.confidence)}"
-    confidence += f", from {steps} steps" if steps else ""
+    confidence += f", from {plural(steps, 'step')}" if steps else ""
     return f"{confidence}. Bound by: {bound_by_text(diagnosis)}."
 
 
