@@ -22,7 +22,7 @@ them are within this part of the median.
 """
 SHORTEST_WINDOW_NS: Final = 2_000_000
 """Handing requests over to a thread takes up to a millisecond, in which further requests may join
-the batch: a shorter time limit cannot be told from that.
+the batch: a shorter time limit looks the same.
 """
 SAME_LIMIT: Final = 0.9
 """The share of batches that are as large as the largest, of those that leave requests waiting."""
