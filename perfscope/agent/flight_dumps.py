@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from perfscope.agent.host import proc
 from perfscope.agent.probe.stacks import is_of_package, short_path
 from perfscope.agent.target_user.child import Reply
 from perfscope.agent.target_user.files import FOLDER, READ, open_below
@@ -91,9 +92,9 @@ def dumps_in(names: Iterable[str], start: str) -> list[tuple[int, str]]:
     """Return rank and name of the files that are called `start` and the number of a rank."""
     found = []
     for name in names:
-        end = name.removeprefix(start) if name.startswith(start) else ""
-        if end.isdecimal() and len(end) <= len(str(LARGEST_RANK)) and end == str(int(end)):
-            found.append((int(end), name))
+        rank = proc.decimal_number(name.removeprefix(start))
+        if rank is not None and rank <= LARGEST_RANK and name == f"{start}{rank}":
+            found.append((rank, name))
     return sorted(found)
 
 

@@ -14,8 +14,8 @@ from perfscope.agent.host import proc
 from perfscope.agent.host.process_readings import ProcessReadings, Row
 from perfscope.agent.host.system_calls import system_call_kinds
 from perfscope.agent.job.loader_workers import (
-    is_fork_server,
     is_loader_worker,
+    is_multiprocessing_helper,
     parent_program,
     started_by,
 )
@@ -278,7 +278,7 @@ def fold_workers(samples: list[ProcessSample]) -> list[ProcessSample]:
     folded: set[int] = set()
     for sample in samples:
         program = by_pid.get(parent_program(sample.pid) or 0)
-        if is_fork_server(sample.pid):
+        if is_multiprocessing_helper(sample.pid):
             folded.add(sample.pid)
         elif program is not None and is_loader_worker(sample.pid, program.pid):
             workers.setdefault(program.pid, []).append(sample)

@@ -45,6 +45,13 @@ class ServiceLevel(msgspec.Struct, frozen=True):
     limit_ms: float
     met_share: float | None
 
+    @property
+    def is_met(self) -> bool | None:
+        """Whether as many are within the limit as its percentile asks for; None if unknown."""
+        if self.met_share is None:
+            return None
+        return self.met_share >= float(self.metric.rpartition("_p")[2]) / 100.0
+
 
 class ServerFigures(msgspec.Struct, frozen=True):
     """The load of one inference engine, by the readings of its metrics page.
@@ -94,3 +101,14 @@ class Requests(msgspec.Struct, frozen=True):
     server: ServerFigures | None = None
     process: int | None = None
     partial: int = 0
+
+    @property
+    def servers(self) -> list[ServerFigures]:
+        """The load of every engine; none where requests are not known by metrics."""
+        rows = self.per_server or [self]
+        return [row.server for row in rows if row.server is not None]
+
+    @property
+    def is_by_metrics(self) -> bool:
+        """Whether the requests are known by the metrics of an engine, and not one by one."""
+        return bool(self.servers)

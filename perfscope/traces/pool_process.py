@@ -7,11 +7,6 @@ import threading
 from multiprocessing.process import BaseProcess
 
 
-def ignore_interrupts() -> None:
-    """Ignore Ctrl-C: the process that started the pool gets it too, and ends the pool."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def end_with_parent() -> None:
     """End this process when the one that started it ends, even by SIGKILL.
 
@@ -30,7 +25,7 @@ def end_after(process: BaseProcess) -> None:
     os._exit(1)
 
 
-def begin_quietly() -> None:
-    """Ignore Ctrl-C, and end with the parent process."""
-    ignore_interrupts()
+def start_pool_process() -> None:
+    """End with the parent process, and leave Ctrl-C to it: it gets that too, and ends the pool."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()

@@ -19,7 +19,7 @@ from perfscope.analyzer.number_text import capitalized, digits, ms, percent, plu
 from perfscope.analyzer.verdict.certainty import is_uncertain, unexplained_share
 from perfscope.traces.engine_metrics.names import ENGINE
 from perfscope.ui.coverage import data_quality_text, readable_name
-from perfscope.ui.request_phrases import is_by_metrics, requests_text
+from perfscope.ui.request_phrases import requests_text
 
 if TYPE_CHECKING:
     from perfscope.traces.trace import Trace
@@ -131,7 +131,7 @@ def recording_text(diagnosis: Diagnosis) -> list[str]:
     steps = diagnosis.steps
     span = f"{digits(diagnosis.span_s)} s"
     requests = diagnosis.requests
-    if requests is not None and (steps.mean_ms is None or not is_by_metrics(requests)):
+    if requests is not None and (steps.mean_ms is None or not requests.is_by_metrics):
         return requests_text(diagnosis)
     if steps.mean_ms is None:
         return [f"no complete steps in {span}", *rate_texts(diagnosis)]

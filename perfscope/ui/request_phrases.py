@@ -128,11 +128,6 @@ def request_parts(diagnosis: Diagnosis) -> list[RequestPart]:
     ]
 
 
-def is_by_metrics(requests: Requests) -> bool:
-    """Return whether the requests are known from the metrics of an engine."""
-    return any(row.server is not None for row in servers_of(requests))
-
-
 def service_level_texts(requests: Requests) -> list[str]:
     """Return `TTFT p99 within 500 ms: missed, 97.3 % of the requests are within it`."""
     return [service_level_text(requests, level) for level in requests.slo]
@@ -144,11 +139,10 @@ def service_level_text(requests: Requests, level: ServiceLevel) -> str:
     wanted = f"{SERVICE_LEVELS[latency]} {quantile} within {ms(level.limit_ms * NS_PER_MS)}"
     if level.met_share is None:
         return f"{wanted}: not known, this latency was not recorded"
-    is_met = level.met_share >= float(quantile[1:]) / 100.0
     counted = "tokens" if latency == "itl" else "requests"
-    least = "at least " if is_by_metrics(requests) else ""
+    least = "at least " if requests.is_by_metrics else ""
     within = f"{least}{level.met_share * 100:.4g} % of the {counted} are within it"
-    return f"{wanted}: {'met' if is_met else 'missed'}, {within}"
+    return f"{wanted}: {'met' if level.is_met else 'missed'}, {within}"
 
 
 def prediction_texts(action: Action) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 
 from perfscope.agent.host import proc
 from perfscope.agent.job.candidates import find_candidates
-from perfscope.agent.job.loader_workers import is_fork_server, started_by
+from perfscope.agent.job.loader_workers import is_multiprocessing_helper, started_by
 from perfscope.agent.live_sampler import LiveSampler
 from tests.running import TARGETS, killed_at_end, until
 
@@ -22,7 +22,10 @@ def test_loader_workers_are_counted_at_their_program(tmp_path: Path, method: str
     with killed_at_end([sys.executable, CHILD_PROCESSES, "single", "2", method]) as target:
         assert target.stdout is not None and target.stdout.readline() == "ready\n"
         until(lambda: len(workers_of(target.pid)) == 2)
-        hidden = {*workers_of(target.pid), *filter(is_fork_server, started_by(target.pid))}
+        hidden = {
+            *workers_of(target.pid),
+            *filter(is_multiprocessing_helper, started_by(target.pid)),
+        }
         candidates = {candidate.pid: candidate for candidate in find_candidates()}
         assert candidates[target.pid].workers == 2 and not hidden & set(candidates)
         sampler = LiveSampler((target.pid,))

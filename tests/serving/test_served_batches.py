@@ -11,7 +11,7 @@ import pytest
 from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.analyzer.serving.batch_policy import BatchPolicy, batch_policy
-from perfscope.analyzer.serving.batch_replay import ReplaySettings, batch_replay, predicted
+from perfscope.analyzer.serving.batch_replay import ReplaySettings, batch_replay, replayed_change
 from perfscope.analyzer.serving.request_series import request_series
 from perfscope.analyzer.serving.served_requests import request_frame, served_requests
 from perfscope.traces.trace import Trace
@@ -121,7 +121,9 @@ def test_a_replay_is_what_the_changed_server_does(
     replay = batch_replay(served, policy_of(server), on_cpu=False)
     assert replay is not None
     settings = ReplaySettings(changed.window * MS, changed.largest)
-    found = {each.metric: each for each in predicted(replay, settings)}
+    change = replayed_change(replay, settings)
+    assert change is not None
+    found = {each.metric: each for each in change.predictions()}
     before, after = server.latencies_ms(), changed.latencies_ms()
     for metric, share in METRICS:
         assert found[metric].before == pytest.approx(np.quantile(before, share), rel=0.01)

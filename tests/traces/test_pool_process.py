@@ -12,10 +12,10 @@ POOL = """
 import sys, time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from perfscope.traces.pool_process import begin_quietly
+from perfscope.traces.pool_process import start_pool_process
 
 if __name__ == "__main__":
-    pool = ProcessPoolExecutor(2, get_context(sys.argv[1]), begin_quietly)
+    pool = ProcessPoolExecutor(2, get_context(sys.argv[1]), start_pool_process)
     waits = [pool.submit(time.sleep, 0.5) for _ in range(2)]
     [wait.result() for wait in waits]
     print(*pool._processes, flush=True)

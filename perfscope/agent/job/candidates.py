@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 from perfscope.agent.entry import check_entry
 from perfscope.agent.host import proc
-from perfscope.agent.job.loader_workers import is_fork_server, is_loader_worker, parent_program
+from perfscope.agent.job.loader_workers import (
+    is_loader_worker,
+    is_multiprocessing_helper,
+    parent_program,
+)
 from perfscope.agent.job.roles import (
     PLACE_VARIABLES,
     has_torch,
@@ -68,7 +72,7 @@ def find_candidates() -> list[Candidate]:
     This takes OBSERVED_S, to measure their CPU use.
     """
     torch_of_pid = find_python_processes()
-    with_torch = [pid for pid, torch in torch_of_pid.items() if torch]
+    with_torch = {pid for pid, torch in torch_of_pid.items() if torch}
     program_of_worker = find_loader_workers(with_torch)
     workers = Counter(program_of_worker.values())
     before = {pid: cpu_ticks(pid) for pid in torch_of_pid}
@@ -76,7 +80,7 @@ def find_candidates() -> list[Candidate]:
     found: list[Candidate] = []
     for pid, torch in torch_of_pid.items():
         command = proc.command_line(pid)
-        if not command or pid in program_of_worker or is_fork_server(pid):
+        if not command or pid in program_of_worker or is_multiprocessing_helper(pid):
             continue
         rank = place_from_environment(proc.environment(pid, PLACE_VARIABLES), "RANK")
         candidate = Candidate(
@@ -103,11 +107,11 @@ def find_python_processes() -> dict[int, bool]:
     return found
 
 
-def find_loader_workers(with_torch: list[int]) -> dict[int, int]:
+def find_loader_workers(with_torch: set[int]) -> dict[int, int]:
     """Return the pid of its program for each of these processes that is a loader worker."""
     found: dict[int, int] = {}
     for pid in with_torch:
         program = parent_program(pid)
-        if program in with_torch and is_loader_worker(pid, program):
+        if program is not None and program in with_torch and is_loader_worker(pid, program):
             found[pid] = program
     return found

@@ -12,12 +12,12 @@ def parent_program(pid: int) -> int | None:
     server that is its parent. None if it is gone.
     """
     found = proc.stat(pid)
-    while found is not None and is_fork_server(found.parent):
+    while found is not None and is_multiprocessing_helper(found.parent):
         found = proc.stat(found.parent)
     return None if found is None else found.parent
 
 
-def is_fork_server(pid: int) -> bool:
+def is_multiprocessing_helper(pid: int) -> bool:
     """Return whether Python started a process for itself: a fork server or resource tracker.
 
     The processes that a fork server starts have its command line.
@@ -43,5 +43,5 @@ def started_by(pid: int) -> list[int]:
     """Return the children of a process, and those of its fork server."""
     found = []
     for child in proc.children(pid):
-        found += [child, *(proc.children(child) if is_fork_server(child) else ())]
+        found += [child, *(proc.children(child) if is_multiprocessing_helper(child) else ())]
     return found

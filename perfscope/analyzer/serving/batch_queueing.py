@@ -10,22 +10,17 @@ from typing import Final
 import msgspec
 
 from perfscope.analyzer.advice import Advice
-from perfscope.analyzer.diagnosis import Action, Finding, Message
+from perfscope.analyzer.diagnosis import Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural
-from perfscope.analyzer.serving.batch_replay import (
-    BatchReplay,
-    ReplaySettings,
-    predicted,
-    replayed_speedup,
-)
+from perfscope.analyzer.serving.batch_replay import ReplaySettings, replayed_change
 from perfscope.analyzer.serving.served_findings import (
     BatchedServer,
     batched_servers,
     fact_of_server,
     finding_on_batches,
     waiting_share,
-    with_predictions,
+    with_change,
 )
 from perfscope.traces.trace import Trace
 
@@ -137,14 +132,5 @@ def with_larger_batches(finding: Finding, server: BatchedServer) -> Finding:
         f"nearly every batch has {plural(largest, 'request')} while others wait",
         text=f"{RAISE_BATCH.text}: raise the limit from {digits(largest)} to {digits(raised)}",
     )
-    if server.replay is None:
-        return msgspec.structs.replace(finding, actions=actions)
-    settings = larger_batches(server.replay, raised)
-    speedup = replayed_speedup(server.replay, settings) or finding.speedup
-    given: list[Action] = with_predictions(actions, predicted(server.replay, settings))
-    return msgspec.structs.replace(finding, actions=given, speedup=speedup)
-
-
-def larger_batches(replay: BatchReplay, largest: int) -> ReplaySettings:
-    """Return the settings of a server with a higher limit on the size of batches."""
-    return ReplaySettings(replay.settings.window_ns, largest)
+    larger = ReplaySettings(server.policy.window_ns, raised)
+    return with_change(finding, actions, replayed_change(server.replay, larger))

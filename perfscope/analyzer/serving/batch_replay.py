@@ -247,54 +247,66 @@ def line_through_medians(sizes: Floats, times_ns: Floats) -> Line | None:
     return Line(base, slope) if base > 0.0 else Line(0.0, float(np.median(times_ns / sizes)))
 
 
-def predicted(replay: BatchReplay, settings: ReplaySettings) -> list[Prediction]:
-    """Return the latencies and the rate with other settings, those that a replay of the recorded
-    settings reproduces; nothing without the median, or where batches would be far larger than any
-    that was recorded.
-
-    The bounds are the ends of the 95 % intervals of the quantile under the most and the least
-    favorable assumption, widened by the error of the replay of the recorded settings.
+@dataclass(frozen=True)
+class ReplayedChange:
+    """What other settings make of the recorded requests, under the most favorable, the likely and
+    the least favorable assumption.
     """
-    replayed = [
-        replay.with_settings(settings, assumption) for assumption in replay.assumptions(settings)
-    ]
-    is_too_large = replayed[1].largest > FARTHEST_SIZE * replay.step.largest
-    if not replay.reproduces(0.5) or is_too_large:
-        return []
-    shares = [share for _, share in LATENCIES]
-    lowest, likely, highest = (
-        resampled_quantiles(each.e2e_ms, np.ones(len(each.e2e_ms)), shares) for each in replayed
-    )
-    found = []
-    for place, (metric, share) in enumerate(LATENCIES):
-        if not replay.reproduces(share):
-            continue
-        margin = max(abs(replay.error(share)), LEAST_MARGIN)
-        low, high = interval(lowest[1:, place], 0.95)[0], interval(highest[1:, place], 0.95)[1]
-        before = float(np.quantile(replay.measured_ms, share))
-        found.append(prediction(metric, before, (low, float(likely[0, place]), high), margin))
-    rates = [each.per_second for each in replayed]
-    bounds = (min(rates), rates[1], max(rates))
-    return [*found, prediction("requests_per_s", replay.recorded.per_second, bounds, LEAST_MARGIN)]
+
+    replay: BatchReplay
+    lowest: Replayed
+    likely: Replayed
+    highest: Replayed
+
+    def predictions(self) -> list[Prediction]:
+        """Return the latencies that a replay of the recorded settings reproduces, and the rate.
+
+        The bounds are the ends of the 95 % intervals of the quantile under the most and the least
+        favorable assumption, widened by the error of the replay of the recorded settings.
+        """
+        cases = (self.lowest, self.likely, self.highest)
+        shares = [share for _, share in LATENCIES]
+        lowest, likely, highest = (
+            resampled_quantiles(case.e2e_ms, np.ones(len(case.e2e_ms)), shares) for case in cases
+        )
+        found = []
+        for place, (metric, share) in enumerate(LATENCIES):
+            if not self.replay.reproduces(share):
+                continue
+            margin = max(abs(self.replay.error(share)), LEAST_MARGIN)
+            low, high = interval(lowest[1:, place], 0.95)[0], interval(highest[1:, place], 0.95)[1]
+            before = float(np.quantile(self.replay.measured_ms, share))
+            found.append(prediction(metric, before, (low, float(likely[0, place]), high), margin))
+        rates = [case.per_second for case in cases]
+        bounds, before = (min(rates), rates[1], max(rates)), self.replay.recorded.per_second
+        return [*found, prediction("requests_per_s", before, bounds, LEAST_MARGIN)]
+
+    def speedup(self) -> Speedup:
+        """Return by how much the mean latency falls."""
+        margin = max(abs(self.replay.error(0.5)), LEAST_MARGIN)
+        recorded_ms = float(self.replay.measured_ms.mean())
+        low_ms = mean_interval(self.lowest.e2e_ms)[0] * (1.0 - margin)
+        high_ms = mean_interval(self.highest.e2e_ms)[1] * (1.0 + margin)
+        return Speedup(
+            low=round(recorded_ms / high_ms, 3),
+            likely=round(recorded_ms / float(self.likely.e2e_ms.mean()), 3),
+            high=round(recorded_ms / low_ms, 3),
+        )
 
 
-def replayed_speedup(replay: BatchReplay, settings: ReplaySettings) -> Speedup | None:
-    """Return by how much the mean latency falls with other settings, None where nothing is
-    predicted.
+def replayed_change(replay: BatchReplay | None, settings: ReplaySettings) -> ReplayedChange | None:
+    """Return the recorded requests with other settings; None where nothing can be predicted: the
+    median of the recorded settings is not reproduced, or batches would be far larger than any that
+    was recorded.
     """
-    if not predicted(replay, settings):
+    if replay is None or not replay.reproduces(0.5):
         return None
-    recorded, margin = float(replay.measured_ms.mean()), max(abs(replay.error(0.5)), LEAST_MARGIN)
     lowest, likely, highest = (
-        replay.with_settings(settings, assumption).e2e_ms
-        for assumption in replay.assumptions(settings)
+        replay.with_settings(settings, assumption) for assumption in replay.assumptions(settings)
     )
-    low, high = mean_interval(lowest)[0], mean_interval(highest)[1]
-    return Speedup(
-        low=round(recorded / (high * (1.0 + margin)), 3),
-        likely=round(recorded / float(likely.mean()), 3),
-        high=round(recorded / (low * (1.0 - margin)), 3),
-    )
+    if likely.largest > FARTHEST_SIZE * replay.step.largest:
+        return None
+    return ReplayedChange(replay, lowest, likely, highest)
 
 
 def mean_interval(values: Floats) -> tuple[float, float]:

@@ -23,27 +23,20 @@ When it is wrong
     highest load can look useless in a recording of an hour with little.
 """
 
-import msgspec
-
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.diagnosis import Action, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent
 from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.serving.batch_policy import least_hand_over_ns
-from perfscope.analyzer.serving.batch_replay import (
-    BatchReplay,
-    ReplaySettings,
-    predicted,
-    replayed_speedup,
-)
+from perfscope.analyzer.serving.batch_replay import ReplaySettings, replayed_change
 from perfscope.analyzer.serving.served_findings import (
     BatchedServer,
     batched_servers,
     finding_on_batches,
     missing_batches,
     sizes_text,
-    with_predictions,
+    with_change,
 )
 from perfscope.traces.trace import Trace
 
@@ -88,29 +81,19 @@ def found_delay(server: BatchedServer, limits: Limits) -> Finding:
         caveat="Without the wait, batches are smaller, and the model computes more of the time.",
     )
     finding = finding_on_batches((ID, None), server, lost_ns(server), message, limits)
-    speedup = finding.speedup
-    if server.replay is not None:
-        speedup = replayed_speedup(server.replay, without_window(server.replay)) or speedup
-    return msgspec.structs.replace(finding, actions=shorten(server), speedup=speedup)
-
-
-def without_window(replay: BatchReplay) -> ReplaySettings:
-    """Return the settings of a server that does not wait for batches to fill."""
-    return ReplaySettings(0.0, replay.settings.largest)
+    without_window = ReplaySettings(0.0, server.policy.largest)
+    return with_change(finding, shorten(server), replayed_change(server.replay, without_window))
 
 
 def shorten(server: BatchedServer) -> list[Action]:
-    """Return the advice not to wait, with what a replay without the wait predicts."""
+    """Return the advice not to wait."""
     window = ms(server.policy.window_ns)
-    actions = SHORTEN_WINDOW.given(
+    return SHORTEN_WINDOW.given(
         True,
         f"batches wait {window}; the model computes {percent(server.served.busy_share)} of the"
         " time",
         text=f"{SHORTEN_WINDOW.text}: lower the window from {window} to 0",
     )
-    if server.replay is None:
-        return actions
-    return with_predictions(actions, predicted(server.replay, without_window(server.replay)))
 
 
 RULE = Rule(

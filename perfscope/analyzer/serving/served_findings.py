@@ -7,13 +7,13 @@ import msgspec
 import numpy as np
 
 from perfscope.analyzer.budget.critical_rank import severity_of
-from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message, Prediction, Speedup
+from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message, Speedup
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural
 from perfscope.analyzer.rule import Unmet
 from perfscope.analyzer.run.table_access import uses_device
 from perfscope.analyzer.serving.batch_policy import BatchPolicy, batch_policy
-from perfscope.analyzer.serving.batch_replay import BatchReplay, batch_replay
+from perfscope.analyzer.serving.batch_replay import BatchReplay, ReplayedChange, batch_replay
 from perfscope.analyzer.serving.request_log import request_logs
 from perfscope.analyzer.serving.served_requests import ServedRequests, served_requests
 from perfscope.traces.trace import Trace
@@ -121,12 +121,14 @@ def fact_of_server(server: BatchedServer, text: str, value: float, unit: str = "
     )
 
 
-def with_predictions(actions: Sequence[Action], predictions: Sequence[Prediction]) -> list[Action]:
-    """Return the actions, the first one with its predictions."""
-    if not actions:
-        return []
-    first = msgspec.structs.replace(actions[0], predictions=list(predictions))
-    return [first, *actions[1:]]
+def with_change(
+    finding: Finding, actions: Sequence[Action], change: ReplayedChange | None
+) -> Finding:
+    """Return the finding with its actions, and what a replay of the first one predicts."""
+    if change is None or not actions:
+        return msgspec.structs.replace(finding, actions=list(actions))
+    first = msgspec.structs.replace(actions[0], predictions=change.predictions())
+    return msgspec.structs.replace(finding, actions=[first, *actions[1:]], speedup=change.speedup())
 
 
 def waiting_share(server: BatchedServer) -> float:

@@ -44,7 +44,7 @@ def rounded_share(share: float | None) -> float | None:
 
 def met_share(requests: Requests, trace: Trace, wanted: LatencyLimit) -> float | None:
     """Return the share of the traffic within a limit, None where the latency was not recorded."""
-    if requests.server is not None or any(row.server is not None for row in requests.per_server):
+    if requests.is_by_metrics:
         return met_by_metrics(trace, wanted)
     return met_by_log(trace.fact(request_logs), wanted)
 

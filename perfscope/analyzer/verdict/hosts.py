@@ -2,6 +2,7 @@
 host separately.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -41,23 +42,38 @@ def view_of_host(trace: Trace, number: int) -> Trace:
         frame = table(trace, name)
         if frame is not None:
             kept[name] = rows_of_host(frame, name, processes, number, host=manifest.host)
-    tables = {
-        name: with_row_numbers_of_host(frame[is_kept], name, kept)
+    tables = tables_of_rows(kept)
+    return part_of_job(trace, tables, processes, [manifest], span(tables.values()))
+
+
+def tables_of_rows(kept: dict[str, tuple[pd.DataFrame, Flags]]) -> dict[str, pd.DataFrame]:
+    """Return tables with some of their rows; `kept` has each table, and which rows they are."""
+    return {
+        name: renumbered_rows(frame[is_kept], name, kept)
         for name, (frame, is_kept) in kept.items()
         if is_kept.any()
     }
-    absent = {name: trace.why_absent(name) for name in TABLES if name not in tables}
+
+
+def part_of_job(
+    trace: Trace,
+    tables: dict[str, pd.DataFrame],
+    processes: Ints,
+    manifests: Sequence[Manifest],
+    span_ns: tuple[int, int],
+) -> Trace:
+    """Return the tables of some processes of a job as a Trace."""
     waits = trace.fact(rank_waiting)
-    # Waiting compares ranks of all hosts, so it is computed on the whole job.
+    # Waiting compares all ranks, so it is computed on the whole job.
     known: dict[Any, Any] = {
         rank_waiting: waits[waits["process"].isin(processes)].reset_index(drop=True)
     }
     return Trace(
         tables,
-        absent,
-        [manifest],
+        {name: trace.why_absent(name) for name in TABLES if name not in tables},
+        manifests,
         kind=trace.kind,
-        span_ns=span(tables.values()),
+        span_ns=span_ns,
         path=trace.path,
         facts=known,
     )
@@ -90,10 +106,10 @@ def rows_of_host(
     return frame, is_kept
 
 
-def with_row_numbers_of_host(
+def renumbered_rows(
     frame: pd.DataFrame, name: str, kept: dict[str, tuple[pd.DataFrame, Flags]]
 ) -> pd.DataFrame:
-    """Return the table with row numbers that fit the other tables without other hosts' rows."""
+    """Return rows of a table with row numbers that fit the rows kept of the other tables."""
     changed = {}
     for (table_name, column_name), other in ROW_NUMBERS.items():
         if table_name == name and other in kept:

@@ -42,11 +42,7 @@ from perfscope.analyzer.verdict.general_answers import (
     general_answer,
 )
 from perfscope.analyzer.verdict.run_verdicts import verdict_on_recording
-from perfscope.analyzer.verdict.server_verdicts import (
-    bound_by_requests,
-    figures_of_servers,
-    server_verdict,
-)
+from perfscope.analyzer.verdict.server_verdicts import bound_by_requests, server_verdict
 from perfscope.analyzer.verdict.trace_verdicts import (
     lost_kernels_verdict,
     start_up_verdict,
@@ -210,7 +206,7 @@ def is_judged_by_requests(requests: Requests, costly: list[Finding], has_steps: 
     """
     if not has_steps or any(map(is_on_requests, costly)):
         return True
-    return not costly and not figures_of_servers(requests) and bool(requests.count)
+    return not costly and not requests.is_by_metrics and bool(requests.count)
 
 
 def is_on_requests(finding: Finding) -> bool:

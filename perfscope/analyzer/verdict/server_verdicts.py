@@ -8,7 +8,7 @@ import msgspec
 from perfscope.analyzer.diagnosis import BoundBy, Finding, Verdict
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent, plural
-from perfscope.analyzer.request_figures import Requests, ServerFigures
+from perfscope.analyzer.request_figures import Requests
 from perfscope.analyzer.summary.run import Run
 from perfscope.analyzer.verdict.confidence import HIGHEST, VerdictConfidence
 from perfscope.analyzer.verdict.verdicts import finding_verdict
@@ -39,7 +39,7 @@ def server_verdict(
     possible = next((each for each in found if each.scope == REQUESTS), None)
     if possible is not None and possible.severity == "info":
         return possible_verdict(possible)
-    if figures_of_servers(requests):
+    if requests.is_by_metrics:
         if fewest_readings(requests) < limits.fewest_readings:
             return too_short_verdict(requests)
         if not requests.count and not is_load_known(requests):
@@ -51,7 +51,7 @@ def server_verdict(
 
 def confidence_in_requests(requests: Requests, limits: Limits) -> VerdictConfidence:
     """Return the confidence that the number of readings, or of recorded requests, allows."""
-    if figures_of_servers(requests):
+    if requests.is_by_metrics:
         evidence = fewest_readings(requests) / limits.enough_steps
     else:
         evidence = (requests.count or 0) / limits.enough_requests
@@ -59,77 +59,64 @@ def confidence_in_requests(requests: Requests, limits: Limits) -> VerdictConfide
     return VerdictConfidence(round(HIGHEST * trust, 3))
 
 
-def figures_of_servers(requests: Requests) -> list[ServerFigures]:
-    """Return the figures of every server."""
-    rows = requests.per_server or [requests]
-    return [row.server for row in rows if row.server is not None]
-
-
 def fewest_readings(requests: Requests) -> int:
     """Return how often the page that was read least has been read."""
-    return min((server.readings for server in figures_of_servers(requests)), default=0)
+    return min((server.readings for server in requests.servers), default=0)
 
 
 def possible_verdict(finding: Finding) -> Verdict:
     """Return the verdict where a finding is only possible."""
-    return Verdict(
-        id="unknown",
-        cause=None,
-        headline="No certain bottleneck",
-        explanation=f"{finding.headline}. {finding.explanation}",
-        caveat=finding.caveat,
-        confidence=0.0,
-        scope="requests",
+    return unknown_on_requests(
+        "No certain bottleneck", f"{finding.headline}. {finding.explanation}", finding.caveat
     )
 
 
 def too_short_verdict(requests: Requests) -> Verdict:
     """Return the verdict on too few readings."""
-    return Verdict(
-        id="unknown",
-        cause=None,
-        headline=f"Too few readings of the metrics: {fewest_readings(requests)}",
-        explanation="Rates of a server need several readings.",
-        caveat="Record longer: `--duration 60`.",
-        confidence=0.0,
-        scope="requests",
+    return unknown_on_requests(
+        f"Too few readings of the metrics: {fewest_readings(requests)}",
+        "Rates of a server need several readings.",
+        "Record longer: `--duration 60`.",
     )
 
 
 def is_load_known(requests: Requests) -> bool:
     """Return whether it is known of every server how many requests ran."""
-    return all(server.running_mean is not None for server in figures_of_servers(requests))
+    return all(server.running_mean is not None for server in requests.servers)
 
 
 def unknown_load_verdict() -> Verdict:
     """Return the verdict where nothing shows whether the server is idle."""
-    return Verdict(
-        id="unknown",
-        cause=None,
-        headline="The load of the server is unknown",
-        explanation="Its metrics do not contain how many requests run.",
-        caveat=None,
-        confidence=0.0,
-        scope="requests",
+    return unknown_on_requests(
+        "The load of the server is unknown", "Its metrics do not contain how many requests run."
     )
 
 
 def too_few_requests(requests: Requests) -> Verdict:
     """Return the verdict on too few requests."""
+    return unknown_on_requests(
+        f"Too few requests: {plural(requests.count or 0, 'request')} complete",
+        "The percentiles of latencies need more requests.",
+        "Record while the server is used, or longer: `--duration 60`.",
+    )
+
+
+def unknown_on_requests(headline: str, explanation: str, caveat: str | None = None) -> Verdict:
+    """Return a verdict on requests that says nothing about their time."""
     return Verdict(
         id="unknown",
         cause=None,
-        headline=f"Too few requests: {plural(requests.count or 0, 'request')} complete",
-        explanation="The percentiles of latencies need more requests.",
-        caveat="Record while the server is used, or longer: `--duration 60`.",
+        headline=headline,
+        explanation=explanation,
+        caveat=caveat,
         confidence=0.0,
-        scope="requests",
+        scope=REQUESTS,
     )
 
 
 def healthy_server(requests: Requests, confidence: VerdictConfidence) -> Verdict:
     """Return the verdict that nothing delays the requests, or that there are none."""
-    servers = figures_of_servers(requests)
+    servers = requests.servers
     running = sum(server.running_mean or 0.0 for server in servers)
     if running <= 0.0 and not requests.count:
         headline = "Healthy: the server is idle, no requests ran"
@@ -148,7 +135,7 @@ def healthy_server(requests: Requests, confidence: VerdictConfidence) -> Verdict
 
 def load_text(requests: Requests) -> str:
     """Return how many requests run and wait, and how full the KV cache is."""
-    servers = figures_of_servers(requests)
+    servers = requests.servers
     if not servers:
         return (
             f"{plural(requests.count or 0, 'request')}, {digits(requests.rate_per_s or 0.0)} per s."

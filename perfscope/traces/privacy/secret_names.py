@@ -155,7 +155,8 @@ PLACES: Final = frozenset(
 WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 LONGEST_PLAIN: Final = 32
 RANDOM: Final = re.compile(
-    r"(?a)[\"']?(?:(?=\w*[a-z])(?=\w*[A-Z])(?=\w*\d\w*\d\w*\d)[\w+=-]{16,200}|[0-9a-f]{32,200})[\"']?\Z"
+    r"(?a)[\"']?(?:(?=\w*[a-z])(?=\w*[A-Z])(?=\w*\d\w*\d\w*\d)[\w+=-]{16,200}"
+    r"|[0-9a-f]{32,200})[\"']?\Z"
 )
 """A value of letters of both cases and at least three digits, or of many hexadecimal digits."""
 PLAIN_VALUE: Final = re.compile(r"(?ai)(?:true|false|none|null|yes|no|on|off|)\Z")

@@ -80,14 +80,15 @@ def version(rows: list[Row]) -> str:
 
 def tools(state: GridState, may_delete: bool) -> Component:
     """Return the search, and the button that deletes the selected runs."""
-    buttons = [
-        html.Button("Delete…", id="delete-runs", type="button", className="save", disabled=True)
-    ]
+    delete = html.Button(
+        "Delete…", id="delete-runs", type="button", className="save", disabled=True
+    )
+    buttons = [delete] if may_delete else []
     return html.H2(
         [
             html.Span(id="run-count"),
             html.Span(
-                [quick_search_of(NAME, state.search, "search runs"), *buttons[: int(may_delete)]],
+                [quick_search_of(NAME, state.search, "search runs"), *buttons],
                 className="table-tools",
             ),
         ]

@@ -5,7 +5,6 @@ from perfscope.analyzer.number_text import digits
 from perfscope.ui.html.markup import card, escape
 from perfscope.ui.request_phrases import (
     QUANTILES,
-    is_by_metrics,
     latency_rows,
     load_text_of_server,
     request_parts,
@@ -32,7 +31,7 @@ def requests_card(diagnosis: Diagnosis) -> str:
         return ""
     stages = "" if request_parts(diagnosis) else stage_text(requests)
     mean = f'<p class="note">Mean per request: {escape(stages)}.</p>' if stages else ""
-    note = BY_METRICS if is_by_metrics(requests) else BY_LOG
+    note = BY_METRICS if requests.is_by_metrics else BY_LOG
     levels = "".join(f"<p>{escape(text)}.</p>" for text in service_level_texts(requests))
     body = (
         f'<p class="note">{escape(", ".join(requests_text(diagnosis)))}. {note}</p>'
