@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pandas as pd
 
-from perfscope.traces.run.manifest import Manifest
+from perfscope.traces.run_folder.manifest import Manifest
 from perfscope.traces.schema import TABLES
 from perfscope.traces.schema_columns import Column
 from perfscope.traces.trace import Trace, make_table

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from perfscope.agent.endpoint.page_reader import reading_row
+from perfscope.agent.engine_metrics.page_reader import reading_row
 from perfscope.traces.engine_metrics.page import MetricSeries, read_page
-from perfscope.traces.run.folder import RunWriter
-from perfscope.traces.run.manifest import Manifest
+from perfscope.traces.run_folder.folder import RunWriter
+from perfscope.traces.run_folder.manifest import Manifest
 
 NS = 1_000_000_000
 TOKEN_BOUNDS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0)

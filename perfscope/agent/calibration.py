@@ -14,7 +14,7 @@ from typing import Any
 from perfscope.agent.host import proc
 from perfscope.errors import PerfscopeError, UsageError
 from perfscope.traces.calibrations import BUSY
-from perfscope.traces.run.manifest import Calibration, DeviceCalibration
+from perfscope.traces.run_folder.manifest import Calibration, DeviceCalibration
 
 OBSERVED_S = 1.0
 TIMEOUT_S = 180.0

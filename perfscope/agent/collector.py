@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from perfscope.agent.program_lines import ProgramLines
-from perfscope.traces.run.folder import RunWriter
-from perfscope.traces.run.manifest import SourceStatus
+from perfscope.traces.run_folder.folder import RunWriter
+from perfscope.traces.run_folder.manifest import SourceStatus
 
 if TYPE_CHECKING:
     from perfscope.agent.recording_plan import Plan

@@ -9,7 +9,7 @@ from perfscope.agent.collectors import COLLECTORS, Probes
 from perfscope.agent.collectors.on_demand import may_ask_for_windows
 from perfscope.agent.recording_plan import Plan
 from perfscope.errors import CollectorUnavailable, NothingToCollect
-from perfscope.traces.run.manifest import SourceStatus
+from perfscope.traces.run_folder.manifest import SourceStatus
 
 NEXT_POLL_AFTER_FAILURE_NS = 500_000_000
 LATE_SHARE = 4

@@ -23,8 +23,8 @@ from perfscope.agent.delivery.probe_notes import (
     WindowRefusedNote,
 )
 from perfscope.agent.step_counter import StepCounter
-from perfscope.traces.run.events import COLUMNS, WIDTH
-from perfscope.traces.run.manifest import TorchFacts
+from perfscope.traces.run_folder.events import COLUMNS, WIDTH
+from perfscope.traces.run_folder.manifest import TorchFacts
 
 SHORTEST_SPAN_NS = 100_000_000
 PLACE = ".py:"

@@ -24,7 +24,7 @@ from perfscope.agent.reached_depth import ReachedDepth
 from perfscope.agent.recording_manifest import create_manifest
 from perfscope.agent.recording_plan import FLUSH_NS, Plan, Progress
 from perfscope.errors import PerfscopeError
-from perfscope.traces.run.folder import RunWriter
+from perfscope.traces.run_folder.folder import RunWriter
 
 REFRESH_NS = 500_000_000
 END_CHECK_NS = 200_000_000

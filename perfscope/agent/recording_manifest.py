@@ -15,7 +15,7 @@ from perfscope.agent.job.roles import PLACE_VARIABLES, place_from_environment
 from perfscope.agent.job_identity import job_id_of_name, job_identity
 from perfscope.agent.recording_plan import Plan
 from perfscope.traces.privacy.secret_masking import mask_secrets
-from perfscope.traces.run.manifest import Manifest
+from perfscope.traces.run_folder.manifest import Manifest
 
 
 def create_manifest(plan: Plan, top_pids: Sequence[int]) -> Manifest:

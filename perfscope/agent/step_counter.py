@@ -6,7 +6,7 @@ The analyzer finds the exact steps later.
 import array
 
 from perfscope.agent.profiler_windows.agreed_step import RankUpdates
-from perfscope.traces.run import events
+from perfscope.traces.run_folder import events
 
 STEP_ENDS = {events.OPTIMIZER, events.SCALER}
 

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perfscope.agent.endpoint.address import is_page_address, parse_page_address
+from perfscope.agent.engine_metrics.address import is_page_address, parse_page_address
 from perfscope.analyzer.latency_limit import LatencyLimit
 from perfscope.commands.options.durations import parse_seconds
 from perfscope.commands.options.ignored_findings import add_ignore, ignored_findings
@@ -144,7 +144,7 @@ def recorded_paths(args: AnalyzeArguments, options: AnswerOptions) -> list[Path]
 
 def read_metrics(addresses: list[str], args: AnalyzeArguments) -> Path:
     """Read the metrics at the addresses and return the run folder that holds them."""
-    from perfscope.agent.endpoint.page_recording import record_pages
+    from perfscope.agent.engine_metrics.page_recording import record_pages
 
     duration_s = METRICS_S if args.duration is None else args.duration
     out = args.out or Path(f"perfscope-metrics-{time.strftime('%H%M%S')}.perfscope")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perfscope.agent.endpoint.address import parse_page_address
+from perfscope.agent.engine_metrics.address import parse_page_address
 from perfscope.analyzer.latency_limit import LatencyLimit
 from perfscope.commands.attachment.default_runs import default_run_folder, remove_older_runs
 from perfscope.commands.attachment.recording import record_with_progress, stopped_by_signals

@@ -9,7 +9,7 @@ from perfscope.ui.json_text import json_text
 from perfscope.ui.terminal.output import print_line
 
 if TYPE_CHECKING:
-    from perfscope.traces.run.manifest import Calibration, DeviceCalibration
+    from perfscope.traces.run_folder.manifest import Calibration, DeviceCalibration
 
 ELSEWHERE = """
 In a container or on a cluster, attaching needs the capability SYS_PTRACE. Without it,

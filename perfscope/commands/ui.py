@@ -75,7 +75,7 @@ def run(args: UiArguments) -> int:
 
 def live_view_of(path: Path, ignored: tuple[str, ...]) -> "Live | None":
     """Return the live view of a run folder that is still being recorded, None for anything else."""
-    from perfscope.traces.run.stored import is_run, read_manifest
+    from perfscope.traces.run_folder.stored import is_run, read_manifest
     from perfscope.ui.dashboard.source import Live
     from perfscope.ui.dashboard.watch import RunWatch
 

@@ -14,7 +14,7 @@ import msgspec
 
 from perfscope.traces.cache.place import create_cache_folder, safe_cache_folder, user_cache
 from perfscope.traces.regular_file import open_regular
-from perfscope.traces.run.manifest import Calibration, DeviceCalibration
+from perfscope.traces.run_folder.manifest import Calibration, DeviceCalibration
 
 Kind = TypeVar("Kind", Calibration, DeviceCalibration)
 

@@ -18,7 +18,7 @@ from perfscope.traces.kineto.text import head
 from perfscope.traces.load import load_all, load_parts
 from perfscope.traces.memory_snapshot import is_memory_snapshot
 from perfscope.traces.readers import READERS
-from perfscope.traces.run.stored import is_run, read_manifest
+from perfscope.traces.run_folder.stored import is_run, read_manifest
 
 if TYPE_CHECKING:
     from perfscope.traces.trace import Trace

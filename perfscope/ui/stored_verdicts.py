@@ -19,7 +19,7 @@ from perfscope.traces.encoded_json import encoded_json
 from perfscope.traces.folder_contents import Found
 from perfscope.traces.naming import path_text
 from perfscope.traces.regular_file import is_regular
-from perfscope.traces.run.stored import read_manifest
+from perfscope.traces.run_folder.stored import read_manifest
 from perfscope.ui.answer_cache import remove_oldest
 
 PLACE = "{path}"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from perfscope.agent.probe import batch_padding, loader
-from perfscope.traces.run.events import KINDS, PADDING, VALUES
+from perfscope.traces.run_folder.events import KINDS, PADDING, VALUES
 
 WIDTH, ROWS = 64, 8
 LENGTHS = (5, 9, 17, 20, 8, 12, 30, 11)

@@ -7,8 +7,8 @@ import pytest
 from perfscope.agent.collector import Collector, Job, Need
 from perfscope.agent.collectors import COLLECTORS
 from perfscope.agent.recorder import Plan, Recorder
-from perfscope.traces.run.manifest import SourceStatus
-from perfscope.traces.run.stored import StoredRun
+from perfscope.traces.run_folder.manifest import SourceStatus
+from perfscope.traces.run_folder.stored import StoredRun
 from tests.safety.killed_tracers import begin, end
 from tests.safety.other_user import waiting_process
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from perfscope.agent.probe import garbage, stacks
-from perfscope.traces.run.events import GC, KINDS, VALUES
+from perfscope.traces.run_folder.events import GC, KINDS, VALUES
 
 CALLER = VALUES[GC].index("caller")
 

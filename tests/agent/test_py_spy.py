@@ -19,9 +19,9 @@ from perfscope.agent.collectors.stacks import (
 )
 from perfscope.agent.host import proc
 from perfscope.agent.py_spy import PySpy, PySpyEvent, find_py_spy, read_stacks
-from perfscope.traces.run.folder import RunWriter
-from perfscope.traces.run.manifest import Manifest
-from perfscope.traces.run.stored import StoredRun
+from perfscope.traces.run_folder.folder import RunWriter
+from perfscope.traces.run_folder.manifest import Manifest
+from perfscope.traces.run_folder.stored import StoredRun
 from tests.agent.entry.target import BUSY
 from tests.build import FACTS
 from tests.running import until

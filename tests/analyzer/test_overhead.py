@@ -10,7 +10,7 @@ from perfscope.agent.probe.counting_blocks import BLOCK_NS, CYCLE_NS, OFTEN_NS, 
 from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.overhead.block_contrast import block_contrast
 from perfscope.analyzer.overhead.overhead import overhead
-from perfscope.traces.run.manifest import Manifest, ProbeCost, UsableCores
+from perfscope.traces.run_folder.manifest import Manifest, ProbeCost, UsableCores
 from perfscope.traces.trace import Trace, make_table
 from tests import build
 

@@ -12,7 +12,7 @@ from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis, Finding
 from perfscope.analyzer.hardware.calibrated_peaks import calibrated_peaks
 from perfscope.traces import calibrations
-from perfscope.traces.run.manifest import Calibration
+from perfscope.traces.run_folder.manifest import Calibration
 from perfscope.traces.trace import Trace
 from tests.analyzer.traced.gpu import Gpu
 from tests.build import trace

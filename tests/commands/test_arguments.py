@@ -17,7 +17,7 @@ from perfscope.agent.profiler_windows.window import Window
 from perfscope.cli import arguments_of_command, name_of, parser
 from perfscope.commands import COMMANDS
 from perfscope.commands.attach import AttachArguments, recording_options
-from perfscope.traces.run.stored import read_manifest
+from perfscope.traces.run_folder.stored import read_manifest
 from tests.running import end, perfscope, start
 
 LINES = [

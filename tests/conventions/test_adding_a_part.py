@@ -169,7 +169,7 @@ def test_a_collector_is_one_file_and_one_line(package: Path) -> None:
     """How often it was polled."""
 
     from perfscope.agent.collector import Collector, Job
-    from perfscope.traces.run.manifest import SourceStatus
+    from perfscope.traces.run_folder.manifest import SourceStatus
 
 
     class Polls(Collector):

@@ -32,7 +32,7 @@ PROTOCOL_FUNCTIONS = frozenset(
         *("write",),  # a writer
         *("not_applicable", "layout", "register"),  # a page of the dashboard
         *("detect",),  # a finding
-        *("applies", "remedy"),  # a cause of input-bound
+        *("applies", "predicted_fix"),  # a cause of input-bound
         *("install", "prepare_cost_trials"),  # a part of the probe
         *("start", "poll", "stop"),  # a collector
         *("main",),  # a script

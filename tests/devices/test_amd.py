@@ -8,8 +8,8 @@ import pytest
 from perfscope.agent.collector import Job
 from perfscope.agent.collectors import Amd
 from perfscope.errors import CollectorUnavailable, NothingToCollect
-from perfscope.traces.run.folder import RunWriter
-from perfscope.traces.run.manifest import Manifest
+from perfscope.traces.run_folder.folder import RunWriter
+from perfscope.traces.run_folder.manifest import Manifest
 from tests.build import FACTS
 
 

@@ -21,8 +21,8 @@ from perfscope.analyzer.counters.link_use import link_use
 from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.traces.device_facts import DeviceFacts
 from perfscope.traces.load import load_trace
-from perfscope.traces.run.folder import RunWriter
-from perfscope.traces.run.manifest import Manifest
+from perfscope.traces.run_folder.folder import RunWriter
+from perfscope.traces.run_folder.manifest import Manifest
 from perfscope.traces.trace import Trace
 from tests.build import FACTS
 from tests.devices.diagnoses import find_finding

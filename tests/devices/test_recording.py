@@ -10,7 +10,7 @@ from perfscope.agent.nvml.gpu_processes import count_periods
 from perfscope.analyzer.devices.energy import energy, energy_windows
 from perfscope.analyzer.run.accelerators.counter_series import device_series
 from perfscope.analyzer.run.accelerators.device_use import all_devices, device_use
-from perfscope.traces.run.manifest import SourceStatus
+from perfscope.traces.run_folder.manifest import SourceStatus
 from perfscope.traces.trace import Trace
 from tests.devices.recordings import SCENARIOS
 

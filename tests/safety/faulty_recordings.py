@@ -25,7 +25,7 @@ from perfscope.agent.job.tree import JobTree
 from perfscope.agent.nvml.device_watch import DeviceWatch
 from perfscope.agent.recorder import Plan, Recorder
 from perfscope.errors import CollectorUnavailable
-from perfscope.traces.run.folder import RunWriter
+from perfscope.traces.run_folder.folder import RunWriter
 
 PROBLEMS = ".problems.json"
 FAULT = "injected fault"

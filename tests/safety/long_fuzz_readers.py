@@ -35,9 +35,9 @@ from perfscope.traces.kineto.columns import Coded
 from perfscope.traces.kineto.layout import ParsedPiece
 from perfscope.traces.kineto.piece_parser import parse_in_python
 from perfscope.traces.load import load_trace
-from perfscope.traces.run.growing import GrowingRun
-from perfscope.traces.run.kernel_windows import cached_window_trace
-from perfscope.traces.run.tables import trace_of
+from perfscope.traces.run_folder.growing import GrowingRun
+from perfscope.traces.run_folder.kernel_windows import cached_window_trace
+from perfscope.traces.run_folder.tables import trace_of
 from perfscope.traces.trace import Trace
 from tests.safety import seeds
 from tests.safety.mutations import Mutator

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from perfscope.traces.run import folder as run_folder
-from perfscope.traces.run import streams
-from perfscope.traces.run.events import COLUMNS, FORWARD, NVTX, OPTIMIZER
-from perfscope.traces.run.folder import RunWriter
-from perfscope.traces.run.manifest import Manifest, SourceStatus
+from perfscope.traces.run_folder import folder as run_folder
+from perfscope.traces.run_folder import streams
+from perfscope.traces.run_folder.events import COLUMNS, FORWARD, NVTX, OPTIMIZER
+from perfscope.traces.run_folder.folder import RunWriter
+from perfscope.traces.run_folder.manifest import Manifest, SourceStatus
 from tests.build import FACTS
 from tests.safety.secret_samples import BY_FORM, BY_NAME
 from tests.traces.nsys.exports import NEW, Rows, export, pid_of, tid_of

@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 
 from perfscope.traces.device_facts import DeviceFacts, PortFacts
-from perfscope.traces.run import events
-from perfscope.traces.run.folder import RunWriter
-from perfscope.traces.run.manifest import Manifest, SourceStatus, TorchFacts
+from perfscope.traces.run_folder import events
+from perfscope.traces.run_folder.folder import RunWriter
+from perfscope.traces.run_folder.manifest import Manifest, SourceStatus, TorchFacts
 from tests.build import FACTS
 from tests.traces.kineto.events import ODD_PIECES, event, kernel, launch
 from tests.traces.nsys.exports import NEW, OLD, export, pid_of, tid_of

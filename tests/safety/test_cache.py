@@ -16,8 +16,8 @@ from perfscope.traces.cache.place import safe_cache_folder, table_folder
 from perfscope.traces.cache.tables import keep, recalled, remove_oldest_folders
 from perfscope.traces.load import load_trace
 from perfscope.traces.reading_options import reading
-from perfscope.traces.run.folder import RunWriter
-from perfscope.traces.run.manifest import Calibration, Manifest
+from perfscope.traces.run_folder.folder import RunWriter
+from perfscope.traces.run_folder.manifest import Calibration, Manifest
 from perfscope.ui.answer_cache import recalled_answer
 from tests.build import FACTS
 from tests.running import perfscope

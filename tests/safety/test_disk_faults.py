@@ -19,9 +19,9 @@ from perfscope.agent.profiler_windows import trace_store
 from perfscope.agent.profiler_windows.trace_store import TraceStore
 from perfscope.agent.recorder import Plan, Progress, Recorder
 from perfscope.traces.load import load_trace
-from perfscope.traces.run.folder import RunWriter
-from perfscope.traces.run.manifest import Manifest
-from perfscope.traces.run.stored import StoredRun
+from perfscope.traces.run_folder.folder import RunWriter
+from perfscope.traces.run_folder.manifest import Manifest
+from perfscope.traces.run_folder.stored import StoredRun
 from tests.build import FACTS
 from tests.running import attach_and_act
 from tests.safety.other_user import NOBODY, TARGET, needs_root, waiting_process
@@ -123,9 +123,9 @@ def test_files_that_are_removed_end_the_recording_and_the_rest_is_read(
 LIMITED = """
 import array, sys, msgspec
 from pathlib import Path
-from perfscope.traces.run.events import COLUMNS
-from perfscope.traces.run.folder import RunWriter
-from perfscope.traces.run.manifest import Manifest
+from perfscope.traces.run_folder.events import COLUMNS
+from perfscope.traces.run_folder.folder import RunWriter
+from perfscope.traces.run_folder.manifest import Manifest
 from tests.build import FACTS
 run = RunWriter.create(Path(sys.argv[1]), msgspec.convert(FACTS, Manifest))
 row = [5, 1, 100, 1, *[-1] * (len(COLUMNS) - 4)]

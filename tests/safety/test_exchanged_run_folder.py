@@ -19,9 +19,9 @@ import pytest
 from perfscope.agent.profiler_windows.trace_store import TraceStore
 from perfscope.errors import UsageError
 from perfscope.traces.load import load_trace
-from perfscope.traces.run.folder import RunWriter
-from perfscope.traces.run.manifest import Manifest
-from perfscope.traces.run.stored import StoredRun
+from perfscope.traces.run_folder.folder import RunWriter
+from perfscope.traces.run_folder.manifest import Manifest
+from perfscope.traces.run_folder.stored import StoredRun
 from perfscope.traces.written_tables import write_tables
 from perfscope.ui.output_file import write_output
 from tests.build import FACTS

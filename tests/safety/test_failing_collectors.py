@@ -14,8 +14,8 @@ import pytest
 from perfscope.agent.collectors import COLLECTORS, FlightRecorder
 from perfscope.agent.recorder import Plan, Recorder
 from perfscope.cli import main
-from perfscope.traces.run.manifest import Manifest
-from perfscope.traces.run.stored import StoredRun
+from perfscope.traces.run_folder.manifest import Manifest
+from perfscope.traces.run_folder.stored import StoredRun
 from tests.driver import built, environment, written
 from tests.running import Run, end, perfscope, source_statuses, start, until
 from tests.safety.faulty_recordings import FAULT, PROBLEMS, Case, encoded

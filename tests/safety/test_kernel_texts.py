@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.agent.endpoint.engine_command import recognize_engine
+from perfscope.agent.engine_metrics.engine_command import recognize_engine
 from perfscope.agent.entry.idle import current_wait
 from perfscope.agent.entry.symbols import mapped_files
 from perfscope.agent.entry.unused_code import code_mappings

@@ -228,8 +228,8 @@ def test_no_secret_is_in_the_list_of_runs(asked: DashboardClient) -> None:
 
 
 def test_live_views_show_no_secret(folder: Path) -> None:
-    from perfscope.traces.run.growing import GrowingRun
-    from perfscope.traces.run.tables import trace_of
+    from perfscope.traces.run_folder.growing import GrowingRun
+    from perfscope.traces.run_folder.tables import trace_of
 
     growing = GrowingRun(path_of(folder, "old run"), 10**15)
     growing.update()

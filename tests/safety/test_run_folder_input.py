@@ -15,14 +15,14 @@ import pytest
 from perfscope.cli import main
 from perfscope.errors import UnreadableRun
 from perfscope.traces.load import load_trace
-from perfscope.traces.run import growing, stored
-from perfscope.traces.run.arrow_messages import ArrowReader
-from perfscope.traces.run.events import COLUMNS, STEP
-from perfscope.traces.run.folder import RunWriter
-from perfscope.traces.run.growing import GrowingRun
-from perfscope.traces.run.manifest import Manifest
-from perfscope.traces.run.stored import StoredRun
-from perfscope.traces.run.tables import trace_of
+from perfscope.traces.run_folder import growing, stored
+from perfscope.traces.run_folder.arrow_messages import ArrowReader
+from perfscope.traces.run_folder.events import COLUMNS, STEP
+from perfscope.traces.run_folder.folder import RunWriter
+from perfscope.traces.run_folder.growing import GrowingRun
+from perfscope.traces.run_folder.manifest import Manifest
+from perfscope.traces.run_folder.stored import StoredRun
+from perfscope.traces.run_folder.tables import trace_of
 from perfscope.ui.dashboard.library import Library
 from tests.build import FACTS
 from tests.running import perfscope

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from perfscope.traces.run.stored import StoredRun
+from perfscope.traces.run_folder.stored import StoredRun
 from tests.running import perfscope, until
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +43,7 @@ BREAKS = {
     "recording": "import perfscope.agent.recorder as at; at.Recorder.record = fail",
     "ending": "import perfscope.agent.recorder as at; at.Recorder.end = fail",
     "manifest": (
-        "from perfscope.traces.run.folder import RunWriter as at; at.replace_manifest = fail"
+        "from perfscope.traces.run_folder.folder import RunWriter as at; at.replace_manifest = fail"
     ),
     "reading": "import perfscope.traces.load as at; at.load_trace = fail",
     "diagnosis": "import perfscope.analyzer.diagnose as at; at.diagnose_trace = fail",

@@ -26,8 +26,8 @@ from perfscope.agent.delivery.probe_notes import (
 from perfscope.agent.delivery.probe_socket import ProbeSocket, open_probe_socket
 from perfscope.agent.probe_session import ProbeSession
 from perfscope.agent.profiler_windows.window import Window
-from perfscope.traces.run.folder import RunWriter
-from perfscope.traces.run.manifest import Manifest
+from perfscope.traces.run_folder.folder import RunWriter
+from perfscope.traces.run_folder.manifest import Manifest
 from tests.build import FACTS
 from tests.running import until
 from tests.safety.other_user import TARGET

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from perfscope.agent.endpoint.engine_command import recognize_engine
-from perfscope.agent.endpoint.engine_process import find_engine
+from perfscope.agent.engine_metrics.engine_command import recognize_engine
+from perfscope.agent.engine_metrics.engine_process import find_engine
 from tests.running import perfscope, until
 from tests.safety.other_user import NOBODY, PYTHON_FOR_ALL, folder_of_nobody, needs_root
 from tests.serving.engine_pages import Traffic, vllm_page

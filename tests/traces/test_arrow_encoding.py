@@ -8,9 +8,9 @@ import random
 import pyarrow as pa
 import pytest
 
-from perfscope.traces.run.arrow_encoding import END_OF_STREAM, batch_message, schema_message
-from perfscope.traces.run.arrow_messages import ArrowReader
-from perfscope.traces.run.events import COLUMNS
+from perfscope.traces.run_folder.arrow_encoding import END_OF_STREAM, batch_message, schema_message
+from perfscope.traces.run_folder.arrow_messages import ArrowReader
+from perfscope.traces.run_folder.events import COLUMNS
 
 
 def rows(count: int, width: int) -> "array.array[int]":

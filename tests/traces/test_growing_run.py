@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from perfscope.traces.run.events import COLUMNS, NEXT
-from perfscope.traces.run.folder import RunWriter
-from perfscope.traces.run.growing import GrowingRun
-from perfscope.traces.run.manifest import Manifest
-from perfscope.traces.run.tables import read_run, trace_of
+from perfscope.traces.run_folder.events import COLUMNS, NEXT
+from perfscope.traces.run_folder.folder import RunWriter
+from perfscope.traces.run_folder.growing import GrowingRun
+from perfscope.traces.run_folder.manifest import Manifest
+from perfscope.traces.run_folder.tables import read_run, trace_of
 from tests.build import FACTS
 
 LONG_NS = 10**15

@@ -13,7 +13,7 @@ from perfscope.traces.jobs.members import members
 from perfscope.traces.jobs.processes import local_processes, local_threads
 from perfscope.traces.load import load_trace
 from perfscope.traces.reading import read_path
-from perfscope.traces.run.manifest import SourceStatus
+from perfscope.traces.run_folder.manifest import SourceStatus
 from perfscope.traces.schema import ROW_NUMBERS, TABLES
 from perfscope.traces.trace import Trace
 from tests.traces.comparison import assert_same_tables

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from perfscope.traces.load import load_trace
-from perfscope.traces.run.folder import RunWriter
-from perfscope.traces.run.kernel_windows import MOST_READ, ranges_only_the_profiler_sees
-from perfscope.traces.run.manifest import Manifest
+from perfscope.traces.run_folder.folder import RunWriter
+from perfscope.traces.run_folder.kernel_windows import MOST_READ, ranges_only_the_profiler_sees
+from perfscope.traces.run_folder.manifest import Manifest
 
 MS = 1_000_000
 ZERO_NS = 1_000_000_000_000

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from perfscope.traces.run import events
-from perfscope.traces.run.tables import with_gradient_mode, with_logs_apart
+from perfscope.traces.run_folder import events
+from perfscope.traces.run_folder.tables import with_gradient_mode, with_logs_apart
 
 FORWARD, OPTIMIZER = events.FORWARD, events.OPTIMIZER
 

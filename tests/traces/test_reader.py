@@ -9,9 +9,9 @@ import pytest
 
 from perfscope.errors import UnreadableRun
 from perfscope.traces.load import load_trace
-from perfscope.traces.run import events
-from perfscope.traces.run.folder import RunWriter
-from perfscope.traces.run.manifest import Manifest, SourceStatus
+from perfscope.traces.run_folder import events
+from perfscope.traces.run_folder.folder import RunWriter
+from perfscope.traces.run_folder.manifest import Manifest, SourceStatus
 from perfscope.traces.schema import TABLES
 from perfscope.ui.answer_cache import recalled_answer
 from tests.build import FACTS, table

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from perfscope.errors import PerfscopeError
-from perfscope.traces.run.removal import remove_run, why_kept
+from perfscope.traces.run_folder.removal import remove_run, why_kept
 from tests.safety.other_user import NOBODY, needs_root
 from tests.ui.recorded import recorded_run
 

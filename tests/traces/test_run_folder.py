@@ -15,11 +15,11 @@ import pytest
 from perfscope.errors import UnreadableRun, UsageError
 from perfscope.traces.load import load_trace
 from perfscope.traces.privacy.secret_masking import mask_secrets
-from perfscope.traces.run.events import COLUMNS, WIDTH
-from perfscope.traces.run.folder import RunWriter
-from perfscope.traces.run.held_folder import create_run_folder
-from perfscope.traces.run.manifest import Manifest
-from perfscope.traces.run.stored import StoredRun
+from perfscope.traces.run_folder.events import COLUMNS, WIDTH
+from perfscope.traces.run_folder.folder import RunWriter
+from perfscope.traces.run_folder.held_folder import create_run_folder
+from perfscope.traces.run_folder.manifest import Manifest
+from perfscope.traces.run_folder.stored import StoredRun
 from perfscope.traces.schema import SCHEMA_VERSION
 from tests.build import FACTS
 from tests.running import until
@@ -27,8 +27,8 @@ from tests.running import until
 WRITER = """
 import array, sys, msgspec
 from pathlib import Path
-from perfscope.traces.run.manifest import Manifest
-from perfscope.traces.run.folder import RunWriter
+from perfscope.traces.run_folder.manifest import Manifest
+from perfscope.traces.run_folder.folder import RunWriter
 from tests.build import FACTS
 run = RunWriter.create(Path(sys.argv[1]), msgspec.convert(FACTS, Manifest))
 number = 0
@@ -92,7 +92,7 @@ def test_a_killed_writer_loses_at_most_the_records_since_its_last_flush(
 def test_segments_are_sealed_when_full_and_the_cap_drops_the_oldest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("perfscope.traces.run.streams.SEGMENT_BYTES", 10_000)
+    monkeypatch.setattr("perfscope.traces.run_folder.streams.SEGMENT_BYTES", 10_000)
     run = writer(tmp_path / "r", cap_bytes=50_000)
     for number in range(100):
         run.arrow("probe.records", 0, COLUMNS).append(record(5, number, 1) * 20)

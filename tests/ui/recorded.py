@@ -3,9 +3,9 @@
 import array
 from pathlib import Path
 
-from perfscope.traces.run import events
-from perfscope.traces.run.folder import RunWriter
-from perfscope.traces.run.manifest import Manifest
+from perfscope.traces.run_folder import events
+from perfscope.traces.run_folder.folder import RunWriter
+from perfscope.traces.run_folder.manifest import Manifest
 from tests.build import FACTS
 
 MS = 1_000_000

@@ -10,7 +10,7 @@ import pytest
 
 import perfscope.ui.dashboard.watch
 from perfscope.traces.load import load_trace
-from perfscope.traces.run.stored import read_manifest
+from perfscope.traces.run_folder.stored import read_manifest
 from perfscope.ui.dashboard.recording import SteeredRecording
 from perfscope.ui.dashboard.serve import Dashboard
 from perfscope.ui.dashboard.source import Live

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from perfscope.traces.load import load_trace
-from perfscope.traces.run.folder import RunWriter
-from perfscope.traces.run.manifest import Manifest
+from perfscope.traces.run_folder.folder import RunWriter
+from perfscope.traces.run_folder.manifest import Manifest
 from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.html.communication import WAITING_INCLUDED, WAITING_SEPARATED, overlap_note
 from tests.build import FACTS

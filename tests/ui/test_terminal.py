@@ -15,7 +15,7 @@ import pytest
 from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import CodeLocation, Diagnosis, Interval, NotChecked
 from perfscope.analyzer.findings import FINDINGS
-from perfscope.traces.run.manifest import SourceStatus
+from perfscope.traces.run_folder.manifest import SourceStatus
 from perfscope.ui.coverage import readable_name
 from perfscope.ui.terminal.diagnosis_view import diagnosis_lines, show
 from perfscope.ui.terminal.layout import SCREEN_LINES, TerminalLayout

@@ -9,7 +9,7 @@ import time
 from perfscope.agent.amd import AmdSmi, AmdWatch
 from perfscope.agent.collector import Collector, Job
 from perfscope.errors import CollectorUnavailable, NothingToCollect
-from perfscope.traces.run.manifest import SourceStatus
+from perfscope.traces.run_folder.manifest import SourceStatus
 
 LAST_WAIT_S = 1.0
 DRIVER = "/dev/kfd"

@@ -1,19 +1,19 @@
 """The metrics page of the inference engine that the target belongs to, once per second.
 
-A child process with the rights of the target's user sends the requests (`agent/endpoint`).
+A child process with the rights of the target's user sends the requests (`agent/engine_metrics`).
 """
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from perfscope.agent.collector import Collector, Job
-from perfscope.agent.endpoint.address import PageAddress, parse_page_address
-from perfscope.agent.endpoint.engine_process import EngineProcess, find_engine, page_of
-from perfscope.agent.endpoint.page_reader import PageReader, pace_of_recording
-from perfscope.agent.endpoint.readings_writer import NAME, ReadingsWriter, WatchedPage
+from perfscope.agent.engine_metrics.address import PageAddress, parse_page_address
+from perfscope.agent.engine_metrics.engine_process import EngineProcess, find_engine, page_of
+from perfscope.agent.engine_metrics.page_reader import PageReader, pace_of_recording
+from perfscope.agent.engine_metrics.readings_writer import NAME, ReadingsWriter, WatchedPage
 from perfscope.agent.target_user.rights import TargetUser, user_of
 from perfscope.errors import CollectorUnavailable, NothingToCollect
-from perfscope.traces.run.manifest import SourceStatus
+from perfscope.traces.run_folder.manifest import SourceStatus
 
 if TYPE_CHECKING:
     from perfscope.agent.recording_plan import Plan

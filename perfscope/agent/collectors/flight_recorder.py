@@ -14,7 +14,7 @@ from perfscope.agent.target_user.child import call_as
 from perfscope.agent.target_user.rights import target_user
 from perfscope.errors import NothingToCollect
 from perfscope.traces.privacy.secret_masking import mask_text
-from perfscope.traces.run.manifest import SourceStatus
+from perfscope.traces.run_folder.manifest import SourceStatus
 
 LIMIT_S = 2.0
 NAMES = (*PREFIX_VARIABLES, "HOME", "WORLD_SIZE")

@@ -12,7 +12,7 @@ from perfscope.agent.host.host_readings import HostReadings
 from perfscope.agent.host.listening import count_listening_sockets
 from perfscope.agent.host.process_readings import ProcessReadings
 from perfscope.agent.sampling_pace import SamplingPace
-from perfscope.traces.run.manifest import SourceStatus
+from perfscope.traces.run_folder.manifest import SourceStatus
 
 POLLS_PER_SLOW_READING = 5
 MOST_SHARE = 0.007

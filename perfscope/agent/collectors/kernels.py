@@ -22,7 +22,7 @@ from perfscope.agent.profiler_windows.trace_store import TraceStore
 from perfscope.agent.profiler_windows.window import Window, first_window_is_due
 from perfscope.agent.recording_plan import Plan
 from perfscope.agent.window_summary import summarize_windows
-from perfscope.traces.run.manifest import SourceStatus
+from perfscope.traces.run_folder.manifest import SourceStatus
 
 STOP_TIMEOUT_S = 30.0
 ANSWER_TIMEOUT_NS = 60_000_000_000

@@ -9,7 +9,7 @@ from perfscope.agent.collector import Collector, Job, TargetProcess
 from perfscope.agent.host.cpu_samples import KERNEL, CpuSampler, MappedCode
 from perfscope.agent.sampling_pace import SamplingPace
 from perfscope.errors import CollectorUnavailable
-from perfscope.traces.run.manifest import SourceStatus
+from perfscope.traces.run_folder.manifest import SourceStatus
 
 PERIODS_NS = {"main": 19_700_000, "loader-worker": 49_700_000}
 """CPU time between two samples, by the role of the process: no round number, so that samples do not

@@ -11,7 +11,7 @@ from perfscope.agent.host.network_ports import SYS, Interfaces, find_ib_ports, n
 from perfscope.agent.sampling_pace import SamplingPace
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.device_facts import PortFacts
-from perfscope.traces.run.manifest import SourceStatus
+from perfscope.traces.run_folder.manifest import SourceStatus
 
 MOST_SHARE = 0.002
 """Share of a core."""

@@ -5,7 +5,7 @@ Streams "device.counters", "device.processes" and "device.gaps".
 
 from perfscope.agent.collector import Collector, Job
 from perfscope.agent.nvml.bindings import check_bindings
-from perfscope.traces.run.manifest import SourceStatus
+from perfscope.traces.run_folder.manifest import SourceStatus
 
 LAST_WAIT_S = 1.0
 

@@ -17,8 +17,8 @@ from perfscope.agent.delivery.probe_notes import Note, NvtxRingNote
 from perfscope.agent.delivery.probe_socket import ProbeSocket
 from perfscope.agent.nvtx.ring import Ring
 from perfscope.agent.recording_plan import Plan
-from perfscope.traces.run.events import COLUMNS, WIDTH
-from perfscope.traces.run.manifest import SourceStatus
+from perfscope.traces.run_folder.events import COLUMNS, WIDTH
+from perfscope.traces.run_folder.manifest import SourceStatus
 
 BUSY_PERIOD_NS = 10_000_000
 BUSY_RECORDS = 10_000

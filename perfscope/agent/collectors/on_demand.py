@@ -25,7 +25,7 @@ from perfscope.agent.recording_plan import Plan
 from perfscope.agent.target_user import files
 from perfscope.agent.target_user.child import Reply, call_as
 from perfscope.agent.target_user.rights import TargetUser, user_of
-from perfscope.traces.run.manifest import SourceStatus
+from perfscope.traces.run_folder.manifest import SourceStatus
 
 DEFAULT_S = 1.0
 """The duration of the window. Steps cannot be counted from outside."""

@@ -28,7 +28,7 @@ from perfscope.agent.recording_plan import Plan
 from perfscope.agent.step_counter import StepCounter
 from perfscope.errors import CannotEnter, CollectorUnavailable
 from perfscope.traces.calibrations import load_calibration
-from perfscope.traces.run.manifest import ProbeCost, SourceStatus
+from perfscope.traces.run_folder.manifest import ProbeCost, SourceStatus
 
 ENTERING_PERIOD_NS = 20_000_000
 HEARTBEAT_NS = 1_000_000_000

@@ -19,7 +19,7 @@ from perfscope.agent.target_user.child import call_as
 from perfscope.agent.target_user.files import read_lines
 from perfscope.agent.target_user.rights import TargetUser, user_of
 from perfscope.traces.privacy.secret_masking import mask_text
-from perfscope.traces.run.manifest import SourceStatus
+from perfscope.traces.run_folder.manifest import SourceStatus
 
 MOST_PROCESSES = 16
 """Processes whose working directory is kept. Others have the program's files as well."""

@@ -15,7 +15,7 @@ from contextlib import suppress
 from perfscope.agent.collector import Collector, Job, TargetProcess
 from perfscope.agent.py_spy import PySpy, PySpyEvent, find_py_spy, read_stacks
 from perfscope.errors import CollectorUnavailable
-from perfscope.traces.run.manifest import SourceStatus
+from perfscope.traces.run_folder.manifest import SourceStatus
 
 RATE_HZ = 10.0
 SLOWEST_HZ = 1.0

@@ -25,7 +25,7 @@ from perfscope.agent.host.system_calls import (
 )
 from perfscope.agent.sampling_pace import SamplingPace
 from perfscope.errors import CannotEnter, CollectorUnavailable
-from perfscope.traces.run.manifest import SourceStatus
+from perfscope.traces.run_folder.manifest import SourceStatus
 
 MOST_SHARE = 0.008
 """Share of a core."""

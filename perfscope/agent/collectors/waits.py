@@ -29,7 +29,7 @@ from perfscope.agent.py_spy import find_py_spy
 from perfscope.agent.py_spy_dump import PythonThread, StackDump
 from perfscope.agent.waiting_job import WaitingThread, may_wait_forever
 from perfscope.errors import CollectorUnavailable
-from perfscope.traces.run.manifest import SourceStatus
+from perfscope.traces.run_folder.manifest import SourceStatus
 
 QUIET_BEFORE_NS = 2_000_000_000
 """How long a job is quiet before its threads are read: a pause between two steps is shorter."""

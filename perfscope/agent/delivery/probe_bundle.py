@@ -8,7 +8,7 @@ from typing import Any
 from perfscope.agent.delivery.peers import AgentAddress
 from perfscope.agent.probe_code import file_of
 from perfscope.agent.profiler_windows.window import Window
-from perfscope.traces.run.events import KINDS
+from perfscope.traces.run_folder.events import KINDS
 
 PARTS = (
     "batch_padding",

@@ -19,7 +19,7 @@ from perfscope.agent.delivery.discarded import close_discarded, discard
 from perfscope.agent.delivery.peers import Peer, is_memory_file, peer_of
 from perfscope.agent.delivery.probe_notes import DECODER, Note, NoteWithFile
 from perfscope.errors import CollectorUnavailable
-from perfscope.traces.run.events import WIDTH
+from perfscope.traces.run_folder.events import WIDTH
 
 HEADER = struct.Struct("<cI")
 # A probe keeps at most 8 MB of unsent data.

@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
-from perfscope.traces.run.manifest import TorchFacts
+from perfscope.traces.run_folder.manifest import TorchFacts
 
 Int64: TypeAlias = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 Detail: TypeAlias = Int64 | bool | list[Int64 | None] | None

@@ -7,7 +7,7 @@ from perfscope.agent.host import cgroup, proc
 from perfscope.agent.target_user.child import call_as
 from perfscope.agent.target_user.files import filesystem_bytes
 from perfscope.agent.target_user.rights import target_user
-from perfscope.traces.run.manifest import UsableCores
+from perfscope.traces.run_folder.manifest import UsableCores
 
 
 def usable_cores(pid: int, *ranks: int) -> UsableCores:

@@ -22,7 +22,7 @@ from perfscope.agent.job.roles import (
     read_facts,
 )
 from perfscope.agent.job.spawned_ranks import SpawnerFinder, age_s, is_young
-from perfscope.traces.run.manifest import SourceStatus
+from perfscope.traces.run_folder.manifest import SourceStatus
 
 NOTHING_REPORTED: Mapping[int, str] = {}
 

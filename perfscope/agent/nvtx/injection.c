@@ -14,7 +14,7 @@
 #include "nvtx3.h"
 #include "ring.h"
 
-#define KIND_NVTX 14 /* NVTX of perfscope/traces/run/events.py */
+#define KIND_NVTX 14 /* NVTX of perfscope/traces/run_folder/events.py */
 enum { BY_PUSH = 0, BY_START = 1, BY_MARK = 2 };
 enum { PAYLOAD_NONE = 0, PAYLOAD_SIGNED = 1, PAYLOAD_UNSIGNED = 2, PAYLOAD_REAL = 3 };
 #define DEEPEST 128

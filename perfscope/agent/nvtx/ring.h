@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The columns of perfscope/traces/run/events.py: kind, tid, ts, dur, v0 .. v7. */
+/* The columns of perfscope/traces/run_folder/events.py: kind, tid, ts, dur, v0 .. v7. */
 #define WIDTH 12
 
 /* Connect to the agent at PERFSCOPE_NVTX ("address token pid uid"); return 0 if there is none. */

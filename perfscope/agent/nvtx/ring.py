@@ -8,7 +8,7 @@ import os
 import struct
 from collections.abc import Iterator
 
-from perfscope.traces.run.events import WIDTH
+from perfscope.traces.run_folder.events import WIDTH
 
 # The same values as in ring.c.
 SLOTS = 65536

@@ -12,8 +12,8 @@ from isal import isal_zlib
 
 from perfscope.agent.collector import TargetProcess
 from perfscope.agent.collector_guard import GuardedThread
-from perfscope.traces.run.folder import RunWriter
-from perfscope.traces.run.held_folder import HeldFolder
+from perfscope.traces.run_folder.folder import RunWriter
+from perfscope.traces.run_folder.held_folder import HeldFolder
 
 CHUNK_BYTES = 1 << 20
 LARGEST_TRACE_BYTES = 1 << 30

@@ -10,7 +10,7 @@ from perfscope.analyzer.hardware.link_generations import pcie_name
 from perfscope.analyzer.number_text import digits, percent, plural
 from perfscope.analyzer.run.accelerators.device_use import DeviceUse, all_devices
 from perfscope.traces.device_facts import PortFacts
-from perfscope.traces.run.manifest import Manifest
+from perfscope.traces.run_folder.manifest import Manifest
 from perfscope.traces.trace import Trace
 
 DEVICE, SWITCH, NODE, PORT = "device", "switch", "node", "port"

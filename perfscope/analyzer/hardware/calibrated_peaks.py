@@ -6,7 +6,7 @@ know: by a calibration of the same name in the reader's cache.
 from perfscope.analyzer.hardware.peaks import Peaks
 from perfscope.analyzer.number_text import percent
 from perfscope.traces.calibrations import BUSY, load_calibration, load_device_calibration
-from perfscope.traces.run.manifest import Manifest
+from perfscope.traces.run_folder.manifest import Manifest
 
 VECTOR = ("float32", "float64")
 

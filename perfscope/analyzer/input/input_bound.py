@@ -77,7 +77,7 @@ from perfscope.analyzer.input.gap_code import gap_code
 from perfscope.analyzer.input.input_pipeline import Pipeline, input_pipelines
 from perfscope.analyzer.input.loader_case import (
     LoaderCase,
-    Remedy,
+    PredictedFix,
     avoidable_wait,
     stage_evidence,
     wait_evidence,
@@ -160,15 +160,15 @@ def finding_with_cause(trace: Trace, case: LoaderCase, cause: ModuleType) -> Fin
     """Return the finding of a rank whose cause is known, with the predicted speedup."""
     pipeline, limits = case.pipeline, case.limits
     rows = steps_of(trace, pipeline.process)
-    remedy = not_below_device(cause.remedy(case), rows, on_device=case.on_device)
+    fix = not_below_device(cause.predicted_fix(case), rows, on_device=case.on_device)
     # The rank waits for its own input or, in backward, for another rank that waits for its input.
     exposed = max(pipeline.input_wait, pipeline.step - pipeline.consumer)
-    lost_ns = min(max(pipeline.step - remedy.after.likely, 0.0), exposed)
+    lost_ns = min(max(pipeline.step - fix.after.likely, 0.0), exposed)
     lost_share = lost_ns / pipeline.step
     wait_share = pipeline.input_wait / pipeline.step
     hidden = device_hides(trace, pipeline.process)
-    gain = speedup(pipeline.step, remedy.after, rows[INPUT_WAIT], rows["dur"])
-    if hidden or remedy.is_ceiling:
+    gain = speedup(pipeline.step, fix.after, rows[INPUT_WAIT], rows["dur"])
+    if hidden or fix.is_ceiling:
         gain = Speedup(None, None, gain.high)
     upper_bound = "The device may work meanwhile, so this is an upper bound."
     return Finding(
@@ -180,22 +180,26 @@ def finding_with_cause(trace: Trace, case: LoaderCase, cause: ModuleType) -> Fin
         share=round(lost_share, 4),
         speedup=gain,
         headline=headline_of(wait_share, hidden),
-        explanation=remedy.text,
-        caveat=upper_bound if hidden else remedy.caveat,
-        evidence=[*remedy.evidence, *stage_evidence(case), longest_wait_evidence(trace, rows)],
-        actions=predict_step_time(remedy.actions, pipeline.step, gain),
-        where=remedy.where,
+        explanation=fix.text,
+        caveat=upper_bound if hidden else fix.caveat,
+        evidence=[
+            *fix.evidence,
+            *stage_evidence(case),
+            longest_wait_evidence(trace, rows),
+        ],
+        actions=predict_step_time(fix.actions, pipeline.step, gain),
+        where=fix.where,
     )
 
 
-def not_below_device(remedy: Remedy, rows: pd.DataFrame, *, on_device: bool) -> Remedy:
-    """Return a remedy whose predicted step times are not shorter than the device is busy."""
+def not_below_device(fix: PredictedFix, rows: pd.DataFrame, *, on_device: bool) -> PredictedFix:
+    """Return a fix whose predicted step times are not shorter than the device is busy."""
     if not on_device:
-        return remedy
+        return fix
     busy_ns = float(rows[list(BUSY)].sum(axis=1).mean())
-    after = remedy.after
+    after = fix.after
     times = (max(ns, busy_ns) for ns in (after.slow, after.likely, after.fast))
-    return replace(remedy, after=After(*times))
+    return replace(fix, after=After(*times))
 
 
 def headline_of(share: float, hidden: bool) -> str:

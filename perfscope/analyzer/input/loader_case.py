@@ -79,7 +79,7 @@ class LoaderCase:
 
 
 @dataclass(frozen=True)
-class Remedy:
+class PredictedFix:
     """What a cause reports: the step time without it, the explanation, the actions, the evidence.
 
     `removed` are the nanoseconds that each step loses to the cause, for the width of the

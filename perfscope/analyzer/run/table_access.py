@@ -7,7 +7,7 @@ import pandas as pd
 
 from perfscope.analyzer.run.process_rows import table_rows
 from perfscope.traces.intervals import Ints
-from perfscope.traces.run.manifest import Manifest
+from perfscope.traces.run_folder.manifest import Manifest
 from perfscope.traces.trace import Trace
 
 

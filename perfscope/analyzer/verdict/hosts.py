@@ -14,7 +14,7 @@ from perfscope.analyzer.diagnosis import Clear, Failed, Finding, NotChecked
 from perfscope.analyzer.run.ranks.rank_waiting import rank_waiting
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.intervals import Ints
-from perfscope.traces.run.manifest import Manifest
+from perfscope.traces.run_folder.manifest import Manifest
 from perfscope.traces.schema import ROW_NUMBERS, TABLES
 from perfscope.traces.span import span
 from perfscope.traces.trace import Trace

@@ -46,7 +46,7 @@ def remove_older_runs(folder: Path, keep: int) -> list[str]:
 
 def default_runs(folder: Path) -> list[DefaultRun]:
     """Return the finished runs in the folder that `attach` named and this user owns."""
-    from perfscope.traces.run.stored import read_manifest
+    from perfscope.traces.run_folder.stored import read_manifest
 
     found = []
     for path in folder.iterdir():

@@ -21,7 +21,7 @@ from perfscope.traces.cache.place import TABLES as FOLDER
 from perfscope.traces.cache.place import create_cache_folder, table_folder
 from perfscope.traces.encoded_json import encoded_json
 from perfscope.traces.regular_file import is_regular
-from perfscope.traces.run.manifest import Manifest
+from perfscope.traces.run_folder.manifest import Manifest
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace
 from perfscope.traces.trace_kind import TraceKind

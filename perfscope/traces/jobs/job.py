@@ -19,7 +19,7 @@ from perfscope.traces.jobs.recordings import JobParts, MemberTrace, parts_of_job
 from perfscope.traces.jobs.sources import job_sources
 from perfscope.traces.reading import read_path
 from perfscope.traces.reading_options import reading_options
-from perfscope.traces.run.manifest import Manifest
+from perfscope.traces.run_folder.manifest import Manifest
 from perfscope.traces.schema import TABLES
 from perfscope.traces.span import span
 from perfscope.traces.trace import Trace

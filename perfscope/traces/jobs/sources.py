@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from perfscope.traces.jobs.alignment import Alignment
 from perfscope.traces.jobs.recordings import JobParts, MemberTrace
-from perfscope.traces.run.manifest import SourceStatus
+from perfscope.traces.run_folder.manifest import SourceStatus
 
 MOST_LISTED = 8
 MOST_RESIDUAL_NS = 500_000

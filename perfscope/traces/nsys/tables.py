@@ -39,7 +39,7 @@ from perfscope.traces.nsys.payloads import nccl_facts
 from perfscope.traces.outliers import OUTLIER_REASON, find_outliers, tables_without_outliers
 from perfscope.traces.privacy.masked_trace import masked_manifest, masked_tables
 from perfscope.traces.reader import WrongFormat
-from perfscope.traces.run.manifest import Manifest, SourceStatus
+from perfscope.traces.run_folder.manifest import Manifest, SourceStatus
 from perfscope.traces.schema import TABLES
 from perfscope.traces.span import move_to_job_time, span
 from perfscope.traces.trace import Trace

@@ -22,7 +22,7 @@ from perfscope.traces.privacy.secret_masking import (
     mask_values,
     masked_text,
 )
-from perfscope.traces.run.manifest import Manifest
+from perfscope.traces.run_folder.manifest import Manifest
 from perfscope.traces.schema import TABLES
 
 NOT_TEXT_OF_THE_TRACE: Final = {("ranks", "source")}

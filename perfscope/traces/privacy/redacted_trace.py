@@ -40,7 +40,7 @@ from perfscope.traces.privacy.redacted_text import (
     redact_user,
     redact_values,
 )
-from perfscope.traces.run.manifest import Calibration, Manifest
+from perfscope.traces.run_folder.manifest import Calibration, Manifest
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfscope.traces.reader import Reader
-from perfscope.traces.run.folder import MANIFEST
+from perfscope.traces.run_folder.folder import MANIFEST
 
 if TYPE_CHECKING:
     from perfscope.traces.trace import Trace
@@ -18,7 +18,7 @@ def is_run_folder(path: Path) -> bool:
 
 def read_run_folder(path: Path) -> "Trace":
     """Return the Trace of a run folder, finished or still being written. Raises UnreadableRun."""
-    from perfscope.traces.run.tables import read_run
+    from perfscope.traces.run_folder.tables import read_run
 
     return read_run(path)
 

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from perfscope.errors import PerfscopeError
-from perfscope.traces.run.stored import is_run
+from perfscope.traces.run_folder.stored import is_run
 
 APPEARS_S = 20.0
 ENDS_S = 30.0

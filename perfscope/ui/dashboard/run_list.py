@@ -10,7 +10,7 @@ from dash_ag_grid import AgGrid
 from perfscope.analyzer.number_text import plural
 from perfscope.errors import PerfscopeError
 from perfscope.traces.encoded_json import encoded_json
-from perfscope.traces.run.removal import remove_run
+from perfscope.traces.run_folder.removal import remove_run
 from perfscope.ui.dashboard.grid import DEFAULTS, GRID_THEME, GridState, quick_search_of
 from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.run_rows import Row, run_rows

@@ -13,8 +13,8 @@ from pathlib import Path
 from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.errors import PerfscopeError
-from perfscope.traces.run.growing import GrowingRun
-from perfscope.traces.run.tables import trace_of
+from perfscope.traces.run_folder.growing import GrowingRun
+from perfscope.traces.run_folder.tables import trace_of
 from perfscope.traces.trace import Trace
 
 WINDOW_NS = 30_000_000_000

@@ -5,7 +5,7 @@ import time
 from perfscope import __version__
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.analyzer.number_text import digits, megabytes
-from perfscope.traces.run.manifest import Manifest
+from perfscope.traces.run_folder.manifest import Manifest
 from perfscope.traces.trace import Trace
 from perfscope.ui.coverage import overhead_text
 from perfscope.ui.html.markup import card, escape

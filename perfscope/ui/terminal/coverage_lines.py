@@ -17,7 +17,7 @@ from perfscope.ui.phrases import bound_by_text
 from perfscope.ui.terminal.layout import MUTED, TerminalLayout, wrapped
 
 if TYPE_CHECKING:
-    from perfscope.traces.run.manifest import Manifest
+    from perfscope.traces.run_folder.manifest import Manifest
     from perfscope.traces.trace import Trace
 
 LABEL_CELLS = 22

@@ -12,7 +12,7 @@ from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.closed_forms import After
 from perfscope.analyzer.input.loader_case import (
     LoaderCase,
-    Remedy,
+    PredictedFix,
     core_evidence,
     fetch_evidence,
     predict_with_supply,
@@ -55,7 +55,7 @@ def is_default_collate(case: LoaderCase) -> bool:
     return case.code.stage_share(COLLATE) >= case.limits.main_cause_share * share
 
 
-def remedy(case: LoaderCase) -> Remedy:
+def predicted_fix(case: LoaderCase) -> PredictedFix:
     """Return the prediction for the same workers without the collate time."""
     pipeline, fetch = case.pipeline, case.fetch
     workers = max(pipeline.workers, 1)
@@ -67,7 +67,7 @@ def remedy(case: LoaderCase) -> Remedy:
     share = percent(fetch.collate / fetch.wall)
     dominates = fetch.collate >= case.limits.main_cause_share * fetch.wall
     evidence = f"collate {ms(fetch.collate)} of {ms(fetch.wall)} per batch"
-    return Remedy(
+    return PredictedFix(
         after=After(max(part.likely, best.slow), best.likely, best.fast),
         text=(
             f"`collate_fn` takes {share} of the time of a batch"

@@ -25,7 +25,7 @@ from perfscope.analyzer.input.fetch_cores import (
 )
 from perfscope.analyzer.input.loader_case import (
     LoaderCase,
-    Remedy,
+    PredictedFix,
     core_evidence,
     fastest_step,
     fetch_evidence,
@@ -72,13 +72,13 @@ def applies(case: LoaderCase) -> bool:
     return is_cpu_limited(case)
 
 
-def remedy(case: LoaderCase) -> Remedy:
+def predicted_fix(case: LoaderCase) -> PredictedFix:
     """Return the ceiling for loading that costs nothing."""
     text = text_of_cpu_work(case, "load")
     stage, after = dominant_stage(case), step_without_loading_work(case)
     if stage is not None:
         text += f" {percent(case.code.stage_share(stage))} of it is {STAGE_TEXT[stage]}."
-    return Remedy(
+    return PredictedFix(
         after=replace(after, fast=min(after.fast, fastest_step(case))),
         text=text,
         caveat=why_no_workers(case),

@@ -23,7 +23,7 @@ from perfscope.analyzer.input.fetch_cores import (
 )
 from perfscope.analyzer.input.loader_case import (
     LoaderCase,
-    Remedy,
+    PredictedFix,
     core_evidence,
     fetch_evidence,
     wait_evidence,
@@ -74,9 +74,9 @@ def decodes(case: LoaderCase) -> bool:
     return code.decode_share >= least
 
 
-def remedy(case: LoaderCase) -> Remedy:
+def predicted_fix(case: LoaderCase) -> PredictedFix:
     """Return the prediction for loading that costs nothing: the consumer no longer shares cores."""
-    return Remedy(
+    return PredictedFix(
         after=step_without_loading_work(case),
         text=(
             f"{text_of_cpu_work(case, 'decode')} Decoding takes at least"

@@ -15,7 +15,7 @@ from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.diagnosis import Evidence
 from perfscope.analyzer.input.loader_case import (
     LoaderCase,
-    Remedy,
+    PredictedFix,
     core_evidence,
     fetch_evidence,
     is_cpu_work,
@@ -57,12 +57,12 @@ def applies(case: LoaderCase) -> bool:
     return pipeline.step >= case.limits.workers_gain * after
 
 
-def remedy(case: LoaderCase) -> Remedy:
+def predicted_fix(case: LoaderCase) -> PredictedFix:
     """Return the prediction for the same workers, all with a shard."""
     pipeline, fetch, delivering = case.pipeline, case.fetch, case.fetches.workers
     period = ms(pipeline.consumer / max(pipeline.batches, 1e-9))
     seen = f"{digits(delivering)} of {plural(pipeline.workers, 'worker')} deliver batches"
-    return Remedy(
+    return PredictedFix(
         after=predict_with_workers(case, pipeline.workers),
         text=(
             f"Only {seen}; the others get no data and have ended or wait. Each of these needs"

@@ -17,7 +17,7 @@ from perfscope.analyzer.input.loader_case import (
     WORKERS_CAN_RUN,
     WORKERS_CAN_RUN_WHEN,
     LoaderCase,
-    Remedy,
+    PredictedFix,
     cores_text,
     fetch_evidence,
     gain_of_workers,
@@ -55,7 +55,7 @@ def applies(case: LoaderCase) -> bool:
     return gain_of_workers(case) >= case.limits.workers_gain
 
 
-def remedy(case: LoaderCase) -> Remedy:
+def predicted_fix(case: LoaderCase) -> PredictedFix:
     """Return the prediction for the same loader with workers."""
     pipeline = case.pipeline
     if pipeline.fetch is None:
@@ -69,7 +69,7 @@ def remedy(case: LoaderCase) -> Remedy:
         after = predict_with_workers(case, wanted)
         evidence = [wait_evidence(case), *fetch_evidence(case)]
     cores = f"{cores_text(case).capitalize()}{other_jobs_text(case)}"
-    return Remedy(
+    return PredictedFix(
         after=after,
         text=(
             "Batches are loaded in the training process, which stalls training for"

@@ -20,7 +20,7 @@ from perfscope.analyzer.diagnosis import Action, Evidence
 from perfscope.analyzer.input.input_pipeline import READS_DATA
 from perfscope.analyzer.input.loader_case import (
     LoaderCase,
-    Remedy,
+    PredictedFix,
     avoidable_wait,
     core_evidence,
     cores_full,
@@ -137,12 +137,12 @@ def is_call_by_call(case: LoaderCase) -> bool:
     return code.share_of(calls) >= CALLS_SHARE
 
 
-def remedy(case: LoaderCase) -> Remedy:
+def predicted_fix(case: LoaderCase) -> PredictedFix:
     """Return the ceiling: the step with batches that cost nothing to fetch."""
     pipeline, fetch = case.pipeline, case.fetch
     likely = max(pipeline.step - avoidable_wait(pipeline, case.limits), 1.0)
     by = "The loop" if pipeline.workers == 0 else "Each worker"
-    return Remedy(
+    return PredictedFix(
         after=After(pipeline.step, likely, min(fastest_step(case), likely)),
         text=(
             f"{by} fetches {digits(fetch.samples)} samples per batch one by one, each in"

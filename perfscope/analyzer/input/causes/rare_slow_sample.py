@@ -16,7 +16,7 @@ from perfscope.analyzer.input.batch_order import FREE_ORDER, free_the_order
 from perfscope.analyzer.input.fetch_times import spans_by_process
 from perfscope.analyzer.input.loader_case import (
     LoaderCase,
-    Remedy,
+    PredictedFix,
     avoidable_wait,
     core_evidence,
     fetch_evidence,
@@ -60,7 +60,7 @@ def slow_excess_ns(case: LoaderCase) -> float:
     return float((slow - case.fetches.usual_ns).sum())
 
 
-def remedy(case: LoaderCase) -> Remedy:
+def predicted_fix(case: LoaderCase) -> PredictedFix:
     """Return the prediction for workers that deliver at their mean rate, in any order."""
     pipeline, fetches = case.pipeline, case.fetches
     slow = fetches.slow(case.limits.slow_fetch)
@@ -69,7 +69,7 @@ def remedy(case: LoaderCase) -> Remedy:
         f"{digits(len(slow))} of {plural(len(fetches.later), 'fetch')} took {ms(slow_ns)} on"
         f" average, a usual one {ms(fetches.usual_ns)}"
     )
-    return Remedy(
+    return PredictedFix(
         after=predict_with_supply(case, mean_supply_time(case)),
         text=(
             f"{seen}. Batches are taken in order, so those of the other"

@@ -11,7 +11,7 @@ When it is wrong
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.closed_forms import After
 from perfscope.analyzer.diagnosis import Action, Evidence
-from perfscope.analyzer.input.loader_case import LoaderCase, Remedy, wait_evidence
+from perfscope.analyzer.input.loader_case import LoaderCase, PredictedFix, wait_evidence
 from perfscope.analyzer.number_text import ms, percent, plural
 from perfscope.analyzer.run.stacks.sample_shares import largest_share
 
@@ -39,7 +39,7 @@ def applies(case: LoaderCase) -> bool:
     return share >= case.limits.main_cause_share
 
 
-def remedy(case: LoaderCase) -> Remedy:
+def predicted_fix(case: LoaderCase) -> PredictedFix:
     """Return the ceiling: the step without the sampler's time."""
     sampler, pipeline = case.sampler, case.pipeline
     assert sampler is not None
@@ -50,7 +50,7 @@ def remedy(case: LoaderCase) -> Remedy:
     if passes:
         per_pass = taken * pipeline.steps / pipeline.restarts
         when = f" It works {ms(per_pass)} at the start of each pass."
-    return Remedy(
+    return PredictedFix(
         after=After(pipeline.step, max(pipeline.step - taken, 1.0), max(pipeline.step - most, 1.0)),
         text=(
             f"The sampler takes {ms(taken)} of each {ms(pipeline.step)} step:"

@@ -16,7 +16,7 @@ from perfscope.analyzer.closed_forms import After
 from perfscope.analyzer.diagnosis import Evidence
 from perfscope.analyzer.input.loader_case import (
     LoaderCase,
-    Remedy,
+    PredictedFix,
     fetch_evidence,
     predict_with_supply,
     supply_time,
@@ -52,7 +52,7 @@ def lock_share(case: LoaderCase) -> float:
     return case.code.lock_share
 
 
-def remedy(case: LoaderCase) -> Remedy:
+def predicted_fix(case: LoaderCase) -> PredictedFix:
     """Return the prediction for workers that no longer wait for the lock."""
     pipeline, fetch, share = case.pipeline, case.fetch, lock_share(case)
     low, high = share_interval(share, max(case.code.samples, 1))
@@ -61,7 +61,7 @@ def remedy(case: LoaderCase) -> Remedy:
         for without in (low, share, high)
     ]
     seen = f"{percent(share)} of the stack samples inside fetches wait for a lock"
-    return Remedy(
+    return PredictedFix(
         after=After(after[0].slow, after[1].likely, after[2].fast),
         text=(
             f"The {plural(pipeline.workers, 'worker')} share a lock or a manager's process, and"

@@ -19,7 +19,7 @@ from perfscope.analyzer.input.causes.slow_worker_start import (
 )
 from perfscope.analyzer.input.loader_case import (
     LoaderCase,
-    Remedy,
+    PredictedFix,
     fetch_evidence,
     mean_supply_time,
     predict_with_supply,
@@ -49,7 +49,7 @@ def applies(case: LoaderCase) -> bool:
     return (pipeline.persistent or case.iterates) and first_fetches_are_slow(case)
 
 
-def remedy(case: LoaderCase) -> Remedy:
+def predicted_fix(case: LoaderCase) -> PredictedFix:
     """Return the prediction for the same work, divided among all batches of a pass."""
     pipeline, fetches = case.pipeline, case.fetches
     first = fetches.rows[fetches.rows["first"]]
@@ -57,7 +57,7 @@ def remedy(case: LoaderCase) -> Remedy:
     seen = f"the first batch of a pass takes {ms(first_ns)}, a later one {ms(fetches.usual_ns)}"
     passes = plural(pipeline.restarts, "pass")
     when = "The workers are kept, but" if pipeline.persistent else "In each pass"
-    return Remedy(
+    return PredictedFix(
         after=predict_with_supply(case, mean_supply_time(case)),
         text=f"{when} {seen}: the dataset does work before it yields its first sample.",
         caveat="The work is done in each pass again, also by workers that are kept.",

@@ -21,7 +21,7 @@ from perfscope.analyzer.input.causes import worker_restart
 from perfscope.analyzer.input.fetch_times import spans_by_process
 from perfscope.analyzer.input.loader_case import (
     LoaderCase,
-    Remedy,
+    PredictedFix,
     consumer_after_saving,
     fetch_evidence,
     removable_delay_share,
@@ -88,11 +88,11 @@ def first_fetches_are_slow(case: LoaderCase) -> bool:
     return excess > 0.0 and excess >= FIRST_FETCH_SHARE * wait_per_start(case)
 
 
-def remedy(case: LoaderCase) -> Remedy:
+def predicted_fix(case: LoaderCase) -> PredictedFix:
     """Return the prediction for workers that are started once."""
     seen, work_ns = start_text(case)
     restarts = plural(case.pipeline.restarts, "iterator start")
-    return Remedy(
+    return PredictedFix(
         after=step_with_kept_workers(case),
         text=(
             f"Each pass starts {plural(case.pipeline.workers, 'new worker')}, and {seen}: each new"
@@ -128,7 +128,7 @@ def start_text(case: LoaderCase) -> tuple[str, float]:
 def step_with_kept_workers(case: LoaderCase) -> After:
     """Return the step without starts, whose CPU work also delays the loop and what it receives."""
     pipeline = case.pipeline
-    after = worker_restart.remedy(case).after
+    after = worker_restart.predicted_fix(case).after
     saved_cpu = 0.0
     if case.machine.cpu is not None:
         loading_cpu = pipeline.needed(case.fetches.usual_ns)

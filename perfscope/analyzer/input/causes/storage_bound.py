@@ -14,7 +14,7 @@ from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.diagnosis import Evidence
 from perfscope.analyzer.input.loader_case import (
     LoaderCase,
-    Remedy,
+    PredictedFix,
     delay_by_kernel,
     fetch_evidence,
     predict_with_supply,
@@ -47,7 +47,7 @@ def applies(case: LoaderCase) -> bool:
     return case.pipeline.fetch is not None and waits_for_storage(case)
 
 
-def remedy(case: LoaderCase) -> Remedy:
+def predicted_fix(case: LoaderCase) -> PredictedFix:
     """Return the prediction for the same loader with the data in memory.
 
     The work that the kernel does for these reads goes as well.
@@ -57,7 +57,7 @@ def remedy(case: LoaderCase) -> Remedy:
     waits = waits_for_storage(case)
     evidence = f"{ms(fetch.io)} of a fetch of {ms(fetch.wall)} is a wait for storage"
     workers = max(2 * pipeline.workers, 2)
-    return Remedy(
+    return PredictedFix(
         after=predict_with_supply(case, supplied, freed=delay_by_kernel(case)),
         text=(
             f"Each batch waits {ms(fetch.io)} for storage ({percent(fetch.io / fetch.wall)} of its"

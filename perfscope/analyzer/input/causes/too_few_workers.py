@@ -16,7 +16,7 @@ from perfscope.analyzer.input.loader_case import (
     WORKERS_CAN_RUN,
     WORKERS_CAN_RUN_WHEN,
     LoaderCase,
-    Remedy,
+    PredictedFix,
     core_evidence,
     fetch_evidence,
     is_cpu_work,
@@ -43,13 +43,13 @@ def applies(case: LoaderCase) -> bool:
     return case.pipeline.fetch is not None
 
 
-def remedy(case: LoaderCase) -> Remedy:
+def predicted_fix(case: LoaderCase) -> PredictedFix:
     """Return the prediction for as many workers as the consumer needs and the cores allow."""
     pipeline, fetch = case.pipeline, case.fetch
     wanted = recommended_workers(case)
     each = "The worker" if pipeline.workers <= 1 else f"Each of the {pipeline.workers} workers"
     period = ms(pipeline.consumer / max(pipeline.batches, 1e-9))
-    return Remedy(
+    return PredictedFix(
         after=predict_with_workers(case, wanted),
         text=(
             f"{each} needs {ms(fetch.wall)} per batch. Without waiting, a step takes {period},"

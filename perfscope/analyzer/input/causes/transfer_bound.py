@@ -19,7 +19,7 @@ from perfscope.analyzer.closed_forms import After
 from perfscope.analyzer.diagnosis import Evidence
 from perfscope.analyzer.input.loader_case import (
     LoaderCase,
-    Remedy,
+    PredictedFix,
     avoidable_wait,
     core_evidence,
     fetch_evidence,
@@ -88,7 +88,7 @@ def faster_without_workers(case: LoaderCase) -> bool:
     return step_without_workers(pipeline) < with_less + 1.0
 
 
-def remedy(case: LoaderCase) -> Remedy:
+def predicted_fix(case: LoaderCase) -> PredictedFix:
     """Return the prediction without the avoidable waiting: smaller batches cost less everywhere.
 
     Pessimistically the workers stay as slow as they are.
@@ -106,7 +106,7 @@ def remedy(case: LoaderCase) -> Remedy:
     beyond = receive_cost(case) - unavoidable_wait(pipeline, limits)
     dominates = beyond >= limits.main_cause_share * avoidable
     evidence = f"{ms(beyond)} of {ms(avoidable)} of avoidable input wait per step"
-    return Remedy(
+    return PredictedFix(
         after=After(slow, likely, fast),
         text=(
             f"Batches are ready when training asks for them, but receiving one takes {ms(cost)} of"
@@ -140,7 +140,7 @@ def receive_evidence(case: LoaderCase) -> Evidence:
     )
 
 
-def without_workers(case: LoaderCase) -> Remedy:
+def without_workers(case: LoaderCase) -> PredictedFix:
     """Return the prediction where the loop loads its batches itself, since they are cheap.
 
     Pessimistically the loop needs twice as long for them as the workers.
@@ -151,7 +151,7 @@ def without_workers(case: LoaderCase) -> Remedy:
     fast = max(undelayed + pipeline.needed(fetch.cpu), 0.5 * likely)
     faster = faster_without_workers(case)
     evidence = f"predicted {ms(likely)} per step, measured {ms(pipeline.step)}"
-    return Remedy(
+    return PredictedFix(
         after=After(min(likely + loading, pipeline.step), likely, min(fast, likely)),
         text=(
             f"The workers keep up, but training waits {ms(pipeline.input_wait)} of each"

@@ -17,7 +17,7 @@ from perfscope.analyzer.input.batch_order import FREE_ORDER, free_the_order
 from perfscope.analyzer.input.fetch_times import WorkerTime, spans_by_process
 from perfscope.analyzer.input.loader_case import (
     LoaderCase,
-    Remedy,
+    PredictedFix,
     core_evidence,
     fetch_evidence,
     mean_supply_time,
@@ -62,13 +62,13 @@ def slow_and_others(case: LoaderCase) -> tuple[WorkerTime, list[WorkerTime]]:
     return workers[slowest], [workers[worker] for worker in workers if worker != slowest]
 
 
-def remedy(case: LoaderCase) -> Remedy:
+def predicted_fix(case: LoaderCase) -> PredictedFix:
     """Return the prediction for workers that share the slow data equally."""
     pipeline = case.pipeline
     slow, others = slow_and_others(case)
     usual_ns = sum(other.median_ns for other in others) / len(others)
     times = f"{ms(slow.median_ns)} per batch, the others {ms(usual_ns)}"
-    return Remedy(
+    return PredictedFix(
         after=predict_with_supply(case, mean_supply_time(case)),
         text=(
             f"One of {plural(pipeline.workers, 'worker')} takes {times}. Batches are taken from the"

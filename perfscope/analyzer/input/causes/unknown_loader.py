@@ -20,7 +20,7 @@ from perfscope.analyzer.closed_forms import After
 from perfscope.analyzer.diagnosis import Evidence
 from perfscope.analyzer.input.loader_case import (
     LoaderCase,
-    Remedy,
+    PredictedFix,
     predict_with_supply,
     wait_evidence,
 )
@@ -43,7 +43,7 @@ def applies(case: LoaderCase) -> bool:
     return case.gap_is_input or case.pipeline.workers < 0
 
 
-def remedy(case: LoaderCase) -> Remedy:
+def predicted_fix(case: LoaderCase) -> PredictedFix:
     """Return the prediction for batches that workers load while the step runs."""
     pipeline, workers = case.pipeline, workers_to_keep_up(case)
     slow, likely, fast = (
@@ -53,7 +53,7 @@ def remedy(case: LoaderCase) -> Remedy:
     code = case.gap_code
     where = f", {percent(code.share)} of it in `{code.frame}`" if code is not None else ""
     wait = f"{ms(pipeline.input_wait)} of each {ms(pipeline.step)} step"
-    return Remedy(
+    return PredictedFix(
         after=After(slow.slow, likely.likely, fast.fast),
         text=(
             f"{wait} pass between steps, outside any module, backward and optimizer, in code"

@@ -14,7 +14,7 @@ When it is wrong
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.closed_forms import After
 from perfscope.analyzer.diagnosis import Evidence
-from perfscope.analyzer.input.loader_case import LoaderCase, Remedy, wait_evidence
+from perfscope.analyzer.input.loader_case import LoaderCase, PredictedFix, wait_evidence
 from perfscope.analyzer.number_text import digits, ms, plural
 
 CAUSE = "worker-restart"
@@ -45,7 +45,7 @@ def applies(case: LoaderCase) -> bool:
     return pipeline.restart >= case.limits.main_cause_share * pipeline.input_wait
 
 
-def remedy(case: LoaderCase) -> Remedy:
+def predicted_fix(case: LoaderCase) -> PredictedFix:
     """Return the prediction without restarts.
 
     What workers compute goes mostly into starting, since they keep up otherwise: the least time
@@ -61,7 +61,7 @@ def remedy(case: LoaderCase) -> Remedy:
     steps = digits(pipeline.steps / pipeline.restarts)
     restarts = applies(case)
     evidence = f"{plural(pipeline.restarts, 'iterator start')}, {ms(each)} each"
-    return Remedy(
+    return PredictedFix(
         after=After(slow, likely, likely),
         text=(
             f"The workers are restarted every {steps} steps, and training waits {ms(each)} for the"

@@ -17,8 +17,8 @@ from typing import Final
 
 import msgspec
 
-from perfscope.agent.endpoint.address import PageAddress
-from perfscope.agent.endpoint.page_request import get_page
+from perfscope.agent.engine_metrics.address import PageAddress
+from perfscope.agent.engine_metrics.page_request import get_page
 from perfscope.agent.target_user.child import close_inherited_files, kill_and_reap
 from perfscope.agent.target_user.rights import PR_SET_PDEATHSIG, TargetUser, control, take_rights
 from perfscope.traces.engine_metrics.meanings import GAUGES

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from perfscope.errors import PerfscopeError, UnreadableRun
-from perfscope.traces.run.folder import MANIFEST, NEW_MANIFEST, RESERVE, STREAMS
-from perfscope.traces.run.kernel_windows import FILE_NAME, FOLDER
-from perfscope.traces.run.stored import read_manifest
+from perfscope.traces.run_folder.folder import MANIFEST, NEW_MANIFEST, RESERVE, STREAMS
+from perfscope.traces.run_folder.kernel_windows import FILE_NAME, FOLDER
+from perfscope.traces.run_folder.stored import read_manifest
 
 GROWING_S: Final = 60.0
 """A recording writes once per second. A folder without an end that changed so recently grows."""

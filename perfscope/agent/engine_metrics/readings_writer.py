@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from perfscope.agent.endpoint.page_reader import PageReader, ReadingRow
+from perfscope.agent.engine_metrics.page_reader import PageReader, ReadingRow
 from perfscope.traces.engine_metrics.page import MOST_SERIES
-from perfscope.traces.run.folder import RunWriter
-from perfscope.traces.run.manifest import SourceStatus
+from perfscope.traces.run_folder.folder import RunWriter
+from perfscope.traces.run_folder.manifest import SourceStatus
 
 NAME: Final = "engine-metrics"
 LONGEST_OTHER_NAMES: Final = 8000

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from perfscope.traces.run import events
+from perfscope.traces.run_folder import events
 from perfscope.traces.trace import make_table
 
 KEYS: Final = ["process", "v6", "v0"]

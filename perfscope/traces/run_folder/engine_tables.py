@@ -14,10 +14,16 @@ import numpy as np
 import pandas as pd
 
 from perfscope.traces.clocks import Clock
-from perfscope.traces.run.cells import checks_of, has_valid_cells, is_number, is_time, is_whole
-from perfscope.traces.run.growing import GrowingRun
-from perfscope.traces.run.readings import int64_array
-from perfscope.traces.run.stored import StoredRun
+from perfscope.traces.run_folder.cells import (
+    checks_of,
+    has_valid_cells,
+    is_number,
+    is_time,
+    is_whole,
+)
+from perfscope.traces.run_folder.growing import GrowingRun
+from perfscope.traces.run_folder.readings import int64_array
+from perfscope.traces.run_folder.stored import StoredRun
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import make_table
 

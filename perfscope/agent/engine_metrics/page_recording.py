@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Final
 
 from perfscope import __version__
-from perfscope.agent.endpoint.address import PageAddress
-from perfscope.agent.endpoint.page_reader import PageReader, pace_of_recording
-from perfscope.agent.endpoint.page_request import REQUEST_S
-from perfscope.agent.endpoint.readings_writer import ReadingsWriter, WatchedPage
+from perfscope.agent.engine_metrics.address import PageAddress
+from perfscope.agent.engine_metrics.page_reader import PageReader, pace_of_recording
+from perfscope.agent.engine_metrics.page_request import REQUEST_S
+from perfscope.agent.engine_metrics.readings_writer import ReadingsWriter, WatchedPage
 from perfscope.agent.leftovers import open_folder, remove_owned_folder
 from perfscope.errors import UsageError
-from perfscope.traces.run.folder import RunWriter
-from perfscope.traces.run.manifest import Manifest
+from perfscope.traces.run_folder.folder import RunWriter
+from perfscope.traces.run_folder.manifest import Manifest
 
 POLL_S: Final = 0.05
 FLUSH_S: Final = 1.0

@@ -18,15 +18,15 @@ import pyarrow.compute as pc
 
 from perfscope.errors import UnreadableRun
 from perfscope.traces.regular_file import open_regular
-from perfscope.traces.run.arrow_messages import (
+from perfscope.traces.run_folder.arrow_messages import (
     CONTINUATION,
     LARGEST_BODY,
     LONGEST_HEADER,
     ArrowReader,
 )
-from perfscope.traces.run.cells import LARGEST_NS, is_time
-from perfscope.traces.run.manifest import Manifest
-from perfscope.traces.run.stored import (
+from perfscope.traces.run_folder.cells import LARGEST_NS, is_time
+from perfscope.traces.run_folder.manifest import Manifest
+from perfscope.traces.run_folder.stored import (
     LONGEST_LINE,
     MOST_SEGMENTS,
     NOT_JSON,

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from perfscope.agent.endpoint.address import PageAddress
-from perfscope.agent.endpoint.engine_command import RecognizedEngine, recognize_engine
+from perfscope.agent.engine_metrics.address import PageAddress
+from perfscope.agent.engine_metrics.engine_command import RecognizedEngine, recognize_engine
 from perfscope.agent.host import proc
 from perfscope.agent.host.socket_peers import read_sockets
 

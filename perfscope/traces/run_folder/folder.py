@@ -14,10 +14,10 @@ import msgspec
 
 from perfscope.errors import UsageError
 from perfscope.traces.privacy.secret_masking import mask_secrets, mask_values
-from perfscope.traces.run.held_folder import HeldFolder, create_run_folder
-from perfscope.traces.run.json_encoding import encode
-from perfscope.traces.run.manifest import Manifest
-from perfscope.traces.run.streams import ArrowRows, JsonLines, Stream
+from perfscope.traces.run_folder.held_folder import HeldFolder, create_run_folder
+from perfscope.traces.run_folder.json_encoding import encode
+from perfscope.traces.run_folder.manifest import Manifest
+from perfscope.traces.run_folder.streams import ArrowRows, JsonLines, Stream
 
 MANIFEST = "manifest.json"
 NEW_MANIFEST = f"{MANIFEST}.new"

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Final
 
-from perfscope.agent.endpoint.address import PageAddress
+from perfscope.agent.engine_metrics.address import PageAddress
 from perfscope.traces.engine_metrics.page import MOST_PAGE_BYTES, BadPage
 
 REQUEST_S: Final = 5.0

@@ -12,8 +12,8 @@ from perfscope.traces.clocks import Clock, host_clock
 from perfscope.traces.intervals import Ints
 from perfscope.traces.privacy.masked_trace import masked_manifest, masked_tables
 from perfscope.traces.privacy.secret_masking import mask_values
-from perfscope.traces.run import events
-from perfscope.traces.run.cells import (
+from perfscope.traces.run_folder import events
+from perfscope.traces.run_folder.cells import (
     LARGEST_NS,
     checks_of,
     has_valid_cells,
@@ -21,14 +21,14 @@ from perfscope.traces.run.cells import (
     is_wall_time,
     is_whole,
 )
-from perfscope.traces.run.device_tables import HostTables
-from perfscope.traces.run.engine_tables import EngineTables
-from perfscope.traces.run.growing import GrowingRun
-from perfscope.traces.run.kernel_windows import WINDOW_TABLES, window_tables
-from perfscope.traces.run.nvtx_rows import CodeNames, names_of_codes, nvtx_columns
-from perfscope.traces.run.readings import Readings, int64_array
-from perfscope.traces.run.request_tables import request_table, token_gap_table
-from perfscope.traces.run.stored import StoredRun
+from perfscope.traces.run_folder.device_tables import HostTables
+from perfscope.traces.run_folder.engine_tables import EngineTables
+from perfscope.traces.run_folder.growing import GrowingRun
+from perfscope.traces.run_folder.kernel_windows import WINDOW_TABLES, window_tables
+from perfscope.traces.run_folder.nvtx_rows import CodeNames, names_of_codes, nvtx_columns
+from perfscope.traces.run_folder.readings import Readings, int64_array
+from perfscope.traces.run_folder.request_tables import request_table, token_gap_table
+from perfscope.traces.run_folder.stored import StoredRun
 from perfscope.traces.schema import TABLES
 from perfscope.traces.span import span
 from perfscope.traces.trace import Trace, make_table

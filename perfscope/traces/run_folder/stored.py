@@ -21,10 +21,10 @@ import pyarrow as pa
 
 from perfscope.errors import UnreadableRun
 from perfscope.traces.regular_file import is_regular, open_regular
-from perfscope.traces.run.arrow_messages import ArrowReader
-from perfscope.traces.run.cells import is_time, is_wall_time
-from perfscope.traces.run.folder import MANIFEST
-from perfscope.traces.run.manifest import Manifest
+from perfscope.traces.run_folder.arrow_messages import ArrowReader
+from perfscope.traces.run_folder.cells import is_time, is_wall_time
+from perfscope.traces.run_folder.folder import MANIFEST
+from perfscope.traces.run_folder.manifest import Manifest
 from perfscope.traces.schema import SCHEMA_VERSION
 
 LARGEST_MANIFEST_BYTES: Final = 16 << 20
