@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.running import Run, end, perfscope, start
+from tests.target_processes import Run, end, perfscope, start
 
 DURATION_S = 0.5
 

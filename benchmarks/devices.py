@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from perfscope.traces.load import load_trace
-from tests.driver import built, environment, written
+from tests.substitute_nvml import built, environment, written
 
 DEVICES = 8
 MOST_SHARE = 0.01
@@ -26,7 +26,11 @@ def recorder_cpu_s(target: int, folder: Path, seconds: float, env: dict[str, str
     job = json.dumps([[target, str(folder), seconds, env.get("SUBSTITUTE_SCENARIO", "")]])
     before = os.times()
     subprocess.run(
-        [sys.executable, "-m", "tests.driver.record"], env=env, check=True, input=job, text=True
+        [sys.executable, "-m", "tests.substitute_nvml.record"],
+        env=env,
+        check=True,
+        input=job,
+        text=True,
     )
     after = os.times()
     return (

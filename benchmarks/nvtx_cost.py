@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from tests.agent.nvtx.building import compile_program
-from tests.running import perfscope
+from tests.target_processes import perfscope
 
 COUNT = 20_000
 IN_PYTHON = f"""

@@ -51,7 +51,7 @@ def torch_folder() -> Path:
 
 def sources() -> list[Path]:
     """Return the files that the library is built from, headers too."""
-    files = [*(FOLDER / "src").iterdir(), FOLDER.parent / "driver" / "live.h"]
+    files = [*(FOLDER / "src").iterdir(), FOLDER.parent / "substitute_nvml" / "live.h"]
     return sorted([*files, *(FOLDER / "site").glob("*.py")])
 
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 from tests.accelerator import environment
-from tests.running import ROOT
+from tests.target_processes import ROOT
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.gpu_check.checks import CHECKS
 from tests.accelerator import environment
-from tests.running import ROOT
+from tests.target_processes import ROOT
 
 QUICK = ("graph capture", "devices in use")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from perfscope.traces.load import load_trace
 from tests.accelerator import PROGRAMS, environment
-from tests.running import perfscope
+from tests.target_processes import perfscope
 
 PRODUCT = "aten::addmm 20000\n"
 TIMED_BY_THE_PROBE = ("item", "float", "int", "bool")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import driver
+from tests import substitute_nvml
 from tests.accelerator import PROGRAMS, environment
-from tests.running import until
+from tests.target_processes import until
 
 READINGS = 24
 PERIOD_S = 0.1
@@ -44,8 +44,8 @@ def test_counters_follow_the_device(tmp_path: Path, share: float) -> None:
         try:
             until(lambda: files["ledger"].exists() and "\n" in files["ledger"].read_text(), 60)
             time.sleep(0.5)
-            scenario = driver.written(tmp_path, "a100", f"live {files['counters']}")
-            env = driver.environment(driver.built(tmp_path), scenario)
+            scenario = substitute_nvml.written(tmp_path, "a100", f"live {files['counters']}")
+            env = substitute_nvml.environment(substitute_nvml.built(tmp_path), scenario)
             env["SUBSTITUTE_AT_ONCE"] = "1"
             command = [sys.executable, "-c", READER]
             done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)

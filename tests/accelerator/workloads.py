@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.samples import DECLARED, FOLDER, START_TIMEOUT_S, RunningSample
-from tests import driver
+from tests import substitute_nvml
 from tests.accelerator import environment
-from tests.running import perfscope
+from tests.target_processes import perfscope
 
 WARM_UP_S = 2.0
 NO_TRAFFIC = tuple(f"{key} 0" for key in ("pcie_tx", "pcie_rx", "nvlink_tx", "nvlink_rx"))
@@ -128,14 +128,14 @@ def attach_with_driver(
 
     `cache` is the folder with the peaks of the device, where they were measured.
     """
-    scenario = driver.written(
+    scenario = substitute_nvml.written(
         run.folder,
         "a100",
         f"live {run.folder / 'counters'}",
         f"process {run.pid} 500e6 90",
         *NO_TRAFFIC,
     )
-    env = driver.environment(driver.built(run.folder), scenario)
+    env = substitute_nvml.environment(substitute_nvml.built(run.folder), scenario)
     env |= {} if cache is None else {"XDG_CACHE_HOME": str(cache)}
     out = ("--json", "--out", run.folder / "run", "--duration", seconds)
     done = subprocess.run(

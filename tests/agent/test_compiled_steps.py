@@ -9,7 +9,7 @@ import pytest
 
 from perfscope.analyzer.run.loops.steps import steps
 from perfscope.traces.load import load_trace
-from tests.running import attach, end, start
+from tests.target_processes import attach, end, start
 
 
 @pytest.mark.parametrize("kind", ["model", "step", "inference", "in-place"])

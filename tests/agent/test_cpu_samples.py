@@ -11,7 +11,7 @@ import pytest
 from perfscope.agent.host import proc
 from perfscope.agent.host.cpu_samples import KERNEL, CpuSampler, MappedCode
 from tests.agent.entry.target import BUSY, SLEEP, Footprint
-from tests.running import until
+from tests.target_processes import until
 
 PERIOD_NS = 5_000_000
 COPYING = """

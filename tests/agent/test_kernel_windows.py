@@ -13,7 +13,15 @@ import pytest
 from perfscope.agent.probe.user_profiler import ON_OR_PREPARED
 from perfscope.traces.load import load_trace
 from perfscope.traces.run_folder.stored import read_manifest
-from tests.running import attach, end, perfscope, source_reasons, source_statuses, start, until
+from tests.target_processes import (
+    attach,
+    end,
+    perfscope,
+    source_reasons,
+    source_statuses,
+    start,
+    until,
+)
 
 PHASES = ("forward", "backward", "optimizer")
 

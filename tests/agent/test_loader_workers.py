@@ -12,7 +12,7 @@ from perfscope.agent.host import proc
 from perfscope.agent.job.candidates import find_candidates
 from perfscope.agent.job.loader_workers import is_multiprocessing_helper, started_by
 from perfscope.agent.live_sampler import LiveSampler
-from tests.running import TARGETS, killed_at_end, until
+from tests.target_processes import TARGETS, killed_at_end, until
 
 CHILD_PROCESSES = str(TARGETS / "child_processes.py")
 

@@ -19,7 +19,7 @@ from perfscope.agent.entry import ptrace
 from perfscope.agent.profiler_windows import dynolog
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.load import load_trace
-from tests.running import TARGETS, Run, attach, end, source_reasons, source_statuses, until
+from tests.target_processes import TARGETS, Run, attach, end, source_reasons, source_statuses, until
 
 WITHOUT_PTRACE = ["setpriv", "--bounding-set", "-sys_ptrace"]
 IN_NAMESPACES = ["unshare", "-n", "-m", "sh", "-c", 'mount -t tmpfs tmpfs "$0" && exec "$@"']

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from perfscope.agent.idle_priority import IOPRIO_IDLE, RECORDING_NICE
-from tests.running import attach, end, perfscope, source_statuses, start, until
+from tests.target_processes import attach, end, perfscope, source_statuses, start, until
 
 STATE = """
 import ctypes, os, platform, threading

@@ -24,7 +24,7 @@ from perfscope.traces.run_folder.manifest import Manifest
 from perfscope.traces.run_folder.stored import StoredRun
 from tests.agent.entry.target import BUSY
 from tests.build import FACTS
-from tests.running import until
+from tests.target_processes import until
 
 
 def py_spy_of(sampling: StackSampling) -> PySpy:

@@ -7,7 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.running import Run, end, perfscope, start, until
+from tests.target_processes import Run, end, perfscope, start, until
 
 
 def count_caught(run: Run) -> int:

@@ -14,7 +14,7 @@ from perfscope.agent.collectors.source_lines import valid_rows
 from perfscope.agent.host import proc
 from perfscope.agent.program_lines import ProgramLines
 from perfscope.agent.target_user.files import read_lines
-from tests.running import TARGETS, attach, end, perfscope, start
+from tests.target_processes import TARGETS, attach, end, perfscope, start
 
 LATER_S = 3600.0
 

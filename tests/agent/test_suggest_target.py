@@ -11,7 +11,7 @@ import pytest
 
 from perfscope.agent.host import proc
 from perfscope.agent.job.suggest_target import ranks_below, suggest_instead
-from tests.running import TARGETS, perfscope
+from tests.target_processes import TARGETS, perfscope
 
 CHILD_PROCESSES = str(TARGETS / "child_processes.py")
 SLEEP = "import time; print('ready', flush=True); time.sleep(1000)"

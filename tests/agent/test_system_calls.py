@@ -10,7 +10,7 @@ import pytest
 
 from perfscope.agent.collectors.thread_states import MainThread
 from perfscope.agent.host.system_calls import system_call_kinds
-from tests.running import until
+from tests.target_processes import until
 
 WAITING = {
     "terminal": "import os; [os.write(1, bytes(4096)) for _ in range(1000)]",

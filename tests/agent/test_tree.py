@@ -18,7 +18,7 @@ from perfscope.agent.host import proc
 from perfscope.agent.job.roles import find_facts, read_facts
 from perfscope.agent.job.tree import JobTree, find_job_processes, is_ending, ranks_of_tasks
 from perfscope.errors import PerfscopeError, UsageError
-from tests.running import TARGETS, until
+from tests.target_processes import TARGETS, until
 
 Begin = Callable[..., subprocess.Popen[bytes]]
 CHILD_PROCESSES = str(TARGETS / "child_processes.py")

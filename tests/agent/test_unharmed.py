@@ -25,7 +25,7 @@ from perfscope.analyzer.budget.time_budget import steady_budget
 from perfscope.errors import UnreadableRun
 from perfscope.traces.load import load_trace
 from perfscope.traces.trace import Trace
-from tests.running import (
+from tests.target_processes import (
     Run,
     attach,
     end,

@@ -12,7 +12,7 @@ import pytest
 
 from perfscope.agent.host import cgroup
 from perfscope.agent.host.usable_cores import shm_bytes, usable_cores
-from tests.running import until
+from tests.target_processes import until
 
 Make = Callable[..., Path]
 BUSY = "while True: sum(range(10000))"

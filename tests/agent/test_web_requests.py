@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from perfscope.traces.load import load_trace
-from tests.running import perfscope as command
+from tests.target_processes import perfscope as command
 
 MS = 1_000_000
 COMMON = """

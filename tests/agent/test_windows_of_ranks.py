@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from perfscope.agent.profiler_windows.agreed_step import RankUpdates, common_step
-from tests.running import attach, end, source_reasons, source_statuses, start
+from tests.target_processes import attach, end, source_reasons, source_statuses, start
 
 
 def test_ranks_take_their_windows_at_the_same_step(tmp_path: Path) -> None:

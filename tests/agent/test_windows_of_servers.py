@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from perfscope.traces.load import load_trace
-from tests.running import attach, end, source_reasons, source_statuses, start
+from tests.target_processes import attach, end, source_reasons, source_statuses, start
 
 CLIENTS = 3
 MARGIN_NS = 50_000_000

@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from tests.running import perfscope
+from tests.target_processes import perfscope
 
 
 def call(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import perfscope
+from tests.target_processes import perfscope
 
 PROGRAM = """
 import sys, threading, time

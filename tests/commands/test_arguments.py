@@ -18,7 +18,7 @@ from perfscope.cli import arguments_of_command, name_of, parser
 from perfscope.commands import COMMANDS
 from perfscope.commands.attach import AttachArguments, recording_options
 from perfscope.traces.run_folder.stored import read_manifest
-from tests.running import end, perfscope, start
+from tests.target_processes import end, perfscope, start
 
 LINES = [
     "analyze run trace.json --json --no-cache --html r.html --dask tcp://127.0.0.1:1 --insecure",

@@ -12,7 +12,7 @@ from perfscope.agent.job.candidates import Candidate, find_candidates
 from perfscope.commands.attachment.target import only_candidate
 from perfscope.errors import UsageError
 from tests.commands.calling import call
-from tests.running import Run, end, start
+from tests.target_processes import Run, end, start
 
 NAMESPACE = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
 

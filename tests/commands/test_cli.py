@@ -12,7 +12,7 @@ import pytest
 
 from docs.generate import schema
 from tests.commands.calling import call
-from tests.running import Run, end, perfscope, start, until
+from tests.target_processes import Run, end, perfscope, start, until
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 
 from perfscope.commands.attachment.default_runs import default_runs, remove_older_runs
 from tests.commands.calling import call
-from tests.running import perfscope
+from tests.target_processes import perfscope
 from tests.traces.test_reader import write
 
 

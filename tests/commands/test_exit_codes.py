@@ -10,7 +10,7 @@ import pytest
 
 from tests.commands.calling import call
 from tests.commands.conftest import Recording
-from tests.running import perfscope, until
+from tests.target_processes import perfscope, until
 
 SLEEPS = [sys.executable, "-c", "import time; time.sleep(600)"]
 

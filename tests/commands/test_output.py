@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands.calling import call
-from tests.running import perfscope
+from tests.target_processes import perfscope
 
 
 @pytest.mark.parametrize(

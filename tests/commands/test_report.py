@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands.calling import call
-from tests.running import attach, end, start
+from tests.target_processes import attach, end, start
 
 
 @pytest.fixture(scope="module")

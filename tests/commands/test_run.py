@@ -13,7 +13,7 @@ from typing import Any
 
 from perfscope.traces.load import load_trace
 from tests.commands.run_targets import COUNTING, LOOKING, SIGNALLED, TRAINING, WITH_WORKER
-from tests.running import perfscope
+from tests.target_processes import perfscope
 
 
 def written(folder: Path, text: str) -> str:

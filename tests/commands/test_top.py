@@ -16,8 +16,8 @@ from perfscope.analyzer.live_status import DEVICE_WORDS, PROCESS_WORDS, device_w
 from perfscope.traces.live_sample import DeviceSample, LiveSample, ProcessSample
 from perfscope.ui.terminal.top_view import print_top_view
 from tests.commands.calling import call
-from tests.driver import built, environment, written
-from tests.running import perfscope
+from tests.substitute_nvml import built, environment, written
+from tests.target_processes import perfscope
 
 BUSY = "while True: sum(range(1000))"
 ASLEEP = "import time\nwhile True: time.sleep(0.01)"

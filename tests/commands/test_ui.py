@@ -15,7 +15,7 @@ from perfscope.commands.options.dashboard_address import ssh_forwarding
 from perfscope.commands.ui import live_view_of
 from tests.commands.calling import call
 from tests.commands.conftest import Recording
-from tests.running import perfscope, until
+from tests.target_processes import perfscope, until
 
 SSH = {"SSH_CONNECTION": "10.0.0.9 51000 10.0.0.5 2222"}
 Process = subprocess.Popen[str]

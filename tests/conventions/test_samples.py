@@ -29,8 +29,8 @@ NEED_A_DEVICE = {
 NEVER_ENDS = {"hang"}
 """A program that hangs has no steps to compare: benchmarks/accuracy has cases of it."""
 NEED_COUNTERS = {"device_counters", "device_processes", "network_counters", "engine_metrics"}
-"""Tables read from the driver, the network or an engine: tests/devices and tests/serving have a
-scenario for each finding.
+"""Tables read from the driver, the network or an engine: tests/device_counters and tests/serving
+have a scenario for each finding.
 """
 
 

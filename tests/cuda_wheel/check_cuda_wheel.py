@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.running import attach, source_reasons, source_statuses, until
+from tests.target_processes import attach, source_reasons, source_statuses, until
 
 PYTHON = Path(
     os.environ.get(

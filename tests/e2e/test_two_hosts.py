@@ -14,7 +14,7 @@ from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.traces.folder_contents import contents
 from perfscope.traces.load import load_all
 from perfscope.ui.phrases import describe_subject
-from tests.running import TARGETS, perfscope
+from tests.target_processes import TARGETS, perfscope
 from tests.two_hosts import interface, missing, on, two_hosts
 
 LAYERS = {"node-a": 1, "node-b": 12}

@@ -17,8 +17,8 @@ import pytest
 
 from tests.engines.poisson_load import PoissonLoad
 from tests.engines.set_up_vllm import engines_folder
-from tests.running import perfscope
 from tests.serving.metrics_server import unused_port
+from tests.target_processes import perfscope
 
 START_S = 240.0
 RECORDED_S = 30

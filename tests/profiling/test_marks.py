@@ -12,8 +12,8 @@ import pytest
 
 import perfscope
 from perfscope.traces.load import load_trace
-from tests.running import perfscope as command
-from tests.running import source_statuses
+from tests.target_processes import perfscope as command
+from tests.target_processes import source_statuses
 
 LOOP = """
 import sys, time

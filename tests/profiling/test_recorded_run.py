@@ -11,7 +11,7 @@ import pytest
 import perfscope
 from perfscope.errors import UnreadableRun, UsageError
 from perfscope.traces.schema import TABLES
-from tests.running import perfscope as command
+from tests.target_processes import perfscope as command
 from tests.traces.test_reader import write
 
 

@@ -14,7 +14,7 @@ import pytest
 import perfscope
 from perfscope.profiling.request_marks import Request
 from perfscope.traces.load import load_trace
-from tests.running import perfscope as command
+from tests.target_processes import perfscope as command
 
 MS = 1_000_000
 SERVER = """

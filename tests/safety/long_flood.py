@@ -14,8 +14,8 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from tests.running import end, perfscope, source_statuses, start, until
 from tests.safety.other_user import FLOOD, addresses_of, resident_bytes, run_as_nobody
+from tests.target_processes import end, perfscope, source_statuses, start, until
 
 MB = 1 << 20
 LATE_S = 1.0

@@ -20,8 +20,8 @@ from perfscope.traces.run_folder.folder import RunWriter
 from perfscope.traces.run_folder.manifest import Calibration, Manifest
 from perfscope.ui.answer_cache import recalled_answer
 from tests.build import FACTS
-from tests.running import perfscope
 from tests.safety.other_user import NOBODY, needs_root
+from tests.target_processes import perfscope
 from tests.traces.kineto.events import event, kernel, launch, written
 
 MANY = 140_000

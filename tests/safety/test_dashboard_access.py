@@ -21,8 +21,8 @@ from perfscope.ui.dashboard.auth import Access
 from perfscope.ui.dashboard.guard import APP_ROUTES, PAGE_ROUTES, REPORT_ROUTE, STATIC_FILES
 from perfscope.ui.dashboard.serve import Dashboard
 from perfscope.ui.dashboard.sign_in import ENDPOINT
-from tests.running import perfscope
 from tests.safety.other_user import needs_root
+from tests.target_processes import perfscope
 from tests.ui.dashboard_client import AT_ADDRESS, ORIGIN, PORT, DashboardClient
 from tests.ui.kineto_files import small_trace
 

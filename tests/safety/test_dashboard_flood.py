@@ -14,7 +14,7 @@ import pytest
 
 from perfscope.ui.dashboard import bounded_server
 from perfscope.ui.dashboard.serve import Dashboard
-from tests.running import until
+from tests.target_processes import until
 from tests.ui.kineto_files import small_trace
 
 MOST = 12

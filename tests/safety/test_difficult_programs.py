@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.running import source_reasons
+from tests.target_processes import source_reasons
 
 SECONDS = 240
 

@@ -23,8 +23,8 @@ from perfscope.traces.run_folder.folder import RunWriter
 from perfscope.traces.run_folder.manifest import Manifest
 from perfscope.traces.run_folder.stored import StoredRun
 from tests.build import FACTS
-from tests.running import attach_and_act
 from tests.safety.other_user import NOBODY, TARGET, needs_root, waiting_process
+from tests.target_processes import attach_and_act
 
 ROOT = Path(__file__).parents[2]
 

@@ -25,8 +25,8 @@ from perfscope.traces.run_folder.stored import StoredRun
 from perfscope.traces.written_tables import write_tables
 from perfscope.ui.output_file import write_output
 from tests.build import FACTS
-from tests.running import attach_and_act, source_statuses, until
 from tests.safety.other_user import NOBODY, TARGET, folder_of_nobody, needs_root, waiting_process
+from tests.target_processes import attach_and_act, source_statuses, until
 from tests.ui.runs import input_bound
 
 pytestmark = needs_root

@@ -16,10 +16,10 @@ from perfscope.agent.recorder import Plan, Recorder
 from perfscope.cli import main
 from perfscope.traces.run_folder.manifest import Manifest
 from perfscope.traces.run_folder.stored import StoredRun
-from tests.driver import built, environment, written
-from tests.running import Run, end, perfscope, source_statuses, start, until
 from tests.safety.faulty_recordings import FAULT, PROBLEMS, Case, encoded
 from tests.safety.other_user import waiting_process
+from tests.substitute_nvml import built, environment, written
+from tests.target_processes import Run, end, perfscope, source_statuses, start, until
 
 ROOT = Path(__file__).parents[2]
 STEPS = ("start", "poll", "stop")

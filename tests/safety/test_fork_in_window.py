@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.running import attach, source_reasons, source_statuses, until
+from tests.target_processes import attach, source_reasons, source_statuses, until
 
 
 def test_a_child_forked_in_a_window_records_nothing_and_its_profile_is_complete(

@@ -16,8 +16,8 @@ from perfscope.agent.nvml import bindings
 from perfscope.agent.probe.torch_profiler_api import OLDEST_TORCH, too_old
 from perfscope.traces.load import load_trace
 from tests.commands.run_targets import TRAINING
-from tests.driver import built, environment, written
-from tests.running import perfscope
+from tests.substitute_nvml import built, environment, written
+from tests.target_processes import perfscope
 
 ROOT = Path(__file__).parents[2]
 WHEELS = {"old": "nvidia-ml-py==12.535.161", "shadow": "pynvml==11.5.3"}

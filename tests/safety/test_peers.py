@@ -29,7 +29,15 @@ from perfscope.agent.probe import connection
 from perfscope.agent.profiler_windows import dynolog
 from perfscope.errors import CollectorUnavailable
 from tests.agent.test_probe_connection import connected_pair
-from tests.running import (
+from tests.safety.other_user import (
+    FLOOD,
+    NOBODY,
+    addresses_of,
+    needs_root,
+    resident_bytes,
+    run_as_nobody,
+)
+from tests.target_processes import (
     TARGETS,
     Run,
     attach,
@@ -38,14 +46,6 @@ from tests.running import (
     source_statuses,
     start,
     until,
-)
-from tests.safety.other_user import (
-    FLOOD,
-    NOBODY,
-    addresses_of,
-    needs_root,
-    resident_bytes,
-    run_as_nobody,
 )
 
 MB = 1 << 20

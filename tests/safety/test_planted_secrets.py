@@ -23,10 +23,10 @@ from perfscope.traces.load import load_trace
 from perfscope.traces.schema import TABLES
 from perfscope.ui.answer import STDOUT, AnswerOptions, answer_trace
 from perfscope.ui.dashboard.pages import PAGES
-from tests.running import perfscope
 from tests.safety import secret_files
 from tests.safety.secret_files import SHOWN
 from tests.safety.secret_samples import CORE
+from tests.target_processes import perfscope
 from tests.ui.dashboard_client import AT_ADDRESS, DashboardClient
 
 KINDS = ("kineto", "nsys", "run", "old run")

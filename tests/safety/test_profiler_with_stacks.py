@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import source_statuses
+from tests.target_processes import source_statuses
 
 PROGRAM = """
 import sys, time

@@ -33,7 +33,6 @@ from perfscope.agent.target_user.child import Reply, call_as, unresponsive_until
 from perfscope.agent.target_user.rights import CAP_SYS_PTRACE, TargetUser, target_user, user_of
 from perfscope.errors import CannotEnter
 from tests.agent.entry.target import BUSY, SLEEP
-from tests.running import perfscope, until
 from tests.safety.other_user import (
     NOBODY,
     PYTHON_FOR_ALL,
@@ -41,6 +40,7 @@ from tests.safety.other_user import (
     needs_root,
     run_as_nobody,
 )
+from tests.target_processes import perfscope, until
 
 pytestmark = needs_root
 FAKE = r"""

@@ -25,7 +25,7 @@ from perfscope.traces.run_folder.stored import StoredRun
 from perfscope.traces.run_folder.tables import trace_of
 from perfscope.ui.dashboard.library import Library
 from tests.build import FACTS
-from tests.running import perfscope
+from tests.target_processes import perfscope
 
 SCHEMA = pa.schema([(name, pa.int64()) for name in COLUMNS])
 HOUR_NS = 3_600_000_000_000

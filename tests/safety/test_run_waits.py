@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from perfscope.traces.run_folder.stored import StoredRun
-from tests.running import perfscope, until
+from tests.target_processes import perfscope, until
 
 ROOT = Path(__file__).parents[2]
 AT_ONCE = 6

@@ -29,8 +29,8 @@ from perfscope.agent.profiler_windows.window import Window
 from perfscope.traces.run_folder.folder import RunWriter
 from perfscope.traces.run_folder.manifest import Manifest
 from tests.build import FACTS
-from tests.running import until
 from tests.safety.other_user import TARGET
+from tests.target_processes import until
 
 
 @pytest.fixture

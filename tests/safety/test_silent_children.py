@@ -10,9 +10,9 @@ from perfscope.agent.host import proc
 from perfscope.agent.target_user.child import call_as
 from perfscope.agent.target_user.rights import TargetUser, user_of
 from tests.agent.entry.target import SLEEP
-from tests.running import until
 from tests.safety.other_user import NOBODY, PYTHON_FOR_ALL, needs_root
 from tests.safety.test_root_rights import folder, hold_on, nobody, who_am_i
+from tests.target_processes import until
 
 __all__ = ["folder", "nobody"]
 pytestmark = needs_root

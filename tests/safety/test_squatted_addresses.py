@@ -22,8 +22,8 @@ from perfscope.agent.delivery.probe_socket import open_probe_socket
 from perfscope.agent.probe import connection
 from perfscope.agent.recorder import Plan, Recorder
 from tests.agent.nvtx.building import need_library
-from tests.running import perfscope, until
 from tests.safety.other_user import addresses_of, needs_root, run_as_nobody
+from tests.target_processes import perfscope, until
 
 SQUATTER = """
 import array, os, select, socket, sys, time

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import attach, source_statuses, until
+from tests.target_processes import attach, source_statuses, until
 
 PTRACE_SEIZE, PTRACE_INTERRUPT, WALL = 0x4206, 0x4207, 0x40000000
 

@@ -25,7 +25,7 @@ from perfscope.ui.terminal.output import (
     print_line,
     unfiltered,
 )
-from tests.running import perfscope, until
+from tests.target_processes import perfscope, until
 from tests.ui.kineto_files import events, small_trace
 from tests.ui.recorded import recorded_run
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.running import perfscope, until
+from tests.target_processes import perfscope, until
 
 PROFILED = """
 import json, os, sys

@@ -14,8 +14,8 @@ import pytest
 
 from perfscope.agent.host import proc
 from perfscope.traces.load import load_trace
-from tests.running import TARGETS, attach, until
 from tests.safety.other_user import NOBODY, folder_of_nobody, needs_root
+from tests.target_processes import TARGETS, attach, until
 
 pytestmark = needs_root
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.running import attach, source_statuses, until
+from tests.target_processes import attach, source_statuses, until
 
 SOURCE = Path(__file__).with_name("freed_blocks.c")
 HAS_THE_DEFECT = torch.__version__.startswith("2.13.")

@@ -13,11 +13,11 @@ import pytest
 
 from perfscope.agent.engine_metrics.engine_command import recognize_engine
 from perfscope.agent.engine_metrics.engine_process import find_engine
-from tests.running import perfscope, until
 from tests.safety.other_user import NOBODY, PYTHON_FOR_ALL, folder_of_nobody, needs_root
 from tests.serving.engine_pages import Traffic, vllm_page
 from tests.serving.engine_program import TEXT
 from tests.serving.metrics_server import serving, unused_port, url_of
+from tests.target_processes import perfscope, until
 
 SECRET = "sk-planted-secret-of-the-engine"
 

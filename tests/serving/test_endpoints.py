@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from tests.running import perfscope
 from tests.serving.engine_pages import Traffic, vllm_page
 from tests.serving.metrics_server import (
     Answer,
@@ -23,6 +22,7 @@ from tests.serving.metrics_server import (
     unused_port,
     url_of,
 )
+from tests.target_processes import perfscope
 
 ADMISSION = vllm_page(
     Traffic(running=1, waiting=7, kv=0.01, per_second=20, queue_s=0.35, e2e_s=0.4)

@@ -21,8 +21,8 @@ from perfscope.traces.jobs.dask_cluster import check_address, dask_cluster
 from perfscope.traces.jobs.job import load_job
 from perfscope.traces.load import load_trace
 from tests.conventions.sources import ROOT
-from tests.running import until
 from tests.safety.other_user import NOBODY, needs_root, run_as_nobody
+from tests.target_processes import until
 from tests.traces.comparison import assert_same_tables
 from tests.traces.generated_ranks import generated_ranks
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import killed_at_end, until
+from tests.target_processes import killed_at_end, until
 
 POOL = """
 import sys, time

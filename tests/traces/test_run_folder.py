@@ -22,7 +22,7 @@ from perfscope.traces.run_folder.manifest import Manifest
 from perfscope.traces.run_folder.stored import StoredRun
 from perfscope.traces.schema import SCHEMA_VERSION
 from tests.build import FACTS
-from tests.running import until
+from tests.target_processes import until
 
 WRITER = """
 import array, sys, msgspec

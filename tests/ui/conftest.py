@@ -8,7 +8,7 @@ import pytest
 
 from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.ui.html.report import write_report
-from tests.running import until
+from tests.target_processes import until
 from tests.ui.browsing import forget_last_page, has_browser, open_browser
 from tests.ui.runs import input_bound
 

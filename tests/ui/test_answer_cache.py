@@ -11,7 +11,7 @@ import pytest
 from perfscope.traces.cache.place import answer_file, table_folder
 from perfscope.ui import answer_cache
 from perfscope.ui.answer_cache import recalled_answer, remove_oldest
-from tests.running import perfscope
+from tests.target_processes import perfscope
 from tests.traces.kineto.events import event, kernel, launch, written
 
 MANY = 140_000

@@ -13,7 +13,7 @@ import pytest
 
 from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.dashboard.serve import Dashboard
-from tests.running import killed_at_end, perfscope, until
+from tests.target_processes import killed_at_end, perfscope, until
 from tests.traces.generated_ranks import generated_ranks
 from tests.traces.kineto.recorded import FOLDER
 from tests.ui.browsing import forget_last_page, shown_text

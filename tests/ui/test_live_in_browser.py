@@ -15,7 +15,7 @@ from perfscope.ui.dashboard.recording import SteeredRecording
 from perfscope.ui.dashboard.serve import Dashboard
 from perfscope.ui.dashboard.source import Live
 from perfscope.ui.dashboard.watch import RunWatch
-from tests.running import until
+from tests.target_processes import until
 from tests.ui.browsing import forget_last_page, shown_text
 
 

@@ -14,7 +14,7 @@ from perfscope.ui.html.report import write_report
 from perfscope.ui.phrases import short_headline
 from perfscope.ui.theme import DARK, LIGHT
 from tests.build import trace
-from tests.running import until
+from tests.target_processes import until
 from tests.traces.kineto.recorded import FOLDER, WHERE
 from tests.ui.browsing import forget_last_page, shown_text
 from tests.ui.diagnoses import DIAGNOSIS

@@ -15,7 +15,7 @@ import pytest
 from perfscope.errors import UsageError
 from perfscope.ui.dashboard.reverse_proxy import callback_values, normalized_base_path
 from perfscope.ui.dashboard.serve import Dashboard
-from tests.running import until
+from tests.target_processes import until
 from tests.ui.kineto_files import small_trace
 from tests.ui.test_dashboard_in_browser import faults, settled
 

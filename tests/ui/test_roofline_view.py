@@ -15,7 +15,7 @@ from perfscope.ui.html.report import write_report
 from perfscope.ui.html.roof_sections import roof_sections
 from perfscope.ui.html.tables import Table
 from tests.analyzer.traced.gpu import Gpu
-from tests.running import until
+from tests.target_processes import until
 from tests.ui.conftest import open_sections
 
 N = 2048

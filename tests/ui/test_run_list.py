@@ -14,7 +14,7 @@ from perfscope.ui.dashboard.auth import Access
 from perfscope.ui.dashboard.run_list import deletion_reply
 from perfscope.ui.dashboard.run_rows import run_rows
 from perfscope.ui.dashboard.verdicts import Judged, Verdicts, judge_run, stored_answer
-from tests.running import until
+from tests.target_processes import until
 from tests.traces.generated_ranks import generated_ranks
 from tests.ui.dashboard_client import PORT, DashboardClient, every
 from tests.ui.kineto_files import small_trace

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from perfscope.ui.dashboard.serve import Dashboard
-from tests.running import until
+from tests.target_processes import until
 from tests.ui.browsing import shown_text
 from tests.ui.conftest import open_sections
 from tests.ui.dashboard_client import address

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.running import until
+from tests.target_processes import until
 from tests.ui.browsing import shown_text
 
 CHART = "document.querySelector('.step-chart')"

@@ -21,7 +21,7 @@ from perfscope.ui.html.report import report_style, write_report
 from perfscope.ui.timeline.routes import add_timeline_routes, timeline_script, timeline_style
 from tests.analyzer.timeline.test_lanes import gpu_run
 from tests.build import MAIN, trace
-from tests.running import until
+from tests.target_processes import until
 from tests.traces.kineto.recorded import FOLDER, WHERE
 from tests.ui.browsing import forget_last_page, shown_text
 from tests.ui.runs import HOSTILE, input_bound

@@ -28,7 +28,7 @@ struct Settings {
     double spin = 0;              /* 1: waits keep a core busy, as CUDA's do by default */
     std::string script;           /* file of `PART-OF-OPERATOR MICROSECONDS`: fixed durations */
     std::string ledger;           /* file for one JSON object per step */
-    std::string counters;         /* file that the substitute driver reads (tests/driver/live.h) */
+    std::string counters;         /* the file that tests/substitute_nvml reads */
     std::vector<std::pair<std::string, double>> durations_us; /* from the script */
 };
 const Settings &settings();

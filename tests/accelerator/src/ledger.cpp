@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "../../driver/live.h"
+#include "../../substitute_nvml/live.h"
 
 namespace sim {
 namespace {

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from perfscope.traces.load import load_trace
-from tests.running import attach, end, start, until
+from tests.target_processes import attach, end, start, until
 
 
 def test_python_calls_are_recorded_and_unpatched(tmp_path: Path) -> None:

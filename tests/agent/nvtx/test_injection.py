@@ -13,7 +13,7 @@ from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.traces.load import load_trace
 from perfscope.ui.coverage import not_measured
 from tests.agent.nvtx.building import compile_program, need_library
-from tests.running import perfscope
+from tests.target_processes import perfscope
 
 PYTHON = """
 import os, time

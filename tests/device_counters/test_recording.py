@@ -12,7 +12,7 @@ from perfscope.analyzer.run.accelerators.counter_series import device_series
 from perfscope.analyzer.run.accelerators.device_use import all_devices, device_use
 from perfscope.traces.run_folder.manifest import SourceStatus
 from perfscope.traces.trace import Trace
-from tests.devices.recordings import SCENARIOS
+from tests.device_counters.recordings import SCENARIOS
 
 
 def source(trace: Trace) -> SourceStatus:

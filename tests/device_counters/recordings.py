@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perfscope.agent.host import proc
-from tests.driver import built, environment, written
-from tests.running import until
+from tests.substitute_nvml import built, environment, written
+from tests.target_processes import until
 
 ROOT = Path(__file__).parent.parent.parent
 SECONDS = 3.0
@@ -28,7 +28,7 @@ GPM_IDLE = ("tensor_active 0.02", "dram_active 0.05", "fp32_active 0.02")
 
 @dataclass(frozen=True)
 class Scenario:
-    """A file of tests/driver/scenarios, the number of its devices, and lines that change it.
+    """A file of tests/substitute_nvml/scenarios, the number of its devices, and lines to change.
 
     PID stands for the target, OTHER for a process that is not part of the job.
     """
@@ -157,10 +157,10 @@ def record_scenarios(place: Path, names: tuple[str, ...] = tuple(SCENARIOS)) -> 
 
 
 def record_batch(place: Path, names: list[str], driver: Path, targets: Targets) -> None:
-    """Record several scenarios at once, each in a process of `tests.driver.record`."""
+    """Record several scenarios at once, each in a process of `tests.substitute_nvml.record`."""
     jobs = [prepare_recording(place / name, SCENARIOS[name], targets) for name in names]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.driver.record"],
+        [sys.executable, "-m", "tests.substitute_nvml.record"],
         env=environment(driver, place),
         cwd=ROOT,
         input=json.dumps(jobs),
@@ -171,7 +171,7 @@ def record_batch(place: Path, names: list[str], driver: Path, targets: Targets) 
 
 
 def prepare_recording(folder: Path, scenario: Scenario, targets: Targets) -> list[object]:
-    """Write the scenario's file, and return what `tests.driver.record` needs for one recording."""
+    """Write the scenario's file; return what `tests.substitute_nvml.record` needs to record it."""
     folder.mkdir()
     pid = targets.pid_of(scenario.target)
     lines = []

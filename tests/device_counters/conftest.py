@@ -7,7 +7,7 @@ import pytest
 
 from perfscope.traces.load import load_trace
 from perfscope.traces.trace import Trace
-from tests.devices.recordings import record_scenarios
+from tests.device_counters.recordings import record_scenarios
 
 
 @pytest.fixture(scope="session")

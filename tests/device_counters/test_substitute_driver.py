@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pynvml
 
-from tests.driver import LIBRARY, built
+from tests.substitute_nvml import LIBRARY, built
 
 AGENT = Path(__file__).parent.parent.parent / "perfscope" / "agent"
 

@@ -21,7 +21,7 @@ from perfscope.ui.html.sections import Section
 from tests import build
 from tests.analyzer.claims import claim
 from tests.analyzer.loop import MS, Loop
-from tests.devices.diagnoses import find_finding, why_not_checked
+from tests.device_counters.diagnoses import find_finding, why_not_checked
 
 SECOND = 1_000_000_000
 HALF = SECOND // 2

@@ -25,8 +25,8 @@ from perfscope.traces.run_folder.folder import RunWriter
 from perfscope.traces.run_folder.manifest import Manifest
 from perfscope.traces.trace import Trace
 from tests.build import FACTS
-from tests.devices.diagnoses import find_finding
-from tests.running import until
+from tests.device_counters.diagnoses import find_finding
+from tests.target_processes import until
 
 
 def adapter(sys_folder: Path, name: str, bus: str, way: str, **files: str) -> Path:

@@ -10,8 +10,8 @@ import pytest
 
 from perfscope.analyzer.devices.energy import energy
 from perfscope.traces.load import load_trace
-from tests.driver import built, environment, written
-from tests.running import end, perfscope, source_statuses, start
+from tests.substitute_nvml import built, environment, written
+from tests.target_processes import end, perfscope, source_statuses, start
 
 
 def test_counters_are_joined_to_steps(tmp_path: Path) -> None:

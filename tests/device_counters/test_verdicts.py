@@ -8,8 +8,8 @@ import pytest
 
 from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.traces.trace import Trace
-from tests.devices.diagnoses import find_finding, why_not_checked
-from tests.devices.recordings import SCENARIOS
+from tests.device_counters.diagnoses import find_finding, why_not_checked
+from tests.device_counters.recordings import SCENARIOS
 
 HEALTHY = [name for name in SCENARIOS if name.startswith("healthy-")]
 ANY = None
