@@ -206,6 +206,15 @@ def test_decoding_is_reported_where_a_decoder_was_sampled() -> None:
     assert actions(without) == ["prepare-samples-once"]
 
 
+def test_a_loop_without_workers_saves_its_loading_and_what_that_evicts_from_caches() -> None:
+    fetch = {"wall": 30, "cpu": 29, "samples": 16}
+    finding = found(pipeline(wait=30, workers=0, fetch=fetch, cores=3.9, busy=0.99, stack=GETITEM))
+    assert finding.cause == "cpu-bound-fetch"
+    assert finding.speedup is not None and finding.speedup.likely is None
+    # 40 ms per step, of which 10 ms are not loading; 15 % of them may be saved too.
+    assert finding.speedup.high == pytest.approx(40 / 8.5, rel=0.01)
+
+
 def test_searching_folders_advises_a_list_of_files() -> None:
     busy = {"wait": 20, "workers": 4, "fetch": HEAVY, "cores": 3.9, "busy": 0.99}
     finding = found(pipeline(**busy, stack=GLOB))

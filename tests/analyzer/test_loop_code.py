@@ -12,6 +12,7 @@ from perfscope.analyzer.diagnosis import Diagnosis, Finding
 from perfscope.traces.trace import Trace
 from tests import build
 from tests.analyzer.loop import MS, Loop
+from tests.analyzer.pipelines import counters
 
 STEPS = 60
 MAIN = "main (./train.py:20)"
@@ -39,6 +40,8 @@ def loop_of(
     *,
     ms: int = 12,
     library: str = PYTHON,
+    faults_per_s: float = 100.0,
+    delay_ms: float = 0.0,
     manifest: dict[str, Any] | None = None,
 ) -> Trace:
     """Return steps of 6 ms of torch's calls, after `ms` milliseconds in `stack` and `state`."""
@@ -58,7 +61,8 @@ def loop_of(
             if now == "running":
                 name = library if outside else TORCH
                 rows["native_samples"].append({**row, "weight_ns": MS, "library": name})
-    return loop.trace(manifest=manifest, **rows)
+    per_s = {(0, -1, "minor_faults"): faults_per_s, (0, 100, "run_delay_ns"): delay_ms * 1e6}
+    return loop.trace(manifest=manifest, counters=counters(loop.at, per_s), **rows)
 
 
 def found_in(diagnosis: Diagnosis, id: str) -> Finding:
@@ -94,6 +98,29 @@ def test_the_line_that_takes_most_of_the_loop_is_the_verdict(
     assert line_of(finding) == line
     assert diagnosis.verdict.where == finding.where
     assert "input-bound" not in {finding.id for finding in diagnosis.findings}
+
+
+def test_short_system_calls_are_a_blocking_call() -> None:
+    in_kernel = {"library": "[kernel]", "manifest": {"torch": ONE_THREAD}}
+    diagnosis = diagnose_trace(loop_of(WRITE, "running", **in_kernel))
+    finding = found_in(diagnosis, "blocking-call")
+    assert diagnosis.verdict.id == "blocking-call"
+    assert finding.share == pytest.approx(12 / 18, abs=0.01)
+    assert line_of(finding) == ("train.py", 7)
+    assert "host-code" not in {finding.id for finding in diagnosis.findings}
+
+
+@pytest.mark.parametrize(
+    ("state", "other"),
+    [("running", {"faults_per_s": 300_000.0}), ("running", {"delay_ms": 900.0}), ("gil", {})],
+)
+def test_page_faults_and_waits_for_a_core_or_the_gil_are_not_system_calls(
+    state: str, other: dict[str, float]
+) -> None:
+    """They take 0.6 s of the 0.67 s per second in which the thread runs no code of the program."""
+    in_kernel = {"library": "[kernel]", "manifest": {"torch": ONE_THREAD}}
+    diagnosis = diagnose_trace(loop_of(CONVERT, state, **other, **in_kernel))
+    assert "blocking-call" not in {finding.id for finding in diagnosis.findings}
 
 
 def test_of_two_lines_the_one_that_waits_is_blocked_and_the_other_is_code() -> None:

@@ -76,6 +76,7 @@ class ProcessReadings:
         row = {
             "cpu_ns": self.cpu_ns(fields),
             "rss_bytes": int(fields[21]) * PAGE_BYTES,
+            "minor_faults": int(fields[7]),
             "major_faults": int(fields[9]),
             "threads": int(fields[17]),
         }

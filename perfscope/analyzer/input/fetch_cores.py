@@ -8,6 +8,7 @@ from perfscope.analyzer.input.loader_case import (
     consumer_after_saving,
     cores_full,
     cores_text,
+    fastest_step,
     gain_of_workers,
     is_cpu_work,
     other_jobs_text,
@@ -58,6 +59,8 @@ def text_of_cpu_work(case: LoaderCase, work: str) -> str:
 def step_without_loading_work(case: LoaderCase) -> After:
     """Return the step time when loading needs no CPU, pessimistically half of what it needs."""
     pipeline, limits = case.pipeline, case.limits
+    if pipeline.workers == 0:
+        return After(slow_step(case), pipeline.consumer, fastest_step(case))
     saved_cpu = pipeline.needed(case.fetch.cpu) * max(case.ranks, 1)
     own_cpu = min(max(own_cpu_time(case), case.machine.floor(saved_cpu)), pipeline.consumer)
     shortened = own_cpu * (1.0 - uninterrupted_factor(case, limits.kept_core_saving))

@@ -10,7 +10,10 @@ How it is detected
     the stack samples show where. It is blocked for at least 5 % of the loop's time, most of it at
     one line of the program. A lock counts where it cannot be the end of a parallel operator. A
     library in C that sleeps before it tries again (SQLite) counts, too. `time.sleep` is the finding
-    `sleep-in-loop`, and waits for data are `input-bound`.
+    `sleep-in-loop`, and waits for data are `input-bound`. Short system calls (`fsync` on a fast
+    disk, many small files) count where they take half of the time outside of PyTorch's calls, and
+    their function at least 10 % of the loop's time. They are what remains without the machine code
+    of the program, waits for a core and page faults.
 
 What to do
     Call it less often, or hand the values to a thread that makes the call and go on.
@@ -28,7 +31,9 @@ from perfscope.analyzer.budget.loop.blocked_lines import (
     missing_loop_samples,
     worst_blocked_line,
 )
-from perfscope.analyzer.diagnosis import Finding, Speedup
+from perfscope.analyzer.budget.loop.host_functions import HostFunction
+from perfscope.analyzer.budget.loop.system_calls import calling_functions
+from perfscope.analyzer.diagnosis import Evidence, Finding, Speedup
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
 from perfscope.analyzer.rule import Rule
@@ -67,7 +72,9 @@ THREAD_HELPS = (
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Return the finding where a line of the program is blocked for long enough."""
-    line = worst_blocked_line(trace, limits)
+    line, short = worst_blocked_line(trace, limits), worst_calling_function(trace, limits)
+    if short is not None and (line is None or short.most > line.share):
+        return finding_of_short_calls(short, limits)
     if line is None or line.is_sleep or line.loads_data:
         return None
     share, place = line.share, line.where.place
@@ -90,6 +97,47 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         ],
         processes=[line.where.process],
         where=line.where,
+    )
+
+
+def worst_calling_function(trace: Trace, limits: Limits) -> HostFunction | None:
+    """Return the function whose short system calls cost most, None below the limit."""
+    functions = [
+        function
+        for function in trace.fact(calling_functions).values()
+        if function.most >= limits.host_code_share and not function.loads_data
+    ]
+    return max(functions, key=lambda known: known.most * known.time.loop_s, default=None)
+
+
+def finding_of_short_calls(function: HostFunction, limits: Limits) -> Finding:
+    """Return the finding for a function that makes many short system calls."""
+    share, where = function.most, function.where
+    in_function = f"{percent(share)} of the loop's time is in `{function.function}`"
+    return Finding(
+        id=ID,
+        cause=None,
+        severity=severity_of(share, limits),
+        lost_s=round(share * function.time.loop_s, 4),
+        share=round(share, 4),
+        speedup=Speedup(None, None, round(1.0 / max(1.0 - share, 0.05), 3)),
+        headline=f"Blocking call: the loop waits {percent(share)} of its time at {where.place}",
+        explanation="Most of this time is in short system calls, which work on files or devices.",
+        evidence=[
+            Evidence(
+                f"{in_function}, mostly in system calls",
+                round(share, 4),
+                "share",
+                process=where.process,
+                lane="stacks",
+            )
+        ],
+        actions=[
+            *CALL_LESS_OFTEN.given(share >= limits.input_share, in_function),
+            *CALL_IN_THREAD.given(True, "it waits for system calls"),
+        ],
+        processes=[where.process],
+        where=where,
     )
 
 

@@ -25,6 +25,7 @@ from perfscope.analyzer.budget.critical_rank import severity_of
 from perfscope.analyzer.budget.loop.blocked_lines import missing_loop_samples
 from perfscope.analyzer.budget.loop.host_functions import HostFunction, host_functions
 from perfscope.analyzer.budget.loop.native_shares import NativeShares, native_shares
+from perfscope.analyzer.budget.loop.system_calls import calling_functions
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent
@@ -89,11 +90,16 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
 
 
 def costliest_function(trace: Trace, limits: Limits) -> HostFunction | None:
-    """Return the function that costs most of the processes that train, None below the limit."""
+    """Return the function that costs most of the processes that train, None below the limit.
+
+    A function that makes system calls is `blocking-call`.
+    """
+    in_calls = trace.fact(calling_functions)
     functions = [
         function
-        for function in trace.fact(host_functions).values()
-        if function.least * function.time.on_core >= limits.host_code_share
+        for process, function in trace.fact(host_functions).items()
+        if process not in in_calls
+        and function.least * function.time.on_core >= limits.host_code_share
         and function.least >= limits.main_cause_share * function.most
         and not function.loads_data
     ]

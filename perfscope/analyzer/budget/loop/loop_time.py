@@ -65,6 +65,8 @@ class LoopTime:
     """The part of `locked` that cannot be the end of a parallel operator: with one thread all of
     it, else what the operators in a window leave.
     """
+    parallel_operators: float = 0.0
+    """The largest part of `outside` that operators on several threads can take."""
     on_core: float = 1.0
     """The part of the time that the thread is not blocked in which it has a core."""
 
@@ -97,9 +99,7 @@ def loop_time(trace: Trace, samples: LoopSamples) -> LoopTime:
     ranges = rows_of_loop(trace, "ranges", samples)
     torch = intersected(samples.spans, spans_of_calls(rows_of_category(ranges, *TORCH_CALLS)))
     loader = spans_of_calls(rows_of_loop(trace, "loader", samples))
-    other = spans_of_calls(rows_of_category(ranges, *TIMED_CALLS))
-    waits = device_wait_spans(trace, samples.process, samples.tid)
-    outside = subtracted(samples.spans, merged(torch, loader, other, waits))
+    outside = outside_of_calls(trace, samples)
     outside_share = length_ns(outside) / whole_ns
     blocked_in = {
         state: share * outside_share
@@ -111,6 +111,7 @@ def loop_time(trace: Trace, samples: LoopSamples) -> LoopTime:
     parts = OuterParts(torch_share, outside_share, running)
     native = trace.fact(native_shares).get(samples.process)
     blocked = sum(blocked_in.values())
+    split = parallel_operators(trace, samples.process, parts)
     loader_share = length_ns(intersected(samples.spans, loader)) / whole_ns
     runnable_s = max(1.0 - loader_share - blocked - locked, 0.01) * whole_ns / 1e9
     return LoopTime(
@@ -121,11 +122,21 @@ def loop_time(trace: Trace, samples: LoopSamples) -> LoopTime:
         outside=outside_share,
         blocked=blocked,
         locked=locked,
-        surely_locked=max(locked - parallel_operators(trace, samples.process, parts), 0.0),
+        surely_locked=max(locked - split, 0.0),
+        parallel_operators=split,
         operators=operators_outside(trace, samples.process, parts),
         blocked_in=blocked_in,
         on_core=1.0 if native is None else min(native.cpu_s / runnable_s, 1.0),
     )
+
+
+def outside_of_calls(trace: Trace, samples: LoopSamples) -> Spans:
+    """Return the time of the loop outside of torch's calls, the loader and other timed calls."""
+    ranges = rows_of_loop(trace, "ranges", samples)
+    timed = spans_of_calls(rows_of_category(ranges, *TORCH_CALLS, *TIMED_CALLS))
+    loader = spans_of_calls(rows_of_loop(trace, "loader", samples))
+    waits = device_wait_spans(trace, samples.process, samples.tid)
+    return subtracted(samples.spans, merged(timed, loader, waits))
 
 
 def operators_outside(trace: Trace, process: int, parts: OuterParts) -> float | None:
