@@ -27,6 +27,7 @@ from perfscope.traces.trace import Trace
 PREVENTED = "the job made no progress for most of the recording"
 NOT_IN_TRACES = "a profiler's trace does not show it; attach to the run to see it"
 DEVICE_TABLES = ("device_counters", "device_processes", "device_gaps")
+REQUEST_TABLES = ("engine_metrics", "requests", "token_gaps")
 KERNEL_TABLES = ("kernels", "launches", "ops", "copies", "collectives", "memory")
 
 
@@ -164,5 +165,7 @@ def group_of_table(trace: Trace, name: str) -> NotCheckedGroup:
         return "no-device" if manifest(trace).devices else "no-driver"
     if name in KERNEL_TABLES:
         return "no-kernels"
+    if name in REQUEST_TABLES:
+        return "no-requests"
     probe = sources.get("probe")
     return "not-permitted" if probe is not None and probe.status == "unavailable" else "other"

@@ -30,6 +30,7 @@ NotCheckedGroup = Literal[
     "not-calibrated",
     "not-permitted",
     "not-in-this-format",
+    "no-requests",
     "other",
 ]
 

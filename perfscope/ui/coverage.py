@@ -25,6 +25,7 @@ NEEDED_BY_GROUP: dict[NotCheckedGroup, str] = {
     "not-calibrated": "a calibrated CPU",
     "not-permitted": "more permissions",
     "not-in-this-format": "another kind of recording",
+    "no-requests": "requests to a server",
 }
 """What findings need that were not checked, by the group of the reason; `other` has many."""
 
@@ -61,7 +62,7 @@ def group_reason(group: NotCheckedGroup, count: int) -> str:
     """Return `that need a GPU`: why the findings of a group were not checked."""
     needed = NEEDED_BY_GROUP.get(group)
     if needed is None:
-        return "for other reasons"
+        return "without their data here"
     return f"that {'needs' if count == 1 else 'need'} {needed}"
 
 

@@ -48,7 +48,7 @@ def missing_requests(trace: Trace, limits: Limits) -> Unmet | None:
     if max((load.samples.readings for load in loads), default=0) < limits.fewest_readings:
         return Unmet("too-short", f"fewer than {limits.fewest_readings} readings of its metrics")
     if not used_servers(trace):
-        return Unmet("other", "no requests while it was recorded")
+        return Unmet("no-requests", "no requests while it was recorded")
     return None
 
 

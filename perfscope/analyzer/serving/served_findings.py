@@ -48,7 +48,7 @@ def missing_batches(trace: Trace, limits: Limits) -> Unmet | None:
     """Return why batches cannot be judged: no requests, too few, or calls of unknown requests."""
     logs = trace.fact(request_logs)
     if not logs:
-        return Unmet("other", "no requests were seen")
+        return Unmet("no-requests", "no requests were seen")
     if max(len(log.undistorted) for log in logs) < limits.fewest_requests:
         return Unmet("too-short", f"fewer than {limits.fewest_requests} complete requests")
     if not trace.fact(batched_servers):
