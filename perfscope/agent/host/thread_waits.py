@@ -9,7 +9,7 @@ import os
 import struct
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from perfscope.agent.host import proc
@@ -118,42 +118,32 @@ class WaitReader:
         if len(runs) < 3 or not stat[2]:
             return None
         name, state = stat[0].partition("(")[2], stat[2].split()[0]
-        base = ThreadWait(tid, name, int(runs[2]), int(runs[0]))
         words = (proc.read(f"{place}/syscall") or "").split()
-        call, kind, target, peer, limit_ns = self.describe(words, state)
-        return ThreadWait(
-            base.tid, base.name, base.runs, base.cpu_ns, call, kind, target, peer, limit_ns
-        )
+        wait = ThreadWait(tid, name, int(runs[2]), int(runs[0]))
+        form = self.calls.get(int(words[0])) if words and words[0] != RUNNING else None
+        if form is None or len(words) < 7 or state in STOPPED_STATES:
+            return replace(wait, kind=kind_without_call(words, state))
+        return self.with_call(wait, form, [int(word, 16) for word in words[1:7]])
 
-    def describe(self, words: list[str], state: str) -> tuple[str, str, str, int, int]:
-        """Return call, kind, target, peer and limit of a thread with these words in `syscall`."""
-        if state in STOPPED_STATES:
-            return "", STOPPED, "", UNKNOWN_PEER, NO_LIMIT
-        if not words or words[0] == RUNNING:
-            kind = RUNNING if words or state == "R" else OTHER
-            return "", kind, "", UNKNOWN_PEER, NO_LIMIT
-        form = self.calls.get(int(words[0]))
-        if form is None or len(words) < 7:
-            kind = DISK if state == UNINTERRUPTIBLE else OTHER
-            return "", kind, "", UNKNOWN_PEER, NO_LIMIT
-        arguments = [int(word, 16) for word in words[1:7]]
-        kind, target, peer = self.waited_for(form, arguments)
+    def with_call(self, wait: ThreadWait, form: CallForm, arguments: list[int]) -> ThreadWait:
+        """Return the wait of a thread that is in this system call."""
+        kind, target, peer = self.kind_target_and_peer(form, arguments)
         limit_ns = self.limit_ns(form, arguments)
         if kind == NETWORK and peer > 0 and peer not in (self.pid, *self.others):
             limit_ns = shorter_limit(limit_ns, sleep_of(peer))
-        return form.name, kind, target, peer, limit_ns
+        return replace(wait, call=form.name, kind=kind, target=target, peer=peer, limit_ns=limit_ns)
 
-    def waited_for(self, form: CallForm, arguments: list[int]) -> tuple[str, str, int]:
+    def kind_target_and_peer(self, form: CallForm, arguments: list[int]) -> tuple[str, str, int]:
         """Return the kind of a wait, its file, address or lock, and the peer."""
         if form.path != NONE:
             return form.kind, self.path_at(arguments[form.path]), UNKNOWN_PEER
         if form.kind == CHILD:
-            return CHILD, *self.child(form, arguments)
+            return CHILD, *self.awaited_child(form, arguments)
         if form.kind == LOCK:
             kind = GIL if self.is_in_runtime(arguments[0]) else LOCK
             return kind, f"{arguments[0]:#x}", UNKNOWN_PEER
         if form.kind == POLL:
-            return self.polled(form, arguments)
+            return self.kind_target_and_peer_of_poll(form, arguments)
         if form.file == NONE:
             return form.kind, "", UNKNOWN_PEER
         descriptor = arguments[form.file] & 0xFFFFFFFF
@@ -162,47 +152,49 @@ class WaitReader:
         if form.kind == DESCRIPTOR and descriptor == STANDARD_INPUT and form.name == "read":
             kind = INPUT
         writes = form.name in ("write", "writev")
-        return kind, self.shown(link), self.peer_of(link, waits_for_writer=not writes)
+        return kind, self.text_of_link(link), self.peer_of(link, waits_for_writer=not writes)
 
     def is_in_runtime(self, address: int) -> bool:
         """Return whether an address is inside `_PyRuntime`."""
         return self.runtime is not None and 0 <= address - self.runtime[0] < self.runtime[1]
 
-    def polled(self, form: CallForm, arguments: list[int]) -> tuple[str, str, int]:
+    def kind_target_and_peer_of_poll(
+        self, form: CallForm, arguments: list[int]
+    ) -> tuple[str, str, int]:
         """Return the kind, target and peer of a wait for several files: those of the first one.
 
         A poll of no file is a sleep, one of a listening socket waits for requests.
         """
-        descriptors = self.polled_descriptors(form, arguments)
+        descriptors = self.descriptors_of_poll(form, arguments)
         if not descriptors:
             return SLEEP if form.file == NONE else POLL, "", UNKNOWN_PEER
         if STANDARD_INPUT in descriptors:
-            return INPUT, self.shown(link_of(self.pid, STANDARD_INPUT)), UNKNOWN_PEER
+            return INPUT, self.text_of_link(link_of(self.pid, STANDARD_INPUT)), UNKNOWN_PEER
         links = [link_of(self.pid, descriptor) for descriptor in descriptors]
         for link in links:
             entry = self.socket_of(link)
             if entry is not None and entry.listens:
-                return REQUESTS, self.shown(link), UNKNOWN_PEER
+                return REQUESTS, self.text_of_link(link), UNKNOWN_PEER
         kinds = [kind_of_file(link) for link in links]
         wanted = next((at for at, kind in enumerate(kinds) if kind in ("pipe", NETWORK)), 0)
         peer = self.peer_of(links[wanted], waits_for_writer=True)
-        return kinds[wanted], self.shown(links[wanted]), peer
+        return kinds[wanted], self.text_of_link(links[wanted]), peer
 
-    def polled_descriptors(self, form: CallForm, arguments: list[int]) -> list[int]:
+    def descriptors_of_poll(self, form: CallForm, arguments: list[int]) -> list[int]:
         """Return the first descriptors that a call polls."""
         if form.file != NONE:
             return epoll_members(self.pid, arguments[form.file] & 0xFFFFFFFF)
         if form.name in ("select", "pselect6"):
             count = min(arguments[0], 1024)
-            mask = self.memory(arguments[1], (count + 7) // 8) if arguments[1] else b""
+            mask = self.read_memory(arguments[1], (count + 7) // 8) if arguments[1] else b""
             bits = int.from_bytes(mask, "little")
             return [number for number in range(count) if bits >> number & 1][:MOST_POLLED]
         count = min(arguments[1], MOST_POLLED)
-        polled = self.memory(arguments[0], count * POLLED.size)
+        polled = self.read_memory(arguments[0], count * POLLED.size)
         whole = len(polled) // POLLED.size * POLLED.size
         return [number for number, _, _ in POLLED.iter_unpack(polled[:whole]) if number >= 0]
 
-    def child(self, form: CallForm, arguments: list[int]) -> tuple[str, int]:
+    def awaited_child(self, form: CallForm, arguments: list[int]) -> tuple[str, int]:
         """Return the child that is waited for, as text and as pid."""
         wanted = arguments[1] if form.name == "waitid" else arguments[0]
         wanted &= 0xFFFFFFFF
@@ -216,7 +208,7 @@ class WaitReader:
         inner = {proc.namespace_pid(pid): pid for pid in proc.children(self.pid)}
         return f"pid {wanted}", inner.get(wanted, UNKNOWN_PEER)
 
-    def shown(self, link: str) -> str:
+    def text_of_link(self, link: str) -> str:
         """Return a link as it is shown: the address of a socket, `pipe`, or the path."""
         entry = self.socket_of(link)
         if entry is not None:
@@ -261,9 +253,9 @@ class WaitReader:
     def path_at(self, address: int) -> str:
         """Return the path at an address in the memory of the process, "" if it cannot be read."""
         to_page_end = PAGE_BYTES - address % PAGE_BYTES
-        data = self.memory(address, min(to_page_end, LONGEST_PATH))
+        data = self.read_memory(address, min(to_page_end, LONGEST_PATH))
         if b"\0" not in data and len(data) == to_page_end < LONGEST_PATH:
-            data += self.memory(address + to_page_end, LONGEST_PATH - to_page_end)
+            data += self.read_memory(address + to_page_end, LONGEST_PATH - to_page_end)
         path = data.partition(b"\0")[0].decode("utf-8", "replace")
         return "".join(letter if letter.isprintable() else "?" for letter in path)
 
@@ -278,7 +270,7 @@ class WaitReader:
         if form.limit == MILLISECONDS:
             milliseconds = value & 0xFFFFFFFF
             return NO_LIMIT if milliseconds >> 31 else milliseconds * 1_000_000
-        data = self.memory(value, TWO_NUMBERS.size) if value else b""
+        data = self.read_memory(value, TWO_NUMBERS.size) if value else b""
         if len(data) < TWO_NUMBERS.size:
             return NO_LIMIT
         seconds, rest = TWO_NUMBERS.unpack(data)
@@ -288,7 +280,7 @@ class WaitReader:
             limit_ns -= time.clock_gettime_ns(clock)
         return int(min(max(limit_ns, 0), LONGEST_NS))
 
-    def memory(self, address: int, size: int) -> bytes:
+    def read_memory(self, address: int, size: int) -> bytes:
         """Return memory of the process, less or nothing where it cannot be read."""
         if size <= 0:
             return b""
@@ -297,6 +289,15 @@ class WaitReader:
                 return os.pread(file.fileno(), size, address)
         except (OSError, OverflowError):
             return b""
+
+
+def kind_without_call(words: list[str], state: str) -> str:
+    """Return the kind of a wait whose system call is not known, or of a thread that runs."""
+    if state in STOPPED_STATES:
+        return STOPPED
+    if words and words[0] != RUNNING:
+        return DISK if state == UNINTERRUPTIBLE else OTHER
+    return RUNNING if words or state == "R" else OTHER
 
 
 def sleep_of(pid: int) -> int:
