@@ -19,9 +19,10 @@ from perfscope.traces.schema import TABLES
 
 FOLDER = Path(__file__).parent
 EXIT_CODES = (
-    "Exit codes: 0 done, whatever the verdict; 1 failed; 2 bad usage or unreadable input; 3 and 4\n"
-    "are reserved. `run` exits with the code of its command. A recording that Ctrl-C ends prints\n"
-    "its report and exits with 0, or with 130 when nothing was printed."
+    "Exit codes: 0 done, whatever the verdict; 1 failed (`doctor`: a check failed); 2 bad usage\n"
+    "or unreadable input; 3 and 4 are reserved. `run` exits with the code of its command. A\n"
+    "recording that Ctrl-C ends prints its report and exits with 0, or with 130 when nothing was\n"
+    "printed."
 )
 KINDS_OF_COUNTERS = (
     "A `total` grows from the time the driver was loaded, a `state` is the value at `ts`, a\n"

@@ -30,7 +30,7 @@ INTERRUPTED = 130
 EXIT_CODES = """\
 exit codes:
   0    done, whatever the verdict
-  1    failed
+  1    failed; for `doctor`: a check failed
   2    bad usage, or input that cannot be read
   3, 4 reserved
   130  interrupted before anything was printed

@@ -1,4 +1,4 @@
-"""Verdict: input-bound/too-few-workers. One worker loads from a remote store; four are needed."""
+"""Verdict: input-bound/too-few-workers. One worker loads from a remote store; more are needed."""
 
 from functools import partial
 

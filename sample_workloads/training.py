@@ -18,8 +18,8 @@ from torch.utils.data import Dataset, DistributedSampler
 RANK, RANKS = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 LOCAL_RANKS = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 UNDER_TORCHRUN = "RANK" in os.environ
-ENDINGS = (signal.SIGTERM, signal.SIGINT)
-AGREE_EVERY = 8
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+STEPS_PER_STOP_CHECK = 8
 GPU_VARIATIONS = 256
 AUTO = "auto"
 chosen_device = AUTO
@@ -27,7 +27,7 @@ chosen_device = AUTO
 
 
 def parse_arguments(description: str | None, *, workers: int = 0) -> argparse.Namespace:
-    """Return --fix, --seconds, --steps and --workers."""
+    """Parse the options, set the device, one thread and the seed, and end on SIGTERM and SIGINT."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--fix", action="store_true", help="run without the bottleneck")
     parser.add_argument("--seconds", type=float, default=600.0, help="stop after this long")
@@ -39,9 +39,9 @@ def parse_arguments(description: str | None, *, workers: int = 0) -> argparse.Na
     args = parser.parse_args()
     global chosen_device
     chosen_device = args.device
-    for ending in ENDINGS:
+    for number in STOP_SIGNALS:
         # `finally` and `atexit` then clean up.
-        signal.signal(ending, lambda *_: sys.exit(0))
+        signal.signal(number, lambda *_: sys.exit(0))
     torch.set_num_threads(1)
     torch.manual_seed(RANK)
     return args
@@ -55,7 +55,7 @@ def usable_cores() -> int:
 def step_slowdown() -> float:
     """Return how much longer a step takes where local ranks exchange gradients.
 
-    Input that should be too slow must be slower by this factor.
+    The delay of an input that must be the bottleneck is multiplied by this factor.
     """
     return 2.5 if LOCAL_RANKS > 1 else 1.0
 
@@ -128,8 +128,8 @@ class Meter:
         self.waited = self.printed_waited = 0.0
         self.stopped = self.all_stop = False
         self.agreed_at = -1
-        for ending in ENDINGS:
-            signal.signal(ending, self.stop)
+        for number in STOP_SIGNALS:
+            signal.signal(number, self.stop)
 
     def stop(self, *_: object) -> None:
         """End after this step."""
@@ -165,9 +165,9 @@ class Meter:
     def any_rank_stops(self, stops: bool) -> bool:
         """Return whether any rank stops; all must stop together, or the others would wait for it.
 
-        The ranks communicate every AGREE_EVERY steps.
+        The ranks communicate every STEPS_PER_STOP_CHECK steps.
         """
-        if self.steps % AGREE_EVERY == 0 and self.steps != self.agreed_at:
+        if self.steps % STEPS_PER_STOP_CHECK == 0 and self.steps != self.agreed_at:
             any_stops = torch.tensor(int(stops))
             distributed.all_reduce(any_stops, distributed.ReduceOp.MAX)
             self.all_stop, self.agreed_at = bool(any_stops), self.steps
@@ -186,13 +186,15 @@ def train(
     """Train on `batches`, epoch after epoch; `learn(model, batch)` returns the loss."""
     model = distribute(model)
     optimizer = optimizer or torch.optim.SGD(model.parameters(), lr=1e-3)
-    meter, where = Meter(args), device()
+    meter, target_device = Meter(args), device()
     learn = learn or classify
     while not meter.done():
         began = time.monotonic()
         for batch in batches:
             waited = time.monotonic() - began
-            batch = [part.to(where) if isinstance(part, torch.Tensor) else part for part in batch]
+            batch = [
+                part.to(target_device) if isinstance(part, torch.Tensor) else part for part in batch
+            ]
             loss = learn(model, batch)
             optimizer.zero_grad()
             loss.backward()

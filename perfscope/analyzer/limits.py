@@ -22,8 +22,10 @@ class Limits:
     # From here on a bootstrap over steps is reliable; below it confidence is lower (TraceML
     # requires 20 steps for a critical finding).
     enough_steps: int = 20
-    # XProf calls 5 % of the step moderately input-bound, TensorBoard's plugin advises from 5 % on.
-    input_share: float = 0.05
+    # The part of the time from which on a recoverable cost (waits for input, communication,
+    # validation ...) is reported. XProf calls 5 % of the step moderately input-bound, TensorBoard's
+    # plugin advises from 5 % on.
+    recoverable_share: float = 0.05
     # A finding that saves less than this is not worth a change; the noise of a step between runs is
     # of this size.
     worth_share: float = 0.03

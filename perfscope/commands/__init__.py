@@ -2,7 +2,7 @@
 exit code`.
 
 `ARGUMENTS` is the class of `args`: a frozen dataclass with a field per option, made from what
-argparse parsed in `cli.typed`.
+argparse parsed in `cli.arguments_of_command`.
 """
 
 from perfscope.commands import analyze, attach, doctor, explain, export, ps, report, run, top, ui

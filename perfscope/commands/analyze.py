@@ -1,7 +1,7 @@
 """Diagnose a run or trace: print what limits it, what that costs and how to fix it.
 
 PATH is a run folder, a trace of the PyTorch profiler or of Nsight Systems, or a folder with one
-file per rank. Several paths are the ranks, or the hosts' parts, of one job; their clocks are
+file per rank. Several paths are parts of one job, one per rank or per host; their clocks are
 aligned by the collectives that they share.
 
 PATH may also be the address of an inference engine's metrics, http://HOST:PORT/metrics: it is read
@@ -74,13 +74,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--duration",
         type=parse_seconds,
         metavar="S",
-        help=f"with an address: read its metrics for S seconds (default: {METRICS_S:g})",
+        help=f"with a metrics address: read it for S seconds (default: {METRICS_S:g})",
     )
     parser.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
-        help="with an address: run folder to write (default: perfscope-metrics-HHMMSS.perfscope)",
+        help="with a metrics address: run folder (default: perfscope-metrics-HHMMSS.perfscope)",
     )
     add_json_output(parser)
     add_ignore(parser)
@@ -91,17 +91,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="do not read or write the trace cache",
     )
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write the HTML report to FILE")
     add_verbose_option(parser)
     parser.add_argument(
         "--dask",
         metavar="SCHEDULER",
-        help="read on the workers of this Dask cluster, e.g. tcp://127.0.0.1:8786",
+        help="read the traces on the workers of this Dask cluster, e.g. tcp://127.0.0.1:8786",
     )
     parser.add_argument(
         "--insecure",
         action="store_true",
-        help="let --dask use unencrypted tcp to another machine or another user (trusted ones)",
+        help="with --dask: allow unencrypted TCP to machines and users that you trust",
     )
 
 

@@ -91,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all-ranks",
         action="store_true",
-        help="record all ranks of the job on this host; PID may be the shell that started them",
+        help="record all ranks of the job on this host; PID may be a shell that started them",
     )
     add_depth_arguments(parser, needs_follow=True)
     parser.add_argument(
@@ -103,7 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--even-with-seccomp",
         action="store_true",
-        help="enter the process even if its seccomp filter is unknown and might kill it",
+        help="enter the process even if its seccomp filter cannot be read and might kill it",
     )
     parser.add_argument(
         "--metrics",

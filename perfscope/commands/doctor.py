@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--device",
         action="store_true",
         help=(
-            "with --calibrate: measure the accelerators in place of the CPU, for rooflines where"
+            "with --calibrate: measure the accelerators instead of the CPU, for rooflines where"
             " the peaks of a device are not known (nothing else may use them meanwhile)"
         ),
     )
@@ -65,12 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar="N",
         help=(
-            "with --calibrate: threads of the target (default: measure one thread, and torch's"
-            " default number)"
+            "with --calibrate: threads of the target (default: measure twice, with one thread and"
+            " with torch's default number)"
         ),
     )
     parser.add_argument(
-        "--force", action="store_true", help="with --calibrate: also when the machine is busy"
+        "--force", action="store_true", help="with --calibrate: measure even if the machine is busy"
     )
 
 

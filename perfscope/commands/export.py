@@ -28,13 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "path", type=Path, metavar="PATH", help="a run folder, or a trace as `analyze` takes it"
     )
-    parser.add_argument("--to", required=True, choices=FORMATS, help="the format")
+    parser.add_argument("--to", required=True, choices=FORMATS, help="format to write")
     parser.add_argument(
         "-o",
         "--output",
         type=Path,
         metavar="OUT",
-        help="the file, or for parquet and csv the folder, to write",
+        help="file to write, for parquet and csv a folder",
     )
     parser.add_argument(
         "--force", action="store_true", help="overwrite what an earlier export wrote"

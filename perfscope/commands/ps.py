@@ -1,4 +1,4 @@
-"""List the Python processes that can be attached to."""
+"""List the Python processes, and why some of them cannot be entered."""
 
 import argparse
 from collections.abc import Sequence

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 LONGEST_REPORT_S = 300
-"""Of a core. Where memory is limited, libraries were seen to run forever in place of failing."""
+"""CPU time of the diagnosis. With a limit on memory, some libraries run forever and do not fail."""
 
 
 @dataclass(frozen=True)
@@ -173,8 +173,8 @@ class ProbeEntry:
         from perfscope.agent.delivery.start_folder import nvtx_environment, start_folder
 
         self.window = window
-        self.nvtx_door = open_probe_socket()
-        nvtx = nvtx_environment(self.nvtx_door)
+        self.nvtx_socket = open_probe_socket()
+        nvtx = nvtx_environment(self.nvtx_socket)
         self.has_nvtx = bool(nvtx)
         self.probe_socket = replace(open_probe_socket(), nvtx="injected" if nvtx else None)
         self.folder = ExitStack()
@@ -184,7 +184,7 @@ class ProbeEntry:
     def stop_listening(self) -> None:
         """Close the sockets; probes that start later cannot connect, and end."""
         self.probe_socket.listening.close()
-        self.nvtx_door.listening.close()
+        self.nvtx_socket.listening.close()
 
     def remove_files(self) -> None:
         """Remove the files."""
@@ -205,7 +205,7 @@ def record_command(pid: int, plan: RunPlan, probe_entry: ProbeEntry) -> Path:
         follow=True,
         window=probe_entry.window,
         probe_socket=probe_entry.probe_socket,
-        nvtx_socket=probe_entry.nvtx_door if probe_entry.has_nvtx else None,
+        nvtx_socket=probe_entry.nvtx_socket if probe_entry.has_nvtx else None,
         command=tuple(plan.words),
         job=plan.job_id,
         low_priority=True,

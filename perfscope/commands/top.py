@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         nargs="*",
         metavar="PID",
-        help="only these processes (all with torch loaded)",
+        help="show only these processes (default: all with torch loaded)",
     )
     parser.add_argument(
         "--interval", type=float, default=2.0, metavar="S", help="seconds between refreshes (2)"

@@ -10,12 +10,12 @@ import time
 from types import TracebackType
 from typing import Any
 
-VISITS = "_perfscope_visits"
+PROBE_KEY = "_perfscope_probes"
 """The name in `_thread` under which a process keeps the probe of its recording
 (`agent/probe/presence.py`).
 """
 THREAD_NAMES = vars(_thread)
-find_visits = THREAD_NAMES.get
+find_probes = THREAD_NAMES.get
 """A lookup in the dictionary is several times faster than `getattr` for a name that is missing."""
 UNKNOWN = -1
 UNUSED = (UNKNOWN,) * 6
@@ -67,7 +67,7 @@ def step(*, samples: int | None = None, tokens: int | None = None) -> Step | Unr
     Needed only where perfscope cannot see the steps: without PyTorch's data loader, optimizer and
     modules. `samples` and `tokens` say how much the step processes.
     """
-    if not find_visits(VISITS):
+    if not find_probes(PROBE_KEY):
         return UNRECORDED_STEP
     return Step(samples, tokens)
 
@@ -86,7 +86,7 @@ def recording_probes() -> list[Any]:
 
     Its byte `live` is 0 while it leaves, and in a process that was forked from the recorded one.
     """
-    return [probe for probe in find_visits(VISITS, ()) if probe.live[0]]
+    return [probe for probe in find_probes(PROBE_KEY, ()) if probe.live[0]]
 
 
 def count_or_unknown(count: object) -> int:

@@ -12,10 +12,10 @@ from types import TracebackType
 from typing import Any
 
 from perfscope.profiling.marks import (
+    PROBE_KEY,
     UNKNOWN,
-    VISITS,
     count_or_unknown,
-    find_visits,
+    find_probes,
     recording_probes,
 )
 
@@ -119,7 +119,7 @@ class UnrecordedRequest:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if find_visits(VISITS):
+        if find_probes(PROBE_KEY):
             report_partial_request(failed=kind is not None)
 
     async def __aenter__(self) -> "UnrecordedRequest":
@@ -150,7 +150,7 @@ def request() -> Request | UnrecordedRequest:
     exception that leaves the block makes it a failed request. `request.first_token()` and
     `request.tokens(n)` report its output.
     """
-    if not find_visits(VISITS):
+    if not find_probes(PROBE_KEY):
         return UNRECORDED_REQUEST
     return Request()
 

@@ -25,12 +25,12 @@ def work():
     for _ in range(20):
         x = torch.tanh(x @ b) + torch.exp(-x * x)
     return x.double().sum().item(), hash(x.numpy().tobytes())
-alone = work()
+expected = work()
 print("ready", flush=True)
 rounds = wrong = 0
 while not select.select([0], [], [], 0)[0]:
     rounds += 1
-    wrong += work() != alone
+    wrong += work() != expected
 print("rounds", rounds > 0, "wrong", wrong, flush=True)
 """
 COUNTING = """
@@ -40,12 +40,12 @@ def work():
     for number in range(1, 100_000):
         total += number ** 0.5 / (1.0 + total * 1e-9)
     return total
-alone = work()
+expected = work()
 print("ready", flush=True)
 rounds = wrong = 0
 while not select.select([0], [], [], 0)[0]:
     rounds += 1
-    wrong += work() != alone
+    wrong += work() != expected
 print("rounds", rounds > 0, "wrong", wrong, flush=True)
 """
 EPOLL = """
@@ -53,7 +53,7 @@ import select
 e = select.epoll()
 e.register(0, 1)
 print("ready", flush=True)
-print([(file, event & 1) for file, event in e.poll()], flush=True)  # and perhaps its end
+print([(file, event & 1) for file, event in e.poll()], flush=True)  # or EPOLLHUP, too
 """
 NANOSLEEP = """
 import ctypes, time
@@ -119,8 +119,8 @@ def end(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
-def answer(process: subprocess.Popen[str]) -> str:
-    """Tell the program to end, and return its last line."""
+def end_and_read_last_line(process: subprocess.Popen[str]) -> str:
+    """Write `end` to the program, and return its last line."""
     assert process.stdin is not None
     process.stdin.write("end\n")
     process.stdin.flush()
@@ -158,7 +158,7 @@ def entry_killed_at(pid: int, number: int) -> bool:
 
 def entry_killed_after(pid: int, delay_s: float) -> bool:
     """Enter `pid` in a child process that is killed `delay_s` after it has become the tracer;
-    return False if it had ended.
+    return False if the entry ended earlier.
     """
     child = os.fork()
     if child == 0:
@@ -207,28 +207,28 @@ def mapped_code_pages(pid: int) -> int:
     return sum(line.split()[1] == "r-xp" and len(line.split()) == 5 for line in lines)
 
 
-class Saboteur:
-    """A context in which a tracer that this process forks calls `strike` before one of its ptrace
+class TracerFault:
+    """A context in which a tracer that this process forks calls `fault` before one of its ptrace
     requests.
     """
 
-    def __init__(self, strike: Callable[[], None], moment: int) -> None:
-        self.strike, self.moment = strike, moment
+    def __init__(self, fault: Callable[[], None], request_number: int) -> None:
+        self.fault, self.request_number = fault, request_number
         self.made = mmap.mmap(-1, mmap.PAGESIZE)
 
     @property
-    def struck(self) -> bool:
-        """Return whether `strike` was called."""
+    def happened(self) -> bool:
+        """Return whether `fault` was called."""
         return bool(self.made[0])
 
-    def __enter__(self) -> "Saboteur":
+    def __enter__(self) -> "TracerFault":
         self.request, made = ptrace.call_ptrace, 0
 
         def counted(code: int, tid: int, address: int = 0, data: object = 0) -> int:
             nonlocal made
-            if made == self.moment and not self.struck:
+            if made == self.request_number and not self.happened:
                 self.made[0] = 1
-                self.strike()
+                self.fault()
             made += 1
             return self.request(code, tid, address, data)
 
@@ -254,16 +254,16 @@ def wait_idly() -> None:
     time.sleep(3600)
 
 
-def enter_sabotaged(
-    pid: int, source: str, strike: Callable[[], None], moment: int
+def enter_with_fault(
+    pid: int, source: str, fault: Callable[[], None], request_number: int
 ) -> tuple[EntryReport, bool]:
-    """Enter as the agent does, with a tracer that calls `strike` before its ptrace request
-    `moment`.
+    """Enter as the agent does, with a tracer that calls `fault` before its ptrace request
+    `request_number`.
 
-    Returns the report and whether the tracer got that far.
+    Returns the report and whether the tracer reached that request.
     """
-    with Saboteur(strike, moment) as saboteur:
+    with TracerFault(fault, request_number) as tracer_fault:
         entering = enter_from_child(pid, source, 60.0)
         while (report := entering.report()) is None:
             time.sleep(0.001)
-        return report, saboteur.struck
+        return report, tracer_fault.happened

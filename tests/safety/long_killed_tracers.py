@@ -29,10 +29,10 @@ from tests.safety.killed_tracers import (
     SIGNALS,
     VECTORS,
     SignalSender,
-    answer,
     begin,
     end,
-    enter_sabotaged,
+    end_and_read_last_line,
+    enter_with_fault,
     entry_killed_after,
     entry_killed_at,
     last_line,
@@ -100,7 +100,7 @@ def run(program: str, kills: int, choice: random.Random) -> tuple[Tally, bool]:
         fine = over or (target.poll() is None and is_entered(target))
         expected = str(sender.stop()) if sender else RESULTS[program]
         outcome = (
-            (last_line if program in TIMED else answer)(target)
+            (last_line if program in TIMED else end_and_read_last_line)(target)
             if fine
             else f"exit code {target.poll()}"
         )
@@ -157,10 +157,10 @@ def freeze(pid: int, moment: int, tally: Tally) -> None:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    report, struck = enter_sabotaged(pid, "pass", stop_itself, moment)
+    report, fault_happened = enter_with_fault(pid, "pass", stop_itself, moment)
     ended.set()
     watcher.join()
-    if struck and report.error is None:
+    if fault_happened and report.error is None:
         tally.frozen += 1
         tally.stopped_s.append(longest_s[0])
 

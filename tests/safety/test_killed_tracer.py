@@ -20,10 +20,10 @@ from tests.safety.killed_tracers import (
     SIGNALS,
     VECTORS,
     SignalSender,
-    answer,
     begin,
     end,
-    enter_sabotaged,
+    end_and_read_last_line,
+    enter_with_fault,
     entry_killed_after,
     entry_killed_at,
     kill_itself,
@@ -52,14 +52,14 @@ def start() -> Iterator[Start]:
 
 def test_a_tracer_killed_at_each_of_its_requests_is_replaced(start: Start, tmp_path: Path) -> None:
     target, out = start(COUNTING), tmp_path / "out"
-    moment, struck = 0, True
-    while struck:
-        report, struck = enter_sabotaged(target.pid, writing(out), kill_itself, moment)
+    moment, fault_happened = 0, True
+    while fault_happened:
+        report, fault_happened = enter_with_fault(target.pid, writing(out), kill_itself, moment)
         assert report.error is None
         moment += 1
         wait_for_output(out, "x" * moment)
     assert moment > FEWEST_REQUESTS
-    assert answer(target) == "rounds True wrong 0"
+    assert end_and_read_last_line(target) == "rounds True wrong 0"
 
 
 def test_a_sleep_in_c_lasts_as_long_as_requested(start: Start) -> None:
@@ -79,7 +79,7 @@ def test_vector_registers_are_intact_after_kills_at_many_moments(start: Start) -
     killed = sum(entry_killed_after(target.pid, 0.0001 * number) for number in range(12))
     assert killed > 3
     enter(target.pid, "pass")
-    assert answer(target) == "rounds True wrong 0"
+    assert end_and_read_last_line(target) == "rounds True wrong 0"
 
 
 def test_no_signal_is_lost_with_a_killed_tracer(start: Start) -> None:
@@ -89,7 +89,7 @@ def test_no_signal_is_lost_with_a_killed_tracer(start: Start) -> None:
     assert killed > 3
     sent = sender.stop()
     enter(target.pid, "pass")
-    assert answer(target) == str(sent)
+    assert end_and_read_last_line(target) == str(sent)
 
 
 @pytest.mark.parametrize(("hang", "moments"), [(stop_itself, (0, 2, 9)), (wait_idly, (6, 12))])
@@ -99,10 +99,10 @@ def test_a_tracer_that_hangs_is_killed_and_replaced(
     """At moment 0 the target is not yet stopped; at the later moments it is."""
     target, out = start(COUNTING), tmp_path / "out"
     for count, moment in enumerate(moments, 1):
-        report, struck = enter_sabotaged(target.pid, writing(out), hang, moment)
-        assert (report.error, struck) == (None, True)
+        report, fault_happened = enter_with_fault(target.pid, writing(out), hang, moment)
+        assert (report.error, fault_happened) == (None, True)
         wait_for_output(out, "x" * count)
-    assert answer(target) == "rounds True wrong 0"
+    assert end_and_read_last_line(target) == "rounds True wrong 0"
 
 
 def test_a_call_is_completed_without_its_tracer(
@@ -114,14 +114,14 @@ def test_a_call_is_completed_without_its_tracer(
         patch.setattr(injection, "CALL_NS", 0)
         enter(target.pid, "pass", deadline_s=1.0)
     enter(target.pid, "pass")
-    assert answer(target) == "rounds True wrong 0"
+    assert end_and_read_last_line(target) == "rounds True wrong 0"
 
 
 def test_neither_tracer_nor_watcher_outlives_an_entry(start: Start) -> None:
     target = start(COUNTING)
     before = set(psutil.pids())
-    report, struck = enter_sabotaged(target.pid, "pass", stop_itself, 5)
-    assert (report.error, struck) == (None, True)
+    report, fault_happened = enter_with_fault(target.pid, "pass", stop_itself, 5)
+    assert (report.error, fault_happened) == (None, True)
     started = [process for process in psutil.process_iter() if process.pid not in before]
     assert [process for process in started if is_forked(process)] == []
 

@@ -47,7 +47,7 @@ SMOOTHING = 8
 # The first wakes look up code that is new to the probe, and say nothing about later ones.
 FIRST_WAKES = 3
 LAST_NOTES_S = 0.02
-GOODBYE_S = 1.0
+LAST_SEND_TIMEOUT_S = 1.0
 FAULTS = {
     signal.SIGSEGV,
     signal.SIGBUS,
@@ -351,13 +351,13 @@ def serve_connection(poller: select.poll, line: "AgentLine", due_ns: int) -> boo
     return bool(events)
 
 
-def say_goodbye(probe: InstalledProbe, line: "AgentLine", stuck: list[str]) -> None:
-    """Send the last records and the last note; give up after GOODBYE_S to release the target."""
+def send_last_records(probe: InstalledProbe, line: "AgentLine", stuck: list[str]) -> None:
+    """Send the last records and the last note, for LAST_SEND_TIMEOUT_S at most."""
     time.sleep(LAST_NOTES_S)
     drain(probe, line)
     line.push()
     line.send_notes([{"note": "bye", "dropped": line.dropped, "stuck": stuck, **clock_pair()}])
-    until = time.monotonic() + GOODBYE_S
+    until = time.monotonic() + LAST_SEND_TIMEOUT_S
     while line.open and line.pending and time.monotonic() < until:
         time.sleep(0.01)
         line.push()
@@ -397,7 +397,7 @@ def run(config: dict[str, Any], parts: list[ModuleType]) -> None:
     stuck = probe.leave()
     if probe in probes:
         probes.remove(probe)
-    probe.guard.guarded("goodbye", say_goodbye)(probe, line, stuck)
+    probe.guard.guarded("goodbye", send_last_records)(probe, line, stuck)
     connection.close()
     probe.codes.clear()
     probe.ticks.clear()

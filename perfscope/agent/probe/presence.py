@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from perfscope.agent.probe.core import InstalledProbe
 
-PROBES_ATTRIBUTE = "_perfscope_visits"
+PROBES_ATTRIBUTE = "_perfscope_probes"
 
 
 def remove_probe_in_child() -> None:

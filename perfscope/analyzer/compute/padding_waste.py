@@ -103,7 +103,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     rows = steps_of(trace, process)
     steps_ns = max(float(column(rows, "dur").sum()), 1.0)
     computes = float(rows[DEVICE_COMPUTE].sum()) / steps_ns
-    if work is None or float(rows[INPUT_WAIT].sum()) / steps_ns >= limits.input_share:
+    if work is None or float(rows[INPUT_WAIT].sum()) / steps_ns >= limits.recoverable_share:
         return None
     lost = computes * work.saved
     if lost < LEAST_SAVING:

@@ -182,7 +182,7 @@ def crowd_of_workers(trace: Trace, process: int, delay: float, limits: Limits) -
     if not machine_full(load, limits):
         return None
     for pipeline in trace.fact(input_pipelines):
-        if avoidable_wait(pipeline, limits) >= limits.input_share * pipeline.step:
+        if avoidable_wait(pipeline, limits) >= limits.recoverable_share * pipeline.step:
             return None
     workers = set(loader_workers(trace))
     used = sum(load.process_cores.get(worker, 0.0) for worker in workers)

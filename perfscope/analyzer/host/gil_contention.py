@@ -199,7 +199,7 @@ def gil_finding_from_outside(trace: Trace, limits: Limits) -> Finding | None:
     """Return the finding from samples of the main thread, with only a ceiling."""
     seen = trace.fact(observed_budget)
     share = 0.0 if seen is None else seen.shares[HOST_BOUND]
-    if seen is None or share < limits.input_share:
+    if seen is None or share < limits.recoverable_share:
         return None
     samples = f"{seen.state_samples} samples of the main thread"
     return Finding(

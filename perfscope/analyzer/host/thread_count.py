@@ -146,7 +146,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         share=round(lost, 4),
         speedup=Speedup(None, None, round(1.0 / (1.0 - case.saved), 3)),
         headline=(
-            f"Thread count: operators compute on {plural(case.threads, 'thread')} with {cores} idle"
+            f"Thread count: operators use {plural(case.threads, 'thread')}; {cores} are idle"
         ),
         explanation=(
             f"Calls that torch splits over its threads take {share} of each step. With"

@@ -117,7 +117,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Return the finding where validation takes enough of the recorded time."""
     process = trained_process(trace, limits)
     passes = None if process is None else validation_passes(trace, process)
-    if passes is None or passes.share < limits.input_share:
+    if passes is None or passes.share < limits.recoverable_share:
         return None
     load = trace.fact(host_load)
     case = ValidationCase(
@@ -227,7 +227,7 @@ def less_often(case: ValidationCase) -> list[Action]:
     if not passes.cycles or not passes.steps_between:
         return []
     training_ns = passes.cycle_ns - passes.validation_per_cycle_ns
-    rarer = rarer_by(passes.validation_per_cycle_ns, training_ns, case.limits.input_share)
+    rarer = rarer_by(passes.validation_per_cycle_ns, training_ns, case.limits.recoverable_share)
     now = round(passes.steps_between)
     wanted = round_up(now * rarer)
     after_ns = training_ns + passes.validation_per_cycle_ns * now / wanted
@@ -264,7 +264,7 @@ def workers_for_validation(case: ValidationCase) -> list[Action]:
     # Nothing computes until the first batch of an iteration is there.
     first_ns = loading.iterators * loading.wait_ns / loading.batches
     loaded_ns = max(computing_ns + receive_ns, loading.wait_ns / workers) + first_ns
-    if loaded_ns >= (1.0 - case.limits.input_share) * passes.validation_ns:
+    if loaded_ns >= (1.0 - case.limits.recoverable_share) * passes.validation_ns:
         return []
     share = loaded_ns / passes.validation_ns
     after_ns = passes.cycle_ns - (1.0 - share) * passes.validation_per_cycle_ns

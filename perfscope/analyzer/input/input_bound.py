@@ -147,7 +147,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         return None if observed is None else finding_from_outside(trace, observed, limits)
     pipelines = trace.fact(input_pipelines)
     pipeline = next(known for known in pipelines if known.process == process)
-    if avoidable_wait(pipeline, limits) < limits.input_share * pipeline.step:
+    if avoidable_wait(pipeline, limits) < limits.recoverable_share * pipeline.step:
         return None
     case = loader_case_of(trace, pipeline, limits)
     cause = next((cause for cause in CAUSES if cause.applies(case)), None)
@@ -314,7 +314,7 @@ def finding_without_cause(case: LoaderCase) -> Finding:
 def finding_from_outside(trace: Trace, seen: ObservedBudget, limits: Limits) -> Finding | None:
     """Return the finding from stack samples: the share of the main thread's time in the loader."""
     share = seen.shares[INPUT_WAIT]
-    if share < limits.input_share:
+    if share < limits.recoverable_share:
         return None
     processes = table(trace, "processes")
     workers = 0 if processes is None else int((processes["role"] == "loader-worker").sum())

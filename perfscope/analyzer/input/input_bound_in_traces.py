@@ -53,7 +53,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     waits = case.of(INPUT_WAIT)
     lost = total(waits)
     share = lost / case.span_ns
-    if share < limits.input_share:
+    if share < limits.recoverable_share:
         return None
     asked = rows_of(trace, "loader", case.unit.process)
     assert asked is not None

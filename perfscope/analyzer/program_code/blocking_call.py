@@ -92,7 +92,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         explanation=f"It waits for {waits_for}{called}. Nothing computes meanwhile.",
         evidence=[evidence_of_blocking(line)],
         actions=[
-            *CALL_LESS_OFTEN.given(share >= limits.input_share, evidence_text),
+            *CALL_LESS_OFTEN.given(share >= limits.recoverable_share, evidence_text),
             *CALL_IN_THREAD.given(line.state in THREAD_HELPS, f"it waits for {waits_for}"),
         ],
         processes=[line.where.process],
@@ -133,7 +133,7 @@ def finding_of_short_calls(function: HostFunction, limits: Limits) -> Finding:
             )
         ],
         actions=[
-            *CALL_LESS_OFTEN.given(share >= limits.input_share, in_function),
+            *CALL_LESS_OFTEN.given(share >= limits.recoverable_share, in_function),
             *CALL_IN_THREAD.given(True, "it waits for system calls"),
         ],
         processes=[where.process],

@@ -57,7 +57,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         explanation="The program sleeps there; nothing computes meanwhile.",
         evidence=[evidence_of_blocking(line)],
         actions=WAIT_FOR_EVENT.given(
-            share >= limits.input_share, f"{percent(share)} of the loop's time at {place}"
+            share >= limits.recoverable_share, f"{percent(share)} of the loop's time at {place}"
         ),
         processes=[line.where.process],
         where=line.where,

@@ -66,7 +66,7 @@ def queued_in_batches(trace: Trace, limits: Limits) -> tuple[BatchedServer, str]
 def is_queued_in_batches(server: BatchedServer, limits: Limits) -> bool:
     """Return whether requests are passed over most of the time, and that costs them enough."""
     lost_ns = float(server.served.passed_over_ns.mean())
-    is_much = lost_ns >= limits.input_share * server.mean_e2e_ns
+    is_much = lost_ns >= limits.recoverable_share * server.mean_e2e_ns
     return is_much and waiting_share(server) >= limits.main_cause_share
 
 

@@ -57,7 +57,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     if not servers:
         return None
     server = max(servers, key=lost_ns)
-    if lost_ns(server) < limits.input_share * server.mean_e2e_ns:
+    if lost_ns(server) < limits.recoverable_share * server.mean_e2e_ns:
         return None
     return found_delay(server, limits)
 

@@ -82,7 +82,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     loads = used_servers(trace)
     cases = [fallback(load) for load in loads]
     worst = max(cases, key=lambda case: case.share, default=None)
-    if worst is None or worst.share < limits.input_share:
+    if worst is None or worst.share < limits.recoverable_share:
         return None
     load, share = worst.load, percent(worst.share)
     message = Message(

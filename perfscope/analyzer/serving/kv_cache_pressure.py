@@ -133,7 +133,7 @@ def pressure(load: ServerLoad, limits: Limits) -> Pressure | None:
     is_high = highest(load.kv_usage) >= limits.kv_full
     repeated = repeated_share(load, preemptions) if is_high and preemptions > 0 else 0.0
     waits = load.waiting_share >= limits.main_cause_share and is_kv_full(load, limits)
-    queue = load.queue_share if waits and load.queue_share >= limits.input_share else 0.0
+    queue = load.queue_share if waits and load.queue_share >= limits.recoverable_share else 0.0
     if repeated <= 0.0 and queue <= 0.0:
         return None
     return Pressure(load, preemptions if is_high else 0.0, repeated, queue)

@@ -144,7 +144,7 @@ def is_queued(load: ServerLoad, limits: Limits) -> bool:
     """Return whether requests wait most of the time, for a share of theirs that matters."""
     counts_waiting = mean(load.waiting) is not None
     often = not counts_waiting or load.waiting_share >= limits.main_cause_share
-    return often and load.queue_share >= limits.input_share
+    return often and load.queue_share >= limits.recoverable_share
 
 
 def is_free(other: ServerLoad, busy: ServerLoad) -> bool:

@@ -80,7 +80,7 @@ def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Return the finding where steps take longer and longer."""
     growth = growth_of_steps(trace, limits)
-    if growth is None or growth.excess_share < limits.input_share:
+    if growth is None or growth.excess_share < limits.recoverable_share:
         return None
     series, trend = growth.series, growth.trend
     samples = main_thread_samples(trace, series.process, series.tid)

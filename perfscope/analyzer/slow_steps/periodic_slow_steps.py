@@ -158,7 +158,7 @@ def less_frequent(code: SlowStepCode, limits: Limits) -> list[Action]:
     step_ns = float(slow.series.dur_ns.mean())
     excess_ns = slow.lost_ns / len(slow.series)
     other_ns = step_ns - excess_ns
-    allowed_ns = limits.input_share / (1.0 - limits.input_share) * other_ns
+    allowed_ns = limits.recoverable_share / (1.0 - limits.recoverable_share) * other_ns
     times = rounded_up(max(excess_ns / max(allowed_ns, 1.0), 2.0))
     called = "do it" if code.where is None else f"call `{code.line.frame}`"
     given = DO_LESS_OFTEN.given(

@@ -58,7 +58,7 @@ def slow_step_code(trace: Trace, limits: Limits) -> SlowStepCode | None:
     process = critical_rank(trace, limits)
     series = None if process is None else step_series(trace, process)
     slow = None if series is None else periodic_slow_steps_of(series, limits)
-    if slow is None or slow.share < limits.input_share or accumulates(slow):
+    if slow is None or slow.share < limits.recoverable_share or accumulates(slow):
         return None
     if waits_for_others(trace, slow, limits) or may_wait_for_device(trace, slow, limits):
         return None

@@ -89,7 +89,7 @@ def confidence_in_health(
     losses = rows[list(recoverable)].to_numpy(np.float64)
     losses[:, 0] -= min(usual_wait_ns, float(losses[:, 0].mean()))
     means = resampled_means(np.column_stack([step, losses]))
-    is_below = (means[:, 1:] < limits.input_share * means[:, :1]).all(axis=1)
+    is_below = (means[:, 1:] < limits.recoverable_share * means[:, :1]).all(axis=1)
     value = trust_in_steps(rows, limits) * float(is_below.mean())
     return VerdictConfidence(round(value, 3), has_few_steps=has_few_steps(rows, limits))
 

@@ -185,7 +185,7 @@ def waiting_answer(facts: LoopFacts) -> DominantActivity | None:
     shown = ", ".join(
         f"{state} {percent(part)}"
         for state, part in sorted(states.items(), key=lambda item: -item[1])
-        if part >= facts.limits.input_share
+        if part >= facts.limits.recoverable_share
     )
     where = facts.hottest_place(facts.outside & facts.samples.mask(PROGRAM))
     return DominantActivity(

@@ -131,7 +131,7 @@ def verdict_without_losses(
     if waits and not computes_on_device(trace, trace.fact(device_use)):
         return untimed_wait_verdict(trace, shares)
     is_seen = not uses_device(trace) or trace.fact(window_trace) is not None
-    if not is_seen and shares.unseen >= limits.input_share:
+    if not is_seen and shares.unseen >= limits.recoverable_share:
         return unseen_device_verdict(trace, shares)
     return healthy_verdict(shares, limits, confidence)
 
@@ -145,7 +145,7 @@ def verdict_with_ignored(verdict: Verdict, ignored: list[Finding], limits: Limit
     ]
     if verdict.id != "healthy" or not costly:
         return verdict
-    least = percent(limits.input_share)
+    least = percent(limits.recoverable_share)
     names = ", ".join(f"{finding.id} ({percent(finding.share)})" for finding in costly)
     return msgspec.structs.replace(
         verdict,
@@ -188,12 +188,12 @@ def healthy_verdict(shares: StepShares, limits: Limits, confidence: VerdictConfi
     """Return the verdict that nothing recoverable is above its limit."""
     unit = "call" if shares.serves else "step"
     caveat = None if shares.serves else "More loader workers would not make it faster."
-    if shares.input_wait_ns >= limits.input_share * shares.step_ns:
+    if shares.input_wait_ns >= limits.recoverable_share * shares.step_ns:
         caveat = (
             f"{ms(shares.input_wait_ns)} per step go into receiving batches; only larger batches"
             " amortize this."
         )
-    limit = percent(limits.input_share)
+    limit = percent(limits.recoverable_share)
     return Verdict(
         id="healthy",
         cause=None,
@@ -210,9 +210,9 @@ def parts_of(shares: StepShares, limits: Limits) -> list[str]:
     parts = [f"{percent(shares.computing)} {busy}"]
     if shares.serves and shares.idle >= 0.5:
         parts = [f"{percent(shares.idle)} waiting for requests"]
-    if shares.communicating >= limits.input_share:
+    if shares.communicating >= limits.recoverable_share:
         parts.append(f"{percent(shares.communicating)} communication between ranks")
-    if shares.between_calls >= limits.input_share:
+    if shares.between_calls >= limits.recoverable_share:
         parts.append(
             f"{percent(shares.between_calls)} between calls, where a busy host cannot be"
             " distinguished from one that waits"

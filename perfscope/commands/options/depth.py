@@ -37,7 +37,7 @@ def add_depth_arguments(parser: argparse.ArgumentParser, *, needs_follow: bool) 
         default="kernels",
         help=(
             "instrumentation level. kernels (default): steps, data loader, and one short window of"
-            " torch's profiler; probe: without that window; observe: never enters the process"
+            " torch's profiler; probe: all but that window; observe: never enters the process"
         ),
     )
     parser.add_argument(
@@ -51,8 +51,8 @@ def add_depth_arguments(parser: argparse.ArgumentParser, *, needs_follow: bool) 
         type=parse_seconds,
         metavar="S",
         help=(
-            f"{'with --follow: ' if needs_follow else ''}take a new window every S seconds, where"
-            " that is safe"
+            f"{'with --follow: ' if needs_follow else ''}take a new window every S seconds, if"
+            " a second one is safe in that version of torch"
         ),
     )
     parser.add_argument(
@@ -64,7 +64,7 @@ def add_depth_arguments(parser: argparse.ArgumentParser, *, needs_follow: bool) 
         "--window-stall",
         type=parse_milliseconds,
         metavar="MS",
-        help="longest delay that ending the window may add to one step (default: 250)",
+        help="longest delay of a step when the window ends (default: 250)",
     )
 
 

@@ -19,7 +19,7 @@ def add_service_levels(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="METRIC=MS[,METRIC=MS]",
         help=(
-            "report how much of the traffic met these latencies, for example"
+            "report the share of requests that met these latencies, for example"
             " ttft_p99=500ms,itl_p99=50ms (ttft, itl or e2e; p50, p90 or p99)"
         ),
     )

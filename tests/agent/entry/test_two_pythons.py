@@ -16,8 +16,8 @@ from perfscope.agent.entry.symbols import python_files
 from perfscope.errors import CannotEnter
 from tests.agent.entry.target import READY, SLEEP, Start, wait_for_output, writing
 
-LOADED = f"import ctypes, sys\nctypes.CDLL(sys.argv[1])\n{READY}\nwhile True: pass"
-STARTED = f"""
+LOADS_SECOND_LIBRARY = f"import ctypes, sys\nctypes.CDLL(sys.argv[1])\n{READY}\nwhile True: pass"
+INITIALIZES_SECOND_LIBRARY = f"""
 import ctypes, sys
 second = ctypes.c_char.in_dll(ctypes.CDLL(sys.argv[1]), "PyType_Type")
 flags = ctypes.c_ulong.from_address(ctypes.addressof(second) + 168)
@@ -25,7 +25,7 @@ flags.value |= 1 << 12
 {READY}
 while True: pass
 """
-"""The second copy looks initialized: its type objects are ready."""
+"""The second copy looks initialized: `tp_flags`, at offset 168, has Py_TPFLAGS_READY, bit 12."""
 
 
 def other_libraries() -> list[Path]:
@@ -48,19 +48,23 @@ def copy(tmp_path: Path) -> Path:
     return place
 
 
-def test_a_loaded_second_copy_is_not_entered(start: Start, tmp_path: Path, copy: Path) -> None:
-    target = start(LOADED, str(copy))
+def test_the_running_python_is_entered_when_a_second_copy_is_loaded(
+    start: Start, tmp_path: Path, copy: Path
+) -> None:
+    target = start(LOADS_SECOND_LIBRARY, str(copy))
     enter(target.pid, writing(tmp_path / "out"))
     wait_for_output(tmp_path / "out", "x")
     assert target.poll() is None
 
 
-def test_a_loaded_library_of_another_version_is_not_entered(start: Start, tmp_path: Path) -> None:
+def test_the_running_python_is_entered_when_another_version_is_loaded(
+    start: Start, tmp_path: Path
+) -> None:
     others = other_libraries()
     if not others:
         pytest.skip("no other libpython on this machine")
     for number, library in enumerate(others[-4:]):
-        target = start(LOADED, str(library), stderr=subprocess.DEVNULL)
+        target = start(LOADS_SECOND_LIBRARY, str(library), stderr=subprocess.DEVNULL)
         enter(target.pid, writing(tmp_path / f"out{number}"))
         wait_for_output(tmp_path / f"out{number}", "x")
         assert target.poll() is None
@@ -79,7 +83,7 @@ def test_an_idle_process_with_a_second_copy_is_entered(
 
 
 def test_a_process_in_which_two_pythons_run_is_refused(start: Start, copy: Path) -> None:
-    target = start(STARTED, str(copy))
+    target = start(INITIALIZES_SECOND_LIBRARY, str(copy))
     with pytest.raises(CannotEnter, match="more than one Python"):
         enter(target.pid, "pass")
     assert target.poll() is None

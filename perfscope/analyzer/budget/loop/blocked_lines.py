@@ -78,7 +78,7 @@ def worst_blocked_line(trace: Trace, limits: Limits) -> BlockedLine | None:
     lines = [
         line
         for line in trace.fact(blocked_lines).values()
-        if line.share >= limits.input_share and not (on_device and line.state in DEVICE_WAITS)
+        if line.share >= limits.recoverable_share and not (on_device and line.state in DEVICE_WAITS)
     ]
     return max(lines, key=lambda line: line.share * line.time.loop_s, default=None)
 

@@ -53,7 +53,7 @@ def predicted_fix(case: LoaderCase) -> PredictedFix:
         after=predict_with_workers(case, wanted),
         text=(
             f"{each} needs {ms(fetch.wall)} per batch. Without waiting, a step takes {period},"
-            f" receiving the batch included: it takes {plural(wanted, 'worker')} to keep up."
+            f" with the time to receive the batch. Keeping up takes {plural(wanted, 'worker')}."
             f"{room_text(case, wanted)}"
         ),
         actions=ADD_WORKERS.given(

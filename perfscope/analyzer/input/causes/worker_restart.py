@@ -101,7 +101,7 @@ def between_restarts(case: LoaderCase) -> str:
     """Return what the loop waits for between restarts, and what follows from it."""
     pipeline = case.pipeline
     wait = max(pipeline.input_wait - pipeline.restart, 0.0)
-    if wait >= case.limits.input_share * pipeline.step:
+    if wait >= case.limits.recoverable_share * pipeline.step:
         return (
             f"Between restarts it also waits {ms(wait)} per step: fix this first, then profile"
             " again."
