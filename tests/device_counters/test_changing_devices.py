@@ -237,6 +237,12 @@ def test_the_energy_of_a_step_does_not_include_the_time_between_steps() -> None:
     assert rows["energy_j_per_step"].to_numpy() == pytest.approx(500 * 0.007, rel=0.02)
 
 
+def test_the_energy_of_a_recording_of_hours_is_given_for_ten_thousand_stretches() -> None:
+    rows = device(20_000, listed=False, power_w=500.0).fact(energy_windows)
+    assert len(rows) == 10_000
+    assert rows["energy_j"].to_numpy() == pytest.approx(500 * 2)
+
+
 def test_no_line_is_drawn_over_a_gap() -> None:
     for tables, breaks in (({}, 0), (gap(4.1, 1), 1)):
         parts = devices(device(power_w=500.0, tables=tables))

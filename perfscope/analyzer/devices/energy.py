@@ -24,6 +24,8 @@ Floats = NDArray[np.float64]
 SHORTEST_NS: Final = 1_000_000_000
 LONGEST_GAP_NS: Final = SHORTEST_NS // 100
 """Steady steps further apart than this belong to different stretches."""
+MOST_STRETCHES: Final = 10_000
+"""Of a recording without steps; of one of days they are longer than a second."""
 WINDOW_COLUMNS: Final = (
     "host",
     "device",
@@ -70,7 +72,8 @@ def energy(trace: Trace) -> list[DeviceEnergy]:
 def energy_windows(trace: Trace) -> pd.DataFrame:
     """Return the energy over stretches of whole steps of at least a second; columns WINDOW_COLUMNS.
 
-    Without steps a stretch is a second, `steps` is -1 and `energy_j_per_step` NaN. ts, dur: ns.
+    Without steps a stretch is a second (longer in a recording of hours), `steps` is -1 and
+    `energy_j_per_step` NaN. ts, dur: ns.
     """
     rows = [row for use in trace.fact(device_use) for row in windows_of_device(trace, use)]
     return pd.DataFrame(rows, columns=list(WINDOW_COLUMNS))
@@ -80,16 +83,17 @@ def windows_of_device(trace: Trace, use: DeviceUse) -> list[dict[str, object]]:
     """Return the stretches of one device for which at least half a second of readings exists."""
     series, _ = power(trace, use)
     series = series[series["span"] > 0]
+    parts = stretches(trace, use)
     found: list[dict[str, object]] = []
-    if not len(series):
+    if not len(series) or not parts:
         return found
-    ones, watts_read = np.ones(len(series)), series["value"].to_numpy(np.float64)
-    for begin, end, steps in stretches(trace, use):
-        edges = np.array([begin, end])
-        covered_ns = float(np.diff(integrate_to(series, ones, edges))[0])
+    edges = np.array([(begin, end) for begin, end, _ in parts], np.int64)
+    covered = np.diff(integrate_to(series, np.ones(len(series)), edges))[:, 0]
+    energies = np.diff(integrate_to(series, series["value"].to_numpy(np.float64), edges))[:, 0]
+    for (begin, end, steps), covered_ns, watt_ns in zip(parts, covered, energies, strict=True):
         if covered_ns < SHORTEST_NS // 2:
             continue
-        watts = float(np.diff(integrate_to(series, watts_read, edges))[0]) / covered_ns
+        watts = float(watt_ns / covered_ns)
         joules = watts * (end - begin) / 1e9
         per_step = joules / steps if steps > 0 else float("nan")
         values = (use.host, use.device, begin, end - begin, joules, watts, steps, per_step)
@@ -115,7 +119,8 @@ def stretches(trace: Trace, use: DeviceUse) -> list[tuple[int, int, int]]:
     """Return (begin, end, steps) of at least a second each, of consecutive steady steps."""
     rows = steps_on_device(trace, use)
     if not len(rows):
-        edges = np.arange(use.begin_ns, use.end_ns, SHORTEST_NS)
+        length_ns = max(SHORTEST_NS, (use.end_ns - use.begin_ns) // MOST_STRETCHES)
+        edges = np.arange(use.begin_ns, use.end_ns + 1, length_ns)
         return [(int(begin), int(end), -1) for begin, end in pairwise(edges)]
     found = []
     begin = last = int(rows["ts"].iloc[0])
