@@ -1,5 +1,6 @@
 """What a page is laid out from: a run, its diagnosis, and the query of the address."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlencode
@@ -12,8 +13,8 @@ from perfscope.ui.dashboard.cards import graphs
 from perfscope.ui.dashboard.components import components
 from perfscope.ui.dashboard.grid import grid_card
 from perfscope.ui.dashboard.library import Opened
-from perfscope.ui.html.report import block
-from perfscope.ui.html.sections import Section
+from perfscope.ui.html.report import block, plain_block
+from perfscope.ui.html.sections import PlainChart, Section
 from perfscope.ui.html.tables import Table, table_card
 
 RANK = "rank"
@@ -82,12 +83,14 @@ class View:
         """Return markup of the report as components, with the charts of `sections` in it."""
         return components(markup, self.address("timeline"), graphs(sections or []))
 
-    def evidence(self, parts: list[Section | Table]) -> list[Any]:
+    def evidence(self, parts: Sequence[Section | PlainChart | Table]) -> list[Any]:
         """Return charts and tables in their order, a card each."""
         return [card for part in parts for card in self.card(part)] or self.shown(NOTHING)
 
-    def card(self, part: Section | Table) -> list[Any]:
+    def card(self, part: Section | PlainChart | Table) -> list[Any]:
         """Return the card of a chart or a table; tables with cells of several lines are plain."""
+        if isinstance(part, PlainChart):
+            return self.shown(plain_block(part))
         if isinstance(part, Section):
             return self.shown(block(part), [part])
         return self.shown(table_card(part)) if part.wraps else [grid_card(part, self.query)]

@@ -17,19 +17,21 @@ from perfscope.ui.html.closed_sections import (
     ClosedSection,
     ContentsEntry,
     closed_chart,
+    closed_plain_chart,
     closed_table,
     contents_list,
+    plain_chart_body,
 )
 from perfscope.ui.html.code_tables import lines_table
 from perfscope.ui.html.coverage_cards import coverage_cards
 from perfscope.ui.html.devices import devices
 from perfscope.ui.html.facts import facts_card
-from perfscope.ui.html.markup import escape
+from perfscope.ui.html.markup import card, escape
 from perfscope.ui.html.overview import overview
 from perfscope.ui.html.plotly_bundle import plotly_script, plotly_source
 from perfscope.ui.html.request_sections import request_sections
 from perfscope.ui.html.roof_sections import roof_sections
-from perfscope.ui.html.sections import Section, sections
+from perfscope.ui.html.sections import PlainChart, Section, sections
 from perfscope.ui.html.tables import Table
 from perfscope.ui.html.trace_sections import evidence_of_a_trace
 from perfscope.ui.output_file import write_output
@@ -37,7 +39,15 @@ from perfscope.ui.theme import DARK, LIGHT, Palette, ink
 from perfscope.ui.timeline.embedded import embedded_timeline
 from perfscope.ui.timeline.routes import EMBEDDED, timeline_script, timeline_style
 
-STYLES = ("page.css", "verdict.css", "report.css", "search.css", "tables.css", "step_chart.css")
+STYLES = (
+    "page.css",
+    "verdict.css",
+    "report.css",
+    "search.css",
+    "tables.css",
+    "step_chart.css",
+    "plain_charts.css",
+)
 SCRIPTS = (
     EMBEDDED,
     "figure_colors.js",
@@ -110,8 +120,10 @@ def page(trace: Trace, diagnosis: Diagnosis) -> str:
     )
 
 
-def closed_part(part: Section | Table) -> ClosedSection:
+def closed_part(part: Section | PlainChart | Table) -> ClosedSection:
     """Return a chart or a table as a closed section."""
+    if isinstance(part, PlainChart):
+        return closed_plain_chart(part)
     if isinstance(part, Table):
         return closed_table(part)
     return closed_chart(part, chart(part), save_buttons(part))
@@ -145,6 +157,11 @@ def block(section: Section) -> str:
     css = "card half" if section.half else "card"
     heading = f"<h2>{escape(section.title)}<span>{save_buttons(section)}</span></h2>"
     return f'<section class="{css}" id="section-{section.id}">{heading}{chart(section)}</section>'
+
+
+def plain_block(part: PlainChart) -> str:
+    """Return a card with a chart that is markup."""
+    return card(escape(part.title), plain_chart_body(part), f"section-{part.id}")
 
 
 def save_buttons(section: Section) -> str:

@@ -128,10 +128,7 @@ def table_card(table: Table) -> str:
 def table_body(table: Table) -> str:
     """Return the first rows of a table, its note, and the button that saves all rows."""
     shown = without_empty_columns(table)
-    rows = table.rows.head(MOST_ROWS)
-    body = "".join(table_row(shown, values) for values in rows.to_dict("records"))
-    css = ' class="wraps"' if table.wraps else ""
-    left = len(table.rows) - len(rows)
+    left = len(table.rows) - MOST_ROWS
     more = (
         f'<p class="muted more-rows">and {count_text(left)} more rows, in the CSV file.</p>'
         if left > 0
@@ -141,9 +138,18 @@ def table_body(table: Table) -> str:
     note = " ".join(filter(None, [table.note, empty_columns_note(table, shown)]))
     return (
         f'<p class="section-tools">{save}</p><p class="note">{escape(note)}</p>'
+        f"{first_rows(shown, MOST_ROWS)}{more}{csv_script(table)}"
+    )
+
+
+def first_rows(table: Table, most: int) -> str:
+    """Return the element with the first rows of a table."""
+    rows = table.rows.head(most).to_dict("records")
+    body = "".join(table_row(table, values) for values in rows)
+    css = ' class="wraps"' if table.wraps else ""
+    return (
         f'<div class="wide"><table id="table-{table.id}"{css}>'
-        f"<thead><tr>{table_heads(shown)}</tr></thead><tbody>{body}</tbody></table></div>"
-        f"{more}{csv_script(table)}"
+        f"<thead><tr>{table_heads(table)}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
