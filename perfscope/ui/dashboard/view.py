@@ -19,6 +19,7 @@ from perfscope.ui.html.tables import Table, table_card
 
 RANK = "rank"
 LONGEST_RANK = 9
+ALL_RANKS = '<p class="note all-ranks">All ranks are shown until one is chosen above.</p>'
 NOTHING = (
     '<section class="card"><p class="muted">This recording has no data for this page.</p></section>'
 )
@@ -72,6 +73,12 @@ class View:
         if self.chosen_rank is None:
             return self.trace
         return trace_of_rank(self.trace, self.chosen_rank)
+
+    def all_ranks_note(self) -> list[Any]:
+        """Return the line above charts of all ranks; nothing where one is chosen, or the only."""
+        if len(self.ranks) < 2 or self.chosen_rank is not None:
+            return []
+        return self.shown(ALL_RANKS)
 
     def address(self, page: str, **more: str) -> str:
         """Return the address of a page of the run; it keeps the chosen rank."""

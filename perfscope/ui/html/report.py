@@ -87,7 +87,7 @@ def page(trace: Trace, diagnosis: Diagnosis) -> str:
     charts = sections(trace)
     evidence = [
         *request_sections(trace),
-        *lines_table(diagnosis),
+        *lines_table(diagnosis.by_code),
         *roof_sections(trace, rank),
         *devices(trace),
         *evidence_of_a_trace(trace, rank),
