@@ -64,4 +64,5 @@ def test_a_level_keeps_its_value_until_the_next_instant() -> None:
 
 def test_of_many_ranks_those_that_arrive_last_are_drawn() -> None:
     spread = pd.DataFrame({"rank": range(40), "median_ns": [40 - rank for rank in range(40)]})
-    assert shown_arrivals(spread)["rank"].tolist() == list(range(16))
+    assert shown_arrivals(spread, 30)["rank"].tolist() == [*range(16), 30]
+    assert shown_arrivals(spread, 3)["rank"].tolist() == list(range(16))

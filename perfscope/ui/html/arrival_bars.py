@@ -6,13 +6,16 @@ from perfscope.analyzer.number_text import ms, percent
 from perfscope.ui.html.bar_rows import BarRow, bar_rows
 
 MOST_RANKS, SHOWN_RANKS = 24, 16
-"""Of more ranks than MOST_RANKS, the SHOWN_RANKS that join last are shown."""
+"""Of more ranks than MOST_RANKS, the SHOWN_RANKS that join last are shown, and the chosen one."""
 
 
-def shown_arrivals(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that are shown, by rank: of many, those with the largest medians."""
+def shown_arrivals(rows: pd.DataFrame, rank: int) -> pd.DataFrame:
+    """Return the rows that are shown, by rank: of many, those with the largest medians, and that of
+    `rank`.
+    """
     if len(rows) > MOST_RANKS:
-        rows = rows.nlargest(SHOWN_RANKS, "median_ns")
+        latest = rows.nlargest(SHOWN_RANKS, "median_ns").index
+        rows = rows[rows.index.isin(latest) | (rows["rank"] == rank)]
     return rows.sort_values("rank")
 
 

@@ -12,7 +12,7 @@ from perfscope.analyzer.communication.overlap import overlap
 from perfscope.analyzer.number_text import capitalized, ms, percent
 from perfscope.analyzer.run.ranks.matched_collectives import matched_collectives
 from perfscope.traces.trace import Trace
-from perfscope.ui.html.arrival_bars import arrival_bars, shown_arrivals
+from perfscope.ui.html.arrival_bars import SHOWN_RANKS, arrival_bars, shown_arrivals
 from perfscope.ui.html.bus_bandwidth_bars import bus_bandwidth_bars
 from perfscope.ui.html.sections import PlainChart
 from perfscope.ui.html.tables import (
@@ -71,7 +71,7 @@ def communication_sections(trace: Trace, rank: int) -> list[PlainChart | Table]:
         with_intervals,
         ("longest_ts", "wide"),
     )
-    return [*bandwidth_section(links), *arrivals_section(trace), table]
+    return [*bandwidth_section(links), *arrivals_section(trace, rank), table]
 
 
 def overlap_note(trace: Trace, rank: int) -> str:
@@ -104,7 +104,7 @@ def bandwidth_section(links: pd.DataFrame) -> list[PlainChart]:
     return [PlainChart("links", "Bus bandwidth by collective", note, bars)]
 
 
-def arrivals_section(trace: Trace) -> list[PlainChart]:
+def arrivals_section(trace: Trace, rank: int) -> list[PlainChart]:
     """Return how late each rank joins the collectives."""
     spread = trace.fact(arrival_spread)
     if not len(spread):
@@ -114,10 +114,10 @@ def arrivals_section(trace: Trace) -> list[PlainChart]:
     residual_ns = -1 if ranks is None else int(ranks["clock_residual_ns"].max())
     if residual_ns >= 0:
         note += f"The clocks of the ranks agree within {ms(residual_ns)}."
-    shown = shown_arrivals(spread)
+    shown = shown_arrivals(spread, rank)
     title = "Arrival skew by rank"
     if len(shown) < len(spread):
-        title += f": the {len(shown)} of {len(spread)} ranks that join last"
+        title += f": the {SHOWN_RANKS} of {len(spread)} ranks that join last, and rank {rank}"
     return [PlainChart("arrivals", title, note, arrival_bars(shown))]
 
 
