@@ -159,7 +159,7 @@ def verdict_without_findings(
             id="healthy",
             cause=None,
             headline=f"Healthy: {headline}",
-            explanation="Nothing recoverable is above its limit.",
+            explanation="No finding costs a noticeable share of the time.",
             caveat=None,
             confidence=confidence.value,
         )

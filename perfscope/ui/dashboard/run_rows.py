@@ -96,7 +96,7 @@ def diagnosis_cells(diagnosis: Diagnosis) -> Row:
     return {
         "mark": color_category(diagnosis.verdict.id),
         "verdict": short_headline(diagnosis).replace("`", ""),
-        "note": f"bound by {bound_by_text(diagnosis)}",
+        "note": bound_by_note(diagnosis),
         "bar": bar_parts(diagnosis.time_budget),
         "step": mean_ms,
         "shown:step": ms(mean_ms * NS_PER_MS) if mean_ms is not None else "",
@@ -104,6 +104,12 @@ def diagnosis_cells(diagnosis: Diagnosis) -> Row:
         "gain": likely,
         "shown:gain": predicted_speedup(speedup, "×")[0] if speedup is not None else "",
     }
+
+
+def bound_by_note(diagnosis: Diagnosis) -> str:
+    """Return what the run is bound by, "" where that is not known."""
+    is_known = diagnosis.bound_by.id != "unknown"
+    return f"bound by {bound_by_text(diagnosis)}" if is_known else ""
 
 
 def steps_text(diagnosis: Diagnosis) -> str:
