@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import urlencode
 
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.analyzer.summary.rank_view import shown_ranks
 from perfscope.analyzer.verdict.rank_trace import trace_of_rank
 from perfscope.traces.trace import Trace
+from perfscope.ui.dashboard.address_query import query_of
 from perfscope.ui.dashboard.cards import graphs
 from perfscope.ui.dashboard.components import components
 from perfscope.ui.dashboard.grid import grid_card
@@ -107,9 +108,3 @@ class View:
         if not sections:
             return []
         return self.shown(f'<div class="charts">{"".join(map(block, sections))}</div>', sections)
-
-
-def query_of(search: str | None) -> dict[str, str]:
-    """Return the parameters of a query; of several with one name, the last."""
-    parameters = parse_qs((search or "").lstrip("?"))
-    return {name: values[-1] for name, values in parameters.items()}

@@ -5,7 +5,6 @@ import hashlib
 import json
 import time
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -28,6 +27,7 @@ from perfscope.ui.html.devices import devices
 from perfscope.ui.html.facts import facts_card
 from perfscope.ui.html.markup import card, escape
 from perfscope.ui.html.overview import overview
+from perfscope.ui.html.page_style import asset, embedded, report_style, script_colors
 from perfscope.ui.html.plotly_bundle import plotly_script, plotly_source
 from perfscope.ui.html.request_sections import request_sections
 from perfscope.ui.html.roof_sections import roof_sections
@@ -35,19 +35,10 @@ from perfscope.ui.html.sections import PlainChart, Section, sections
 from perfscope.ui.html.tables import Table
 from perfscope.ui.html.trace_sections import evidence_of_a_trace
 from perfscope.ui.output_file import write_output
-from perfscope.ui.theme import DARK, LIGHT, Palette, ink
+from perfscope.ui.theme import DARK, LIGHT
+from perfscope.ui.timeline.component_files import EMBEDDED, timeline_script, timeline_style
 from perfscope.ui.timeline.embedded import embedded_timeline
-from perfscope.ui.timeline.routes import EMBEDDED, timeline_script, timeline_style
 
-STYLES = (
-    "page.css",
-    "verdict.css",
-    "report.css",
-    "search.css",
-    "tables.css",
-    "step_chart.css",
-    "plain_charts.css",
-)
 SCRIPTS = (
     EMBEDDED,
     "figure_colors.js",
@@ -198,54 +189,6 @@ def search_field(section: Section) -> str:
 def height(figure: go.Figure) -> int:
     """Return the height of a figure in pixels."""
     return int(figure.layout.height or DEFAULT_HEIGHT)
-
-
-def report_style() -> str:
-    """Return palettes and style: dark where the system or the reader chose it, else light."""
-    dark_system = "@media screen and (prefers-color-scheme:dark)"
-    palettes = [
-        variables("html", LIGHT),
-        f"{dark_system}{{{variables('html:not(.light)', DARK)}}}",
-        f"@media screen{{{variables('html.dark', DARK)}}}",
-    ]
-    return "".join(palettes) + "".join(map(asset, STYLES))
-
-
-def variables(selector: str, palette: Palette) -> str:
-    """Return a palette as CSS variables."""
-    colors = page_colors(palette)
-    for category, color in palette.category.items():
-        name = category.replace("_", "-")
-        colors |= {name: color, f"{name}-ink": ink(color)}
-    declarations = "".join(f"--{name}:{color};" for name, color in colors.items())
-    return f"{selector}{{color-scheme:{palette.scheme};{declarations}}}"
-
-
-def page_colors(palette: Palette) -> dict[str, str]:
-    """Return the colors of a palette that do not belong to a category."""
-    return {
-        "bg": palette.bg,
-        "surface": palette.surface,
-        "text": palette.text,
-        "muted": palette.muted,
-        "line": palette.line,
-        "accent": palette.accent,
-    }
-
-
-def script_colors(palette: Palette) -> dict[str, str]:
-    """Return the colors that the script repaints figures with."""
-    return page_colors(palette) | palette.category
-
-
-def embedded(data: object) -> str:
-    """Return data as JSON inside a script element, which nothing in it can end."""
-    return json.dumps(data).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def asset(name: str) -> str:
-    """Return the text of a style or a script."""
-    return files("perfscope.ui.assets").joinpath(name).read_text("utf-8")
 
 
 def footer(trace: Trace) -> str:

@@ -7,13 +7,14 @@ import csv
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from perfscope.analyzer.number_text import megabytes, ms, percent
 from perfscope.traces.spreadsheet_text import spreadsheet_text
 from perfscope.ui.html.markup import escape, timeline_link
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MOST_ROWS = 20
 LONGEST_NAME = 400
@@ -48,7 +49,7 @@ class Table:
     title: str
     note: str
     columns: tuple[TableColumn, ...]
-    rows: pd.DataFrame
+    rows: "pd.DataFrame"
     place: tuple[str, str] | None = None
     """The columns of the begin and the duration, in ns."""
     wraps: bool = False
@@ -82,7 +83,7 @@ def share(value: float) -> str:
     return percent(float(value))
 
 
-def rows_of_rank_or_first(rows: pd.DataFrame, rank: int) -> pd.DataFrame:
+def rows_of_rank_or_first(rows: "pd.DataFrame", rank: int) -> "pd.DataFrame":
     """Return the rows of a rank; of the first rank where that one has none."""
     if not len(rows):
         return rows
@@ -100,7 +101,7 @@ def without_empty_columns(table: Table) -> Table:
     return replace(table, columns=kept)
 
 
-def says_something(column: TableColumn, rows: pd.DataFrame) -> bool:
+def says_something(column: TableColumn, rows: "pd.DataFrame") -> bool:
     """Return whether a row has a value in a column."""
     if not len(rows):
         return True
