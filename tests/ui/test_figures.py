@@ -8,7 +8,7 @@ from perfscope.ui.figures.stack_icicle import stack_icicle
 from perfscope.ui.figures.worker_timeline import worker_lanes
 from perfscope.ui.html.arrival_bars import shown_arrivals
 from perfscope.ui.html.bus_bandwidth_bars import bus_bandwidth_bars
-from perfscope.ui.html.level_area import level_area
+from perfscope.ui.html.level_area import Level, extreme_positions, level_area
 
 
 def tree(*stacks: str) -> list[Node]:
@@ -59,7 +59,19 @@ def test_links_that_carry_nothing_have_bars_of_no_width() -> None:
 def test_a_level_keeps_its_value_until_the_next_instant() -> None:
     times, levels = np.array([0, 10, 20], np.int64), np.array([4, 0, 2], np.int64)
     outline = "0.00% 100.0%,0.00% 0.0%,50.00% 0.0%,50.00% 100.0%,100.00% 100.0%,100.00% 50.0%"
-    assert f"polygon({outline},100.00% 100.0%)" in level_area(times, levels, "other", "kernels")
+    one = level_area(times, [Level("queue", "other-idle", levels)], "4", "kernels")
+    assert f"polygon({outline},100.00% 100.0%)" in one and 'class="legend"' not in one
+    behind = Level("all", "peer-wait", np.array([8, -1, 8], np.int64))
+    both = level_area(times, [behind, Level("queue", "other-idle", levels)], "8", "")
+    assert "0.00% 100.0%,0.00% 50.0%,50.00% 50.0%,50.00% 100.0%" in both
+    assert both.count('class="area"') == 2 and 'class="legend"' in both
+
+
+def test_a_long_level_keeps_its_extremes() -> None:
+    values = np.zeros(10_000, np.int64)
+    values[1234] = 9
+    kept = extreme_positions(values)
+    assert len(kept) <= 1000 and 1234 in kept
 
 
 def test_of_many_ranks_those_that_arrive_last_are_drawn() -> None:
