@@ -59,8 +59,8 @@ def test_links_that_carry_nothing_have_bars_of_no_width() -> None:
 def test_a_level_keeps_its_value_until_the_next_instant() -> None:
     times, levels = np.array([0, 10, 20], np.int64), np.array([4, 0, 2], np.int64)
     outline = "0.00% 100.0%,0.00% 0.0%,50.00% 0.0%,50.00% 100.0%,100.00% 100.0%,100.00% 50.0%"
-    one = level_area(times, [Level("queue", "other-idle", levels)], "4", "kernels")
-    assert f"polygon({outline},100.00% 100.0%)" in one and 'class="legend"' not in one
+    single = level_area(times, [Level("queue", "other-idle", levels)], "4", "kernels")
+    assert f"polygon({outline},100.00% 100.0%)" in single and 'class="legend"' not in single
     behind = Level("all", "peer-wait", np.array([8, -1, 8], np.int64))
     both = level_area(times, [behind, Level("queue", "other-idle", levels)], "8", "")
     assert "0.00% 100.0%,0.00% 50.0%,50.00% 50.0%,50.00% 100.0%" in both

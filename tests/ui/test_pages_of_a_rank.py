@@ -187,5 +187,5 @@ def hrefs(part: Any) -> list[str]:
         return []
     properties = part.get("props", {})
     address = properties.get("href", "")
-    here = [address] if address.startswith("/run/") else []
-    return here + hrefs(properties.get("children"))
+    found = [address] if address.startswith("/run/") else []
+    return found + hrefs(properties.get("children"))

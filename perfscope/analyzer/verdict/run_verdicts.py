@@ -28,7 +28,7 @@ STEADY_PHASES: Final = (STEPS, IDLE)
 REPEATING: Final = (CHECKPOINT, LOGGING, DATA_SETUP, WAITING_FOR_RANKS)
 """Phases that a run repeats; validation is a finding of its own."""
 
-ENDS_AFTER_A_TIME = "It ends by itself: record again later, or longer with `--duration`."
+ENDS_AFTER_A_TIME = "This phase ends: record again later, or longer with `--duration`."
 SMALLEST_NAMED = 0.005
 """Smaller shares of the recorded time are not named: they would be 0 %."""
 NEXT_STEP: Final = {

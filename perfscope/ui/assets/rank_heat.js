@@ -96,7 +96,8 @@
   // The outlined ranks, and of the others as many as there is room for.
   function labeledRows(heat) {
     const labeled = outlinedRows(heat);
-    const isFree = (row) => labeled.every((other) => Math.abs(other - row) * heat.row >= LABEL_ROOM);
+    const isNear = (row, other) => Math.abs(other - row) * heat.row < LABEL_ROOM;
+    const isFree = (row) => !labeled.some((other) => isNear(row, other));
     heat.data.ranks.forEach((rank, row) => {
       if (isFree(row)) labeled.push(row);
     });

@@ -213,7 +213,7 @@ def memory_sections(trace: Trace) -> list[PlainChart | Table]:
 
 
 def allocator_area(allocator: Allocator) -> str:
-    """Return the chart of an allocator: what is reserved, and what is in use in front of it."""
+    """Return the chart of an allocator: what is in use, over what is reserved."""
     in_use = Level("in use", "device-compute", allocator.allocated)
     reserved = Level("reserved", "peer-wait", allocator.reserved)
     levels = [in_use] if (allocator.reserved < 0).all() else [reserved, in_use]
