@@ -25,6 +25,7 @@ from tests.ui.browsing import open_browser
 QUIET_S = 1.0
 """A page is loaded when nothing has changed for so long."""
 LONGEST_S = 60.0
+PAGE_LINKS = "#links a[href*='/run/']"
 OBSERVE = """
 window.lastChange = performance.now();
 window.longestTask = 0;
@@ -40,7 +41,8 @@ const loaded = performance.getEntriesByType("resource");
 const first = performance.getEntriesByType("navigation")[0];
 const bytes = loaded.reduce((sum, each) => sum + each.transferSize, first.transferSize);
 return [window.lastChange, performance.now(), bytes,
-  document.getElementsByTagName("*").length, window.longestTask];
+  document.getElementsByTagName("*").length, window.longestTask,
+  document.querySelector("[data-dash-is-loading=true],._dash-loading") !== null];
 """
 
 
@@ -78,8 +80,8 @@ def loaded(browser: Any, address: str) -> PageLoad:
     browser.get(address)
     until_s = time.monotonic() + LONGEST_S
     while time.monotonic() < until_s:
-        changed_ms, now_ms, transferred, nodes, task_ms = browser.execute_script(READ)
-        if now_ms - changed_ms >= QUIET_S * 1e3 and nodes > 40:
+        changed_ms, now_ms, transferred, nodes, task_ms, loads = browser.execute_script(READ)
+        if now_ms - changed_ms >= QUIET_S * 1e3 and nodes > 40 and not loads:
             return PageLoad(changed_ms, transferred, nodes, task_ms)
         time.sleep(0.1)
     raise SystemExit(f"{address} changed for {LONGEST_S:g} s")
@@ -89,10 +91,10 @@ def pages_of(browser: Any, address: str) -> dict[str, str]:
     """Return the address of each page of the first run that the dashboard lists, by its name."""
     loaded(browser, address)
     links = "return [...document.querySelectorAll(arguments[0])].map((a) => [a.innerText, a.href])"
-    if not browser.execute_script(links, "#links a"):
+    if not browser.execute_script(links, PAGE_LINKS):
         first = browser.execute_script(links, "#page a[href*='/run/']")
         loaded(browser, first[0][1])
-    return dict(browser.execute_script(links, "#links a"))
+    return dict(browser.execute_script(links, PAGE_LINKS))
 
 
 def measure(browser: Any, address: str, repeats: int) -> tuple[PageLoad, float]:

@@ -85,8 +85,9 @@ def serve(events: int) -> None:
     from perfscope.analyzer.timeline.lanes import timeline_lanes
     from perfscope.traces.trace import Trace
     from perfscope.ui.dashboard.serve import Handler
-    from perfscope.ui.html.report import report_style
-    from perfscope.ui.timeline.routes import add_timeline_routes, timeline_script, timeline_style
+    from perfscope.ui.html.page_style import report_style
+    from perfscope.ui.timeline.component_files import timeline_script, timeline_style
+    from perfscope.ui.timeline.routes import add_timeline_routes
 
     lanes = random_lanes(events)
 

@@ -76,9 +76,11 @@ def run(args: UiArguments) -> int:
 def live_view_of(path: Path, ignored: tuple[str, ...]) -> "Live | None":
     """Return the live view of a run folder that is still being recorded, None for anything else."""
     from perfscope.traces.run_folder.stored import is_run, read_manifest
-    from perfscope.ui.dashboard.source import Live
-    from perfscope.ui.dashboard.watch import RunWatch
 
     if not is_run(path) or read_manifest(path).finished or not is_growing(path):
         return None
+    # Only now: they need pandas, which the list of runs is served without.
+    from perfscope.ui.dashboard.source import Live
+    from perfscope.ui.dashboard.watch import RunWatch
+
     return Live(RunWatch(path, alive=lambda: is_growing(path), ignored=ignored))

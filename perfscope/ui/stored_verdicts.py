@@ -32,6 +32,8 @@ class StoredVerdict(msgspec.Struct):
     subject: list[str]
     diagnosis: Diagnosis | None
     error: str | None = None
+    color: str = ""
+    """The category whose color marks the verdict."""
 
 
 def verdict_key(found: Found, ignored: tuple[str, ...], code: str) -> str:

@@ -29,7 +29,7 @@ from tests.ui.runs import input_bound
 
 WIDTH = re.compile(r'class="bar small after" style="width:([0-9.]+)%')
 NEUTRAL = "--mark:var(--other-idle)"
-VIEWPORTS = [(1280, 720), (1440, 900)]
+VIEWPORTS = [(1280, 720), (1440, 900), (3840, 2160)]
 
 
 def with_verdict(**changes: Any) -> Diagnosis:

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from perfscope.ui.dashboard.auth import Access
 from perfscope.ui.dashboard.run_list import deletion_reply
 from perfscope.ui.dashboard.run_rows import run_rows
 from perfscope.ui.dashboard.verdicts import Judged, Verdicts, judge_run, stored_answer
+from tests.conventions.sources import ROOT
 from tests.target_processes import until
 from tests.traces.generated_ranks import generated_ranks
 from tests.ui.dashboard_client import PORT, DashboardClient, every
@@ -139,3 +142,21 @@ def test_without_a_token_nothing_can_be_deleted(folder: Path) -> None:
     buttons = every(client.page("/")["page"], "Button")
     assert "delete-runs" not in {button.get("id") for button in buttons}
     client.verdicts.close()
+
+
+WITHOUT_PANDAS = """
+import sys
+from pathlib import Path
+from tests.ui.dashboard_client import DashboardClient, every
+(grid,) = every(DashboardClient(Path(sys.argv[1])).page("/")["page"], "AgGrid")
+print(sum(bool(row["verdict"]) for row in grid["rowData"]), "pandas" in sys.modules)
+"""
+
+
+def test_known_verdicts_are_listed_without_the_import_of_pandas(folder: Path) -> None:
+    for run in contents(folder):
+        if not run.job:
+            judge_run(run, ())
+    command = [sys.executable, "-c", WITHOUT_PANDAS, str(folder)]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert listed.stdout.split() == ["3", "False"]

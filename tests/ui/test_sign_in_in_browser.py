@@ -17,9 +17,11 @@ from tests.ui.browsing import shown_text
 from tests.ui.conftest import open_sections
 from tests.ui.dashboard_client import address
 from tests.ui.kineto_files import small_trace
+from tests.ui.recorded import recorded_run
 from tests.ui.test_dashboard_in_browser import PICTURES, faults, settled
 
 NAME = "gpu.json"
+RUN = "train.perfscope"
 
 
 @pytest.fixture
@@ -147,6 +149,7 @@ def test_a_foreign_page_can_link_to_the_dashboard_and_read_nothing(
 def test_a_report_can_be_saved_and_works_within_its_sandbox(
     fresh: Any, board: Dashboard, tmp_path: Path
 ) -> None:
+    recorded_run(tmp_path / RUN)  # its report has charts of Plotly
     fresh.get(board.url)
     settled(fresh)
     folder = tmp_path / "saved"
@@ -154,12 +157,12 @@ def test_a_report_can_be_saved_and_works_within_its_sandbox(
     fresh.execute_cdp_cmd(
         "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)}
     )
-    fresh.get(address(board, f"/run/{NAME}/overview"))
+    fresh.get(address(board, f"/run/{RUN}/overview"))
     settled(fresh)
     fresh.find_element("link text", "Save as HTML").click()
-    until(lambda: (folder / f"{NAME}.html").is_file())
-    assert "<!doctype html>" in (folder / f"{NAME}.html").read_text("utf-8")
-    fresh.get(address(board, f"/run/{NAME}.html"))
+    until(lambda: (folder / f"{RUN}.html").is_file())
+    assert "<!doctype html>" in (folder / f"{RUN}.html").read_text("utf-8")
+    fresh.get(address(board, f"/run/{RUN}.html"))
     until(lambda: fresh.execute_script("return document.documentElement.dataset.drawn") == "yes")
     assert fresh.execute_script("return self.origin") == "null"
     open_sections(fresh)

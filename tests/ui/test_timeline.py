@@ -17,8 +17,10 @@ from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis, Evidence
 from perfscope.traces.load import load_trace
 from perfscope.traces.trace import Trace
-from perfscope.ui.html.report import report_style, write_report
-from perfscope.ui.timeline.routes import add_timeline_routes, timeline_script, timeline_style
+from perfscope.ui.html.page_style import report_style
+from perfscope.ui.html.report import write_report
+from perfscope.ui.timeline.component_files import timeline_script, timeline_style
+from perfscope.ui.timeline.routes import add_timeline_routes
 from tests.analyzer.timeline.test_lanes import gpu_run
 from tests.build import MAIN, trace
 from tests.target_processes import until

@@ -10,7 +10,8 @@ from flask.testing import FlaskClient
 from perfscope.analyzer.timeline.lanes import timeline_lanes
 from perfscope.analyzer.timeline.tiles import MOST_PIXELS
 from perfscope.traces.trace import Trace
-from perfscope.ui.timeline.routes import ALWAYS, MOST_LANES, add_timeline_routes
+from perfscope.ui.timeline.route_answers import ALWAYS, MOST_LANES
+from perfscope.ui.timeline.routes import add_timeline_routes
 from tests.analyzer.timeline.test_lanes import gpu_run, lane_of
 from tests.analyzer.timeline.unpack import unpacked
 from tests.build import trace

@@ -17,7 +17,10 @@ GRADIENT_KINDS: Final = ("all_reduce", "reduce_scatter")
 FLOAT32_NAMES: Final = ("float", "c10::float", "float32")
 OVERLAP: Final = Advice(
     id="overlap-communication",
-    text="overlap it with computation: DDP in buckets while backward runs, FSDP with prefetch",
+    text=(
+        "overlap communication with computation: DDP in buckets while backward"
+        " runs, FSDP with prefetch"
+    ),
     precondition="computes-without-communicating",
     holds_when="The device computes while nothing communicates.",
 )

@@ -91,7 +91,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
             f"Exposed communication: {percent(share)} of device time is communication not"
             " overlapped with compute",
             explanation,
-            "More ranks would increase it.",
+            "More ranks increase exposed communication.",
         ),
         evidence=exposure_evidence(case, pieces),
         actions=less_exposure(case, hidden_share, limits),

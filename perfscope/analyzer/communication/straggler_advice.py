@@ -19,8 +19,8 @@ CAUSES: Final = {INPUT_WAIT: "input", CHECKPOINT: "checkpoint"}
 COMPARE_DEVICES: Final = Advice(
     id="compare-straggler-device",
     text=(
-        "compare clocks, temperature and power limit of its device, and the sizes of its batches,"
-        " with the other ranks'"
+        "compare the clock, temperature and power limit of its device, and its batch sizes, with"
+        " those of the other ranks"
     ),
     precondition="straggler-computes-longer",
     holds_when="The straggler computes longer than the median of the other ranks.",
@@ -45,7 +45,7 @@ CHECK_SYNCHRONIZATION: Final = Advice(
 )
 COMPARE_COPIES: Final = Advice(
     id="compare-straggler-copies",
-    text="compare the PCIe link and the pinning of its copies with the others'",
+    text="compare its PCIe link and the pinning of its copies with those of the other ranks",
     precondition="straggler-copies-longer",
     holds_when="The copies of the straggler take longer than those of the other ranks.",
 )

@@ -86,8 +86,9 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     message = Message(
         f"Compute-bound: arithmetic takes {percent(case.share(work_ns))} of the time, at"
         f" {percent(reached)} of peak",
-        f"{case.top_operators(calls)}: {operations(rate)}/s on {case.peaks.name}. A well-tuned"
-        f" implementation would save {percent(case.share(lost_ns))} of the time.",
+        f"Of that: {case.top_operators(calls)}. They reach {operations(rate)}/s on"
+        f" {case.peaks.name}. A well-tuned implementation would save"
+        f" {percent(case.share(lost_ns))} of the time.",
         "Faster memory would not help.",
     )
     finding = case.finding(

@@ -133,8 +133,8 @@ def memory_bound_by_operators(trace: Trace, limits: Limits) -> Finding | None:
     message = Message(
         "Memory-bound: operators that wait for memory take"
         f" {percent(case.share(case.limits.memory))} of the time",
-        f"{case.top_operators(calls)}{memory_rate_text(calls)}. Many follow each other on the same"
-        f" tensors: fusing them would save {percent(case.share(spare_ns))} of the time.",
+        f"Of that: {case.top_operators(calls)}.{memory_rate_text(calls)} Many follow each other on"
+        f" the same tensors: fusing them would save {percent(case.share(spare_ns))} of the time.",
         "Faster arithmetic would not help.",
     )
     return case.finding(
@@ -149,13 +149,13 @@ def memory_bound_by_operators(trace: Trace, limits: Limits) -> Finding | None:
 
 
 def memory_rate_text(calls: pd.DataFrame) -> str:
-    """Return the memory bandwidth that these calls reach, as the end of a sentence."""
+    """Return the memory bandwidth that these calls reach, as a sentence."""
     seconds = float(calls["work_ns"].sum()) / 1e9
     if seconds <= 0:
         return ""
-    text = f", at {digits(float(calls['bytes'].sum()) / seconds / 1e9)} GB/s"
+    text = f" They move {digits(float(calls['bytes'].sum()) / seconds / 1e9)} GB/s"
     of_roof = float(calls["attainable_ns"].sum(skipna=False) / calls["work_ns"].sum())
-    return text if np.isnan(of_roof) else f"{text}, {percent(of_roof)} of the peak"
+    return f"{text}." if np.isnan(of_roof) else f"{text}, {percent(of_roof)} of the peak."
 
 
 def costliest_run(case: WorkCase, runs: pd.DataFrame) -> Evidence:

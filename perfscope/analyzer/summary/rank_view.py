@@ -1,8 +1,12 @@
-"""The diagnosis with the steps and the time budget of another rank than that of the verdict."""
+"""The diagnosis with the steps, the time budget and the code of another rank than that of the
+verdict.
+"""
 
 import msgspec
 
-from perfscope.analyzer.diagnosis import Diagnosis
+from perfscope.analyzer.diagnosis import CodeCost, Diagnosis
+from perfscope.analyzer.summary.code_costs import code_costs
+from perfscope.analyzer.summary.source_texts import source_texts, with_texts
 from perfscope.analyzer.summary.step_summary import step_summary
 from perfscope.traces.trace import Trace
 
@@ -27,3 +31,14 @@ def seen_from_rank(trace: Trace, diagnosis: Diagnosis, rank: int) -> Diagnosis:
         time_budget=found.time_budget,
         steps=step_summary(trace, found.process),
     )
+
+
+def code_of_rank(trace: Trace, diagnosis: Diagnosis, rank: int) -> list[CodeCost]:
+    """Return the time of the program's functions and lines in the main thread of a rank; that of
+    the verdict's rank for one without a time budget.
+    """
+    found = next((each for each in diagnosis.per_process if each.rank == rank), None)
+    if found is None or rank == diagnosis.budget_rank:
+        return diagnosis.by_code
+    costs: list[CodeCost] = with_texts(code_costs(trace, found.process), trace.fact(source_texts))
+    return costs

@@ -66,6 +66,13 @@ def predicted_budget(diagnosis: Diagnosis, finding: Finding) -> PredictedBudget 
     return PredictedBudget(before, after, speedup.likely is None)
 
 
+def speedup_without_cost(finding: Finding, budget: PredictedBudget | None) -> float | None:
+    """Return the speedup if only the cost of a finding is saved, where its ceiling is higher."""
+    if budget is None or not budget.is_bound or budget.saved_beyond(finding) is None:
+        return None
+    return 1.0 / (1.0 - finding.share)
+
+
 def shares_of(budget: list[BudgetEntry]) -> dict[str, float]:
     """Return the share of each category."""
     return {entry.category: entry.share for entry in budget}

@@ -28,7 +28,9 @@ STEADY_PHASES: Final = (STEPS, IDLE)
 REPEATING: Final = (CHECKPOINT, LOGGING, DATA_SETUP, WAITING_FOR_RANKS)
 """Phases that a run repeats; validation is a finding of its own."""
 
-ENDS_AFTER_A_TIME = "It ends after some time: record again later, or longer with `--duration`."
+ENDS_AFTER_A_TIME = "This phase ends: record again later, or longer with `--duration`."
+SMALLEST_NAMED = 0.005
+"""Smaller shares of the recorded time are not named: they would be 0 %."""
 NEXT_STEP: Final = {
     COMPILATION: ENDS_AFTER_A_TIME,
     START_UP: ENDS_AFTER_A_TIME,
@@ -107,7 +109,7 @@ def phase_verdict(verdict: Verdict, phase: str, outside: dict[str, float]) -> Ve
     if phase == OTHER:
         headline = f"{share} of the recorded time is in no step and unexplained"
     explanation = outside_text(outside)
-    if verdict.id != "unknown":
+    if verdict.id != "unknown" and 1.0 - sum(outside.values()) >= SMALLEST_NAMED:
         explanation += f" In the steps: {verdict.headline}."
     return Verdict(
         id="unknown",
@@ -123,9 +125,14 @@ def phase_verdict(verdict: Verdict, phase: str, outside: dict[str, float]) -> Ve
 def outside_text(outside: dict[str, float]) -> str:
     """Return what fills the time outside of steps, with shares of the recorded time."""
     ordered = sorted(outside.items(), key=lambda item: -item[1])
-    parts = ", ".join(f"{PHASE_TEXT[phase]} {percent(share)}" for phase, share in ordered)
-    steps_share = percent(max(1.0 - sum(outside.values()), 0.0))
-    return f"Steps fill {steps_share} of the recorded time; the rest is {parts}."
+    parts = ", ".join(
+        f"{PHASE_TEXT[phase]} {percent(share)}"
+        for phase, share in ordered
+        if share >= SMALLEST_NAMED
+    )
+    steps_share = 1.0 - sum(outside.values())
+    filled = percent(steps_share) if steps_share >= SMALLEST_NAMED else "almost none"
+    return f"Steps fill {filled} of the recorded time; the rest is {parts}."
 
 
 def capitalized_phase(phase: str) -> str:

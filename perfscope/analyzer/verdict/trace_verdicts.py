@@ -159,7 +159,7 @@ def verdict_without_findings(
             id="healthy",
             cause=None,
             headline=f"Healthy: {headline}",
-            explanation="Nothing recoverable is above its limit.",
+            explanation="No finding costs a noticeable share of the time.",
             caveat=None,
             confidence=confidence.value,
         )
@@ -260,16 +260,16 @@ def unexplained_while_held(idle: UnexplainedIdle, limits: Limits) -> list[str]:
         return []
     before = f" before {idle.next_kernel}" if idle.next_kernel else ""
     reason = (
-        "it waits for another stream or a peer, or runs what was not recorded, such as parts of a"
+        "It waits for another stream or a peer, or runs what was not recorded, such as parts of a"
         " graph."
     )
     if idle.in_graphs >= limits.most_of_trace * idle.held:
         reason = (
-            f"for {percent(idle.in_graphs / idle.held)} of that the next work is part of a CUDA"
-            " graph, most of whose kernels are then not in the trace: the device presumably ran"
-            " them. To see them record one window without graphs."
+            f"For {percent(idle.in_graphs / idle.held)} of that, the next work is part of a CUDA"
+            " graph, most of whose kernels are not in the trace: the device presumably ran them. To"
+            " see them, record one window without graphs."
         )
     return [
-        f"{percent(idle.held)} of the time it is idle although its next work is launched (longest"
-        f" {ms(idle.longest_ns)}{before}): {reason}"
+        f"The device is idle {percent(idle.held)} of the time although its next work is launched"
+        f" (longest: {ms(idle.longest_ns)}{before}). {reason}"
     ]

@@ -6,6 +6,9 @@
   const ROW_HEIGHT = 16;
   const LABEL_ROOM = 13;
   const BOTTOM = 18;
+  const TOP = 7;
+  // Lower rows are marked next to them: a frame would cover them.
+  const LEAST_FRAMED = 6;
 
   function colorOf(element, name) {
     const hex = getComputedStyle(element).getPropertyValue(name).trim();
@@ -23,8 +26,8 @@
     const { canvas, data, element } = heat;
     const rows = data.ranks.length;
     heat.width = Math.max(element.clientWidth, 240);
-    heat.row = Math.min(ROW_HEIGHT, (MOST_HEIGHT - BOTTOM) / rows);
-    heat.height = heat.row * rows + BOTTOM;
+    heat.row = Math.min(ROW_HEIGHT, (MOST_HEIGHT - TOP - BOTTOM) / rows);
+    heat.height = TOP + heat.row * rows + BOTTOM;
     heat.column = (heat.width - LEFT) / data.steps.length;
     const scale = Math.min(devicePixelRatio || 1, 2);
     canvas.width = heat.width * scale;
@@ -47,17 +50,31 @@
         if (!level) return;
         pen.fillStyle = shade(low, high, level);
         const left = LEFT + column * heat.column;
-        pen.fillRect(left, row * heat.row, heat.column - gap, Math.max(heat.row - 0.5, 1));
+        const height = heat.row >= LEAST_FRAMED ? heat.row - 0.5 : heat.row + 0.5;
+        pen.fillRect(left, TOP + row * heat.row, heat.column - gap, height);
       });
     });
     drawLabels(heat, pen);
-    pen.strokeStyle = getComputedStyle(element).color;
+    pen.strokeStyle = pen.fillStyle = getComputedStyle(element).color;
     pen.lineWidth = 1.5;
-    for (const rank of data.outlined) {
-      const row = data.ranks.indexOf(rank);
-      if (row < 0) continue;
-      pen.strokeRect(LEFT - 0.75, row * heat.row, heat.width - LEFT, Math.max(heat.row - 1, 2));
+    for (const row of outlinedRows(heat)) drawOutline(heat, pen, TOP + row * heat.row);
+  }
+
+  function outlinedRows({ data }) {
+    return data.outlined.map((rank) => data.ranks.indexOf(rank)).filter((row) => row >= 0);
+  }
+
+  function drawOutline(heat, pen, y) {
+    if (heat.row >= LEAST_FRAMED) {
+      pen.strokeRect(LEFT - 0.75, y, heat.width - LEFT, heat.row - 1);
+      return;
     }
+    const middle = y + heat.row / 2;
+    pen.beginPath();
+    pen.moveTo(LEFT - 2, middle);
+    pen.lineTo(LEFT - 8, middle - 4);
+    pen.lineTo(LEFT - 8, middle + 4);
+    pen.fill();
   }
 
   function drawLabels(heat, pen) {
@@ -65,11 +82,10 @@
     pen.fillStyle = getComputedStyle(element).getPropertyValue("--muted");
     pen.font = "11px Inter, system-ui, sans-serif";
     pen.textBaseline = "middle";
-    const every = Math.ceil(LABEL_ROOM / heat.row);
-    data.ranks.forEach((rank, row) => {
-      if (row % every) return;
-      pen.fillText(`rank ${rank}`, 0, (row + 0.5) * heat.row);
-    });
+    for (const row of labeledRows(heat)) {
+      pen.fillText(`rank ${data.ranks[row]}`, 0, TOP + (row + 0.5) * heat.row);
+    }
+    pen.fillText("step", 0, heat.height - BOTTOM / 2 + 2);
     const columns = Math.max(Math.ceil(60 / heat.column), 1);
     data.steps.forEach((step, column) => {
       if (column % columns) return;
@@ -77,11 +93,22 @@
     });
   }
 
+  // The outlined ranks, and of the others as many as there is room for.
+  function labeledRows(heat) {
+    const labeled = outlinedRows(heat);
+    const isNear = (row, other) => Math.abs(other - row) * heat.row < LABEL_ROOM;
+    const isFree = (row) => !labeled.some((other) => isNear(row, other));
+    heat.data.ranks.forEach((rank, row) => {
+      if (isFree(row)) labeled.push(row);
+    });
+    return labeled;
+  }
+
   function cellAt(heat, event) {
     const box = heat.canvas.getBoundingClientRect();
     const scale = heat.width / box.width;
     const column = Math.floor(((event.clientX - box.left) * scale - LEFT) / heat.column);
-    const row = Math.floor(((event.clientY - box.top) * scale) / heat.row);
+    const row = Math.floor(((event.clientY - box.top) * scale - TOP) / heat.row);
     const { ranks, steps } = heat.data;
     if (column < 0 || column >= steps.length || row < 0 || row >= ranks.length) return null;
     return { row, column };

@@ -11,18 +11,17 @@ import flask
 from dash import MATCH, ClientsideFunction, Dash, Input, Output, set_props
 
 from perfscope.errors import PerfscopeError
-from perfscope.ui.dashboard import grid, live_page, run_list
+from perfscope.ui.dashboard import grid, run_list, what_if_callback
 from perfscope.ui.dashboard.callback_requests import check_callbacks
 from perfscope.ui.dashboard.guard import REPORT_ROUTE, guard, text_response
 from perfscope.ui.dashboard.library import Library
-from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.dashboard.routes import shown
 from perfscope.ui.dashboard.shell import frame
 from perfscope.ui.dashboard.source import DashboardSource
-from perfscope.ui.html.report import asset, embedded, page, report_style, script_colors
+from perfscope.ui.html.page_style import asset, embedded, report_style, script_colors
 from perfscope.ui.theme import DARK, LIGHT
-from perfscope.ui.timeline import routes as timeline_routes
-from perfscope.ui.timeline.routes import timeline_style
+from perfscope.ui.timeline.component_files import timeline_style
+from perfscope.ui.timeline.routes import add_timeline_routes
 
 SCRIPTS = (
     "figure_colors.js",
@@ -68,12 +67,10 @@ def create_app(source: DashboardSource) -> Dash:
     app.enable_dev_tools(debug=False, dev_tools_disable_version_check=True)
     app.layout = frame()
     register(app, source)
-    for each in PAGES:
-        if each.register is not None:
-            each.register(app, source.library)
+    what_if_callback.register(app, source.library)
     serve_files(app.server, source.library)
     library = source.library
-    timeline_routes.add_timeline_routes(
+    add_timeline_routes(
         app.server, lambda run: library.get(run).trace, lambda run: library.get(run).diagnosis
     )
     guard(app.server, source.access, lambda: list(app.csp_hashes()))
@@ -102,6 +99,8 @@ def register(app: Dash, source: DashboardSource) -> None:
     app.callback(*what, *where)(open_page)
     run_list.register(app, source)
     if source.live is not None:
+        from perfscope.ui.dashboard import live_page
+
         live_page.register(app, source.live)
     grid.register(app)
     in_browser(app, "title", Output("title", "id"), Input("title", "data"))
@@ -130,6 +129,8 @@ def serve_files(server: flask.Flask, library: Library) -> None:
         return flask.Response(text, mimetype="text/javascript")
 
     def report(run_id: str) -> flask.Response:
+        from perfscope.ui.html.report import page
+
         opened = library.get(run_id)
         return flask.Response(page(opened.trace, opened.diagnosis), mimetype="text/html")
 

@@ -7,7 +7,6 @@ from dash.exceptions import DependencyException
 
 from perfscope.ui.dashboard import sign_in
 from perfscope.ui.dashboard.auth import PARAMETER, Access, is_loopback, local_place
-from perfscope.ui.html.report import script_hashes
 
 APP_ROUTES = frozenset(("/", "/<path:path>"))
 """The routes at which Dash serves the page that loads the application."""
@@ -144,6 +143,8 @@ def policy_of(endpoint: str | None, hashes: Hashes) -> str:
             " frame-ancestors 'none'"
         )
     if endpoint == REPORT_ROUTE:
+        from perfscope.ui.html.report import script_hashes
+
         scripts = " ".join(f"'{digest}'" for digest in script_hashes())
         loads = (
             f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data:"

@@ -8,13 +8,15 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.errors import UsageError
 from perfscope.traces.folder_contents import Found, contents, leads_out
 from perfscope.traces.memory_snapshot import snapshot_command
-from perfscope.traces.trace import Trace
+
+if TYPE_CHECKING:
+    from perfscope.traces.trace import Trace
 
 KEPT_OPEN = 4
 REFRESH_S = 1.0
@@ -26,7 +28,7 @@ class Opened:
     """A run as it was when it was read."""
 
     found: Found
-    trace: Trace
+    trace: "Trace"
     diagnosis: Diagnosis
 
 
@@ -82,10 +84,7 @@ class Library:
             opened = self.kept(found)
             if opened is None:
                 refuse_links(found, self.root)
-                trace = found.load()
-                opened = self.keep(
-                    Opened(found, trace, diagnose_trace(trace, ignored=self.ignored))
-                )
+                opened = self.keep(read_and_diagnose(found, self.ignored))
         return opened
 
     def kept(self, found: Found) -> Opened | None:
@@ -105,6 +104,15 @@ class Library:
             while len(self.open) > KEPT_OPEN:
                 self.open.popitem(last=False)
         return opened
+
+
+def read_and_diagnose(found: Found, ignored: tuple[str, ...]) -> Opened:
+    """Return a run with its diagnosis. Raises PerfscopeError."""
+    # Needs pandas, which takes longer to import than the list of runs takes to be served.
+    from perfscope.analyzer.diagnose import diagnose_trace
+
+    trace = found.load()
+    return Opened(found, trace, diagnose_trace(trace, ignored=ignored))
 
 
 def refuse_links(found: Found, root: Path) -> None:

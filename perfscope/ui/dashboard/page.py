@@ -4,10 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dash import Dash
-
 from perfscope.traces.trace import Trace
-from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.view import View
 
 
@@ -21,8 +18,6 @@ class Page:
     """Returns why a run has no such page, None where it has one."""
     layout: Callable[[View], list[Any]]
     """Returns the contents of the page."""
-    register: Callable[[Dash, Library], None] | None = None
-    """Registers the callbacks of a page that reacts to input on the server."""
 
     @property
     def module(self) -> str:

@@ -1,18 +1,20 @@
 """From an address to a page: `/` is the list of runs, `/run/ID/PAGE` a page of a run."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perfscope.analyzer.number_text import capitalized
 from perfscope.errors import PerfscopeError
 from perfscope.traces.folder_contents import url_id
-from perfscope.ui.dashboard import live_page, run_list
-from perfscope.ui.dashboard.pages import PAGES
+from perfscope.ui.dashboard import run_list
+from perfscope.ui.dashboard.address_query import query_of
 from perfscope.ui.dashboard.shell import headline, links, links_so_far, notice
 from perfscope.ui.dashboard.source import DashboardSource
-from perfscope.ui.dashboard.view import View, query_of
 
-PAGE_BY_PATH = {page.path: page for page in PAGES}
+if TYPE_CHECKING:
+    from perfscope.ui.dashboard.view import View
+
+FIRST_PAGE = "overview"
 NO_SUCH_PAGE = "Page not found"
 
 
@@ -39,22 +41,28 @@ def shown(source: DashboardSource, path: str, search: str | None) -> Shown:
         runs = run_list.layout(source, query_of(search))
         return Shown(links(None, "", single=False, live=is_live), runs, "runs")
     if parts == ["live"] and source.live is not None:
+        from perfscope.ui.dashboard import live_page
+
         navigation = links(None, "live", single=only_run is not None, live=True)
         navigation += links_so_far(f"/run/{url_id(source.live.watch.path.name)}")
         return Shown(navigation, live_page.layout(source.live), "live")
     if parts[0] != "run" or len(parts) not in (2, 3):
         return missing_page(source, NO_SUCH_PAGE, f"Nothing is at {path}.")
+    from perfscope.ui.dashboard.view import View
+
     try:
         view = View.of(library.get(parts[1]), search)
     except PerfscopeError as error:
         return missing_page(source, "This run cannot be opened", str(error))
-    name = parts[2] if len(parts) == 3 else PAGES[0].path
+    name = parts[2] if len(parts) == 3 else FIRST_PAGE
     return page_of_run(view, name, single=only_run is not None, live=is_live)
 
 
-def page_of_run(view: View, name: str, *, single: bool, live: bool) -> Shown:
+def page_of_run(view: "View", name: str, *, single: bool, live: bool) -> Shown:
     """Return a page of a run, or why the run does not have it."""
-    page = PAGE_BY_PATH.get(name)
+    from perfscope.ui.dashboard.pages import PAGES
+
+    page = next((each for each in PAGES if each.path == name), None)
     overview = ("Overview", f"{view.base}/{PAGES[0].path}")
     if page is None:
         titles = ", ".join(each.title for each in PAGES)

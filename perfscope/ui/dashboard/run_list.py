@@ -10,7 +10,6 @@ from dash_ag_grid import AgGrid
 from perfscope.analyzer.number_text import plural
 from perfscope.errors import PerfscopeError
 from perfscope.traces.encoded_json import encoded_json
-from perfscope.traces.run_folder.removal import remove_run
 from perfscope.ui.dashboard.grid import DEFAULTS, GRID_THEME, GridState, quick_search_of
 from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.run_rows import Row, run_rows
@@ -232,6 +231,8 @@ def register(app: Dash, source: DashboardSource) -> None:
 
 def deletion_reply(library: Library, ids: object) -> Any:
     """Delete the runs with these ids, and return what was deleted and what was not, and why."""
+    from perfscope.traces.run_folder.removal import remove_run
+
     if not isinstance(ids, list) or len(ids) > MOST_DELETED:
         return no_update
     wanted = {each for each in ids if isinstance(each, str)}

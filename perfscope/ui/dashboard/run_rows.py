@@ -11,7 +11,6 @@ from perfscope.traces.folder_contents import Found
 from perfscope.traces.jobs.rank_files import rank_in_name
 from perfscope.traces.memory_snapshot import snapshot_command
 from perfscope.ui.dashboard.verdicts import Judged
-from perfscope.ui.finding_colors import color_category
 from perfscope.ui.phrases import (
     NS_PER_MS,
     bound_by_text,
@@ -84,7 +83,7 @@ def run_row(run: Found, judged: Judged | None) -> Row:
     if judged.diagnosis is None:
         note = (judged.error or "").replace("`", "")
         return row | {"verdict": "Cannot be read", "note": note}
-    return row | diagnosis_cells(judged.diagnosis)
+    return row | diagnosis_cells(judged.diagnosis) | {"mark": judged.color}
 
 
 def diagnosis_cells(diagnosis: Diagnosis) -> Row:
@@ -94,9 +93,8 @@ def diagnosis_cells(diagnosis: Diagnosis) -> Row:
     likely = (speedup.likely or speedup.high) if speedup is not None else None
     mean_ms = diagnosis.steps.mean_ms
     return {
-        "mark": color_category(diagnosis.verdict.id),
         "verdict": short_headline(diagnosis).replace("`", ""),
-        "note": f"bound by {bound_by_text(diagnosis)}",
+        "note": bound_by_note(diagnosis),
         "bar": bar_parts(diagnosis.time_budget),
         "step": mean_ms,
         "shown:step": ms(mean_ms * NS_PER_MS) if mean_ms is not None else "",
@@ -104,6 +102,12 @@ def diagnosis_cells(diagnosis: Diagnosis) -> Row:
         "gain": likely,
         "shown:gain": predicted_speedup(speedup, "×")[0] if speedup is not None else "",
     }
+
+
+def bound_by_note(diagnosis: Diagnosis) -> str:
+    """Return what the run is bound by, "" where that is not known."""
+    is_known = diagnosis.bound_by.id != "unknown"
+    return f"bound by {bound_by_text(diagnosis)}" if is_known else ""
 
 
 def steps_text(diagnosis: Diagnosis) -> str:

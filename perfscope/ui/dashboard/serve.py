@@ -5,6 +5,7 @@ import logging
 import socket
 import threading
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,6 +20,8 @@ from perfscope.ui.dashboard.verdicts import Verdicts
 
 PORT, LAST_PORT = 8050, 65535
 IDLE_S = 60
+PAGES_AFTER_S = 2.0
+"""When the pages are imported, so that the first one opens at once: after the list of runs."""
 
 
 class Handler(BoundedHandler):
@@ -92,6 +95,9 @@ class Dashboard:
             target=self.socket.serve_forever, daemon=True, name="dashboard"
         )
         self.thread.start()
+        self.later = threading.Timer(PAGES_AFTER_S, import_pages)
+        self.later.daemon = True
+        self.later.start()
 
     @property
     def url(self) -> str:
@@ -100,9 +106,16 @@ class Dashboard:
 
     def close(self) -> None:
         """Stop the server."""
+        self.later.cancel()
         self.verdicts.close()
         self.socket.shutdown()
         self.socket.server_close()
+
+
+def import_pages() -> None:
+    """Import what the pages of a run need: pandas, the analyzer and the figures."""
+    import_module("perfscope.ui.dashboard.pages")
+    import_module("perfscope.ui.timeline.route_answers")
 
 
 def listening(address: str, port: int | None) -> BoundedServer:

@@ -1,13 +1,15 @@
-"""The frame around every page: the navigation, the headline, and notices in place of a page."""
+"""The frame around every page: the navigation, the headline, and notices in place of a page.
 
-from typing import Any
+The pages, which need pandas, are imported when one is opened.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from dash import dcc, html
 from dash.development.base_component import Component
 
-from perfscope.ui.dashboard.pages import PAGES
-from perfscope.ui.dashboard.view import View
-from perfscope.ui.html.overview import subject_line
+if TYPE_CHECKING:
+    from perfscope.ui.dashboard.view import View
 
 UNREACHABLE = (
     "The dashboard's server cannot be reached. This page connects again when `perfscope ui` runs."
@@ -62,7 +64,7 @@ def foot() -> Component:
     return html.Div(buttons, className="foot")
 
 
-def links(view: View | None, current: str, *, single: bool, live: bool) -> list[Any]:
+def links(view: "View | None", current: str, *, single: bool, live: bool) -> list[Any]:
     """Return links to the pages that this run has data for; the current one is marked."""
     entries: list[Any] = []
     if live:
@@ -72,6 +74,8 @@ def links(view: View | None, current: str, *, single: bool, live: bool) -> list[
         entries.append(entry("All runs", "/", is_current=current == ""))
     if view is None:
         return entries
+    from perfscope.ui.dashboard.pages import PAGES
+
     if not single:
         name = view.opened.found.name
         entries.append(html.Div(name, className="run-name", title=name))
@@ -84,6 +88,8 @@ def links(view: View | None, current: str, *, single: bool, live: bool) -> list[
 
 def links_so_far(run: str) -> list[Any]:
     """Return links to the pages of a run that is recorded: they show what is recorded so far."""
+    from perfscope.ui.dashboard.pages import PAGES
+
     name = html.Div("recorded so far", className="run-name")
     return [
         name,
@@ -96,8 +102,10 @@ def entry(words: Any, href: str, *, is_current: bool) -> Component:
     return dcc.Link(words, href=href, className="entry current" if is_current else "entry")
 
 
-def headline(view: View) -> Component:
+def headline(view: "View") -> Component:
     """Return the recorded program, and a link to the run as a file to send to a colleague."""
+    from perfscope.ui.html.overview import subject_line
+
     save = html.A(
         "Save as HTML",
         href=f"{view.base}.html",
@@ -108,7 +116,7 @@ def headline(view: View) -> Component:
     return html.Header([*view.shown(subject_line(view.trace, view.diagnosis)), tools])
 
 
-def rank_selector(view: View) -> list[Component]:
+def rank_selector(view: "View") -> list[Component]:
     """Return the selector of the rank that the pages show, where there are several."""
     if len(view.ranks) < 2:
         return []

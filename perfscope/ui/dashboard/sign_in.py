@@ -11,7 +11,7 @@ from html import escape
 import flask
 
 from perfscope.ui.dashboard.auth import Access, local_place, without_token
-from perfscope.ui.html.report import asset, variables
+from perfscope.ui.html.page_style import asset, variables
 from perfscope.ui.theme import DARK, LIGHT
 
 PATH, ENDPOINT = "/sign-in/token", "sign-in-token"

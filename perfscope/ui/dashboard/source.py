@@ -1,20 +1,23 @@
 """What a dashboard serves: the runs, their verdicts, its access rules, and a live recording."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from perfscope.ui.dashboard.auth import Access
 from perfscope.ui.dashboard.library import Library
-from perfscope.ui.dashboard.recording import SteeredRecording
 from perfscope.ui.dashboard.verdicts import Verdicts
-from perfscope.ui.dashboard.watch import RunWatch
+
+if TYPE_CHECKING:
+    from perfscope.ui.dashboard.recording import SteeredRecording
+    from perfscope.ui.dashboard.watch import RunWatch
 
 
 @dataclass(frozen=True)
 class Live:
     """A live recording; without `recording` another process controls it, and it is only shown."""
 
-    watch: RunWatch
-    recording: SteeredRecording | None = None
+    watch: "RunWatch"
+    recording: "SteeredRecording | None" = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dash import dcc, html
 from dash.development.base_component import Component
 
 from perfscope.ui.dashboard.view import View
-from perfscope.ui.html.sections import Section
+from perfscope.ui.html.sections import PlainChart, Section
 from perfscope.ui.html.tables import Table
 
 
@@ -18,7 +18,7 @@ class Tab:
 
     name: str
     title: str
-    parts: Callable[[View], Sequence[Section | Table]]
+    parts: Callable[[View], Sequence[Section | PlainChart | Table]]
     filters: Callable[[View, str, str], list[Component]] = lambda view, page, tab: []
     """Returns links above the parts that choose what they show."""
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from multiprocessing import get_context
 
-from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.errors import PerfscopeError
 from perfscope.traces.folder_contents import Found
@@ -39,6 +38,8 @@ class Judged:
     subject: list[str]
     diagnosis: Diagnosis | None
     error: str | None = None
+    color: str = ""
+    """The category whose color marks the verdict."""
 
 
 class Verdicts:
@@ -175,20 +176,31 @@ def stored_answer(run: Found, ignored: tuple[str, ...]) -> Judged | None:
         return None
     if stored is None:
         return None
-    return Judged(run.stamp, stored.subject, stored.diagnosis, stored.error)
+    return judged_run(run, stored)
 
 
 def judge_run(run: Found, ignored: tuple[str, ...]) -> Judged:
     """Read and diagnose a run, and store the answer; this runs in a separate process."""
+    from perfscope.analyzer.diagnose import diagnose_trace
+    from perfscope.ui.finding_colors import color_category
+
     try:
         key = verdict_key(run, ignored, code_of_process()) if is_complete(run) else None
     except OSError:
         key = None
     try:
         trace = run.load()
-        verdict = StoredVerdict(describe_subject(trace), diagnose_trace(trace, ignored=ignored))
+        diagnosis = diagnose_trace(trace, ignored=ignored)
+        color = color_category(diagnosis.verdict.id)
+        verdict = StoredVerdict(describe_subject(trace), diagnosis, color=color)
     except PerfscopeError as error:
         verdict = StoredVerdict([], None, str(error))
     if key is not None:
         store_verdict(key, run, verdict)
-    return Judged(run.stamp, verdict.subject, verdict.diagnosis, verdict.error)
+    return judged_run(run, verdict)
+
+
+def judged_run(run: Found, verdict: StoredVerdict) -> Judged:
+    """Return what the list shows of a run, as its files are now."""
+    subject, diagnosis = verdict.subject, verdict.diagnosis
+    return Judged(run.stamp, subject, diagnosis, verdict.error, verdict.color)

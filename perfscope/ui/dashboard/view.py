@@ -1,23 +1,26 @@
 """What a page is laid out from: a run, its diagnosis, and the query of the address."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import urlencode
 
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.analyzer.summary.rank_view import shown_ranks
 from perfscope.analyzer.verdict.rank_trace import trace_of_rank
 from perfscope.traces.trace import Trace
+from perfscope.ui.dashboard.address_query import query_of
 from perfscope.ui.dashboard.cards import graphs
 from perfscope.ui.dashboard.components import components
 from perfscope.ui.dashboard.grid import grid_card
 from perfscope.ui.dashboard.library import Opened
-from perfscope.ui.html.report import block
-from perfscope.ui.html.sections import Section
+from perfscope.ui.html.report import block, plain_block
+from perfscope.ui.html.sections import PlainChart, Section
 from perfscope.ui.html.tables import Table, table_card
 
 RANK = "rank"
 LONGEST_RANK = 9
+ALL_RANKS = '<p class="note all-ranks">All ranks are shown until one is chosen above.</p>'
 NOTHING = (
     '<section class="card"><p class="muted">This recording has no data for this page.</p></section>'
 )
@@ -72,6 +75,12 @@ class View:
             return self.trace
         return trace_of_rank(self.trace, self.chosen_rank)
 
+    def all_ranks_note(self) -> list[Any]:
+        """Return the line above charts of all ranks; nothing where one is chosen, or the only."""
+        if len(self.ranks) < 2 or self.chosen_rank is not None:
+            return []
+        return self.shown(ALL_RANKS)
+
     def address(self, page: str, **more: str) -> str:
         """Return the address of a page of the run; it keeps the chosen rank."""
         rank = {} if self.chosen_rank is None else {RANK: str(self.chosen_rank)}
@@ -82,12 +91,14 @@ class View:
         """Return markup of the report as components, with the charts of `sections` in it."""
         return components(markup, self.address("timeline"), graphs(sections or []))
 
-    def evidence(self, parts: list[Section | Table]) -> list[Any]:
+    def evidence(self, parts: Sequence[Section | PlainChart | Table]) -> list[Any]:
         """Return charts and tables in their order, a card each."""
         return [card for part in parts for card in self.card(part)] or self.shown(NOTHING)
 
-    def card(self, part: Section | Table) -> list[Any]:
+    def card(self, part: Section | PlainChart | Table) -> list[Any]:
         """Return the card of a chart or a table; tables with cells of several lines are plain."""
+        if isinstance(part, PlainChart):
+            return self.shown(plain_block(part))
         if isinstance(part, Section):
             return self.shown(block(part), [part])
         return self.shown(table_card(part)) if part.wraps else [grid_card(part, self.query)]
@@ -97,9 +108,3 @@ class View:
         if not sections:
             return []
         return self.shown(f'<div class="charts">{"".join(map(block, sections))}</div>', sections)
-
-
-def query_of(search: str | None) -> dict[str, str]:
-    """Return the parameters of a query; of several with one name, the last."""
-    parameters = parse_qs((search or "").lstrip("?"))
-    return {name: values[-1] for name, values in parameters.items()}

@@ -31,6 +31,8 @@ SHADED = {
     "warm-up": "other-idle",
     "checkpoint": "checkpoint",
 }
+WHOLE_HEIGHT = {"yref": "paper", "y0": 0, "y1": 1, "layer": "below"}
+"""The place of a shape that is behind the lines, from the bottom to the top of a figure."""
 Floats = NDArray[np.float64]
 
 
@@ -72,15 +74,16 @@ def counter_lines(
 
 
 def add_phases(fig: go.Figure, phases: JobPhases) -> None:
-    """Shade the phases other than training."""
+    """Shade the phases other than training, over the whole height of the figure."""
     for begin_ns, end_ns, phase in phases.stretches:
-        fig.add_vrect(
+        fig.add_shape(
+            type="rect",
             x0=begin_ns / 1e9,
             x1=max(end_ns, begin_ns + 1) / 1e9,
             fillcolor=LIGHT.category[SHADED.get(phase, "other-idle")],
             opacity=0.14,
-            line_width=0,
-            layer="below",
+            line={"width": 0},
+            **WHOLE_HEIGHT,
         )
 
 

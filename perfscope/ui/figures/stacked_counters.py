@@ -6,7 +6,13 @@ import numpy as np
 import plotly.graph_objects as go
 
 from perfscope.analyzer.devices.job_phases import JobPhases
-from perfscope.ui.figures.counter_lines import MOST_STEPS, SHADED, CounterLine, add_line
+from perfscope.ui.figures.counter_lines import (
+    MOST_STEPS,
+    WHOLE_HEIGHT,
+    CounterLine,
+    add_line,
+    add_phases,
+)
 from perfscope.ui.figures.frame import figure, legend_above, time_axis
 from perfscope.ui.theme import LIGHT
 
@@ -36,7 +42,8 @@ def stacked_counters(
         add_panel(fig, panel, number, (max(top - PANEL_PX / plot_px, 0.0), top))
     last = f"y{len(panels)}" if len(panels) > 1 else "y"
     fig.update_layout(xaxis={"anchor": last})
-    add_phases_and_steps(fig, phases)
+    add_phases(fig, phases)
+    add_step_lines(fig, phases)
     legend_above(time_axis(fig, span_s))
     # Above the title of the first panel.
     fig.update_layout(legend={"y": 1 + TITLE_PX / plot_px}, margin={"t": 30 + TITLE_PX})
@@ -81,22 +88,8 @@ def add_panel(
     fig.layout.annotations[-1].update(xanchor="left", yanchor="bottom", font={"size": 12})
 
 
-def add_phases_and_steps(fig: go.Figure, phases: JobPhases) -> None:
-    """Shade the phases other than training, and draw where steps begin, across all panels.
-
-    Steps that are too many to be distinguished are left out.
-    """
-    across = {"yref": "paper", "y0": 0, "y1": 1, "layer": "below"}
-    for begin_ns, end_ns, phase in phases.stretches:
-        fig.add_shape(
-            type="rect",
-            x0=begin_ns / 1e9,
-            x1=max(end_ns, begin_ns + 1) / 1e9,
-            fillcolor=LIGHT.category[SHADED.get(phase, "other-idle")],
-            opacity=0.14,
-            line={"width": 0},
-            **across,
-        )
+def add_step_lines(fig: go.Figure, phases: JobPhases) -> None:
+    """Draw where steps begin, across all panels, unless they are too many to be distinguished."""
     if len(phases.steps) > MOST_STEPS:
         return
     for begin_ns in phases.steps:
@@ -106,5 +99,5 @@ def add_phases_and_steps(fig: go.Figure, phases: JobPhases) -> None:
             x1=begin_ns / 1e9,
             opacity=STEP_OPACITY,
             line={"width": 1, "color": LIGHT.muted},
-            **across,
+            **WHOLE_HEIGHT,
         )

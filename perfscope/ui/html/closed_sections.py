@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from perfscope.ui.html.markup import escape
-from perfscope.ui.html.sections import Section
+from perfscope.ui.html.sections import PlainChart, Section
 from perfscope.ui.html.tables import Table, table_body
 
 PRINTED = frozenset(("lines", "kernels", "operators", "ranges", "communication", "devices"))
@@ -37,6 +37,21 @@ def closed_chart(section: Section, chart: str, buttons: str) -> ClosedSection:
     """Return the closed section of a chart, which is drawn when it is opened."""
     body = f'<p class="section-tools">{buttons}</p>{chart}'
     return ClosedSection(section.id, section.title, "chart", body)
+
+
+def closed_plain_chart(chart: PlainChart) -> ClosedSection:
+    """Return the closed section of a chart that is markup."""
+    body = plain_chart_body(chart)
+    return ClosedSection(chart.id, chart.title, "chart", body)
+
+
+def plain_chart_body(chart: PlainChart) -> str:
+    """Return the note and the markup of a chart."""
+    label = escape(f"{chart.title}. {chart.note}")
+    return (
+        f'<p class="note">{escape(chart.note)}</p>'
+        f'<div class="plain-chart" role="group" aria-label="{label}">{chart.markup}</div>'
+    )
 
 
 def closed_table(table: Table) -> ClosedSection:

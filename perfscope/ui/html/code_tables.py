@@ -1,8 +1,10 @@
 """The program's lines and functions by time, as tables."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
-from perfscope.analyzer.diagnosis import Diagnosis
+from perfscope.analyzer.diagnosis import CodeCost
 from perfscope.analyzer.number_text import ms
 from perfscope.analyzer.summary.hot_lines import hot_functions, hot_lines
 from perfscope.ui.html.tables import Table, TableColumn, share
@@ -38,16 +40,16 @@ FUNCTION_COLUMNS = (
 )
 
 
-def lines_table(diagnosis: Diagnosis) -> list[Table]:
+def lines_table(costs: Sequence[CodeCost]) -> list[Table]:
     """Return the table of the program's lines."""
-    rows = hot_lines(diagnosis.by_code)
+    rows = hot_lines(costs)
     code = rows["place"] + "  " + rows["text"]
     return code_table("lines", "Hot lines", LINE_COLUMNS, rows.assign(code=code.str.strip()))
 
 
-def functions_table(diagnosis: Diagnosis) -> list[Table]:
+def functions_table(costs: Sequence[CodeCost]) -> list[Table]:
     """Return the table of the program's functions, summed over their callers."""
-    rows = hot_functions(diagnosis.by_code)
+    rows = hot_functions(costs)
     return code_table("functions", "Functions", FUNCTION_COLUMNS, rows)
 
 

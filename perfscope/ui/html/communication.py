@@ -12,9 +12,9 @@ from perfscope.analyzer.communication.overlap import overlap
 from perfscope.analyzer.number_text import capitalized, ms, percent
 from perfscope.analyzer.run.ranks.matched_collectives import matched_collectives
 from perfscope.traces.trace import Trace
-from perfscope.ui.figures.arrivals import arrivals_figure
-from perfscope.ui.figures.bus_bandwidth import bus_bandwidth
-from perfscope.ui.html.sections import Section
+from perfscope.ui.html.arrival_bars import SHOWN_RANKS, arrival_bars, shown_arrivals
+from perfscope.ui.html.bus_bandwidth_bars import bus_bandwidth_bars
+from perfscope.ui.html.sections import PlainChart
 from perfscope.ui.html.tables import (
     Table,
     TableColumn,
@@ -50,12 +50,12 @@ LOWER_BOUNDS = (
 WAITING_SEPARATED = "Waiting for peers is separated, because their traces are loaded."
 WAITING_INCLUDED = "Durations include waiting for peers, because their traces are not loaded."
 ARRIVALS_NOTE = (
-    "How long after the first rank each rank joins a collective. Dot: median; line: 5th to 95th"
-    " percentile. "
+    "How long after the first rank each rank joins a collective. Dot and number: median; line: 5th"
+    " to 95th percentile. "
 )
 
 
-def communication_sections(trace: Trace, rank: int) -> list[Section | Table]:
+def communication_sections(trace: Trace, rank: int) -> list[PlainChart | Table]:
     """Return the bandwidth and the arrivals of all ranks, and the collectives of one rank."""
     every_rank = trace.fact(communication_table)
     if not len(every_rank):
@@ -71,7 +71,7 @@ def communication_sections(trace: Trace, rank: int) -> list[Section | Table]:
         with_intervals,
         ("longest_ts", "wide"),
     )
-    return [*bandwidth_section(links), *arrivals_section(trace), table]
+    return [*bandwidth_section(links), *arrivals_section(trace, rank), table]
 
 
 def overlap_note(trace: Trace, rank: int) -> str:
@@ -86,7 +86,7 @@ def overlap_note(trace: Trace, rank: int) -> str:
     return note + (WAITING_SEPARATED if is_matched else WAITING_INCLUDED)
 
 
-def bandwidth_section(links: pd.DataFrame) -> list[Section]:
+def bandwidth_section(links: pd.DataFrame) -> list[PlainChart]:
     """Return the bus bandwidth of each collective, next to the peak of its links."""
     known = links[links["bus_bytes_per_s"].notna()]
     known = known.sort_values("busy_ns", ascending=False).head(MOST_BARS)
@@ -100,10 +100,11 @@ def bandwidth_section(links: pd.DataFrame) -> list[Section]:
         note += f"Peak of {first['device']}: {first['peak_source']}; {first['peak_why']}."
     elif first["peak_why"]:
         note += f"No peak: {first['peak_why']}."
-    return [Section("links", "Bus bandwidth by collective", note, bus_bandwidth(known))]
+    bars = bus_bandwidth_bars(known)
+    return [PlainChart("links", "Bus bandwidth by collective", note, bars)]
 
 
-def arrivals_section(trace: Trace) -> list[Section]:
+def arrivals_section(trace: Trace, rank: int) -> list[PlainChart]:
     """Return how late each rank joins the collectives."""
     spread = trace.fact(arrival_spread)
     if not len(spread):
@@ -113,7 +114,11 @@ def arrivals_section(trace: Trace) -> list[Section]:
     residual_ns = -1 if ranks is None else int(ranks["clock_residual_ns"].max())
     if residual_ns >= 0:
         note += f"The clocks of the ranks agree within {ms(residual_ns)}."
-    return [Section("arrivals", "Arrival skew by rank", note, arrivals_figure(spread))]
+    shown = shown_arrivals(spread, rank)
+    title = "Arrival skew by rank"
+    if len(shown) < len(spread):
+        title += f": the {SHOWN_RANKS} of {len(spread)} ranks that join last, and rank {rank}"
+    return [PlainChart("arrivals", title, note, arrival_bars(shown))]
 
 
 def with_bandwidths(rows: pd.DataFrame, links: pd.DataFrame) -> pd.DataFrame:

@@ -157,25 +157,33 @@ COLUMNS = (
 )
 
 
-def devices(trace: Trace) -> list[Section | Table]:
-    """Return everything about the devices; empty where no device counters were read."""
-    uses = trace.fact(all_devices)
+def devices(trace: Trace, rank: int | None = None) -> list[Section | Table]:
+    """Return everything about the devices, or about those of a rank where they are known; empty
+    where no device counters were read.
+    """
+    uses = devices_of_rank(trace.fact(all_devices), rank)
     if not uses or not trace.has("device_counters"):
         return []
     several_hosts = len({use.host for use in uses}) > 1
     phases = trace.fact(job_phases)
-    measured = trace.fact(device_use) or uses
+    measured = devices_of_rank(trace.fact(device_use), rank) or uses
     shared = shared_axis_chart(trace, measured, phases, several_hosts)
     apart = [chart for chart in CHARTS if not shared or chart.id not in ON_SHARED_AXIS]
     charts = [counter_chart(trace, chart, measured, phases, several_hosts) for chart in apart]
     found = [chart for chart in charts if chart is not None]
-    found += energy_chart(trace, phases, several_hosts)
+    found += energy_chart(trace, measured, phases, several_hosts)
     return [
         device_table(trace, uses, several_hosts),
         *topology(trace, several_hosts),
         *shared,
         *in_pairs(found),
     ]
+
+
+def devices_of_rank(uses: list[DeviceUse], rank: int | None) -> list[DeviceUse]:
+    """Return the devices that a rank uses; all of them where that is not known."""
+    of_rank = [use for use in uses if rank is not None and rank in use.ranks]
+    return of_rank or uses
 
 
 def shared_axis_chart(
@@ -335,14 +343,18 @@ def joules_text(value: float | None) -> str:
     return "not known" if value is None else f"{digits(value)} J"
 
 
-def energy_chart(trace: Trace, phases: JobPhases, several_hosts: bool) -> list[Section]:
+def energy_chart(
+    trace: Trace, uses: list[DeviceUse], phases: JobPhases, several_hosts: bool
+) -> list[Section]:
     """Return the energy per step over time."""
     rows = trace.fact(energy_windows)
     if not len(rows):
         return []
     known = rows[rows["energy_j_per_step"].notna()]
-    lines = []
+    lines, shown = [], {(use.host, use.device) for use in uses}
     for (host, device), windows in known.groupby(["host", "device"], sort=True):
+        if (host, device) not in shown:
+            continue
         seconds = (windows["ts"] + windows["dur"] // 2).to_numpy(np.float64) / 1e9
         values = windows["energy_j_per_step"].to_numpy(np.float64)
         name = device_name(int(str(device)), str(host), several_hosts)

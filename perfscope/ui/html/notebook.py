@@ -4,7 +4,7 @@ from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.traces.trace import Trace
 from perfscope.ui.html.markup import escape
 from perfscope.ui.html.overview import answer_cards, subject_line
-from perfscope.ui.html.report import report_style
+from perfscope.ui.html.page_style import report_style
 
 HEIGHT_PX, FINDING_PX = 460, 210
 HIDDEN_WITHOUT_SCRIPT = ".links,.hint{display:none}a{pointer-events:none}"

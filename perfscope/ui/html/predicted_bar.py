@@ -42,7 +42,7 @@ def change_text(budget: PredictedBudget, finding: Finding, diagnosis: Diagnosis)
     )
     more, reason = budget.saved_beyond(finding), ""
     if more is not None and budget.is_bound:
-        reason = f" {percent(finding.share)} is the likely saving."
+        reason = f" Of that, {percent(finding.share)} of the time is what the finding costs."
     elif more is not None:
         reason = f" {percent(more)} of the time is saved because the rest becomes faster, too."
     how = "at best" if budget.is_bound else "likely"

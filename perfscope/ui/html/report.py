@@ -5,7 +5,6 @@ import hashlib
 import json
 import time
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -17,27 +16,29 @@ from perfscope.ui.html.closed_sections import (
     ClosedSection,
     ContentsEntry,
     closed_chart,
+    closed_plain_chart,
     closed_table,
     contents_list,
+    plain_chart_body,
 )
 from perfscope.ui.html.code_tables import lines_table
 from perfscope.ui.html.coverage_cards import coverage_cards
 from perfscope.ui.html.devices import devices
 from perfscope.ui.html.facts import facts_card
-from perfscope.ui.html.markup import escape
+from perfscope.ui.html.markup import card, escape
 from perfscope.ui.html.overview import overview
+from perfscope.ui.html.page_style import asset, embedded, report_style, script_colors
 from perfscope.ui.html.plotly_bundle import plotly_script, plotly_source
 from perfscope.ui.html.request_sections import request_sections
 from perfscope.ui.html.roof_sections import roof_sections
-from perfscope.ui.html.sections import Section, sections
+from perfscope.ui.html.sections import PlainChart, Section, sections
 from perfscope.ui.html.tables import Table
 from perfscope.ui.html.trace_sections import evidence_of_a_trace
 from perfscope.ui.output_file import write_output
-from perfscope.ui.theme import DARK, LIGHT, Palette, ink
+from perfscope.ui.theme import DARK, LIGHT
+from perfscope.ui.timeline.component_files import EMBEDDED, timeline_script, timeline_style
 from perfscope.ui.timeline.embedded import embedded_timeline
-from perfscope.ui.timeline.routes import EMBEDDED, timeline_script, timeline_style
 
-STYLES = ("page.css", "verdict.css", "report.css", "search.css", "tables.css", "step_chart.css")
 SCRIPTS = (
     EMBEDDED,
     "figure_colors.js",
@@ -77,7 +78,7 @@ def page(trace: Trace, diagnosis: Diagnosis) -> str:
     charts = sections(trace)
     evidence = [
         *request_sections(trace),
-        *lines_table(diagnosis),
+        *lines_table(diagnosis.by_code),
         *roof_sections(trace, rank),
         *devices(trace),
         *evidence_of_a_trace(trace, rank),
@@ -110,8 +111,10 @@ def page(trace: Trace, diagnosis: Diagnosis) -> str:
     )
 
 
-def closed_part(part: Section | Table) -> ClosedSection:
+def closed_part(part: Section | PlainChart | Table) -> ClosedSection:
     """Return a chart or a table as a closed section."""
+    if isinstance(part, PlainChart):
+        return closed_plain_chart(part)
     if isinstance(part, Table):
         return closed_table(part)
     return closed_chart(part, chart(part), save_buttons(part))
@@ -145,6 +148,11 @@ def block(section: Section) -> str:
     css = "card half" if section.half else "card"
     heading = f"<h2>{escape(section.title)}<span>{save_buttons(section)}</span></h2>"
     return f'<section class="{css}" id="section-{section.id}">{heading}{chart(section)}</section>'
+
+
+def plain_block(part: PlainChart) -> str:
+    """Return a card with a chart that is markup."""
+    return card(escape(part.title), plain_chart_body(part), f"section-{part.id}")
 
 
 def save_buttons(section: Section) -> str:
@@ -181,54 +189,6 @@ def search_field(section: Section) -> str:
 def height(figure: go.Figure) -> int:
     """Return the height of a figure in pixels."""
     return int(figure.layout.height or DEFAULT_HEIGHT)
-
-
-def report_style() -> str:
-    """Return palettes and style: dark where the system or the reader chose it, else light."""
-    dark_system = "@media screen and (prefers-color-scheme:dark)"
-    palettes = [
-        variables("html", LIGHT),
-        f"{dark_system}{{{variables('html:not(.light)', DARK)}}}",
-        f"@media screen{{{variables('html.dark', DARK)}}}",
-    ]
-    return "".join(palettes) + "".join(map(asset, STYLES))
-
-
-def variables(selector: str, palette: Palette) -> str:
-    """Return a palette as CSS variables."""
-    colors = page_colors(palette)
-    for category, color in palette.category.items():
-        name = category.replace("_", "-")
-        colors |= {name: color, f"{name}-ink": ink(color)}
-    declarations = "".join(f"--{name}:{color};" for name, color in colors.items())
-    return f"{selector}{{color-scheme:{palette.scheme};{declarations}}}"
-
-
-def page_colors(palette: Palette) -> dict[str, str]:
-    """Return the colors of a palette that do not belong to a category."""
-    return {
-        "bg": palette.bg,
-        "surface": palette.surface,
-        "text": palette.text,
-        "muted": palette.muted,
-        "line": palette.line,
-        "accent": palette.accent,
-    }
-
-
-def script_colors(palette: Palette) -> dict[str, str]:
-    """Return the colors that the script repaints figures with."""
-    return page_colors(palette) | palette.category
-
-
-def embedded(data: object) -> str:
-    """Return data as JSON inside a script element, which nothing in it can end."""
-    return json.dumps(data).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def asset(name: str) -> str:
-    """Return the text of a style or a script."""
-    return files("perfscope.ui.assets").joinpath(name).read_text("utf-8")
 
 
 def footer(trace: Trace) -> str:

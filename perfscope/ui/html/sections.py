@@ -45,6 +45,16 @@ class Section:
     half: bool = False
 
 
+@dataclass(frozen=True)
+class PlainChart:
+    """One chart of a page that is markup and needs no script."""
+
+    id: str
+    title: str
+    note: str
+    markup: str
+
+
 def sections(trace: Trace) -> list[Section]:
     """Return all charts that this run has facts for."""
     return [*stack_sections(trace), *host_sections(trace)]

@@ -7,13 +7,14 @@ import csv
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from perfscope.analyzer.number_text import megabytes, ms, percent
 from perfscope.traces.spreadsheet_text import spreadsheet_text
 from perfscope.ui.html.markup import escape, timeline_link
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MOST_ROWS = 20
 LONGEST_NAME = 400
@@ -48,7 +49,7 @@ class Table:
     title: str
     note: str
     columns: tuple[TableColumn, ...]
-    rows: pd.DataFrame
+    rows: "pd.DataFrame"
     place: tuple[str, str] | None = None
     """The columns of the begin and the duration, in ns."""
     wraps: bool = False
@@ -82,7 +83,7 @@ def share(value: float) -> str:
     return percent(float(value))
 
 
-def rows_of_rank_or_first(rows: pd.DataFrame, rank: int) -> pd.DataFrame:
+def rows_of_rank_or_first(rows: "pd.DataFrame", rank: int) -> "pd.DataFrame":
     """Return the rows of a rank; of the first rank where that one has none."""
     if not len(rows):
         return rows
@@ -100,7 +101,7 @@ def without_empty_columns(table: Table) -> Table:
     return replace(table, columns=kept)
 
 
-def says_something(column: TableColumn, rows: pd.DataFrame) -> bool:
+def says_something(column: TableColumn, rows: "pd.DataFrame") -> bool:
     """Return whether a row has a value in a column."""
     if not len(rows):
         return True
@@ -128,10 +129,7 @@ def table_card(table: Table) -> str:
 def table_body(table: Table) -> str:
     """Return the first rows of a table, its note, and the button that saves all rows."""
     shown = without_empty_columns(table)
-    rows = table.rows.head(MOST_ROWS)
-    body = "".join(table_row(shown, values) for values in rows.to_dict("records"))
-    css = ' class="wraps"' if table.wraps else ""
-    left = len(table.rows) - len(rows)
+    left = len(table.rows) - MOST_ROWS
     more = (
         f'<p class="muted more-rows">and {count_text(left)} more rows, in the CSV file.</p>'
         if left > 0
@@ -141,9 +139,18 @@ def table_body(table: Table) -> str:
     note = " ".join(filter(None, [table.note, empty_columns_note(table, shown)]))
     return (
         f'<p class="section-tools">{save}</p><p class="note">{escape(note)}</p>'
+        f"{first_rows(shown, MOST_ROWS)}{more}{csv_script(table)}"
+    )
+
+
+def first_rows(table: Table, most: int) -> str:
+    """Return the element with the first rows of a table."""
+    rows = table.rows.head(most).to_dict("records")
+    body = "".join(table_row(table, values) for values in rows)
+    css = ' class="wraps"' if table.wraps else ""
+    return (
         f'<div class="wide"><table id="table-{table.id}"{css}>'
-        f"<thead><tr>{table_heads(shown)}</tr></thead><tbody>{body}</tbody></table></div>"
-        f"{more}{csv_script(table)}"
+        f"<thead><tr>{table_heads(table)}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.compute.kernel_origins import kernel_origins
@@ -12,11 +13,10 @@ from perfscope.analyzer.memory.allocator import Allocator, allocators, memory_ow
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent
 from perfscope.analyzer.run.range_table import range_table
 from perfscope.traces.trace import Trace
-from perfscope.ui.figures.allocator_lines import allocator_lines
-from perfscope.ui.figures.kernel_class_bars import kernel_class_bars
-from perfscope.ui.figures.launch_queue_line import launch_queue_line
 from perfscope.ui.html.communication import communication_sections
-from perfscope.ui.html.sections import Section
+from perfscope.ui.html.kernel_class_bars import kernel_class_bars
+from perfscope.ui.html.level_area import Level, level_area
+from perfscope.ui.html.sections import PlainChart
 from perfscope.ui.html.tables import (
     Table,
     TableColumn,
@@ -89,7 +89,7 @@ OWNER_COLUMNS = (
 )
 
 
-def evidence_of_a_trace(trace: Trace, rank: int) -> list[Section | Table]:
+def evidence_of_a_trace(trace: Trace, rank: int) -> list[PlainChart | Table]:
     """Return all charts and tables, in the order of the pages."""
     return [
         *device_work_sections(trace, rank),
@@ -99,19 +99,20 @@ def evidence_of_a_trace(trace: Trace, rank: int) -> list[Section | Table]:
     ]
 
 
-def device_work_sections(trace: Trace, rank: int) -> list[Section | Table]:
+def device_work_sections(trace: Trace, rank: int) -> list[PlainChart | Table]:
     """Return charts and tables of the work on the device."""
     return [*device_work_charts(trace, rank), *kernels_section(trace, rank)]
 
 
-def device_work_charts(trace: Trace, rank: int) -> list[Section]:
+def device_work_charts(trace: Trace, rank: int) -> list[PlainChart]:
     """Return the device time by class of kernel, and the launch queue."""
     classes = rows_of_rank_or_first(trace.fact(kernel_classes), rank)
     if not len(classes):
         return []
     shown_rank = int(classes["rank"].iloc[0])
     note = f"All work on the device of rank {shown_rank}, by class of kernel."
-    chart = Section("classes", "Device time by kernel class", note, kernel_class_bars(classes))
+    bars = kernel_class_bars(classes)
+    chart = PlainChart("classes", "Device time by kernel class", note, bars)
     return [chart, *launch_queue_section(trace, rank)]
 
 
@@ -140,7 +141,7 @@ def kernels_with_origins(trace: Trace, rank: int) -> list[Table]:
     ]
 
 
-def launch_queue_section(trace: Trace, rank: int) -> list[Section]:
+def launch_queue_section(trace: Trace, rank: int) -> list[PlainChart]:
     """Return the chart of kernels that are launched and have not started."""
     depth = rows_of_rank_or_first(trace.fact(launch_queue), rank)
     if not len(depth):
@@ -156,10 +157,17 @@ def launch_queue_section(trace: Trace, rank: int) -> list[Section]:
         f" start: {ms(summary.latency_ns)}; of a launch call: {ms(summary.call_ns)}; of a kernel:"
         f" {ms(summary.kernel_ns)}."
     )
-    return [Section("launch-queue", "Launch-queue depth", note, launch_queue_line(depth))]
+    return [PlainChart("launch-queue", "Launch-queue depth", note, launch_queue_area(depth))]
 
 
-def host_work_sections(trace: Trace, rank: int) -> list[Section | Table]:
+def launch_queue_area(queue: pd.DataFrame) -> str:
+    """Return the chart of a device's launch queue."""
+    level = Level("launched", "host-bound", queue["depth"].to_numpy(np.int64))
+    highest = digits(max(int(level.values.max()), 1))
+    return level_area(queue["ts"].to_numpy(np.int64), [level], highest, "kernels")
+
+
+def host_work_sections(trace: Trace, rank: int) -> list[PlainChart | Table]:
     """Return the tables of operators, and of modules and annotations."""
     return [*operators_section(trace, rank), *ranges_section(trace, rank)]
 
@@ -186,14 +194,14 @@ def host_table(
     return [Table(table_id, title, note, columns, rows, ("longest_ts", "wide"))]
 
 
-def memory_sections(trace: Trace) -> list[Section | Table]:
+def memory_sections(trace: Trace) -> list[PlainChart | Table]:
     """Return each allocator over time, and the allocations by operator."""
-    found: list[Section | Table] = []
+    found: list[PlainChart | Table] = []
     for number, allocator in enumerate(trace.fact(allocators)[:MOST_ALLOCATORS]):
         where = "Host memory" if allocator.device < 0 else f"Device {allocator.device}"
         title = f"{where}: memory of tensors"
-        figure = allocator_lines(allocator)
-        found.append(Section(f"allocator-{number}", title, peak_note(allocator), figure))
+        chart = allocator_area(allocator)
+        found.append(PlainChart(f"allocator-{number}", title, peak_note(allocator), chart))
     owners = trace.fact(memory_owners)
     if len(owners):
         rows = owners.assign(wide=SHOWN_AROUND_NS)
@@ -202,6 +210,15 @@ def memory_sections(trace: Trace) -> list[Section | Table]:
             Table("owners", "Allocations by operator", OWNERS_NOTE, OWNER_COLUMNS, rows, place)
         )
     return found
+
+
+def allocator_area(allocator: Allocator) -> str:
+    """Return the chart of an allocator: what is in use, over what is reserved."""
+    in_use = Level("in use", "device-compute", allocator.allocated)
+    reserved = Level("reserved", "peer-wait", allocator.reserved)
+    levels = [in_use] if (allocator.reserved < 0).all() else [reserved, in_use]
+    highest = max(int(level.values.max()) for level in levels)
+    return level_area(allocator.ts, levels, megabytes(highest), "")
 
 
 def peak_note(allocator: Allocator) -> str:

@@ -1,9 +1,10 @@
 """The first card of every page: what limits the run on the left, the first change on the right."""
 
 from perfscope.analyzer.budget.longest_interval import StepInterval
-from perfscope.analyzer.diagnosis import Action, Diagnosis, Finding, Speedup
-from perfscope.analyzer.number_text import capitalized, plural
+from perfscope.analyzer.diagnosis import Action, Diagnosis, Finding
+from perfscope.analyzer.number_text import capitalized, percent, plural
 from perfscope.analyzer.verdict.certainty import is_uncertain
+from perfscope.analyzer.verdict.predicted_budget import predicted_budget, speedup_without_cost
 from perfscope.ui.finding_colors import color_category, neutral_color
 from perfscope.ui.html.finding_cards import snippet
 from perfscope.ui.html.markup import escape, paragraphs, prose, timeline_link
@@ -16,6 +17,8 @@ from perfscope.ui.phrases import (
     verdict_finding,
     verdict_texts,
 )
+
+UNKNOWN = "unknown"
 
 
 def verdict_card(diagnosis: Diagnosis, longest: dict[str, StepInterval]) -> str:
@@ -38,9 +41,15 @@ def verdict_card(diagnosis: Diagnosis, longest: dict[str, StepInterval]) -> str:
 def confidence_line(diagnosis: Diagnosis) -> str:
     """Return the confidence of the verdict and what the run is bound by."""
     steps = diagnosis.steps.count
-    confidence = f"Verdict: {confidence_text(diagnosis.verdict.confidence)}"
-    confidence += f", from {plural(steps, 'step')}" if steps else ""
-    return f"{confidence}. Bound by: {bound_by_text(diagnosis)}."
+    confidence = diagnosis.verdict.confidence
+    # A general answer has no confidence.
+    words = [f"Verdict: {confidence_text(confidence)}"] if confidence else []
+    if steps:
+        words.append(f"from {plural(steps, 'step')}")
+    sentences = [capitalized(", ".join(words))] if words else []
+    if diagnosis.bound_by.id != UNKNOWN:
+        sentences.append(f"Bound by: {bound_by_text(diagnosis)}")
+    return "".join(f"{sentence}. " for sentence in sentences).rstrip()
 
 
 def buttons(diagnosis: Diagnosis, longest: dict[str, StepInterval]) -> str:
@@ -68,7 +77,7 @@ def show_me_link(diagnosis: Diagnosis, longest: dict[str, StepInterval]) -> str:
 def change_panel(finding: Finding, diagnosis: Diagnosis) -> str:
     """Return the first action with its code and its line, and the predicted speedup."""
     action = finding.actions[0] if finding.actions else None
-    content = factor(finding.speedup)
+    content = factor(finding, diagnosis)
     if action is not None:
         content += f"<h3>{prose(capitalized(action.text))}</h3>{code(action)}"
     place = finding.where
@@ -86,20 +95,32 @@ def code(action: Action) -> str:
     return f'<div class="code">{snippet(action)}{button}</div>'
 
 
-def factor(speedup: Speedup | None) -> str:
+def factor(finding: Finding, diagnosis: Diagnosis) -> str:
     """Return the predicted speedup in large type, and its range as a strip with labels."""
+    speedup = finding.speedup
     if speedup is None:
         return ""
-    likely, _ = predicted_speedup(speedup, "×")
-    likely = likely.replace("at most ", "<small>at most</small>")
-    return f'<div class="factor">{likely}</div>{speedup_range(speedup)}'
-
-
-def speedup_range(speedup: Speedup) -> str:
-    """Return a strip from the low to the high speedup with a knob at the likely one."""
-    low, likely, high = speedup.low, speedup.likely, speedup.high
+    shown, _ = predicted_speedup(speedup, "×")
+    shown = shown.replace("at most ", "<small>at most</small>")
+    low, likely = speedup.low, speedup.likely
     if low is None or likely is None:
-        return '<div class="muted">predicted speedup; only the upper bound is known</div>'
+        below = f'<div class="muted">{escape(upper_bound_text(finding, diagnosis))}</div>'
+    else:
+        below = speedup_range(low, likely, speedup.high)
+    return f'<div class="factor">{shown}</div>{below}'
+
+
+def upper_bound_text(finding: Finding, diagnosis: Diagnosis) -> str:
+    """Return that only the upper bound is known, and what saving the cost alone would give."""
+    at_cost = speedup_without_cost(finding, predicted_budget(diagnosis, finding))
+    if at_cost is None:
+        return "predicted speedup; only the upper bound is known"
+    cost = percent(finding.share)
+    return f"predicted upper bound; {speedup_text(at_cost)}× if only the {cost} above are saved"
+
+
+def speedup_range(low: float, likely: float, high: float) -> str:
+    """Return a strip from the low to the high speedup with a knob at the likely one."""
     position = 100 * (likely - low) / max(high - low, 1e-9)
     texts = {
         "low": speedup_text(low, high),

@@ -28,70 +28,27 @@ HOST = {"process": 0, "tid": 100}
 GPU = {"process": 0, "device": 0, "stream": 7}
 
 
+def launch(ts: int, correlation: int) -> dict[str, Any]:
+    """Return a call of 10 ns that launches a kernel from the second operator."""
+    times = {"ts": ts, "dur": 10, "correlation": correlation}
+    return {**HOST, **times, "name": "cudaLaunchKernel", "kind": "kernel", "op": 1}
+
+
 def gpu_run() -> Trace:
     """Return a trace of an operator whose child launches a computation and a collective; the thread
     then waits for both.
     """
+    outer = {"ts": 100, "dur": 100, "name": "aten::linear", "parent": -1, "shapes": "[[2,3]]"}
+    inner = {"ts": 110, "dur": 50, "name": "aten::addmm", "parent": 0}
+    sync = {"ts": 210, "dur": 300, "name": "cudaDeviceSynchronize", "kind": "sync", "op": -1}
+    gemm = {"ts": 200, "dur": 100, "name": "gemm", "kind": "compute", "launch": 0, "correlation": 5}
+    reduce = {"ts": 300, "dur": 200, "name": "nccl_all_reduce", "kind": "communication"}
+    forward = {"ts": 90, "dur": 500, "category": "annotation", "name": "<b>forward</b>"}
     return trace(
-        ops=[
-            {
-                **HOST,
-                "ts": 100,
-                "dur": 100,
-                "name": "aten::linear",
-                "parent": -1,
-                "shapes": "[[2,3]]",
-            },
-            {**HOST, "ts": 110, "dur": 50, "name": "aten::addmm", "parent": 0},
-        ],
-        launches=[
-            {
-                **HOST,
-                "ts": 120,
-                "dur": 10,
-                "name": "cudaLaunchKernel",
-                "kind": "kernel",
-                "op": 1,
-                "correlation": 5,
-            },
-            {
-                **HOST,
-                "ts": 140,
-                "dur": 10,
-                "name": "cudaLaunchKernel",
-                "kind": "kernel",
-                "op": 1,
-                "correlation": 6,
-            },
-            {
-                **HOST,
-                "ts": 210,
-                "dur": 300,
-                "name": "cudaDeviceSynchronize",
-                "kind": "sync",
-                "op": -1,
-            },
-        ],
-        kernels=[
-            {
-                **GPU,
-                "ts": 200,
-                "dur": 100,
-                "name": "gemm",
-                "kind": "compute",
-                "launch": 0,
-                "correlation": 5,
-            },
-            {
-                **GPU,
-                "ts": 300,
-                "dur": 200,
-                "name": "nccl_all_reduce",
-                "kind": "communication",
-                "launch": 1,
-            },
-        ],
-        ranges=[{**HOST, "ts": 90, "dur": 500, "category": "annotation", "name": "<b>forward</b>"}],
+        ops=[HOST | outer, HOST | inner],
+        launches=[launch(120, 5), launch(140, 6), HOST | sync],
+        kernels=[GPU | gemm, {**GPU, **reduce, "launch": 1}],
+        ranges=[HOST | forward],
     )
 
 

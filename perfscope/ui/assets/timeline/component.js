@@ -63,6 +63,7 @@
     shared.addInputListeners(timeline);
     timeline.recolor();
     timeline.resize();
+    scrollToChosenRank(timeline);
     shared.showLegend(timeline);
     watchPage(timeline);
     const isPlaced = shared.showAddress(timeline, false);
@@ -95,15 +96,28 @@
     loadStrip(timeline);
   }
 
-  // Only the rank that the address names is unfolded; of many ranks, only those before the fifth.
+  // Only the rank that the address names is unfolded; of many ranks, only those before the fifth,
+  // and the rank that the selector of the dashboard shows.
   function foldGroups({ meta, collapsedGroups }) {
     const ranks = new Set(meta.groups.map(([, rank]) => rank));
-    const chosen = Number(new URLSearchParams(location.search).get("rank") ?? NaN);
+    const chosen = chosenRank();
     if (ranks.size <= UNFOLDED_RANKS && !ranks.has(chosen)) return;
-    const unfolded = ranks.has(chosen) ? [chosen] : [...ranks].slice(0, UNFOLDED_RANKS);
+    const shown = Number(document.getElementById("rank")?.dataset.rank ?? NaN);
+    const first = [...ranks].slice(0, UNFOLDED_RANKS);
+    const unfolded = ranks.has(chosen) ? [chosen] : [...first, shown];
     meta.groups.forEach(([, rank], group) => {
       if (!unfolded.includes(rank)) collapsedGroups.add(group);
     });
+  }
+
+  function chosenRank() {
+    return Number(new URLSearchParams(location.search).get("rank") ?? NaN);
+  }
+
+  function scrollToChosenRank(timeline) {
+    const { heads } = timeline.layout;
+    const head = heads.find(({ group }) => timeline.meta.groups[group][1] === chosenRank());
+    if (head) timeline.scrollTo(head.y);
   }
 
   // The strip costs the server as much as the lanes, so the lanes are loaded first.

@@ -368,7 +368,7 @@
     const middle = y + head.h / 2;
     drawTriangle(timeline, 9, middle, timeline.collapsedGroups.has(head.group));
     const [title] = timeline.meta.groups[head.group];
-    pen.fillText(shared.fittedText(timeline, title, size.width - 40), 22, middle + 0.5);
+    pen.fillText(shared.fittedText(timeline, title, size.gutter - 32), 22, middle + 0.5);
   }
 
   function drawTrackName(timeline, row) {

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from perfscope.analyzer.diagnosis import CodeCost
+from perfscope.analyzer.summary.rank_view import code_of_rank
 from perfscope.traces.trace import Trace
 from perfscope.ui.dashboard.page import Page
 from perfscope.ui.dashboard.stack_choice import chosen_stacks, stack_filters
@@ -16,9 +18,14 @@ def not_applicable(trace: Trace) -> str | None:
     return None if trace.has("stacks") else trace.why_absent("stacks")
 
 
+def shown_code(view: View) -> list[CodeCost]:
+    """Return the time of the program's functions and lines in the rank that is shown."""
+    return code_of_rank(view.trace, view.diagnosis, view.rank)
+
+
 TABS = (
-    Tab("lines", "Hot lines", lambda view: lines_table(view.diagnosis)),
-    Tab("functions", "Functions", lambda view: functions_table(view.diagnosis)),
+    Tab("lines", "Hot lines", lambda view: lines_table(shown_code(view))),
+    Tab("functions", "Functions", lambda view: functions_table(shown_code(view))),
     Tab(
         "flame-graph",
         "Flame graph",

@@ -17,10 +17,10 @@ def not_applicable(trace: Trace) -> str | None:
 
 def layout(view: View) -> list[Any]:
     """Return the table of devices, then their charts."""
-    parts = devices(view.trace)
+    parts = devices(view.trace, view.chosen_rank)
     tables: list[Section | Table] = [part for part in parts if isinstance(part, Table)]
     charts = [part for part in parts if isinstance(part, Section)]
-    return [*view.evidence(tables), *view.cards(charts)]
+    return [*view.all_ranks_note(), *view.evidence(tables), *view.cards(charts)]
 
 
 PAGE = Page("devices", "Devices", not_applicable, layout)

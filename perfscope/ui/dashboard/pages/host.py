@@ -15,7 +15,7 @@ def not_applicable(trace: Trace) -> str | None:
 
 def layout(view: View) -> list[Any]:
     """Return the charts of each host."""
-    return view.cards(host_sections(view.shown_trace))
+    return [*view.all_ranks_note(), *view.cards(host_sections(view.shown_trace))]
 
 
 PAGE = Page("host", "Host", not_applicable, layout)

@@ -2,8 +2,7 @@
 
 from typing import Any, TypeGuard
 
-from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
-from dash.exceptions import PreventUpdate
+from dash import dcc, html
 
 from perfscope.analyzer.input.batch_times import batch_times
 from perfscope.analyzer.input.input_pipeline import Pipeline
@@ -18,7 +17,6 @@ from perfscope.analyzer.number_text import ms, plural
 from perfscope.analyzer.timeline.lanes import timeline_lanes
 from perfscope.traces.trace import Trace
 from perfscope.ui.dashboard.cards import figure_data, graph
-from perfscope.ui.dashboard.library import Library
 from perfscope.ui.dashboard.page import Page
 from perfscope.ui.dashboard.view import View
 from perfscope.ui.figures.batch_times import prefetch_depths, queue
@@ -187,51 +185,21 @@ def prediction_text(prediction: WhatIf, workers: int, cost: float) -> str:
     )
 
 
+def predicted(view: View, workers: object, cost: object) -> tuple[str, Any] | None:
+    """Return the prediction at the values of the sliders, as a sentence and as data of the figure;
+    None for values that the sliders do not have, and for a run without a prediction.
+    """
+    if not (is_within(workers, 0, MOST_WORKERS) and is_within(cost, LEAST_COST, ALL_COST)):
+        return None
+    if pipeline_of(view.trace, view.rank) is None:
+        return None
+    answer, section = what_if_answer(view.trace, view.rank, workers, cost / 100)
+    return answer, figure_data(section)
+
+
 def is_within(value: object, least: int, most: int) -> TypeGuard[int]:
     """Return whether a value that a browser sent is a whole number within bounds."""
     return isinstance(value, int) and least <= value <= most
 
 
-def run_of_address(path: object, library: Library) -> str | None:
-    """Return the id of the run whose page is at an address, None where it has none."""
-    parts = path.split("/") if isinstance(path, str) else []
-    if parts[1:2] == ["run"] and len(parts) > 2:
-        return parts[2]
-    only = library.single
-    return only.id if only is not None else None
-
-
-def register(app: Dash, library: Library) -> None:
-    """Register the callback of the sliders: the analyzer computes the prediction."""
-
-    def predict(workers: object, cost: object, path: object, search: object) -> tuple[str, Any]:
-        if not (is_within(workers, 0, MOST_WORKERS) and is_within(cost, LEAST_COST, ALL_COST)):
-            raise PreventUpdate
-        run = run_of_address(path, library)
-        if run is None:
-            raise PreventUpdate
-        view = View.of(library.get(run), search if isinstance(search, str) else None)
-        if pipeline_of(view.trace, view.rank) is None:
-            raise PreventUpdate
-        answer, section = what_if_answer(view.trace, view.rank, workers, cost / 100)
-        return answer, figure_data(section)
-
-    slider_values = (Input("what-if-workers", "value"), Input("what-if-cost", "value"))
-    app.callback(
-        Output("what-if", "children"),
-        Output({"kind": "figure", "name": "what-if"}, "data"),
-        *slider_values,
-        State("url", "pathname"),
-        State("url", "search"),
-        prevent_initial_call=True,
-    )(predict)
-    register_in_browser: Any = app.clientside_callback
-    register_in_browser(
-        ClientsideFunction("perfscope", "writeSliders"),
-        Output("what-if", "title"),
-        *slider_values,
-        prevent_initial_call=True,
-    )
-
-
-PAGE = Page("input", "Input pipeline", not_applicable, layout, register)
+PAGE = Page("input", "Input pipeline", not_applicable, layout)

@@ -17,7 +17,7 @@ def not_applicable(trace: Trace) -> str | None:
 
 def layout(view: View) -> list[Any]:
     """Return the charts of the allocators and the table of allocations."""
-    return view.evidence(memory_sections(view.shown_trace))
+    return [*view.all_ranks_note(), *view.evidence(memory_sections(view.shown_trace))]
 
 
 PAGE = Page("memory", "Memory", not_applicable, layout)

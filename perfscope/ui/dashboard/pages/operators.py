@@ -8,10 +8,11 @@ from perfscope.ui.dashboard.page import Page
 from perfscope.ui.dashboard.tabs import Tab, tabbed
 from perfscope.ui.dashboard.view import View
 from perfscope.ui.html.roof_sections import roof_sections
-from perfscope.ui.html.sections import Section
-from perfscope.ui.html.tables import Table
+from perfscope.ui.html.sections import PlainChart
+from perfscope.ui.html.tables import Table, count_text, first_rows, without_empty_columns
 from perfscope.ui.html.trace_sections import (
     device_work_charts,
+    kernels_section,
     kernels_with_origins,
     operators_section,
     ranges_section,
@@ -25,16 +26,23 @@ TOP = 5
 """Kernels and operators in the summary."""
 
 
-def summary(trace: Trace, rank: int) -> list[Section | Table]:
-    """Return the classes of kernels, and the kernels and operators that take most of the time."""
-    tables = [*kernels_with_origins(trace, rank), *operators_section(trace, rank)]
-    return [*device_work_charts(trace, rank), *(first_rows(table, TOP) for table in tables)]
+def summary(trace: Trace, rank: int) -> list[PlainChart]:
+    """Return the classes of kernels, and the kernels and operators that take most of the time.
+
+    It is the first tab, so it needs neither Plotly nor the script of the grids.
+    """
+    tables = [*kernels_section(trace, rank), *operators_section(trace, rank)]
+    return [*device_work_charts(trace, rank), *(top_rows(table) for table in tables)]
 
 
-def first_rows(table: Table, count: int) -> Table:
-    """Return a table of the first rows."""
-    title = f"{table.title}: the first {count}" if len(table.rows) > count else table.title
-    return replace(table, id=f"top-{table.id}", title=title, rows=table.rows.head(count))
+def top_rows(table: Table) -> PlainChart:
+    """Return the first rows of a table, and a link to the tab that has all of it."""
+    count = len(table.rows)
+    shown = without_empty_columns(replace(table, rows=table.rows.head(TOP)))
+    title = f"{table.title}: the first {TOP} of {count_text(count)}" if count > TOP else table.title
+    link = f'<a class="all-rows" data-page="operators?tab={table.id}">All columns and rows</a>'
+    markup = f'<div class="table">{first_rows(shown, TOP)}</div><p>{link}</p>'
+    return PlainChart(f"top-{table.id}", title, table.note, markup)
 
 
 TABS = (

@@ -18,8 +18,8 @@ def not_applicable(trace: Trace) -> str | None:
 
 
 def layout(view: View) -> list[Any]:
-    """Return the card of the requests and their charts."""
-    sections = request_sections(view.trace)
+    """Return the card of the requests of the job, and the charts of the shown processes."""
+    sections = request_sections(view.shown_trace)
     charts = view.evidence([*sections]) if sections else []
     return [*view.shown(requests_card(view.diagnosis)), *charts]
 
