@@ -92,7 +92,7 @@ def request_finding(
 def queue_evidence(load: ServerLoad) -> list[Evidence]:
     """Return how many requests run and wait, and for how long."""
     facts = []
-    waiting, running = mean(load.waiting), load.mean_running
+    waiting, running = load.mean_waiting, load.mean_running
     if waiting is not None:
         share = percent(load.waiting_share)
         text = f"{plural(waiting, 'request')} waiting on average, in {share} of the readings"
