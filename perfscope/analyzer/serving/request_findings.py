@@ -20,6 +20,7 @@ OPTIONS: Final = {
     ("tgi", "max-running"): "--max-batch-size",
     ("tensorrt-llm", "max-running"): "--max_batch_size",
     ("tensorrt-llm", "max-batched-tokens"): "--max_num_tokens",
+    ("lmdeploy", "max-running"): "--max-batch-size",
     ("ray-serve-llm", "max-running"): "engine_kwargs max_num_seqs",
     ("ray-serve-llm", "max-batched-tokens"): "engine_kwargs max_num_batched_tokens",
     ("ray-serve", "max-running"): "max_ongoing_requests",

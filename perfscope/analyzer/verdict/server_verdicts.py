@@ -19,6 +19,7 @@ RESOURCES: Final = {
     "batching-delay": "admission",
     "kv-cache-pressure": "memory-capacity",
     "host-bound-decode": "host",
+    "compile-while-serving": "host",
 }
 """The resource that limits the server, by the finding that is the verdict."""
 
