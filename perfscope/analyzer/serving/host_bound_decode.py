@@ -103,6 +103,8 @@ class HostCase:
     evidence: list[Evidence]
     actions: list[Action]
     caveat: str | None = None
+    process: int | None = None
+    """The process that shows it, None for the engine's front end."""
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
@@ -121,7 +123,10 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         caveat=case.caveat,
     )
     finding = request_finding((ID, None), case.load, case.loss, message, limits)
-    return msgspec.structs.replace(finding, evidence=case.evidence, actions=case.actions)
+    processes = finding.processes if case.process is None else [case.process]
+    return msgspec.structs.replace(
+        finding, evidence=case.evidence, actions=case.actions, processes=processes
+    )
 
 
 def attached_case(trace: Trace, loads: list[ServerLoad], limits: Limits) -> HostCase | None:
@@ -198,6 +203,7 @@ def work_case(trace: Trace, load: ServerLoad, limits: Limits) -> HostCase | None
             *REPEAT_SCHEMAS.given(work.kind == GRAMMARS, seen),
             *MORE_API_SERVERS.given(of_inputs, seen, snippet=flag),
         ],
+        process=work.process,
     )
 
 
