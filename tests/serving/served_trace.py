@@ -39,7 +39,13 @@ def served_trace(
                 url = f"http://host-{server}:8000/metrics"
                 of_engine = process if server == 0 else -1
                 servers.append(
-                    {"server": server, "process": of_engine, "engine": found.engine, "url": url}
+                    {
+                        "server": server,
+                        "process": of_engine,
+                        "engine": found.engine,
+                        "url": url,
+                        "other_names": " ".join(found.other_names) or None,
+                    }
                 )
             metrics += [
                 {
