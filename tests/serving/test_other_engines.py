@@ -147,8 +147,8 @@ def test_vllm_0_has_the_same_answers_and_its_other_metrics_are_listed() -> None:
     for traffic, names in ((LIGHT, []), (QUEUED, ["queueing/admission-limit"])):
         found = diagnose_pages(vllm_0_page(traffic))
         assert names_of_findings(found) == names
-        server = found.requests and found.requests.server
-        assert server is not None
+        assert found.requests is not None and found.requests.server is not None
+        server = found.requests.server
         assert set(server.other_metrics) == {f"vllm:{name}" for name in ONLY_IN_VERSION_0}
 
 

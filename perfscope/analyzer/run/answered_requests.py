@@ -1,7 +1,8 @@
 """Which processes answer requests with their model, by the requests that the probe recorded.
 
 A training program or an inference loop can have a web server too, for its state or its metrics. It
-does not wait for those requests.
+does not wait for those requests. A call of `generate` that no request makes is not one either: the
+program asks itself.
 """
 
 from typing import Final
@@ -18,6 +19,8 @@ from perfscope.analyzer.run.table_access import (
 from perfscope.traces.trace import Trace
 
 CODE: Final = "code"
+HANDLER: Final = "handler"
+GENERATE: Final = "generate"
 TRAINING: Final = ("backward", "optimizer")
 MOST_CALLS: Final = 0.5
 """The share of its model calls that a server makes while a request is open; all but those of
@@ -48,6 +51,11 @@ def calls_for_requests(trace: Trace, process: int) -> bool:
 
     True for one that calls no model: it may be in another process.
     """
+    rows = rows_of(trace, "requests", process)
+    if rows is not None:
+        rows = rows_with_name(rows, "source", HANDLER)
+    if rows is None or not len(rows):
+        return False
     ranges = rows_of(trace, "ranges", process)
     trains = rows_of_category(ranges, *TRAINING)
     calls = rows_of_category(ranges, "forward")
@@ -55,7 +63,6 @@ def calls_for_requests(trace: Trace, process: int) -> bool:
         return False
     if calls is None or not len(calls):
         return True
-    rows = rows_of(trace, "requests", process)
     begin_ns, dur_ns = column(rows, "ts"), column(rows, "dur")
     end_ns = np.where(dur_ns >= 0, begin_ns + dur_ns, np.iinfo(np.int64).max)
     called_ns = column(calls, "ts")

@@ -216,7 +216,9 @@ ENGINES: Final = (
     Engine("triton", "Triton", ("nv_inference_",), TRITON_METRICS),
     Engine("tensorrt-llm", "TensorRT-LLM", ("trtllm_",), TRTLLM_METRICS, "/prometheus/metrics"),
     Engine("lmdeploy", "LMDeploy", ("lmdeploy:",), LMDEPLOY_METRICS),
-    Engine("tei", "Text Embeddings Inference", ("te_request_", "te_queue_", "te_batch_"), TEI_METRICS),
+    Engine(
+        "tei", "Text Embeddings Inference", ("te_request_", "te_queue_", "te_batch_"), TEI_METRICS
+    ),
     Engine(
         "ray-serve-llm", "Ray Serve LLM", ("ray_vllm_",), tuple(map(renamed_for_ray, VLLM_METRICS))
     ),
