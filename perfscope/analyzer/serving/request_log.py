@@ -165,7 +165,8 @@ def gaps_of(trace: Trace, process: int, source: str) -> pd.DataFrame:
     """
     rows = rows_of(trace, "token_gaps", process)
     if rows is not None:
-        rows = rows_with_name(rows, "source", CODE if source == CODE else GENERATE)
+        is_generated = (rows["source"] == GENERATE).to_numpy(bool)
+        rows = rows[is_generated != (source == CODE)]
     return (
         pd.DataFrame({"ts": [], "dur": [], "tokens": []}, dtype=np.int64) if rows is None else rows
     )
