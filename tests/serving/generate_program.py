@@ -5,6 +5,7 @@ the tokens (ns, CLOCK_MONOTONIC), rows, and the width of the prompt. The last li
 what is at the patched names.
 """
 
+import contextlib
 import json
 import sys
 import time
@@ -58,10 +59,8 @@ def main() -> None:
             ends = [begin_ns, time.monotonic_ns(), streamer.times_ns[1:]]
             print(json.dumps([*ends, *ids.shape]), file=log, flush=True)
             if number % 5 == 0:
-                try:
+                with contextlib.suppress(ValueError):
                     model.generate(ids, max_new_tokens=0, do_sample=False)
-                except ValueError:
-                    pass
     print([vars(GenerationMixin)[name].__qualname__ for name in PATCHED], flush=True)
     print([hasattr(vars(GenerationMixin)[name], "__wrapped__") for name in PATCHED], flush=True)
 

@@ -14,7 +14,7 @@ from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.traces.load import load_trace
 from tests.build import Rows, trace
 from tests.serving.requests_trace import MS, request_row, requests_trace
-from tests.target_processes import ROOT, killed_at_end, until
+from tests.target_processes import killed_at_end, until
 from tests.target_processes import perfscope as command
 
 NEW = 16
