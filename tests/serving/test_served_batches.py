@@ -251,3 +251,17 @@ def test_requests_on_threads_of_their_own_have_the_calls_of_their_thread() -> No
     assert np.allclose(served.model_ns / MS, 11.0, atol=1e-3)
     assert np.allclose((served.queue_ns + served.batching_ns) / MS, 2.0, atol=1e-3)
     assert on_requests(diagnose_trace(recorded)) == []
+
+
+def test_the_time_without_requests_is_idle_time() -> None:
+    requests, calls = LIGHT.serve()
+    on_one_thread = [{**row, "tid": 2, "end_tid": 2} for row in requests]
+    recorded = trace(requests=on_one_thread, ranges=calls)
+    found = diagnose_trace(recorded)
+    assert found.failed == []
+    idle_s = {entry.category: entry.seconds for entry in found.time_budget}["other-idle"]
+    begins = np.array([row["ts"] for row in requests]) / 1e9
+    ends = np.maximum.accumulate(begins + np.array([row["dur"] for row in requests]) / 1e9)
+    without_s = np.maximum(begins[1:] - ends[:-1], 0.0).sum()
+    assert without_s > 0.5 * (ends[-1] - begins[0])
+    assert idle_s == pytest.approx(without_s, rel=0.02)

@@ -16,6 +16,7 @@ from perfscope.analyzer.run.table_access import (
     rows_with_name,
     table,
 )
+from perfscope.traces.intervals import EMPTY, Spans, merged, single_interval, subtracted
 from perfscope.traces.trace import Trace
 
 CODE: Final = "code"
@@ -69,3 +70,18 @@ def calls_for_requests(trace: Trace, process: int) -> bool:
     begun = np.searchsorted(np.sort(begin_ns), called_ns, side="right")
     ended = np.searchsorted(np.sort(end_ns), called_ns, side="right")
     return bool((begun > ended).mean() >= MOST_CALLS)
+
+
+def times_without_requests(trace: Trace, process: int) -> Spans:
+    """Return when an answering process has no request, from its first one on; empty for others."""
+    rows = rows_of(trace, "requests", process)
+    if rows is None or process not in trace.fact(answering_processes):
+        return EMPTY
+    is_of_server = rows["source"].isin((CODE, HANDLER)).to_numpy(bool)
+    begin_ns, dur_ns = column(rows, "ts")[is_of_server], column(rows, "dur")[is_of_server]
+    state = rows["state"].astype(str).to_numpy()[is_of_server]
+    last_ns = int((begin_ns + np.maximum(dur_ns, 0)).max())
+    end_ns = np.where(state == "unfinished", last_ns, begin_ns + np.maximum(dur_ns, 0))
+    begin_ns = np.where(state == "began-before", 0, begin_ns)
+    whole = single_interval(int(begin_ns.min()), last_ns)
+    return subtracted(whole, merged((begin_ns, np.maximum(end_ns, begin_ns))))
