@@ -1,5 +1,5 @@
 """Calls of `generate` of transformers in a program that is attached to unprepared: the recorded
-times are those of the program's own clock, and the program is as before.
+times are those of the clock of the program, and the program is as before.
 """
 
 import json
@@ -23,14 +23,14 @@ KV_BYTES_PER_TOKEN = 2 * 2 * 2 * 16 * 4
 """Keys and values of 2 layers with 2 heads of 16 float32 numbers."""
 
 
-def is_close(recorded_ns: "np.typing.NDArray[np.int64]", own_ns: list[int]) -> bool:
+def is_close(recorded_ns: "np.typing.NDArray[np.int64]", measured_ns: list[int]) -> bool:
     """Return whether nine tenths of the times agree within 2 ms or 2 %.
 
     Between two clocks that are read one after the other, the thread can lose its core.
     """
-    own = np.array(own_ns)
-    allowed_ns = np.maximum(0.02 * own, 2e6)
-    return bool((abs(recorded_ns - own) <= allowed_ns).mean() >= 0.9)
+    measured = np.array(measured_ns)
+    allowed_ns = np.maximum(0.02 * measured, 2e6)
+    return bool((abs(recorded_ns - measured) <= allowed_ns).mean() >= 0.9)
 
 
 def test_tokens_of_generate_agree_with_the_clock_of_the_program(tmp_path: Path) -> None:
@@ -51,13 +51,13 @@ def test_tokens_of_generate_agree_with_the_clock_of_the_program(tmp_path: Path) 
     requests, gaps = recorded.table("requests"), recorded.table("token_gaps")
     assert requests is not None and gaps is not None
     zero_ns = recorded.manifests[0].zero_monotonic_ns
-    own = {begin: rest for begin, *rest in map(json.loads, log.read_text().splitlines())}
+    measured = {begin: rest for begin, *rest in map(json.loads, log.read_text().splitlines())}
     assert (requests["state"] == "failed").sum() >= 1
     complete = requests[requests["state"] == "complete"]
     assert len(complete) >= 10
-    begins = np.array(list(own))
+    begins = np.array(list(measured))
     nearest = begins[abs(begins[:, None] - complete["ts"].to_numpy() - zero_ns).argmin(0)]
-    calls = [own[int(begin)] for begin in nearest]
+    calls = [measured[int(begin)] for begin in nearest]
     e2e = [end - begin for begin, (end, *_) in zip(nearest, calls, strict=True)]
     first = [tokens[0] - begin for begin, (_, tokens, *_) in zip(nearest, calls, strict=True)]
     assert is_close(complete["ts"].to_numpy() + zero_ns, nearest.tolist())
@@ -89,7 +89,7 @@ def generated(count: int) -> tuple[Rows, Rows]:
     return calls, [{**gap, "tokens": 1, "source": "generate"} for gap in gaps]
 
 
-def test_calls_of_generate_alone_are_no_server() -> None:
+def test_calls_of_generate_alone_are_not_a_server() -> None:
     calls, gaps = generated(60)
     found = diagnose_trace(requests_trace(calls, token_gaps=gaps))
     assert found.workload != "server" and found.requests is not None

@@ -1,4 +1,4 @@
-"""Pages of every engine that is read, of older versions, and of programs that are no engines."""
+"""Pages of every engine that is read, of older versions, and of other programs."""
 
 import pytest
 

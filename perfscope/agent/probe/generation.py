@@ -176,7 +176,7 @@ class GenerateCalls:
     # What is looked at
 
     def shape_of_prompt(self, args: Any, kwargs: Any) -> "tuple[int, int]":
-        """Return rows and width of the prompt, UNKNOWN where it is no tensor."""
+        """Return rows and width of the prompt, UNKNOWN where it is not a tensor."""
         prompts = [*args[1:2], *(kwargs.get(name) for name in PROMPTS)]
         prompt = next((each for each in prompts if type(each) is self.tensor), None)
         if prompt is None or not self.is_undisturbed() or prompt.dim() < 2:

@@ -106,7 +106,7 @@ def work_of_threads(stacks: pd.DataFrame, process: int) -> list[HostWork]:
         is_loop = any(ENGINE_LOOP.search(text) for text in texts)
         kinds: dict[str, list[str]] = {}
         for text in texts:
-            kind = kind_of_stack(text)
+            kind = kind_of_work(text)
             if kind is not None:
                 kinds.setdefault(kind, []).append(text.rsplit(";", 1)[-1])
         for kind, frames in kinds.items():
@@ -116,6 +116,6 @@ def work_of_threads(stacks: pd.DataFrame, process: int) -> list[HostWork]:
     return found
 
 
-def kind_of_stack(stack: str) -> str | None:
+def kind_of_work(stack: str) -> str | None:
     """Return what a stack works on, None for anything else."""
     return next((kind for kind, pattern in KINDS if pattern.search(stack)), None)

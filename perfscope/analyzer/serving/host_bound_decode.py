@@ -112,7 +112,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Return the finding with the strongest evidence."""
     loads = used_servers(trace)
     cases = [attached_case(trace, loads, limits)]
-    cases += [work_case(trace, load, limits) for load in loads]
+    cases += [host_work_case(trace, load, limits) for load in loads]
     cases += [*(idle_device_case(load, limits) for load in loads)]
     cases += [slow_token_case(trace, load, limits) for load in loads]
     case = next((case for case in cases if case is not None), None)
@@ -178,7 +178,7 @@ def throttled_case(trace: Trace, load: ServerLoad, host: HostLoad, throttled: fl
     )
 
 
-def work_case(trace: Trace, load: ServerLoad, limits: Limits) -> HostCase | None:
+def host_work_case(trace: Trace, load: ServerLoad, limits: Limits) -> HostCase | None:
     """Return the case of an attached engine whose threads do other work on the CPU."""
     found = [work for work in engine_host_work(trace, load) if work.is_limiting(limits)]
     work = max(found, key=lambda each: each.share, default=None)
