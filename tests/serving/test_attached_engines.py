@@ -120,6 +120,20 @@ def test_grammars_on_the_loop_of_an_engine_are_seen_in_its_stacks(
     assert found["processes"][worker]["pid"] == engine.worker
 
 
+def test_top_shows_the_requests_of_an_engine(start: Start) -> None:
+    engine = start()
+    words = perfscope("top", str(engine.process.pid), "--json", "--count", "3", "--interval", "2")
+    result = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    samples = [json.loads(line) for line in result.stdout.splitlines()]
+    process = next(each for each in samples[-1]["processes"] if each["pid"] == engine.process.pid)
+    assert process["requests"]["engine"] == "vllm"
+    assert process["requests"]["per_s"] == pytest.approx(20.0, rel=0.5)
+    assert (process["requests"]["running"], process["requests"]["waiting"]) == (1.0, 7.0)
+    assert process["requests"]["ttft_ms"] is None  # its page has no histograms
+    assert {path for _, path in engine.requests()} == {"/metrics"}
+
+
 def test_a_worker_leads_to_the_page_of_its_engine(start: Start, tmp_path: Path) -> None:
     engine = start()
     found = find_engine(engine.worker)
