@@ -265,3 +265,28 @@ def test_the_time_without_requests_is_idle_time() -> None:
     without_s = np.maximum(begins[1:] - ends[:-1], 0.0).sum()
     assert without_s > 0.5 * (ends[-1] - begins[0])
     assert idle_s == pytest.approx(without_s, rel=0.02)
+
+
+def latencies_of_replicas(server: SimulatedServer, replicas: int) -> np.ndarray:
+    """Return the latencies of servers without batches that take the same requests in turn."""
+    arrivals = np.array([row["ts"] for row in server.serve()[0]]) / MS
+    service = server.hand_over + server.base + server.per_request
+    found = []
+    for first in range(replicas):
+        free = 0.0
+        for arrival in arrivals[first::replicas]:
+            free = max(free, arrival) + service
+            found.append(free - arrival + server.after)
+    return np.array(found)
+
+
+def test_a_second_replica_is_predicted() -> None:
+    server = replace(UNBATCHED, rate_per_s=175.0)
+    found = diagnosed(server)
+    assert on_requests(found) == ["queueing/saturated"]
+    predicted = {each.metric: each for each in found.findings[0].actions[0].predictions}
+    two = latencies_of_replicas(server, 2)
+    for metric, share in METRICS:
+        assert predicted[metric].likely == pytest.approx(np.quantile(two, share), rel=0.10)
+        assert predicted[metric].before > 1.5 * predicted[metric].high
+    assert predicted["requests_per_s"].likely == pytest.approx(175.0, rel=0.05)
