@@ -134,6 +134,15 @@ def test_a_service_level_without_requests_is_one_line(
     assert capsys.readouterr().err == ""
 
 
+def test_a_server_that_finishes_few_of_its_requests_is_not_called_healthy() -> None:
+    done = [request_row(100.0 * place, 30.0) for place in range(20)]
+    cut = [cut_row("unfinished", 100.0 * place + 50.0) for place in range(40)]
+    found = diagnose_trace(requests_trace([*done, *cut]))
+    assert (found.verdict.id, found.verdict.scope) == ("unknown", "requests")
+    few_cut = diagnose_trace(requests_trace([*done, *cut[:5]]))
+    assert few_cut.verdict.id == "healthy"
+
+
 def test_two_processes_have_a_row_each() -> None:
     rows = exponential_requests(100, 30.0)
     second = [{**row, "process": 1} for row in exponential_requests(50, 30.0)]
