@@ -211,7 +211,7 @@ def running_server(folder: Path, text: str) -> Iterator[tuple[int, int]]:
 
 def requests_during(folder: Path, pid: int, port: int, paths: list[str]) -> list[tuple[int, bytes]]:
     """Attach for two seconds, and request the paths one after the other meanwhile."""
-    options = ["--depth", "probe", "--duration", "2", "--out", folder / "run", "--json"]
+    options = ["--depth", "probe", "--duration", "4", "--out", folder / "run", "--json"]
     answers: list[tuple[int, bytes]] = []
     words = command("attach", str(pid), *options)
     with subprocess.Popen(
