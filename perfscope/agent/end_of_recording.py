@@ -8,6 +8,9 @@ from perfscope.agent.recording_plan import Plan, Progress
 
 ENOUGH_STEPS = 20
 ENOUGH_S = 10.0
+ENOUGH_REQUESTS = 100
+"""The 99th percentile of latencies is not known with fewer."""
+FEWEST_REQUESTS = 20
 ENOUGH_METRICS_S = 30.0
 """An engine's metrics are read once per second; a bootstrap over readings needs twenty."""
 STUCK_S = 7.0
@@ -45,6 +48,8 @@ def enough_evidence(progress: Progress, collectors: CollectorRunner) -> str | No
         return f"read the engine's metrics {metrics.readings} times" if is_enough else None
     kernels = collectors.find(Kernels)
     is_waiting_for_window = kernels is not None and not kernels.is_complete
+    if progress.requests and not is_waiting_for_window:
+        return enough_requests(progress)
     undistorted_steps = progress.steps - (kernels.distorted_steps if kernels is not None else 0)
     if undistorted_steps >= ENOUGH_STEPS and not is_waiting_for_window:
         return f"collected {undistorted_steps} steps in {progress.elapsed_s:.0f} s"
@@ -52,3 +57,14 @@ def enough_evidence(progress: Progress, collectors: CollectorRunner) -> str | No
     if on_demand is not None and on_demand.is_complete:
         return "received the profiling window from Kineto"
     return None
+
+
+def enough_requests(progress: Progress) -> str | None:
+    """Return how many requests a server has answered, None where that is not enough.
+
+    The steps of a server are calls of its model, of which a request can need many.
+    """
+    wanted = ENOUGH_REQUESTS if progress.elapsed_s < ENOUGH_METRICS_S else FEWEST_REQUESTS
+    if progress.requests < wanted:
+        return None
+    return f"recorded {progress.requests} requests in {progress.elapsed_s:.0f} s"

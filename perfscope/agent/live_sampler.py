@@ -26,6 +26,7 @@ from perfscope.agent.job.roles import (
     place_from_environment,
     short_name,
 )
+from perfscope.agent.live_engines import LiveEngines
 from perfscope.agent.nvml.bindings import check_bindings
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.live_sample import DeviceSample, LiveSample, ProcessSample
@@ -89,6 +90,7 @@ class LiveSampler:
         self.unanswered: dict[int, str] = {}
         """Why a device never answered, by its number."""
         self.is_driver_gone = False
+        self.engines = LiveEngines()
         try:
             self.open_driver()
         except CollectorUnavailable as reason:
@@ -120,6 +122,7 @@ class LiveSampler:
             self.open_devices(self.nvml)
         on_devices = self.read_gpu_processes()
         self.update_processes(on_devices)
+        self.engines.update(set(self.processes))
         for process in self.processes.values():
             process.before_s, process.before = time.monotonic(), process.read()
         self.sample_states(time.monotonic() + seconds)
@@ -127,6 +130,7 @@ class LiveSampler:
         shown = fold_workers(
             [summarize_process(process, on_devices.get(process.pid, [])) for process in living]
         )
+        shown = [replace(each, requests=self.engines.sample(each.pid)) for each in shown]
         if self.only:
             shown = [process for process in shown if process.pid in self.only]
         devices = [self.sample_device(device) for device in self.devices]
@@ -223,7 +227,8 @@ class LiveSampler:
         )
 
     def close(self) -> None:
-        """Close all files and devices."""
+        """Close all files and devices, and end the children that read pages."""
+        self.engines.close()
         for process in self.processes.values():
             process.close()
         for device in self.devices:

@@ -174,6 +174,7 @@ class Recorder:
             processes=len(self.job.processes),
             entered_ms=stops_ns[0] / 1e6 if stops_ns else None,
             depth=self.run.manifest.depth if self.depth.is_known else "entering",
+            requests=probes.answered_requests() if probes else 0,
         )
 
     def reason_to_end(self, progress: Progress) -> str | None:

@@ -60,3 +60,5 @@ class Progress:
     """How long the entry stopped the main thread; None while no entry has ended."""
     depth: str
     """The depth reached so far, or `entering`."""
+    requests: int = 0
+    """Requests that the processes have answered; 0 where any of them trains."""

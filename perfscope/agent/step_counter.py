@@ -11,8 +11,13 @@ from perfscope.traces.run_folder import events
 STEP_ENDS = {events.OPTIMIZER, events.SCALER}
 
 
+REQUEST_SOURCE = 10
+"""Where a record of kind REQUEST has the source of the request."""
+BY_GENERATE = 2
+
+
 class StepCounter:
-    """The steps of one process.
+    """The steps of one process, and the requests that it has answered.
 
     Batches that follow an optimizer step count as steps; without any, optimizer steps do; without
     any, module calls do.
@@ -22,6 +27,7 @@ class StepCounter:
         self.by_batch = 0
         self.by_optimizer = 0
         self.by_call = 0
+        self.requests = 0
         self.stepped = False
         self.first_ns = 0
         self.last_ns = 0
@@ -41,6 +47,9 @@ class StepCounter:
                 self.stepped = False
             elif kind == events.FORWARD:
                 self.by_call += 1
+            elif kind == events.REQUEST:
+                self.requests += records[row * width + REQUEST_SOURCE] != BY_GENERATE
+                continue
             else:
                 continue
             self.last_ns = records[row * width + 2]

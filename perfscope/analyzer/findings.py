@@ -58,6 +58,7 @@ from perfscope.analyzer.program_code import blocking_call, host_code, sleep_in_l
 from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.serving import (
     batching_delay,
+    compile_while_serving,
     graph_fallback,
     host_bound_decode,
     kv_cache_pressure,
@@ -72,6 +73,7 @@ FINDINGS: tuple[Rule, ...] = (
     batching_delay.RULE,
     kv_cache_pressure.RULE,
     prefill_interference.RULE,
+    compile_while_serving.RULE,
     host_bound_decode.RULE,
     graph_fallback.RULE,
     input_bound.RULE,

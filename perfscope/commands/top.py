@@ -1,6 +1,7 @@
 """Live view of every GPU and PyTorch process, with a one-word status each; read-only.
 
-The status is only a hint; run `perfscope attach PID` for a diagnosis. Without a GPU or its driver,
+The status is only a hint; run `perfscope attach PID` for a diagnosis. Of inference engines, their
+metrics pages are read once per second. Without a GPU or its driver,
 only the processes are shown.
 """
 

@@ -31,6 +31,21 @@ class DeviceSample:
 
 
 @dataclass(frozen=True)
+class RequestSample:
+    """The requests of an inference engine since the sample before, by its metrics page.
+
+    Latencies are means; NaN is what the engine does not export, or what no request had.
+    """
+
+    engine: str
+    per_s: float = nan
+    running: float = nan
+    waiting: float = nan
+    ttft_ms: float = nan
+    itl_ms: float = nan
+
+
+@dataclass(frozen=True)
 class ProcessSample:
     """A Python process that uses torch or a device, over the last seconds.
 
@@ -53,6 +68,7 @@ class ProcessSample:
     workers: int = 0
     worker_cores: float = nan
     torch: bool = True
+    requests: RequestSample | None = None
 
 
 @dataclass(frozen=True)

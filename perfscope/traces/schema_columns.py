@@ -177,7 +177,12 @@ REQUESTS = (
     ),
     Column("dur", "int64", "ns", "from its arrival to its end, -1 unknown"),
     Column("number", "int64", "", "number of the request, unique for its source in its process"),
-    Column("source", "category", "", "code (`perfscope.request()`) or handler (of the web server)"),
+    Column(
+        "source",
+        "category",
+        "",
+        "code (`perfscope.request()`), handler (of the web server) or generate (of transformers)",
+    ),
     Column(
         "state",
         "category",
@@ -188,6 +193,9 @@ REQUESTS = (
     Column("first_token_ns", "int64", "ns", "from its arrival to its first token, -1 unknown"),
     Column("tokens", "int64", "", "output tokens that it reported, -1 none"),
     Column("end_tid", "int64", "", "thread in which it ends, -1 unfinished"),
+    Column("rows", "int64", "", "prompts of a call of `generate`, -1 unknown"),
+    Column("prompt_tokens", "int64", "", "tokens of its longest prompt, -1 unknown"),
+    Column("kv_bytes", "int64", "bytes", "its KV cache after the prefill, -1 unknown"),
 )
 
 TOKEN_GAPS = (
@@ -197,4 +205,5 @@ TOKEN_GAPS = (
     Column("dur", "int64", "ns", "from then to this report"),
     Column("number", "int64", "", "number of the request, see table `requests`"),
     Column("tokens", "int64", "", "output tokens that were made in this time"),
+    Column("source", "category", "", "code or generate"),
 )

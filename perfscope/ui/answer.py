@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from perfscope.traces.trace import Trace
 
 
+NO_REQUESTS = (
+    "perfscope: --slo needs requests, and none were recorded. See docs/serving.md for the servers"
+    " whose requests are timed, or mark them with perfscope.request()."
+)
 STDOUT = Path("-")
 """The place of JSON that goes to stdout."""
 
@@ -96,6 +100,8 @@ def answer_trace(
     error = write_files(trace, diagnosis, options)
     about_to_print()
     print_answer(diagnosis, trace, options)
+    if options.service_levels and diagnosis.requests is None:
+        print_line(NO_REQUESTS, sys.stderr)
     if kept_for is not None:
         from perfscope.ui.answer_cache import keep_answer
         from perfscope.ui.phrases import describe_subject

@@ -98,6 +98,88 @@ server.serve_forever()
 """
 )
 
+AIOHTTP = (
+    COMMON
+    + """
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+async def wait(request):
+    await asyncio.sleep(0.03)
+    return web.json_response({"answer": 42})
+
+async def fail(request):
+    raise LookupError("of the program")
+
+async def state(request):
+    return web.json_response([describe(RequestHandler._handle_request)])
+
+async def main():
+    app = web.Application()
+    app.add_routes([web.get(f"/{each.__name__}", each) for each in (wait, fail, state)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    print(site._server.sockets[0].getsockname()[1], flush=True)
+    await asyncio.sleep(3600)
+
+import logging
+logging.disable()
+asyncio.run(main())
+"""
+)
+WSGI = """
+def application(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/wait":
+        time.sleep(0.03)
+    elif path == "/fail":
+        raise LookupError("of the program")
+    elif path == "/state":
+        body = json.dumps([describe(owner.handle_request)]).encode()
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
+    elif path != "/wait":
+        start_response("404 Not Found", [("Content-Length", "0")])
+        return []
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"42"]
+"""
+GUNICORN = (
+    COMMON
+    + """
+import json, socket
+from gunicorn.app.base import BaseApplication
+from gunicorn.workers.WORKER import OWNER as owner
+"""
+    + WSGI
+    + """
+listener = socket.socket()
+listener.bind(("127.0.0.1", 0))
+port = listener.getsockname()[1]
+
+class Application(BaseApplication):
+    def load_config(self):
+        options = {"workers": 1, "threads": THREADS, "loglevel": "critical"}
+        for name, value in {**options, "bind": f"127.0.0.1:{port}"}.items():
+            self.cfg.set(name, value)
+        self.cfg.set("when_ready", lambda server: print(port, flush=True))
+
+    def load(self):
+        return application
+
+listener.close()
+Application().run()
+"""
+)
+
+
+def gunicorn(worker: str, owner: str, threads: int) -> str:
+    """Return a program with one gunicorn worker of a kind."""
+    text = GUNICORN.replace("WORKER", worker).replace("OWNER", owner)
+    return text.replace("THREADS", str(threads))
+
 
 def fetch(port: int, path: str) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
@@ -111,8 +193,10 @@ def fetch(port: int, path: str) -> tuple[int, bytes]:
 @contextmanager
 def running_server(folder: Path, text: str) -> Iterator[tuple[int, int]]:
     """Run a server; yield its pid and its port."""
-    (folder / "server.py").write_text(text)
-    start = [sys.executable, folder / "server.py"]
+    # gunicorn's first process is recognized by the name of its script.
+    script = folder / ("gunicorn" if "gunicorn.app" in text else "server.py")
+    script.write_text(text)
+    start = [sys.executable, script]
     errors = (folder / "errors.txt").open("w")
     with (
         errors,
@@ -127,7 +211,7 @@ def running_server(folder: Path, text: str) -> Iterator[tuple[int, int]]:
 
 def requests_during(folder: Path, pid: int, port: int, paths: list[str]) -> list[tuple[int, bytes]]:
     """Attach for two seconds, and request the paths one after the other meanwhile."""
-    options = ["--depth", "probe", "--duration", "2", "--out", folder / "run", "--json"]
+    options = ["--depth", "probe", "--duration", "4", "--out", folder / "run", "--json"]
     answers: list[tuple[int, bytes]] = []
     words = command("attach", str(pid), *options)
     with subprocess.Popen(
@@ -153,12 +237,16 @@ def rows_of_run(folder: Path) -> pd.DataFrame:
     [
         (UVICORN, ["/wait", "/fail", "/stream", "/missing", "/wait"]),
         (FLASK, ["/wait", "/fail", "/missing", "/wait"]),
+        (AIOHTTP, ["/wait", "/fail", "/missing", "/wait"]),
+        (gunicorn("sync", "SyncWorker", 1), ["/wait", "/fail", "/missing", "/wait"]),
+        (gunicorn("gthread", "ThreadWorker", 4), ["/wait", "/fail", "/missing", "/wait"]),
     ],
-    ids=["uvicorn", "flask"],
+    ids=["uvicorn", "flask", "aiohttp", "gunicorn-sync", "gunicorn-threads"],
 )
 def test_requests_are_timed_and_nothing_changes(
-    tmp_path: Path, text: str, paths: list[str]
+    tmp_path: Path, text: str, paths: list[str], request: pytest.FixtureRequest
 ) -> None:
+    pytest.importorskip(request.node.callspec.id.partition("-")[0])
     with running_server(tmp_path, text) as (pid, port):
         before = [fetch(port, path) for path in paths]
         state = fetch(port, "/state")

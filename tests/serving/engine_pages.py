@@ -196,8 +196,11 @@ def llama_page(traffic: Traffic) -> Page:
     return page
 
 
-def triton_page(traffic: Traffic, *, infer_s: float) -> Page:
-    """Return the page of a Triton server: cumulative microseconds per model."""
+def triton_page(traffic: Traffic, *, infer_s: float, batch: float = 1.0) -> Page:
+    """Return the page of a Triton server: cumulative microseconds per model.
+
+    `batch` is the mean number of requests per execution.
+    """
     labels = {"model": "resnet", "version": "1"}
 
     def page(seconds: float) -> str:
@@ -205,7 +208,7 @@ def triton_page(traffic: Traffic, *, infer_s: float) -> Page:
         values = {
             "nv_inference_request_success": done,
             "nv_inference_count": done,
-            "nv_inference_exec_count": done,
+            "nv_inference_exec_count": float(int(done / batch)),
             "nv_inference_request_duration_us": done * (traffic.queue_s + infer_s) * 1e6,
             "nv_inference_queue_duration_us": done * traffic.queue_s * 1e6,
             "nv_inference_compute_infer_duration_us": done * infer_s * 1e6,

@@ -38,6 +38,10 @@ class Handler(BaseHTTPRequestHandler):
 server = HTTPServer(("127.0.0.1", port), Handler) if "--deaf" not in sys.argv else None
 worker = os.fork()
 if worker == 0:
+    if "--grammars" in sys.argv:
+        sys.path.insert(0, os.path.join(os.getcwd(), "site-packages"))
+        from vllm.v1.engine import core
+        core.run_busy_loop()
     while os.getppid() != 1:
         time.sleep(0.05)
     os._exit(0)
@@ -47,3 +51,24 @@ while server is not None:
 while True:
     time.sleep(0.05)
 """
+
+PACKAGES = {
+    "vllm/v1/engine/core.py": """
+import os, time
+from xgrammar.compiler import compile_json_schema
+
+def run_busy_loop():
+    while os.getppid() != 1:
+        compile_json_schema(0.06)
+        time.sleep(0.04)
+""",
+    "xgrammar/compiler.py": """
+import time
+
+def compile_json_schema(seconds):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        sum(range(1000))
+""",
+}
+"""Files below `site-packages` with which `--grammars` makes the child work as an engine's loop."""

@@ -23,9 +23,13 @@ def served_trace(
     seconds: int = 30,
     settings: Mapping[str, str] | None = None,
     manifest: Mapping[str, object] | None = None,
+    process: int = -1,
     **tables: Rows,
 ) -> Trace:
-    """Return the trace of some servers that were read once per second."""
+    """Return the trace of some servers that were read once per second.
+
+    `process` is that of the first one's engine, -1 where only its page was read.
+    """
     servers: Rows = []
     metrics: Rows = []
     for server, page in enumerate(pages):
@@ -33,8 +37,15 @@ def served_trace(
             found = read_page(page(float(second)).encode())
             if second == 0:
                 url = f"http://host-{server}:8000/metrics"
+                of_engine = process if server == 0 else -1
                 servers.append(
-                    {"server": server, "process": -1, "engine": found.engine, "url": url}
+                    {
+                        "server": server,
+                        "process": of_engine,
+                        "engine": found.engine,
+                        "url": url,
+                        "other_names": " ".join(found.other_names) or None,
+                    }
                 )
             metrics += [
                 {

@@ -15,7 +15,7 @@ from perfscope.agent.engine_metrics.engine_command import recognize_engine
 from perfscope.agent.engine_metrics.engine_process import find_engine
 from tests.safety.other_user import NOBODY, PYTHON_FOR_ALL, folder_of_nobody, needs_root
 from tests.serving.engine_pages import Traffic, vllm_page
-from tests.serving.engine_program import TEXT
+from tests.serving.engine_program import PACKAGES, TEXT
 from tests.serving.metrics_server import serving, unused_port, url_of
 from tests.target_processes import perfscope, until
 
@@ -75,9 +75,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
         engine.process.communicate()
 
 
-def attach(pid: int, out: Path, *options: str) -> dict[str, Any]:
+def attach(pid: int, out: Path, *options: str, seconds: int = 6) -> dict[str, Any]:
     """Attach from outside and return the diagnosis."""
-    arguments = ("--duration", "6", "--depth", "observe", "--out", out, "--json", *options)
+    arguments = ("--duration", str(seconds), "--depth", "observe", "--out", out, "--json", *options)
     result = subprocess.run(
         perfscope("attach", str(pid), *arguments), capture_output=True, text=True, timeout=120
     )
@@ -102,6 +102,36 @@ def test_the_page_of_the_attached_engine_is_read(start: Start, tmp_path: Path) -
     assert "blocking-call" not in [each["id"] for each in found["findings"]]
     written = b"".join(path.read_bytes() for path in tmp_path.glob("run/streams/engine*/*"))
     assert written and SECRET.encode() not in written
+
+
+def test_grammars_on_the_loop_of_an_engine_are_seen_in_its_stacks(
+    start: Start, tmp_path: Path
+) -> None:
+    for name, text in PACKAGES.items():
+        path = tmp_path / "site-packages" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    engine = start("--grammars", "--max-num-seqs", "64")
+    found = attach(engine.process.pid, tmp_path / "run", seconds=12)
+    case = next(each for each in found["findings"] if each["id"] == "host-bound-decode")
+    assert case["actions"][0]["id"] == "repeat-schemas"
+    assert 0.4 < case["share"] < 0.9
+    [worker] = case["processes"]
+    assert found["processes"][worker]["pid"] == engine.worker
+
+
+def test_top_shows_the_requests_of_an_engine(start: Start) -> None:
+    engine = start()
+    words = perfscope("top", str(engine.process.pid), "--json", "--count", "3", "--interval", "2")
+    result = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    samples = [json.loads(line) for line in result.stdout.splitlines()]
+    process = next(each for each in samples[-1]["processes"] if each["pid"] == engine.process.pid)
+    assert process["requests"]["engine"] == "vllm"
+    assert process["requests"]["per_s"] == pytest.approx(20.0, rel=0.5)
+    assert (process["requests"]["running"], process["requests"]["waiting"]) == (1.0, 7.0)
+    assert process["requests"]["ttft_ms"] is None  # its page has no histograms
+    assert {path for _, path in engine.requests()} == {"/metrics"}
 
 
 def test_a_worker_leads_to_the_page_of_its_engine(start: Start, tmp_path: Path) -> None:

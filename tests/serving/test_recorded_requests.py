@@ -3,6 +3,7 @@
 import argparse
 import io
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from perfscope.analyzer.diagnosis import Requests
 from perfscope.analyzer.latency_limit import LatencyLimit
 from perfscope.commands.options.service_levels import parse_service_levels
 from perfscope.traces.trace import Trace
+from perfscope.ui.answer import STDOUT, AnswerOptions, answer_trace
 from perfscope.ui.html.report import page
 from perfscope.ui.terminal.diagnosis_view import show
 from tests.build import trace
@@ -119,6 +121,26 @@ def test_a_server_with_requests_and_nothing_else_is_healthy_or_unknown() -> None
     assert healthy.failed == []
     few = diagnose_trace(requests_trace(exponential_requests(4, 30.0)))
     assert (few.verdict.id, few.verdict.scope) == ("unknown", "requests")
+
+
+def test_a_service_level_without_requests_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    levels = tuple(parse_service_levels("e2e_p99=1ms"))
+    options = AnswerOptions(json=STDOUT, service_levels=levels)
+    assert answer_trace(trace(), options) == 0
+    assert "--slo" in capsys.readouterr().err
+    assert answer_trace(requests_trace(exponential_requests(40, 30.0)), options) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_server_that_finishes_few_of_its_requests_is_not_called_healthy() -> None:
+    done = [request_row(100.0 * place, 30.0) for place in range(20)]
+    cut = [cut_row("unfinished", 100.0 * place + 50.0) for place in range(40)]
+    found = diagnose_trace(requests_trace([*done, *cut]))
+    assert (found.verdict.id, found.verdict.scope) == ("unknown", "requests")
+    few_cut = diagnose_trace(requests_trace([*done, *cut[:5]]))
+    assert few_cut.verdict.id == "healthy"
 
 
 def test_two_processes_have_a_row_each() -> None:

@@ -251,3 +251,42 @@ def test_requests_on_threads_of_their_own_have_the_calls_of_their_thread() -> No
     assert np.allclose(served.model_ns / MS, 11.0, atol=1e-3)
     assert np.allclose((served.queue_ns + served.batching_ns) / MS, 2.0, atol=1e-3)
     assert on_requests(diagnose_trace(recorded)) == []
+
+
+def test_the_time_without_requests_is_idle_time() -> None:
+    requests, calls = LIGHT.serve()
+    on_one_thread = [{**row, "tid": 2, "end_tid": 2} for row in requests]
+    recorded = trace(requests=on_one_thread, ranges=calls)
+    found = diagnose_trace(recorded)
+    assert found.failed == []
+    idle_s = {entry.category: entry.seconds for entry in found.time_budget}["other-idle"]
+    begins = np.array([row["ts"] for row in requests]) / 1e9
+    ends = np.maximum.accumulate(begins + np.array([row["dur"] for row in requests]) / 1e9)
+    without_s = np.maximum(begins[1:] - ends[:-1], 0.0).sum()
+    assert without_s > 0.5 * (ends[-1] - begins[0])
+    assert idle_s == pytest.approx(without_s, rel=0.02)
+
+
+def latencies_of_replicas(server: SimulatedServer, replicas: int) -> np.ndarray:
+    """Return the latencies of servers without batches that take the same requests in turn."""
+    arrivals = np.array([row["ts"] for row in server.serve()[0]]) / MS
+    service = server.hand_over + server.base + server.per_request
+    found = []
+    for first in range(replicas):
+        free = 0.0
+        for arrival in arrivals[first::replicas]:
+            free = max(free, arrival) + service
+            found.append(free - arrival + server.after)
+    return np.array(found)
+
+
+def test_a_second_replica_is_predicted() -> None:
+    server = replace(UNBATCHED, rate_per_s=175.0)
+    found = diagnosed(server)
+    assert on_requests(found) == ["queueing/saturated"]
+    predicted = {each.metric: each for each in found.findings[0].actions[0].predictions}
+    two = latencies_of_replicas(server, 2)
+    for metric, share in METRICS:
+        assert predicted[metric].likely == pytest.approx(np.quantile(two, share), rel=0.10)
+        assert predicted[metric].before > 1.5 * predicted[metric].high
+    assert predicted["requests_per_s"].likely == pytest.approx(175.0, rel=0.05)

@@ -329,6 +329,13 @@ class Probes(Collector):
         counters = [session.steps for session in self.sessions.values() if session.steps.steps]
         return max(counters, key=lambda counter: counter.steps, default=None)
 
+    def answered_requests(self) -> int:
+        """Return the requests of all processes so far; 0 where any of them trains."""
+        counters = [session.steps for session in self.sessions.values()]
+        if any(counter.by_optimizer for counter in counters):
+            return 0
+        return sum(counter.requests for counter in counters)
+
     def stop(self) -> SourceStatus:
         """Ask the probes to leave, and wait briefly for their last notes."""
         until_s = time.monotonic() + LEAVE_TIMEOUT_S

@@ -1,4 +1,5 @@
 """Python stacks of the main processes and of one loader worker, sampled from outside by py-spy.
+Of an inference engine, those of all its Python processes.
 
 Unlike the probe, py-spy does not wait for the GIL, so its samples are not more frequent where the
 program releases it. Their times are exact only to within tens of milliseconds. The workers of a
@@ -13,6 +14,9 @@ import time
 from contextlib import suppress
 
 from perfscope.agent.collector import Collector, Job, TargetProcess
+from perfscope.agent.engine_metrics.engine_process import find_engine
+from perfscope.agent.host import proc
+from perfscope.agent.job.roles import is_helper_command
 from perfscope.agent.py_spy import PySpy, PySpyEvent, find_py_spy, read_stacks
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.run_folder.manifest import SourceStatus
@@ -133,10 +137,17 @@ class Stacks(Collector):
         self.worker: StackSampling | None = None
         self.worker_seen_ns: dict[int, int] = {}
         self.start_error: str | None = None
+        self.is_engine = find_engine(job.root_pid) is not None
         self.began_ns = time.monotonic_ns()
 
+    def is_sampled(self, target: TargetProcess) -> bool:
+        """Return whether a process is sampled all the time: in an engine each has its own part."""
+        if target.role == "main" or not self.is_engine:
+            return target.role == "main"
+        return target.is_python and not is_helper_command(proc.command_line(target.pid))
+
     def poll(self, now_ns: int) -> int:
-        mains = [target for target in self.job.processes.values() if target.role == "main"]
+        mains = [target for target in self.job.processes.values() if self.is_sampled(target)]
         for target in sorted(mains, key=lambda main: main.process):
             is_new = target.process not in self.sampled
             if is_new and len(self.sampled) < MOST_PROCESSES and self.start_error is None:
@@ -150,6 +161,7 @@ class Stacks(Collector):
         """Sample the first loader worker that lives for a while, until it ends."""
         if self.worker is not None:
             self.worker.poll(MOST_SHARE)
+        if self.worker is not None or self.is_engine:
             return
         for target in self.job.processes.values():
             if target.role != "loader-worker" or not target.is_python:

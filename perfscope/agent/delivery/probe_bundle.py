@@ -26,6 +26,7 @@ PARTS = (
     "counting_blocks",
     "nvtx",
     "web_requests",
+    "generation",
     "kernels",
     "startup_shutdown",
 )

@@ -21,6 +21,7 @@ SLURM_VARIABLES = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_STEP_NUM_TASKS")
 page, "output environment variables").
 """
 PLACE_VARIABLES = (*RANK_VARIABLES, *SLURM_VARIABLES)
+FORKING_SERVERS = ("gunicorn",)
 LAUNCHERS = ("torchrun", "accelerate", "deepspeed", "horovodrun", "mpirun", "mpiexec")
 LAUNCHER_MODULES = (
     "torch.distributed.run",
@@ -245,9 +246,9 @@ def assign_roles(family: ProcessFamily, launchers: set[int]) -> dict[int, str]:
     roles: dict[int, str] = {}
     for pid, process in family.processes.items():
         ancestor = family.above[pid]
-        launches = (
-            pid in launchers or is_launcher(process) or starts_programs(process, family.below(pid))
-        )
+        below = family.below(pid)
+        launches = pid in launchers or is_launcher(process) or starts_programs(process, below)
+        launches = launches or forks_servers(process, below)
         if process.is_python and launches:
             roles[pid] = "launcher"
         elif ancestor is None:
@@ -255,6 +256,13 @@ def assign_roles(family: ProcessFamily, launchers: set[int]) -> dict[int, str]:
         else:
             roles[pid] = role_below(process, family.processes[ancestor], roles[ancestor])
     return roles
+
+
+def forks_servers(process: ProcessFacts, below: list[ProcessFacts]) -> bool:
+    """Return whether a process is a web server's first one, whose forked children serve."""
+    return short_name(process.command) in FORKING_SERVERS and any(
+        child.forked_from(process) for child in below
+    )
 
 
 def starts_programs(process: ProcessFacts, below: list[ProcessFacts]) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.run.table_access import column
-from perfscope.traces.intervals import Ints
+from perfscope.traces.intervals import Ints, Spans
 
 
 @dataclass(frozen=True)
@@ -42,3 +42,12 @@ class ThreadLanes:
             return rows
         ts = column(rows, "ts") + self.offsets(rows)
         return rows.assign(ts=ts).sort_values("ts", kind="stable")
+
+    def on_each(self, spans: Spans) -> Spans:
+        """Return intervals of the process on the axis of each of its threads."""
+        starts, ends = (np.clip(edges, 0, self.length) for edges in spans)
+        offsets = np.arange(len(self.tids)) * (self.length if len(self.tids) > 1 else 0)
+        return (
+            (offsets[:, None] + starts[None, :]).ravel(),
+            (offsets[:, None] + ends[None, :]).ravel(),
+        )

@@ -75,7 +75,7 @@ def divide_steps(evidence: StepEvidence) -> pd.DataFrame:
         EXPOSED_COPY: amounts.exposed_copy,
         DEVICE_COMPUTE: amounts.device_wait,
         HOST_BOUND: gc + gil,
-        OTHER_IDLE: parts.other_idle + parts.gap_idle,
+        OTHER_IDLE: parts.other_idle + parts.gap_idle + amounts.without_requests,
     }
     budget[COMPUTE_OR_HOST] = dur - np.sum(list(budget.values()), axis=0)
     assert (budget[COMPUTE_OR_HOST] >= 0).all(), "a step's categories exceed the step"

@@ -1,6 +1,6 @@
 """What is known of the steps of one process: calls, samples and profiling windows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from perfscope.analyzer.budget.device_evidence import DeviceEvidence, timed_devi
 from perfscope.analyzer.budget.loop.data_in_gaps import gaps_load_data
 from perfscope.analyzer.budget.loop.host_functions import host_functions
 from perfscope.analyzer.run.accelerators.host_copies import host_copies
-from perfscope.analyzer.run.answered_requests import answering_processes
+from perfscope.analyzer.run.answered_requests import answering_processes, times_without_requests
 from perfscope.analyzer.run.loops.batch_inference import pull_loop
 from perfscope.analyzer.run.loops.steps import STEADY, steady
 from perfscope.analyzer.run.resources.cumulative_counters import grown_in
@@ -25,7 +25,16 @@ from perfscope.analyzer.run.stacks.sample_shares import (
 )
 from perfscope.analyzer.run.table_access import column, rows_of
 from perfscope.analyzer.run.thread_intervals import Zones, zones
-from perfscope.traces.intervals import Ints, Spans, exclusive, inside, merged
+from perfscope.traces.intervals import (
+    EMPTY,
+    Ints,
+    Spans,
+    exclusive,
+    inside,
+    intersected,
+    merged,
+    subtracted,
+)
 from perfscope.traces.trace import Trace
 
 TABLES_READ = ("loader", "ranges", "thread_states", "stacks")
@@ -41,6 +50,8 @@ class ZoneAmounts:
     device_wait: Ints
     """In calls that wait for a device, which works meanwhile."""
     gc: Ints
+    without_requests: Ints
+    """In gaps, while a server has no request."""
     gap: Ints
     """Between the last torch call of a step and the first of the next, without a PyTorch loader."""
     torch: Ints
@@ -97,6 +108,8 @@ def step_evidence(trace: Trace, process: int, steps: pd.DataFrame) -> StepEviden
         int(begin.min()),
         int(end.max()),
     )
+    idle = lanes.on_each(times_without_requests(trace, process))
+    thread, without_requests = without_idle_gaps(thread, idle)
     shares = ZoneShares()
     states = laid_out["thread_states"]
     if states is not None:
@@ -109,7 +122,9 @@ def step_evidence(trace: Trace, process: int, steps: pd.DataFrame) -> StepEviden
     is_for_requests = has_requests or not pull_loop(trace, process, steps["tid"], thread.gap)
     return StepEvidence(
         steps=steps,
-        amounts=amounts_by_zone(thread, begin, end, steps["phase"].to_numpy(str) == "eval"),
+        amounts=amounts_by_zone(
+            thread, without_requests, (begin, end), steps["phase"].to_numpy(str) == "eval"
+        ),
         shares=shares,
         user_code=user_code_share(laid_out["stacks"], thread.gap) if has_gaps else None,
         window=trace.fact(compute_shares).get(process),
@@ -148,10 +163,18 @@ def runnable_share(trace: Trace, process: int, steps: pd.DataFrame) -> float | N
     return (on_core + queued) / float((loop[1] - loop[0]).sum())
 
 
+def without_idle_gaps(thread: Zones, idle: Spans) -> tuple[Zones, Spans]:
+    """Return the zones without the part of the gaps in which a server is idle, and that part."""
+    if not len(idle[0]) or not len(thread.gap[0]):
+        return thread, EMPTY
+    return replace(thread, gap=subtracted(thread.gap, idle)), intersected(thread.gap, idle)
+
+
 def amounts_by_zone(
-    thread: Zones, begin: Ints, end: Ints, is_eval: NDArray[np.bool_]
+    thread: Zones, without_requests: Spans, steps: Spans, is_eval: NDArray[np.bool_]
 ) -> ZoneAmounts:
     """Return the time of each step in each zone, without the evaluation that interrupts it."""
+    begin, end = steps
     evaluation = merged((begin[is_eval], end[is_eval]))
     kinds = [
         thread.checkpoint,
@@ -159,6 +182,7 @@ def amounts_by_zone(
         thread.exposed_copy,
         thread.device_wait,
         thread.gc,
+        without_requests,
         thread.gap,
         thread.torch,
     ]
@@ -169,13 +193,14 @@ def amounts_by_zone(
         for inside_eval, outside_eval in zip(with_evaluation, without, strict=True)
     ]
     dur = end - begin - np.where(is_eval, 0, interrupted)
-    checkpoint, input_wait, exposed_copy, device_wait, gc, gap, torch = amounts
+    checkpoint, input_wait, exposed_copy, device_wait, gc, idle, gap, torch = amounts
     return ZoneAmounts(
         checkpoint=checkpoint,
         input_wait=input_wait,
         exposed_copy=exposed_copy,
         device_wait=device_wait,
         gc=gc,
+        without_requests=idle,
         gap=gap,
         torch=torch,
         other=dur - np.sum(amounts, axis=0),

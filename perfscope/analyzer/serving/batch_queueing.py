@@ -43,7 +43,8 @@ RAISE_BATCH = Advice(
 )
 REDUCE_WORK = Advice(
     "reduce-work-per-request",
-    "add a replica, or reduce the work per request: shorter inputs, a smaller model, batches",
+    "add a replica on another machine (the prediction is for two that take requests in turn), or"
+    " reduce the work per request: shorter inputs, a smaller model, batches",
     "model-is-always-busy",
     "Requests wait for the model, which computes at least 70 % of the time, and batches have no"
     " largest size that could be raised.",
@@ -94,7 +95,11 @@ def finding_on_queue(server: BatchedServer, name: tuple[str, str], limits: Limit
     finding = msgspec.structs.replace(finding, evidence=[seen, *finding.evidence])
     if name[1] == SATURATED:
         busy = f"the model computes {percent(server.served.busy_share)} of the time"
-        return msgspec.structs.replace(finding, actions=REDUCE_WORK.given(True, busy))
+        policy = server.policy
+        largest = 1 if int(server.served.batch_sizes.max()) == 1 else policy.largest
+        two = ReplaySettings(policy.window_ns, largest, replicas=2)
+        actions = REDUCE_WORK.given(True, busy)
+        return with_change(finding, actions, replayed_change(server.replay, two))
     return with_larger_batches(finding, server)
 
 

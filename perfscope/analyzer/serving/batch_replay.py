@@ -68,10 +68,14 @@ class StepTime:
 
 @dataclass(frozen=True)
 class ReplaySettings:
-    """How batches are made: the wait for more requests, and the largest batch (None: no limit)."""
+    """How batches are made: the wait for more requests, and the largest batch (None: no limit).
+
+    `replicas` take the requests in turn, each with a model of its own that is as fast.
+    """
 
     window_ns: float
     largest: int | None
+    replicas: int = 1
 
 
 @dataclass(frozen=True)
@@ -136,9 +140,24 @@ class BatchReplay:
         """Serve the requests again with these settings, by a model that is free from `free_ns`."""
         ready = self.arrival_ns.astype(np.float64)
         ends, sizes = np.empty(len(ready)), np.empty(len(ready))
+        for first in range(settings.replicas):
+            of_replica = slice(first, None, settings.replicas)
+            ends[of_replica], sizes[of_replica] = self.served_by_one(
+                ready[of_replica], settings, assumption, free_ns
+            )
+        span_s = max(float(ends.max() - ready[0]) / 1e9, 1e-9)
+        after_ns = self.after_ratios * self.after_by_size.at(sizes)
+        e2e_ns = (ends - ready + after_ns)[self.is_counted]
+        return Replayed(e2e_ns / 1e6, len(ready) / span_s, int(sizes.max()))
+
+    def served_by_one(
+        self, ready: Floats, settings: ReplaySettings, assumption: WithoutWindow, free_ns: float
+    ) -> tuple[Floats, Floats]:
+        """Return when the batch of each request ends in one model, and its size."""
+        ends, sizes = np.empty(len(ready)), np.empty(len(ready))
         least_ns = float(self.hand_overs_ns.min())
         hand_overs_ns = least_ns + assumption.hand_over * (self.hand_overs_ns - least_ns)
-        place = largest = 0
+        place = 0
         most = len(ready) if settings.largest is None else settings.largest
         while place < len(ready):
             taken_ns = max(ready[place], free_ns)
@@ -152,11 +171,8 @@ class BatchReplay:
             took_ns = self.step.of_size(last - place) * self.step.ratios[near]
             free_ns = close_ns + hand_overs_ns[near] + (1.0 - assumption.saving) * took_ns
             ends[place:last], sizes[place:last] = free_ns, last - place
-            largest, place = max(largest, last - place), last
-        span_s = max(float(ends[-1] - ready[0]) / 1e9, 1e-9)
-        after_ns = self.after_ratios * self.after_by_size.at(sizes)
-        e2e_ns = (ends - ready + after_ns)[self.is_counted]
-        return Replayed(e2e_ns / 1e6, len(ready) / span_s, largest)
+            place = last
+        return ends, sizes
 
     @cached_property
     def recorded(self) -> Replayed:
@@ -220,12 +236,16 @@ def has_calls_at_once(served: ServedRequests) -> bool:
 
 
 def step_time(served: ServedRequests) -> StepTime | None:
-    """Return the time of a call by its size, None with fewer than two sizes."""
+    """Return the time of a call by its size; None with fewer than two sizes, unless every call is
+    for one request.
+    """
     sizes = served.batch_sizes
     known = np.flatnonzero(sizes > 0)
     took_ns = (served.calls.end_ns - served.calls.begin_ns)[known].astype(np.float64)
     of_call = sizes[known].astype(np.float64)
     line = line_through_medians(of_call, took_ns)
+    if line is None and len(of_call) >= FEWEST_OF_SIZE and (of_call == 1).all():
+        line = Line(float(np.median(took_ns)), 0.0)
     if line is None:
         return None
     begin_ns = served.calls.begin_ns[known].astype(np.float64)

@@ -1,7 +1,7 @@
 """Whether the engine could run more requests at once: what its KV cache and its options allow."""
 
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.serving.server_load import ServerLoad, mean
+from perfscope.analyzer.serving.server_load import ServerLoad
 from perfscope.traces.engine_metrics.meanings import Meaning
 
 WITHOUT_KV_CACHE = ("triton", "ray-serve")
@@ -40,7 +40,7 @@ def larger_batch(load: ServerLoad, limits: Limits) -> int:
 
     It is the next power of two, as the sizes of graphs are.
     """
-    wanted = (load.mean_running or 0.0) + (mean(load.waiting) or 0.0)
+    wanted = (load.mean_running or 0.0) + (load.mean_waiting or 0.0)
     size = 1
     while size < wanted:
         size *= 2

@@ -13,6 +13,10 @@ How it is detected
     to hand a request over. The finding is given where the rest is at least 5 % of the time of the
     requests.
 
+    In the counters of Triton: requests of a model wait for more than three times as long as random
+    arrivals would (M/M/1), for the same time in each second, for at least 5 % of their time, and an
+    instance executes less than 70 % of the time.
+
 What to do
     Lower the time limit of the batcher, or begin a batch as soon as the model is free: under load,
     requests still form batches while the model works. The prediction replays the recorded arrivals
@@ -23,13 +27,24 @@ When it is wrong
     highest load can look useless in a recording of an hour with little.
 """
 
+import msgspec
+
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.diagnosis import Action, Finding, Message
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.number_text import ms, percent
-from perfscope.analyzer.rule import Rule
+from perfscope.analyzer.number_text import digits, ms, percent
+from perfscope.analyzer.rule import Rule, Unmet
+from perfscope.analyzer.run.table_access import table
 from perfscope.analyzer.serving.batch_policy import least_hand_over_ns
 from perfscope.analyzer.serving.batch_replay import ReplaySettings, replayed_change
+from perfscope.analyzer.serving.filling_batches import FillingBatches, filling_batches
+from perfscope.analyzer.serving.request_findings import (
+    Loss,
+    fact,
+    missing_requests,
+    request_finding,
+    used_servers,
+)
 from perfscope.analyzer.serving.served_findings import (
     BatchedServer,
     batched_servers,
@@ -53,6 +68,10 @@ SHORTEN_WINDOW = Advice(
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Return the finding on the server whose requests lose most to batches that fill."""
+    cases = [filling_batches(load, limits) for load in used_servers(trace)]
+    worst = max((case for case in cases if case), key=lambda case: case.share, default=None)
+    if worst is not None:
+        return delay_by_counters(worst, limits)
     servers = [server for server in trace.fact(batched_servers) if server.policy.window_ns > 0.0]
     if not servers:
         return None
@@ -60,6 +79,44 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     if lost_ns(server) < limits.recoverable_share * server.mean_e2e_ns:
         return None
     return found_delay(server, limits)
+
+
+def missing_delays(trace: Trace, limits: Limits) -> Unmet | None:
+    """Return why batches cannot be judged: neither their counters nor recorded requests."""
+    if table(trace, "engine_metrics") is None:
+        return missing_batches(trace, limits)
+    unmet = missing_requests(trace, limits)
+    if unmet is None and all(load.samples.engine.id != "triton" for load in used_servers(trace)):
+        return Unmet("other", "the engine does not count its batches and their waits")
+    return unmet
+
+
+def delay_by_counters(case: FillingBatches, limits: Limits) -> Finding:
+    """Return the finding on a model whose requests wait while its instances are idle."""
+    load, share, wait = case.load, percent(case.share), ms(case.wait_s * 1e9)
+    message = Message(
+        f"Batching delay: requests of `{case.model}` wait {share} of their time for batches to"
+        " fill",
+        explanation=(
+            f"Each waits {wait}, although an instance of the model executes only"
+            f" {percent(case.busy_share)} of the time. The result is {digits(case.batch)} requests"
+            " per batch."
+        ),
+        caveat="Without the wait, batches are smaller, and the model computes more of the time.",
+    )
+    finding = request_finding((ID, None), load, Loss(case.share), message, limits)
+    busy = f"an instance executes {percent(case.busy_share)} of the time"
+    return msgspec.structs.replace(
+        finding,
+        evidence=[
+            fact(load, f"a request waits {wait}", case.wait_s * 1e3, "ms"),
+            fact(load, busy, case.busy_share, "share"),
+            fact(load, f"{digits(case.batch)} requests per execution", case.batch, "requests"),
+        ],
+        actions=SHORTEN_WINDOW.given(
+            True, busy, snippet="dynamic_batching { max_queue_delay_microseconds: 0 }"
+        ),
+    )
 
 
 def lost_ns(server: BatchedServer) -> float:
@@ -98,9 +155,8 @@ def shorten(server: BatchedServer) -> list[Action]:
 
 RULE = Rule(
     ID,
-    missing_batches,
+    missing_delays,
     detect,
-    needs=("requests",),
     in_traces=False,
     color="other-idle",
     advice=(SHORTEN_WINDOW,),

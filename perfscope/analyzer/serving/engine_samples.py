@@ -111,9 +111,12 @@ class EngineSamples:
         """Return by how much a counter grew, for each value of a label."""
         found = self.rows_of_meaning(meaning)
         grown: dict[str, float] = {}
-        for series in [] if found is None else series_of_rows(found[1]):
+        if found is None:
+            return grown
+        metric, rows = found
+        for series in series_of_rows(rows):
             value = label(str(series["labels"].iloc[0]), name) or ""
-            grown[value] = grown.get(value, 0.0) + self.grown(series)
+            grown[value] = grown.get(value, 0.0) + metric.scale * self.grown(series)
         return grown
 
     def count_growth(self, meaning: Meaning) -> float | None:

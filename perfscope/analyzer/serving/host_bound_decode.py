@@ -8,13 +8,18 @@ What it means
 How it is detected
     In an attached engine: the kernel throttles its cgroup for at least 5 % of the time, or, on a
     host with a device, one of its threads is runnable without a core for at least 10 % of the time.
-    In the metrics of SGLang: the device is idle for at least 20 % of the engine's loop while
-    requests run. Otherwise it is only possible, where few requests decode and the usual token takes
-    longer than any current GPU needs to read its whole memory (0.1 s).
+    By the stacks of its threads: the loop that schedules requests spends at least 20 % of its time
+    on grammars, the tokenizer, images, video or audio; or another thread, such as that of the API
+    server, spends at least 80 % on them. In the metrics of SGLang: the device is idle for at least
+    20 % of the engine's loop while requests run. Otherwise it is only possible, where few requests
+    decode and the usual token takes longer than any current GPU needs to read its whole memory (0.1
+    s).
 
 What to do
     Give the engine at least two cores per device, and one for the API server: raise the CPU limit
     of the container, or reserve the cores. Fit the number of threads (`OMP_NUM_THREADS`) to them.
+    Work on grammars: send the same schema as the same text, so that the engine's cache has it. Work
+    on inputs: more processes of the API server (vLLM: `--api-server-count`), or smaller inputs.
 
 When it is wrong
     An engine that computes on a CPU is slower than any GPU: metrics alone do not say what it
@@ -34,6 +39,7 @@ from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.resources.host_load import HostLoad, host_load
 from perfscope.analyzer.run.table_access import manifest, table
 from perfscope.analyzer.serving.batch_room import step_tokens
+from perfscope.analyzer.serving.engine_host_work import COMPILERS, GRAMMARS, engine_host_work
 from perfscope.analyzer.serving.request_findings import (
     Loss,
     at_server,
@@ -66,6 +72,19 @@ RESERVE_CORES = Advice(
     "engine-thread-waits-for-core",
     "A thread of the engine is runnable without a core for at least 10 % of the time.",
 )
+REPEAT_SCHEMAS = Advice(
+    "repeat-schemas",
+    "send the same schema as the same text, so that the engine compiles each grammar once; use"
+    " fewer and simpler schemas",
+    "engine-works-on-grammars",
+    "Stacks show that a thread of the engine works on grammars of structured output.",
+)
+MORE_API_SERVERS = Advice(
+    "more-api-servers",
+    "prepare inputs in more processes of the API server, or send smaller inputs",
+    "api-server-prepares-inputs",
+    "Stacks show that a thread outside of the engine's loop is always busy preparing inputs.",
+)
 CHECK_CPU = Advice(
     "attach-to-engine",
     "attach to the engine's process, which shows its threads, its quota and its kernels",
@@ -85,13 +104,16 @@ class HostCase:
     evidence: list[Evidence]
     actions: list[Action]
     caveat: str | None = None
+    process: int | None = None
+    """The process that shows it, None for the engine's front end."""
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:
     """Return the finding with the strongest evidence."""
     loads = used_servers(trace)
-    attached = attached_case(trace, loads, limits)
-    cases = [attached, *(idle_device_case(load, limits) for load in loads)]
+    cases = [attached_case(trace, loads, limits)]
+    cases += [host_work_case(trace, load, limits) for load in loads]
+    cases += [*(idle_device_case(load, limits) for load in loads)]
     cases += [slow_token_case(trace, load, limits) for load in loads]
     case = next((case for case in cases if case is not None), None)
     if case is None:
@@ -102,7 +124,10 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         caveat=case.caveat,
     )
     finding = request_finding((ID, None), case.load, case.loss, message, limits)
-    return msgspec.structs.replace(finding, evidence=case.evidence, actions=case.actions)
+    processes = finding.processes if case.process is None else [case.process]
+    return msgspec.structs.replace(
+        finding, evidence=case.evidence, actions=case.actions, processes=processes
+    )
 
 
 def attached_case(trace: Trace, loads: list[ServerLoad], limits: Limits) -> HostCase | None:
@@ -150,6 +175,36 @@ def throttled_case(trace: Trace, load: ServerLoad, host: HostLoad, throttled: fl
         " request.",
         [fact(load, seen, throttled, "s/s")],
         RAISE_QUOTA.given(True, seen, snippet=f"docker run --cpus {wanted:g} ..."),
+    )
+
+
+def host_work_case(trace: Trace, load: ServerLoad, limits: Limits) -> HostCase | None:
+    """Return the case of an attached engine whose threads do other work on the CPU."""
+    found = [work for work in engine_host_work(trace, load) if work.is_limiting(limits)]
+    work = max(found, key=lambda each: each.share, default=None)
+    if work is None or work.kind == COMPILERS:
+        return None
+    share = percent(work.share)
+    thread = "the engine's loop" if work.is_engine_loop else "a thread of the engine"
+    seen = f"{thread} works on {work.kind} in {share} of its samples"
+    flag = "--api-server-count 4" if load.samples.engine.id == "vllm" else None
+    of_inputs = not work.is_engine_loop and work.kind != GRAMMARS
+    return HostCase(
+        load,
+        Loss(min(work.share, MOST), has_ceiling=work.is_engine_loop),
+        f"{thread} works on {work.kind} {share} of the time",
+        f"Most samples are in `{work.frame}`. "
+        + (
+            "No request advances meanwhile."
+            if work.is_engine_loop
+            else "It is one thread, and requests wait until it has time for them."
+        ),
+        [fact(load, seen, work.share, "share")],
+        [
+            *REPEAT_SCHEMAS.given(work.kind == GRAMMARS, seen),
+            *MORE_API_SERVERS.given(of_inputs, seen, snippet=flag),
+        ],
+        process=work.process,
     )
 
 
@@ -215,5 +270,5 @@ RULE = Rule(
     needs=("engine_metrics",),
     in_traces=False,
     color="host-bound",
-    advice=(RAISE_QUOTA, RESERVE_CORES, CHECK_CPU),
+    advice=(RAISE_QUOTA, RESERVE_CORES, REPEAT_SCHEMAS, MORE_API_SERVERS, CHECK_CPU),
 )

@@ -8,7 +8,8 @@ What it means
 
 How it is detected
     With the engine's metrics: requests wait in at least half of the readings, and by Little's law
-    they spend at least 5 % of their time waiting. `admission-limit`: the batch is as large as the
+    they spend at least 5 % of their time waiting. Where the engine's counters of waiting times
+    contradict its gauge, they count. `admission-limit`: the batch is as large as the
     limit (option of the command line, exported by the engine, or the plateau that the batch never
     exceeds) in 90 % of these readings, and one more request fits into the KV cache; or each step
     has as many tokens as its option allows. `uneven-replicas`: another server has no waiting
@@ -53,6 +54,7 @@ from perfscope.analyzer.serving.batch_room import (
     larger_batch,
     step_tokens,
 )
+from perfscope.analyzer.serving.filling_batches import filling_batches
 from perfscope.analyzer.serving.request_findings import (
     Loss,
     at_server,
@@ -65,7 +67,7 @@ from perfscope.analyzer.serving.request_findings import (
     used_servers,
 )
 from perfscope.analyzer.serving.served_findings import missing_batches
-from perfscope.analyzer.serving.server_load import ServerLoad, highest, mean
+from perfscope.analyzer.serving.server_load import ServerLoad, highest
 from perfscope.traces.trace import Trace
 
 ID = "queueing"
@@ -110,6 +112,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     if not loads:
         return queue_of_batches(trace, limits)
     queued = [load for load in loads if is_queued(load, limits)]
+    queued = [load for load in queued if filling_batches(load, limits) is None]
     if not queued:
         return None
     load = max(queued, key=lambda each: each.queue_share)
@@ -142,8 +145,10 @@ def queue_of_batches(trace: Trace, limits: Limits) -> Finding | None:
 
 def is_queued(load: ServerLoad, limits: Limits) -> bool:
     """Return whether requests wait most of the time, for a share of theirs that matters."""
-    counts_waiting = mean(load.waiting) is not None
-    often = not counts_waiting or load.waiting_share >= limits.main_cause_share
+    waiting = load.mean_waiting
+    often = load.waiting_share >= limits.main_cause_share
+    if load.misses_waiting:
+        often = waiting is None or waiting >= limits.main_cause_share
     return often and load.queue_share >= limits.recoverable_share
 
 
@@ -182,7 +187,7 @@ def limit_explanation(load: ServerLoad) -> str:
     room = "" if usage is None else f", although {percent(1.0 - usage)} of the KV cache is free"
     return (
         f"{load.samples.engine.label} runs {plural(load.mean_running or 0.0, 'request')} while"
-        f" {digits(mean(load.waiting) or 0.0)} wait{room}."
+        f" {digits(load.mean_waiting or 0.0)} wait{room}."
     )
 
 
@@ -205,7 +210,7 @@ def raise_limit(load: ServerLoad, limits: Limits) -> list[Action]:
     limit = load.limit or 0.0
     return RAISE_LIMIT.given(
         name is not None and load.is_at_limit and size > limit,
-        f"{digits(limit)} running, {digits(mean(load.waiting) or 0.0)} waiting",
+        f"{digits(limit)} running, {digits(load.mean_waiting or 0.0)} waiting",
         text=f"{RAISE_LIMIT.text}: raise {name} from {digits(limit)} to {size}",
         snippet=f"{name} {size}",
     )
@@ -236,7 +241,7 @@ def saturated(load: ServerLoad, loads: list[ServerLoad], limits: Limits) -> Find
     )
     finding = request_finding((ID, SATURATED), load, Loss(load.queue_share), message, limits)
     is_triton = load.samples.engine.id == "triton"
-    seen = f"{digits(mean(load.waiting) or 0.0)} waiting"
+    seen = f"{digits(load.mean_waiting or 0.0)} waiting"
     return msgspec.structs.replace(
         finding,
         evidence=[*queue_evidence(load), *kv_evidence(load)],
@@ -256,7 +261,7 @@ def uneven(load: ServerLoad, free: list[ServerLoad], limits: Limits) -> Finding:
         f" {other.name} has none waiting",
         explanation=(
             f"One replica runs {digits(load.mean_running or 0.0)} requests with"
-            f" {digits(mean(load.waiting) or 0.0)} waiting, the other runs {running}."
+            f" {digits(load.mean_waiting or 0.0)} waiting, the other runs {running}."
         ),
         caveat="Routing by prefix or session keeps caches warm, and can be intended.",
     )

@@ -12,7 +12,8 @@ from perfscope.analyzer.request_figures import (
     Requests,
     RequestStage,
 )
-from perfscope.analyzer.run.answered_requests import CODE
+from perfscope.analyzer.run.answered_requests import CODE, GENERATE
+from perfscope.analyzer.run.table_access import column
 from perfscope.analyzer.serving.request_log import RequestLog, request_logs
 from perfscope.analyzer.serving.served_requests import (
     ServedRequests,
@@ -32,7 +33,8 @@ def requests_by_log(trace: Trace) -> Requests | None:
     logs = trace.fact(request_logs)
     if not logs:
         return None
-    stages = {served.log.process: stages_of(served) for served in trace.fact(served_requests)}
+    stages = {log.process: stages_of_tokens(log) for log in logs}
+    stages |= {served.log.process: stages_of(served) for served in trace.fact(served_requests)}
     rows = [requests_of_logs([log], [], stages.get(log.process, [])) for log in logs]
     return rows[0] if len(rows) == 1 else requests_of_logs(logs, rows, [])
 
@@ -41,6 +43,23 @@ def stages_of(served: ServedRequests) -> list[RequestStage]:
     """Return the mean time of each part of a request; the parts sum to its whole time."""
     means = request_frame(served).mean()
     return [RequestStage(str(name), round(float(mean_ms), 4)) for name, mean_ms in means.items()]
+
+
+def stages_of_tokens(log: RequestLog) -> list[RequestStage]:
+    """Return the mean time until the first token, between tokens, and after the last one of calls
+    of `generate`; empty for other requests.
+    """
+    if log.source != GENERATE:
+        return []
+    rows = log.undistorted[(column(log.undistorted, "first_token_ns") >= 0)]
+    if not len(rows):
+        return []
+    gaps = log.gaps.groupby("number")["dur"].sum()
+    decode_ns = gaps.reindex(rows["number"]).fillna(0).to_numpy(np.float64)
+    first_ns = column(rows, "first_token_ns").astype(np.float64)
+    parts = {"prefill": first_ns, "decode": decode_ns}
+    parts["after"] = np.maximum(column(rows, "dur") - first_ns - decode_ns, 0.0)
+    return [RequestStage(name, round(float(part.mean()) / 1e6, 4)) for name, part in parts.items()]
 
 
 def requests_of_logs(

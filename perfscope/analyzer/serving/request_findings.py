@@ -20,6 +20,7 @@ OPTIONS: Final = {
     ("tgi", "max-running"): "--max-batch-size",
     ("tensorrt-llm", "max-running"): "--max_batch_size",
     ("tensorrt-llm", "max-batched-tokens"): "--max_num_tokens",
+    ("lmdeploy", "max-running"): "--max-batch-size",
     ("ray-serve-llm", "max-running"): "engine_kwargs max_num_seqs",
     ("ray-serve-llm", "max-batched-tokens"): "engine_kwargs max_num_batched_tokens",
     ("ray-serve", "max-running"): "max_ongoing_requests",
@@ -92,7 +93,7 @@ def request_finding(
 def queue_evidence(load: ServerLoad) -> list[Evidence]:
     """Return how many requests run and wait, and for how long."""
     facts = []
-    waiting, running = mean(load.waiting), load.mean_running
+    waiting, running = load.mean_waiting, load.mean_running
     if waiting is not None:
         share = percent(load.waiting_share)
         text = f"{plural(waiting, 'request')} waiting on average, in {share} of the readings"

@@ -9,13 +9,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.bootstrap import Floats
-from perfscope.analyzer.run.answered_requests import CODE, answering_processes
-from perfscope.analyzer.run.table_access import column, rows_of, rows_with_name
+from perfscope.analyzer.run.answered_requests import (
+    CODE,
+    GENERATE,
+    HANDLER,
+    answering_processes,
+)
+from perfscope.analyzer.run.table_access import column, rows_of, rows_with_name, table
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
 NS_PER_MS: Final = 1e6
-HANDLER: Final = "handler"
 MOST_DISTORTED: Final = 0.1
 """A request is distorted by a profiling window that covers more than this share of its time: within
 one, calls of a model take up to twice as long.
@@ -88,19 +92,52 @@ class RequestLog:
 
 
 def request_logs(trace: Trace) -> list[RequestLog]:
-    """Return the requests of each process that answers some with its model.
+    """Return the requests of each process that answers some with its model, and the calls of
+    `generate` of the others.
 
     Where the program reports its requests, those of the web server's handlers are left out: they
-    are the same.
+    are the same. Requests of handlers that call `generate` have its tokens.
     """
     logs = []
-    for process in trace.fact(answering_processes):
+    answering = trace.fact(answering_processes)
+    for process in sorted(set(column(table(trace, "requests"), "process").tolist())):
         of_process = rows_of(trace, "requests", process)
         assert of_process is not None
-        by_code = rows_with_name(of_process, "source", CODE)
-        source = CODE if len(by_code) else HANDLER
-        logs.append(log_of(trace, process, source, by_code if len(by_code) else of_process))
+        by_source = {
+            source: rows_with_name(of_process, "source", source)
+            for source in (CODE, HANDLER, GENERATE)
+        }
+        source = source_of_log(by_source, is_answering=process in answering)
+        if source is None:
+            continue
+        rows = by_source[source]
+        if source == HANDLER and len(by_source[GENERATE]):
+            rows = with_tokens(rows, by_source[GENERATE])
+        logs.append(log_of(trace, process, source, rows))
     return logs
+
+
+def source_of_log(rows: dict[str, pd.DataFrame], *, is_answering: bool) -> str | None:
+    """Return the source of a process's requests, None where it has none."""
+    wanted = (CODE, HANDLER) if is_answering else (GENERATE,)
+    return next((source for source in wanted if len(rows[source])), None)
+
+
+def with_tokens(handled: pd.DataFrame, generated: pd.DataFrame) -> pd.DataFrame:
+    """Return the requests of handlers with the tokens of the last call of `generate` in each."""
+    begin_ns, end_ns = column(handled, "ts"), column(handled, "ts") + column(handled, "dur")
+    called_ns = column(generated, "ts")
+    done_ns = called_ns + np.where(column(generated, "dur") >= 0, column(generated, "dur"), 0)
+    order = np.argsort(done_ns, kind="stable")
+    place = np.searchsorted(done_ns[order], end_ns, side="right") - 1
+    last = order[np.maximum(place, 0)]
+    is_own = (place >= 0) & (called_ns[last] >= begin_ns)
+    first_ns = column(generated, "first_token_ns")[last]
+    waited_ns = called_ns[last] - begin_ns
+    return handled.assign(
+        first_token_ns=np.where(is_own & (first_ns >= 0), waited_ns + first_ns, -1),
+        tokens=np.where(is_own, column(generated, "tokens")[last], -1),
+    )
 
 
 def log_of(trace: Trace, process: int, source: str, rows: pd.DataFrame) -> RequestLog:
@@ -123,8 +160,13 @@ def log_of(trace: Trace, process: int, source: str, rows: pd.DataFrame) -> Reque
 
 
 def gaps_of(trace: Trace, process: int, source: str) -> pd.DataFrame:
-    """Return the times between tokens in a process; only the program itself reports them."""
-    rows = rows_of(trace, "token_gaps", process) if source == CODE else None
+    """Return the times between tokens in a process: as the program reports them, or in calls of
+    `generate`.
+    """
+    rows = rows_of(trace, "token_gaps", process)
+    if rows is not None:
+        is_generated = (rows["source"] == GENERATE).to_numpy(bool)
+        rows = rows[is_generated != (source == CODE)]
     return (
         pd.DataFrame({"ts": [], "dur": [], "tokens": []}, dtype=np.int64) if rows is None else rows
     )

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.bootstrap import Floats
+from perfscope.analyzer.run.answered_requests import GENERATE
 from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category
 from perfscope.analyzer.serving.request_log import RequestLog, request_logs
 from perfscope.traces.intervals import Ints
@@ -130,7 +131,8 @@ class ServedRequests:
 
 def served_requests(trace: Trace) -> list[ServedRequests]:
     """Return how the requests of each process were served, where that is known."""
-    served = (served_by_log(trace, log) for log in trace.fact(request_logs))
+    logs = [log for log in trace.fact(request_logs) if log.source != GENERATE]
+    served = (served_by_log(trace, log) for log in logs)
     return [each for each in served if each is not None]
 
 

@@ -59,6 +59,30 @@ class ServerLoad:
         return max(gauge or 0.0, ran_s / self.samples.span_s)
 
     @property
+    def waited_per_s(self) -> float | None:
+        """How long finished requests waited, in seconds per second, None unknown.
+
+        By Little's law it is the mean number of waiting requests.
+        """
+        waited_s, span_s = self.samples.growth(Meaning.QUEUE), self.samples.span_s
+        return None if waited_s is None or span_s <= 0.0 else waited_s / span_s
+
+    @property
+    def mean_waiting(self) -> float | None:
+        """The mean number of waiting requests, None unknown.
+
+        A gauge shows the instants at which the engine sets it: Triton sets it when a request ends.
+        """
+        gauge, waited = mean(self.waiting), self.waited_per_s
+        return gauge if waited is None else max(gauge or 0.0, waited)
+
+    @property
+    def misses_waiting(self) -> bool:
+        """Whether the gauge shows less than half of the requests that wait."""
+        gauge, waited = mean(self.waiting), self.waited_per_s
+        return gauge is None or (waited is not None and gauge < 0.5 * waited)
+
+    @property
     def is_used(self) -> bool:
         """Whether any request ran, waited or finished."""
         return bool(
@@ -78,7 +102,7 @@ class ServerLoad:
         At any time `waiting` of `waiting + running` requests wait. Where the engine does not count
         them, it is the share of the latency of the finished requests.
         """
-        waiting, running = mean(self.waiting), self.mean_running
+        waiting, running = self.mean_waiting, self.mean_running
         if waiting is not None and running is not None:
             return waiting / (waiting + running) if waiting + running > 0 else 0.0
         queue_s = self.samples.mean_time(Meaning.QUEUE)
@@ -93,7 +117,7 @@ class ServerLoad:
         measured = self.samples.mean_time(Meaning.QUEUE)
         if measured is not None:
             return measured
-        waiting, finished = mean(self.waiting), self.samples.finished
+        waiting, finished = self.mean_waiting, self.samples.finished
         if waiting is None or not finished:
             return None
         return waiting * self.samples.span_s / finished

@@ -19,10 +19,12 @@ from perfscope.analyzer.diagnosis import (
 )
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.request_figures import Requests
+from perfscope.analyzer.run.answered_requests import answering_processes
 from perfscope.analyzer.run.hangs.hung_job import still_job
 from perfscope.analyzer.run.loops.steps import steps
 from perfscope.analyzer.run.ranks.local_ranks import ranks_at_once
 from perfscope.analyzer.serving.request_summary import request_summary
+from perfscope.analyzer.serving.server_load import server_loads
 from perfscope.analyzer.summary.code_costs import code_costs
 from perfscope.analyzer.summary.memory_summary import memory_summary
 from perfscope.analyzer.summary.recorded_processes import recorded_devices, recorded_processes
@@ -110,9 +112,10 @@ def stuck_process(trace: Trace) -> int | None:
 def workload(trace: Trace, process: int | None) -> Workload:
     """Return what `process` does, by the phase that most of its time in steps belongs to.
 
-    What has the metrics of an inference engine is a server.
+    What has the metrics of an inference engine, or answers requests, is a server.
     """
-    if trace.fact(request_summary) is not None:
+    has_metrics, answers = bool(trace.fact(server_loads)), bool(trace.fact(answering_processes))
+    if has_metrics or answers:
         return "server"
     rows = trace.fact(steps)
     rows = rows[rows["process"] == process]

@@ -178,7 +178,8 @@ def verdict_of_recording(
 ) -> Verdict:
     """Return the verdict on a recording of perfscope's own; `costly` are those of `found`."""
     trace, rows = run.trace, judged_rows(run)
-    if run.requests is not None and is_judged_by_requests(run.requests, costly, rows is not None):
+    requests = run.requests if run.workload == "server" else None
+    if requests is not None and is_judged_by_requests(requests, costly, rows is not None):
         return server_verdict(run, costly, found, limits)
     general = None if uses_device(trace) else general_answer(trace, run.critical_process, limits)
     if general is not None and not (costly and explains_enough(costly[0], general, limits)):

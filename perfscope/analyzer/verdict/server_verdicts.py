@@ -19,6 +19,7 @@ RESOURCES: Final = {
     "batching-delay": "admission",
     "kv-cache-pressure": "memory-capacity",
     "host-bound-decode": "host",
+    "compile-while-serving": "host",
 }
 """The resource that limits the server, by the finding that is the verdict."""
 
@@ -46,6 +47,8 @@ def server_verdict(
             return unknown_load_verdict()
     elif (requests.count or 0) < limits.fewest_requests:
         return too_few_requests(requests)
+    if requests.partial > (requests.count or 0):
+        return mostly_unfinished(requests)
     return healthy_server(requests, confidence)
 
 
@@ -98,6 +101,16 @@ def too_few_requests(requests: Requests) -> Verdict:
         f"Too few requests: {plural(requests.count or 0, 'request')} complete",
         "The percentiles of latencies need more requests.",
         "Record while the server is used, or longer: `--duration 60`.",
+    )
+
+
+def mostly_unfinished(requests: Requests) -> Verdict:
+    """Return the verdict where the ends of the recording cut more requests than it completes."""
+    return unknown_on_requests(
+        f"Most requests were not complete: {requests.partial} were under way when the recording"
+        f" began or ended, {requests.count} finished",
+        "Those that take longest are not among the finished ones, so their latencies say little.",
+        "Record longer. If that changes nothing, more requests arrive than the server finishes.",
     )
 
 

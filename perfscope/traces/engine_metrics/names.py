@@ -161,6 +161,35 @@ TRTLLM_METRICS: Final = (
     MetricName("trtllm_request_inference_time_seconds", M.SERVICE),
 )
 
+LMDEPLOY_METRICS: Final = (
+    MetricName("lmdeploy:num_requests_running", M.RUNNING),
+    MetricName("lmdeploy:num_requests_waiting", M.WAITING),
+    MetricName("lmdeploy:gpu_cache_usage_perc", M.KV_USAGE),
+    MetricName("lmdeploy:request_success", M.FINISHED),
+    MetricName("lmdeploy:prompt_tokens", M.PROMPT_TOKENS),
+    MetricName("lmdeploy:generation_tokens", M.OUTPUT_TOKENS),
+    MetricName("lmdeploy:time_to_first_token_seconds", M.TTFT),
+    MetricName("lmdeploy:iter_token_latency", M.ITL, versions="from 0.10"),
+    MetricName("lmdeploy:time_per_output_token_seconds", M.ITL, versions="before 0.10"),
+    MetricName("lmdeploy:e2e_request_latency_seconds", M.E2E),
+    MetricName("lmdeploy:request_queue_time_seconds", M.QUEUE),
+    MetricName("lmdeploy:request_prefill_time_seconds", M.PREFILL),
+    MetricName("lmdeploy:request_decode_time_seconds", M.DECODE),
+    MetricName("lmdeploy:request_inference_time_seconds", M.SERVICE),
+    MetricName("lmdeploy:iteration_tokens", M.STEP_TOKENS),
+)
+
+TEI_METRICS: Final = (
+    MetricName("te_queue_size", M.WAITING),
+    MetricName("te_request_success", M.FINISHED),
+    MetricName("te_request_failure", M.FAILED),
+    MetricName("te_request_duration", M.E2E),
+    MetricName("te_request_queue_duration", M.QUEUE),
+    MetricName("te_request_inference_duration", M.SERVICE),
+    MetricName("te_request_input_length", M.PROMPT_TOKENS),
+    MetricName("te_batch_next_size", M.BATCH_SIZE),
+)
+
 RAY_METRICS: Final = (
     MetricName("ray_serve_num_ongoing_requests_at_replicas", M.RUNNING),
     MetricName("ray_serve_replica_processing_queries", M.RUNNING, versions="before 2.35"),
@@ -186,6 +215,10 @@ ENGINES: Final = (
     Engine("tgi", "TGI", ("tgi_",), TGI_METRICS),
     Engine("triton", "Triton", ("nv_inference_",), TRITON_METRICS),
     Engine("tensorrt-llm", "TensorRT-LLM", ("trtllm_",), TRTLLM_METRICS, "/prometheus/metrics"),
+    Engine("lmdeploy", "LMDeploy", ("lmdeploy:",), LMDEPLOY_METRICS),
+    Engine(
+        "tei", "Text Embeddings Inference", ("te_request_", "te_queue_", "te_batch_"), TEI_METRICS
+    ),
     Engine(
         "ray-serve-llm", "Ray Serve LLM", ("ray_vllm_",), tuple(map(renamed_for_ray, VLLM_METRICS))
     ),

@@ -33,6 +33,7 @@ PADDING: Final = 17
 REQUEST_BEGIN: Final = 18
 REQUEST: Final = 19
 REQUEST_TOKENS: Final = 20
+GENERATION: Final = 21
 
 KINDS: Final[dict[str, int]] = {
     "NEXT": NEXT,
@@ -54,6 +55,7 @@ KINDS: Final[dict[str, int]] = {
     "REQUEST_BEGIN": REQUEST_BEGIN,
     "REQUEST": REQUEST,
     "REQUEST_TOKENS": REQUEST_TOKENS,
+    "GENERATION": GENERATION,
 }
 TIMED_COPY: Final = 2
 """`call` of a DEVICE_TIME: a copy; 1 is a wait for the loader."""
@@ -116,11 +118,15 @@ VALUES: Final[dict[int, tuple[str, ...]]] = {
     # attention mask agrees. source: 1 a batch of the loader, 2 the arguments of a module
     PADDING: ("source", "rows", "width", "longest", "shortest", "padded_ppm", "side", "masked"),
     # a request of a server begins; number: unique for its source in its process. source: 0 =
-    # `perfscope.request()`, 1 = the handler of a web server
+    # `perfscope.request()`, 1 = the handler of a web server, 2 = `generate` of transformers
     REQUEST_BEGIN: ("number", "source"),
     # it ends. whole: 1 = ts is its arrival; 0 = it began before the recording, and ts is its end.
     # first_token_ns: after the arrival; end_tid: the thread that ended it
     REQUEST: ("number", "first_token_ns", "tokens", "failed", "whole", "end_tid", "source"),
-    # it reports output tokens; dur: since the report before, in which so many tokens were made
-    REQUEST_TOKENS: ("number", "tokens"),
+    # it reports output tokens; dur: since the report before, in which so many tokens were made;
+    # source: -1 or 0 = `perfscope.request()`, 2 = `generate`
+    REQUEST_TOKENS: ("number", "tokens", "source"),
+    # a call of `generate` ends: rows and width of its prompt, and the size of the KV cache after
+    # the prefill
+    GENERATION: ("number", "rows", "prompt_tokens", "kv_bytes"),
 }

@@ -17,6 +17,7 @@ from perfscope.analyzer.input.live_progress import (
     LiveProgress,
 )
 from perfscope.analyzer.number_text import digits, ms, percent
+from perfscope.analyzer.serving.live_requests import LiveRequests
 from perfscope.ui.phrases import NS_PER_MS
 
 OLD_S = 3.0
@@ -34,8 +35,25 @@ STAGES = {
 }
 
 
-def pace_strip(progress: LiveProgress) -> list[Component]:
-    """Return the step time and the throughput of the last seconds; nothing without steps."""
+def request_figures(requests: LiveRequests) -> list[tuple[str, str]]:
+    """Return the rate and the latencies of the requests of the last seconds."""
+    kind = "mean" if requests.are_means else "p50"
+    latencies = (
+        (f"TTFT {kind}", requests.ttft_ms),
+        (f"inter-token {kind}", requests.itl_ms),
+        (f"end to end {kind}", requests.e2e_ms),
+    )
+    rate = "" if requests.per_s is None else digits(requests.per_s)
+    known = [(name, ms(value * NS_PER_MS)) for name, value in latencies if value is not None]
+    return [("requests/s, last seconds", rate), *known]
+
+
+def pace_strip(progress: LiveProgress, requests: LiveRequests | None = None) -> list[Component]:
+    """Return the pace of the last seconds: of requests where there are any, else of steps; nothing
+    without either.
+    """
+    if requests is not None:
+        return strip_of_figures(request_figures(requests))
     if progress.step_ms is None:
         return []
     figures = [
@@ -46,6 +64,11 @@ def pace_strip(progress: LiveProgress) -> list[Component]:
             percent(progress.wait_share) if progress.wait_share is not None else "",
         ),
     ]
+    return strip_of_figures(figures)
+
+
+def strip_of_figures(figures: list[tuple[str, str]]) -> list[Component]:
+    """Return the figures that are known, in one strip."""
     cells = [html.Div([html.Span(name), html.B(value)]) for name, value in figures if value]
     return [html.Section(cells, className="figures card")]
 

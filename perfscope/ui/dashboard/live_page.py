@@ -12,6 +12,7 @@ from perfscope.analyzer.input.batch_times import batch_times
 from perfscope.analyzer.input.live_progress import STARTING, live_progress
 from perfscope.analyzer.number_text import plural
 from perfscope.analyzer.run.window_count import windows_taken
+from perfscope.analyzer.serving.live_requests import live_requests
 from perfscope.traces.folder_contents import url_id
 from perfscope.ui.dashboard.cards import figure_data, graphs
 from perfscope.ui.dashboard.components import components
@@ -215,9 +216,10 @@ def page_update(charts: LiveCharts, seen: dict[str, Any]) -> PageUpdate:
     base = f"/run/{url_id(path.name)}" if path is not None else ""
     timeline = f"{base}/timeline"
     progress = snapshot.recent.fact(live_progress)
+    requests = trace.fact(live_requests)
     update = PageUpdate(
         status=status(snapshot, base),
-        now=pace_strip(progress) if snapshot.ended is None else [],
+        now=pace_strip(progress, requests) if snapshot.ended is None else [],
         controls_hidden=snapshot.ended is not None,
         seen={
             "tick": snapshot.tick,

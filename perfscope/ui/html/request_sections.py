@@ -5,7 +5,7 @@ from perfscope.traces.trace import Trace
 from perfscope.ui.figures.request_latency import batch_sizes, request_latency
 from perfscope.ui.html.sections import Section, recording_span_s
 
-LATENCY_NOTE = "Of the requests that arrive in each interval, from the handler to the answer."
+LATENCY_NOTE = "Of the requests that arrive in each interval, from arrival to answer."
 BATCHES_NOTE = "How many calls of the model answer so many requests."
 MOST_PROCESSES = 4
 

@@ -7,8 +7,10 @@ from rich.table import Table
 from rich.text import Text
 
 from perfscope.analyzer.live_status import DEVICE_WORDS, PROCESS_WORDS, device_word, process_word
-from perfscope.analyzer.number_text import digits, megabytes, percent
+from perfscope.analyzer.number_text import digits, megabytes, ms, percent
+from perfscope.traces.engine_metrics.names import ENGINE
 from perfscope.traces.live_sample import DeviceSample, LiveSample, ProcessSample
+from perfscope.ui.phrases import NS_PER_MS
 from perfscope.ui.terminal.diagnosis_view import without_controls
 from perfscope.ui.terminal.layout import MUTED
 
@@ -44,6 +46,15 @@ PROCESS_HEADS = (
     "memory",
     "reads",
 )
+REQUEST_HEADS = (
+    "pid",
+    "",
+    "requests/s",
+    "running",
+    "waiting",
+    "TTFT mean",
+    "inter-token mean",
+)
 NO_PROCESS = "no Python process with torch is running; name others: perfscope top PID"
 
 
@@ -61,6 +72,8 @@ def top_view(sample: LiveSample, when: str) -> Group:
         parts.append(process_grid(sample.processes, sample.devices))
     else:
         parts.append(Text(NO_PROCESS, style=MUTED))
+    if any(process.requests is not None for process in sample.processes):
+        parts.append(request_grid(sample.processes))
     return Group(*parts, *status_meanings(sample))
 
 
@@ -114,6 +127,29 @@ def process_grid(processes: list[ProcessSample], devices: list[DeviceSample]) ->
             known_value(process.read_bytes_per_s, megabytes, "/s"),
         )
     return table
+
+
+def request_grid(processes: list[ProcessSample]) -> Table:
+    """Return a line per inference engine whose metrics page is read."""
+    table = grid(REQUEST_HEADS)
+    for process in processes:
+        requests = process.requests
+        if requests is None:
+            continue
+        counts = (requests.per_s, requests.running, requests.waiting)
+        latencies = (requests.ttft_ms, requests.itl_ms)
+        table.add_row(
+            str(process.pid),
+            without_controls(Text(ENGINE[requests.engine].label)),
+            *(known_value(value, digits) for value in counts),
+            *(known_value(value, ms_text) for value in latencies),
+        )
+    return table
+
+
+def ms_text(value_ms: float) -> str:
+    """Return milliseconds with their unit."""
+    return ms(value_ms * NS_PER_MS)
 
 
 def main_thread_text(process: ProcessSample) -> str:
