@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 if TYPE_CHECKING:
     from rich.console import Console
 
+WIDEST_TERMINAL = 10_000
+"""Columns or lines; larger values of COLUMNS and LINES are mistakes."""
 UNUSUAL = re.compile(r"[^\n\t -~]")
 
 
@@ -152,9 +154,26 @@ def print_traceback(
 def filtered_console(stream: TextIO, **options: Any) -> "Console":
     """Return a console that cleans every text it renders; its styles are kept."""
     made: Console = console_class()(
-        file=unfiltered(stream), highlight=False, emoji=False, markup=False, **options
+        file=unfiltered(stream),
+        highlight=False,
+        emoji=False,
+        markup=False,
+        _environ=console_environment(),
+        **options,
     )
     return made
+
+
+def console_environment() -> dict[str, str]:
+    """Return the environment without a size of the terminal in which nothing could be printed."""
+    sizes = {name: os.environ.get(name, "") for name in ("COLUMNS", "LINES")}
+    odd = [name for name, text in sizes.items() if not 0 < usual_number(text) <= WIDEST_TERMINAL]
+    return {name: value for name, value in os.environ.items() if name not in odd}
+
+
+def usual_number(text: str) -> int:
+    """Return a number of at most six digits, 0 for any other text."""
+    return int(text) if re.fullmatch("[0-9]{1,6}", text) else 0
 
 
 @cache
