@@ -169,6 +169,21 @@ def run_command(argv: list[str] | None) -> int:
 
         print_error(mask_text(message_of(error)))  # it may quote a command line
         return error.exit_code if isinstance(error, PerfscopeError) else 1
+    except (MemoryError, ImportError) as error:
+        if args.debug:
+            raise
+        print_error(missing_message(error))
+        return 1
+
+
+def missing_message(error: MemoryError | ImportError) -> str:
+    """Return the line to print where memory or a library is missing. A library that cannot be
+    mapped for lack of memory raises ImportError as well.
+    """
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for this. Free some, or raise the limit (ulimit -v)."
+    name = error.name.partition(".")[0] if error.name else "a library"
+    return f"cannot import {name}: {error}. Reinstall it; `--debug` prints the traceback."
 
 
 def print_error(message: str) -> None:

@@ -67,3 +67,17 @@ def test_a_file_does_not_get_the_descriptor_of_a_closed_stream() -> None:
 def test_a_command_that_is_run_finds_its_streams_closed(tmp_path: Path) -> None:
     words = ["run", f"--out={tmp_path / 'run'}", "--", "sh", "-c", "echo 1 || exit 7"]
     assert run_in_shell(words, ">&- 2>/dev/null")[0] == 7
+
+
+@pytest.mark.parametrize("limit_kb", [100_000, 300_000, 600_000])
+def test_too_little_memory_is_no_traceback(tmp_path: Path, limit_kb: int) -> None:
+    run = recorded_run(tmp_path / "run.perfscope")
+    words = " ".join(perfscope("analyze", str(run)))
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -v {limit_kb}; OPENBLAS_NUM_THREADS=1 exec {words}"],
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert done.returncode in (0, 1) and "Traceback" not in done.stderr, done.stderr
+    assert done.returncode == 0 or done.stderr.strip()
