@@ -70,7 +70,7 @@ def test_a_command_that_is_run_finds_its_streams_closed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("limit_kb", [100_000, 300_000, 600_000])
-def test_too_little_memory_is_no_traceback(tmp_path: Path, limit_kb: int) -> None:
+def test_too_little_memory_prints_a_line_without_a_traceback(tmp_path: Path, limit_kb: int) -> None:
     run = recorded_run(tmp_path / "run.perfscope")
     words = " ".join(perfscope("analyze", str(run)))
     done = subprocess.run(
