@@ -152,14 +152,13 @@ def run_command(argv: list[str] | None) -> int:
     args = parser().parse_args(argv)
     try:
         code: int = args.module.run(arguments_of_command(args))
-        if sys.stdout is not None:  # it is None where our caller closed it
-            sys.stdout.flush()
+        sys.stdout.flush()
         return code
     except BrokenPipeError:
         discard_output()  # the reader of our output has ended; print no error at exit
         return 0
     except KeyboardInterrupt:
-        print_line("perfscope: interrupted", sys.stderr)
+        print_error("interrupted")
         return INTERRUPTED
     except (PerfscopeError, OSError) as error:
         if args.debug:
@@ -168,9 +167,28 @@ def run_command(argv: list[str] | None) -> int:
             discard_output()  # it may be what failed, and would fail again at exit
         from perfscope.traces.privacy.secret_masking import mask_text
 
-        message = mask_text(message_of(error))  # it may quote a command line
-        print_line(f"perfscope: {message}", sys.stderr)
+        print_error(mask_text(message_of(error)))  # it may quote a command line
         return error.exit_code if isinstance(error, PerfscopeError) else 1
+    except (MemoryError, ImportError) as error:
+        if args.debug:
+            raise
+        print_error(missing_message(error))
+        return 1
+
+
+def missing_message(error: MemoryError | ImportError) -> str:
+    """Return the line to print where memory or a library is missing. A library that cannot be
+    mapped for lack of memory raises ImportError as well.
+    """
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for this. Free some, or raise the limit (ulimit -v)."
+    name = error.name.partition(".")[0] if error.name else "a library"
+    return f"cannot import {name}: {error}. Reinstall it; `--debug` prints the traceback."
+
+
+def print_error(message: str) -> None:
+    """Print an error as one line."""
+    print_line(f"perfscope: {message}", sys.stderr)
 
 
 def message_of(error: PerfscopeError | OSError) -> str:

@@ -1,4 +1,4 @@
-"""The recording process of `perfscope.profile()`: `python -m perfscope.agent.profile_agent`.
+"""The recording process of `perfscope.profile()`, a module that `module_command` runs.
 
 The first line on stdin is its order, in JSON. (It holds a token, so it is not an argument: every
 user can read a command line.) The process detaches from its parent, so that the program has no

@@ -227,8 +227,7 @@ def print_stderr(line: str) -> None:
     """Print a line to stderr, if that can be written to."""
     from perfscope.agent.collector_guard import attempt
 
-    if sys.stderr is not None:
-        attempt(lambda: print_line(line, sys.stderr))
+    attempt(lambda: print_line(line, sys.stderr))
 
 
 def report_in_child(run_folder: Path, options: AnswerOptions) -> None:

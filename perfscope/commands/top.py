@@ -50,11 +50,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: TopArguments) -> int:
+    from perfscope.agent.host import proc
     from perfscope.agent.live_sampler import LiveSampler
     from perfscope.errors import UsageError
 
     if not 0.1 <= args.interval <= 3600:
         raise UsageError("--interval is 0.1 to 3600 seconds")
+    if args.count is not None and args.count < 1:
+        raise UsageError("--count is a number of refreshes, 1 or more")
+    missing = [pid for pid in args.pid if proc.stat(pid) is None]
+    if missing:
+        raise UsageError(f"no process with pid {missing[0]}. Run `perfscope ps` to list processes.")
     sampler = LiveSampler(tuple(args.pid))
     try:
         show_samples(live_samples(sampler, args), as_json=args.json)

@@ -23,6 +23,7 @@ from perfscope.agent.profile_agent import Order
 from perfscope.agent.profiler_windows.window import Window
 from perfscope.errors import IMPORT_FAILURES, PerfscopeError
 from perfscope.profiling.marks import mark_step
+from perfscope.traces.python_command import module_command
 
 BEGINS_WITHIN_S = 5.0
 ENDS_WITHIN_S = 60.0
@@ -139,14 +140,11 @@ def started(order: Order) -> "subprocess.Popen[bytes]":
     """
     import msgspec
 
-    package = str(Path(__file__).parents[2])
-    path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
     agent = subprocess.Popen(
-        [sys.executable, "-m", "perfscope.agent.profile_agent"],
+        module_command("perfscope.agent.profile_agent"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": path},
         pass_fds=(order.probe_socket_fd,),
         start_new_session=True,
         bufsize=0,

@@ -149,3 +149,10 @@ def test_the_row_of_a_lost_device_has_only_its_name(tmp_path: Path) -> None:
     line = next(entry for entry in shown.getvalue().splitlines() if "NVIDIA H100" in entry)
     assert line.split() == ["1", "NVIDIA", "H100", "lost", *"------"]
     assert "gpu 1: the device fell off the bus" in shown.getvalue()
+
+
+@pytest.mark.parametrize("words", [("--count", "0"), ("--count", "-5"), ("-1",), ("9" * 30,)])
+def test_a_count_or_a_pid_that_cannot_be_shown_is_refused(words: tuple[str, ...]) -> None:
+    command = perfscope("top", *words) if "--count" in words else perfscope("top", "--", *words)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr

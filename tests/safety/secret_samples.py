@@ -23,6 +23,7 @@ BY_FORM = {
     "google": f"AIza{CORE}abcdefghijklmnopqrstuvwxy",
     "json web token": f"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0{CORE}.abc-{CORE}_x",
     "private key": f"-----BEGIN RSA PRIVATE KEY-----\nMIIE{CORE}\n-----END RSA PRIVATE KEY-----",
+    "pgp": f"-----BEGIN PGP PRIVATE KEY BLOCK-----\n{CORE}\n-----END PGP PRIVATE KEY BLOCK-----",
     "cut private key": f"-----BEGIN PRIVATE KEY-----\\nMIIE{CORE}",
     "npm": f"npm_{CORE}abcdefghijklmnopqrstuvwxyz",
     "pypi": f"pypi-AgEIcHlwaS5vcmc{CORE}",
@@ -82,5 +83,9 @@ BY_NAME = {
     "yaml": [f"password: {CORE}"],
     "sshpass": ["sshpass", "-p", CORE, "ssh", "host"],
     "curl": ["curl", "-u", f"user:{CORE}", "https://host"],
+    "cookie of curl": ["curl", "-b", f"session={CORE}", "https://host"],
+    "zip": ["zip", "-P", CORE, "a.zip", "x"],
+    "mosquitto": ["mosquitto_pub", "-t", "loss", "-P", CORE],
+    "samba": ["smbclient", "-U", f"user%{CORE}", "//host/share"],
     "azure": [f"DefaultEndpointsProtocol=https;AccountKey={CORE}==;EndpointSuffix=x"],
 }

@@ -427,3 +427,16 @@ def test_the_token_can_be_switched_off_for_this_machine_only(tmp_path: Path) -> 
         with urllib.request.urlopen(address, timeout=20) as answer:
             assert answer.status == 200 and "Set-Cookie" not in answer.headers
         server.send_signal(signal.SIGINT)
+
+
+def test_settings_for_another_dash_application_change_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = DashboardClient(folder)
+    for name, value in (("URL_BASE_PATHNAME", "/x/"), ("DEBUG", "1"), ("UI", "1"), ("PROXY", "x")):
+        monkeypatch.setenv(f"DASH_{name}", value)
+    changed = DashboardClient(folder)
+    pages = [asked.text("/") for asked in (usual, changed)]
+    for asked in (usual, changed):
+        asked.verdicts.close()
+    assert pages[0] == pages[1] and "Runs" in pages[0]

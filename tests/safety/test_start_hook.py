@@ -16,6 +16,7 @@ import pytest
 from perfscope.agent.delivery.probe_socket import open_probe_socket
 from perfscope.agent.delivery.start_folder import start_folder
 from perfscope.agent.entry.torch_import_watch import TorchImportWatch
+from perfscope.errors import PerfscopeError
 from tests.safety.other_user import NOBODY, needs_root
 from tests.safety.pythons import PYTHONS, called, version_of
 
@@ -260,3 +261,22 @@ def test_a_watch_that_fails_and_a_finder_without_find_spec_do_not_change_the_imp
 
 def test_a_watch_that_was_removed_from_the_path_finds_nothing() -> None:
     assert TorchImportWatch(lambda: None).find_spec("torch") is None
+
+
+@pytest.mark.parametrize("variable", ["XDG_RUNTIME_DIR", "XDG_CACHE_HOME"])
+def test_no_folder_with_a_colon_gets_into_pythonpath(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "a:b"
+    place.mkdir(mode=0o700)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setenv(variable, str(place))
+    probe_socket = open_probe_socket()
+    with probe_socket.listening, start_folder(probe_socket, None, {}) as environment:
+        assert os.path.isdir(environment["PYTHONPATH"])
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place))
+    monkeypatch.setattr("tempfile.tempdir", str(place))
+    refused = start_folder(probe_socket, None, {})
+    with pytest.raises(PerfscopeError, match="TMPDIR"), refused:
+        pass

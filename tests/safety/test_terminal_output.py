@@ -243,3 +243,15 @@ def test_json_is_valid_and_contains_the_original_text() -> None:
         "list": [["\ufffd", 1]],
     }
     assert harmful(json_text([NAME], indent=2)) == set()
+
+
+@pytest.mark.parametrize("columns", ["0", "00", "-3", "x", "²", "9" * 30])
+def test_an_odd_size_of_the_terminal_changes_nothing(
+    columns: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = io.StringIO()
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("LINES", columns)
+    console = filtered_console(stream)
+    console.print("words")
+    assert (stream.getvalue(), console.width) == ("words\n", 80)

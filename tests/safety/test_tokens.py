@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from perfscope.traces.python_command import PARENT_OF_PACKAGE, RUN_MODULE
 from tests.target_processes import perfscope, until
 
 PROFILED = """
@@ -78,7 +79,13 @@ def test_the_agent_of_profile_reads_its_token_from_stdin(tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
     (agent,) = seen["agents"]
-    assert agent.split("\0")[1:] == ["-m", "perfscope.agent.profile_agent", ""]
+    assert agent.split("\0")[1:] == [
+        "-c",
+        RUN_MODULE,
+        PARENT_OF_PACKAGE,
+        "perfscope.agent.profile_agent",
+        "",
+    ]
     assert (seen["token"], seen["address"]) == ([], [])
     assert (seen["trouble"], seen["mode"]) == (None, "0o700")
     assert [entry.name for entry in tmp_path.iterdir() if entry.name.startswith("perfscope-")] == []

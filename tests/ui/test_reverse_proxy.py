@@ -136,7 +136,9 @@ def test_the_printed_address_has_the_path(dashboard: Dashboard) -> None:
     assert urlsplit(dashboard.url).path == f"{BASE}/"
 
 
-@pytest.mark.parametrize("given", ["perfscope", "/a b", "//x", "/a?b", "/a/../\n", "http://x/"])
+@pytest.mark.parametrize(
+    "given", ["perfscope", "/a b", "//x", "/a?b", "/a/../\n", "/../x", "/a/./b", "http://x/"]
+)
 def test_an_invalid_base_path_is_refused(given: str) -> None:
     with pytest.raises(UsageError, match="--base-path"):
         normalized_base_path(given)

@@ -15,7 +15,8 @@ from perfscope.agent.entry.torch_import_watch import PROBE
 from perfscope.agent.leftovers import remove_dead, temporary_folder
 from perfscope.agent.nvtx import ADDRESS_VARIABLE, PATH_VARIABLE, library
 from perfscope.agent.profiler_windows.window import Window
-from perfscope.traces.cache.place import create_cache_folder, is_private, is_safe_parent
+from perfscope.errors import PerfscopeError
+from perfscope.traces.cache.place import create_cache_folder, is_private, is_safe_parent, user_cache
 
 PREFIX = "perfscope-run-"
 HOOK = "sitecustomize.py"
@@ -51,7 +52,7 @@ def start_folder(
     the folder is in a private folder of our user if there is one, and PYTHONPATH names a folder
     inside it whose name only our user can read.
     """
-    place = find_private_folder() or Path(tempfile.gettempdir()).resolve()
+    place = find_private_folder() or temporary_place()
     remove_dead(place, PREFIX)
     with temporary_folder(place, PREFIX) as hidden:
         folder = hidden / secrets.token_hex(16)
@@ -69,13 +70,35 @@ def start_folder(
 def find_private_folder() -> Path | None:
     """Return a folder to which only this user can write, None if there is none."""
     runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or "/nowhere")
-    is_folder = runtime.is_absolute() and runtime.is_dir()
+    is_folder = runtime.is_absolute() and runtime.is_dir() and fits_in_path(runtime)
     if is_folder and is_private(runtime) and is_safe_parent(runtime.parent):
         return runtime
+    cache = user_cache()
+    if cache is None or not fits_in_path(cache):
+        return None
     try:
         return create_cache_folder("start")
     except OSError:
         return None
+
+
+def temporary_place() -> Path:
+    """Return the folder for temporary files. Raises PerfscopeError where PYTHONPATH cannot name
+    it.
+    """
+    place = Path(tempfile.gettempdir()).resolve()
+    if not fits_in_path(place):
+        raise PerfscopeError(
+            f"PYTHONPATH cannot name {place}: set TMPDIR to a folder without `{os.pathsep}`"
+        )
+    return place
+
+
+def fits_in_path(folder: Path) -> bool:
+    """Return whether PYTHONPATH can name a folder: a colon in it would begin another entry, which
+    is relative to the working directory of the command.
+    """
+    return os.pathsep not in str(folder)
 
 
 def write_private(path: Path, text: str) -> None:

@@ -112,10 +112,17 @@ def gradient_copies(ops: pd.DataFrame) -> Ints:
 
 
 def rows_named(rows: pd.DataFrame, fits: Callable[[str], bool]) -> NDArray[np.bool_]:
-    """Return which of `rows` have a name that fits."""
+    """Return which of `rows` have a name that fits.
+
+    Only their own names are tried: a trace of many processes has all names in the categories of
+    each.
+    """
     names = rows["name"].cat
-    known = np.array([fits(str(name)) for name in names.categories] + [False], bool)
-    found: NDArray[np.bool_] = known[names.codes.to_numpy()]
+    codes, place = np.unique(names.codes.to_numpy(), return_inverse=True)
+    used = names.categories[codes[codes >= 0]]
+    missing = [False] * int((codes < 0).sum())  # sorted first
+    known = np.array([*missing, *(fits(str(name)) for name in used)], bool)
+    found: NDArray[np.bool_] = known[place]
     return found
 
 

@@ -25,6 +25,7 @@ from perfscope.traces.reading_options import (
     reading_options,
     set_thread_options,
 )
+from perfscope.traces.spawned_pool import spawned_pool
 
 MOST_THREADS: Final = 4
 """About a quarter of the time that a file takes holds the GIL: with more threads than this they
@@ -104,7 +105,7 @@ def local_processes(paths: Sequence[Path]) -> Iterator[Executor]:
     Raises PerfscopeError when one of the processes is killed.
     """
     count = max(min(available_cores(), len(paths)), 1)
-    with ProcessPoolExecutor(count, safe_start_method(), end_with_parent) as pool:
+    with process_pool(count) as pool:
         try:
             yield pool
         except BrokenProcessPool:
@@ -116,10 +117,12 @@ def local_processes(paths: Sequence[Path]) -> Iterator[Executor]:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def safe_start_method() -> "multiprocessing.context.BaseContext":
-    """Return fork, where every module is imported already, or spawn for a process with threads,
-    whose locks a forked child would inherit.
+def process_pool(count: int) -> ProcessPoolExecutor:
+    """Return a pool of forked processes, where every module is imported already, or of spawned ones
+    in a process with threads, whose locks a forked child would inherit.
     """
     can_fork = "fork" in multiprocessing.get_all_start_methods()
-    is_safe = can_fork and threading.active_count() == 1
-    return multiprocessing.get_context("fork" if is_safe else "spawn")
+    if can_fork and threading.active_count() == 1:
+        context = multiprocessing.get_context("fork")
+        return ProcessPoolExecutor(count, context, end_with_parent)
+    return spawned_pool(count, end_with_parent)

@@ -79,7 +79,9 @@ FORM: Final = re.compile(
     rf"(?:(?<![A-Za-z0-9])|{AFTER_ESCAPE})(?:{'|'.join(FORMS.values())})", re.ASCII
 )
 PRIVATE_KEY: Final = re.compile(
-    r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)", re.S
+    r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY[A-Z ]{0,40}-----.*?"
+    r"(?:-----END [A-Z ]{0,40}PRIVATE KEY[A-Z ]{0,40}-----|\Z)",
+    re.S,
 )
 URL_SECRET: Final = re.compile(
     r"((?::|\\:)\\{0,15}/\\{0,15}/)"

@@ -93,7 +93,7 @@ NAME_HINTS: Final = (
 
 PROGRAM_OPTIONS: Final[dict[str, frozenset[str]]] = {
     "sshpass": frozenset(("-p",)),
-    "curl": frozenset(("-u", "--user", "-U", "--proxy-user")),
+    "curl": frozenset(("-u", "--user", "-U", "--proxy-user", "-b", "--cookie", "-E", "--cert")),
     "redis-cli": frozenset(("-a",)),
     "mysql": frozenset(("-p",)),
     "mysqldump": frozenset(("-p",)),
@@ -102,6 +102,10 @@ PROGRAM_OPTIONS: Final[dict[str, frozenset[str]]] = {
     "ldapsearch": frozenset(("-w",)),
     "sqlcmd": frozenset(("-P",)),
     "unzip": frozenset(("-P",)),
+    "zip": frozenset(("-P",)),
+    "mosquitto_pub": frozenset(("-P", "--pw")),
+    "mosquitto_sub": frozenset(("-P", "--pw")),
+    "smbclient": frozenset(("-U", "--user")),
 }
 """Program -> its options whose value is a secret although their name does not show it."""
 IN_SHELL: Final = re.compile(

@@ -4,6 +4,9 @@ Every page, figure and script is served by this machine.
 """
 
 import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any
 
@@ -45,26 +48,41 @@ The dashboard needs JavaScript; the HTML report shows the diagnosis without it.<
 """
 
 
+@contextmanager
+def without_dash_variables() -> Iterator[None]:
+    """Hide the settings that the environment has for another Dash application of the user: one of
+    them contradicts ours, others turn on its debugger.
+    """
+    hidden = {name: value for name, value in os.environ.items() if name.startswith("DASH_")}
+    for name in hidden:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
 def create_app(source: DashboardSource) -> Dash:
     """Return the application; `app.server` is the WSGI application."""
-    app = Dash(
-        "perfscope",
-        title="perfscope",
-        update_title="",
-        assets_folder=str(files("perfscope.ui") / "assets"),
-        include_assets_files=False,
-        include_pages_meta=False,
-        use_pages=False,
-        index_string=INDEX,
-        suppress_callback_exceptions=True,
-        compress=True,
-        enable_mcp=False,
-        add_log_handler=False,
-        requests_pathname_prefix=f"{source.access.base_path}/",
-        routes_pathname_prefix="/",
-        on_error=show_error,
-    )
-    app.enable_dev_tools(debug=False, dev_tools_disable_version_check=True)
+    with without_dash_variables():
+        app = Dash(
+            "perfscope",
+            title="perfscope",
+            update_title="",
+            assets_folder=str(files("perfscope.ui") / "assets"),
+            include_assets_files=False,
+            include_pages_meta=False,
+            use_pages=False,
+            index_string=INDEX,
+            suppress_callback_exceptions=True,
+            compress=True,
+            enable_mcp=False,
+            add_log_handler=False,
+            requests_pathname_prefix=f"{source.access.base_path}/",
+            routes_pathname_prefix="/",
+            on_error=show_error,
+        )
+        app.enable_dev_tools(debug=False, dev_tools_disable_version_check=True)
     app.layout = frame()
     register(app, source)
     what_if_callback.register(app, source.library)

@@ -1,11 +1,11 @@
 """A recording in a separate process: viewers do not slow it, and it ends with the dashboard."""
 
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 from perfscope.errors import PerfscopeError
+from perfscope.traces.python_command import module_command
 from perfscope.traces.run_folder.stored import is_run
 
 APPEARS_S = 20.0
@@ -17,16 +17,9 @@ class SteeredRecording:
 
     def __init__(self, pid: int, out: Path, options: list[str]) -> None:
         self.pid, self.out = pid, out
-        command = [
-            sys.executable,
-            "-m",
-            "perfscope",
-            "attach",
-            str(pid),
-            "--steered",
-            f"--out={out}",
-            *options,
-        ]
+        command = module_command(
+            "perfscope", "attach", str(pid), "--steered", f"--out={out}", *options
+        )
         # A separate session: Ctrl-C in the terminal reaches only the dashboard, which sends `stop`.
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 

@@ -36,7 +36,8 @@ IN_JSON = re.compile(r'("(?:href|data-timeline)":\s*")((?:/|\\u002f)(?!/|\\u002f
 def normalized_base_path(given: str | None) -> str:
     """Return the path without a slash at its end, `""` for none. Raises UsageError."""
     path = (given or "").rstrip("/")
-    if path and not BASE_PATH.fullmatch(path):
+    has_dots = not {".", ".."}.isdisjoint(path.split("/"))  # browsers remove such parts
+    if path and (has_dots or not BASE_PATH.fullmatch(path)):
         raise UsageError(f"--base-path {given!r} is not a path such as /perfscope.")
     return path
 

@@ -9,12 +9,12 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from multiprocessing import get_context
 
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.errors import PerfscopeError
 from perfscope.traces.folder_contents import Found
 from perfscope.traces.pool_process import start_pool_process
+from perfscope.traces.spawned_pool import spawned_pool
 from perfscope.ui.answer_cache import code_version
 from perfscope.ui.dashboard.library import OUTSIDE, snapshot_text
 from perfscope.ui.phrases import describe_subject
@@ -159,7 +159,7 @@ def verdict_processes() -> int:
 
 def new_process() -> ProcessPoolExecutor:
     """Return a pool of one process: a crash in it concerns no other run."""
-    return ProcessPoolExecutor(1, get_context("spawn"), start_pool_process)
+    return spawned_pool(1, start_pool_process)
 
 
 @lru_cache(maxsize=1)

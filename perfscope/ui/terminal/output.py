@@ -7,7 +7,9 @@ colors, or reverse the direction of the text. Printed with `print_line`, it cann
 Code that draws on the terminal writes to `unfiltered(stream)` and prints with `filtered_console`.
 """
 
+import contextlib
 import io
+import os
 import re
 import sys
 import traceback
@@ -19,6 +21,8 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 if TYPE_CHECKING:
     from rich.console import Console
 
+WIDEST_TERMINAL = 10_000
+"""Columns or lines; larger values of COLUMNS and LINES are mistakes."""
 UNUSUAL = re.compile(r"[^\n\t -~]")
 
 
@@ -41,14 +45,14 @@ def print_line(text: str, stream: TextIO | None = None) -> None:
     print(one_line(text), file=stream if stream is not None else sys.stdout, flush=True)
 
 
-class FilteredStream(io.TextIOBase):
-    """A text stream that cleans texts before it writes them to `stream`."""
+class WrappedStream(io.TextIOBase):
+    """A text stream that passes on to `stream`."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        self.stream.write(clean_text(text))
+        self.stream.write(text)
         return len(text)
 
     def flush(self) -> None:
@@ -76,12 +80,54 @@ class FilteredStream(io.TextIOBase):
         return self.stream.buffer
 
 
+class FilteredStream(WrappedStream):
+    """Cleans texts before it writes them to `stream`."""
+
+    def write(self, text: str) -> int:
+        return super().write(clean_text(text))
+
+
+class MessageStream(WrappedStream):
+    """Drops texts that `stream` cannot take.
+
+    What is printed on stderr is only about the work. A full disk or the end of the reader must not
+    end a recording there.
+    """
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            super().flush()
+
+
+def open_closed_streams() -> None:
+    """Open the null device in place of standard streams that the parent process closed.
+
+    Otherwise the next file that is opened would get the descriptor of such a stream, and what a
+    child process or a library prints would be written into that file. The descriptors are not
+    inherited, so a command that perfscope starts finds its streams closed.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free descriptor is this one, because the lower ones are open by now.
+            opened = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            stream = io.FileIO(opened, mode, closefd=False)
+            buffered = io.BufferedReader(stream) if mode == "r" else io.BufferedWriter(stream)
+            setattr(sys, name, io.TextIOWrapper(buffered, encoding="utf-8"))
+
+
 def protect_streams() -> None:
     """Filter stdout and stderr from now on, tracebacks included."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is not None:  # None where the parent process closed it
-            setattr(sys, name, filtered(stream))
+    open_closed_streams()
+    sys.stdout = filtered(sys.stdout)
+    if not isinstance(sys.stderr, FilteredStream):
+        sys.stderr = filtered(cast(TextIO, MessageStream(sys.stderr)))
     sys.excepthook = print_traceback
 
 
@@ -108,9 +154,26 @@ def print_traceback(
 def filtered_console(stream: TextIO, **options: Any) -> "Console":
     """Return a console that cleans every text it renders; its styles are kept."""
     made: Console = console_class()(
-        file=unfiltered(stream), highlight=False, emoji=False, markup=False, **options
+        file=unfiltered(stream),
+        highlight=False,
+        emoji=False,
+        markup=False,
+        _environ=console_environment(),
+        **options,
     )
     return made
+
+
+def console_environment() -> dict[str, str]:
+    """Return the environment without a size of the terminal in which nothing could be printed."""
+    sizes = {name: os.environ.get(name, "") for name in ("COLUMNS", "LINES")}
+    odd = [name for name, text in sizes.items() if not 0 < usual_number(text) <= WIDEST_TERMINAL]
+    return {name: value for name, value in os.environ.items() if name not in odd}
+
+
+def usual_number(text: str) -> int:
+    """Return a number of at most six digits, 0 for any other text."""
+    return int(text) if re.fullmatch("[0-9]{1,6}", text) else 0
 
 
 @cache
@@ -121,6 +184,9 @@ def console_class() -> Any:
 
     class FilteredConsole(Console):
         """A console that cleans the rendered text before it is written."""
+
+        def on_broken_pipe(self) -> None:
+            raise  # BrokenPipeError, which rich would replace by an exit with code 1
 
         def render(
             self, renderable: RenderableType, options: ConsoleOptions | None = None
