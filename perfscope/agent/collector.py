@@ -50,6 +50,8 @@ class Job:
     """The role (`main` or `loader-worker`) that the probe of a multiprocessing child reported, by
     pid.
     """
+    trained_ns: dict[int, int] = field(default_factory=dict)
+    """When each process last ended a step that its probe recorded, by pid (CLOCK_MONOTONIC)."""
     is_stuck: bool = False
     """Whether the job has made no progress for some seconds, and nothing that was recorded will end
     that: it makes no step that a collector could wait for.

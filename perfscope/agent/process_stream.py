@@ -17,7 +17,7 @@ class ProcessStream:
 
     def refresh(self, probes: Probes | None) -> None:
         """Find the living processes; write a row for each new one, and for each that changed."""
-        self.job.processes = self.tree.refresh(self.job.reported_roles)
+        self.job.processes = self.tree.refresh(self.job.reported_roles, self.job.trained_ns)
         for process in self.job.processes.values():
             worker = probes.worker(process.pid) if probes is not None else -1
             row = self.job.row(process, worker)

@@ -69,3 +69,28 @@ has_sitecustomize = "sitecustomize" in sys.modules
 print(json.dumps([sys.path, has_sitecustomize, os.environ.get("ORDER", ""), sys.stdin.read()]))
 sys.exit(7)
 """
+
+WITH_HELPER = """
+import multiprocessing, time
+import torch
+def serve(port):
+    port.send("ready")
+    port.recv()
+if __name__ == "__main__":
+    here, there = multiprocessing.Pipe()
+    context = multiprocessing.get_context("spawn")
+    helper = context.Process(target=serve, args=(there,))
+    helper.start()
+    here.recv()
+    model = torch.nn.Linear(8, 8)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    until = time.monotonic() + 8
+    while time.monotonic() < until:
+        optimizer.zero_grad()
+        model(torch.ones(4, 8)).sum().backward()
+        optimizer.step()
+        time.sleep(0.05)
+    here.send("end")
+    helper.join()
+"""
+"""It trains while a process that it has spawned serves it; both import torch."""

@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from perfscope.traces.load import load_trace
-from tests.commands.run_targets import COUNTING, LOOKING, SIGNALLED, TRAINING, WITH_WORKER
+from tests.commands.run_targets import (
+    COUNTING,
+    LOOKING,
+    SIGNALLED,
+    TRAINING,
+    WITH_HELPER,
+    WITH_WORKER,
+)
 from tests.target_processes import perfscope
 
 
@@ -168,6 +175,17 @@ def test_torchrun_is_one_job_with_two_ranks(tmp_path: Path) -> None:
         ranges[ranges["category"] == "optimizer"].groupby("process", observed=True).size()
     )
     assert set(of_optimizer.index) == set(mains["process"]) and of_optimizer.max() == 40
+
+
+def test_a_program_with_a_spawned_helper_is_the_rank(tmp_path: Path) -> None:
+    done = run(tmp_path, sys.executable, written(tmp_path, WITH_HELPER))
+    assert done.returncode == 0
+    trace = load_trace(tmp_path / "run")
+    processes, ranges = trace.table("processes"), trace.table("ranges")
+    assert processes is not None and ranges is not None
+    assert dict(zip(processes["process"], processes["role"], strict=True))[0] == "main"
+    assert list(processes["role"]).count("main") == 1
+    assert (ranges[ranges["process"] == 0]["category"] == "optimizer").sum() > 20
 
 
 def test_tasks_of_slurm_that_start_at_once_have_separate_folders(tmp_path: Path) -> None:

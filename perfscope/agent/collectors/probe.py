@@ -308,6 +308,8 @@ class Probes(Collector):
             session.windows.clear()
         self.write_torch_facts(session)
         session.take_records(records)
+        if session.steps.steps:
+            self.job.trained_ns[session.target.pid] = session.steps.last_ns
 
     def worker(self, pid: int) -> int:
         """Return the number of the loader worker `pid` in its loader.

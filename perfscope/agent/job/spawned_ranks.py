@@ -7,11 +7,17 @@ such ranks. The parent of ranks does nothing but wait for them, or they have loa
 import time
 
 from perfscope.agent.host import proc
+from perfscope.agent.host.waiting_calls import numbered_forms
 from perfscope.agent.job.roles import UNDECIDED, WORKER_THREAD, ProcessFacts, ProcessFamily
 
 SETTLE_S = 5.0
 """A spawned loader worker gets its name after it has imported torch. Up to this age, a child
 without a name may be a worker.
+"""
+RECEIVING = ("read", "readv", "recvfrom", "recvmsg")
+RECEIVING_IDLE_NS = 3_000_000_000
+"""The same for one that waits for data: a child that is no rank, such as an environment, answers
+sooner.
 """
 IDLE_NS = 100_000_000
 """A main thread that has run on no core for this long, with unnamed children only, waits for them.
@@ -59,6 +65,10 @@ class SpawnerFinder:
             if (pid, process.start_ticks) in self.found
         }
 
+    def forget(self, trainers: set[int]) -> None:
+        """Forget that processes are launchers, because they train."""
+        self.found = {(pid, start) for pid, start in self.found if pid not in trainers}
+
     def waits_for_ranks(
         self, process: ProcessFacts, family: ProcessFamily, roles: dict[int, str], wait: bool
     ) -> bool:
@@ -78,7 +88,7 @@ class SpawnerFinder:
         if wait and idle_ns < IDLE_NS:
             time.sleep(1.2 * IDLE_NS / 1e9)
             idle_ns = self.idle_ns(process.pid)
-        return idle_ns >= IDLE_NS
+        return idle_ns >= (RECEIVING_IDLE_NS if is_receiving(process.pid) else IDLE_NS)
 
     def idle_ns(self, pid: int) -> int:
         """Return for how long the main thread of `pid` is known to have run on no core.
@@ -92,6 +102,13 @@ class SpawnerFinder:
             self.last_ran[pid] = (text, now_ns)
             return 0
         return now_ns - since_ns
+
+
+def is_receiving(pid: int) -> bool:
+    """Return whether the main thread waits for data and not for the end of a child."""
+    words = (proc.read(f"/proc/{pid}/task/{pid}/syscall") or "").split()
+    form = numbered_forms().get(int(words[0])) if words and words[0].isdecimal() else None
+    return form is not None and form.name in RECEIVING
 
 
 def has_workers(process: ProcessFacts, family: ProcessFamily) -> bool:

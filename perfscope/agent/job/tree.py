@@ -25,6 +25,7 @@ from perfscope.agent.job.spawned_ranks import SpawnerFinder, age_s, is_young
 from perfscope.traces.run_folder.manifest import SourceStatus
 
 NOTHING_REPORTED: Mapping[int, str] = {}
+NOT_TRAINED: Mapping[int, int] = {}
 
 
 def is_multiprocessing_child(family: ProcessFamily, pid: int) -> bool:
@@ -58,6 +59,20 @@ def find_job_processes(pid: int, all_ranks: bool = False) -> list[TargetProcess]
     """
     processes = JobTree(pid, all_ranks=all_ranks).refresh().values()
     return sorted(processes, key=lambda target: target.process)
+
+
+def trainers_with_children(family: ProcessFamily, trained_ns: Mapping[int, int]) -> set[int]:
+    """Return the pids of processes that ended a step after a child with torch had started."""
+    now_ns = time.monotonic_ns()
+    return {
+        pid
+        for pid, last_ns in trained_ns.items()
+        if pid in family.processes
+        and any(
+            child.has_torch and last_ns > now_ns - age_s(child) * 1e9
+            for child in family.below(pid)
+        )
+    }
 
 
 class JobTree:
@@ -97,11 +112,16 @@ class JobTree:
             found is not None and found.start_ticks == self.start_ticks and found.state not in "ZX"
         )
 
-    def refresh(self, reported: Mapping[int, str] = NOTHING_REPORTED) -> dict[int, TargetProcess]:
+    def refresh(
+        self,
+        reported: Mapping[int, str] = NOTHING_REPORTED,
+        trained_ns: Mapping[int, int] = NOT_TRAINED,
+    ) -> dict[int, TargetProcess]:
         """Return the living processes of the job, by pid.
 
         A process that is too young for its role to be known is left out. `reported` has the roles
-        that the probes in multiprocessing children reported.
+        that the probes in multiprocessing children reported, `trained_ns` when each process last
+        ended a step (CLOCK_MONOTONIC).
         """
         is_first = not self.tracked
         family = ProcessFamily()
@@ -110,19 +130,30 @@ class JobTree:
         for pid in reported.keys() & family.processes.keys():
             # It may have loaded torch after its facts were read.
             family.processes[pid].has_torch = True
-        roles = self.find_roles(family, reported, wait=is_first)
+        trainers = trainers_with_children(family, trained_ns)
+        roles = self.find_roles(family, reported, trainers, wait=is_first)
         return self.targets(family, roles)
 
     def find_roles(
-        self, family: ProcessFamily, reported: Mapping[int, str], *, wait: bool
+        self,
+        family: ProcessFamily,
+        reported: Mapping[int, str],
+        trainers: set[int],
+        *,
+        wait: bool,
     ) -> dict[int, str]:
-        """Return the role of each process, UNDECIDED for one that is too young."""
+        """Return the role of each process, UNDECIDED for one that is too young.
+
+        `trainers` have trained while their children ran: these are helpers, not ranks.
+        """
         parents_of_ranks = {
             family.above.get(pid)
             for pid, role in reported.items()
             if role == "main" and is_multiprocessing_child(family, pid)
         }
         first_roles = assign_roles(family, set())
+        self.spawners.forget(trainers)
+        parents_of_ranks -= trainers
         launchers = self.spawners.find(family, first_roles, parents_of_ranks, wait=wait)
         roles = assign_roles(family, launchers)
         for pid, role in roles.items():
