@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.small_ranks import write_job
+from benchmarks.make_small_ranks import write_job
 
 UNPACK, PARSE, TABLES, MERGE = "unpacking", "parsing", "tables", "merging ranks"
 READ, RENDER, IMPORT, REST = "reading, rest", "rendering", "imports", "rest"

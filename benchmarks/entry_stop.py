@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from perfscope.agent.entry.from_child import EntryReport, enter_from_child
+from perfscope.agent.entry.tracer_process import EntryReport, enter_from_child
 
 BUDGET_MS = 10.0
 DEADLINE_S = 30.0

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from perfscope.analyzer.serving.served_requests import request_frame, served_requests
+from perfscope.analyzer.serving.request_model_calls import request_frame, served_requests
 from perfscope.traces.load import load_trace
 
 ROOT = Path(__file__).parent.parent

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.public_programs.made_up_data import make_up
 from benchmarks.public_programs.program import CLONES, Program
+from benchmarks.public_programs.synthetic_data import make_up
 
 START_S = 600.0
 LOGGED = 600

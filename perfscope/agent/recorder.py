@@ -17,7 +17,7 @@ from perfscope.agent.collectors import COLLECTORS, Kernels
 from perfscope.agent.cpu_use import CpuUse
 from perfscope.agent.end_of_recording import reason_to_end
 from perfscope.agent.idle_priority import lower_priority
-from perfscope.agent.job.tree import JobTree
+from perfscope.agent.job.process_tree import JobTree
 from perfscope.agent.probe.counting_blocks import next_block
 from perfscope.agent.process_stream import ProcessStream
 from perfscope.agent.reached_depth import ReachedDepth

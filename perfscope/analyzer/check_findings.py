@@ -20,8 +20,8 @@ from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.accelerators.device_window import window_trace
 from perfscope.analyzer.run.table_access import manifest, table
 from perfscope.analyzer.summary.run import Run
-from perfscope.analyzer.verdict.consequences import with_advice_on_causes
-from perfscope.analyzer.verdict.hosts import Outcome, host_views, together
+from perfscope.analyzer.verdict.explained_findings import with_advice_on_causes
+from perfscope.analyzer.verdict.per_host_findings import Outcome, host_views, together
 from perfscope.traces.trace import Trace
 
 PREVENTED = "the job made no progress for most of the recording"

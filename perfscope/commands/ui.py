@@ -24,7 +24,7 @@ from perfscope.commands.options.ignored_findings import add_ignore, ignored_find
 from perfscope.errors import UsageError
 
 if TYPE_CHECKING:
-    from perfscope.ui.dashboard.source import Live
+    from perfscope.ui.dashboard.dashboard_data import Live
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def live_view_of(path: Path, ignored: tuple[str, ...]) -> "Live | None":
     if not is_run(path) or read_manifest(path).finished or not is_growing(path):
         return None
     # Only now: they need pandas, which the list of runs is served without.
-    from perfscope.ui.dashboard.source import Live
-    from perfscope.ui.dashboard.watch import RunWatch
+    from perfscope.ui.dashboard.dashboard_data import Live
+    from perfscope.ui.dashboard.live_run import RunWatch
 
     return Live(RunWatch(path, alive=lambda: is_growing(path), ignored=ignored))

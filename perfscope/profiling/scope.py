@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from perfscope.agent.profiler_windows.window import DEFAULT_WINDOW, Window, window_of
 from perfscope.errors import PerfscopeError, UsageError
 from perfscope.profiling.session import SESSIONS, Session, own_rank
-from perfscope.profiling.tracked import TrackedLoader, is_timed_already
+from perfscope.profiling.tracked_loader import TrackedLoader, is_timed_already
 
 if TYPE_CHECKING:
     from perfscope.analyzer.diagnosis import Diagnosis

@@ -14,13 +14,13 @@ from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
-from perfscope.agent.delivery import own_process as inside
+from perfscope.agent.delivery import start_in_this_process as inside
 from perfscope.agent.delivery.probe_socket import open_probe_socket
 from perfscope.agent.entry.torch_import_watch import TorchImportWatch
 from perfscope.agent.job.roles import int_variable, place_from_environment
-from perfscope.agent.leftovers import folder_name, remove_dead
 from perfscope.agent.profile_agent import Order
 from perfscope.agent.profiler_windows.window import Window
+from perfscope.agent.temporary_folders import folder_name, remove_dead
 from perfscope.errors import IMPORT_FAILURES, PerfscopeError
 from perfscope.profiling.marks import mark_step
 from perfscope.traces.python_command import module_command

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
-from perfscope.traces.cache.place import create_cache_folder, safe_cache_folder, user_cache
+from perfscope.traces.cache.cache_folder import create_cache_folder, safe_cache_folder, user_cache
 from perfscope.traces.regular_file import open_regular
 from perfscope.traces.run_folder.manifest import Calibration, DeviceCalibration
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from perfscope.errors import PerfscopeError, UsageError
 from perfscope.traces.regular_file import open_regular
-from perfscope.traces.run_folder.held_folder import caller_of_sudo
+from perfscope.traces.run_folder.open_folder import caller_of_sudo
 from perfscope.traces.trace import Trace
 from perfscope.traces.writer import Writer
 from perfscope.traces.written_tables import HEADING

@@ -9,7 +9,7 @@ import msgspec
 import pandas as pd
 
 from perfscope.traces.encoded_json import encoded_json
-from perfscope.traces.run_folder.held_folder import create_run_folder
+from perfscope.traces.run_folder.open_folder import create_run_folder
 from perfscope.traces.schema import SCHEMA_VERSION, TABLES
 from perfscope.traces.trace import Trace
 

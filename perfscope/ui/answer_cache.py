@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from perfscope.analyzer.diagnosis import Diagnosis
-from perfscope.traces.cache.place import ANSWERS, answer_file, create_cache_folder
+from perfscope.traces.cache.cache_folder import ANSWERS, answer_file, create_cache_folder
 from perfscope.traces.encoded_json import encoded_json
 from perfscope.traces.naming import path_text
 from perfscope.traces.regular_file import is_regular

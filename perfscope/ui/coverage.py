@@ -62,7 +62,7 @@ def group_reason(group: NotCheckedGroup, count: int) -> str:
     """Return `that need a GPU`: why the findings of a group were not checked."""
     needed = NEEDED_BY_GROUP.get(group)
     if needed is None:
-        return "without their data here"
+        return "whose data was not recorded"
     return f"that {'needs' if count == 1 else 'need'} {needed}"
 
 
@@ -74,13 +74,13 @@ def not_checked_by_reason(not_checked: list[NotChecked]) -> list[NotCheckedReaso
     return [NotCheckedReason(reason, ids) for reason, ids in reasons.items()]
 
 
-def incomplete_parts(diagnosis: Diagnosis, *, absent_too: bool) -> list[tuple[str, str]]:
+def incomplete_parts(diagnosis: Diagnosis, *, include_absent: bool) -> list[tuple[str, str]]:
     """Return (what, why) for rules that failed, sources with gaps, and dropped data.
 
-    `absent_too` adds the sources without any data; the findings that need them are not checked.
+    `include_absent` adds the sources without any data; the findings that need them are not checked.
     """
     failed = [(rule.id, f"check failed: {rule.error}") for rule in diagnosis.failed]
-    hidden = {"ok"} if absent_too else {"ok", "off", "unavailable"}
+    hidden = {"ok"} if include_absent else {"ok", "off", "unavailable"}
     absent = [source for source in diagnosis.sources if source.status not in hidden]
     sources = [(source.name, f"{source.status}: {source.reason}") for source in absent]
     reasons = [source.reason or "" for source in absent]
@@ -101,7 +101,7 @@ def not_measured(diagnosis: Diagnosis) -> list[tuple[str, str]]:
     """Return (what, why) for everything that was not checked, failed or was dropped."""
     reasons = not_checked_by_reason(diagnosis.not_checked)
     unchecked = [(", ".join(group.findings), group.text) for group in reasons]
-    return [*unchecked, *incomplete_parts(diagnosis, absent_too=True)]
+    return [*unchecked, *incomplete_parts(diagnosis, include_absent=True)]
 
 
 def overhead_text(diagnosis: Diagnosis) -> str | None:

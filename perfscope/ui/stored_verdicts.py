@@ -12,8 +12,8 @@ import msgspec
 
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.errors import UnreadableRun
+from perfscope.traces.cache.cache_folder import ANSWERS, create_cache_folder, safe_cache_folder
 from perfscope.traces.cache.content import content_key
-from perfscope.traces.cache.place import ANSWERS, create_cache_folder, safe_cache_folder
 from perfscope.traces.calibrations import calibration_stamps
 from perfscope.traces.encoded_json import encoded_json
 from perfscope.traces.folder_contents import Found

@@ -9,8 +9,8 @@ from perfscope.agent.collectors import COLLECTORS
 from perfscope.agent.recorder import Plan, Recorder
 from perfscope.traces.run_folder.manifest import SourceStatus
 from perfscope.traces.run_folder.stored import StoredRun
-from tests.safety.killed_tracers import begin, end
 from tests.safety.other_user import waiting_process
+from tests.safety.tracer_faults import begin, end
 
 HOLDS_THE_GIL = """
 import sys, torch

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from perfscope.agent import flight_dumps
-from perfscope.agent.flight_dumps import prefixes_of, read_flight_dumps
+from perfscope.agent import flight_recorder_dumps
+from perfscope.agent.flight_recorder_dumps import prefixes_of, read_flight_dumps
 
 FRAMES = [
     {"name": "all_reduce", "filename": "/v/lib/python3.11/site-packages/torch/a.py", "line": 3},
@@ -110,7 +110,7 @@ def test_damaged_and_special_files_are_left_out(tmp_path: Path, root: int) -> No
 def test_files_of_other_users_do_not_crowd_out_the_dumps_of_the_program(
     tmp_path: Path, root: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flight_dumps, "MOST_RANKS", 2)
+    monkeypatch.setattr(flight_recorder_dumps, "MOST_RANKS", 2)
     for name in ("00", "000", "0" * 40, "1", "2", "9" * 60, "٣"):
         (tmp_path / f"trace_{name}").write_bytes(b"not a dump")
     for rank in (3, 4, 5):

@@ -4,7 +4,7 @@ import os
 import socket
 from pathlib import Path
 
-from perfscope.agent.host.listening import count_listening_sockets
+from perfscope.agent.host.listening_sockets import count_listening_sockets
 
 
 def test_only_those_that_accept_are_counted(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import marshal
 import sys
 from types import CodeType
 
-from perfscope.agent.delivery.peers import AgentAddress
+from perfscope.agent.delivery.peer_credentials import AgentAddress
 from perfscope.agent.delivery.probe_bundle import NAMES, bundle, probe_sources
 from perfscope.agent.entry.stub import pack_source
 from perfscope.agent.probe_code import code_of_module, file_of, module_of

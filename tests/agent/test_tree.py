@@ -15,8 +15,8 @@ import pytest
 
 from perfscope.agent.collector import TargetProcess
 from perfscope.agent.host import proc
+from perfscope.agent.job.process_tree import JobTree, find_job_processes, is_ending, ranks_of_tasks
 from perfscope.agent.job.roles import find_facts, read_facts
-from perfscope.agent.job.tree import JobTree, find_job_processes, is_ending, ranks_of_tasks
 from perfscope.errors import PerfscopeError, UsageError
 from tests.target_processes import TARGETS, until
 

@@ -6,12 +6,12 @@ import pytest
 
 from perfscope.analyzer.bootstrap import block_length, interval, resampled_means
 from perfscope.analyzer.budget.observed_budget import SAVERS
-from perfscope.analyzer.closed_forms import After, Machine, pipelined, speedup
 from perfscope.analyzer.number_text import digits, duration, megabytes, ms, percent, plural
 from perfscope.analyzer.run.loops.warm_up import warm_up
 from perfscope.analyzer.run.resources.cumulative_counters import grown_in
 from perfscope.analyzer.run.resources.memory_trend import slope_with_interval
 from perfscope.analyzer.run.stacks.sample_shares import torch_frame
+from perfscope.analyzer.step_time_models import After, Machine, pipelined, speedup
 from perfscope.traces.intervals import covered, exclusive, merged
 from tests import build
 

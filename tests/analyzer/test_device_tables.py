@@ -5,7 +5,7 @@ small traces by hand.
 import pytest
 
 from perfscope.analyzer.communication.overlap import exposed_collectives, overlap
-from perfscope.analyzer.compute.kernel_class import kernel_class
+from perfscope.analyzer.compute.kernel_category import kernel_class
 from perfscope.analyzer.compute.kernel_table import kernel_classes, kernel_table
 from perfscope.analyzer.compute.operator_table import operator_table
 from perfscope.analyzer.host.launch_queue import launch_queue, queue_summaries

@@ -16,7 +16,7 @@ from perfscope.analyzer.diagnosis import Clear, Failed, Finding, NotChecked
 from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.run.ranks.rank_waiting import rank_waiting
 from perfscope.analyzer.run.resources.host_load import host_load
-from perfscope.analyzer.verdict.hosts import Outcome, host_views, together
+from perfscope.analyzer.verdict.per_host_findings import Outcome, host_views, together
 from perfscope.traces.jobs.job import merge_parts
 from perfscope.traces.jobs.recordings import JobParts, MemberTrace
 from perfscope.traces.trace import Trace

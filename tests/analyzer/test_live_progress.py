@@ -13,7 +13,7 @@ from perfscope.analyzer.input.live_progress import (
 )
 from perfscope.traces.trace import Trace
 from tests.build import MAIN, trace
-from tests.ui.runs import MS, STEP, WAIT, input_bound
+from tests.ui.sample_traces import MS, STEP, WAIT, input_bound
 
 
 def test_a_recording_without_data_is_starting() -> None:

@@ -10,7 +10,7 @@ from perfscope.analyzer.run.loops.steps import steps
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace
 from tests import build
-from tests.ui.runs import MS, input_bound
+from tests.ui.sample_traces import MS, input_bound
 
 
 def columns(run: Trace) -> list[StepColumn]:

@@ -7,7 +7,7 @@ import pytest
 
 from perfscope.analyzer.budget.time_budget import steady_budget, time_budget
 from perfscope.analyzer.categories import CATEGORY_IDS
-from perfscope.analyzer.host.pauses import waits_for_pausing_peers
+from perfscope.analyzer.host.loop_pauses import waits_for_pausing_peers
 from perfscope.analyzer.run.loops.steps import steady
 from perfscope.traces.trace import Trace
 from tests.analyzer.loop import MS, Loop, trace_of_two_ranks

@@ -7,7 +7,7 @@ from perfscope.analyzer.input.what_if import pipeline_of, what_if
 from perfscope.analyzer.memory.allocator import NO_OPERATOR, allocators, memory_owners
 from perfscope.traces.trace import Trace
 from tests.build import MAIN, trace
-from tests.ui.runs import input_bound
+from tests.ui.sample_traces import input_bound
 
 ON = {"process": 0, "device": 0, "stream": 7}
 

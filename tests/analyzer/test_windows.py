@@ -9,8 +9,8 @@ import pytest
 from perfscope.analyzer.budget.compute_shares import compute_shares
 from perfscope.analyzer.budget.time_budget import time_budget
 from perfscope.analyzer.diagnose import diagnose_trace
+from perfscope.analyzer.run.budget_units import units
 from perfscope.analyzer.run.loops.steps import steps
-from perfscope.analyzer.run.units import units
 from perfscope.analyzer.run.window_count import windows_taken
 from perfscope.traces.trace import Trace
 from tests.analyzer.claims import budget_shares

@@ -19,9 +19,9 @@ from typing import Any
 
 import pynvml  # noqa: F401  before the forks; the driver's library is loaded after them
 
-from perfscope.agent import amd, collector_runner, collectors
+from perfscope.agent import amd_devices, collector_runner, collectors
 from perfscope.agent.delivery.probe_socket import open_probe_socket
-from perfscope.agent.job.tree import JobTree
+from perfscope.agent.job.process_tree import JobTree
 from perfscope.agent.nvml.device_watch import DeviceWatch
 from perfscope.agent.recorder import Plan, Recorder
 from perfscope.errors import CollectorUnavailable
@@ -34,7 +34,7 @@ OWNERS: dict[str, Any] = {
     "JobTree": JobTree,
     "RunWriter": RunWriter,
     "DeviceWatch": DeviceWatch,
-    "amd": amd,
+    "amd": amd_devices,
 }
 
 

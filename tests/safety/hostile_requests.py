@@ -13,10 +13,10 @@ from werkzeug.test import create_environ, run_wsgi_app
 
 from perfscope.ui.dashboard.app import create_app
 from perfscope.ui.dashboard.auth import Access
-from perfscope.ui.dashboard.library import Library
-from perfscope.ui.dashboard.source import DashboardSource, Live
+from perfscope.ui.dashboard.dashboard_data import DashboardSource, Live
+from perfscope.ui.dashboard.live_run import RunWatch
+from perfscope.ui.dashboard.open_runs import Library
 from perfscope.ui.dashboard.verdicts import Verdicts
-from perfscope.ui.dashboard.watch import RunWatch
 from tests.safety.url_mutations import Asking, mutated, seeds
 from tests.ui.dashboard_client import AT_ADDRESS, ORIGIN, PORT
 from tests.ui.kineto_files import events, small_trace

@@ -32,7 +32,7 @@ import perfscope.commands.export
 from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.cli import main as perfscope_main
 from perfscope.errors import PerfscopeError
-from perfscope.ui.dashboard.library import Library
+from perfscope.ui.dashboard.open_runs import Library
 from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.dashboard.view import View
 from perfscope.ui.html.report import page

@@ -20,7 +20,7 @@ from pathlib import Path
 from perfscope.agent.entry import enter
 from perfscope.agent.host import proc
 from tests.agent.entry.target import read_output, writing
-from tests.safety.killed_tracers import (
+from tests.safety.tracer_faults import (
     COUNTING,
     EPOLL,
     NANOSLEEP,

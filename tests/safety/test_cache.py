@@ -12,7 +12,7 @@ import pytest
 
 from perfscope.traces import calibrations
 from perfscope.traces.cache import tables
-from perfscope.traces.cache.place import safe_cache_folder, table_folder
+from perfscope.traces.cache.cache_folder import safe_cache_folder, table_folder
 from perfscope.traces.cache.tables import keep, recalled, remove_oldest_folders
 from perfscope.traces.load import load_trace
 from perfscope.traces.reading_options import reading

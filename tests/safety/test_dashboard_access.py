@@ -18,7 +18,12 @@ from flask.testing import FlaskClient
 
 from perfscope.errors import UsageError
 from perfscope.ui.dashboard.auth import Access
-from perfscope.ui.dashboard.guard import APP_ROUTES, PAGE_ROUTES, REPORT_ROUTE, STATIC_FILES
+from perfscope.ui.dashboard.request_checks import (
+    APP_ROUTES,
+    PAGE_ROUTES,
+    REPORT_ROUTE,
+    STATIC_FILES,
+)
 from perfscope.ui.dashboard.serve import Dashboard
 from perfscope.ui.dashboard.sign_in import ENDPOINT
 from tests.safety.other_user import needs_root

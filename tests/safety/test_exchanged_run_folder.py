@@ -27,7 +27,7 @@ from perfscope.ui.output_file import write_output
 from tests.build import FACTS
 from tests.safety.other_user import NOBODY, TARGET, folder_of_nobody, needs_root, waiting_process
 from tests.target_processes import attach_and_act, source_statuses, until
-from tests.ui.runs import input_bound
+from tests.ui.sample_traces import input_bound
 
 pytestmark = needs_root
 

@@ -13,7 +13,7 @@ import pytest
 
 from perfscope.errors import UsageError
 from perfscope.traces.folder_contents import contents
-from perfscope.ui.dashboard.library import Library
+from perfscope.ui.dashboard.open_runs import Library
 from perfscope.ui.dashboard.serve import Dashboard
 from tests.safety.hostile_requests import INSIDE, OUTSIDE, Board, ask, faults, renamed
 from tests.ui.dashboard_client import PORT

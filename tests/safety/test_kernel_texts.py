@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from perfscope.agent.engine_metrics.engine_command import recognize_engine
-from perfscope.agent.entry.idle import current_wait
+from perfscope.agent.entry.idle_thread import current_wait
 from perfscope.agent.entry.symbols import mapped_files
 from perfscope.agent.entry.unused_code import code_mappings
 from perfscope.agent.host import proc
 from perfscope.agent.host.cpu_samples import MappedCode
-from perfscope.agent.host.listening import count_listening_sockets
+from perfscope.agent.host.listening_sockets import count_listening_sockets
 from perfscope.agent.host.socket_peers import read_sockets
 from perfscope.agent.job.roles import place_from_environment
 

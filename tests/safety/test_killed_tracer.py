@@ -14,7 +14,7 @@ import pytest
 from perfscope.agent.entry import enter, injection
 from perfscope.errors import CannotEnter
 from tests.agent.entry.target import wait_for_output, writing
-from tests.safety.killed_tracers import (
+from tests.safety.tracer_faults import (
     COUNTING,
     NANOSLEEP,
     SIGNALS,

@@ -7,14 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from perfscope.agent.leftovers import folder_name, remove_dead, temporary_folder
+from perfscope.agent.temporary_folders import folder_name, remove_dead, temporary_folder
 from tests.safety.other_user import NOBODY, needs_root
 
 PREFIX = "perfscope-made-"
 LEAVES_ONE = f"""
 import os, sys
 from pathlib import Path
-from perfscope.agent.leftovers import temporary_folder
+from perfscope.agent.temporary_folders import temporary_folder
 with temporary_folder(Path(sys.argv[1]), {PREFIX!r}) as folder:
     folder.joinpath("probe.txt").write_text("token")
     folder.joinpath("__pycache__").mkdir()

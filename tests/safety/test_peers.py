@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.agent.delivery.discarded import close_discarded
-from perfscope.agent.delivery.peers import Peer, is_memory_file, listener_seen_by
+from perfscope.agent.delivery.discarded_descriptors import close_discarded
+from perfscope.agent.delivery.peer_credentials import Peer, is_memory_file, listener_seen_by
 from perfscope.agent.delivery.probe_connection import (
     FIRST_BYTES,
     LONGEST_FRAME_BYTES,

@@ -17,7 +17,7 @@ import pytest
 
 from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.commands.export import FORMATS
-from perfscope.traces.cache.place import user_cache
+from perfscope.traces.cache.cache_folder import user_cache
 from perfscope.traces.kineto import trace_file
 from perfscope.traces.load import load_trace
 from perfscope.traces.schema import TABLES

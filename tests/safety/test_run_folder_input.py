@@ -23,7 +23,7 @@ from perfscope.traces.run_folder.growing import GrowingRun
 from perfscope.traces.run_folder.manifest import Manifest
 from perfscope.traces.run_folder.stored import StoredRun
 from perfscope.traces.run_folder.tables import trace_of
-from perfscope.ui.dashboard.library import Library
+from perfscope.ui.dashboard.open_runs import Library
 from tests.build import FACTS
 from tests.target_processes import perfscope
 

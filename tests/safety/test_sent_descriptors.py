@@ -16,7 +16,7 @@ import pytest
 
 from perfscope.agent.collector import Job
 from perfscope.agent.collectors import Kernels, Nvtx, Probes
-from perfscope.agent.delivery.discarded import close_discarded, discarded
+from perfscope.agent.delivery.discarded_descriptors import close_discarded, discarded
 from perfscope.agent.delivery.probe_connection import ProbeConnection, accept
 from perfscope.agent.delivery.probe_notes import (
     NvtxRingNote,

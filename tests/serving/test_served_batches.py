@@ -12,8 +12,8 @@ from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.analyzer.serving.batch_policy import BatchPolicy, batch_policy
 from perfscope.analyzer.serving.batch_replay import ReplaySettings, batch_replay, replayed_change
+from perfscope.analyzer.serving.request_model_calls import request_frame, served_requests
 from perfscope.analyzer.serving.request_series import request_series
-from perfscope.analyzer.serving.served_requests import request_frame, served_requests
 from perfscope.traces.trace import Trace
 from perfscope.ui.html.report import page
 from perfscope.ui.html.request_sections import request_sections

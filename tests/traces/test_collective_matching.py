@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from perfscope.traces.clock_shift import Shift, fitted, residual_ns
+from perfscope.traces.clock_offset import Shift, fitted, residual_ns
 from perfscope.traces.collectives.collective_matching import matched
 from tests import build
 

@@ -9,7 +9,7 @@ import pytest
 from perfscope.errors import UsageError
 from perfscope.traces.folder_contents import contents
 from perfscope.traces.memory_snapshot import is_memory_snapshot
-from perfscope.ui.dashboard.library import Library
+from perfscope.ui.dashboard.open_runs import Library
 from tests.traces.kineto.events import event, written
 
 

@@ -17,8 +17,8 @@ from perfscope.traces.load import load_trace
 from perfscope.traces.privacy.secret_masking import mask_secrets
 from perfscope.traces.run_folder.events import COLUMNS, WIDTH
 from perfscope.traces.run_folder.folder import RunWriter
-from perfscope.traces.run_folder.held_folder import create_run_folder
 from perfscope.traces.run_folder.manifest import Manifest
+from perfscope.traces.run_folder.open_folder import create_run_folder
 from perfscope.traces.run_folder.stored import StoredRun
 from perfscope.traces.schema import SCHEMA_VERSION
 from tests.build import FACTS

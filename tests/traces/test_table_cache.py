@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.traces.cache.place import table_folder
+from perfscope.traces.cache.cache_folder import table_folder
 from perfscope.traces.cache.tables import keep, recalled, remove_oldest_folders
 from perfscope.traces.load import load_trace
 from tests.traces.comparison import assert_same_tables

@@ -10,7 +10,7 @@ from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.ui.html.report import write_report
 from tests.target_processes import until
 from tests.ui.browsing import forget_last_page, has_browser, open_browser
-from tests.ui.runs import input_bound
+from tests.ui.sample_traces import input_bound
 
 
 @pytest.fixture(scope="session")

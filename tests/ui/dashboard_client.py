@@ -7,9 +7,9 @@ import msgspec
 
 from perfscope.ui.dashboard.app import create_app
 from perfscope.ui.dashboard.auth import Access
-from perfscope.ui.dashboard.library import Library
+from perfscope.ui.dashboard.dashboard_data import DashboardSource
+from perfscope.ui.dashboard.open_runs import Library
 from perfscope.ui.dashboard.serve import Dashboard
-from perfscope.ui.dashboard.source import DashboardSource
 from perfscope.ui.dashboard.verdicts import Verdicts
 
 PORT = 8050

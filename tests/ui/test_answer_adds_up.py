@@ -20,7 +20,7 @@ from tests.analyzer.timeline.test_lanes import gpu_run
 from tests.traces.generated_ranks import generated_ranks
 from tests.traces.kineto.recorded import WHERE, each_recorded
 from tests.ui.recorded import recorded_run
-from tests.ui.runs import input_bound
+from tests.ui.sample_traces import input_bound
 
 FINDING = re.compile(r'<article class="finding".*?</article>', re.DOTALL)
 COST = re.compile(r'<div class="costs"><b>(.*?)</b>(.*?)</div>', re.DOTALL)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.traces.cache.place import answer_file, table_folder
+from perfscope.traces.cache.cache_folder import answer_file, table_folder
 from perfscope.ui import answer_cache
 from perfscope.ui.answer_cache import recalled_answer, remove_oldest
 from tests.target_processes import perfscope

@@ -20,7 +20,7 @@ from perfscope.analyzer.input.live_progress import (
     LiveProgress,
 )
 from perfscope.ui.dashboard.live_now import OLD_S, age_text, stage_card
-from perfscope.ui.dashboard.watch import RunWatch
+from perfscope.ui.dashboard.live_run import RunWatch
 from perfscope.ui.terminal.recording_view import LiveView
 from tests.ui.diagnoses import DIAGNOSIS
 from tests.ui.recorded import recorded_run

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-import perfscope.ui.dashboard.watch
+import perfscope.ui.dashboard.live_run
 from perfscope.traces.load import load_trace
 from perfscope.traces.run_folder.stored import read_manifest
+from perfscope.ui.dashboard.dashboard_data import Live
+from perfscope.ui.dashboard.live_run import RunWatch
 from perfscope.ui.dashboard.recording import SteeredRecording
 from perfscope.ui.dashboard.serve import Dashboard
-from perfscope.ui.dashboard.source import Live
-from perfscope.ui.dashboard.watch import RunWatch
 from tests.target_processes import until
 from tests.ui.browsing import forget_last_page, shown_text
 
@@ -38,7 +38,7 @@ def board(
     target: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Dashboard]:
     # Diagnose as often as possible; by default it uses only a share of the time.
-    monkeypatch.setattr(perfscope.ui.dashboard.watch, "DIAGNOSIS_SHARE", 1.0)
+    monkeypatch.setattr(perfscope.ui.dashboard.live_run, "DIAGNOSIS_SHARE", 1.0)
     out = tmp_path / "live.perfscope"
     recording = SteeredRecording(target.pid, out, ["--follow"])
     recording.wait_for_run_folder()

@@ -25,7 +25,7 @@ from perfscope.ui.html.verdict_card import verdict_card
 from perfscope.ui.phrases import LONGEST_HEADLINE, short_headline
 from tests.build import trace
 from tests.ui.diagnoses import DECODING, DIAGNOSIS
-from tests.ui.runs import input_bound
+from tests.ui.sample_traces import input_bound
 
 WIDTH = re.compile(r'class="bar small after" style="width:([0-9.]+)%')
 NEUTRAL = "--mark:var(--other-idle)"

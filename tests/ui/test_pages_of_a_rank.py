@@ -13,7 +13,7 @@ from perfscope.traces.device_facts import DeviceFacts
 from perfscope.traces.folder_contents import Found
 from perfscope.traces.load import load_trace
 from perfscope.traces.trace import Trace
-from perfscope.ui.dashboard.library import Opened
+from perfscope.ui.dashboard.open_runs import Opened
 from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.dashboard.view import View
 from perfscope.ui.html.devices import devices

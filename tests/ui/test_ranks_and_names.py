@@ -10,7 +10,7 @@ from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, ProcessBudget
 from perfscope.traces.trace import Trace
 from perfscope.ui.terminal.diagnosis_view import show
 from tests.build import MAIN, trace
-from tests.ui.runs import input_bound
+from tests.ui.sample_traces import input_bound
 
 
 def shown(diagnosis: Diagnosis, run: Trace | None = None) -> str:

@@ -19,7 +19,7 @@ from perfscope.traces.trace import Trace
 from perfscope.ui.html.rank_heat import heat_data, rank_heat_card, straggler_ranks
 from tests.traces.generated_ranks import generated_ranks
 from tests.ui.dashboard_client import DashboardClient, every
-from tests.ui.runs import input_bound
+from tests.ui.sample_traces import input_bound
 
 RANKS = 6
 

@@ -18,7 +18,7 @@ from tests.target_processes import until
 from tests.traces.kineto.recorded import FOLDER, WHERE
 from tests.ui.browsing import forget_last_page, shown_text
 from tests.ui.diagnoses import DIAGNOSIS
-from tests.ui.runs import MS, input_bound
+from tests.ui.sample_traces import MS, input_bound
 
 
 def test_every_chart_is_drawn_without_errors_and_without_requests(page: Any) -> None:

@@ -12,7 +12,7 @@ from perfscope.analyzer.hardware.peaks import Peaks
 from perfscope.traces.trace import Trace
 from perfscope.ui.figures.roofline import roofline
 from perfscope.ui.html.report import write_report
-from perfscope.ui.html.roof_sections import roof_sections
+from perfscope.ui.html.roofline_sections import roof_sections
 from perfscope.ui.html.tables import Table
 from tests.analyzer.traced.gpu import Gpu
 from tests.target_processes import until

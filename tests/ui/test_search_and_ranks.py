@@ -8,7 +8,7 @@ import msgspec
 from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import BudgetEntry, ProcessBudget
 from perfscope.ui.html.rank_rows import rank_rows
-from tests.ui.runs import input_bound
+from tests.ui.sample_traces import input_bound
 
 FIELD = "document.querySelector('.search input[data-chart=stacks-main]')"
 COLORS = "return document.getElementById('stacks-main').data[0].marker.colors"

@@ -13,7 +13,7 @@ from perfscope.analyzer.run.stacks.stack_tree import stack_tree
 from perfscope.traces.load import load_trace
 from tests.ui.dashboard_client import DashboardClient, every
 from tests.ui.recorded import recorded_run
-from tests.ui.runs import input_bound
+from tests.ui.sample_traces import input_bound
 
 
 def test_the_stacks_of_a_process_are_only_its_own() -> None:

@@ -21,7 +21,7 @@ from perfscope.ui.terminal.diagnosis_view import diagnosis_lines, show
 from perfscope.ui.terminal.layout import SCREEN_LINES, TerminalLayout
 from tests.build import trace
 from tests.ui.diagnoses import CAVEAT, DECODING, DIAGNOSIS, EXPLANATION, SENTENCE, STALL
-from tests.ui.runs import input_bound
+from tests.ui.sample_traces import input_bound
 
 GOLDEN = (Path(__file__).parent / "terminal_screen.txt").read_text("utf-8")
 

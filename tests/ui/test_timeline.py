@@ -26,7 +26,7 @@ from tests.build import MAIN, trace
 from tests.target_processes import until
 from tests.traces.kineto.recorded import FOLDER, WHERE
 from tests.ui.browsing import forget_last_page, shown_text
-from tests.ui.runs import HOSTILE, input_bound
+from tests.ui.sample_traces import HOSTILE, input_bound
 
 PAGE = (
     '<html><style>{style}</style><body><div id="timeline"'

@@ -6,7 +6,7 @@ They are written to the same streams as those of NVIDIA devices.
 import os
 import time
 
-from perfscope.agent.amd import AmdSmi, AmdWatch
+from perfscope.agent.amd_devices import AmdSmi, AmdWatch
 from perfscope.agent.collector import Collector, Job
 from perfscope.errors import CollectorUnavailable, NothingToCollect
 from perfscope.traces.run_folder.manifest import SourceStatus

@@ -12,7 +12,7 @@ from typing import Any
 
 from perfscope.agent.collector import Collector, Job, Need
 from perfscope.agent.collectors.probe import Probes
-from perfscope.agent.delivery.discarded import discard_files
+from perfscope.agent.delivery.discarded_descriptors import discard_files
 from perfscope.agent.delivery.probe_notes import WindowRefusedNote
 from perfscope.agent.host.cgroup import find_group, memory_left_bytes
 from perfscope.agent.host.proc import available_bytes

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from perfscope.agent.collector import Collector, Job, Need, TargetProcess
-from perfscope.agent.delivery.discarded import close_discarded, discard_files
-from perfscope.agent.delivery.peers import TrustedUsers
+from perfscope.agent.delivery.discarded_descriptors import close_discarded, discard_files
+from perfscope.agent.delivery.peer_credentials import TrustedUsers
 from perfscope.agent.delivery.probe_connection import MOST_UNAUTHENTICATED, ProbeConnection, accept
 from perfscope.agent.delivery.probe_notes import Note, NvtxRingNote
 from perfscope.agent.delivery.probe_socket import ProbeSocket

@@ -8,8 +8,8 @@ from functools import partial
 
 from perfscope.agent.collector import Collector, Job, Need, TargetProcess
 from perfscope.agent.collector_guard import attempt
-from perfscope.agent.delivery.discarded import close_discarded, discard_files
-from perfscope.agent.delivery.peers import TrustedUsers
+from perfscope.agent.delivery.discarded_descriptors import close_discarded, discard_files
+from perfscope.agent.delivery.peer_credentials import TrustedUsers
 from perfscope.agent.delivery.probe_bundle import bundle
 from perfscope.agent.delivery.probe_connection import (
     MOST_UNAUTHENTICATED,
@@ -20,7 +20,7 @@ from perfscope.agent.delivery.probe_connection import (
 from perfscope.agent.delivery.probe_notes import HelloNote, Note, NvtxRingNote
 from perfscope.agent.delivery.probe_socket import ProbeSocket
 from perfscope.agent.entry import check_entry
-from perfscope.agent.entry.from_child import EntryReport, PendingEntry, enter_from_child
+from perfscope.agent.entry.tracer_process import EntryReport, PendingEntry, enter_from_child
 from perfscope.agent.idle_priority import at_normal_priority
 from perfscope.agent.probe_session import ProbeSession
 from perfscope.agent.profiler_windows.window import Window

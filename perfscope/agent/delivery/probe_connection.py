@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from perfscope.agent.delivery.discarded import close_discarded, discard
-from perfscope.agent.delivery.peers import Peer, is_memory_file, peer_of
+from perfscope.agent.delivery.discarded_descriptors import close_discarded, discard
+from perfscope.agent.delivery.peer_credentials import Peer, is_memory_file, peer_of
 from perfscope.agent.delivery.probe_notes import DECODER, Note, NoteWithFile
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.run_folder.events import WIDTH

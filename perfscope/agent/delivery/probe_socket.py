@@ -7,7 +7,7 @@ import secrets
 import socket
 from dataclasses import dataclass, field
 
-from perfscope.agent.delivery.peers import AgentAddress, listener_seen_by
+from perfscope.agent.delivery.peer_credentials import AgentAddress, listener_seen_by
 from perfscope.agent.delivery.probe_connection import bound
 
 

@@ -12,11 +12,16 @@ from perfscope.agent.delivery.probe_bundle import bundle
 from perfscope.agent.delivery.probe_socket import ProbeSocket
 from perfscope.agent.entry.sitecustomize_hook import WATCH
 from perfscope.agent.entry.torch_import_watch import PROBE
-from perfscope.agent.leftovers import remove_dead, temporary_folder
 from perfscope.agent.nvtx import ADDRESS_VARIABLE, PATH_VARIABLE, library
 from perfscope.agent.profiler_windows.window import Window
+from perfscope.agent.temporary_folders import remove_dead, temporary_folder
 from perfscope.errors import PerfscopeError
-from perfscope.traces.cache.place import create_cache_folder, is_private, is_safe_parent, user_cache
+from perfscope.traces.cache.cache_folder import (
+    create_cache_folder,
+    is_private,
+    is_safe_parent,
+    user_cache,
+)
 
 PREFIX = "perfscope-run-"
 HOOK = "sitecustomize.py"

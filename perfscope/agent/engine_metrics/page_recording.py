@@ -15,7 +15,7 @@ from perfscope.agent.engine_metrics.address import PageAddress
 from perfscope.agent.engine_metrics.page_reader import PageReader, pace_of_recording
 from perfscope.agent.engine_metrics.page_request import REQUEST_S
 from perfscope.agent.engine_metrics.readings_writer import ReadingsWriter, WatchedPage
-from perfscope.agent.leftovers import open_folder, remove_owned_folder
+from perfscope.agent.temporary_folders import open_folder, remove_owned_folder
 from perfscope.errors import UsageError
 from perfscope.traces.run_folder.folder import RunWriter
 from perfscope.traces.run_folder.manifest import Manifest

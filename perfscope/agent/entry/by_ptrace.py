@@ -6,7 +6,7 @@ import os
 import time
 
 from perfscope.agent.entry import injected_page, ptrace, stub
-from perfscope.agent.entry.idle import IdleWatch, ObservedWait
+from perfscope.agent.entry.idle_thread import IdleWatch, ObservedWait
 from perfscope.agent.entry.injected_page import InjectedPage
 from perfscope.agent.entry.injection import Injection, NotIdleAnyMore
 from perfscope.agent.entry.process_identity import Target

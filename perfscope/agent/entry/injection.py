@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from perfscope.agent.entry import injected_page
-from perfscope.agent.entry.idle import RESTART_SYSCALL, ObservedWait
+from perfscope.agent.entry.idle_thread import RESTART_SYSCALL, ObservedWait
 from perfscope.agent.entry.injected_page import InjectedPage, PageState
 from perfscope.agent.entry.process_identity import Target
 from perfscope.agent.entry.progress import EntryProgress

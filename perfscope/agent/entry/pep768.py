@@ -16,15 +16,15 @@ from perfscope.agent.entry.debugger_fields import (
     NoDebuggerFields,
     find_debugger_fields,
 )
-from perfscope.agent.entry.idle import IdleWatch
+from perfscope.agent.entry.idle_thread import IdleWatch
 from perfscope.agent.entry.injected_page import FAULTS
 from perfscope.agent.entry.process_identity import Target
 from perfscope.agent.entry.refusals import innermost_pid
 from perfscope.agent.entry.symbols import symbol_range
-from perfscope.agent.leftovers import folder_name
 from perfscope.agent.target_user import files
 from perfscope.agent.target_user.child import Reply, call_as
 from perfscope.agent.target_user.rights import TargetUser, target_user
+from perfscope.agent.temporary_folders import folder_name
 
 CANDIDATE_FOLDERS = ("/tmp", "/dev/shm", "/var/tmp")  # in the target's root directory
 PREFIX = "perfscope-entry-"

@@ -13,16 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from perfscope.agent.host import proc
-from perfscope.agent.host.socket_peers import (
-    SocketEntry,
-    Sockets,
-    holder_of,
-    inode_of,
-    link_of,
-    read_sockets,
-)
-from perfscope.agent.host.system_calls import kind_of_file
-from perfscope.agent.host.waiting_calls import (
+from perfscope.agent.host.blocking_system_calls import (
     CHILD,
     CLOCK_SLEEP,
     DESCRIPTOR,
@@ -39,6 +30,15 @@ from perfscope.agent.host.waiting_calls import (
     CallForm,
     numbered_forms,
 )
+from perfscope.agent.host.socket_peers import (
+    SocketEntry,
+    Sockets,
+    holder_of,
+    inode_of,
+    link_of,
+    read_sockets,
+)
+from perfscope.agent.host.system_calls import kind_of_file
 
 RUNNING: Final = "running"
 STOPPED: Final = "stopped"

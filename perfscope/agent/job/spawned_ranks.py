@@ -7,7 +7,7 @@ such ranks. The parent of ranks does nothing but wait for them, or they have loa
 import time
 
 from perfscope.agent.host import proc
-from perfscope.agent.host.waiting_calls import numbered_forms
+from perfscope.agent.host.blocking_system_calls import numbered_forms
 from perfscope.agent.job.roles import UNDECIDED, WORKER_THREAD, ProcessFacts, ProcessFamily
 
 SETTLE_S = 5.0
@@ -16,7 +16,7 @@ without a name may be a worker.
 """
 RECEIVING = ("read", "readv", "recvfrom", "recvmsg")
 RECEIVING_IDLE_NS = 3_000_000_000
-"""The same for one that waits for data: a child that is no rank, such as an environment, answers
+"""The same for one that waits for data: a helper, such as an environment, answers
 sooner.
 """
 IDLE_NS = 100_000_000

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perfscope.agent.collector_guard import GuardedThread
-from perfscope.agent.delivery.peers import CREDENTIALS
+from perfscope.agent.delivery.peer_credentials import CREDENTIALS
 from perfscope.agent.delivery.probe_connection import set_network
 from perfscope.errors import CollectorUnavailable
 

@@ -13,7 +13,7 @@ from isal import isal_zlib
 from perfscope.agent.collector import TargetProcess
 from perfscope.agent.collector_guard import GuardedThread
 from perfscope.traces.run_folder.folder import RunWriter
-from perfscope.traces.run_folder.held_folder import HeldFolder
+from perfscope.traces.run_folder.open_folder import HeldFolder
 
 CHUNK_BYTES = 1 << 20
 LARGEST_TRACE_BYTES = 1 << 30

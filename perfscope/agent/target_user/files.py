@@ -12,9 +12,9 @@ import os
 import stat
 from collections.abc import Iterable, Mapping
 
-from perfscope.agent.leftovers import remove_dead_in
 from perfscope.agent.target_user.child import Reply
 from perfscope.agent.target_user.rights import LIBC
+from perfscope.agent.temporary_folders import remove_dead_in
 
 OPENAT2 = 437  # the same number on every architecture
 RESOLVE_NO_MAGICLINKS, RESOLVE_IN_ROOT = 0x02, 0x10

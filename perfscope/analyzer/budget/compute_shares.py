@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from perfscope.analyzer.budget.cpu_work import call_spans, cpu_kinds
 from perfscope.analyzer.categories import DEVICE_COMPUTE, EXPOSED_COMMUNICATION, HOST_BOUND
+from perfscope.analyzer.run.budget_units import NO_DEVICE, Unit
 from perfscope.analyzer.run.loops.steps import steps
 from perfscope.analyzer.run.phases.phase_intervals import VALIDATION, phase_spans
 from perfscope.analyzer.run.table_access import (
@@ -20,7 +21,6 @@ from perfscope.analyzer.run.table_access import (
     uses_device,
 )
 from perfscope.analyzer.run.thread_intervals import busiest_tid, spans_of
-from perfscope.analyzer.run.units import NO_DEVICE, Unit
 from perfscope.traces.intervals import Ints, Spans, exclusive, intersected, merged, subtracted
 from perfscope.traces.trace import Trace
 

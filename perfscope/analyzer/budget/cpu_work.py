@@ -23,9 +23,9 @@ from perfscope.analyzer.categories import (
     PROFILER_OVERHEAD,
     SYNC_WAIT,
 )
+from perfscope.analyzer.run.budget_units import Unit, launches_kernels
 from perfscope.analyzer.run.table_access import column, rows_of, table
 from perfscope.analyzer.run.thread_intervals import busiest_tid
-from perfscope.analyzer.run.units import Unit, launches_kernels
 from perfscope.traces.intervals import Ints, Spans, merged
 from perfscope.traces.trace import Trace
 

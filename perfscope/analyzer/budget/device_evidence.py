@@ -20,10 +20,10 @@ from perfscope.analyzer.categories import (
 from perfscope.analyzer.run.accelerators.device_use import CountedIdle, counted_idle
 from perfscope.analyzer.run.accelerators.device_window import device_window, window_trace
 from perfscope.analyzer.run.accelerators.host_copies import device_idle_in_waits
+from perfscope.analyzer.run.budget_units import Unit, first_units
 from perfscope.analyzer.run.loops.steps import steps
 from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES
 from perfscope.analyzer.run.table_access import column, table, uses_device
-from perfscope.analyzer.run.units import Unit, first_units
 from perfscope.traces.intervals import EMPTY, Ints, Spans, covered, length_ns, merged
 from perfscope.traces.trace import Trace
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.budget.cpu_work import cpu_kinds
-from perfscope.analyzer.budget.idle_stretches import Idle, idle
+from perfscope.analyzer.budget.idle_intervals import Idle, idle
 from perfscope.analyzer.budget.thread_work import Calls, thread_work
 from perfscope.analyzer.categories import (
     CATEGORY_IDS,
@@ -20,9 +20,9 @@ from perfscope.analyzer.categories import (
 from perfscope.analyzer.run.accelerators.device_activity import activity, rows_on_device
 from perfscope.analyzer.run.accelerators.observed_time import observed_time
 from perfscope.analyzer.run.accelerators.other_devices import busy_elsewhere
+from perfscope.analyzer.run.budget_units import NO_DEVICE, Unit, units
 from perfscope.analyzer.run.process_rows import fact_rows
 from perfscope.analyzer.run.table_access import column, recording_of
-from perfscope.analyzer.run.units import NO_DEVICE, Unit, units
 from perfscope.traces.intervals import (
     Ints,
     Spans,

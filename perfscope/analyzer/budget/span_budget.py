@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from perfscope.analyzer.budget.device_segments import CODES, segments, whole_segments
 from perfscope.analyzer.categories import CATEGORY_IDS
 from perfscope.analyzer.run.accelerators.device_activity import rows_on_device
+from perfscope.analyzer.run.budget_units import Unit, first_units
 from perfscope.analyzer.run.process_rows import RowsByProcess, fact_rows
 from perfscope.analyzer.run.table_access import column
-from perfscope.analyzer.run.units import Unit, first_units
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 

@@ -12,10 +12,10 @@ from perfscope.analyzer.budget.device_evidence import DeviceEvidence, timed_devi
 from perfscope.analyzer.budget.loop.data_in_gaps import gaps_load_data
 from perfscope.analyzer.budget.loop.host_functions import host_functions
 from perfscope.analyzer.run.accelerators.host_copies import host_copies
-from perfscope.analyzer.run.answered_requests import answering_processes, times_without_requests
 from perfscope.analyzer.run.loops.batch_inference import pull_loop
 from perfscope.analyzer.run.loops.steps import STEADY, steady
 from perfscope.analyzer.run.resources.cumulative_counters import grown_in
+from perfscope.analyzer.run.serving_processes import answering_processes, times_without_requests
 from perfscope.analyzer.run.stacks.sample_shares import (
     NOTHING_SAMPLED,
     Shares,

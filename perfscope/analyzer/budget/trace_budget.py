@@ -7,9 +7,9 @@ from perfscope.analyzer.budget.device_segments import segments
 from perfscope.analyzer.budget.span_budget import amounts_in, category_times_of_rows
 from perfscope.analyzer.run.accelerators.device_activity import rows_on_device
 from perfscope.analyzer.run.accelerators.observed_time import observed_time
+from perfscope.analyzer.run.budget_units import Unit, first_units
 from perfscope.analyzer.run.process_rows import fact_rows
 from perfscope.analyzer.run.table_access import column
-from perfscope.analyzer.run.units import Unit, first_units
 from perfscope.traces.intervals import covered, single_interval
 from perfscope.traces.trace import Trace
 

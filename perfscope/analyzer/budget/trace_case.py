@@ -19,10 +19,10 @@ from perfscope.analyzer.rule import Unmet
 from perfscope.analyzer.run.accelerators.device_activity import rows_on_device
 from perfscope.analyzer.run.accelerators.device_window import device_window
 from perfscope.analyzer.run.accelerators.observed_time import observed_time
+from perfscope.analyzer.run.budget_units import NO_DEVICE, Unit, units
 from perfscope.analyzer.run.process_rows import fact_rows
 from perfscope.analyzer.run.range_table import innermost, modules
 from perfscope.analyzer.run.table_access import column, recording_of, rows_with_name, table
-from perfscope.analyzer.run.units import NO_DEVICE, Unit, units
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 

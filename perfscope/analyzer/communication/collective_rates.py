@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.run.accelerators.device_activity import activity
+from perfscope.analyzer.run.budget_units import units
 from perfscope.analyzer.run.process_rows import RowsByProcess
 from perfscope.analyzer.run.ranks.matched_collectives import matched_collectives
 from perfscope.analyzer.run.table_access import column, table
-from perfscope.analyzer.run.units import units
 from perfscope.traces.intervals import Ints, covered
 from perfscope.traces.trace import Trace
 

@@ -47,8 +47,8 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
+from perfscope.analyzer.run.budget_units import NO_DEVICE, Unit, units
 from perfscope.analyzer.run.table_access import column, longest_row
-from perfscope.analyzer.run.units import NO_DEVICE, Unit, units
 from perfscope.traces.trace import Trace
 
 ID = "exposed-communication"

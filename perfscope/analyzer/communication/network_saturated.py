@@ -35,7 +35,7 @@ from perfscope.analyzer.communication.communication_advice import (
 )
 from perfscope.analyzer.communication.group_path import NETWORK
 from perfscope.analyzer.communication.saturated_links import saturated_path, unclear_path
-from perfscope.analyzer.counters.full_link_finding import (
+from perfscope.analyzer.counters.full_link_finding_parts import (
     full_link_finding,
     fullest_link,
     unclear_counters,

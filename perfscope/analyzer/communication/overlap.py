@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.run.accelerators.device_activity import activity, rows_on
+from perfscope.analyzer.run.budget_units import NO_DEVICE, Unit, units
 from perfscope.analyzer.run.table_access import column, table
-from perfscope.analyzer.run.units import NO_DEVICE, Unit, units
 from perfscope.traces.intervals import covered, intersected, length_ns
 from perfscope.traces.trace import Trace
 

@@ -9,10 +9,10 @@ from perfscope.analyzer.budget.span_budget import category_times
 from perfscope.analyzer.budget.time_budget import steady_budget
 from perfscope.analyzer.categories import CATEGORY_IDS, PEER_WAIT
 from perfscope.analyzer.run.accelerators.device_activity import activity, rows_on
+from perfscope.analyzer.run.budget_units import Unit, units
 from perfscope.analyzer.run.process_rows import fact_rows
 from perfscope.analyzer.run.ranks.matched_collectives import matched_collectives
 from perfscope.analyzer.run.table_access import column, table
-from perfscope.analyzer.run.units import Unit, units
 from perfscope.traces.intervals import Ints, covered, intersected, merged, subtracted
 from perfscope.traces.trace import Trace
 

@@ -51,9 +51,9 @@ from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.accelerators.device_window import window_trace
+from perfscope.analyzer.run.budget_units import units
 from perfscope.analyzer.run.ranks.matched_collectives import matched_collectives
 from perfscope.analyzer.run.table_access import column
-from perfscope.analyzer.run.units import units
 from perfscope.traces.trace import Trace
 
 ID = "straggler"

@@ -20,8 +20,8 @@ from perfscope.analyzer.compute.costs.call import (
 from perfscope.analyzer.compute.costs.cost import Cost
 from perfscope.analyzer.compute.work_units import work_units
 from perfscope.analyzer.run.accelerators.launch_origin import work_origin
+from perfscope.analyzer.run.budget_units import NO_DEVICE
 from perfscope.analyzer.run.table_access import column, table
-from perfscope.analyzer.run.units import NO_DEVICE
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 

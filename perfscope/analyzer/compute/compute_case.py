@@ -23,9 +23,9 @@ from perfscope.analyzer.number_text import ms, percent
 from perfscope.analyzer.rule import Unmet
 from perfscope.analyzer.run.accelerators.device_window import device_window
 from perfscope.analyzer.run.accelerators.launch_origin import forward_ops
+from perfscope.analyzer.run.budget_units import NO_DEVICE, Unit
 from perfscope.analyzer.run.range_table import innermost, modules
 from perfscope.analyzer.run.table_access import rows_of_category, table
-from perfscope.analyzer.run.units import NO_DEVICE, Unit
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 

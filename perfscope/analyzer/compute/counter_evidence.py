@@ -8,13 +8,13 @@ import msgspec
 
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.compute.compiled_code import compiled_code
-from perfscope.analyzer.counters.bound_by_counters import busiest_device
+from perfscope.analyzer.counters.bound_by_from_counters import busiest_device
 from perfscope.analyzer.counters.counter_bound import (
     CounterBound,
     counter_bound,
     why_not_measurable,
 )
-from perfscope.analyzer.counters.device_finding import (
+from perfscope.analyzer.counters.device_finding_parts import (
     device_evidence,
     device_finding,
     device_label,

@@ -6,9 +6,9 @@ from perfscope.analyzer.compute.work_units import work_units
 from perfscope.analyzer.hardware.calibrated_peaks import calibrated_device_peaks, calibrated_peaks
 from perfscope.analyzer.hardware.device_products import device_peaks
 from perfscope.analyzer.hardware.peaks import Peaks
+from perfscope.analyzer.run.budget_units import NO_DEVICE
 from perfscope.analyzer.run.process_rows import table_rows
 from perfscope.analyzer.run.table_access import manifest, table
-from perfscope.analyzer.run.units import NO_DEVICE
 from perfscope.traces.trace import Trace
 
 NOT_CALIBRATED = (

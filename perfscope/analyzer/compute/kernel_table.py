@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfscope.analyzer.compute.kernel_class import kernel_class
+from perfscope.analyzer.compute.kernel_category import kernel_class
 from perfscope.analyzer.compute.short_kernel_names import short_kernel_names
+from perfscope.analyzer.run.budget_units import NO_DEVICE, units
 from perfscope.analyzer.run.table_access import column, table
-from perfscope.analyzer.run.units import NO_DEVICE, units
 from perfscope.traces.trace import Trace
 
 KEYS = ["rank", "process", "device"]

@@ -9,7 +9,7 @@ from perfscope.analyzer.counters.counter_bound import (
     counter_bound,
     why_not_measurable,
 )
-from perfscope.analyzer.counters.device_finding import (
+from perfscope.analyzer.counters.device_finding_parts import (
     device_evidence,
     device_finding,
     device_label,

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.run.accelerators.launch_origin import forward_ops, work_origin
+from perfscope.analyzer.run.budget_units import rank_by_process
 from perfscope.analyzer.run.call_tree import COLUMNS, sums_by_name
 from perfscope.analyzer.run.table_access import column, table
-from perfscope.analyzer.run.units import rank_by_process
 from perfscope.traces.trace import Trace
 
 

@@ -5,9 +5,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.run.accelerators.launch_origin import work_origin
+from perfscope.analyzer.run.budget_units import rank_by_process
 from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category, table
 from perfscope.analyzer.run.thread_intervals import spans_of
-from perfscope.analyzer.run.units import rank_by_process
 from perfscope.traces.intervals import Ints, inside
 from perfscope.traces.trace import Trace
 

@@ -14,7 +14,7 @@ from perfscope.analyzer.compute.device_peaks import roofs
 from perfscope.analyzer.compute.work_units import rank_of_work
 from perfscope.analyzer.hardware.peaks import Peaks
 from perfscope.analyzer.limits import LIMITS
-from perfscope.analyzer.run.units import NO_DEVICE
+from perfscope.analyzer.run.budget_units import NO_DEVICE
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 

@@ -13,9 +13,9 @@ from perfscope.analyzer.compute.work_units import work_units
 from perfscope.analyzer.hardware.peaks import Peaks
 from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.run.accelerators.device_activity import rows_on_device
+from perfscope.analyzer.run.budget_units import Unit
 from perfscope.analyzer.run.process_rows import fact_rows
 from perfscope.analyzer.run.table_access import column, table
-from perfscope.analyzer.run.units import Unit
 from perfscope.traces.trace import Trace
 
 

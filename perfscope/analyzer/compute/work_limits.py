@@ -10,8 +10,8 @@ from perfscope.analyzer.compute.call_costs import communicates, device_work, ove
 from perfscope.analyzer.compute.roofline import COMPUTE, MEMORY, roofed_calls
 from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.run.accelerators.device_activity import rows_on_device
+from perfscope.analyzer.run.budget_units import NO_DEVICE
 from perfscope.analyzer.run.process_rows import fact_rows
-from perfscope.analyzer.run.units import NO_DEVICE
 from perfscope.traces.trace import Trace
 
 

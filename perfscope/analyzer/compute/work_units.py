@@ -2,8 +2,8 @@
 profiling windows of a run.
 """
 
+from perfscope.analyzer.run.budget_units import NO_DEVICE, Unit, device_pairs, units
 from perfscope.analyzer.run.table_access import column, table, uses_device
-from perfscope.analyzer.run.units import NO_DEVICE, Unit, device_pairs, units
 from perfscope.traces.trace import Trace
 
 

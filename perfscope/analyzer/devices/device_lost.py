@@ -24,7 +24,11 @@ When it is wrong
 import msgspec
 
 from perfscope.analyzer.advice import Advice
-from perfscope.analyzer.counters.device_finding import device_evidence, device_label, no_devices
+from perfscope.analyzer.counters.device_finding_parts import (
+    device_evidence,
+    device_label,
+    no_devices,
+)
 from perfscope.analyzer.counters.lost_devices import DeviceLoss, device_losses
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.limits import Limits

@@ -36,8 +36,8 @@ from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
 from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.accelerators.other_devices import busy_elsewhere
+from perfscope.analyzer.run.budget_units import Unit, units
 from perfscope.analyzer.run.table_access import column
-from perfscope.analyzer.run.units import Unit, units
 from perfscope.traces.intervals import covered, intersected, length_ns, merged
 from perfscope.traces.trace import Trace
 

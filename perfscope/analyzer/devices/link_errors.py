@@ -19,7 +19,7 @@ When it is wrong
 """
 
 from perfscope.analyzer.advice import Advice
-from perfscope.analyzer.counters.device_finding import LANE
+from perfscope.analyzer.counters.device_finding_parts import LANE
 from perfscope.analyzer.devices.link_error_counts import LinkErrors, errors_counted, link_errors
 from perfscope.analyzer.diagnosis import Evidence, Finding
 from perfscope.analyzer.limits import Limits

@@ -21,7 +21,7 @@ When it is wrong
 """
 
 from perfscope.analyzer.advice import Advice
-from perfscope.analyzer.counters.full_link_finding import (
+from perfscope.analyzer.counters.full_link_finding_parts import (
     full_link_finding,
     fullest_link,
     unclear_counters,

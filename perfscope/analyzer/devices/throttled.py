@@ -21,7 +21,7 @@ When it is wrong
 """
 
 from perfscope.analyzer.advice import Advice
-from perfscope.analyzer.counters.device_finding import (
+from perfscope.analyzer.counters.device_finding_parts import (
     device_evidence,
     device_finding,
     device_label,

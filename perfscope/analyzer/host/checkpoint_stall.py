@@ -28,7 +28,7 @@ from perfscope.analyzer.budget.lines.finding_lines import line_in_checkpoint
 from perfscope.analyzer.budget.thread_work import saves
 from perfscope.analyzer.categories import CHECKPOINT
 from perfscope.analyzer.diagnosis import Action, Finding, Message
-from perfscope.analyzer.host.pauses import Pauses, pauses_of
+from perfscope.analyzer.host.loop_pauses import Pauses, pauses_of
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import duration, megabytes, ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet

@@ -38,7 +38,6 @@ from perfscope.analyzer.budget.critical_rank import (
 from perfscope.analyzer.budget.observed_budget import main_thread_id, main_thread_stacks
 from perfscope.analyzer.budget.trace_case import ceiling
 from perfscope.analyzer.categories import INPUT_WAIT
-from perfscope.analyzer.closed_forms import undisturbed_factor
 from perfscope.analyzer.diagnosis import (
     Action,
     CodeLocation,
@@ -62,6 +61,7 @@ from perfscope.analyzer.run.stacks.program_frames import program_frames
 from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES, share_interval
 from perfscope.analyzer.run.table_access import column, longest_row, uses_device
 from perfscope.analyzer.run.thread_intervals import spans_of
+from perfscope.analyzer.step_time_models import undisturbed_factor
 from perfscope.traces.frames import Frame
 from perfscope.traces.intervals import inside
 from perfscope.traces.trace import Trace

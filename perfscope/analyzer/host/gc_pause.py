@@ -25,7 +25,7 @@ from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.critical_rank import missing_steps
 from perfscope.analyzer.diagnosis import Action, Finding, Message
 from perfscope.analyzer.host.explicit_collections import is_explicit
-from perfscope.analyzer.host.pauses import Pauses, pauses_of
+from perfscope.analyzer.host.loop_pauses import Pauses, pauses_of
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet

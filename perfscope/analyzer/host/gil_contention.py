@@ -37,7 +37,6 @@ from perfscope.analyzer.categories import (
     HOST_BOUND,
     PEER_WAIT,
 )
-from perfscope.analyzer.closed_forms import After, speedup, undisturbed_factor
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Speedup
 from perfscope.analyzer.host.dispatch import waiting_for_a_core
 from perfscope.analyzer.limits import Limits
@@ -47,6 +46,7 @@ from perfscope.analyzer.run.ranks.local_ranks import ranks_at_once
 from perfscope.analyzer.run.stacks.other_threads import busiest_other_thread
 from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES
 from perfscope.analyzer.run.table_access import column, manifest, rows_of, uses_device
+from perfscope.analyzer.step_time_models import After, speedup, undisturbed_factor
 from perfscope.traces.trace import Trace
 
 ID = "gil-contention"

@@ -38,7 +38,7 @@ from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import plural
 from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.hangs.hung_job import Hang, still_job
-from perfscope.analyzer.run.hangs.quiet_job import MAIN, WORKER
+from perfscope.analyzer.run.hangs.job_without_progress import MAIN, WORKER
 from perfscope.analyzer.run.hangs.wait_reasons import LOCK, NETWORK, PEERS, QUEUE, SLEEP, SLEEP_LOOP
 from perfscope.analyzer.run.recorded_span import recorded_span_ns
 from perfscope.analyzer.run.table_access import manifest, table

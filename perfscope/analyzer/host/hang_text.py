@@ -6,7 +6,13 @@ from typing import Final
 from perfscope.analyzer.diagnosis import CodeLocation
 from perfscope.analyzer.number_text import digits, duration, plural
 from perfscope.analyzer.run.hangs.hung_job import Hang
-from perfscope.analyzer.run.hangs.quiet_job import MAIN, WORKER, QuietJob, QuietProcess, QuietThread
+from perfscope.analyzer.run.hangs.job_without_progress import (
+    MAIN,
+    WORKER,
+    QuietJob,
+    QuietProcess,
+    QuietThread,
+)
 from perfscope.analyzer.run.hangs.wait_reasons import (
     BATCH,
     CHILD,

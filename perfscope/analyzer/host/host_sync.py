@@ -40,7 +40,7 @@ from perfscope.analyzer.budget.trace_case import (
 )
 from perfscope.analyzer.categories import SYNC_WAIT
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
-from perfscope.analyzer.host.python_places import innermost_functions
+from perfscope.analyzer.host.python_call_sites import innermost_functions
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet

@@ -2,7 +2,6 @@
 
 import math
 
-from perfscope.analyzer.closed_forms import After
 from perfscope.analyzer.input.loader_case import (
     LoaderCase,
     consumer_after_saving,
@@ -18,6 +17,7 @@ from perfscope.analyzer.input.loader_case import (
     workers_keep_up,
 )
 from perfscope.analyzer.number_text import ms, plural
+from perfscope.analyzer.step_time_models import After
 
 LEAST_SAVED = 0.5
 """The part of the CPU work that goes in the pessimistic case: decoded at a reduced size, not kept

@@ -61,7 +61,6 @@ from perfscope.analyzer.budget.lines.finding_lines import (
 )
 from perfscope.analyzer.budget.observed_budget import ObservedBudget, observed_budget
 from perfscope.analyzer.categories import INPUT_WAIT
-from perfscope.analyzer.closed_forms import After, Machine, speedup
 from perfscope.analyzer.diagnosis import CodeLocation, Evidence, Finding, Speedup
 from perfscope.analyzer.input import input_bound_in_traces
 from perfscope.analyzer.input.causes import (
@@ -72,8 +71,8 @@ from perfscope.analyzer.input.causes import (
     too_few_workers,
     unknown_loader,
 )
+from perfscope.analyzer.input.code_between_steps import gap_code
 from perfscope.analyzer.input.fetch_times import fetch_times
-from perfscope.analyzer.input.gap_code import gap_code
 from perfscope.analyzer.input.input_pipeline import Pipeline, input_pipelines
 from perfscope.analyzer.input.loader_case import (
     LoaderCase,
@@ -91,10 +90,11 @@ from perfscope.analyzer.input.loading_code import (
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
-from perfscope.analyzer.run.answered_requests import answering_processes
 from perfscope.analyzer.run.ranks.local_ranks import concurrent_processes, ranks_at_once
 from perfscope.analyzer.run.resources.host_load import HostLoad, cpu_per_step_ns, host_load
+from perfscope.analyzer.run.serving_processes import answering_processes
 from perfscope.analyzer.run.table_access import column, longest_row, manifest, table, uses_device
+from perfscope.analyzer.step_time_models import After, Machine, speedup
 from perfscope.traces.trace import Trace
 
 ID = "input-bound"

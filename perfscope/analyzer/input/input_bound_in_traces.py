@@ -13,8 +13,8 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent, plural
 from perfscope.analyzer.rule import Unmet
+from perfscope.analyzer.run.budget_units import NO_DEVICE
 from perfscope.analyzer.run.table_access import column, longest_row, rows_of, table
-from perfscope.analyzer.run.units import NO_DEVICE
 from perfscope.traces.trace import Trace
 
 NO_LOADER = "the trace has no PyTorch DataLoader; other loaders look like any other Python code"

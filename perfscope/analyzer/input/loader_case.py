@@ -8,22 +8,22 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from perfscope.analyzer.closed_forms import (
-    After,
-    Machine,
-    pipelined,
-    undisturbed_factor,
-    warm_cache_factor,
-)
 from perfscope.analyzer.diagnosis import Action, CodeLocation, Evidence
+from perfscope.analyzer.input.code_between_steps import GapCode
 from perfscope.analyzer.input.fetch_times import FetchTimes
-from perfscope.analyzer.input.gap_code import GapCode
 from perfscope.analyzer.input.input_pipeline import Fetch, Pipeline
 from perfscope.analyzer.input.loading_code import LoadingCode, SamplerCode, StartCode
 from perfscope.analyzer.input.loading_stages import STAGE_TEXT
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural
 from perfscope.analyzer.run.resources.host_load import HostLoad
+from perfscope.analyzer.step_time_models import (
+    After,
+    Machine,
+    pipelined,
+    undisturbed_factor,
+    warm_cache_factor,
+)
 
 SHOWN_PART = 0.02
 """A part of a fetch below this share is not listed in the evidence."""

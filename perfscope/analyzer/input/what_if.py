@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 
-from perfscope.analyzer.closed_forms import After
 from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.analyzer.input.causes.too_few_workers import ADD_WORKERS
 from perfscope.analyzer.input.input_bound import device_hides, loader_case_of
@@ -15,6 +14,7 @@ from perfscope.analyzer.input.loader_case import (
     supply_time,
 )
 from perfscope.analyzer.limits import LIMITS, Limits
+from perfscope.analyzer.step_time_models import After
 from perfscope.traces.trace import Trace
 
 MOST_WORKERS = 32

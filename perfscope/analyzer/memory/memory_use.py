@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.rule import Unmet
+from perfscope.analyzer.run.budget_units import rank_by_process
 from perfscope.analyzer.run.table_access import column, pair, table
-from perfscope.analyzer.run.units import rank_by_process
 from perfscope.traces.trace import Trace
 
 COLUMNS: Final = (

@@ -21,7 +21,7 @@ from perfscope.analyzer.run.loops.steps import steps
 from perfscope.analyzer.run.resources.host_load import host_load
 from perfscope.analyzer.run.table_access import column, manifest, rows_of
 from perfscope.traces.intervals import Ints, Spans, covered, merged
-from perfscope.traces.run_folder.cells import LARGEST_NS
+from perfscope.traces.run_folder.cell_types import LARGEST_NS
 from perfscope.traces.run_folder.manifest import ProbeCost
 from perfscope.traces.trace import Trace
 

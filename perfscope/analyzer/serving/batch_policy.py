@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from perfscope.analyzer.bootstrap import Floats
-from perfscope.analyzer.serving.served_requests import ServedRequests
+from perfscope.analyzer.serving.request_model_calls import ServedRequests
 from perfscope.traces.intervals import Ints
 
 FEWEST_BATCHES: Final = 20

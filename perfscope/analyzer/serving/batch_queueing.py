@@ -14,7 +14,7 @@ from perfscope.analyzer.diagnosis import Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural
 from perfscope.analyzer.serving.batch_replay import ReplaySettings, replayed_change
-from perfscope.analyzer.serving.served_findings import (
+from perfscope.analyzer.serving.batching_finding_parts import (
     BatchedServer,
     batched_servers,
     fact_of_server,

@@ -18,7 +18,7 @@ from perfscope.analyzer.bootstrap import Floats, interval, resampled_means, resa
 from perfscope.analyzer.diagnosis import Prediction, Speedup
 from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.serving.batch_policy import BatchPolicy
-from perfscope.analyzer.serving.served_requests import Bools, ServedRequests
+from perfscope.analyzer.serving.request_model_calls import Bools, ServedRequests
 from perfscope.traces.intervals import Ints
 
 MOST_REPLAYED: Final = 50_000

@@ -37,15 +37,7 @@ from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.table_access import table
 from perfscope.analyzer.serving.batch_policy import least_hand_over_ns
 from perfscope.analyzer.serving.batch_replay import ReplaySettings, replayed_change
-from perfscope.analyzer.serving.filling_batches import FillingBatches, filling_batches
-from perfscope.analyzer.serving.request_findings import (
-    Loss,
-    fact,
-    missing_requests,
-    request_finding,
-    used_servers,
-)
-from perfscope.analyzer.serving.served_findings import (
+from perfscope.analyzer.serving.batching_finding_parts import (
     BatchedServer,
     batched_servers,
     finding_on_batches,
@@ -53,6 +45,14 @@ from perfscope.analyzer.serving.served_findings import (
     sizes_text,
     with_change,
 )
+from perfscope.analyzer.serving.engine_finding_parts import (
+    Loss,
+    fact,
+    missing_requests,
+    request_finding,
+    used_servers,
+)
+from perfscope.analyzer.serving.filling_batches import FillingBatches, filling_batches
 from perfscope.traces.trace import Trace
 
 ID = "batching-delay"

@@ -25,14 +25,14 @@ from perfscope.analyzer.diagnosis import Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
 from perfscope.analyzer.rule import Rule, Unmet
-from perfscope.analyzer.serving.engine_host_work import COMPILERS, HostWork, engine_host_work
-from perfscope.analyzer.serving.request_findings import (
+from perfscope.analyzer.serving.engine_finding_parts import (
     Loss,
     fact,
     missing_requests,
     request_finding,
     used_servers,
 )
+from perfscope.analyzer.serving.engine_host_work import COMPILERS, HostWork, engine_host_work
 from perfscope.analyzer.serving.server_load import ServerLoad
 from perfscope.traces.trace import Trace
 

@@ -27,7 +27,7 @@ from perfscope.analyzer.diagnosis import Action, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent
 from perfscope.analyzer.rule import Rule, Unmet
-from perfscope.analyzer.serving.request_findings import (
+from perfscope.analyzer.serving.engine_finding_parts import (
     Loss,
     at_server,
     fact,

@@ -38,9 +38,8 @@ from perfscope.analyzer.number_text import digits, ms, percent, plural
 from perfscope.analyzer.rule import Rule
 from perfscope.analyzer.run.resources.host_load import HostLoad, host_load
 from perfscope.analyzer.run.table_access import manifest, table
-from perfscope.analyzer.serving.batch_room import step_tokens
-from perfscope.analyzer.serving.engine_host_work import COMPILERS, GRAMMARS, engine_host_work
-from perfscope.analyzer.serving.request_findings import (
+from perfscope.analyzer.serving.batch_capacity import step_tokens
+from perfscope.analyzer.serving.engine_finding_parts import (
     Loss,
     at_server,
     fact,
@@ -48,6 +47,7 @@ from perfscope.analyzer.serving.request_findings import (
     request_finding,
     used_servers,
 )
+from perfscope.analyzer.serving.engine_host_work import COMPILERS, GRAMMARS, engine_host_work
 from perfscope.analyzer.serving.server_load import ServerLoad, mean
 from perfscope.traces.engine_metrics.meanings import Meaning
 from perfscope.traces.trace import Trace

@@ -31,8 +31,8 @@ from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
-from perfscope.analyzer.serving.batch_room import is_kv_full
-from perfscope.analyzer.serving.request_findings import (
+from perfscope.analyzer.serving.batch_capacity import is_kv_full
+from perfscope.analyzer.serving.engine_finding_parts import (
     Loss,
     at_server,
     fact,

@@ -31,8 +31,7 @@ from perfscope.analyzer.diagnosis import Action, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent
 from perfscope.analyzer.rule import Rule, Unmet
-from perfscope.analyzer.serving.histograms import Histogram
-from perfscope.analyzer.serving.request_findings import (
+from perfscope.analyzer.serving.engine_finding_parts import (
     Loss,
     at_server,
     fact,
@@ -41,6 +40,7 @@ from perfscope.analyzer.serving.request_findings import (
     request_finding,
     used_servers,
 )
+from perfscope.analyzer.serving.histograms import Histogram
 from perfscope.analyzer.serving.server_load import ServerLoad, highest
 from perfscope.traces.engine_metrics.meanings import Meaning
 from perfscope.traces.trace import Trace

@@ -41,21 +41,21 @@ from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.table_access import table
-from perfscope.analyzer.serving.batch_queueing import (
-    RAISE_BATCH,
-    REDUCE_WORK,
-    finding_on_queue,
-    queued_in_batches,
-)
-from perfscope.analyzer.serving.batch_room import (
+from perfscope.analyzer.serving.batch_capacity import (
     are_steps_full,
     has_room,
     is_kv_full,
     larger_batch,
     step_tokens,
 )
-from perfscope.analyzer.serving.filling_batches import filling_batches
-from perfscope.analyzer.serving.request_findings import (
+from perfscope.analyzer.serving.batch_queueing import (
+    RAISE_BATCH,
+    REDUCE_WORK,
+    finding_on_queue,
+    queued_in_batches,
+)
+from perfscope.analyzer.serving.batching_finding_parts import missing_batches
+from perfscope.analyzer.serving.engine_finding_parts import (
     Loss,
     at_server,
     fact,
@@ -66,7 +66,7 @@ from perfscope.analyzer.serving.request_findings import (
     request_finding,
     used_servers,
 )
-from perfscope.analyzer.serving.served_findings import missing_batches
+from perfscope.analyzer.serving.filling_batches import filling_batches
 from perfscope.analyzer.serving.server_load import ServerLoad, highest
 from perfscope.traces.trace import Trace
 

@@ -12,10 +12,10 @@ from perfscope.analyzer.request_figures import (
     Requests,
     RequestStage,
 )
-from perfscope.analyzer.run.answered_requests import CODE, GENERATE
+from perfscope.analyzer.run.serving_processes import CODE, GENERATE
 from perfscope.analyzer.run.table_access import column
 from perfscope.analyzer.serving.request_log import RequestLog, request_logs
-from perfscope.analyzer.serving.served_requests import (
+from perfscope.analyzer.serving.request_model_calls import (
     ServedRequests,
     request_frame,
     served_requests,

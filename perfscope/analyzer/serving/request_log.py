@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.bootstrap import Floats
-from perfscope.analyzer.run.answered_requests import (
+from perfscope.analyzer.run.serving_processes import (
     CODE,
     GENERATE,
     HANDLER,

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.serving.request_log import RequestLog, request_logs
-from perfscope.analyzer.serving.served_requests import ServedRequests, served_requests
+from perfscope.analyzer.serving.request_model_calls import ServedRequests, served_requests
 from perfscope.traces.trace import Trace
 
 MOST_INTERVALS: Final = 60

@@ -3,8 +3,8 @@
 import pandas as pd
 
 from perfscope.analyzer.diagnosis import Device, Process
+from perfscope.analyzer.run.budget_units import NO_DEVICE, units
 from perfscope.analyzer.run.table_access import table
-from perfscope.analyzer.run.units import NO_DEVICE, units
 from perfscope.traces.trace import Trace
 
 WORKING_ROLES = ("main", "other")

@@ -19,10 +19,10 @@ from perfscope.analyzer.diagnosis import (
 )
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.request_figures import Requests
-from perfscope.analyzer.run.answered_requests import answering_processes
 from perfscope.analyzer.run.hangs.hung_job import still_job
 from perfscope.analyzer.run.loops.steps import steps
 from perfscope.analyzer.run.ranks.local_ranks import ranks_at_once
+from perfscope.analyzer.run.serving_processes import answering_processes
 from perfscope.analyzer.serving.request_summary import request_summary
 from perfscope.analyzer.serving.server_load import server_loads
 from perfscope.analyzer.summary.code_costs import code_costs

@@ -6,9 +6,9 @@ from perfscope.analyzer.budget.lines.line_samples import hottest_line_between
 from perfscope.analyzer.budget.time_budget import time_budget
 from perfscope.analyzer.categories import CATEGORY_IDS
 from perfscope.analyzer.diagnosis import SlowStep, StepSummary
+from perfscope.analyzer.run.budget_units import Unit
 from perfscope.analyzer.run.loops.steps import steady
 from perfscope.analyzer.run.loops.trace_steps import StepMarks, step_marks
-from perfscope.analyzer.run.units import Unit
 from perfscope.traces.trace import Trace
 
 MOST_SLOW_STEPS = 10

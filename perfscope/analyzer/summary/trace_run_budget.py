@@ -2,6 +2,7 @@
 
 from perfscope.analyzer.diagnosis import RunPhase
 from perfscope.analyzer.run.accelerators.observed_time import observed_time
+from perfscope.analyzer.run.budget_units import units
 from perfscope.analyzer.run.loops.steps import steps
 from perfscope.analyzer.run.phases.phase_intervals import (
     CHECKPOINT,
@@ -11,7 +12,6 @@ from perfscope.analyzer.run.phases.phase_intervals import (
     spans_of_rows,
 )
 from perfscope.analyzer.run.table_access import rows_of, rows_of_category
-from perfscope.analyzer.run.units import units
 from perfscope.traces.intervals import EMPTY, Spans, exclusive, merged, single_interval, subtracted
 from perfscope.traces.trace import Trace
 

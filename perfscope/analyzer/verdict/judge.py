@@ -8,7 +8,7 @@ import pandas as pd
 from perfscope.analyzer.budget.critical_rank import few_steps, steps_of
 from perfscope.analyzer.budget.device_evidence import timed_devices
 from perfscope.analyzer.budget.trace_budget import slices
-from perfscope.analyzer.counters.bound_by_counters import with_device_counters
+from perfscope.analyzer.counters.bound_by_from_counters import with_device_counters
 from perfscope.analyzer.diagnosis import BoundBy, BudgetEntry, Finding, Verdict, VerdictKind
 from perfscope.analyzer.findings import RULES
 from perfscope.analyzer.host.cpu_oversubscription import is_caused_by_others
@@ -18,9 +18,9 @@ from perfscope.analyzer.input.loader_case import unavoidable_wait
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.request_figures import Requests
 from perfscope.analyzer.run.accelerators.observed_time import observed_time
+from perfscope.analyzer.run.budget_units import Unit, units
 from perfscope.analyzer.run.phases.validation_passes import validation_passes
 from perfscope.analyzer.run.table_access import uses_device
-from perfscope.analyzer.run.units import Unit, units
 from perfscope.analyzer.summary.data_quality import trust_in_data
 from perfscope.analyzer.summary.run import Run
 from perfscope.analyzer.verdict.bound_by import bound_by, work_of_rank
@@ -34,7 +34,7 @@ from perfscope.analyzer.verdict.confidence import (
     confidence_in_health,
     trust_in_steps,
 )
-from perfscope.analyzer.verdict.consequences import outranks_others, unexplained
+from perfscope.analyzer.verdict.explained_findings import outranks_others, unexplained
 from perfscope.analyzer.verdict.general_answers import (
     GENERAL,
     NOT_SCHEDULED,
@@ -43,14 +43,7 @@ from perfscope.analyzer.verdict.general_answers import (
 )
 from perfscope.analyzer.verdict.run_verdicts import verdict_on_recording
 from perfscope.analyzer.verdict.server_verdicts import bound_by_requests, server_verdict
-from perfscope.analyzer.verdict.trace_verdicts import (
-    lost_kernels_verdict,
-    start_up_verdict,
-    unexplained_idle,
-    verdict_without_findings,
-    with_unexplained_idle,
-)
-from perfscope.analyzer.verdict.verdicts import (
+from perfscope.analyzer.verdict.step_verdicts import (
     caveat_without_steps,
     finding_verdict,
     share_between_calls,
@@ -58,6 +51,13 @@ from perfscope.analyzer.verdict.verdicts import (
     verdict_with_ignored,
     verdict_without_losses,
     with_shared_machine,
+)
+from perfscope.analyzer.verdict.trace_verdicts import (
+    lost_kernels_verdict,
+    start_up_verdict,
+    unexplained_idle,
+    verdict_without_findings,
+    with_unexplained_idle,
 )
 
 

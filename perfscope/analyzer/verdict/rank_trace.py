@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.run.table_access import column, table
-from perfscope.analyzer.verdict.hosts import Flags, part_of_job, tables_of_rows
+from perfscope.analyzer.verdict.per_host_findings import Flags, part_of_job, tables_of_rows
 from perfscope.traces.intervals import Ints
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace

@@ -11,7 +11,7 @@ from perfscope.analyzer.number_text import digits, percent, plural
 from perfscope.analyzer.request_figures import Requests
 from perfscope.analyzer.summary.run import Run
 from perfscope.analyzer.verdict.confidence import HIGHEST, VerdictConfidence
-from perfscope.analyzer.verdict.verdicts import finding_verdict
+from perfscope.analyzer.verdict.step_verdicts import finding_verdict
 
 REQUESTS: Final = "requests"
 RESOURCES: Final = {

@@ -18,8 +18,8 @@ from perfscope.analyzer.number_text import ms, percent
 from perfscope.analyzer.run.accelerators.device_activity import rows_on
 from perfscope.analyzer.run.accelerators.observed_time import observed_time
 from perfscope.analyzer.run.accelerators.other_devices import busy_elsewhere
+from perfscope.analyzer.run.budget_units import NO_DEVICE, Unit
 from perfscope.analyzer.run.table_access import column, table
-from perfscope.analyzer.run.units import NO_DEVICE, Unit
 from perfscope.analyzer.verdict.confidence import VerdictConfidence
 from perfscope.traces.intervals import covered
 from perfscope.traces.trace import Trace

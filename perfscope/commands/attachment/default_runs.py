@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from perfscope.agent.leftovers import open_folder, remove_owned_folder
+from perfscope.agent.temporary_folders import open_folder, remove_owned_folder
 from perfscope.errors import UnreadableRun
 
 NAME = re.compile(r"perfscope-\d+-\d{6}\.perfscope")

@@ -27,10 +27,10 @@ def show_recording(
     Ctrl-C ends the recording, then `after` is called; the page stays until the next Ctrl-C.
     """
     from perfscope.ui.dashboard.auth import refuse_without_token
+    from perfscope.ui.dashboard.dashboard_data import Live
+    from perfscope.ui.dashboard.live_run import RunWatch
     from perfscope.ui.dashboard.recording import SteeredRecording
     from perfscope.ui.dashboard.reverse_proxy import normalized_base_path
-    from perfscope.ui.dashboard.source import Live
-    from perfscope.ui.dashboard.watch import RunWatch
 
     normalized_base_path(arguments.base_path)
     if arguments.no_token:

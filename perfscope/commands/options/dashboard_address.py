@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from perfscope.ui.terminal.output import print_line
 
 if TYPE_CHECKING:
+    from perfscope.ui.dashboard.dashboard_data import Live
     from perfscope.ui.dashboard.serve import Dashboard
-    from perfscope.ui.dashboard.source import Live
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.feather as feather
 
-from perfscope.traces.cache.place import TABLES as FOLDER
-from perfscope.traces.cache.place import create_cache_folder, table_folder
+from perfscope.traces.cache.cache_folder import TABLES as FOLDER
+from perfscope.traces.cache.cache_folder import create_cache_folder, table_folder
 from perfscope.traces.encoded_json import encoded_json
 from perfscope.traces.regular_file import is_regular
 from perfscope.traces.run_folder.manifest import Manifest

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from perfscope.traces.clock_shift import Shift, fitted, residual_ns
+from perfscope.traces.clock_offset import Shift, fitted, residual_ns
 from perfscope.traces.collectives.pairing_by_time import Ends, PlacePairs, pair_by_time
 from perfscope.traces.intervals import Ints
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from perfscope.traces.clock_shift import MOST_DRIFT
+from perfscope.traces.clock_offset import MOST_DRIFT
 from perfscope.traces.intervals import Ints
 
 OFFSET_GAIN: Final = 0.25

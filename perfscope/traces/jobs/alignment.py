@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfscope.traces.clock_shift import Shift, fitted, residual_ns
+from perfscope.traces.clock_offset import Shift, fitted, residual_ns
 from perfscope.traces.collectives.collective_matching import matched
 from perfscope.traces.intervals import Ints
 from perfscope.traces.jobs.merge import merged_names, names_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perfscope.traces.clock_shift import Shift
+from perfscope.traces.clock_offset import Shift
 from perfscope.traces.jobs.alignment import Alignment
 from perfscope.traces.jobs.recordings import LONGEST_GAP_NS
 from perfscope.traces.trace import Trace

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfscope.traces.clock_shift import Shift
+from perfscope.traces.clock_offset import Shift
 from perfscope.traces.intervals import Ints
 from perfscope.traces.schema import ROW_NUMBERS, TABLES
 

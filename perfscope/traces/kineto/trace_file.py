@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Final
 
-from perfscope.traces.cache.place import table_folder
+from perfscope.traces.cache.cache_folder import table_folder
 from perfscope.traces.kineto.file import (
     available_cores,
     estimated_bytes,

@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from perfscope.traces.clocks import Clock
-from perfscope.traces.run_folder.cells import checks_of, has_valid_cells, is_time, is_whole
+from perfscope.traces.run_folder.cell_types import checks_of, has_valid_cells, is_time, is_whole
 from perfscope.traces.run_folder.growing import GrowingRun
-from perfscope.traces.run_folder.readings import Readings, TextCodes, int64_array
+from perfscope.traces.run_folder.packed_numbers import Readings, TextCodes, int64_array
 from perfscope.traces.run_folder.stored import StoredRun
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import make_table

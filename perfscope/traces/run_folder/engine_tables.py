@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.traces.clocks import Clock
-from perfscope.traces.run_folder.cells import (
+from perfscope.traces.run_folder.cell_types import (
     checks_of,
     has_valid_cells,
     is_number,
@@ -22,7 +22,7 @@ from perfscope.traces.run_folder.cells import (
     is_whole,
 )
 from perfscope.traces.run_folder.growing import GrowingRun
-from perfscope.traces.run_folder.readings import int64_array
+from perfscope.traces.run_folder.packed_numbers import int64_array
 from perfscope.traces.run_folder.stored import StoredRun
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import make_table

@@ -14,9 +14,9 @@ import msgspec
 
 from perfscope.errors import UsageError
 from perfscope.traces.privacy.secret_masking import mask_secrets, mask_values
-from perfscope.traces.run_folder.held_folder import HeldFolder, create_run_folder
 from perfscope.traces.run_folder.json_encoding import encode
 from perfscope.traces.run_folder.manifest import Manifest
+from perfscope.traces.run_folder.open_folder import HeldFolder, create_run_folder
 from perfscope.traces.run_folder.streams import ArrowRows, JsonLines, Stream
 
 MANIFEST = "manifest.json"

@@ -24,7 +24,7 @@ from perfscope.traces.run_folder.arrow_messages import (
     LONGEST_HEADER,
     ArrowReader,
 )
-from perfscope.traces.run_folder.cells import LARGEST_NS, is_time
+from perfscope.traces.run_folder.cell_types import LARGEST_NS, is_time
 from perfscope.traces.run_folder.manifest import Manifest
 from perfscope.traces.run_folder.stored import (
     LONGEST_LINE,

@@ -20,7 +20,7 @@ from perfscope.traces.clocks import Clock
 from perfscope.traces.intervals import Ints
 from perfscope.traces.kineto.trace_file import read_trace
 from perfscope.traces.naming import COLLECTIVE_RUNS, MARKS_OF_TORCH
-from perfscope.traces.run_folder.cells import is_time, is_wall_time, is_whole
+from perfscope.traces.run_folder.cell_types import is_time, is_wall_time, is_whole
 from perfscope.traces.run_folder.growing import GrowingRun
 from perfscope.traces.run_folder.stored import StoredRun
 from perfscope.traces.trace import Trace, make_table

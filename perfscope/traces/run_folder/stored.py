@@ -22,7 +22,7 @@ import pyarrow as pa
 from perfscope.errors import UnreadableRun
 from perfscope.traces.regular_file import is_regular, open_regular
 from perfscope.traces.run_folder.arrow_messages import ArrowReader
-from perfscope.traces.run_folder.cells import is_time, is_wall_time
+from perfscope.traces.run_folder.cell_types import is_time, is_wall_time
 from perfscope.traces.run_folder.folder import MANIFEST
 from perfscope.traces.run_folder.manifest import Manifest
 from perfscope.traces.schema import SCHEMA_VERSION

@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 
 from perfscope.traces.privacy.secret_masking import mask_values
 from perfscope.traces.run_folder.arrow_encoding import END_OF_STREAM, batch_message, schema_message
-from perfscope.traces.run_folder.held_folder import HeldFolder
 from perfscope.traces.run_folder.json_encoding import encode
+from perfscope.traces.run_folder.open_folder import HeldFolder
 
 SEGMENT_BYTES = 8 << 20
 SEGMENT_S = 10.0

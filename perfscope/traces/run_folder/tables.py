@@ -13,7 +13,7 @@ from perfscope.traces.intervals import Ints
 from perfscope.traces.privacy.masked_trace import masked_manifest, masked_tables
 from perfscope.traces.privacy.secret_masking import mask_values
 from perfscope.traces.run_folder import events
-from perfscope.traces.run_folder.cells import (
+from perfscope.traces.run_folder.cell_types import (
     LARGEST_NS,
     checks_of,
     has_valid_cells,
@@ -26,7 +26,7 @@ from perfscope.traces.run_folder.engine_tables import EngineTables
 from perfscope.traces.run_folder.growing import GrowingRun
 from perfscope.traces.run_folder.kernel_windows import WINDOW_TABLES, window_tables
 from perfscope.traces.run_folder.nvtx_rows import CodeNames, names_of_codes, nvtx_columns
-from perfscope.traces.run_folder.readings import Readings, int64_array
+from perfscope.traces.run_folder.packed_numbers import Readings, int64_array
 from perfscope.traces.run_folder.request_tables import request_table, token_gap_table
 from perfscope.traces.run_folder.stored import StoredRun
 from perfscope.traces.schema import TABLES

@@ -16,11 +16,11 @@ from dash import MATCH, ClientsideFunction, Dash, Input, Output, set_props
 from perfscope.errors import PerfscopeError
 from perfscope.ui.dashboard import grid, run_list, what_if_callback
 from perfscope.ui.dashboard.callback_requests import check_callbacks
-from perfscope.ui.dashboard.guard import REPORT_ROUTE, guard, text_response
-from perfscope.ui.dashboard.library import Library
+from perfscope.ui.dashboard.dashboard_data import DashboardSource
+from perfscope.ui.dashboard.open_runs import Library
+from perfscope.ui.dashboard.page_frame import frame
+from perfscope.ui.dashboard.request_checks import REPORT_ROUTE, guard, text_response
 from perfscope.ui.dashboard.routes import shown
-from perfscope.ui.dashboard.shell import frame
-from perfscope.ui.dashboard.source import DashboardSource
 from perfscope.ui.html.page_style import asset, embedded, report_style, script_colors
 from perfscope.ui.theme import DARK, LIGHT
 from perfscope.ui.timeline.component_files import timeline_style

@@ -10,7 +10,7 @@ import flask
 from dash import ALL, Dash, Output
 from werkzeug.exceptions import BadRequest
 
-from perfscope.ui.dashboard.guard import text_response
+from perfscope.ui.dashboard.request_checks import text_response
 
 ENDPOINT = "/_dash-update-component"
 

@@ -14,11 +14,11 @@ from perfscope.analyzer.number_text import plural
 from perfscope.analyzer.run.window_count import windows_taken
 from perfscope.analyzer.serving.live_requests import live_requests
 from perfscope.traces.folder_contents import url_id
-from perfscope.ui.dashboard.cards import figure_data, graphs
 from perfscope.ui.dashboard.components import components
+from perfscope.ui.dashboard.dashboard_data import Live
+from perfscope.ui.dashboard.figure_cards import figure_data, graphs
 from perfscope.ui.dashboard.live_now import age_text, notice_of_stage, pace_strip, stage_card
-from perfscope.ui.dashboard.source import Live
-from perfscope.ui.dashboard.watch import TICK_S, WINDOW_NS, Snapshot
+from perfscope.ui.dashboard.live_run import TICK_S, WINDOW_NS, Snapshot
 from perfscope.ui.figures.batch_times import beat, beats, prefetch_depths, queue, with_new_points
 from perfscope.ui.html.overview import changes_and_ranks, subject_line, verdict_and_budget
 from perfscope.ui.html.report import block

@@ -1,4 +1,4 @@
-"""A recording in a separate process: viewers do not slow it, and it ends with the dashboard."""
+"""A recording in a separate process: viewers do not slow it, and the dashboard ends it."""
 
 import subprocess
 import time
@@ -8,8 +8,8 @@ from perfscope.errors import PerfscopeError
 from perfscope.traces.python_command import module_command
 from perfscope.traces.run_folder.stored import is_run
 
-APPEARS_S = 20.0
-ENDS_S = 30.0
+START_TIMEOUT_S = 20.0
+STOP_TIMEOUT_S = 30.0
 
 
 class SteeredRecording:
@@ -26,9 +26,9 @@ class SteeredRecording:
     def wait_for_run_folder(self) -> None:
         """Wait until the run folder exists.
 
-        Raises PerfscopeError when the recording ends before; its message is on stderr.
+        Raises PerfscopeError if the recording ends first; that prints its message to stderr.
         """
-        deadline = time.monotonic() + APPEARS_S
+        deadline = time.monotonic() + START_TIMEOUT_S
         while not is_run(self.out):
             code = self.process.poll()
             if code is not None:
@@ -38,7 +38,7 @@ class SteeredRecording:
             if time.monotonic() > deadline:
                 self.stop()
                 raise PerfscopeError(
-                    f"the recording of process {self.pid} has not started within {APPEARS_S:g} s"
+                    f"the recording of process {self.pid} did not start in {START_TIMEOUT_S:g} s"
                 )
             time.sleep(0.05)
 
@@ -73,6 +73,6 @@ class SteeredRecording:
         """Stop the recording and wait until its run is complete."""
         self.stop()
         try:
-            self.process.wait(ENDS_S)
+            self.process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self.process.terminate()

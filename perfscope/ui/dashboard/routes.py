@@ -8,8 +8,8 @@ from perfscope.errors import PerfscopeError
 from perfscope.traces.folder_contents import url_id
 from perfscope.ui.dashboard import run_list
 from perfscope.ui.dashboard.address_query import query_of
-from perfscope.ui.dashboard.shell import headline, links, links_so_far, notice
-from perfscope.ui.dashboard.source import DashboardSource
+from perfscope.ui.dashboard.dashboard_data import DashboardSource
+from perfscope.ui.dashboard.page_frame import headline, links, links_so_far, notice
 
 if TYPE_CHECKING:
     from perfscope.ui.dashboard.view import View

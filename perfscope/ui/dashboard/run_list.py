@@ -10,11 +10,11 @@ from dash_ag_grid import AgGrid
 from perfscope.analyzer.number_text import plural
 from perfscope.errors import PerfscopeError
 from perfscope.traces.encoded_json import encoded_json
+from perfscope.ui.dashboard.dashboard_data import DashboardSource
 from perfscope.ui.dashboard.grid import DEFAULTS, GRID_THEME, GridState, quick_search_of
-from perfscope.ui.dashboard.library import Library
+from perfscope.ui.dashboard.open_runs import Library
+from perfscope.ui.dashboard.page_frame import notice
 from perfscope.ui.dashboard.run_rows import Row, run_rows
-from perfscope.ui.dashboard.shell import notice
-from perfscope.ui.dashboard.source import DashboardSource
 from perfscope.ui.dashboard.verdicts import Verdicts
 
 NAME = "runs"

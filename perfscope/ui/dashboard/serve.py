@@ -13,9 +13,9 @@ from perfscope.errors import UsageError
 from perfscope.ui.dashboard.app import create_app
 from perfscope.ui.dashboard.auth import Access
 from perfscope.ui.dashboard.bounded_server import BoundedHandler, BoundedServer
-from perfscope.ui.dashboard.library import Library
+from perfscope.ui.dashboard.dashboard_data import DashboardSource, Live
+from perfscope.ui.dashboard.open_runs import Library
 from perfscope.ui.dashboard.reverse_proxy import ReverseProxyPath, normalized_base_path
-from perfscope.ui.dashboard.source import DashboardSource, Live
 from perfscope.ui.dashboard.verdicts import Verdicts
 
 PORT, LAST_PORT = 8050, 65535

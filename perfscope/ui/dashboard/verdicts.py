@@ -16,7 +16,7 @@ from perfscope.traces.folder_contents import Found
 from perfscope.traces.pool_process import start_pool_process
 from perfscope.traces.spawned_pool import spawned_pool
 from perfscope.ui.answer_cache import code_version
-from perfscope.ui.dashboard.library import OUTSIDE, snapshot_text
+from perfscope.ui.dashboard.open_runs import OUTSIDE, snapshot_text
 from perfscope.ui.phrases import describe_subject
 from perfscope.ui.stored_verdicts import (
     StoredVerdict,

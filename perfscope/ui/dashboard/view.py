@@ -1,4 +1,4 @@
-"""What a page is laid out from: a run, its diagnosis, and the query of the address."""
+"""The input of a page's layout: a run, its diagnosis, and the query of the address."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from perfscope.analyzer.summary.rank_view import shown_ranks
 from perfscope.analyzer.verdict.rank_trace import trace_of_rank
 from perfscope.traces.trace import Trace
 from perfscope.ui.dashboard.address_query import query_of
-from perfscope.ui.dashboard.cards import graphs
 from perfscope.ui.dashboard.components import components
+from perfscope.ui.dashboard.figure_cards import graphs
 from perfscope.ui.dashboard.grid import grid_card
-from perfscope.ui.dashboard.library import Opened
+from perfscope.ui.dashboard.open_runs import Opened
 from perfscope.ui.html.report import block, plain_block
 from perfscope.ui.html.sections import PlainChart, Section
 from perfscope.ui.html.tables import Table, table_card
 
 RANK = "rank"
-LONGEST_RANK = 9
+MOST_RANK_DIGITS = 9
 ALL_RANKS = '<p class="note all-ranks">All ranks are shown until one is chosen above.</p>'
-NOTHING = (
+NO_DATA_CARD = (
     '<section class="card"><p class="muted">This recording has no data for this page.</p></section>'
 )
 
@@ -58,7 +58,7 @@ class View:
     def chosen_rank(self) -> int | None:
         """The rank that the address names, None for that of the verdict."""
         text = self.query.get(RANK, "")
-        rank = int(text) if text.isdecimal() and len(text) <= LONGEST_RANK else None
+        rank = int(text) if text.isdecimal() and len(text) <= MOST_RANK_DIGITS else None
         return rank if rank in self.ranks else None
 
     @property
@@ -93,10 +93,10 @@ class View:
 
     def evidence(self, parts: Sequence[Section | PlainChart | Table]) -> list[Any]:
         """Return charts and tables in their order, a card each."""
-        return [card for part in parts for card in self.card(part)] or self.shown(NOTHING)
+        return [card for part in parts for card in self.card(part)] or self.shown(NO_DATA_CARD)
 
     def card(self, part: Section | PlainChart | Table) -> list[Any]:
-        """Return the card of a chart or a table; tables with cells of several lines are plain."""
+        """Return the card of a chart or a table; a table of long cells is not a grid."""
         if isinstance(part, PlainChart):
             return self.shown(plain_block(part))
         if isinstance(part, Section):

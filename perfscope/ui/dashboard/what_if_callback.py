@@ -5,7 +5,7 @@ from typing import Any
 from dash import ClientsideFunction, Dash, Input, Output, State
 from dash.exceptions import PreventUpdate
 
-from perfscope.ui.dashboard.library import Library
+from perfscope.ui.dashboard.open_runs import Library
 
 
 def register(app: Dash, library: Library) -> None:

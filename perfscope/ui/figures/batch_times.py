@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from perfscope.ui.figures.frame import figure, legend_above, time_axis
+from perfscope.ui.figures.figure_layout import figure, legend_above, time_axis
 from perfscope.ui.theme import LIGHT
 
 RANK_SYMBOLS = ("circle", "diamond", "square", "cross", "triangle-up", "star")

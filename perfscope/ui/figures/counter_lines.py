@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from perfscope.analyzer.devices.job_phases import JobPhases
-from perfscope.ui.figures.frame import figure, legend_above, time_axis
+from perfscope.ui.figures.figure_layout import figure, legend_above, time_axis
 from perfscope.ui.theme import LIGHT
 
 MOST_POINTS = 1000

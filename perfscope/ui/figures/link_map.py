@@ -6,7 +6,7 @@ Busier links are darker.
 import plotly.graph_objects as go
 
 from perfscope.analyzer.devices.link_map import DEVICE, NODE, PORT, SWITCH, LinkEndpoint, LinkMap
-from perfscope.ui.figures.frame import figure
+from perfscope.ui.figures.figure_layout import figure
 from perfscope.ui.theme import LIGHT
 
 HEIGHTS = {SWITCH: 2.0, DEVICE: 1.0, NODE: 0.0, PORT: -0.8}

@@ -3,7 +3,7 @@
 import pandas as pd
 import plotly.graph_objects as go
 
-from perfscope.ui.figures.frame import figure, legend_above, time_axis
+from perfscope.ui.figures.figure_layout import figure, legend_above, time_axis
 from perfscope.ui.theme import LIGHT
 
 LINES = (("p50_ms", "p50", "device-compute"), ("p90_ms", "p90", "host-bound"))

@@ -1,4 +1,4 @@
-"""The roofline: a point per operator and shapes, under the peaks of the device."""
+"""The roofline: a point per operator and combination of shapes, under the peaks of the device."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from perfscope.analyzer.compute.roofline import MEMORY
 from perfscope.analyzer.hardware.peaks import Peaks
 from perfscope.analyzer.number_text import digits, ms, percent
-from perfscope.ui.figures.frame import figure, legend_above
+from perfscope.ui.figures.figure_layout import figure, legend_above
 from perfscope.ui.theme import LIGHT
 
 MOST_POINTS = 200
@@ -17,12 +17,12 @@ SMALLEST, LARGEST = 6.0, 34.0
 LONGEST_SHAPES = 90
 DECADES = 1.0
 SMALLEST_SHARE = 0.001
-WORTH_A_ROOF = 0.01
+SMALLEST_SHARE_OF_A_PEAK = 0.01
 POINT_CATEGORY = "device-compute"
 
 
 @dataclass(frozen=True)
-class Side:
+class Limit:
     """What limits an operator: arithmetic, or memory where its intensity is below the ridge."""
 
     label: str
@@ -30,9 +30,9 @@ class Side:
     is_memory: bool
 
 
-SIDES = (
-    Side("limited by arithmetic", "circle", is_memory=False),
-    Side("limited by memory", "diamond-open", is_memory=True),
+LIMITS_OF_OPERATORS = (
+    Limit("limited by arithmetic", "circle", is_memory=False),
+    Limit("limited by memory", "diamond-open", is_memory=True),
 )
 
 
@@ -41,8 +41,8 @@ def roofline(rows: pd.DataFrame, peaks: Peaks) -> go.Figure:
 
     The 200 longest are drawn, except those below a thousandth of the time.
     """
-    worth = rows["work_ns"] >= SMALLEST_SHARE * float(rows["work_ns"].sum())
-    shown = rows[(rows["flops"] > 0) & (rows["bytes"] > 0) & (rows["work_ns"] > 0) & worth].head(
+    is_large = rows["work_ns"] >= SMALLEST_SHARE * float(rows["work_ns"].sum())
+    shown = rows[(rows["flops"] > 0) & (rows["bytes"] > 0) & (rows["work_ns"] > 0) & is_large].head(
         MOST_POINTS
     )
     fig = figure(460, x_title="arithmetic intensity, FLOP per byte", y_title="TFLOP/s achieved")
@@ -50,7 +50,7 @@ def roofline(rows: pd.DataFrame, peaks: Peaks) -> go.Figure:
     span = (float(x.min()) / 10**DECADES, float(x.max()) * 10**DECADES) if len(x) else (0.1, 1000.0)
     top = max(float(y.max()) if len(y) else 1.0, add_roofs(fig, peaks, shown, span))
     whole_ns = float(rows["work_ns"].sum()) or 1.0
-    for side in SIDES:
+    for side in LIMITS_OF_OPERATORS:
         of_side = shown[(shown["side"] == MEMORY) == side.is_memory]
         if len(of_side):
             add_points(fig, of_side, side, whole_ns)
@@ -66,7 +66,7 @@ def roofline(rows: pd.DataFrame, peaks: Peaks) -> go.Figure:
     return legend_above(fig)
 
 
-def add_points(fig: go.Figure, rows: pd.DataFrame, side: Side, whole_ns: float) -> None:
+def add_points(fig: go.Figure, rows: pd.DataFrame, side: Limit, whole_ns: float) -> None:
     """Add a point per operator; its area is its share of `whole_ns`.
 
     A click shows its longest call: `customdata` starts with begin and end in seconds.
@@ -81,7 +81,7 @@ def add_points(fig: go.Figure, rows: pd.DataFrame, side: Side, whole_ns: float) 
             dtype,
             ms(work),
             percent(share_of_row),
-            roof(roof_share),
+            roof_share_text(roof_share),
         ]
         for ts, ns, name, text, dtype, work, share_of_row, roof_share in zip(
             rows["longest_ts"],
@@ -124,19 +124,19 @@ def add_roofs(fig: go.Figure, peaks: Peaks, rows: pd.DataFrame, span: tuple[floa
     kinds = rows.groupby(["dtype", "matrix"], sort=False)["work_ns"].sum().reset_index()
     rates: dict[float, list[str]] = {}
     whole = float(rows["work_ns"].sum()) or 1.0
-    for dtype, matrix, of_time in kinds.itertuples(index=False):
+    for dtype, matrix, time_ns in kinds.itertuples(index=False):
         rate = peaks.flops_per_s(str(dtype), matrix=bool(matrix))
-        if rate and of_time >= WORTH_A_ROOF * whole:
+        if rate and time_ns >= SMALLEST_SHARE_OF_A_PEAK * whole:
             rates.setdefault(rate, []).append(
                 f"matrix multiplication, {dtype}" if matrix else "other arithmetic"
             )
     if not rates:
         return 0.0
     ridge = max(rates) / peaks.bytes_per_s
-    left = [span[0], max(span[0], min(ridge, span[1]))]
+    memory_roof_x = [span[0], max(span[0], min(ridge, span[1]))]
     fig.add_scatter(
-        x=left,
-        y=[intensity * peaks.bytes_per_s / 1e12 for intensity in left],
+        x=memory_roof_x,
+        y=[intensity * peaks.bytes_per_s / 1e12 for intensity in memory_roof_x],
         mode="lines",
         hoverinfo="skip",
         showlegend=False,
@@ -171,7 +171,7 @@ def add_roofs(fig: go.Figure, peaks: Peaks, rows: pd.DataFrame, span: tuple[floa
         x=np.log10(label_x),
         y=np.log10(label_x * peaks.bytes_per_s / 1e12),
         showarrow=False,
-        xanchor="left",
+        xanchor="memory_roof_x",
         yanchor="top",
         text=f"memory: {peaks.bytes_per_s / 1e9:.4g} GB/s",
         xshift=12,
@@ -185,6 +185,6 @@ def shapes(text: str) -> str:
     return short if len(short) <= LONGEST_SHAPES else short[:LONGEST_SHAPES] + "…"
 
 
-def roof(share: float) -> str:
+def roof_share_text(share: float) -> str:
     """Return the share of the roofline, nothing where it is not known."""
     return "" if share != share else f", {percent(share)} of the roofline"

@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 
 from perfscope.analyzer.run.stacks.stack_tree import Node
 from perfscope.traces.frames import parse_frame
-from perfscope.ui.figures.frame import figure
+from perfscope.ui.figures.figure_layout import figure
 from perfscope.ui.theme import LIGHT
 
 SMALLEST_SHARE = 0.004

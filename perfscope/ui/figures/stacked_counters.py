@@ -13,7 +13,7 @@ from perfscope.ui.figures.counter_lines import (
     add_line,
     add_phases,
 )
-from perfscope.ui.figures.frame import figure, legend_above, time_axis
+from perfscope.ui.figures.figure_layout import figure, legend_above, time_axis
 from perfscope.ui.theme import LIGHT
 
 PANEL_PX, GAP_PX, TITLE_PX = 104, 30, 20

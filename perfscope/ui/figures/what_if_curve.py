@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 
 from perfscope.analyzer.input.what_if import WhatIf
-from perfscope.ui.figures.frame import figure, legend_above
+from perfscope.ui.figures.figure_layout import figure, legend_above
 from perfscope.ui.theme import LIGHT
 
 

@@ -40,7 +40,7 @@ def not_checked_rows(trace: Trace, diagnosis: Diagnosis) -> str:
     for group in not_checked_by_reason(diagnosis.not_checked):
         rows.append((", ".join(map(readable_name, group.findings)), group.text))
     rows += [
-        (readable_name(what), why) for what, why in incomplete_parts(diagnosis, absent_too=True)
+        (readable_name(what), why) for what, why in incomplete_parts(diagnosis, include_absent=True)
     ]
     rows += unknown_rates(diagnosis)
     cells = [

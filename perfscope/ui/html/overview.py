@@ -93,7 +93,7 @@ def subject_line(trace: Trace, diagnosis: Diagnosis) -> str:
     words = [*recording_text(diagnosis), *machine, *overhead_words]
     spans = "".join(f"<span>{escape(text)}</span>" for text in words)
     level = escape(trace.manifest.depth)
-    depth = f'<span class="pill" title="instrumentation level (--depth)">depth: {level}</span>'
+    depth = f'<span class="pill" title="instrumentation level (--depth)">level: {level}</span>'
     return f"<div><b>{escape(name)}</b>{spans}{depth}</div>"
 
 
@@ -119,7 +119,7 @@ def budget_card(diagnosis: Diagnosis, longest: dict[str, StepInterval], predicte
     legend = "".join(legend_entry(part, mean_ms) for part in parts)
     hint = ""
     if longest:
-        hint = '<span class="hint">Click a part to see its longest step on the timeline</span>'
+        hint = '<span class="hint">Click a category to see the step where it takes longest</span>'
     return card(
         f"{title}<small>{mean}{p95}</small>",
         f'<div class="bar">{bar}</div><div class="legend">{legend}{hint}</div>'

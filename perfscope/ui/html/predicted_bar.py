@@ -44,6 +44,6 @@ def change_text(budget: PredictedBudget, finding: Finding, diagnosis: Diagnosis)
     if more is not None and budget.is_bound:
         reason = f" Of that, {percent(finding.share)} of the time is what the finding costs."
     elif more is not None:
-        reason = f" {percent(more)} of the time is saved because the rest becomes faster, too."
+        reason = f" Of that, {percent(more)} is saved because the rest becomes faster, too."
     how = "at best" if budget.is_bound else "likely"
     return f"After the change, {how}: {whole} ({changes}).{reason}"

@@ -17,9 +17,9 @@ STRAGGLER = "straggler"
 UNKNOWN, LEVELS = 0, 254
 """A byte per cell: 0 is unknown, 1 is the shortest own time, 255 the longest."""
 NOTE = (
-    "A row per rank, the slowest first; a column per step, or the mean of neighbors. The stronger"
-    " the color, the more time of its own, without waiting for other ranks. Click to see the rank"
-    " and the step on the timeline."
+    "A row per rank, the slowest first; a column per step, or the mean of neighbors. A stronger"
+    " color means more time spent on the rank's own work, not waiting for others. Click to see the"
+    " rank and the step on the timeline."
 )
 
 

@@ -24,13 +24,13 @@ from perfscope.ui.html.closed_sections import (
 from perfscope.ui.html.code_tables import lines_table
 from perfscope.ui.html.coverage_cards import coverage_cards
 from perfscope.ui.html.devices import devices
-from perfscope.ui.html.facts import facts_card
 from perfscope.ui.html.markup import card, escape
 from perfscope.ui.html.overview import overview
 from perfscope.ui.html.page_style import asset, embedded, report_style, script_colors
 from perfscope.ui.html.plotly_bundle import plotly_script, plotly_source
 from perfscope.ui.html.request_sections import request_sections
-from perfscope.ui.html.roof_sections import roof_sections
+from perfscope.ui.html.roofline_sections import roof_sections
+from perfscope.ui.html.run_facts import facts_card
 from perfscope.ui.html.sections import PlainChart, Section, sections
 from perfscope.ui.html.tables import Table
 from perfscope.ui.html.trace_sections import evidence_of_a_trace
@@ -52,7 +52,7 @@ SCRIPTS = (
 )
 DEFAULT_HEIGHT = 200
 FIRST_SECTIONS = (
-    ("budget", "Time budget"),
+    ("budget", "Time per step"),
     ("section-steps", "Steps"),
     ("rank-heat", "Ranks and steps"),
     ("ranks", "Ranks"),

@@ -7,10 +7,10 @@ import plotly.graph_objects as go
 
 from perfscope.analyzer.run.resources.usage_by_role import JOB, usage_by_role
 from perfscope.analyzer.run.stacks.stack_tree import inverted_stack_tree, stack_tree
-from perfscope.analyzer.verdict.hosts import host_views
+from perfscope.analyzer.verdict.per_host_findings import host_views
 from perfscope.traces.trace import Trace
+from perfscope.ui.figures.host_usage import UsageLine, of_each_role, usage
 from perfscope.ui.figures.stack_icicle import stack_icicle
-from perfscope.ui.figures.usage import UsageLine, of_each_role, usage
 from perfscope.ui.figures.worker_timeline import WorkerTables, worker_timeline
 
 STACK_TITLES = {

@@ -14,8 +14,8 @@ from perfscope.ui.theme import texture
 FEW_STEPS = 8
 """Up to so many steps are drawn as rows."""
 COLUMN_NOTE = (
-    "Click a step to see it on the timeline; drag over steps to select them. Outlined: far slower"
-    " than the others."
+    "Click a step to see it on the timeline; drag over steps to select them. Outlined steps are"
+    " outliers."
 )
 
 

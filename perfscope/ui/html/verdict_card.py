@@ -22,7 +22,7 @@ UNKNOWN = "unknown"
 
 
 def verdict_card(diagnosis: Diagnosis, longest: dict[str, StepInterval]) -> str:
-    """Return the verdict, the largest text on the page, and the first recommended change.
+    """Return the card with the verdict, in the largest text of the page, and the first change.
 
     `longest` is the longest interval of each category of the time budget.
     """
@@ -54,30 +54,30 @@ def confidence_line(diagnosis: Diagnosis) -> str:
 
 def buttons(diagnosis: Diagnosis, longest: dict[str, StepInterval]) -> str:
     """Return the links to the timeline and to the other changes."""
-    links = show_me_link(diagnosis, longest)
+    links = timeline_button(diagnosis, longest)
     if diagnosis.findings:
         links += '<a class="button" href="#changes">All changes</a>'
     return f'<div class="links">{links}</div>' if links else ""
 
 
-def show_me_link(diagnosis: Diagnosis, longest: dict[str, StepInterval]) -> str:
+def timeline_button(diagnosis: Diagnosis, longest: dict[str, StepInterval]) -> str:
     """Return a button that opens the timeline where the verdict can be seen."""
     finding = verdict_finding(diagnosis)
     if finding is None:
         return ""
-    places = [
+    intervals = [
         (fact.start_ns, fact.end_ns) for fact in finding.evidence if fact.start_ns is not None
     ]
-    stretch = longest.get(color_category(diagnosis.verdict.id))
-    if stretch is not None:
-        places.append((stretch.start_ns, stretch.end_ns))
-    return timeline_link(*places[0], "Show on timeline", "button main") if places else ""
+    longest_interval = longest.get(color_category(diagnosis.verdict.id))
+    if longest_interval is not None:
+        intervals.append((longest_interval.start_ns, longest_interval.end_ns))
+    return timeline_link(*intervals[0], "Show on timeline", "button main") if intervals else ""
 
 
 def change_panel(finding: Finding, diagnosis: Diagnosis) -> str:
     """Return the first action with its code and its line, and the predicted speedup."""
     action = finding.actions[0] if finding.actions else None
-    content = factor(finding, diagnosis)
+    content = speedup_panel(finding, diagnosis)
     if action is not None:
         content += f"<h3>{prose(capitalized(action.text))}</h3>{code(action)}"
     place = finding.where
@@ -95,7 +95,7 @@ def code(action: Action) -> str:
     return f'<div class="code">{snippet(action)}{button}</div>'
 
 
-def factor(finding: Finding, diagnosis: Diagnosis) -> str:
+def speedup_panel(finding: Finding, diagnosis: Diagnosis) -> str:
     """Return the predicted speedup in large type, and its range as a strip with labels."""
     speedup = finding.speedup
     if speedup is None:

@@ -45,7 +45,7 @@ def coverage_lines(
 def checked_lines(diagnosis: Diagnosis, layout: TerminalLayout) -> list[Text]:
     """Return what was checked and what was not, in short; `--verbose` prints the lists instead."""
     clear = [readable_name(finding_id) for finding_id in diagnosis.clear]
-    parts = incomplete_parts(diagnosis, absent_too=False)
+    parts = incomplete_parts(diagnosis, include_absent=False)
     incomplete = [incomplete_text(what, why, text_cells(layout)) for what, why in parts]
     return [
         *labeled_text("checked, not found", list_lines(clear, MOST_LIST_LINES, layout), layout),
@@ -61,7 +61,7 @@ def incomplete_text(what: str, why: str, cells: int) -> str:
 
 
 def not_checked_text(diagnosis: Diagnosis) -> list[str]:
-    """Return how many findings each kind of reason concerns; `--verbose` has their names."""
+    """Return the number of findings not checked, per reason; `--verbose` has their names."""
     counts = not_checked_counts(diagnosis)
     if not counts:
         return []

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from perfscope.agent.entry import enter
-from perfscope.agent.entry.idle import IDLE_NS, current_wait
+from perfscope.agent.entry.idle_thread import IDLE_NS, current_wait
 from perfscope.errors import CannotEnter
 from tests.agent.entry.target import (
     BUSY,

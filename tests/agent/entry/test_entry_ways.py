@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from perfscope.agent.entry import enter
-from perfscope.agent.entry.idle import IdleWatch
+from perfscope.agent.entry.idle_thread import IdleWatch
 from perfscope.errors import CannotEnter
 from tests.agent.entry.target import (
     BUSY,

@@ -22,7 +22,7 @@ from perfscope.traces.load import load_trace
 from perfscope.traces.trace import Trace
 from tests.build import trace
 from tests.traces.kineto.recorded import WHERE, each_recorded
-from tests.ui.runs import input_bound
+from tests.ui.sample_traces import input_bound
 
 HOST = {"process": 0, "tid": 100}
 GPU = {"process": 0, "device": 0, "stream": 7}

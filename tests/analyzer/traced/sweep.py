@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import Any
 
 from perfscope.analyzer.budget.thread_work import SAVES
-from perfscope.analyzer.run.units import Unit
+from perfscope.analyzer.run.budget_units import Unit
 from perfscope.traces.trace import Trace
 
 FIRST = ("device-compute", "exposed-communication", "peer-wait", "exposed-copy")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from perfscope.analyzer.budget.device_segments import segments, whole_segments
 from perfscope.analyzer.run.accelerators.observed_time import observed_time
-from perfscope.analyzer.run.units import NO_DEVICE, units
+from perfscope.analyzer.run.budget_units import NO_DEVICE, units
 from perfscope.traces.intervals import Spans, intersected, merged
 from perfscope.traces.load import load_trace
 from perfscope.traces.trace import Trace

@@ -9,7 +9,6 @@ When it is wrong
 """
 
 from perfscope.analyzer.advice import Advice
-from perfscope.analyzer.closed_forms import After
 from perfscope.analyzer.input.loader_case import (
     LoaderCase,
     PredictedFix,
@@ -21,6 +20,7 @@ from perfscope.analyzer.input.loader_case import (
 )
 from perfscope.analyzer.input.loading_stages import COLLATE
 from perfscope.analyzer.number_text import ms, percent
+from perfscope.analyzer.step_time_models import After
 
 CAUSE = "collate-bound"
 PART_SAVED = 0.75

@@ -12,7 +12,6 @@ When it is wrong
 """
 
 from perfscope.analyzer.advice import Advice
-from perfscope.analyzer.closed_forms import After
 from perfscope.analyzer.input.loader_case import (
     WORKERS_CAN_RUN,
     WORKERS_CAN_RUN_WHEN,
@@ -29,6 +28,7 @@ from perfscope.analyzer.input.loader_case import (
     workers_help,
 )
 from perfscope.analyzer.number_text import ms, plural
+from perfscope.analyzer.step_time_models import After
 
 CAUSE = "in-process-loading"
 WORKERS_FOR_UNSEEN_FETCHES = 2

@@ -15,7 +15,6 @@ When it is wrong
 """
 
 from perfscope.analyzer.advice import Advice
-from perfscope.analyzer.closed_forms import After
 from perfscope.analyzer.diagnosis import Action, Evidence
 from perfscope.analyzer.input.input_pipeline import READS_DATA
 from perfscope.analyzer.input.loader_case import (
@@ -41,6 +40,7 @@ from perfscope.analyzer.input.loading_stages import (
     SEARCH,
 )
 from perfscope.analyzer.number_text import digits, ms, percent
+from perfscope.analyzer.step_time_models import After
 
 CAUSE = "per-sample-overhead"
 CALLS_SHARE = 0.6

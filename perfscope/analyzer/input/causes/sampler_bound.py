@@ -9,11 +9,11 @@ When it is wrong
 """
 
 from perfscope.analyzer.advice import Advice
-from perfscope.analyzer.closed_forms import After
 from perfscope.analyzer.diagnosis import Action, Evidence
 from perfscope.analyzer.input.loader_case import LoaderCase, PredictedFix, wait_evidence
 from perfscope.analyzer.number_text import ms, percent, plural
 from perfscope.analyzer.run.stacks.sample_shares import largest_share
+from perfscope.analyzer.step_time_models import After
 
 CAUSE = "sampler-bound"
 

@@ -12,7 +12,6 @@ When it is wrong
 """
 
 from perfscope.analyzer.advice import Advice
-from perfscope.analyzer.closed_forms import After
 from perfscope.analyzer.diagnosis import Evidence
 from perfscope.analyzer.input.loader_case import (
     LoaderCase,
@@ -25,6 +24,7 @@ from perfscope.analyzer.input.loader_case import (
 from perfscope.analyzer.input.loading_stages import LOCK
 from perfscope.analyzer.number_text import ms, percent, plural
 from perfscope.analyzer.run.stacks.sample_shares import share_interval
+from perfscope.analyzer.step_time_models import After
 
 CAUSE = "shared-lock"
 LEAST_SHARE = 0.3

@@ -15,7 +15,6 @@ When it is wrong
 import numpy as np
 
 from perfscope.analyzer.advice import Advice
-from perfscope.analyzer.closed_forms import After
 from perfscope.analyzer.diagnosis import Action, CodeLocation, Evidence
 from perfscope.analyzer.input.causes import worker_restart
 from perfscope.analyzer.input.fetch_times import spans_by_process
@@ -29,6 +28,7 @@ from perfscope.analyzer.input.loader_case import (
     wait_evidence,
 )
 from perfscope.analyzer.number_text import ms, plural
+from perfscope.analyzer.step_time_models import After
 
 CAUSE = "slow-worker-start"
 FIRST_FETCH_SHARE = 0.4

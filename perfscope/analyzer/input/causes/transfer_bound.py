@@ -15,7 +15,6 @@ When it is wrong
 """
 
 from perfscope.analyzer.advice import Advice
-from perfscope.analyzer.closed_forms import After
 from perfscope.analyzer.diagnosis import Evidence
 from perfscope.analyzer.input.loader_case import (
     LoaderCase,
@@ -33,6 +32,7 @@ from perfscope.analyzer.input.loader_case import (
     workers_are_needless,
 )
 from perfscope.analyzer.number_text import ms
+from perfscope.analyzer.step_time_models import After
 
 CAUSE = "transfer-bound"
 

@@ -16,7 +16,6 @@ When it is wrong
 import math
 
 from perfscope.analyzer.advice import Advice
-from perfscope.analyzer.closed_forms import After
 from perfscope.analyzer.diagnosis import Evidence
 from perfscope.analyzer.input.loader_case import (
     LoaderCase,
@@ -25,6 +24,7 @@ from perfscope.analyzer.input.loader_case import (
     wait_evidence,
 )
 from perfscope.analyzer.number_text import ms, percent
+from perfscope.analyzer.step_time_models import After
 
 CAUSE = "unknown-loader"
 

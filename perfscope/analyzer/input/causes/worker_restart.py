@@ -12,10 +12,10 @@ When it is wrong
 """
 
 from perfscope.analyzer.advice import Advice
-from perfscope.analyzer.closed_forms import After
 from perfscope.analyzer.diagnosis import Evidence
 from perfscope.analyzer.input.loader_case import LoaderCase, PredictedFix, wait_evidence
 from perfscope.analyzer.number_text import digits, ms, plural
+from perfscope.analyzer.step_time_models import After
 
 CAUSE = "worker-restart"
 STAYS = 0.1

@@ -11,10 +11,10 @@ from perfscope.analyzer.categories import (
     EXPOSED_COPY,
     PEER_WAIT,
 )
+from perfscope.analyzer.run.budget_units import Unit
 from perfscope.analyzer.run.process_rows import table_rows
 from perfscope.analyzer.run.ranks.matched_collectives import matched_collectives
 from perfscope.analyzer.run.table_access import column
-from perfscope.analyzer.run.units import Unit
 from perfscope.traces.intervals import Ints, Spans, merged, subtracted
 from perfscope.traces.trace import Trace
 

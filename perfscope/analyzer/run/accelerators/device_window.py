@@ -18,9 +18,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.run.accelerators.step_work import StepWork, step_work, work_of_launches
+from perfscope.analyzer.run.budget_units import NO_DEVICE, units
 from perfscope.analyzer.run.loops.steps import STEADY, no_steps, steps
 from perfscope.analyzer.run.table_access import column, manifest, recording_of, table, uses_device
-from perfscope.analyzer.run.units import NO_DEVICE, units
 from perfscope.traces.intervals import Ints
 from perfscope.traces.schema import TABLES
 from perfscope.traces.time_slice import with_new_row_numbers

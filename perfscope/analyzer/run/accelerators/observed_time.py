@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from perfscope.analyzer.run.budget_units import NO_DEVICE, Unit, units
 from perfscope.analyzer.run.process_rows import table_rows
 from perfscope.analyzer.run.table_access import column, recording_of, table
-from perfscope.analyzer.run.units import NO_DEVICE, Unit, units
 from perfscope.traces.intervals import EMPTY, Spans, length_ns, merged, single_interval, subtracted
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from perfscope.analyzer.run.accelerators.device_activity import Activity, activity
-from perfscope.analyzer.run.units import NO_DEVICE, Unit, units
+from perfscope.analyzer.run.budget_units import NO_DEVICE, Unit, units
 from perfscope.traces.intervals import EMPTY, Spans, merged
 from perfscope.traces.trace import Trace
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from perfscope.analyzer.run.hangs.flight_records import StuckCollective, stuck_collective
-from perfscope.analyzer.run.hangs.quiet_job import (
+from perfscope.analyzer.run.hangs.job_without_progress import (
     MAIN,
     WORKER,
     QuietJob,

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from perfscope.analyzer.run.hangs.quiet_job import QuietThread
+from perfscope.analyzer.run.hangs.job_without_progress import QuietThread
 
 BATCH: Final = "batch"
 WORK: Final = "work"

@@ -3,8 +3,8 @@
 import numpy as np
 
 from perfscope.analyzer.run.accelerators.device_activity import rows_on
+from perfscope.analyzer.run.budget_units import NO_DEVICE, Unit
 from perfscope.analyzer.run.table_access import column, table
-from perfscope.analyzer.run.units import NO_DEVICE, Unit
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 

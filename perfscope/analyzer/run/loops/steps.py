@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from perfscope.analyzer.run.budget_units import units
 from perfscope.analyzer.run.loops.outer_loop import (
     NO_LOOP,
     Batches,
@@ -21,7 +22,6 @@ from perfscope.analyzer.run.loops.warm_up import warm_up
 from perfscope.analyzer.run.phases.evaluating_calls import EVALUATION, flags_of_calls
 from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category, table
 from perfscope.analyzer.run.thread_intervals import busiest_tid
-from perfscope.analyzer.run.units import units
 from perfscope.traces.intervals import EMPTY, Ints, Spans, covered, inside, merged
 from perfscope.traces.trace import Trace
 

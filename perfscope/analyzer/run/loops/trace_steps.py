@@ -8,11 +8,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.run.accelerators.observed_time import observed_time
+from perfscope.analyzer.run.budget_units import Unit, units
 from perfscope.analyzer.run.loops.repeating_work import period_starts
 from perfscope.analyzer.run.loops.warm_up import warm_up
 from perfscope.analyzer.run.process_rows import table_rows
 from perfscope.analyzer.run.table_access import column, rows_of_category
-from perfscope.analyzer.run.units import Unit, units
 from perfscope.traces.intervals import Ints, Spans, covered
 from perfscope.traces.trace import Trace
 

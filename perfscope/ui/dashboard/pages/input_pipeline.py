@@ -16,11 +16,11 @@ from perfscope.analyzer.input.what_if import (
 from perfscope.analyzer.number_text import ms, plural
 from perfscope.analyzer.timeline.lanes import timeline_lanes
 from perfscope.traces.trace import Trace
-from perfscope.ui.dashboard.cards import figure_data, graph
+from perfscope.ui.dashboard.figure_cards import figure_data, graph
 from perfscope.ui.dashboard.page import Page
 from perfscope.ui.dashboard.view import View
 from perfscope.ui.figures.batch_times import prefetch_depths, queue
-from perfscope.ui.figures.fetch_split import fetch_split
+from perfscope.ui.figures.fetch_time import fetch_split
 from perfscope.ui.figures.what_if_curve import what_if_curve
 from perfscope.ui.html.sections import Section, recording_span_s
 from perfscope.ui.phrases import NS_PER_MS, speedup_text, verdict_finding

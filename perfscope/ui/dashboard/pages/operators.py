@@ -7,7 +7,7 @@ from perfscope.traces.trace import Trace
 from perfscope.ui.dashboard.page import Page
 from perfscope.ui.dashboard.tabs import Tab, tabbed
 from perfscope.ui.dashboard.view import View
-from perfscope.ui.html.roof_sections import roof_sections
+from perfscope.ui.html.roofline_sections import roof_sections
 from perfscope.ui.html.sections import PlainChart
 from perfscope.ui.html.tables import Table, count_text, first_rows, without_empty_columns
 from perfscope.ui.html.trace_sections import (

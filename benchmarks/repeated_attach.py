@@ -1,4 +1,4 @@
-"""Attaches to one run many times: `python -m benchmarks.cycles [COUNT]`.
+"""Attaches to one run many times: `python -m benchmarks.repeated_attach [COUNT]`.
 
 It prints how long each attach stopped the main thread, whether the losses equal those of an
 unattached run, and what changed in the target: patched functions, file descriptors, threads,

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.bootstrap import Floats
-from perfscope.analyzer.run.answered_requests import GENERATE
+from perfscope.analyzer.run.serving_processes import GENERATE
 from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category
 from perfscope.analyzer.serving.request_log import RequestLog, request_logs
 from perfscope.traces.intervals import Ints

@@ -9,7 +9,6 @@ from perfscope.analyzer.advice import predict_step_time
 from perfscope.analyzer.budget.critical_rank import critical_rank, severity_of, steps_of
 from perfscope.analyzer.budget.time_budget import steady_budget
 from perfscope.analyzer.categories import EXPOSED_COMMUNICATION, PEER_WAIT
-from perfscope.analyzer.closed_forms import After, speedup, undisturbed_factor
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message, Speedup
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms
@@ -22,6 +21,7 @@ from perfscope.analyzer.run.table_access import (
     uses_device,
 )
 from perfscope.analyzer.run.thread_intervals import spans_of
+from perfscope.analyzer.step_time_models import After, speedup, undisturbed_factor
 from perfscope.traces.intervals import Ints, Spans, exclusive, merged
 from perfscope.traces.trace import Trace
 

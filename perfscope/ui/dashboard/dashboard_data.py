@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from perfscope.ui.dashboard.auth import Access
-from perfscope.ui.dashboard.library import Library
+from perfscope.ui.dashboard.open_runs import Library
 from perfscope.ui.dashboard.verdicts import Verdicts
 
 if TYPE_CHECKING:
+    from perfscope.ui.dashboard.live_run import RunWatch
     from perfscope.ui.dashboard.recording import SteeredRecording
-    from perfscope.ui.dashboard.watch import RunWatch
 
 
 @dataclass(frozen=True)

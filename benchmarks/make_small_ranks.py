@@ -1,6 +1,6 @@
 """Writes a job of many small ranks: a Kineto trace of about 1,500 events for each rank.
 
-    python -m benchmarks.small_ranks FOLDER RANKS [EVENTS]
+    python -m benchmarks.make_small_ranks FOLDER RANKS [EVENTS]
 
 Every step loads a batch, computes, and reduces its gradients in collectives in between. Rank 1 is a
 fifth slower than the others, and the clocks differ by milliseconds.

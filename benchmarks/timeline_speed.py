@@ -6,7 +6,7 @@ A server holds the lanes; a headless chromium of 1920 px zooms from the whole sp
 and back, with pans between. Printed: first paint, hand to scaled frame, hand to exact picture,
 payload, the browser's memory before and after. With `--trial FOLDER` a bare script (`srv.py` and
 `tl.js`, which draw unlabeled bars) is driven the same way on the same machine right after. Usage:
-`python -m benchmarks.ui [--events 1e7] [--trial FOLDER]`.
+`python -m benchmarks.timeline_speed [--events 1e7] [--trial FOLDER]`.
 """
 
 import argparse
@@ -199,7 +199,7 @@ def print_percentiles(name: str, values: Any, unit: str, digits: int = 1) -> Non
 
 
 def measure_perfscope(events: int, rounds: int, shot: Path | None) -> None:
-    command = [sys.executable, "-m", "benchmarks.ui", "--serve", str(events)]
+    command = [sys.executable, "-m", "benchmarks.timeline_speed", "--serve", str(events)]
     with running(command, None, PORT, "/timeline/run/meta") as server, browser() as driver:
         print(
             f"perfscope, {events:,} events in {LANES} lanes; the server holds"

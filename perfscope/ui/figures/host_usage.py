@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 import plotly.graph_objects as go
 
-from perfscope.ui.figures.frame import figure, legend_above, time_axis
+from perfscope.ui.figures.figure_layout import figure, legend_above, time_axis
 from perfscope.ui.theme import LIGHT
 
 FAR_AWAY = 2.5

@@ -69,8 +69,7 @@ def trainers_with_children(family: ProcessFamily, trained_ns: Mapping[int, int])
         for pid, last_ns in trained_ns.items()
         if pid in family.processes
         and any(
-            child.has_torch and last_ns > now_ns - age_s(child) * 1e9
-            for child in family.below(pid)
+            child.has_torch and last_ns > now_ns - age_s(child) * 1e9 for child in family.below(pid)
         )
     }
 

@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 
 from perfscope.analyzer.input.input_pipeline import Fetch
 from perfscope.analyzer.number_text import ms
-from perfscope.ui.figures.frame import figure, legend_above
+from perfscope.ui.figures.figure_layout import figure, legend_above
 from perfscope.ui.theme import LIGHT
 
 CODE, WAITS = "by code", "by wait"

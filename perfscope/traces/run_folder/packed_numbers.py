@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.traces.intervals import Ints
-from perfscope.traces.run_folder.cells import is_number
+from perfscope.traces.run_folder.cell_types import is_number
 
 MOST_NAMES: Final = 1 << 16
 """Different names. Values under further names are left out: a name takes more memory than its

@@ -5,8 +5,8 @@ This decides only when a recording ends; what the job waits for is decided by th
 
 from dataclasses import dataclass
 
+from perfscope.agent.host.blocking_system_calls import RESTARTED
 from perfscope.agent.host.thread_waits import ThreadWait
-from perfscope.agent.host.waiting_calls import RESTARTED
 
 LONG_SLEEP_NS = 60_000_000_000
 """A thread that sleeps longer than this will not continue soon."""

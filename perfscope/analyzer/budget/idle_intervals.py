@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from perfscope.analyzer.run.accelerators.device_activity import rows_on
+from perfscope.analyzer.run.budget_units import Unit
 from perfscope.analyzer.run.process_rows import table_rows
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.run.thread_intervals import busiest_tid
-from perfscope.analyzer.run.units import Unit
 from perfscope.traces.intervals import Ints, Spans
 from perfscope.traces.trace import Trace
 

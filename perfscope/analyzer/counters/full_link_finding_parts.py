@@ -3,7 +3,7 @@
 from typing import Final
 
 from perfscope.analyzer.budget.critical_rank import severity_of
-from perfscope.analyzer.counters.device_finding import (
+from perfscope.analyzer.counters.device_finding_parts import (
     LANE,
     MOST_LOST,
     device_label,

@@ -17,7 +17,7 @@ from perfscope.analyzer.categories import (
     OTHER_IDLE,
     PEER_WAIT,
 )
-from perfscope.analyzer.counters.bound_by_counters import computes_on_device
+from perfscope.analyzer.counters.bound_by_from_counters import computes_on_device
 from perfscope.analyzer.diagnosis import Finding, Verdict
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import capitalized, digits, ms, percent, plural

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from perfscope.agent.collector import Collector, Job, Need
-from perfscope.agent.delivery.peers import TrustedUsers
+from perfscope.agent.delivery.peer_credentials import TrustedUsers
 from perfscope.agent.host import proc
-from perfscope.agent.leftovers import folder_name
 from perfscope.agent.profiler_windows import dynolog
 from perfscope.agent.profiler_windows.trace_store import LARGEST_TRACE_BYTES, TraceStore
 from perfscope.agent.profiler_windows.window import MANY_STEPS, Window
@@ -25,6 +24,7 @@ from perfscope.agent.recording_plan import Plan
 from perfscope.agent.target_user import files
 from perfscope.agent.target_user.child import Reply, call_as
 from perfscope.agent.target_user.rights import TargetUser, user_of
+from perfscope.agent.temporary_folders import folder_name
 from perfscope.traces.run_folder.manifest import SourceStatus
 
 DEFAULT_S = 1.0

@@ -3,8 +3,8 @@
 It prints the CPU share of the dashboard with 1 and 2 viewers, and the steps per second of the run
 with the dashboard and with a plain attach before and after.
 
-`python -m benchmarks.ui_live [SECONDS]` needs chromium and chromedriver. Budget: 10 % of a core per
-viewer. The browsers represent other machines, so they run at the lowest priority.
+`python -m benchmarks.live_dashboard_cost [SECONDS]` needs chromium and chromedriver. Budget: 10 %
+of a core per viewer. The browsers represent other machines, so they run at the lowest priority.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Measures the cost of reading eight GPUs: `python -m benchmarks.devices [SECONDS]`.
+"""Measures the cost of reading eight GPUs: `python -m benchmarks.gpu_counter_cost [SECONDS]`.
 
 A substitute driver takes as long for each call as a real one was measured to take. The benchmark
 records a waiting process on a host of eight H100. It prints the rate in the manifest, the rate of

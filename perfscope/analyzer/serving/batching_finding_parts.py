@@ -15,7 +15,7 @@ from perfscope.analyzer.run.table_access import uses_device
 from perfscope.analyzer.serving.batch_policy import BatchPolicy, batch_policy
 from perfscope.analyzer.serving.batch_replay import BatchReplay, ReplayedChange, batch_replay
 from perfscope.analyzer.serving.request_log import request_logs
-from perfscope.analyzer.serving.served_requests import ServedRequests, served_requests
+from perfscope.analyzer.serving.request_model_calls import ServedRequests, served_requests
 from perfscope.traces.trace import Trace
 
 

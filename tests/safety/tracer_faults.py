@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from perfscope.agent.entry import enter, ptrace
-from perfscope.agent.entry.from_child import EntryReport, enter_from_child
+from perfscope.agent.entry.tracer_process import EntryReport, enter_from_child
 from perfscope.agent.host import proc
 
 VECTORS = """

@@ -24,10 +24,10 @@ from perfscope.agent.host import proc
 from perfscope.agent.host.job_activity import JobActivity
 from perfscope.agent.host.thread_waits import GIL, ThreadWait, WaitReader
 from perfscope.agent.job.roles import short_name
+from perfscope.agent.job_without_progress import WaitingThread, may_wait_forever
 from perfscope.agent.probe.stacks import OWN_FILE
 from perfscope.agent.py_spy import find_py_spy
 from perfscope.agent.py_spy_dump import PythonThread, StackDump
-from perfscope.agent.waiting_job import WaitingThread, may_wait_forever
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.run_folder.manifest import SourceStatus
 
