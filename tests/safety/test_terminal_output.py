@@ -246,12 +246,13 @@ def test_json_is_valid_and_contains_the_original_text() -> None:
 
 
 @pytest.mark.parametrize("columns", ["0", "00", "-3", "x", "²", "9" * 30])
-def test_an_odd_size_of_the_terminal_changes_nothing(
-    columns: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_odd_size_of_the_terminal_changes_nothing(columns: str) -> None:
     stream = io.StringIO()
-    monkeypatch.setenv("COLUMNS", columns)
-    monkeypatch.setenv("LINES", columns)
-    console = filtered_console(stream)
-    console.print("words")
-    assert (stream.getvalue(), console.width) == ("words\n", 80)
+    # pytest reads these variables, too, when the test has ended.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", columns)
+        patch.setenv("LINES", columns)
+        console = filtered_console(stream)
+        console.print("words")
+        printed = stream.getvalue(), console.width
+    assert printed == ("words\n", 80)
