@@ -77,9 +77,10 @@ def timeline_button(diagnosis: Diagnosis, longest: dict[str, StepInterval]) -> s
 def change_panel(finding: Finding, diagnosis: Diagnosis) -> str:
     """Return the first action with its code and its line, and the predicted speedup."""
     action = finding.actions[0] if finding.actions else None
-    content = speedup_panel(finding, diagnosis)
+    content = ""
     if action is not None:
         content += f"<h3>{prose(capitalized(action.text))}</h3>{code(action)}"
+    content += speedup_panel(finding, diagnosis)
     place = finding.where
     if place is not None:
         content += f'<p class="place">hottest line: <code>{escape(place.place)}</code></p>'
