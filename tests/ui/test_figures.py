@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from perfscope.analyzer.run.stacks.stack_tree import Node, stack_nodes
 from perfscope.ui.figures.stack_icicle import stack_icicle
@@ -65,6 +66,12 @@ def test_a_level_keeps_its_value_until_the_next_instant() -> None:
     both = level_area(times, [behind, Level("queue", "other-idle", levels)], "8", "")
     assert "0.00% 100.0%,0.00% 50.0%,50.00% 50.0%,50.00% 100.0%" in both
     assert both.count('class="area"') == 2 and 'class="legend"' in both
+
+
+@pytest.mark.parametrize("at_ns", [0, 10**9, 2 * 10**18])
+def test_a_level_of_a_single_instant_is_drawn(at_ns: int) -> None:
+    level = Level("queue", "other-idle", np.array([4], np.int64))
+    assert level_area(np.array([at_ns], np.int64), [level], "4", "").count('class="area"') == 1
 
 
 def test_a_long_level_keeps_its_extremes() -> None:

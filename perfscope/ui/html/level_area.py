@@ -46,7 +46,7 @@ def level_area(time_ns: Ints, levels: Sequence[Level], highest_text: str, unit: 
         f'{legend(levels)}<div class="level-chart"><div class="levels">'
         f"<span>{escape(highest_text)}</span><span>{escape(unit)}</span><span>0</span></div>"
         f'<div class="plane">{areas}</div>'
-        f'<div class="times">{time_labels(begin_ns / 1e9, end_ns / 1e9)}</div></div>'
+        f'<div class="times">{time_labels(begin_ns, end_ns)}</div></div>'
     )
 
 
@@ -81,16 +81,17 @@ def extreme_positions(values: Ints) -> Ints:
     return np.unique(np.array(pairs, np.int64))
 
 
-def time_labels(begin_s: float, end_s: float) -> str:
-    """Return round instants between two, each at its place."""
-    size = 10.0 ** math.ceil(math.log10(end_s - begin_s))
+def time_labels(begin_ns: int, end_ns: int) -> str:
+    """Return round instants between two different ones, each at its place."""
+    begin_s, span_s = begin_ns / 1e9, (end_ns - begin_ns) / 1e9
+    size = 10.0 ** math.ceil(math.log10(span_s))
     distances = [part * size / ten for ten in (1, 10) for part in TICKS]
-    distance_s = next(each for each in distances if (end_s - begin_s) / each >= FEWEST_LABELS)
-    first, last = math.ceil(begin_s / distance_s), math.floor(end_s / distance_s)
+    distance_s = next(each for each in distances if span_s / each >= FEWEST_LABELS)
+    first, last = math.ceil(begin_s / distance_s), math.floor((begin_s + span_s) / distance_s)
     labels = []
     for number in range(first, last + 1):
         time_s = number * distance_s
-        place = 100 * (time_s - begin_s) / (end_s - begin_s)
+        place = 100 * (time_s - begin_s) / span_s
         labels.append(f'<span style="left:{place:.2f}%">{time_s:.6g} s</span>')
     return "".join(labels)
 
