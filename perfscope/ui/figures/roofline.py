@@ -171,7 +171,7 @@ def add_roofs(fig: go.Figure, peaks: Peaks, rows: pd.DataFrame, span: tuple[floa
         x=np.log10(label_x),
         y=np.log10(label_x * peaks.bytes_per_s / 1e12),
         showarrow=False,
-        xanchor="memory_roof_x",
+        xanchor="left",
         yanchor="top",
         text=f"memory: {peaks.bytes_per_s / 1e9:.4g} GB/s",
         xshift=12,

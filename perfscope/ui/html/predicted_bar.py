@@ -42,8 +42,9 @@ def change_text(budget: PredictedBudget, finding: Finding, diagnosis: Diagnosis)
     )
     more, reason = budget.saved_beyond(finding), ""
     if more is not None and budget.is_bound:
-        reason = f" Of that, {percent(finding.share)} of the time is what the finding costs."
+        lost = amount(finding.share)
+        reason = f" The measured loss is {lost}; what is saved beyond it is an upper bound."
     elif more is not None:
-        reason = f" Of that, {percent(more)} is saved because the rest becomes faster, too."
+        reason = f" Of that, {amount(more)} is saved because the rest also becomes faster."
     how = "at best" if budget.is_bound else "likely"
     return f"After the change, {how}: {whole} ({changes}).{reason}"

@@ -273,7 +273,7 @@ def test_findings_that_a_profilers_trace_cannot_show_are_not_checked() -> None:
     }
     of_engines = {
         *("queueing", "kv-cache-pressure", "prefill-interference", "host-bound-decode"),
-        "graph-fallback",
+        *("graph-fallback", "compile-while-serving"),
     }
     assert only_in_recordings == of_the_host | of_counters | of_engines
     reasons = {item.id: item.reason for item in diagnose_trace(trace).not_checked}
