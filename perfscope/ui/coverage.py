@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from perfscope.analyzer.diagnosis import Diagnosis, NotChecked, NotCheckedGroup
 from perfscope.analyzer.number_text import percent
 
+BOUND = " bound"
 SPECIAL_SPELLINGS = {
     "cpu": "CPU",
     "gc": "GC",
@@ -41,7 +42,8 @@ class NotCheckedReason:
 def readable_name(finding_id: str) -> str:
     """Return the name of a finding in words: `gil-contention` is `GIL contention`."""
     words = finding_id.replace("_", "-").split("-")
-    return " ".join(SPECIAL_SPELLINGS.get(word, word) for word in words)
+    spelled = " ".join(SPECIAL_SPELLINGS.get(word, word) for word in words)
+    return f"{spelled.removesuffix(BOUND)}-bound" if spelled.endswith(BOUND) else spelled
 
 
 def not_checked_counts(diagnosis: Diagnosis) -> list[str]:

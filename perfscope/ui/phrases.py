@@ -225,7 +225,7 @@ def short_headline(diagnosis: Diagnosis) -> str:
     if finding is None or len(verdict.headline) <= LONGEST_HEADLINE:
         return verdict.headline
     cost, share = current_cost(finding, diagnosis)
-    return f"{capitalized(readable_name(finding.id))}: {share or cost}"
+    return f"{capitalized(readable_name(finding.id))}: costs {share or cost}"
 
 
 def verdict_texts(diagnosis: Diagnosis, shown_headline: str) -> list[str]:
@@ -254,7 +254,7 @@ def bound_by_text(diagnosis: Diagnosis) -> str:
         return "unknown"
     name = bound.id.replace("-", " ")
     if bound.confidence < CLEAR_LEAD and (bound.share or 0.0) < CLEAR_SHARE:
-        name = f"no single resource: {name} is the largest part"
+        name = f"no single resource; the largest part is {name}"
     elif RESOURCE_OF_VERDICT.get(diagnosis.verdict.id, bound.id) != bound.id:
         name = f"{name} for the largest part"
     share = f", {percent(bound.share)} {scope_of_budget(diagnosis)}" if bound.share else ""

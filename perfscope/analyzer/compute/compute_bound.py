@@ -86,10 +86,10 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     message = Message(
         f"Compute-bound: arithmetic takes {percent(case.share(work_ns))} of the time, at"
         f" {percent(reached)} of peak",
-        f"Of that: {case.top_operators(calls)}. They reach {operations(rate)}/s on"
-        f" {case.peaks.name}. A well-tuned implementation would save"
+        f"Of these {percent(case.share(work_ns))}: {case.top_operators(calls)}. They reach"
+        f" {operations(rate)}/s on {case.peaks.name}. A well-tuned implementation would save"
         f" {percent(case.share(lost_ns))} of the time.",
-        "Faster memory would not help.",
+        "Faster memory would not help them.",
     )
     finding = case.finding(
         ID,

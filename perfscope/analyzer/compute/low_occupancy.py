@@ -198,7 +198,7 @@ def fuller_kernels(
         *TUNE_GRIDS.given(
             compiled.is_eager,
             compiled.text,
-            snippet='torch.compile(model, mode="max-autotune")',
+            snippet='model = torch.compile(model, mode="max-autotune")',
         ),
     ]
 

@@ -133,9 +133,10 @@ def memory_bound_by_operators(trace: Trace, limits: Limits) -> Finding | None:
     message = Message(
         "Memory-bound: operators that wait for memory take"
         f" {percent(case.share(case.limits.memory))} of the time",
-        f"Of that: {case.top_operators(calls)}.{memory_rate_text(calls)} Many follow each other on"
-        f" the same tensors: fusing them would save {percent(case.share(spare_ns))} of the time.",
-        "Faster arithmetic would not help.",
+        f"Of these {percent(case.share(case.limits.memory))}: {case.top_operators(calls)}."
+        f"{memory_rate_text(calls)} Many follow each other on the same tensors: fusing them would"
+        f" save {percent(case.share(spare_ns))} of the time.",
+        "Faster arithmetic would not help them.",
     )
     return case.finding(
         ID,

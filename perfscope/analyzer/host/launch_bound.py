@@ -81,7 +81,7 @@ ACTIVITY_TEXTS = {
 
 USE_GRAPHS = Advice(
     "replay-cuda-graph",
-    "replay the step as a CUDA graph, which launches it at once",
+    "replay the step as a CUDA graph, with a single launch",
     "no-graph-is-replayed",
     "Kernels were recorded, and none of them was launched by a graph.",
 )
@@ -272,7 +272,7 @@ def launch_actions(case: Case, gaps: pd.DataFrame, limits: Limits) -> list[Actio
     if replayed:
         return [*EXTEND_GRAPHS.given(replayed > 0, by_graphs), *larger]
     graphs = USE_GRAPHS.given(
-        count > 0, by_graphs, snippet='torch.compile(model, mode="reduce-overhead")'
+        count > 0, by_graphs, snippet='model = torch.compile(model, mode="reduce-overhead")'
     )
     in_python = outside >= limits.main_cause_share * lost
     if in_python:

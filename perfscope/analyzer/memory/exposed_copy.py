@@ -20,11 +20,19 @@ When it is wrong
     loop.
 """
 
+import msgspec
 import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.advice import Advice
-from perfscope.analyzer.budget.trace_case import Case, case_of, mean_per_step, missing_device, total
+from perfscope.analyzer.budget.trace_case import (
+    Case,
+    case_of,
+    ceiling,
+    mean_per_step,
+    missing_device,
+    total,
+)
 from perfscope.analyzer.categories import DEVICE_COMPUTE, EXPOSED_COPY
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
@@ -38,6 +46,10 @@ from perfscope.traces.trace import Trace
 
 ID = "exposed-copy"
 TO_HOST = "d2h"
+PREFETCH = """copier = torch.cuda.Stream()
+with torch.cuda.stream(copier):  # from pinned memory, before the step of the batch before
+    following = following.to(device, non_blocking=True)
+torch.cuda.current_stream().wait_stream(copier)  # before its own step"""
 DIRECTIONS = {"h2d": "from the host", TO_HOST: "to the host", "p2p": "between devices"}
 SHOWN_SHARE = 0.01
 """Directions with less than this share of the loss are not listed in the evidence."""
@@ -56,12 +68,12 @@ READ_LESS = Advice(
 PREFETCH_TO_DEVICE = Advice(
     id="prefetch-to-device",
     text="copy the next batch while this one computes, on a stream of its own",
-    precondition="computes-while-not-copying",
-    holds_when="The device computes, so that a copy can overlap with it.",
+    precondition="computation-can-hide-copies",
+    holds_when="The device computes for at least half of the time of these copies.",
 )
 SEND_LESS = Advice(
     id="send-fewer-bytes",
-    text="or send less: uint8 images converted on the device, smaller types",
+    text="send less: keep the data on the device, convert images of uint8 there, use smaller types",
     precondition="copies-to-device-are-exposed",
     holds_when="Copies from the host or another device take most of the exposed copying.",
 )
@@ -89,22 +101,28 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         for direction in DIRECTIONS
     }
     main = max(by_direction, key=lambda direction: by_direction[direction])
-    return case.finding(
+    actions = less_exposed_copying(case, copies, main, by_direction[main], limits)
+    finding = case.finding(
         ID,
         lost_ns,
         limits,
         message=Message(
-            f"Exposed copies: the device only copies {DIRECTIONS[main]} {percent(share)} of the"
-            " time",
+            f"Exposed copies: the device does nothing but copy {DIRECTIONS[main]} {percent(share)}"
+            " of the time",
             "These copies do not overlap with computation.",
-            "A faster GPU would not help: overlap the copy with computation.",
+            "A GPU that computes faster would not help.",
         ),
         evidence=[
             longest_copy(case, copies[copies["direction"] == main]),
             exposed_per_step(case, copies, lost_ns, by_direction),
         ],
-        actions=less_exposed_copying(case, copies, main, by_direction[main]),
+        actions=actions,
     )
+    if actions and actions[0].id == PREFETCH_TO_DEVICE.id:
+        # Copies that overlap with computation still take their time.
+        hidden_ns = min(lost_ns, total(case.of(DEVICE_COMPUTE)))
+        return msgspec.structs.replace(finding, speedup=ceiling(hidden_ns / case.span_ns))
+    return finding
 
 
 def overlapped_ns(copies: pd.DataFrame, spans: Spans) -> int:
@@ -139,7 +157,7 @@ def exposed_per_step(
 
 
 def less_exposed_copying(
-    case: Case, copies: pd.DataFrame, direction: str, exposed_ns: int
+    case: Case, copies: pd.DataFrame, direction: str, exposed_ns: int, limits: Limits
 ) -> list[Action]:
     """Return the changes that fit the direction with most exposed copying."""
     rows = copies[copies["direction"] == direction]
@@ -153,12 +171,9 @@ def less_exposed_copying(
         ),
         *READ_LESS.given(to_host, exposed),
         *PREFETCH_TO_DEVICE.given(
-            not to_host and computing_ns > 0,
+            not to_host and computing_ns >= limits.main_cause_share * exposed_ns,
             f"the device computes {ms(computing_ns)}, {exposed}",
-            snippet=(
-                "with torch.cuda.stream(copier): batch = batch.to(device, non_blocking=True)  # of"
-                " pinned memory"
-            ),
+            snippet=PREFETCH,
         ),
         *SEND_LESS.given(not to_host, f"{exposed}, {megabytes(moved)}"),
     ]

@@ -108,7 +108,7 @@ def budget_card(diagnosis: Diagnosis, longest: dict[str, StepInterval], predicte
         return ""
     parts.sort(key=lambda part: -part.share)
     mean_ms, p95_ms = mean_step_ms(diagnosis), diagnosis.steps.p95_ms
-    title = "Time per step" if mean_ms is not None else "Time of the recording"
+    title = "Time per step" if mean_ms is not None else "Where the recorded time goes"
     if len(ranks_with_budget(diagnosis)) > 1 and diagnosis.budget_rank is not None:
         title += f", rank {diagnosis.budget_rank}"
     mean = p95 = ""

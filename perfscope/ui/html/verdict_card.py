@@ -115,9 +115,9 @@ def upper_bound_text(finding: Finding, diagnosis: Diagnosis) -> str:
     """Return that only the upper bound is known, and what saving the cost alone would give."""
     at_cost = speedup_without_cost(finding, predicted_budget(diagnosis, finding))
     if at_cost is None:
-        return "predicted speedup; only the upper bound is known"
+        return "upper bound of the speedup; the likely one is not known"
     cost = percent(finding.share)
-    return f"predicted upper bound; {speedup_text(at_cost)}× if only the {cost} above are saved"
+    return f"upper bound of the speedup; {speedup_text(at_cost)}× if only the {cost} is saved"
 
 
 def speedup_range(low: float, likely: float, high: float) -> str:

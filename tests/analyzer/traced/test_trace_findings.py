@@ -168,6 +168,20 @@ def test_only_copies_to_or_from_the_host_are_exposed_copies() -> None:
     assert is_clear(exposed_copy, busy_device(4).copied(100, 160, 200).trace())
 
 
+def test_overlap_is_advised_where_computation_can_hide_copies_and_hides_no_more_than_it() -> None:
+    """The device computes for 400 us, and copies for so long."""
+    for copied_us, advised, hidden_us in (
+        (200, "prefetch-to-device", 200),
+        (600, "prefetch-to-device", 400),
+        (2000, "send-fewer-bytes", 2000),
+    ):
+        finding = found(exposed_copy, busy_device(4).copied(395, 460, copied_us).trace())
+        span_us = copied_us / finding.share
+        assert finding.actions[0].id == advised
+        assert finding.speedup is not None
+        assert finding.speedup.high == pytest.approx(span_us / (span_us - hidden_us), rel=0.01)
+
+
 def test_copies_of_pageable_memory_cost_the_time_of_their_call() -> None:
     gpu = busy_device(4).copied(470, 480, 180, call_dur=200).started(680, 690, 10)
     gpu.rows["copies"][0] |= {"pinned": 0, "bytes": 18_000_000}
