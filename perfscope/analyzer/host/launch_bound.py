@@ -69,7 +69,7 @@ SHOWN_PART = 0.02
 """An activity of the host below this share is not listed in the evidence."""
 CAUSE_TEXTS = {
     "short-kernels": "kernels end before the host has launched the next",
-    "dispatch": "the host is inside operators, on its way to the next launch",
+    "dispatch": "the host spends its time in operators, before each launch",
     "python": "the host is outside of operators, in Python",
 }
 ACTIVITY_TEXTS = {
@@ -190,8 +190,8 @@ def launch_message(share: float, cause: str, queue: QueueSummary | None) -> Mess
     text = f"The CPU launches work too slowly: {CAUSE_TEXTS[cause]}."
     if queue is not None:
         text += (
-            f" A kernel takes {ms(queue.kernel_ns)} on average and its launch"
-            f" {ms(queue.call_ns)}; the launch queue is empty {percent(queue.empty_share)} of the"
+            f" A kernel takes {ms(queue.kernel_ns)} on average, and one is launched every"
+            f" {ms(queue.period_ns)}; the launch queue is empty {percent(queue.empty_share)} of the"
             " time."
         )
     headline = f"Launch-bound: the device is idle {percent(share)} of the time"

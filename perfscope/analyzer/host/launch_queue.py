@@ -49,6 +49,8 @@ class QueueSummary:
     """The mean length of a kernel."""
     shorter_share: float
     """The share of kernels that take less time than their launch."""
+    period_ns: float
+    """The mean time from one launch to the next."""
 
 
 def launch_queue(trace: Trace) -> pd.DataFrame:
@@ -92,6 +94,7 @@ def queue_summary(unit: Unit, kernels: LaunchedKernels) -> QueueSummary:
         call_ns=float(np.median(kernels.call)),
         kernel_ns=float(kernels.dur.mean()),
         shorter_share=float((kernels.dur < kernels.call).mean()),
+        period_ns=float(np.ptp(kernels.launched)) / max(len(kernels.launched) - 1, 1),
     )
 
 
