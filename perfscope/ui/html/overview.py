@@ -32,8 +32,8 @@ from perfscope.ui.request_phrases import request_parts
 from perfscope.ui.theme import phase_category, texture
 
 SMALLEST_SHARE = 0.002
-SHARE_WITH_AMOUNT, SHARE_WITH_LABEL = 0.2, 0.11
-"""Parts of the bar of at least this share have their label and time, or their label, in them."""
+LETTERS_OF_BAR, LETTERS_OF_PADDING = 110, 3
+"""Letters that fit into the bar on a page of 1280 pixels, and into the space around a label."""
 
 
 def overview(trace: Trace, diagnosis: Diagnosis) -> str:
@@ -131,11 +131,9 @@ def budget_card(diagnosis: Diagnosis, longest: dict[str, StepInterval], predicte
 def bar_part(part: BudgetEntry, mean_ms: float | None, longest: StepInterval | None) -> str:
     """Return a part of the time budget's bar, a link where a longest step is known."""
     label = category_label(part.category)
-    words = ""
-    if part.share >= SHARE_WITH_AMOUNT:
-        words = f"{label} {part_time(part, mean_ms)}"
-    elif part.share >= SHARE_WITH_LABEL:
-        words = label
+    letters = LETTERS_OF_BAR * part.share - LETTERS_OF_PADDING
+    texts = (f"{label} {part_time(part, mean_ms)}", label)
+    words = next((text for text in texts if len(text) <= letters), "")
     css = f"part {texture(part.category)}"
     color = f"--c:var(--{part.category});--ink:var(--{part.category}-ink)"
     style = f"flex:{part.share:.5f};{color}"
