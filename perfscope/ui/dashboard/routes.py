@@ -35,10 +35,8 @@ def shown(source: DashboardSource, path: str, search: str | None) -> Shown:
     library, is_live = source.library, source.live is not None
     only_run = library.single
     parts = [part for part in path.split("/") if part]
-    if not parts and is_live:
-        parts = ["live"]
     if not parts and only_run is not None:
-        parts = ["run", only_run.id]
+        parts = ["live"] if is_live else ["run", only_run.id]
     if not parts:
         runs = run_list.layout(source, query_of(search))
         return Shown(links(None, "", single=False, live=is_live), runs, "runs")
