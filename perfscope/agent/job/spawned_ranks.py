@@ -16,9 +16,7 @@ without a name may be a worker.
 """
 RECEIVING = ("read", "readv", "recvfrom", "recvmsg")
 RECEIVING_IDLE_NS = 3_000_000_000
-"""The same for one that waits for data: a helper, such as an environment, answers
-sooner.
-"""
+"""The same for one that waits for data: a helper, such as an environment, answers sooner."""
 IDLE_NS = 100_000_000
 """A main thread that has run on no core for this long, with unnamed children only, waits for them.
 """

@@ -8,7 +8,8 @@ What it means
 How it is detected
     The time in which a copy from or to the host, or to another device, runs and no kernel does is
     at least 3 % of the span. Copies within the device and memsets are part of the model's own work
-    and not counted.
+    and not counted. Overlap is advised where the device computes for at least half of the time of
+    the copies, and saves no more than it computes.
 
 What to do
     Copy the next batch while this one computes: `pin_memory=True` and `non_blocking=True`, on a

@@ -24,6 +24,8 @@ When it is wrong
     stays slow.
 """
 
+import msgspec
+
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.critical_rank import severity_of
 from perfscope.analyzer.budget.loop.blocked_lines import (
@@ -33,7 +35,7 @@ from perfscope.analyzer.budget.loop.blocked_lines import (
 )
 from perfscope.analyzer.budget.loop.host_functions import HostFunction
 from perfscope.analyzer.budget.loop.system_calls import calling_functions
-from perfscope.analyzer.diagnosis import Evidence, Finding, Speedup
+from perfscope.analyzer.diagnosis import CodeLocation, Evidence, Finding, Speedup
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
 from perfscope.analyzer.rule import Rule
@@ -81,22 +83,31 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     waits_for = WAITS_FOR.get(line.state, WAITS_FOR["other"])
     called = f", in `{line.below[-1]}`" if line.below else ""
     evidence_text = f"{percent(share)} of the loop's time at {place}"
-    return Finding(
-        id=ID,
-        cause=None,
-        severity=severity_of(share, limits),
-        lost_s=round(share * line.time.loop_s, 4),
-        share=round(share, 4),
-        speedup=Speedup(None, None, round(1.0 / max(1.0 - share, 0.05), 3)),
-        headline=f"Blocking call: the loop waits {percent(share)} of its time at {place}",
+    return msgspec.structs.replace(
+        finding_at(line.where, share, line.time.loop_s, limits),
         explanation=f"It waits for {waits_for}{called}. Nothing computes meanwhile.",
         evidence=[evidence_of_blocking(line)],
         actions=[
             *CALL_LESS_OFTEN.given(share >= limits.recoverable_share, evidence_text),
             *CALL_IN_THREAD.given(line.state in THREAD_HELPS, f"it waits for {waits_for}"),
         ],
-        processes=[line.where.process],
-        where=line.where,
+    )
+
+
+def finding_at(where: CodeLocation, share: float, loop_s: float, limits: Limits) -> Finding:
+    """Return the finding for a line that the loop waits at for this share of its time."""
+    return Finding(
+        id=ID,
+        cause=None,
+        severity=severity_of(share, limits),
+        lost_s=round(share * loop_s, 4),
+        share=round(share, 4),
+        speedup=Speedup(None, None, round(1.0 / max(1.0 - share, 0.05), 3)),
+        headline=f"Blocking call: the loop waits {percent(share)} of its time at {where.place}",
+        evidence=[],
+        actions=[],
+        processes=[where.process],
+        where=where,
     )
 
 
@@ -114,14 +125,8 @@ def finding_of_short_calls(function: HostFunction, limits: Limits) -> Finding:
     """Return the finding for a function that makes many short system calls."""
     share, where = function.most, function.where
     in_function = f"{percent(share)} of the loop's time is in `{function.function}`"
-    return Finding(
-        id=ID,
-        cause=None,
-        severity=severity_of(share, limits),
-        lost_s=round(share * function.time.loop_s, 4),
-        share=round(share, 4),
-        speedup=Speedup(None, None, round(1.0 / max(1.0 - share, 0.05), 3)),
-        headline=f"Blocking call: the loop waits {percent(share)} of its time at {where.place}",
+    return msgspec.structs.replace(
+        finding_at(where, share, function.time.loop_s, limits),
         explanation="Most of this time is in short system calls, which work on files or devices.",
         evidence=[
             Evidence(
@@ -136,8 +141,6 @@ def finding_of_short_calls(function: HostFunction, limits: Limits) -> Finding:
             *CALL_LESS_OFTEN.given(share >= limits.recoverable_share, in_function),
             *CALL_IN_THREAD.given(True, "it waits for system calls"),
         ],
-        processes=[where.process],
-        where=where,
     )
 
 

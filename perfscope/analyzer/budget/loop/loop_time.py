@@ -21,13 +21,22 @@ from perfscope.analyzer.budget.loop.native_shares import native_shares
 from perfscope.analyzer.budget.loop.sampled_states import NOT_BLOCKED
 from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES
 from perfscope.analyzer.run.table_access import column, manifest, rows_of_category
-from perfscope.traces.intervals import Spans, inside, intersected, length_ns, merged, subtracted
+from perfscope.traces.intervals import (
+    EMPTY,
+    Spans,
+    inside,
+    intersected,
+    length_ns,
+    merged,
+    subtracted,
+)
 from perfscope.traces.trace import Trace
 
 TORCH_CALLS: Final = ("forward", "backward", "optimizer", "scaler")
 TIMED_CALLS: Final = ("checkpoint", "gc", "compilation", "sync")
 NATIVE_PART_OF_CALLS: Final = 0.5
 """At least this part of torch's calls runs native code; the rest may be Python of its modules."""
+GIL: Final = "gil"
 LOCK: Final = "lock"
 """A thread at the end of a parallel operator waits in a lock, too."""
 SINGLE: Final = 1
@@ -67,6 +76,10 @@ class LoopTime:
     """
     parallel_operators: float = 0.0
     """The largest part of `outside` that operators on several threads can take."""
+    for_gil: float = 0.0
+    """The part of `outside` that is waits for the GIL."""
+    outside_spans: Spans = EMPTY
+    """The time that `outside` is the share of."""
     on_core: float = 1.0
     """The part of the time that the thread is not blocked in which it has a core."""
 
@@ -101,9 +114,9 @@ def loop_time(trace: Trace, samples: LoopSamples) -> LoopTime:
     loader = spans_of_calls(rows_of_loop(trace, "loader", samples))
     outside = outside_of_calls(trace, samples)
     outside_share = length_ns(outside) / whole_ns
+    states = states_within(trace, samples, outside)
     blocked_in = {
-        state: share * outside_share
-        for state, share in states_within(trace, samples, outside).items()
+        state: share * outside_share for state, share in states.items() if state not in NOT_BLOCKED
     }
     locked = blocked_in.pop(LOCK, 0.0)
     torch_share = length_ns(torch) / whole_ns
@@ -124,6 +137,8 @@ def loop_time(trace: Trace, samples: LoopSamples) -> LoopTime:
         locked=locked,
         surely_locked=max(locked - split, 0.0),
         parallel_operators=split,
+        for_gil=states.get(GIL, 0.0) * outside_share,
+        outside_spans=outside,
         operators=operators_outside(trace, samples.process, parts),
         blocked_in=blocked_in,
         on_core=1.0 if native is None else min(native.cpu_s / runnable_s, 1.0),
@@ -172,7 +187,7 @@ def spans_of_calls(rows: pd.DataFrame | None) -> Spans:
 
 
 def states_within(trace: Trace, samples: LoopSamples, spans: Spans) -> dict[str, float]:
-    """Return the shares of the states in which the thread is blocked within `spans`.
+    """Return the shares of the thread's states within `spans`.
 
     Empty with too few samples.
     """
@@ -184,7 +199,5 @@ def states_within(trace: Trace, samples: LoopSamples, spans: Spans) -> dict[str,
         return {}
     names, counts = np.unique(states, return_counts=True)
     return {
-        str(name): float(count) / len(states)
-        for name, count in zip(names, counts, strict=True)
-        if name not in NOT_BLOCKED
+        str(name): float(count) / len(states) for name, count in zip(names, counts, strict=True)
     }

@@ -12,16 +12,15 @@ import numpy as np
 
 from perfscope.analyzer.budget.loop.host_functions import HostFunction, host_functions
 from perfscope.analyzer.budget.loop.loop_samples import LoopSamples, loop_samples, rows_of_loop
-from perfscope.analyzer.budget.loop.loop_time import LoopTime, outside_of_calls
+from perfscope.analyzer.budget.loop.loop_time import LoopTime
 from perfscope.analyzer.budget.loop.native_shares import kind_of_library
 from perfscope.analyzer.run.resources.cumulative_counters import WHOLE, grown_in
 from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES
 from perfscope.analyzer.run.table_access import column
-from perfscope.traces.intervals import Spans, inside, length_ns
+from perfscope.traces.intervals import inside, length_ns
 from perfscope.traces.trace import Trace
 
 KERNEL: Final = "[kernel]"
-GIL: Final = "gil"
 MAIN_PART: Final = 0.5
 """The part of the time outside of PyTorch's calls that system calls take where they are what the
 loop does.
@@ -54,9 +53,8 @@ def part_in_system_calls(trace: Trace, samples: LoopSamples, time: LoopTime) -> 
     delay_ns = grown_in(trace, "run_delay_ns", samples.process, samples.tid, samples.spans)
     if rows is None or faults is None or delay_ns is None:
         return None
-    outside = outside_of_calls(trace, samples)
-    rows = rows[inside(outside, column(rows, "ts"))]
-    outside_ns = length_ns(outside)
+    rows = rows[inside(time.outside_spans, column(rows, "ts"))]
+    outside_ns = length_ns(time.outside_spans)
     if len(rows) < FEWEST_SAMPLES or outside_ns <= 0:
         return None
     weights_ns = rows["weight_ns"].to_numpy(np.float64)
@@ -66,16 +64,6 @@ def part_in_system_calls(trace: Trace, samples: LoopSamples, time: LoopTime) -> 
     whole_ns = time.loop_s * 1e9
     # Threads that share an operator wait for each other; that is not on the CPU either.
     operators_ns = time.parallel_operators * whole_ns - float(weights_ns[in_torch].sum())
-    others_ns = delay_ns * time.outside + faults * FAULT_NS + time.locked * whole_ns
-    others_ns += gil_share(trace, samples, outside) * outside_ns
-    calls_ns = outside_ns - in_program - others_ns - max(operators_ns, 0.0)
+    waits_ns = (time.locked + time.for_gil) * whole_ns + delay_ns * time.outside
+    calls_ns = outside_ns - in_program - waits_ns - faults * FAULT_NS - max(operators_ns, 0.0)
     return max(calls_ns, 0.0) / outside_ns
-
-
-def gil_share(trace: Trace, samples: LoopSamples, spans: Spans) -> float:
-    """Return the share of the state samples within `spans` that are waits for the GIL."""
-    rows = rows_of_loop(trace, "thread_states", samples)
-    if rows is None:
-        return 0.0
-    states = rows["state"].astype(str).to_numpy()[inside(spans, column(rows, "ts"))]
-    return float((states == GIL).mean()) if len(states) else 0.0
