@@ -81,12 +81,18 @@ def parsed_trace(path: Path) -> "Trace":
     if parses_in_processes(path, workers):
         # A process that is forked while another thread imports a module inherits a held import
         # lock. So everything is imported before the first fork.
-        pass
+        import_table_builder()
     with ThreadPoolExecutor(1, "perfscope-read") as executor:
         columns = executor.submit(read_columns, path, workers, options.progress)
-        # Importing pandas takes as long as parsing a trace of 100 MB, so both happen at once.
-
+        import_table_builder()
         return trace_of_columns(path, columns.result())
+
+
+def import_table_builder() -> None:
+    """Import what builds the tables. Pandas alone takes as long as parsing a trace of 100 MB, so it
+    is imported while the text is parsed.
+    """
+    import perfscope.traces.kineto.tables  # noqa: F401
 
 
 def trace_of_columns(path: Path, columns: "FileColumns") -> "Trace":
