@@ -1,6 +1,10 @@
 """The critical rank, which the diagnosis describes, and whether there are enough steps."""
 
+from dataclasses import dataclass
+
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from perfscope.analyzer.budget.observed_budget import observed_budget
 from perfscope.analyzer.budget.span_budget import span_budget
@@ -10,6 +14,7 @@ from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.rule import Unmet
 from perfscope.analyzer.run.loops.steps import trainers
 from perfscope.analyzer.run.table_access import table
+from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
 LOST = tuple(category.id for category in CATEGORIES if category.delays_others)
@@ -47,19 +52,36 @@ def critical_rank(trace: Trace, limits: Limits) -> int | None:
     the cause.
     """
     means = trace.fact(step_means)
-    means = means[means["count"] >= limits.fewest_steps]
-    if not len(means):
+    step_ns = np.where(means.count >= limits.fewest_steps, means.step_ns, np.nan)
+    if np.isnan(step_ns).all():
         return None
-    near = means[means["dur"] >= limits.as_slow_as_slowest * means["dur"].max()]
-    lost = near[list(LOST)].sum(axis=1)
-    given = near[list(GIVEN)].sum(axis=1)
-    return int((lost - given).idxmax())
+    near = step_ns >= limits.as_slow_as_slowest * np.nanmax(step_ns)
+    return int(means.process[np.argmax(np.where(near, means.delaying_ns, -np.inf))])
 
 
-def step_means(trace: Trace) -> pd.DataFrame:
-    """Return, by process, `count` of its steady steps and the mean ns of `dur`, LOST and GIVEN."""
+@dataclass(frozen=True)
+class StepMeans:
+    """The steady steps of each process: a value per process in every field."""
+
+    process: Ints
+    count: Ints
+    step_ns: NDArray[np.float64]
+    """The mean length."""
+    delaying_ns: NDArray[np.float64]
+    """The mean of what delays others (LOST), less the mean of what waits for them (GIVEN)."""
+
+
+def step_means(trace: Trace) -> StepMeans:
+    """Return the means of the steady steps by process."""
     groups = trace.fact(steady_budget).groupby("process")
-    return groups[["dur", *LOST, *GIVEN]].mean().assign(count=groups.size())
+    means, sizes = groups[["dur", *LOST, *GIVEN]].mean(), groups.size()
+    delaying_ns = means[list(LOST)].sum(axis=1) - means[list(GIVEN)].sum(axis=1)
+    return StepMeans(
+        sizes.index.to_numpy(np.int64),
+        sizes.to_numpy(np.int64),
+        means["dur"].to_numpy(np.float64),
+        delaying_ns.to_numpy(np.float64),
+    )
 
 
 def steps_of(trace: Trace, process: int) -> pd.DataFrame:

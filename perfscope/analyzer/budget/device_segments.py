@@ -171,7 +171,7 @@ def pieces_of_unit(trace: Trace, unit: Unit) -> UnitPieces:
         idle_pieces_of_thread(trace, unit, gaps, int(tid)) for tid in np.unique(gaps.tid)
     ]
     pieces = joined_pieces([pieces_by_kind(kinds), *idle_pieces])
-    return pieces.rows(np.argsort(pieces.begin))
+    return pieces.rows(np.argsort(pieces.begin, kind="stable"))
 
 
 def joined_pieces(parts: list[UnitPieces]) -> UnitPieces:

@@ -1,5 +1,7 @@
 """What the host did while a device was idle because the host launched nothing."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -7,7 +9,7 @@ from perfscope.analyzer.budget.device_segments import segments
 from perfscope.analyzer.categories import HOST_BOUND
 from perfscope.analyzer.run.table_access import column, rows_of_category, table
 from perfscope.analyzer.run.thread_intervals import spans_of
-from perfscope.traces.intervals import Spans, labeled_intervals
+from perfscope.traces.intervals import Ints, Spans, labeled_intervals
 from perfscope.traces.trace import Trace
 
 ACTIVITIES = ("driver", "allocating", "launching", "operators", "python", "unrecorded")
@@ -36,7 +38,11 @@ def host_gaps(trace: Trace) -> pd.DataFrame:
         parts.append(divide_pieces(of_thread, kinds))
     if not parts:
         return pd.DataFrame(columns=list(COLUMNS)).astype({"doing": ACTIVITY})
-    return pd.concat(parts, ignore_index=True)
+    columns: dict[str, Any] = {
+        name: np.concatenate([part[name] for part in parts]) for name in COLUMNS
+    }
+    columns["doing"] = pd.Categorical.from_codes(columns["doing"], dtype=ACTIVITY)
+    return pd.DataFrame(columns, copy=False)
 
 
 def activities_of_thread(trace: Trace, process: int, tid: int) -> list[Spans]:
@@ -73,8 +79,10 @@ def rows_of_thread(
     return rows
 
 
-def divide_pieces(pieces: pd.DataFrame, kinds: list[Spans]) -> pd.DataFrame:
-    """Return the pieces divided where what the thread did changes."""
+def divide_pieces(pieces: pd.DataFrame, kinds: list[Spans]) -> dict[str, Ints]:
+    """Return the columns of the pieces, divided where what the thread did changes; `doing` is a
+    number in ACTIVITIES.
+    """
     begin = column(pieces, "ts")
     end = begin + column(pieces, "dur")
     start, stop, label = labeled_intervals([*kinds, (begin, end)])
@@ -83,5 +91,4 @@ def divide_pieces(pieces: pd.DataFrame, kinds: list[Spans]) -> pd.DataFrame:
     start, stop, label, piece = start[within], stop[within], label[within], piece[within]
     names = ("process", "device", "rank", "tid", "launch")
     rows = {name: column(pieces, name)[piece] for name in names}
-    doing = pd.Categorical.from_codes(label, dtype=ACTIVITY)
-    return pd.DataFrame({**rows, "ts": start, "dur": stop - start, "doing": doing})[list(COLUMNS)]
+    return {**rows, "ts": start, "dur": stop - start, "doing": label}

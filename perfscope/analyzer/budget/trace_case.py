@@ -247,5 +247,7 @@ def names_at(names: "pd.Series[str]", rows: Ints) -> list[str]:
 
 def names_with_most_time(names: list[str], dur: Ints, most: int = 3) -> list[tuple[str, int]]:
     """Return the names with the most time in sum, with that time; "" is left out."""
-    sums = pd.Series(dur).groupby(np.array(names, object)).sum().sort_values(ascending=False)
-    return [(str(name), int(ns)) for name, ns in sums.items() if name][:most]
+    codes, different = pd.factorize(np.array(names, object), sort=True)
+    sum_ns = np.bincount(codes, weights=dur, minlength=len(different))
+    ordered = np.argsort(-sum_ns, kind="stable").tolist()
+    return [(different[code], int(sum_ns[code])) for code in ordered if different[code]][:most]

@@ -88,22 +88,23 @@ def near_peak(trace: Trace) -> pd.DataFrame:
     each = trace.fact(each_collective)
     if not len(each):
         return each.assign(carried_bytes=[], path=[], near_ns=[])
-    named = each["group"].where(each["group"].notna(), "")
-    pairs = [(str(group), int(size)) for group, size in zip(named, each["group_size"], strict=True)]
-    paths = {pair: group_path(trace, *pair) for pair in dict.fromkeys(pairs)}
-    path_of_row = [paths[pair] for pair in pairs]
-    reduced = (
-        np.array([path.reduces for path in path_of_row], bool)
-        & each["kind"].isin(REDUCED).to_numpy()
-    )
+    keys = ["group", "group_size"]
+    groups = each.groupby(keys, dropna=False, observed=True, sort=False).ngroup().to_numpy()
+    first_rows = each[keys].iloc[np.unique(groups, return_index=True)[1]]
+    paths = [
+        path_of_group(trace, group, int(size))
+        for group, size in first_rows.itertuples(index=False, name=None)
+    ]
+    reduces = np.array([path.reduces for path in paths], bool)[groups]
+    reduced = reduces & each["kind"].isin(REDUCED).to_numpy()
     crossed = each["crossed_bytes"].to_numpy(np.float64)
     size = np.where(each["size_bytes"] >= 0, each["size_bytes"], np.nan)
     carried = np.where(reduced, np.fmin(crossed, size), crossed)
-    peak = np.array([path.peak_bytes_per_s for path in path_of_row])
+    peak = np.array([path.peak_bytes_per_s for path in paths])[groups]
     busy = each["busy_ns"].to_numpy(np.float64)
     reached = carried * 1e9 >= LIMITS.near_bus_peak * peak * busy
     near = np.where(np.isnan(carried) | np.isnan(peak), np.nan, np.where(reached, busy, 0.0))
-    kinds = [path.kind for path in path_of_row]
+    kinds = np.array([path.kind for path in paths], object)[groups]
     return each.assign(carried_bytes=carried, path=kinds, near_ns=near)
 
 

@@ -3,6 +3,7 @@
 from typing import Final
 
 import numpy as np
+import pandas as pd
 
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.trace_case import Case, mean_per_step, total
@@ -62,7 +63,9 @@ def fewer_gradient_bytes(case: Case) -> list[Action]:
         f"{count} of gradients; {training.text}",
         snippet="with model.no_sync(): loss.backward()",
     )
-    is_float32 = gradients["dtype"].astype(object).map(is_float32_name).to_numpy(bool)
+    names = pd.Categorical(gradients["dtype"])
+    float32_names = [name for name in names.categories if is_float32_name(name)]
+    is_float32 = np.asarray(names.isin(float32_names), bool)
     sizes = column(gradients, "in_bytes")[is_float32]
     moved = float(np.maximum(sizes, 0).sum())
     compress = COMPRESS_GRADIENTS.given(

@@ -8,7 +8,7 @@ unknown device have no peaks here.
 
 import json
 import re
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Final
 
@@ -51,6 +51,7 @@ def device_products() -> tuple[DeviceProduct, ...]:
     return tuple(msgspec.convert(json.loads(text), list[DeviceProduct]))
 
 
+@lru_cache(maxsize=256)
 def device_peaks(name: str, kind: str, multiprocessors: int, memory_bytes: int) -> Peaks | str:
     """Return the peaks of a device as a trace describes it ("" and -1 unknown), else why not."""
     bare = MAKER.sub("", name.strip())

@@ -200,9 +200,14 @@ def launch_message(share: float, cause: str, queue: QueueSummary | None) -> Mess
 
 def whole_gaps(gaps: pd.DataFrame) -> pd.DataFrame:
     """Return one row per launch that the device waited for: ts, end and dur of the wait."""
-    ends = gaps.assign(end=gaps["ts"] + gaps["dur"])
-    waits = ends.groupby("launch").agg(ts=("ts", "min"), end=("end", "max"))
-    return waits.assign(dur=waits["end"] - waits["ts"])
+    ts = column(gaps, "ts")
+    end = ts + column(gaps, "dur")
+    launch = column(gaps, "launch")
+    order = np.argsort(launch, kind="stable")
+    first = np.flatnonzero(np.diff(launch[order], prepend=-1))
+    begin_ns = np.minimum.reduceat(ts[order], first)
+    end_ns = np.maximum.reduceat(end[order], first)
+    return pd.DataFrame({"ts": begin_ns, "end": end_ns, "dur": end_ns - begin_ns})
 
 
 def launch_evidence(case: Case, gaps: pd.DataFrame, queue: QueueSummary | None) -> list[Evidence]:

@@ -8,7 +8,7 @@ import pandas as pd
 from perfscope.analyzer.run.accelerators.device_activity import rows_on
 from perfscope.analyzer.run.budget_units import NO_DEVICE, Unit, units
 from perfscope.analyzer.run.table_access import column, table
-from perfscope.traces.intervals import Ints
+from perfscope.traces.intervals import Ints, instants_of
 from perfscope.traces.trace import Trace
 
 COLUMNS = ("rank", "process", "device", "ts", "depth")
@@ -118,9 +118,8 @@ def launched_kernels(trace: Trace, unit: Unit) -> LaunchedKernels | None:
 
 def launch_queue_depths(kernels: LaunchedKernels) -> tuple[Ints, Ints]:
     """Return instants, and the launched kernels that wait from each of them on."""
-    count = len(kernels.start)
-    change = np.concatenate((np.ones(count, np.int64), np.full(count, -1, np.int64)))
-    times = np.concatenate((kernels.launched, kernels.start))
-    instants, place = np.unique(times, return_inverse=True)
-    changes = np.bincount(place, weights=change, minlength=len(instants)).astype(np.int64)
-    return instants, np.cumsum(changes)
+    launched, started = (np.sort(at, kind="stable") for at in (kernels.launched, kernels.start))
+    instants = instants_of([(launched, started)])
+    return instants, np.searchsorted(launched, instants, side="right") - np.searchsorted(
+        started, instants, side="right"
+    )

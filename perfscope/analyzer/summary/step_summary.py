@@ -1,5 +1,6 @@
 """The steps of the critical process: how many, how long, and which were the slowest."""
 
+import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.budget.lines.line_samples import hottest_line_between
@@ -45,11 +46,11 @@ def slowest_steps(trace: Trace, rows: pd.DataFrame) -> list[SlowStep]:
     Each has the category that it has most more of, and the line that was sampled most often in it.
     """
     names = list(CATEGORY_IDS)
-    usual_ns = rows[names].median()
+    slowest = rows.nlargest(MOST_SLOW_STEPS, "dur")
+    excess_ns = slowest[names].to_numpy(np.float64) - rows[names].median().to_numpy(np.float64)
     found = []
-    for _, row in rows.nlargest(MOST_SLOW_STEPS, "dur").iterrows():
-        excess_ns = row[names].astype(float) - usual_ns
-        category = str(excess_ns.idxmax()) if float(excess_ns.max()) > 0.0 else None
+    for (_, row), excess in zip(slowest.iterrows(), excess_ns, strict=True):
+        category = names[int(np.argmax(excess))] if float(excess.max()) > 0.0 else None
         step_ms = round(float(row["dur"]) / 1e6, 4)
         begin_ns, end_ns = int(row["ts"]), int(row["ts"] + row["dur"] + row["cut"])
         where = hottest_line_between(trace, int(row["process"]), begin_ns, end_ns)

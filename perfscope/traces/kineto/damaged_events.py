@@ -60,8 +60,10 @@ def looks_recorded_twice(group: EventGroup) -> bool:
     if len(lasting) < 2:
         return False
     sample = lasting[:: max(len(lasting) // SAMPLED, 1)]
-    near = np.isin(group.numbers("ts"), group.numbers("ts")[sample])
-    part = group.where(near & (group.numbers("dur") > 0))
+    ts = group.numbers("ts")
+    sampled_ts = np.sort(ts[sample])
+    at = np.minimum(np.searchsorted(sampled_ts, ts), len(sampled_ts) - 1)
+    part = group.where((sampled_ts[at] == ts) & (group.numbers("dur") > 0))
     twins = np.count_nonzero(~first_of_equal(part))
     return int(twins) >= max(TWICE_SHARE * len(sample), 2)
 
