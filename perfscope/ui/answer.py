@@ -1,5 +1,6 @@
 """The way from a run folder or a trace to an answer: JSON, terminal view, HTML report."""
 
+import gc
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -182,9 +183,20 @@ def while_shown(read: Callable[[], "Trace"], *, kept: bool) -> "Trace":
     ):
         future = reader.submit(read)
         # Importing it takes long enough to be worth doing while the trace is read.
-        import perfscope.analyzer.diagnose  # noqa: F401
-
+        import_analyzer()
         return future.result()
+
+
+def import_analyzer() -> None:
+    """Import what diagnoses a trace, without collections of garbage: an import leaves none, and its
+    objects, which live until the end, are then never searched for it.
+    """
+    gc.disable()
+    try:
+        import perfscope.analyzer.diagnose  # noqa: F401
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def write_report_of_run(folder: Path, options: AnswerOptions) -> int:

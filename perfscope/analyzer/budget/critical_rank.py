@@ -78,7 +78,7 @@ def step_means(trace: Trace) -> StepMeans:
     delaying_ns = means[list(LOST)].sum(axis=1) - means[list(GIVEN)].sum(axis=1)
     return StepMeans(
         sizes.index.to_numpy(np.int64),
-        sizes.to_numpy(np.int64),
+        sizes.to_numpy().astype(np.int64),
         means["dur"].to_numpy(np.float64),
         delaying_ns.to_numpy(np.float64),
     )

@@ -1,6 +1,7 @@
 """The device of a profiler's trace: its time by category, the names of places, and evidence."""
 
 from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,7 @@ from perfscope.analyzer.run.table_access import column, recording_of, rows_with_
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
+Names: TypeAlias = "pd.Categorical[Any]"
 WANTS_TRACE = (
     "needs the device's own times: a trace by torch.profiler or Nsight Systems, `perfscope analyze"
     " TRACE`"
@@ -203,14 +205,14 @@ def mean_per_step(case: Case, ns: float) -> float:
     return ns / case.steps if case.steps else ns
 
 
-def op_names(trace: Trace, launches: Ints, *, outermost: bool) -> list[str]:
-    """Return the operator around each of these launches (rows, -1 none), "" for none.
+def op_names(trace: Trace, launches: Ints, *, outermost: bool) -> Names:
+    """Return the operator around each of these launches (rows, -1 none).
 
     That is the innermost operator, or the outermost.
     """
     ops, calls = table(trace, "ops"), table(trace, "launches")
     if ops is None or calls is None or not len(ops):
-        return [""] * len(launches)
+        return no_names(len(launches))
     row = np.where(launches >= 0, column(calls, "op")[launches], -1)
     parent = column(ops, "parent")
     while outermost and bool((parent[row[row >= 0]] >= 0).any()):
@@ -219,35 +221,49 @@ def op_names(trace: Trace, launches: Ints, *, outermost: bool) -> list[str]:
     return names_at(ops["name"], row)
 
 
-def module_names(trace: Trace, launches: Ints) -> list[str]:
-    """Return the module in whose call each of these launches was made, "" where unknown.
+def module_names(trace: Trace, launches: Ints) -> Names:
+    """Return the module in whose call each of these launches was made.
 
     It is unknown where Python stacks were not recorded.
     """
     ranges, calls = table(trace, "ranges"), table(trace, "launches")
-    unknown = [""] * len(launches)
     if ranges is None or calls is None:
-        return unknown
+        return no_names(len(launches))
     called = modules(ranges)
     known = np.flatnonzero(launches >= 0)
     if not len(called) or not len(known):
-        return unknown
+        return no_names(len(launches))
     row = np.full(len(launches), -1, np.int64)
     row[known] = innermost(called, calls[["process", "tid", "ts"]].iloc[launches[known]])
     return names_at(called["name"], row)
 
 
-def names_at(names: "pd.Series[str]", rows: Ints) -> list[str]:
-    """Return the names (categories) at these rows, "" for row -1."""
+def no_names(count: int) -> Names:
+    """Return so many missing names."""
+    return pd.Categorical.from_codes(
+        np.full(count, -1, np.int64), categories=pd.Index([], dtype=str)
+    )
+
+
+def names_at(names: "pd.Series[str]", rows: Ints) -> Names:
+    """Return the names (a column of categories) at these rows, none for row -1."""
     codes = np.append(names.cat.codes.to_numpy(), -1)
-    texts = np.append(names.cat.categories.to_numpy(object), "")
-    found: list[str] = texts[codes[rows]].tolist()
+    found: Names = pd.Categorical.from_codes(codes[rows], categories=names.cat.categories)
     return found
 
 
-def names_with_most_time(names: list[str], dur: Ints, most: int = 3) -> list[tuple[str, int]]:
-    """Return the names with the most time in sum, with that time; "" is left out."""
-    codes, different = pd.factorize(np.array(names, object), sort=True)
-    sum_ns = np.bincount(codes, weights=dur, minlength=len(different))
-    ordered = np.argsort(-sum_ns, kind="stable").tolist()
-    return [(different[code], int(sum_ns[code])) for code in ordered if different[code]][:most]
+def names_with_most_time(
+    names: "Names | list[str]", dur: Ints, most: int = 3
+) -> list[tuple[str, int]]:
+    """Return the names with the most time in sum, with that time; missing and empty ones are left
+    out.
+    """
+    coded = names if isinstance(names, pd.Categorical) else pd.Categorical(names)
+    known = coded.codes >= 0
+    codes, texts = coded.codes[known], coded.categories.tolist()
+    sum_ns = np.bincount(codes, weights=dur[known], minlength=len(texts))
+    occurs = np.bincount(codes, minlength=len(texts)) > 0
+    ordered = np.argsort(-sum_ns, kind="stable")
+    return [(texts[code], int(sum_ns[code])) for code in ordered[occurs[ordered]] if texts[code]][
+        :most
+    ]

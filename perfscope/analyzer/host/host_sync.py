@@ -34,6 +34,7 @@ from perfscope.analyzer.budget.trace_case import (
     mean_per_step,
     missing_device,
     module_names,
+    names_at,
     names_with_most_time,
     op_names,
     total,
@@ -146,10 +147,10 @@ def call_names(trace: Trace, waits: pd.DataFrame) -> list[str]:
     calls = table(trace, "launches")
     assert calls is not None
     rows = column(waits, "call")
-    names = calls["name"].to_numpy(object)[rows]
-    operators = op_names(trace, rows, outermost=False)
+    names = names_at(calls["name"], rows).astype(object)
+    operators = op_names(trace, rows, outermost=False).astype(object)
     return [
-        f"{operator} ({name})" if operator else str(name)
+        f"{operator} ({name})" if isinstance(operator, str) and operator else str(name)
         for operator, name in zip(operators, names, strict=True)
     ]
 

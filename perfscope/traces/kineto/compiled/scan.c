@@ -7,22 +7,6 @@
 
 enum { DEEPEST = 64, LONGEST_NUMBER = 100, LARGEST_EXPONENT = 200 };
 
-void skip_space(Cursor *text)
-{
-    const char *at = text->at, *end = text->end;
-    while (at < end && (*at == ' ' || *at == '\n' || *at == '\r' || *at == '\t'))
-        at++;
-    text->at = at;
-}
-
-bool take(Cursor *text, char expected)
-{
-    if (text->at >= text->end || *text->at != expected)
-        return false;
-    text->at++;
-    return true;
-}
-
 /* Whether the text is well-formed UTF-8, without surrogates and overlong forms. */
 static bool is_utf8(const unsigned char *at, const unsigned char *end)
 {

@@ -22,8 +22,23 @@ typedef struct {
     const char *point; /* the decimal point of a number, NULL without one */
 } Token;
 
-void skip_space(Cursor *text);
-bool take(Cursor *text, char expected);
+/* These two are called for each token, so they are compiled into their callers. */
+static inline void skip_space(Cursor *text)
+{
+    const char *at = text->at, *end = text->end;
+    while (at < end && (*at == ' ' || *at == '\n' || *at == '\r' || *at == '\t'))
+        at++;
+    text->at = at;
+}
+
+static inline bool take(Cursor *text, char expected)
+{
+    if (text->at >= text->end || *text->at != expected)
+        return false;
+    text->at++;
+    return true;
+}
+
 bool scan_string(Cursor *text, Token *found);
 bool scan_value(Cursor *text, Token *found, int depth);
 
