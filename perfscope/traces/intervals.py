@@ -120,6 +120,7 @@ def labeled_intervals(kinds: list[Spans]) -> tuple[Ints, Ints, Ints]:
     edges = instants_of(kinds)
     label = np.full(max(len(edges) - 1, 0), -1, np.int64)
     for number in range(len(kinds) - 1, -1, -1):
-        label[open_from(kinds[number], edges)[:-1]] = number
+        if len(kinds[number][0]):
+            label[open_from(kinds[number], edges)[:-1]] = number
     is_covered = label >= 0
     return edges[:-1][is_covered], edges[1:][is_covered], label[is_covered]

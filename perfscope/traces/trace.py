@@ -1,7 +1,7 @@
 """The Trace: the immutable tables of one recording, from which everything else is computed."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -132,7 +132,19 @@ def make_table(name: str, columns: Mapping[str, Any]) -> pd.DataFrame:
         frame = pd.DataFrame({column.name: columns[column.name] for column in schema}, copy=False)
         return frame.astype({column.name: column.dtype for column in schema})
     typed = {column.name: typed_column(columns[column.name], column.dtype) for column in schema}
-    return pd.DataFrame(typed, copy=False)
+    frame = pd.DataFrame(typed, copy=False)
+    frame.columns = index_of_columns(name)
+    return frame
+
+
+@cache
+def index_of_columns(name: str) -> "pd.Index[Any]":
+    """Return the index of the columns of a table.
+
+    All frames of a table share it, and so its hash table, which takes longer to make than a small
+    frame. As objects names are found faster than as text of pyarrow.
+    """
+    return pd.Index([column.name for column in TABLES[name]], dtype=object)
 
 
 def coded_names(values: Any) -> Any:
