@@ -23,7 +23,7 @@ from perfscope.traces.encoded_json import encoded_json
 from perfscope.traces.regular_file import is_regular
 from perfscope.traces.run_folder.manifest import Manifest
 from perfscope.traces.schema import TABLES
-from perfscope.traces.trace import Trace
+from perfscope.traces.trace import Trace, index_of_columns
 from perfscope.traces.trace_kind import TraceKind
 
 MOST_BYTES: Final = 4 << 30
@@ -80,8 +80,9 @@ def read_cached_table(name: str, folder: Path) -> pd.DataFrame:
     table.validate(full=True)
     frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
     expected = [(column.name, column.dtype) for column in columns]
-    if expected != [(name, str(frame[name].dtype)) for name in frame.columns]:
+    if expected != [(column, str(frame[column].dtype)) for column in frame.columns]:
         raise ValueError(name)
+    frame.columns = index_of_columns(name)
     return frame
 
 

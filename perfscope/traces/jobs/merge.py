@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from perfscope.traces.clock_offset import Shift
 from perfscope.traces.intervals import Ints
 from perfscope.traces.schema import ROW_NUMBERS, TABLES
+from perfscope.traces.trace import index_of_columns
 
 
 @dataclass
@@ -51,6 +52,7 @@ def merged_tables(pieces: Sequence[Piece]) -> dict[str, pd.DataFrame]:
         for at in with_table:
             del pieces[at].tables[name]
         merged[name] = pd.DataFrame(columns, copy=False)
+        merged[name].columns = index_of_columns(name)
     return merged
 
 
