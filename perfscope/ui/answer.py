@@ -175,9 +175,11 @@ def while_shown(read: Callable[[], "Trace"], *, kept: bool) -> "Trace":
     """Return what `read` reads, with its progress on stderr; `kept` lets it use the cache."""
     from concurrent.futures import ThreadPoolExecutor
 
+    from perfscope.traces.allocator import share_heap
     from perfscope.traces.reading_options import reading
     from perfscope.ui.terminal.reading_bar import reading_bar
 
+    share_heap()
     with (
         reading_bar(sys.stderr) as bar,
         reading(bar, use_cache=kept),

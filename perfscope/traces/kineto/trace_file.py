@@ -1,6 +1,5 @@
 """One trace file of the PyTorch profiler as a Trace, from the cache of tables where it has them."""
 
-import ctypes
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +7,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Final
 
+from perfscope.traces.allocator import free_unused_memory
 from perfscope.traces.cache.cache_folder import table_folder
 from perfscope.traces.kineto.file import (
     available_cores,
@@ -123,13 +123,3 @@ def has_cached_tables(path: Path) -> bool:
     except OSError:
         return False
     return folder is not None and folder.is_dir()
-
-
-def free_unused_memory() -> None:
-    """Return the allocator's free pages to the system (glibc only).
-
-    Building the tables leaves three times their size in free pages.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
