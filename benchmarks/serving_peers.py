@@ -113,9 +113,13 @@ def answer_of_perfscope(url: str, seconds: int) -> str:
 
 
 def answer_of_vllm_doctor(command: Path, url: str) -> str:
-    """Return the findings of vllm-doctor with their severity."""
+    """Return the findings of vllm-doctor with their severity and confidence."""
     answer = json.loads(output_of([str(command), "diagnose", url, "-o", "json"]))
-    return json.dumps(answer.get("findings", answer))
+    if "checks" not in answer:
+        return str(answer)
+    found = [check["finding"] for check in answer["checks"] if check["finding"]]
+    texts = [f"{each['title']} ({each['severity']}, {each['confidence']})" for each in found]
+    return f"{answer['health']}; findings: {', '.join(texts) or 'none'}"
 
 
 def answer_of_inferpilot(command: Path, url: str, seconds: int) -> str:

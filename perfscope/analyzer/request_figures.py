@@ -4,9 +4,10 @@ import msgspec
 
 
 class Latency(msgspec.Struct, frozen=True):
-    """A percentile in milliseconds with its bounds; `source` is probe, metrics or code.
+    """A percentile in milliseconds with its bounds; `source` is probe, metrics, code or replay.
 
-    Of metrics the bounds are those of a histogram's bucket, otherwise of a 95 % interval.
+    Of metrics the bounds are those of a histogram's bucket, otherwise of a 95 % interval. By a
+    replay, it is a prediction.
     """
 
     value: float | None
@@ -79,12 +80,24 @@ class ServerFigures(msgspec.Struct, frozen=True):
     other_metrics: list[str] = []
 
 
+class LoadPoint(msgspec.Struct, frozen=True):
+    """The predicted latency of the same requests at another rate: `factor` times the recorded one,
+    if their times of arrival do not depend on the answers.
+    """
+
+    factor: float
+    requests_per_s: float
+    e2e_ms: Percentiles
+
+
 class Requests(msgspec.Struct, frozen=True):
     """What the requests to a server experienced; `per_server` divides it by server process.
 
     `count` and `rate_per_s` are of finished requests, null where the engine does not count them.
     `server` is the load of the engine, where there is one. `partial` requests were under way when
     the recording began or ended: they have no latency. `process` is the one that served them.
+    `load` has the latencies that are predicted at other rates, the lowest first;
+    `highest_rate_per_s` is the most requests per second that the model can answer in full batches.
     """
 
     count: int | None
@@ -101,6 +114,8 @@ class Requests(msgspec.Struct, frozen=True):
     server: ServerFigures | None = None
     process: int | None = None
     partial: int = 0
+    load: list[LoadPoint] = []
+    highest_rate_per_s: float | None = None
 
     @property
     def servers(self) -> list[ServerFigures]:

@@ -145,6 +145,24 @@ def service_level_text(requests: Requests, level: ServiceLevel) -> str:
     return f"{wanted}: {'met' if level.is_met else 'missed'}, {within}"
 
 
+def load_rows(requests: Requests) -> list[list[str]]:
+    """Return for each other rate the requests per second, and the predicted percentiles."""
+    return [
+        [
+            f"{digits(point.requests_per_s)} requests/s",
+            *(latency_text(getattr(point.e2e_ms, each)) for each in QUANTILES),
+        ]
+        for row in servers_of(requests)
+        for point in row.load
+    ]
+
+
+def highest_rate_text(requests: Requests) -> str:
+    """Return `at most 189 requests/s with full batches`, nothing where that is not known."""
+    known = [row.highest_rate_per_s for row in servers_of(requests) if row.highest_rate_per_s]
+    return f"at most {digits(sum(known))} requests/s with full batches" if known else ""
+
+
 def prediction_texts(action: Action) -> list[str]:
     """Return `end to end p50 33.3 ms now, predicted 7.6 ms (6.7 ms to 8.8 ms)` per latency."""
     texts = []

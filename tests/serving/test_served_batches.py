@@ -290,3 +290,41 @@ def test_a_second_replica_is_predicted() -> None:
         assert predicted[metric].likely == pytest.approx(np.quantile(two, share), rel=0.10)
         assert predicted[metric].before > 1.5 * predicted[metric].high
     assert predicted["requests_per_s"].likely == pytest.approx(175.0, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        replace(WINDOW, count=6000),
+        replace(UNBATCHED, rate_per_s=90.0, count=12000),
+        replace(SMALL_BATCHES, rate_per_s=150.0, count=12000),
+        replace(LIGHT, rate_per_s=120.0, count=6000),
+    ],
+)
+def test_other_rates_are_predicted(server: SimulatedServer) -> None:
+    """Latencies at a multiple of the rate are those of a server that gets as many requests."""
+    found = diagnosed(server).requests
+    assert found is not None and found.load
+    for point in found.load:
+        assert point.requests_per_s == pytest.approx(server.rate_per_s * point.factor, rel=0.05)
+        other = replace(server, rate_per_s=server.rate_per_s * point.factor).latencies_ms()
+        likely = (point.e2e_ms.p50.value, point.e2e_ms.p99.value)
+        assert likely == pytest.approx(tuple(np.quantile(other, [0.5, 0.99])), rel=0.15)
+        assert point.e2e_ms.p50.source == "replay"
+
+
+@pytest.mark.parametrize(
+    ("server", "highest_per_s"), [(UNBATCHED, 1e3 / 5.3), (SMALL_BATCHES, 2e3 / 6.3)]
+)
+def test_the_highest_rate_is_that_of_full_batches(
+    server: SimulatedServer, highest_per_s: float
+) -> None:
+    found = diagnosed(server).requests
+    assert found is not None and found.highest_rate_per_s is not None
+    assert found.highest_rate_per_s == pytest.approx(highest_per_s, rel=0.03)
+    assert max(point.requests_per_s for point in found.load) <= 0.9 * found.highest_rate_per_s
+
+
+def test_without_a_largest_batch_no_highest_rate_is_known() -> None:
+    found = diagnosed(LIGHT).requests
+    assert found is not None and found.highest_rate_per_s is None
