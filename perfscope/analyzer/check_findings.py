@@ -166,6 +166,6 @@ def group_of_table(trace: Trace, name: str) -> NotCheckedGroup:
     if name in KERNEL_TABLES:
         return "no-kernels"
     if name in REQUEST_TABLES:
-        return "no-requests"
+        return "no-engine-metrics" if trace.has("requests") else "no-requests"
     probe = sources.get("probe")
     return "not-permitted" if probe is not None and probe.status == "unavailable" else "other"

@@ -328,3 +328,10 @@ def test_the_highest_rate_is_that_of_full_batches(
 def test_without_a_largest_batch_no_highest_rate_is_known() -> None:
     found = diagnosed(LIGHT).requests
     assert found is not None and found.highest_rate_per_s is None
+
+
+def test_findings_on_the_metrics_of_engines_say_what_they_need() -> None:
+    groups = {unchecked.id: unchecked.group for unchecked in diagnosed(LIGHT).not_checked}
+    assert groups["kv-cache-pressure"] == "no-engine-metrics"
+    without_requests = diagnose_trace(trace(ranges=LIGHT.serve()[1])).not_checked
+    assert {each.id: each.group for each in without_requests}["kv-cache-pressure"] == "no-requests"
