@@ -81,10 +81,7 @@ def finding_verdict(
 
 def with_shared_machine(verdict: Verdict, shared: Finding) -> Verdict:
     """Return a verdict with the caveat that other jobs use the machine, too."""
-    caveat = (
-        f"The machine is shared: {shared.explanation} The loop waits for a core"
-        f" {percent(shared.share)} of the time."
-    )
+    caveat = f"{shared.explanation} The loop waits for a core {percent(shared.share)} of the time."
     caveats = " ".join(filter(None, (verdict.caveat, caveat)))
     return msgspec.structs.replace(verdict, caveat=caveats)
 
