@@ -90,11 +90,11 @@ def test_the_kernel_knows_the_user_of_a_client(served: str, called: str) -> None
     except OSError:
         pytest.skip("this machine has no IPv6")
     with server:
-        port = str(server.getsockname()[1])
-        command = [PYTHON_FOR_ALL or "", "-I", "-S", "-c", CONNECT, called, port]
-        with subprocess.Popen(command, user=NOBODY, group=NOBODY, extra_groups=[], env={}):
-            with server.accept()[0] as connection:
-                assert user_of_client(connection) == NOBODY
+        command = [PYTHON_FOR_ALL or "", "-I", "-S", "-c", CONNECT, called]
+        command.append(str(server.getsockname()[1]))
+        calling = subprocess.Popen(command, user=NOBODY, group=NOBODY, extra_groups=[], env={})
+        with calling, server.accept()[0] as connection:
+            assert user_of_client(connection) == NOBODY
 
 
 def test_a_socket_without_addresses_has_no_known_user() -> None:
