@@ -10,7 +10,7 @@ import pandas as pd
 
 from perfscope.analyzer.run.accelerators.device_activity import activity
 from perfscope.analyzer.run.budget_units import units
-from perfscope.analyzer.run.process_rows import RowsByProcess
+from perfscope.analyzer.run.process_rows import RowsByCode
 from perfscope.analyzer.run.ranks.matched_collectives import matched_collectives
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.intervals import Ints, covered
@@ -137,7 +137,7 @@ def overlap_with_compute_ns(trace: Trace, frame: pd.DataFrame) -> Ints:
     hidden = np.zeros(len(frame), np.int64)
     device = column(frame, "device")
     ts, end = column(frame, "ts"), column(frame, "ts") + column(frame, "dur")
-    by_process = RowsByProcess(frame.reset_index(drop=True))
+    by_process = RowsByCode(frame.reset_index(drop=True))
     for unit in units(trace):
         of_unit = by_process.rows(unit.process).index.to_numpy()
         of_unit = of_unit[device[of_unit] == unit.device]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfscope.analyzer.budget.cpu_work import computing
+from perfscope.analyzer.budget.process_computing import computing_of
 from perfscope.analyzer.compute.costs import NEEDS_ALLOCATIONS, cost_of, family_of, has_model
 from perfscope.analyzer.compute.costs.call import (
     dtype_from_cpp_name,
@@ -223,7 +223,6 @@ def device_work(trace: Trace) -> Work:
     Each piece belongs to the innermost operator around its launch that has a cost, else to the
     innermost operator.
     """
-    ops = table(trace, "ops")
     if any(unit.device != NO_DEVICE for unit in work_units(trace)):
         origin, kernels, copies = (
             trace.fact(work_origin),
@@ -238,23 +237,19 @@ def device_work(trace: Trace) -> Work:
         parts = (origin.process, origin.device, ts, origin.dur, origin.op, kernel, copy)
         process, device, ts, dur, op, kernel, copy = (part[on_device] for part in parts)
     else:
-        process, ts, dur, op = cpu_work(trace, ops)
+        process, ts, dur, op = cpu_work(trace)
         device = kernel = copy = np.full(len(op), NO_DEVICE, np.int64)
     owner, costed = costed_operators(trace, op)
     return Work(process, device, ts, dur, owner, kernel, copy, costed)
 
 
-def cpu_work(trace: Trace, ops: pd.DataFrame | None) -> tuple[Ints, Ints, Ints, Ints]:
+def cpu_work(trace: Trace) -> tuple[Ints, Ints, Ints, Ints]:
     """Return process, begin, duration and row of the computation of operators on the CPU."""
     parts = [np.empty((4, 0), np.int64)]
     for unit in work_units(trace):
-        rows = np.flatnonzero(column(ops, "process") == unit.process)
-        if ops is None or not len(rows):
-            continue
-        begin, end, place = computing(ops.iloc[rows])
-        parts.append(
-            np.stack([np.full(len(begin), unit.process, np.int64), begin, end - begin, rows[place]])
-        )
+        found = computing_of(trace, unit.process)
+        process = np.full(len(found.row), unit.process, np.int64)
+        parts.append(np.stack([process, found.begin, found.end - found.begin, found.row]))
     process, begin, dur, op = np.concatenate(parts, axis=1)
     return process, begin, dur, op
 
