@@ -58,7 +58,7 @@ def rows_by_process(trace: Trace, name: str) -> RowsByCode | None:
     return found[name]
 
 
-def device_rows(trace: Trace, name: str, process: int, device: int) -> pd.DataFrame | None:
+def table_rows_on(trace: Trace, name: str, process: int, device: int) -> pd.DataFrame | None:
     """Return the rows of one device of a process in a table, None when the table is absent."""
     of_process = table_rows(trace, name, process)
     if of_process is None:

@@ -76,7 +76,7 @@ class Access:
         given = request.cookies.getlist(self.cookie)
         if self.token is None or not given:
             return self.token is None
-        expected = self.cookie_value(user_of(request)).encode()
+        expected = self.cookie_value(user_of_request(request)).encode()
         return any(hmac.compare_digest(each.encode("utf-8", "replace"), expected) for each in given)
 
     def cookie_value(self, user: int | None) -> str:
@@ -95,7 +95,7 @@ class Access:
         if self.token is not None:
             response.set_cookie(
                 self.cookie,
-                self.cookie_value(user_of(request)),
+                self.cookie_value(user_of_request(request)),
                 path=f"{self.base_path}/",
                 httponly=True,
                 samesite="Strict",
@@ -110,7 +110,7 @@ class Access:
         return f"http://{host}:{self.port}{self.base_path}{path}{query}"
 
 
-def user_of(request: flask.Request) -> int | None:
+def user_of_request(request: flask.Request) -> int | None:
     """Return the uid of the process that sent a request, None if it is unknown."""
     user_of_client: Callable[[], int | None] = request.environ.get(CLIENT_USER, lambda: None)
     return user_of_client()
