@@ -21,6 +21,7 @@ from perfscope.analyzer.compute.costs.cost import Cost
 from perfscope.analyzer.compute.work_units import work_units
 from perfscope.analyzer.run.accelerators.launch_origin import work_origin
 from perfscope.analyzer.run.budget_units import NO_DEVICE
+from perfscope.analyzer.run.nested_rows import nearest_of_group, nearest_rows
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
@@ -162,13 +163,7 @@ def allocated_in(ops: pd.DataFrame, names: frozenset[str]) -> dict[int, frozense
 
 def innermost_of(wanted: NDArray[np.bool_], start: Ints, parent: Ints) -> Ints:
     """Return the innermost wanted operator at or around each of `start`, -1 if there is none."""
-    found = start.copy()
-    is_wanted = np.append(wanted, False)
-    while True:
-        climbing = np.flatnonzero((found >= 0) & ~is_wanted[found])
-        if not len(climbing):
-            return found
-        found[climbing] = parent[found[climbing]]
+    return np.append(nearest_rows(wanted, parent), -1)[start]
 
 
 def cost_of_row(
@@ -205,15 +200,9 @@ def delegates(ops: pd.DataFrame, costed: NDArray[np.bool_]) -> NDArray[np.bool_]
     names = [family_of(str(name)) for name in ops["name"].cat.categories]
     numbers = {name: number for number, name in enumerate(sorted({*names, ""}))}
     family = per_name(ops, [numbers[name] for name in names], missing=numbers[""])
-    parent, found = column(ops, "parent"), np.zeros(len(ops), bool)
-    inner = np.flatnonzero(costed)
-    outer = parent[inner]
-    while len(inner):
-        has_outer = outer >= 0
-        inner, outer = inner[has_outer], outer[has_outer]
-        same_family = family[outer] == family[inner]
-        found[outer[same_family]] = True
-        inner, outer = inner[~same_family], parent[outer[~same_family]]
+    found = np.zeros(len(ops), bool)
+    outer = nearest_of_group(family, column(ops, "parent"), np.flatnonzero(costed))
+    found[outer[outer >= 0]] = True
     return found & costed
 
 
