@@ -3,6 +3,7 @@
 Nothing is computed here: the values are those of the diagnosis, formatted.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from perfscope.analyzer.categories import CATEGORY
@@ -326,11 +327,16 @@ def ranks_with_budget(diagnosis: Diagnosis) -> set[int]:
     return {entry.rank for entry in diagnosis.per_process if entry.rank is not None}
 
 
-def rank_name(budget: ProcessBudget, diagnosis: Diagnosis) -> str:
-    """Return `rank 3`, with its host where the job has several."""
+def hosts_of_ranks(diagnosis: Diagnosis) -> dict[int, str]:
+    """Return the host of each process, by number; none for a job on one host."""
     host_of = {known.process: known.host for known in diagnosis.processes}
-    several = len({host_of.get(entry.process) for entry in diagnosis.per_process}) > 1
-    host = host_of.get(budget.process) if several else None
+    hosts = {host_of.get(entry.process) for entry in diagnosis.per_process}
+    return host_of if len(hosts) > 1 else {}
+
+
+def rank_name(budget: ProcessBudget, host_of: Mapping[int, str]) -> str:
+    """Return `rank 3`, with its host among `hosts_of_ranks`."""
+    host = host_of.get(budget.process)
     return f"rank {budget.rank} {host}" if host else f"rank {budget.rank}"
 
 
