@@ -1,12 +1,18 @@
-"""Whether the finding that is the verdict is certain enough to be stated, or only possible."""
+"""How certain a diagnosis is: whether its verdict is only possible, and what its shares count.
+
+The list of runs imports it, so it does not import the findings.
+"""
 
 from typing import Final
 
-from perfscope.analyzer.categories import OTHER_IDLE
+from perfscope.analyzer.categories import CATEGORY, OTHER_IDLE
 from perfscope.analyzer.diagnosis import Diagnosis
 
 LEAST_CONFIDENCE: Final = 0.5
 """Below it a verdict is as likely wrong as right."""
+WAITS_FOR_CORES: Final = ("cpu-oversubscription", "cpu-throttled")
+"""The findings whose time the time budget counts as computing, although the thread waits."""
+COMPUTE: Final = "compute"
 MOST_UNEXPLAINED: Final = 2.0
 """How many times what a finding costs may be unexplained while it is the verdict."""
 
@@ -36,3 +42,14 @@ def unexplained_share(diagnosis: Diagnosis) -> float | None:
     if largest is None or cost is None or largest.category != OTHER_IDLE:
         return None
     return largest.share if largest.share > MOST_UNEXPLAINED * cost else None
+
+
+def waits_counted_as_host(diagnosis: Diagnosis) -> float:
+    """Return the share of the time budget in which the thread waits for a core: `bound_by` counts
+    it as the host's, the time budget as computing.
+    """
+    computing = sum(
+        part.share for part in diagnosis.time_budget if CATEGORY[part.category].resource == COMPUTE
+    )
+    waits = [each.share for each in diagnosis.findings if each.id in WAITS_FOR_CORES]
+    return min(max(waits, default=0.0), computing)
