@@ -147,10 +147,9 @@ def recording_text(diagnosis: Diagnosis) -> list[str]:
     unit = UNIT_NAMES.get(steps.unit, "step")
     p95_ms = shown_p95_ms(diagnosis)
     p95 = f" (p95 {ms(p95_ms * NS_PER_MS)})" if p95_ms is not None else ""
-    # `forward pass` is shortened here: 0.4 ms/pass.
-    per_step = f"{ms(steps.mean_ms * NS_PER_MS)}/{unit.split()[-1]}{p95}"
+    mean = f"{ms(steps.mean_ms * NS_PER_MS)}{per_step(diagnosis)}{p95}"
     count = f"{plural(steps.count, f'steady {unit}')}{left_out_text(diagnosis)}"
-    return [f"{count} in {span}", per_step, *rate_texts(diagnosis)]
+    return [f"{count} in {span}", mean, *rate_texts(diagnosis)]
 
 
 def recorded_text(diagnosis: Diagnosis) -> str:
@@ -239,7 +238,8 @@ def verdict_title(diagnosis: Diagnosis) -> str:
 def short_headline(diagnosis: Diagnosis) -> str:
     """Return the verdict in at most LONGEST_HEADLINE characters, where it is a finding.
 
-    A longer headline is replaced by what the finding costs.
+    A longer headline is replaced by its part before a colon, or by what the finding costs where
+    that part is only the name of the finding.
     """
     verdict, finding = diagnosis.verdict, verdict_finding(diagnosis)
     neutral = neutral_headline(diagnosis)
@@ -247,8 +247,11 @@ def short_headline(diagnosis: Diagnosis) -> str:
         return neutral
     if finding is None or len(verdict.headline) <= LONGEST_HEADLINE:
         return verdict.headline
+    name, (head, colon, _) = readable_name(finding.id), verdict.headline.partition(": ")
+    if colon and len(head) <= LONGEST_HEADLINE and head.lower() != name.lower():
+        return head
     cost, share = current_cost(finding, diagnosis)
-    return f"{capitalized(readable_name(finding.id))}: costs {share or cost}"
+    return f"{capitalized(name)}: costs {share or cost}"
 
 
 def verdict_texts(
@@ -278,7 +281,7 @@ def claim_text(diagnosis: Diagnosis, shown_headline: str) -> str:
     if shown_headline.startswith(verdict.headline):
         return verdict.explanation
     name, _, claim = verdict.headline.partition(": ")
-    is_named = bool(claim) and shown_headline.startswith(f"{name}:")
+    is_named = bool(claim) and shown_headline.partition(":")[0] == name
     return f"{capitalized(claim) if is_named else verdict.headline}. {verdict.explanation}"
 
 
@@ -313,9 +316,8 @@ def bound_by_text(diagnosis: Diagnosis, *, has_confidence: bool = True) -> str:
     elif RESOURCE_OF_VERDICT.get(diagnosis.verdict.id, bound.id) != bound.id:
         name = f"{name} for the largest part"
     share = f", {percent(bound.share)} {scope_of_budget(diagnosis)}" if bound.share else ""
-    waits = waits_counted_as_host(diagnosis)
-    if share and waits:
-        share += f", where waits for a core ({percent(waits)}) count as host"
+    if share and waits_counted_as_host(diagnosis):
+        share += ", where waits for a core count as host"
     if repeats_verdict(diagnosis) or not has_confidence:
         return f"{name}{share}"
     return f"{name}{share} ({confidence_text(bound.confidence)})"
@@ -340,7 +342,15 @@ def confidence_text(confidence: float) -> str:
 
 def scope_of_budget(diagnosis: Diagnosis) -> str:
     """Return the time that the shares of the time budget are parts of."""
-    return "of step time" if diagnosis.budget_over == "steps" else "of the recording"
+    if diagnosis.budget_over != "steps":
+        return "of the recording"
+    unit = UNIT_NAMES.get(diagnosis.steps.unit, "step")
+    return "of step time" if unit == "step" else f"of each {unit}"
+
+
+def per_step(diagnosis: Diagnosis) -> str:
+    """Return `/step`, or `/pass` for forward passes."""
+    return f"/{UNIT_NAMES.get(diagnosis.steps.unit, 'step').split()[-1]}"
 
 
 def mean_step_ms(diagnosis: Diagnosis) -> float | None:
@@ -436,7 +446,7 @@ def current_cost(finding: Finding, diagnosis: Diagnosis) -> tuple[str, str]:
     mean_ms = mean_step_ms(diagnosis)
     if mean_ms is None:
         return (ms(finding.lost_s * NS_PER_S), share)
-    return (f"{ms(finding.share * mean_ms * NS_PER_MS)}/step", share)
+    return (f"{ms(finding.share * mean_ms * NS_PER_MS)}{per_step(diagnosis)}", share)
 
 
 def speedup_text(value: float, upper: float = 1.0) -> str:

@@ -44,12 +44,9 @@ def unexplained_share(diagnosis: Diagnosis) -> float | None:
     return largest.share if largest.share > MOST_UNEXPLAINED * cost else None
 
 
-def waits_counted_as_host(diagnosis: Diagnosis) -> float:
-    """Return the share of the time budget in which the thread waits for a core: `bound_by` counts
-    it as the host's, the time budget as computing.
+def waits_counted_as_host(diagnosis: Diagnosis) -> bool:
+    """Return whether the thread waits for a core in a part of the time budget that `bound_by`
+    counts as the host's, and the time budget as computing.
     """
-    computing = sum(
-        part.share for part in diagnosis.time_budget if CATEGORY[part.category].resource == COMPUTE
-    )
-    waits = [each.share for each in diagnosis.findings if each.id in WAITS_FOR_CORES]
-    return min(max(waits, default=0.0), computing)
+    computes = any(CATEGORY[part.category].resource == COMPUTE for part in diagnosis.time_budget)
+    return computes and any(each.id in WAITS_FOR_CORES for each in diagnosis.findings)

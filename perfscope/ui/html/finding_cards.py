@@ -26,6 +26,7 @@ def finding_cards(diagnosis: Diagnosis) -> str:
         return card("Recommended changes", NOTHING if is_healthy else CAUSE_UNKNOWN)
     rows = "".join(finding_row(finding, diagnosis) for finding in ordered_findings(diagnosis))
     title = "Possible changes" if is_uncertain(diagnosis) else "Recommended changes"
+    title = title if any(finding.actions for finding in diagnosis.findings) else "Findings"
     return card(title, rows, "changes")
 
 

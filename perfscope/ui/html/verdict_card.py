@@ -104,6 +104,7 @@ def change_panel(finding: Finding, diagnosis: Diagnosis) -> str:
     if finding.where is not None:
         content += f'<p class="place">{hottest_line_text(finding, finding.where)}</p>'
     title = "Possible change" if is_uncertain(diagnosis) else "Recommended change"
+    title = title if action is not None else "Where"
     return f'<aside><div class="muted">{title}</div>{content}</aside>' if content else ""
 
 
@@ -112,7 +113,8 @@ def hottest_line_text(finding: Finding, where: CodeLocation) -> str:
 
     The share is left out where the headline names the line, and where every sample is there.
     """
-    place = f"hottest line: <code>{escape(where.place)}</code>"
+    name = "hottest line: " if finding.actions else ""
+    place = f"{name}<code>{escape(where.place)}</code>"
     if where.place in finding.headline or where.share.low >= 1.0:
         return place
     low, high = (percent(share) for share in (where.share.low, where.share.high))
