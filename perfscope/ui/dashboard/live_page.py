@@ -2,7 +2,7 @@
 
 import threading
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
@@ -105,7 +105,8 @@ def all_charts(snapshot: Snapshot, number: int) -> LiveCharts:
         if series := prefetch_depths(rows):
             figure = queue(series, span)
             found.append(Section("queue", "Prefetched batches", QUEUE_NOTE, figure))
-    found += [*recent_workers(snapshot.trace), *host_sections(snapshot.trace)]
+    of_host = [replace(section, is_plain=False) for section in host_sections(snapshot.trace)]
+    found += [*recent_workers(snapshot.trace), *of_host]
     figures = {section.id: figure_data(section) for section in found}
     return LiveCharts(snapshot, found, figures, number)
 
