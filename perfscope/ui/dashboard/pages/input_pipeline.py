@@ -13,7 +13,7 @@ from perfscope.analyzer.input.what_if import (
     what_if,
     workers_of_verdict,
 )
-from perfscope.analyzer.number_text import ms, plural
+from perfscope.analyzer.number_text import as_clause, ms, plural
 from perfscope.analyzer.timeline.lanes import timeline_lanes
 from perfscope.traces.trace import Trace
 from perfscope.ui.dashboard.figure_cards import graph, plain_data
@@ -123,7 +123,7 @@ def recommendation(view: View) -> list[str]:
     if action is None or likely_ms is None:
         return []
     likely = ms(likely_ms * NS_PER_MS)
-    return [f"Recommended instead: {action.text} (about {likely} per step)."]
+    return [f"Recommended instead: {as_clause(action.text)} (about {likely} per step)."]
 
 
 WORKERS_LABEL, COST_LABEL = "Loader workers", "Time to make a batch"
