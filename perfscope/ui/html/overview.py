@@ -36,6 +36,8 @@ from perfscope.ui.request_phrases import request_parts
 from perfscope.ui.theme import phase_category, texture
 
 SMALLEST_SHARE = 0.002
+LEAST_UNSEEN = 0.01
+"""The share of a recording that is named where the time budget leaves it out."""
 LETTERS_OF_BAR, LETTERS_OF_PADDING = 105, 4
 """Letters that fit into the bar on a page of 1280 pixels, and into the space around a label."""
 
@@ -119,21 +121,30 @@ def budget_card(diagnosis: Diagnosis, longest: dict[str, StepInterval], predicte
     title = f"Time per {unit}" if mean_ms is not None else "Where the recorded time goes"
     if len(ranks_with_budget(diagnosis)) > 1 and diagnosis.budget_rank is not None:
         title += f", rank {diagnosis.budget_rank}"
-    mean = p95 = ""
+    measured = counted_time(diagnosis)
     if mean_ms is not None:
-        mean = f"mean {ms(mean_ms * NS_PER_MS)}"
-        p95 = f", p95 {ms(p95_ms * NS_PER_MS)}" if p95_ms is not None else ""
+        measured = f"mean {ms(mean_ms * NS_PER_MS)}"
+        measured += f", p95 {ms(p95_ms * NS_PER_MS)}" if p95_ms is not None else ""
     bar = "".join(bar_part(part, mean_ms, longest.get(part.category)) for part in parts)
     legend = "".join(legend_entry(part, mean_ms) for part in parts)
     hint = ""
     if longest:
         hint = '<span class="hint">Click a category to see the step where it takes longest</span>'
     return card(
-        f"{title}<small>{mean}{p95}</small>",
+        f"{title}<small>{measured}</small>",
         f'<div class="bar">{bar}</div><div class="legend">{legend}{hint}</div>'
         f"{predicted}{whole_run(diagnosis)}",
         "budget",
     )
+
+
+def counted_time(diagnosis: Diagnosis) -> str:
+    """Return `156 ms of the 308 ms recorded`, where a part of a trace is not in its budget."""
+    unseen = sum(part.share for part in diagnosis.run_budget if part.phase == "not-recorded")
+    if unseen < LEAST_UNSEEN:
+        return ""
+    counted_s = sum(part.seconds for part in diagnosis.time_budget)
+    return f"{ms(counted_s * NS_PER_S)} of the {ms(diagnosis.span_s * NS_PER_S)} recorded"
 
 
 def bar_part(part: BudgetEntry, mean_ms: float | None, longest: StepInterval | None) -> str:

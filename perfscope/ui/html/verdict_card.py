@@ -43,7 +43,7 @@ def verdict_card(diagnosis: Diagnosis, longest: dict[str, StepInterval]) -> str:
         f'<section class="verdict card{"" if change else " alone"}"'
         f' style="--mark:var(--{color})"><div>'
         f"<h1>{prose(headline)}</h1>{paragraphs(texts)}"
-        f'<p class="confidence">{escape(confidence_line(diagnosis))}</p>'
+        f'<p class="confidence">{prose(confidence_line(diagnosis))}</p>'
         f"{buttons(diagnosis, longest)}</div>{change}</section>"
     )
 
