@@ -68,8 +68,8 @@ def test_the_page_follows_the_recording_and_stops_it(
     ]
     assert any(link.endswith("/run/live.perfscope/timeline") for link in pages)
     points = (
-        "return document.querySelector('[data-chart=beat] .js-plotly-plot')?.data?.[0]?.x?.length"
-        " || 0"
+        "return document.querySelector('[data-chart=beat] path')?.getAttribute('d').match(/M/g)"
+        "?.length || 0"
     )
     until(lambda: browser.execute_script(points) > 0)
     first = browser.execute_script(points)

@@ -95,3 +95,13 @@ def test_figures_are_sent_as_plain_numbers(tmp_path: Path) -> None:
     sections = host_sections(load_trace(recorded_run(tmp_path / "train.perfscope")))
     assert len(sections) == 4 and all(section.is_plain for section in sections)
     assert not any("bdata" in plain_data(section) for section in sections)
+
+
+def test_lines_end_at_the_axes(browser: Any, board: Dashboard) -> None:
+    """Each chart clips what it draws by a path of its own."""
+    opened(browser, board, "host", 4)
+    clips = """return [...document.querySelectorAll('.plain-figure g[clip-path]')]
+      .map((group) => document.querySelector(group.getAttribute('clip-path').slice(4, -1)))
+      .map((clip) => clip?.closest('.plain-figure')?.dataset.chart ?? null)"""
+    charts = "return [...document.querySelectorAll('.plain-figure')].map((c) => c.dataset.chart)"
+    assert browser.execute_script(clips) == browser.execute_script(charts)

@@ -7,6 +7,7 @@
   const LEGEND_ROW = 20;
   const DRAG_PX = 5;
   const charts = new Map();
+  let mounted = 0;
   const pen = document.createElement("canvas").getContext("2d");
 
   function svg(name, attributes, parent) {
@@ -94,7 +95,7 @@
     scalesOf(chart);
     drawVerticalAxes(chart);
     drawHorizontalAxis(chart);
-    const clip = svg("clipPath", { id: `clip-${element.id || chart.number}` }, chart.svg);
+    const clip = svg("clipPath", { id: `clip-${chart.number}` }, chart.svg);
     const { box } = chart;
     const size = { width: box.right - box.left, height: box.bottom - box.top + 6 };
     svg("rect", { x: box.left, y: box.top - 3, ...size }, clip);
@@ -102,7 +103,8 @@
     for (const shape of figure.layout.shapes || []) drawShape(chart, shape);
     const sums = {};
     for (const trace of figure.data) {
-      if (isRow(trace)) drawRows(chart, trace, sums);
+      if (trace.base) drawSpans(chart, trace);
+      else if (isRow(trace)) drawRows(chart, trace, sums);
       else if (isBar(trace)) drawColumns(chart, trace);
       else drawLine(chart, trace);
     }
@@ -290,6 +292,47 @@
     });
   }
 
+  function laneOf({ figure, paper }, row) {
+    const rows = figure.layout.yaxis.categoryarray;
+    const middle = (rows.indexOf(row) + 0.5) / rows.length;
+    const half = 0.35 / rows.length;
+    return [paper(middle + half), paper(middle - half)];
+  }
+
+  // Bars from `base` on, in the lanes of their rows; those of waits are hatched.
+  function drawSpans(chart, trace) {
+    const path = trace.base.map((begin, at) => {
+      const [top, bottom] = laneOf(chart, trace.y[at]);
+      const [left, right] = [chart.x(begin), chart.x(begin + trace.x[at])];
+      const end = Math.max(right, left + 0.5).toFixed(1);
+      return `M${left.toFixed(1)} ${top}H${end}V${bottom}H${left.toFixed(1)}Z`;
+    });
+    const d = path.join("");
+    svg("path", { d, style: `fill:${colorOf(trace)}` }, chart.plot);
+    if (!trace.marker.pattern?.shape) return;
+    const id = `hatch-${chart.number}`;
+    if (!chart.svg.querySelector(`#${id}`)) {
+      const size = { id, width: 6, height: 6, patternUnits: "userSpaceOnUse" };
+      const hatch = svg("pattern", size, chart.svg);
+      svg("path", { d: "M-1 7L7 -1M-1 1L1 -1M5 7L7 5", class: "stripe" }, hatch);
+    }
+    svg("path", { d, style: `fill:url(#${id})` }, chart.plot);
+  }
+
+  // The bars of a chart of lanes at a place.
+  function describeSpans(chart, value, down) {
+    return chart.figure.data
+      .filter((trace) => trace.base)
+      .flatMap((trace) =>
+        trace.base.flatMap((begin, at) => {
+          const [top, bottom] = laneOf(chart, trace.y[at]);
+          const isThere = down >= top && down <= bottom;
+          if (!isThere || value < begin || value > begin + trace.x[at]) return [];
+          return [`${trace.name}: ${shortNumber(trace.x[at] * 1000)} ms`];
+        }),
+      );
+  }
+
   // Rows are stacked; `sums` has where each row ends.
   function drawRows(chart, trace, sums) {
     const rows = chart.figure.layout.yaxis.categoryarray;
@@ -337,7 +380,7 @@
     );
   }
 
-  function point(chart, value) {
+  function point(chart, value, down) {
     for (const other of new Set([chart, ...linked(chart)])) {
       other.cursor.setAttribute("x1", other.x(value));
       other.cursor.setAttribute("x2", other.x(value));
@@ -347,6 +390,7 @@
       (trace) => trace.hoverinfo !== "skip" && trace.x.length && !isRow(trace) && !trace.text,
     );
     const texts = pointed.map((trace) => describePoint(trace, nearest(trace.x, value)));
+    texts.push(...describeSpans(chart, value, down));
     const time = chart.isTime ? [`${shortNumber(value)} s`] : [];
     chart.tip.replaceChildren(
       ...[...time, ...new Set(texts)].map((text) => {
@@ -391,7 +435,8 @@
     });
     element.addEventListener("pointermove", (event) => {
       const value = valueAt(chart, event);
-      if (!begun || Math.abs(event.clientX - begun.left) < DRAG_PX) point(chart, value);
+      const down = event.clientY - chart.svg.getBoundingClientRect().top;
+      if (!begun || Math.abs(event.clientX - begun.left) < DRAG_PX) point(chart, value, down);
       else {
         const [low, high] = [begun.value, value].sort((a, b) => a - b);
         chart.chosen.setAttribute("x", chart.x(low));
@@ -409,9 +454,11 @@
   }
 
   function read(chart) {
+    const isWhole = !chart.view || chart.view.join() === chart.full.join();
     chart.figure = JSON.parse(chart.element.dataset.figure);
     chart.full = fullRange(chart.figure);
-    chart.view = chart.full;
+    // What the viewer has zoomed to stays when the data change.
+    if (isWhole) chart.view = chart.full;
     chart.isTime = Boolean(chart.figure.layout.xaxis.ticksuffix);
     draw(chart);
   }
@@ -422,7 +469,7 @@
     tip.hidden = true;
     element.append(tip);
     element.dataset.drawn = "yes";
-    const chart = { element, tip, number: charts.size };
+    const chart = { element, tip, number: mounted++ };
     charts.set(element, chart);
     read(chart);
     listen(chart);
@@ -445,43 +492,3 @@
     subtree: true,
   });
 })();
-
-const PICTURE_STYLES = [
-  "fill",
-  "stroke",
-  "stroke-width",
-  "stroke-dasharray",
-  "opacity",
-  "font-size",
-  "font-family",
-  "text-anchor",
-];
-
-// The picture of a chart as a file of its own, with the colors that it has on the page.
-function pictureText(drawn) {
-  const copy = drawn.cloneNode(true);
-  const copies = [copy, ...copy.querySelectorAll("*")];
-  [drawn, ...drawn.querySelectorAll("*")].forEach((element, at) => {
-    const style = getComputedStyle(element);
-    const rules = PICTURE_STYLES.map((name) => `${name}:${style.getPropertyValue(name)}`);
-    copies[at].setAttribute("style", rules.join(";"));
-  });
-  copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
-  return new XMLSerializer().serializeToString(copy);
-}
-
-function savePlainFigure(drawn, kind, name) {
-  const text = pictureText(drawn);
-  if (kind === "svg") {
-    saveAs(`${name}.svg`, text, "image/svg+xml");
-    return;
-  }
-  const image = new Image();
-  image.onload = () => {
-    const canvas = document.createElement("canvas");
-    [canvas.width, canvas.height] = [2 * drawn.clientWidth, 2 * drawn.clientHeight];
-    canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
-    canvas.toBlob((blob) => saveAs(`${name}.png`, blob, "image/png"));
-  };
-  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(text)}`;
-}

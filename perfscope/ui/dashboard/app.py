@@ -36,6 +36,7 @@ SCRIPTS = (
     "run_list.js",
     "step_chart.js",
     "plain_figure.js",
+    "save_figure.js",
     "rank_heat.js",
 )
 INDEX = """<!doctype html>

@@ -37,9 +37,13 @@ def plain_figure(section: Section) -> Component:
 
 def plain_data(section: Section) -> str:
     """Return data and layout of the figure as JSON, without Plotly's template."""
-    figure: dict[str, Any] = json.loads(section.figure.to_json())
-    figure["layout"].pop("template", None)
-    return json.dumps(figure, separators=(",", ":"))
+    return encoded_figure(json.loads(section.figure.to_json()))
+
+
+def encoded_figure(figure: dict[str, Any]) -> str:
+    """Return a figure, given as plain data, as compact JSON without Plotly's template."""
+    layout = {name: value for name, value in figure["layout"].items() if name != "template"}
+    return json.dumps({"data": figure["data"], "layout": layout}, separators=(",", ":"))
 
 
 def plotly_graph(section: Section) -> Component:
