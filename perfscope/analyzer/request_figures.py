@@ -1,6 +1,11 @@
 """What requests experienced, as the Diagnosis has it: latencies, stages, load of each server."""
 
+from typing import Final
+
 import msgspec
+
+WAITS: Final = ("before-handler", "queue", "batching")
+"""The stages of a request in which nothing works on it."""
 
 
 class Latency(msgspec.Struct, frozen=True):
@@ -122,6 +127,14 @@ class Requests(msgspec.Struct, frozen=True):
         """The load of every engine; none where requests are not known by metrics."""
         rows = self.per_server or [self]
         return [row.server for row in rows if row.server is not None]
+
+    @property
+    def wait_share(self) -> float | None:
+        """The share of the mean request in which it waits; None where its parts are not known."""
+        whole_ms = sum(stage.ms for stage in self.stages)
+        if whole_ms <= 0.0 or not any(stage.stage in WAITS for stage in self.stages):
+            return None
+        return sum(stage.ms for stage in self.stages if stage.stage in WAITS) / whole_ms
 
     @property
     def is_by_metrics(self) -> bool:

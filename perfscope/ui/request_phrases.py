@@ -86,6 +86,14 @@ def latency_text(latency: Latency) -> str:
     return "not known" if low is None else f"over {low}"
 
 
+def latency_bound_text(latency: Latency) -> str:
+    """Return `12 ms`, or the bound that is known: `under 300 ms`; "" for nothing."""
+    if latency.value is not None:
+        return ms(latency.value * NS_PER_MS)
+    text = latency_text(latency)
+    return "" if text == "not known" else text
+
+
 def latency_rows(requests: Requests) -> list[tuple[str, list[str]]]:
     """Return the name of each latency that is known, and the texts of its percentiles."""
     rows = []

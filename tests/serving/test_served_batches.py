@@ -10,11 +10,13 @@ import pytest
 
 from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis
+from perfscope.analyzer.number_text import ms, percent
 from perfscope.analyzer.serving.batch_policy import BatchPolicy, batch_policy
 from perfscope.analyzer.serving.batch_replay import ReplaySettings, batch_replay, replayed_change
 from perfscope.analyzer.serving.request_model_calls import request_frame, served_requests
 from perfscope.analyzer.serving.request_series import request_series
 from perfscope.traces.trace import Trace
+from perfscope.ui.html.key_figures import key_figures
 from perfscope.ui.html.report import page
 from perfscope.ui.html.request_sections import request_sections
 from perfscope.ui.terminal.diagnosis_view import show
@@ -89,6 +91,33 @@ def test_a_window_is_a_batching_delay() -> None:
     stages = {stage.stage: stage.ms for stage in found.requests.stages}
     assert list(stages) == ["queue", "batching", "model", "after"]
     assert stages["after"] == pytest.approx(0.4, abs=0.01)
+
+
+def test_requests_in_the_profiling_window_are_left_out_of_the_loss() -> None:
+    """The share of the finding is that of the requests whose parts the screens show."""
+    [served] = served_requests(WINDOW.trace())
+    slow = replace(served, is_distorted=np.arange(len(served.call)) < 50)
+    part = slow.batching_ns.copy()
+    part[:50] *= 100
+    assert slow.mean_ns(part) == part[50:].mean()
+    every = replace(served, is_distorted=np.ones(len(served.call), bool))
+    assert every.mean_ns(part) == part.mean()
+
+
+def test_the_key_figures_of_a_server_are_those_of_its_requests() -> None:
+    recorded = WINDOW.trace()
+    found = diagnose_trace(recorded)
+    assert found.requests is not None and found.requests.e2e_ms is not None
+    shown = key_figures(found, (), request_series(recorded))
+    e2e = found.requests.e2e_ms
+    for latency in (e2e.p50, e2e.p90, e2e.p99):
+        assert latency.value is not None and ms(latency.value * 1e6) in shown
+    assert "requests/s" in shown and "forward pass" not in shown and "passes/s" not in shown
+    stages = {stage.stage: stage.ms for stage in found.requests.stages}
+    waits = (stages["queue"] + stages["batching"]) / sum(stages.values())
+    assert found.requests.wait_share == pytest.approx(waits)
+    assert f"<b>{percent(waits)}</b>" in shown
+    assert 'class="spark"' in shown
 
 
 def test_full_batches_with_a_queue_are_an_admission_limit() -> None:
