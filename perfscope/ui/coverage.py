@@ -65,7 +65,9 @@ def group_reason(group: NotCheckedGroup, count: int) -> str:
     """Return `that need a GPU`: why the findings of a group were not checked."""
     needed = NEEDED_BY_GROUP.get(group)
     if needed is None:
-        return "that does not apply or lacks data" if count == 1 else "that do not apply or lack data"
+        if count == 1:
+            return "that does not apply or lacks data"
+        return "that do not apply or lack data"
     return f"that {'needs' if count == 1 else 'need'} {needed}"
 
 

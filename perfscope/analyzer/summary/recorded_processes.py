@@ -29,7 +29,7 @@ def recorded_processes(trace: Trace) -> list[Process]:
     ]
 
 
-def loader_workers(trace: Trace) -> int:
+def number_of_loader_workers(trace: Trace) -> int:
     """Return the loader workers of all processes. Workers that an epoch starts in place of those
     with the same numbers, which ended, count once; so do those that ended before they had one.
     """
