@@ -1,13 +1,13 @@
 """Sample workloads for accelerators on the simulated one, attached to from outside.
 
-`python -m tests.accelerator.long_device_samples` runs all of them (`make test-long`).
+`python -m tests.simulated_accelerator.long_device_samples` runs all of them (`make test-long`).
 """
 
 from pathlib import Path
 
 import pytest
 
-from tests.accelerator.workloads import (
+from tests.simulated_accelerator.workloads import (
     attach_with_driver,
     budget_differences,
     declared_verdict,

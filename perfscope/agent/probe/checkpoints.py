@@ -48,7 +48,7 @@ class CheckpointWrites:
 
     def tick(self, now_ns: int) -> None:
         for module, watch in self.watches.items():
-            if module not in self.seen and MODULES["imports"].imported(module) is not None:
+            if module not in self.seen and MODULES["imported_modules"].imported(module) is not None:
                 self.seen.add(module)
                 watch()
 

@@ -31,7 +31,7 @@ FRAMES_BETWEEN = 4
 def install(probe: "InstalledProbe") -> None:
     """Time the calls once anything is compiled."""
     torch = sys.modules.get("torch")
-    if torch is None or MODULES["presence"].in_worker():
+    if torch is None or MODULES["process_state"].in_worker():
         return
     calls = CompiledCalls(probe, torch)
     calls.tick(0)

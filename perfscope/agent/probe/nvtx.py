@@ -53,7 +53,7 @@ class NvtxCalls:
             ("nvtx.nvtx", self.patch_package),
             ("torch.cuda.nvtx", self.patch_torch),
         ):
-            module = MODULES["imports"].imported(name)
+            module = MODULES["imported_modules"].imported(name)
             if name not in self.seen and getattr(module, "mark", None) is not None:
                 self.seen.add(name)
                 patch(module)

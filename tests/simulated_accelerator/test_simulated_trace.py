@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.accelerator import run_program
+from tests.simulated_accelerator import run_program
 
 RECORDED = Path(__file__).parents[3] / "shared" / "traces" / "kineto"
 NUMBER = (int, float)

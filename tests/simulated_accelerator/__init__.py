@@ -10,7 +10,7 @@ import sys
 import unittest
 from pathlib import Path
 
-from tests.accelerator.build import built, missing
+from tests.simulated_accelerator.build import built, missing
 
 PROGRAMS = Path(__file__).parent / "programs"
 

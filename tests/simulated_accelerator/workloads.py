@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.samples import DECLARED, FOLDER, START_TIMEOUT_S, RunningSample
 from tests import substitute_nvml
-from tests.accelerator import environment
+from tests.simulated_accelerator import environment
 from tests.target_processes import perfscope
 
 WARM_UP_S = 2.0

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.accelerator import run_program
+from tests.simulated_accelerator import run_program
 
 MEGABYTE = 1 << 20
 WAYS_TO_WAIT = (
