@@ -16,7 +16,7 @@ from tests.simulated_accelerator.workloads import (
     verdict_differences,
 )
 
-CHOSEN = ("hidden_waits", "prefetched", "elementwise")
+CHOSEN = ("too_few_workers_hidden_waits", "healthy_prefetch", "memory_bound_activation")
 BUSY_MACHINE = "cpu-oversubscription"
 """Where other jobs take the cores the device really waits for the host: that is a right verdict."""
 

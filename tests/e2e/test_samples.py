@@ -12,7 +12,7 @@ import pytest
 import benchmarks.samples
 from benchmarks.samples import calibrated, find_samples, run_sample, verdict_of
 
-CHOSEN = ("decode_full_cores", "gc_pause", "in_process_loading", "too_few_workers")
+CHOSEN = ("decode_bound_full_cores", "gc_pause", "in_process_loading", "too_few_workers")
 
 
 @pytest.mark.parametrize("name", CHOSEN)
