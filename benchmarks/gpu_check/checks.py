@@ -111,8 +111,18 @@ def late_initialization_keeps_kernels() -> CheckResult:
         folder = Path(place)
         run, steps = folder / "run", folder / "steps"
         command = [
-            *(sys.executable, "-m", "perfscope", "run", "--out", str(run), "--"),
-            *(sys.executable, "-m", TARGET, str(steps), "late"),
+            sys.executable,
+            "-m",
+            "perfscope",
+            "run",
+            "--out",
+            str(run),
+            "--",
+            sys.executable,
+            "-m",
+            TARGET,
+            str(steps),
+            "late",
         ]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LATE_RUN_S)
         profiled = [line.split()[1] for line in steps.read_text().splitlines() if "kernels" in line]
@@ -238,8 +248,16 @@ def devices_are_found_in_a_container() -> CheckResult:
     with tempfile.TemporaryDirectory() as place:
         out = Path(place) / "answer.json"
         command = [
-            *("unshare", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable),
-            *("-m", "benchmarks.gpu_check.in_namespace", str(out), str(ATTACH_S)),
+            "unshare",
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "--kill-child",
+            sys.executable,
+            "-m",
+            "benchmarks.gpu_check.in_namespace",
+            str(out),
+            str(ATTACH_S),
         ]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180)
         if not out.exists():
@@ -280,8 +298,16 @@ def another_profiler_stays_undisturbed() -> CheckResult:
             out = str(target.folder / "run")
             subprocess.run(
                 [
-                    *(sys.executable, "-m", "perfscope", "attach", children[-1]),
-                    *("--duration", str(ATTACH_S), "--json", "--out", out),
+                    sys.executable,
+                    "-m",
+                    "perfscope",
+                    "attach",
+                    children[-1],
+                    "--duration",
+                    str(ATTACH_S),
+                    "--json",
+                    "--out",
+                    out,
                 ],
                 cwd=ROOT,
                 capture_output=True,

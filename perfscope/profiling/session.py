@@ -195,7 +195,7 @@ class Sessions:
         self.open: Session | None = None
 
     def join(self, out: Path | None, depth: str, window: Window) -> Session:
-        """The open one, or a new one; `leave` it."""
+        """Return the open session, or start a new one. The caller must `leave` it."""
         with self.lock:
             if self.open is None or self.open.pid != os.getpid():
                 self.open = Session(out, depth, window)
@@ -205,13 +205,13 @@ class Sessions:
             return self.open
 
     def leave(self, session: Session) -> bool:
-        """True when the recording ended with it."""
+        """Leave a session; return whether that ended its recording."""
         if session.pid != os.getpid():
             return False
         with self.lock:
             session.users -= 1
             if session.users:
-                return False  # those that are still open have what came before too
+                return False  # the scopes that are still open share the recording
             self.open = None
             session.stop()
             return True

@@ -22,10 +22,17 @@ SAMPLES = {
 }
 """Path of a sample -> its text."""
 NEED_A_DEVICE = {
-    *("low-occupancy", "exposed-communication", "small-collectives", "straggler"),
-    *("memory-pressure", "fragmentation"),
-    *("profiler-overhead", "devices-in-turn", "nvlink-saturated"),
-    *("network-saturated", "link-errors"),
+    "low-occupancy",
+    "exposed-communication",
+    "small-collectives",
+    "straggler",
+    "memory-pressure",
+    "fragmentation",
+    "profiler-overhead",
+    "devices-in-turn",
+    "nvlink-saturated",
+    "network-saturated",
+    "link-errors",
 }
 NEVER_ENDS = {"hang"}
 """A program that hangs has no steps to compare: benchmarks/accuracy has cases of it."""

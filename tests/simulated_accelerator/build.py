@@ -20,8 +20,14 @@ TORCH = "2.13."
 COMPILER = "g++"
 # torch's headers declare the interface for profiler plug-ins only with the first three.
 FLAGS = (
-    *("-DUSE_KINETO", "-DKINETO_NAMESPACE=libkineto", "-DFMT_HEADER_ONLY"),
-    *("-std=c++20", "-O1", "-fPIC", "-fvisibility=hidden", "-w"),
+    "-DUSE_KINETO",
+    "-DKINETO_NAMESPACE=libkineto",
+    "-DFMT_HEADER_ONLY",
+    "-std=c++20",
+    "-O1",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-w",
 )
 ENTRY_POINT = "[torch.backends]\nsim = sim_device:load\n"
 METADATA = "Metadata-Version: 2.1\nName: sim-device\nVersion: 0\n"

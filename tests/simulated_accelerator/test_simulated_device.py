@@ -10,7 +10,14 @@ from tests.simulated_accelerator import run_program
 
 MEGABYTE = 1 << 20
 WAYS_TO_WAIT = (
-    *("item", "to_cpu", "blocking_upload", "accelerator", "stream", "event", "nonzero", "mask"),
+    "item",
+    "to_cpu",
+    "blocking_upload",
+    "accelerator",
+    "stream",
+    "event",
+    "nonzero",
+    "mask",
 )
 
 

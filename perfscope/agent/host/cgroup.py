@@ -87,7 +87,7 @@ def folders_up(mount: tuple[str, str], path: str) -> tuple[Path, ...]:
 
 
 def cpu_quota(pid: int) -> float | None:
-    """Return the cores that the CPU quota of a process allows, None without a quota."""
+    """Return the number of cores that the CPU quota of a process allows, None without a quota."""
     found = find_group(pid, "cpu")
     return group_quota(found) if found is not None else None
 

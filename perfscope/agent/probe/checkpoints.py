@@ -134,7 +134,7 @@ def plain_path(target: Any) -> "str | None":
 
 
 def file_size(path: "str | None") -> int:
-    """Return the size of the file that was just written, -1 if it is unknown."""
+    """Return the bytes of the file that was just written, -1 if unknown."""
     try:
         return -1 if path is None else os.stat(path).st_size
     except (OSError, ValueError):

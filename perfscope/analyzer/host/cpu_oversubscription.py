@@ -261,7 +261,7 @@ def machine_full(load: HostLoad, limits: Limits) -> bool:
 
 
 def cores_of_other_jobs(load: HostLoad, limits: Limits) -> float | None:
-    """Return the cores that other jobs use, None where the machine is not known to be full."""
+    """Return the number of cores that other jobs use, None unless the machine is full."""
     return load.used_elsewhere() if machine_full(load, limits) else None
 
 

@@ -190,7 +190,7 @@ def thread_case(trace: Trace, limits: Limits) -> ThreadCase | None:
 
 
 def physical_cores_per_rank(trace: Trace, load: HostLoad, ranks: int) -> int:
-    """Return the physical cores that each rank may use; logical ones where those are unknown."""
+    """Return the number of physical cores per rank; of logical ones where that is unknown."""
     cores = manifest(trace).usable_cores
     usable = load.usable_cores or 1.0
     if cores is not None and cores.physical is not None:

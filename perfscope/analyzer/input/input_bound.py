@@ -254,7 +254,7 @@ def loader_case_of(trace: Trace, pipeline: Pipeline, limits: Limits) -> LoaderCa
 
 
 def reachable_cores(load: HostLoad) -> float | None:
-    """Return the cores that the job has or could have.
+    """Return the number of cores that the job has or could have.
 
     These are the cores it uses, the idle ones, and half of what others use: the scheduler is fair.
     """

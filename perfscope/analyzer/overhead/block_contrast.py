@@ -64,7 +64,7 @@ def block_contrast(begin: Ints, dur: Ints, counting: Spans) -> Contrast | None:
 
 
 def capped(dur: Ints) -> Floats:
-    """Return the durations, each at most as long as sampling can make it."""
+    """Return the durations (ns), each at most as long as sampling can make it."""
     usual = float(np.median(dur))
     return np.asarray(np.minimum(dur.astype(float), usual + max(CAP_SHARE * usual, CAP_NS)))
 

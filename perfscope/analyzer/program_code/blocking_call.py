@@ -68,7 +68,15 @@ CALL_IN_THREAD = Advice(
     "The line is blocked in a system call that is not a lock.",
 )
 THREAD_HELPS = (
-    *("pipe", "terminal", "network", "file", "disk", "poll", "child", "library-sleep", "other"),
+    "pipe",
+    "terminal",
+    "network",
+    "file",
+    "disk",
+    "poll",
+    "child",
+    "library-sleep",
+    "other",
 )
 
 

@@ -20,9 +20,10 @@ def busy_elsewhere(trace: Trace, unit: Unit) -> Spans:
 
 
 def busy_by_device(trace: Trace) -> dict[tuple[int, int], Spans]:
-    """Return when each device computes or copies, of the processes that use several.
+    """Return the intervals in which each device works, by (process, device).
 
-    A collective does not count: there a device may wait itself.
+    Only processes that use several devices have them. A collective does not count as work: during
+    it a device may wait itself.
     """
     known = [unit for unit in units(trace) if unit.device != NO_DEVICE]
     devices = Counter(unit.process for unit in known)

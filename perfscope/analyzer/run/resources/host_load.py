@@ -40,7 +40,7 @@ class HostLoad:
     """The share of time in which the cgroup was throttled, summed over cores: it may exceed 1."""
 
     def wanted_by_others(self, process: int) -> float:
-        """Return the cores that the job's other processes use, or wait for.
+        """Return the number of cores that the job's other processes use or wait for.
 
         They are mostly its loader workers.
         """
@@ -56,13 +56,13 @@ class HostLoad:
         return max(threads) if threads else self.delay.get(process, 0.0)
 
     def used_elsewhere(self) -> float:
-        """Return the cores that other jobs on this machine use."""
+        """Return the number of cores that other jobs on this machine use."""
         if self.host_busy is None or self.host_cores is None or self.tree_cores is None:
             return 0.0
         return max(self.host_busy * self.host_cores - self.tree_cores, 0.0)
 
     def used_by_kernel(self) -> float:
-        """Return the most cores that the kernel's own threads can use.
+        """Return the number of cores that the kernel's own threads use at most.
 
         That is its time without that of the job's processes.
         """
@@ -138,7 +138,7 @@ def host_cores(trace: Trace) -> float | None:
 def free_cores(
     usable: float | None, tree: float | None, host_busy: float | None, count: float | None
 ) -> float | None:
-    """Return the cores that are free for the job: within its limit, and not used by other jobs."""
+    """Return the number of cores that are free for the job: within its limit, and unused."""
     if usable is None or tree is None:
         return None
     free = usable - tree
