@@ -42,8 +42,8 @@ def order_of_calls(thread: Ints, start: Ints, end: Ints) -> Ints:
     """Return the order of intervals by thread, then start, then the longest first.
 
     Recorders write events in order of time, or nearly. Sorting them by start, then by thread as 16
-    bits (a radix sort), then those with one start takes a third of the
-    time of sorting by all three.
+    bits (a radix sort), then those with one start takes a third of the time of sorting by all
+    three.
     """
     if thread.max(initial=0) > np.iinfo(np.int16).max or thread.min(initial=0) < 0:
         return np.lexsort((-end, start, thread))

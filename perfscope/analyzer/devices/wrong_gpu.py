@@ -15,7 +15,7 @@ What to do
     rank where a library requires device 0.
 
 When it is wrong
-    Ranks that share a device on purpose (a test, MPS).
+    Ranks may share a device on purpose (a test, MPS).
 """
 
 from perfscope.analyzer.advice import Advice

@@ -7,10 +7,11 @@ What it means
 
 How it is detected
     The kernel counts how long each thread was runnable without a core. A thread of the training
-    process was so for at least 10 % of the time, and one of three groups of threads causes it. The
-    intra-op threads x ranks exceed the usable cores. Or all cores are busy, and other jobs use a
-    part of them; they get the part of the delay that corresponds to their share of the demand. Or
-    the job's own loader workers keep the cores busy, although batches are ready in time.
+    process was in that state for at least 10 % of the time, and one of three groups of threads
+    causes it. The intra-op threads x ranks exceed the usable cores. Or all cores are busy, and
+    other jobs use a part of them; they get the part of the delay that corresponds to their share of
+    the demand. Or the job's own loader workers keep the cores busy, although batches are ready in
+    time.
 
 What to do
     Set the intra-op threads to usable cores / ranks (`OMP_NUM_THREADS` or `torch.set_num_threads`),
@@ -46,7 +47,7 @@ FEWER_THREADS = Advice(
 )
 FEWER_OMP_THREADS = Advice(
     "set-omp-threads",
-    "or in the environment, before the start",
+    "set the number of threads in the environment, before the start",
     "more-threads-than-cores",
     "The intra-op threads of all ranks on the host exceed its usable cores.",
 )
@@ -65,7 +66,7 @@ LESS_CPU_PER_BATCH = Advice(
 )
 MORE_CORES = Advice(
     "give-more-cores",
-    "or give the job more cores",
+    "give the job more cores",
     "workers-fill-machine",
     "The machine is full, and loader workers use at least a tenth of the usable cores.",
 )

@@ -60,8 +60,8 @@ MOVE_TO_PROCESS = Advice(
 )
 RELEASE_GIL = Advice(
     "release-gil-more-often",
-    "or let it run less often, or in calls that release the GIL (numpy, torch, file and socket"
-    " I/O)",
+    "let the other thread run less often, or in calls that release the GIL (numpy, torch, file and"
+    " socket I/O)",
     "another-thread-holds-gil",
     "The training thread waits for the GIL in at least 3 % of its samples.",
 )

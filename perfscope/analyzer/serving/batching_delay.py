@@ -9,13 +9,12 @@ How it is detected
     The probe records when requests arrive and are answered (`perfscope.request()`, or the handlers
     of uvicorn and Flask), and when the model is called. A wait during which no call runs is a wait
     for the batch. Waits end by a time limit where they are the same for most batches that are not
-    full, and longer than 2 ms. What the requests that come last wait is not counted: it is the time
-    to hand a request over. The finding is given where the rest is at least 5 % of the time of the
-    requests.
+    full, and longer than 2 ms. The shortest of these waits is subtracted from each, because handing
+    over a request takes that long. What remains is at least 5 % of the time of the requests.
 
-    In the counters of Triton: requests of a model wait for more than three times as long as random
-    arrivals would (M/M/1), for the same time in each second, for at least 5 % of their time, and an
-    instance executes less than 70 % of the time.
+    In the counters of Triton: requests of a model wait more than three times as long as random
+    arrivals would (M/M/1). The wait is the same in each second and at least 5 % of their time, and
+    an instance executes less than 70 % of the time.
 
 What to do
     Lower the time limit of the batcher, or begin a batch as soon as the model is free: under load,
@@ -23,8 +22,8 @@ What to do
     without the limit; it is given where a replay with the limit reproduces the recording.
 
 When it is wrong
-    Larger batches use less energy and leave the device to others. A limit that is needed at the
-    highest load can look useless in a recording of an hour with little.
+    Larger batches use less energy and leave the device to others. A limit that is needed at peak
+    load can look useless in a recording at low load.
 """
 
 import msgspec

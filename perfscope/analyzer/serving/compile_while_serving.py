@@ -15,7 +15,8 @@ What to do
     `VLLM_CACHE_ROOT`) on a disk that survives a restart.
 
 When it is wrong
-    A recording that begins with the engine's own warm-up shows its compilations, which end.
+    A recording that begins during the engine's warm-up contains the compilations of the warm-up,
+    which are soon over.
 """
 
 import msgspec

@@ -8,20 +8,20 @@ What it means
 
 How it is detected
     With the engine's metrics: requests wait in at least half of the readings, and by Little's law
-    they spend at least 5 % of their time waiting. Where the engine's counters of waiting times
-    contradict its gauge, they count. `admission-limit`: the batch is as large as the
-    limit (option of the command line, exported by the engine, or the plateau that the batch never
-    exceeds) in 90 % of these readings, and one more request fits into the KV cache; or each step
-    has as many tokens as its option allows. `uneven-replicas`: another server has no waiting
-    requests and runs at most half as many. Otherwise `saturated`. Where the KV cache is full, the
-    queue belongs to `kv-cache-pressure`.
+    they spend at least 5 % of their time waiting. Where the engine's counters of waiting time
+    contradict its gauge of waiting requests, the counters are used. `admission-limit`: the batch is
+    as large as the limit (option of the command line, exported by the engine, or the plateau that
+    the batch never exceeds) in 90 % of these readings, and one more request fits into the KV cache;
+    or each step has as many tokens as its option allows. `uneven-replicas`: another server has no
+    waiting requests and runs at most half as many. Otherwise `saturated`. Where the KV cache is
+    full, the queue belongs to `kv-cache-pressure`.
 
     Without metrics, in a server whose requests the probe records: in at least half of the time a
-    request is passed over by a model call that began after its arrival, for at least 5 % of the
-    time of the requests. `admission-limit`: nine tenths of the batches that leave requests waiting
-    have the same size, the largest one, and a batch of twice that size would take less than twice
-    as long, if the recording shows that. Otherwise `saturated`, where the model computes at least
-    70 % of the time.
+    request that has arrived is left out of a model call that began later. These waits are at least
+    5 % of the time of all requests. `admission-limit`: nine tenths of the batches that leave
+    requests waiting have the same size, the largest one, and a batch of twice that size would take
+    less than twice as long. The latter counts only where the recording shows how the time of a call
+    depends on its size. Otherwise `saturated`, where the model computes at least 70 % of the time.
 
 What to do
     `admission-limit`: raise the named option. `saturated`: add a replica, or reduce the work per
