@@ -98,11 +98,11 @@ def differences(before: Any, after: Any, where: str = "") -> Iterator[str]:
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         for index, (old, new) in enumerate(zip(before, after, strict=True)):
             yield from differences(old, new, f"{where}[{index}]")
-    elif not same(before, after):
+    elif not are_equal(before, after):
         yield f"{where}: {before!r} -> {after!r}"
 
 
-def same(before: Any, after: Any) -> bool:
+def are_equal(before: Any, after: Any) -> bool:
     """Return whether two values are equal, numbers within SAME_WITHIN."""
     if isinstance(before, int | float) and isinstance(after, int | float):
         return math.isclose(before, after, rel_tol=SAME_WITHIN, abs_tol=SAME_WITHIN)

@@ -128,7 +128,7 @@ def random_lanes(events: int) -> Any:
 
 
 @contextmanager
-def running(
+def running_server(
     command: list[str], folder: Path | None, port: int, path: str
 ) -> Iterator[psutil.Process]:
     """Start a server; yield it once it has answered, and end it."""
@@ -200,7 +200,7 @@ def print_percentiles(name: str, values: Any, unit: str, digits: int = 1) -> Non
 
 def measure_perfscope(events: int, rounds: int, shot: Path | None) -> None:
     command = [sys.executable, "-m", "benchmarks.timeline_speed", "--serve", str(events)]
-    with running(command, None, PORT, "/timeline/run/meta") as server, browser() as driver:
+    with running_server(command, None, PORT, "/timeline/run/meta") as server, browser() as driver:
         print(
             f"perfscope, {events:,} events in {LANES} lanes; the server holds"
             f" {server.memory_info().rss / 1e9:.2f} GB"
@@ -235,7 +235,7 @@ def trial(folder: Path, events: int) -> None:
         for name in ("srv.py", "tl.js"):
             shutil.copy(folder / name, copy / name)
         command = [sys.executable, "srv.py", str(events)]
-        with running(command, copy, TRIAL_PORT, "/tl"), browser() as driver:
+        with running_server(command, copy, TRIAL_PORT, "/tl"), browser() as driver:
             print(
                 f"the bare trial, {events:,} events in {LANES} lanes, no labels, nesting or"
                 " selection"

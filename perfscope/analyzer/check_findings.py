@@ -54,7 +54,7 @@ def check_findings(run: Run, limits: Limits, ignored: Collection[str]) -> Checke
     outcomes = without_prevented(outcomes, limits, ignored)
     found = [outcome for outcome in outcomes if isinstance(outcome, Finding)]
     found.sort(key=lambda finding: -finding.lost_s)
-    found = [completed(finding, number, run) for number, finding in enumerate(found)]
+    found = [complete_finding(finding, number, run) for number, finding in enumerate(found)]
     found = with_advice_on_causes(found, limits)
     return Checked(
         findings=[finding for finding in found if finding.id not in ignored],
@@ -94,7 +94,7 @@ def without_prevented(
     ]
 
 
-def completed(finding: Finding, number: int, run: Run) -> Finding:
+def complete_finding(finding: Finding, number: int, run: Run) -> Finding:
     """Return the finding with its key, processes, devices, share of the run, and line of code."""
     name = finding.id if finding.cause is None else f"{finding.id}/{finding.cause}"
     span_s = max(run.span_s, 1e-9)

@@ -47,7 +47,7 @@ class Machine:
         return max(self.cpu - saved_cpu, 0.0) / self.reachable_cores
 
 
-def pipelined(
+def pipelined_step_time(
     consumer: float,
     supply: float,
     machine: Machine,

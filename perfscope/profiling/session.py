@@ -60,7 +60,7 @@ class Session:
         with suppress(*IMPORT_FAILURES):
             import nvtx  # noqa: F401  so that the first `scope.range` is recorded too
         try:
-            self.agent = started(self.order())
+            self.agent = start_agent(self.order())
         except OSError as error:
             self.trouble = (
                 f"no agent could be started: {error.strerror}; give Python's path as sys.executable"
@@ -134,7 +134,7 @@ def private_folder() -> Path:
     return home
 
 
-def started(order: Order) -> "subprocess.Popen[bytes]":
+def start_agent(order: Order) -> "subprocess.Popen[bytes]":
     """Start the agent's process and hand it its order on stdin: a command line can be read by every
     user. Raises OSError.
     """

@@ -35,7 +35,7 @@ PARALLEL = 2
 
 
 @cache
-def missing() -> str | None:
+def why_not_buildable() -> str | None:
     """Return why the device cannot be built here, None if it can."""
     if shutil.which(COMPILER) is None:
         return f"needs a C++ compiler ({COMPILER})"

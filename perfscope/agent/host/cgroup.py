@@ -106,7 +106,7 @@ def group_quota(cpu: ControlGroup) -> float | None:
     return min(cores, default=None)
 
 
-def throttled(pid: int) -> tuple[int, int] | None:
+def throttling_counts(pid: int) -> tuple[int, int] | None:
     """Return (times, nanoseconds) of throttling by a CPU quota; None without the counter."""
     found = find_group(pid, "cpu")
     return group_throttling(found) if found is not None else None

@@ -77,7 +77,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     server = max(servers, key=lost_ns)
     if lost_ns(server) < limits.recoverable_share * server.mean_e2e_ns:
         return None
-    return found_delay(server, limits)
+    return delay_finding(server, limits)
 
 
 def missing_delays(trace: Trace, limits: Limits) -> Unmet | None:
@@ -124,7 +124,7 @@ def lost_ns(server: BatchedServer) -> float:
     return max(float(served.batching_ns.mean()) - least_hand_over_ns(served), 0.0)
 
 
-def found_delay(server: BatchedServer, limits: Limits) -> Finding:
+def delay_finding(server: BatchedServer, limits: Limits) -> Finding:
     """Return the finding on a server that waits for batches to fill."""
     window, share = ms(server.policy.window_ns), lost_ns(server) / server.mean_e2e_ns
     message = Message(
@@ -138,10 +138,12 @@ def found_delay(server: BatchedServer, limits: Limits) -> Finding:
     )
     finding = finding_on_batches((ID, None), server, lost_ns(server), message, limits)
     without_window = ReplaySettings(0.0, server.policy.largest)
-    return with_change(finding, shorten(server), replayed_change(server.replay, without_window))
+    return with_change(
+        finding, advise_shorter_window(server), replayed_change(server.replay, without_window)
+    )
 
 
-def shorten(server: BatchedServer) -> list[Action]:
+def advise_shorter_window(server: BatchedServer) -> list[Action]:
     """Return the advice not to wait."""
     window = ms(server.policy.window_ns)
     return SHORTEN_WINDOW.given(

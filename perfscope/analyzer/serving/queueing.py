@@ -118,13 +118,13 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     load = max(queued, key=lambda each: each.queue_share)
     free = [other for other in loads if is_free(other, load)]
     if free:
-        return uneven(load, free, limits)
+        return uneven_replicas_finding(load, free, limits)
     if is_kv_full(load, limits):
         return None
     is_full, steps_are_full = load.is_at_limit, are_steps_full(load, limits)
     if has_room(load, limits) and (is_full or steps_are_full):
         return admission_limit(load, loads, limits)
-    return saturated(load, loads, limits)
+    return saturation_finding(load, loads, limits)
 
 
 def missing_queues(trace: Trace, limits: Limits) -> Unmet | None:
@@ -228,7 +228,7 @@ def raise_tokens(load: ServerLoad, limits: Limits) -> list[Action]:
     )
 
 
-def saturated(load: ServerLoad, loads: list[ServerLoad], limits: Limits) -> Finding:
+def saturation_finding(load: ServerLoad, loads: list[ServerLoad], limits: Limits) -> Finding:
     """Return the finding that more requests arrive than the server finishes."""
     waits = percent(load.queue_share)
     message = Message(
@@ -252,7 +252,7 @@ def saturated(load: ServerLoad, loads: list[ServerLoad], limits: Limits) -> Find
     )
 
 
-def uneven(load: ServerLoad, free: list[ServerLoad], limits: Limits) -> Finding:
+def uneven_replicas_finding(load: ServerLoad, free: list[ServerLoad], limits: Limits) -> Finding:
     """Return the finding that requests wait at one replica while another has room."""
     other = min(free, key=lambda each: each.mean_running or 0.0)
     running = digits(other.mean_running or 0.0)

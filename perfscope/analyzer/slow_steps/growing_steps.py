@@ -36,7 +36,7 @@ from perfscope.analyzer.number_text import digits, megabytes, ms, percent, plura
 from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.resources.memory_trend import MemoryTrend, memory_trend
 from perfscope.analyzer.run.table_access import table
-from perfscope.analyzer.slow_steps.line_contrast import located, main_thread_samples
+from perfscope.analyzer.slow_steps.line_contrast import locate_line, main_thread_samples
 from perfscope.analyzer.slow_steps.step_growth import StepGrowth, growth_of_steps
 from perfscope.analyzer.slow_steps.step_series import BACKWARD, OPTIMIZER, PARTS, REST
 from perfscope.traces.trace import Trace
@@ -85,7 +85,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         return None
     series, trend = growth.series, growth.trend
     samples = main_thread_samples(trace, series.process, series.tid)
-    where = located(growth.line, samples, series.process, series.spans)
+    where = locate_line(growth.line, samples, series.process, series.spans)
     memory = growing_memory(trace, limits)
     return Finding(
         id=ID,
