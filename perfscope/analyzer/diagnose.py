@@ -9,6 +9,7 @@ from perfscope.analyzer.diagnosis import SCHEMA, Diagnosis, Overhead, Source
 from perfscope.analyzer.latency_limit import LatencyLimit
 from perfscope.analyzer.limits import LIMITS, Limits
 from perfscope.analyzer.overhead.overhead import overhead
+from perfscope.analyzer.run.budget_units import devices_left_out
 from perfscope.analyzer.run.table_access import manifest
 from perfscope.analyzer.serving.service_levels import with_service_levels
 from perfscope.analyzer.summary.data_quality import data_quality
@@ -76,7 +77,7 @@ def assemble(
             Source(source.name, source.status, source.reason, source.overhead_share)
             for source in manifest(trace).sources
         ],
-        dropped=[*manifest(trace).dropped, *steps_left_out(trace)],
+        dropped=[*manifest(trace).dropped, *steps_left_out(trace), *devices_left_out(trace)],
         data_quality=data_quality(trace),
         overhead=measured_overhead,
         by_code=run.by_code,

@@ -31,6 +31,7 @@ NotCheckedGroup = Literal[
     "not-permitted",
     "not-in-this-format",
     "no-requests",
+    "no-engine-metrics",
     "other",
 ]
 

@@ -66,6 +66,13 @@ def duration(seconds: float) -> str:
     return plural(seconds, "second")
 
 
+def as_clause(headline: str) -> str:
+    """Return a headline as a part of a sentence: `launch-bound, the device is idle`."""
+    text = headline.replace(": ", ", ", 1)
+    is_word = text[1:2].islower()
+    return text[:1].lower() + text[1:] if is_word else text
+
+
 def capitalized(text: str) -> str:
     """Return a text that begins a sentence."""
     return text[:1].upper() + text[1:]

@@ -1,12 +1,18 @@
 """What requests experienced, as the Diagnosis has it: latencies, stages, load of each server."""
 
+from typing import Final
+
 import msgspec
+
+WAITS: Final = ("before-handler", "queue", "batching")
+"""The stages of a request in which nothing works on it."""
 
 
 class Latency(msgspec.Struct, frozen=True):
-    """A percentile in milliseconds with its bounds; `source` is probe, metrics or code.
+    """A percentile in milliseconds with its bounds; `source` is probe, metrics, code or replay.
 
-    Of metrics the bounds are those of a histogram's bucket, otherwise of a 95 % interval.
+    Of metrics the bounds are those of a histogram's bucket, otherwise of a 95 % interval. By a
+    replay, it is a prediction.
     """
 
     value: float | None
@@ -79,12 +85,24 @@ class ServerFigures(msgspec.Struct, frozen=True):
     other_metrics: list[str] = []
 
 
+class LoadPoint(msgspec.Struct, frozen=True):
+    """The predicted latency of the same requests at another rate: `factor` times the recorded one,
+    if their times of arrival do not depend on the answers.
+    """
+
+    factor: float
+    requests_per_s: float
+    e2e_ms: Percentiles
+
+
 class Requests(msgspec.Struct, frozen=True):
     """What the requests to a server experienced; `per_server` divides it by server process.
 
     `count` and `rate_per_s` are of finished requests, null where the engine does not count them.
     `server` is the load of the engine, where there is one. `partial` requests were under way when
     the recording began or ended: they have no latency. `process` is the one that served them.
+    `load` has the latencies that are predicted at other rates, the lowest first;
+    `highest_rate_per_s` is the most requests per second that the model can answer in full batches.
     """
 
     count: int | None
@@ -101,12 +119,22 @@ class Requests(msgspec.Struct, frozen=True):
     server: ServerFigures | None = None
     process: int | None = None
     partial: int = 0
+    load: list[LoadPoint] = []
+    highest_rate_per_s: float | None = None
 
     @property
     def servers(self) -> list[ServerFigures]:
         """The load of every engine; none where requests are not known by metrics."""
         rows = self.per_server or [self]
         return [row.server for row in rows if row.server is not None]
+
+    @property
+    def wait_share(self) -> float | None:
+        """The share of the mean request in which it waits; None where its parts are not known."""
+        whole_ms = sum(stage.ms for stage in self.stages)
+        if whole_ms <= 0.0 or not any(stage.stage in WAITS for stage in self.stages):
+            return None
+        return sum(stage.ms for stage in self.stages if stage.stage in WAITS) / whole_ms
 
     @property
     def is_by_metrics(self) -> bool:

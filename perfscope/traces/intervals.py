@@ -92,6 +92,23 @@ def intersected(first: Spans, other: Spans) -> Spans:
     return merged((edges[:-1][both], edges[1:][both]))
 
 
+def covered_alone(several: list[Spans]) -> list[Spans]:
+    """Return, for each of the sorted, disjoint sets, what it covers and no other one does."""
+    count = [len(spans[0]) for spans in several]
+    owner = np.repeat(np.arange(len(several)), count)
+    at = np.concatenate([EMPTY[0], *(spans[0] for spans in several), *(e[1] for e in several)])
+    opens = np.repeat(np.array([1, -1]), len(owner))
+    order = np.argsort(at, kind="stable")
+    at, opens, owners = at[order], opens[order], (opens * np.tile(owner, 2))[order]
+    # Where one set is open, the sum of the numbers of the open sets is its number.
+    is_alone = (np.cumsum(opens)[:-1] == 1) & (at[1:] > at[:-1])
+    starts, ends, owner = at[:-1][is_alone], at[1:][is_alone], np.cumsum(owners)[:-1][is_alone]
+    order = np.argsort(owner, kind="stable")
+    edges = np.searchsorted(owner[order], np.arange(1, len(several)))
+    parts = np.split(order, edges)[: len(several)]
+    return [merged((starts[rows], ends[rows])) for rows in parts]
+
+
 def open_from(spans: Spans, edges: Ints) -> NDArray[np.bool_]:
     """Return for each edge whether one of the sorted, disjoint `spans` covers the time after it.
     All spans start and end at edges.

@@ -27,6 +27,7 @@ NEEDED_BY_GROUP: dict[NotCheckedGroup, str] = {
     "not-permitted": "more permissions",
     "not-in-this-format": "another kind of recording",
     "no-requests": "requests to a server",
+    "no-engine-metrics": "the metrics of an inference engine",
 }
 """What findings need that were not checked, by the group of the reason; `other` has many."""
 

@@ -16,16 +16,17 @@ def write_output(path: Path, text: str) -> None:
     """Write `text` to `path`, which may be a pipe or a device. Raises OSError.
 
     A new file replaces what was there, links included. Links are followed where only root or this
-    user could have made them, such as `/dev/stdout`.
+    user could have made them, such as `/dev/stdout`. Bytes of a file's name that are not UTF-8, as
+    Python has them in text, become question marks.
     """
     stream = opened_stream(path)
     if stream is not None:
-        with open(stream, "w", encoding="utf-8") as file:
+        with open(stream, "w", encoding="utf-8", errors="replace") as file:
             file.write(text)
         return
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with open(temporary, "x", encoding="utf-8") as file:
+        with open(temporary, "x", encoding="utf-8", errors="replace") as file:
             file.write(text)
         os.replace(temporary, path)
     finally:

@@ -3,6 +3,7 @@
 Nothing is computed here: the values are those of the diagnosis, formatted.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from perfscope.analyzer.categories import CATEGORY
@@ -15,8 +16,12 @@ from perfscope.analyzer.diagnosis import (
     Speedup,
     Verdict,
 )
-from perfscope.analyzer.number_text import capitalized, digits, ms, percent, plural
-from perfscope.analyzer.verdict.certainty import is_uncertain, unexplained_share
+from perfscope.analyzer.number_text import as_clause, capitalized, digits, ms, percent, plural
+from perfscope.analyzer.verdict.certainty import (
+    is_uncertain,
+    unexplained_share,
+    waits_counted_as_host,
+)
 from perfscope.traces.engine_metrics.names import ENGINE
 from perfscope.ui.coverage import data_quality_text, readable_name
 from perfscope.ui.request_phrases import requests_text
@@ -40,11 +45,16 @@ RESOURCE_OF_VERDICT = {
     "memory-bound": "memory-bandwidth",
 }
 """The verdicts whose names say what bounds the run."""
+RESOURCE_NAMES = {"admission": "the admission of requests"}
+"""Resources whose name is not their id with spaces."""
 MOST_NAMED = 2
 """How many parts of a rank's time budget are written out next to its bar."""
+NO_WORKERS = "no data-loader workers"
 PHASE_LABELS = {"data-setup": "data set-up", "start-up": "start-up", "warm-up": "warm-up"}
 """Phases whose label is not their id with spaces."""
 LARGEST_SPEEDUP_WITH_A_DECIMAL = 9.0
+FEWEST_WITH_P95 = 5
+"""Steps from which on their 95th percentile is shown."""
 LONGEST_HEADLINE = 60
 """What fits in two lines of the largest type next to the first change."""
 
@@ -62,8 +72,10 @@ def describe_subject(trace: "Trace | None") -> list[str]:
     name = program_name(trace)
     if trace.is_profiler_trace:
         return [name, *device_names(trace)]
-    workers = int((processes["role"] == "loader-worker").sum())
-    worker_text = plural(workers, "data-loader worker") if workers else "no data-loader workers"
+    from perfscope.analyzer.summary.recorded_processes import loader_workers
+
+    workers = loader_workers(trace)
+    worker_text = plural(workers, "data-loader worker") if workers else NO_WORKERS
     cores = [part.usable_cores.cores for part in trace.manifests if part.usable_cores is not None]
     core_text = [plural(sum(cores), "usable core")] if cores else []
     devices = [device.name for part in trace.manifests for device in part.devices]
@@ -136,11 +148,24 @@ def recording_text(diagnosis: Diagnosis) -> list[str]:
     if steps.mean_ms is None:
         return [f"no complete steps in {span}", *rate_texts(diagnosis)]
     unit = UNIT_NAMES.get(steps.unit, "step")
-    p95 = f" (p95 {ms(steps.p95_ms * NS_PER_MS)})" if steps.p95_ms is not None else ""
-    # `forward pass` is shortened here: 0.4 ms/pass.
-    per_step = f"{ms(steps.mean_ms * NS_PER_MS)}/{unit.split()[-1]}{p95}"
+    p95_ms = shown_p95_ms(diagnosis)
+    p95 = f" (p95 {ms(p95_ms * NS_PER_MS)})" if p95_ms is not None else ""
+    mean = f"{ms(steps.mean_ms * NS_PER_MS)}{per_step(diagnosis)}{p95}"
     count = f"{plural(steps.count, f'steady {unit}')}{left_out_text(diagnosis)}"
-    return [f"{count} in {span}", per_step, *rate_texts(diagnosis)]
+    return [f"{count} in {span}", mean, *rate_texts(diagnosis)]
+
+
+def recorded_text(diagnosis: Diagnosis) -> str:
+    """Return what was recorded and for how long, without rates: `292 steady steps in 10.1 s`."""
+    steps = diagnosis.steps
+    first = recording_text(diagnosis)[0]
+    return first.replace(left_out_text(diagnosis), "", 1) if steps.distorted else first
+
+
+def shown_p95_ms(diagnosis: Diagnosis) -> float | None:
+    """Return the 95th percentile of the steps; None for so few that it is the longest one."""
+    steps = diagnosis.steps
+    return steps.p95_ms if steps.count >= FEWEST_WITH_P95 else None
 
 
 def left_out_text(diagnosis: Diagnosis) -> str:
@@ -216,7 +241,8 @@ def verdict_title(diagnosis: Diagnosis) -> str:
 def short_headline(diagnosis: Diagnosis) -> str:
     """Return the verdict in at most LONGEST_HEADLINE characters, where it is a finding.
 
-    A longer headline is replaced by what the finding costs.
+    A longer headline is replaced by its part before a colon, or by what the finding costs where
+    that part is only the name of the finding.
     """
     verdict, finding = diagnosis.verdict, verdict_finding(diagnosis)
     neutral = neutral_headline(diagnosis)
@@ -224,41 +250,78 @@ def short_headline(diagnosis: Diagnosis) -> str:
         return neutral
     if finding is None or len(verdict.headline) <= LONGEST_HEADLINE:
         return verdict.headline
+    name, (head, colon, _) = readable_name(finding.id), verdict.headline.partition(": ")
+    if colon and len(head) <= LONGEST_HEADLINE and head.lower() != name.lower():
+        return head
     cost, share = current_cost(finding, diagnosis)
-    return f"{capitalized(readable_name(finding.id))}: costs {share or cost}"
+    return f"{capitalized(name)}: costs {share or cost}"
 
 
-def verdict_texts(diagnosis: Diagnosis, shown_headline: str) -> list[str]:
-    """Return the paragraphs under the headline that is shown.
+def verdict_texts(
+    diagnosis: Diagnosis, shown_headline: str, *, has_place: bool = True
+) -> list[str]:
+    """Return the paragraphs under the headline that is shown: what was seen, then the caveats.
 
-    An uncertain verdict begins with what is missing, and says what is only possible.
+    An uncertain verdict says what is only possible; where more of the time is unexplained, it
+    begins with that time. `has_place`: the line of code is among them.
     """
     verdict = diagnosis.verdict
-    claim = "" if shown_headline.startswith(verdict.headline) else f"{verdict.headline}. "
-    texts = [claim + verdict.explanation, location_text(verdict), verdict.caveat]
+    place = location_text(verdict) if has_place else None
+    texts = [claim_text(diagnosis, shown_headline), place, verdict.caveat]
     if is_uncertain(diagnosis):
-        possible = f"Possible: {claim}{verdict.explanation}"
-        texts = [verdict.caveat, possible, location_text(verdict)]
+        unexplained, caveat = divided_caveat(diagnosis)
+        possible = f"Possible: {as_clause(verdict.headline)}. {verdict.explanation}"
+        texts = [unexplained, possible, place, caveat]
     return [text for text in (*texts, data_quality_text(diagnosis)) if text]
 
 
-def bound_by_text(diagnosis: Diagnosis) -> str:
+def claim_text(diagnosis: Diagnosis, shown_headline: str) -> str:
+    """Return the explanation, after the verdict's headline where another one is shown.
+
+    The name of the verdict is not repeated.
+    """
+    verdict = diagnosis.verdict
+    if shown_headline.startswith(verdict.headline):
+        return verdict.explanation
+    name, _, claim = verdict.headline.partition(": ")
+    is_named = bool(claim) and shown_headline.partition(":")[0] == name
+    return f"{capitalized(claim) if is_named else verdict.headline}. {verdict.explanation}"
+
+
+def divided_caveat(diagnosis: Diagnosis) -> tuple[str, str]:
+    """Return the part of the caveat on unexplained time, "" without any, and the caveats of the
+    finding that follow it.
+    """
+    caveat, finding = diagnosis.verdict.caveat or "", verdict_finding(diagnosis)
+    if unexplained_share(diagnosis) is None:
+        return "", caveat
+    of_finding = "" if finding is None else finding.caveat or ""
+    if not of_finding:
+        return caveat, ""
+    seen, found, rest = caveat.partition(of_finding)
+    return seen.strip(), found + rest
+
+
+def bound_by_text(diagnosis: Diagnosis, *, has_confidence: bool = True) -> str:
     """Return `input, 78 % of step time (confidence 0.93)`, with the confidence of `bound_by`.
 
-    It is left out where resource, share and confidence repeat the verdict's. Where no resource
-    clearly leads, or the verdict is about the time of another resource, the text says that this is
-    the largest part, so that it does not seem to contradict the verdict.
+    It is left out where resource, share and confidence repeat the verdict's, and where not wanted.
+    Where no resource clearly leads, or the verdict is about the time of another resource, the text
+    says that this is the largest part, so that it does not seem to contradict the verdict. Shares
+    that differ from those of the time budget are explained.
     """
     bound = diagnosis.bound_by
     if bound.id == "unknown":
         return "unknown"
-    name = bound.id.replace("-", " ")
+    name = RESOURCE_NAMES.get(bound.id, bound.id.replace("-", " "))
     if bound.confidence < CLEAR_LEAD and (bound.share or 0.0) < CLEAR_SHARE:
         name = f"no single resource; the largest part is {name}"
     elif RESOURCE_OF_VERDICT.get(diagnosis.verdict.id, bound.id) != bound.id:
         name = f"{name} for the largest part"
     share = f", {percent(bound.share)} {scope_of_budget(diagnosis)}" if bound.share else ""
-    if repeats_verdict(diagnosis):
+    if share and waits_counted_as_host(diagnosis):
+        share += ", where waits for a core count as host"
+    if repeats_verdict(diagnosis) or not has_confidence:
         return f"{name}{share}"
     return f"{name}{share} ({confidence_text(bound.confidence)})"
 
@@ -282,7 +345,15 @@ def confidence_text(confidence: float) -> str:
 
 def scope_of_budget(diagnosis: Diagnosis) -> str:
     """Return the time that the shares of the time budget are parts of."""
-    return "of step time" if diagnosis.budget_over == "steps" else "of the recording"
+    if diagnosis.budget_over != "steps":
+        return "of the recording"
+    unit = UNIT_NAMES.get(diagnosis.steps.unit, "step")
+    return "of step time" if unit == "step" else f"of each {unit}"
+
+
+def per_step(diagnosis: Diagnosis) -> str:
+    """Return `/step`, or `/pass` for forward passes."""
+    return f"/{UNIT_NAMES.get(diagnosis.steps.unit, 'step').split()[-1]}"
 
 
 def mean_step_ms(diagnosis: Diagnosis) -> float | None:
@@ -324,11 +395,16 @@ def ranks_with_budget(diagnosis: Diagnosis) -> set[int]:
     return {entry.rank for entry in diagnosis.per_process if entry.rank is not None}
 
 
-def rank_name(budget: ProcessBudget, diagnosis: Diagnosis) -> str:
-    """Return `rank 3`, with its host where the job has several."""
+def hosts_of_ranks(diagnosis: Diagnosis) -> dict[int, str]:
+    """Return the host of each process, by number; none for a job on one host."""
     host_of = {known.process: known.host for known in diagnosis.processes}
-    several = len({host_of.get(entry.process) for entry in diagnosis.per_process}) > 1
-    host = host_of.get(budget.process) if several else None
+    hosts = {host_of.get(entry.process) for entry in diagnosis.per_process}
+    return host_of if len(hosts) > 1 else {}
+
+
+def rank_name(budget: ProcessBudget, host_of: Mapping[int, str]) -> str:
+    """Return `rank 3`, with its host among `hosts_of_ranks`."""
+    host = host_of.get(budget.process)
     return f"rank {budget.rank} {host}" if host else f"rank {budget.rank}"
 
 
@@ -371,14 +447,14 @@ def current_cost(finding: Finding, diagnosis: Diagnosis) -> tuple[str, str]:
         return ("none so far", "")
     if finding.scope == "requests":
         share = percent(finding.share)
-        return (f"{share} of time", f"{share} of the time of requests")
+        return (share, f"{share} of the time of requests")
     if finding.scope == "run":
-        return (ms(finding.lost_s * NS_PER_S), f"{percent(finding.share)} of the recorded time")
+        return (ms(finding.lost_s * NS_PER_S), f"{percent(finding.share)} of the recording")
     share = f"{percent(finding.share)} {scope_of_budget(diagnosis)}"
     mean_ms = mean_step_ms(diagnosis)
     if mean_ms is None:
         return (ms(finding.lost_s * NS_PER_S), share)
-    return (f"{ms(finding.share * mean_ms * NS_PER_MS)}/step", share)
+    return (f"{ms(finding.share * mean_ms * NS_PER_MS)}{per_step(diagnosis)}", share)
 
 
 def speedup_text(value: float, upper: float = 1.0) -> str:

@@ -86,6 +86,14 @@ def latency_text(latency: Latency) -> str:
     return "not known" if low is None else f"over {low}"
 
 
+def latency_bound_text(latency: Latency) -> str:
+    """Return `12 ms`, or the bound that is known: `under 300 ms`; "" for nothing."""
+    if latency.value is not None:
+        return ms(latency.value * NS_PER_MS)
+    text = latency_text(latency)
+    return "" if text == "not known" else text
+
+
 def latency_rows(requests: Requests) -> list[tuple[str, list[str]]]:
     """Return the name of each latency that is known, and the texts of its percentiles."""
     rows = []
@@ -143,6 +151,24 @@ def service_level_text(requests: Requests, level: ServiceLevel) -> str:
     least = "at least " if requests.is_by_metrics else ""
     within = f"{least}{level.met_share * 100:.4g} % of the {counted} are within it"
     return f"{wanted}: {'met' if level.is_met else 'missed'}, {within}"
+
+
+def load_rows(requests: Requests) -> list[list[str]]:
+    """Return for each other rate the requests per second, and the predicted percentiles."""
+    return [
+        [
+            f"{digits(point.requests_per_s)} requests/s",
+            *(latency_text(getattr(point.e2e_ms, each)) for each in QUANTILES),
+        ]
+        for row in servers_of(requests)
+        for point in row.load
+    ]
+
+
+def highest_rate_text(requests: Requests) -> str:
+    """Return `at most 189 requests/s with full batches`, nothing where that is not known."""
+    known = [row.highest_rate_per_s for row in servers_of(requests) if row.highest_rate_per_s]
+    return f"at most {digits(sum(known))} requests/s with full batches" if known else ""
 
 
 def prediction_texts(action: Action) -> list[str]:

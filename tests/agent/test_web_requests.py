@@ -129,6 +129,46 @@ logging.disable()
 asyncio.run(main())
 """
 )
+DJANGO = (
+    COMMON
+    + """
+import socketserver
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import django
+from django.conf import settings
+from django.core.handlers.wsgi import WSGIHandler
+from django.core.wsgi import get_wsgi_application
+from django.http import JsonResponse
+from django.urls import path
+
+settings.configure(ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__, SECRET_KEY="-", LOGGING_CONFIG=None)
+django.setup()
+
+def wait(request):
+    time.sleep(0.03)
+    return JsonResponse({"answer": 42})
+
+def fail(request):
+    raise LookupError("of the program")
+
+def state(request):
+    return JsonResponse([describe(WSGIHandler.__call__)], safe=False)
+
+urlpatterns = [path(view.__name__, view) for view in (wait, fail, state)]
+
+class Threads(socketserver.ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+class Quiet(WSGIRequestHandler):
+    def log_message(self, *args):
+        pass
+
+server = make_server("127.0.0.1", 0, get_wsgi_application(), Threads, Quiet)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+)
 WSGI = """
 def application(environ, start_response):
     path = environ["PATH_INFO"]
@@ -237,11 +277,12 @@ def rows_of_run(folder: Path) -> pd.DataFrame:
     [
         (UVICORN, ["/wait", "/fail", "/stream", "/missing", "/wait"]),
         (FLASK, ["/wait", "/fail", "/missing", "/wait"]),
+        (DJANGO, ["/wait", "/fail", "/missing", "/wait"]),
         (AIOHTTP, ["/wait", "/fail", "/missing", "/wait"]),
         (gunicorn("sync", "SyncWorker", 1), ["/wait", "/fail", "/missing", "/wait"]),
         (gunicorn("gthread", "ThreadWorker", 4), ["/wait", "/fail", "/missing", "/wait"]),
     ],
-    ids=["uvicorn", "flask", "aiohttp", "gunicorn-sync", "gunicorn-threads"],
+    ids=["uvicorn", "flask", "django", "aiohttp", "gunicorn-sync", "gunicorn-threads"],
 )
 def test_requests_are_timed_and_nothing_changes(
     tmp_path: Path, text: str, paths: list[str], request: pytest.FixtureRequest

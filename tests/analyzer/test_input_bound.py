@@ -1,12 +1,16 @@
 """Every cause of input-bound, and the speedups predicted for it."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
+from perfscope.analyzer.check_findings import with_first_by_itself
 from perfscope.analyzer.diagnose import diagnose_trace
-from perfscope.analyzer.diagnosis import Finding, Speedup
+from perfscope.analyzer.diagnosis import Action, Finding, Precondition, Speedup
 from perfscope.analyzer.input import input_bound
+from perfscope.analyzer.input.input_pipeline import input_pipelines
+from perfscope.analyzer.input.loader_case import fastest_step
 from perfscope.analyzer.input.what_if import what_if
 from perfscope.analyzer.limits import LIMITS
 from perfscope.traces.device_facts import DeviceFacts
@@ -398,3 +402,27 @@ def test_a_loop_that_waits_for_a_core_while_its_batch_is_ready_is_not_input_boun
     fetch = {"wall": 1.5, "cpu": 1}
     trace = pipeline(wait=8, workers=2, depth=4, fetch=fetch, cores=3.9, busy=0.99, rates=rates)
     assert (input_bound.detect(trace, LIMITS) is not None) == bound
+
+
+def test_waits_for_cores_that_other_jobs_use_are_not_saved_by_loading_less() -> None:
+    fetch = {"wall": 30.0, "cpu": 10.0, "delay": 15.0}
+
+    def ceiling_ns(busy: float) -> float:
+        trace = pipeline(wait=20, fetch=fetch, cores=1.0, busy=busy)
+        [found] = input_pipelines(trace)
+        undisturbed = replace(found, fastest=found.consumer / 4.0)
+        return fastest_step(input_bound.loader_case_of(trace, undisturbed, LIMITS))
+
+    alone, shared = ceiling_ns(0.25), ceiling_ns(0.99)
+    consumer_ns = 10.0 * MS
+    assert alone < 0.3 * consumer_ns
+    assert shared > 0.6 * consumer_ns
+
+
+def test_the_first_action_is_not_an_alternative() -> None:
+    first = Action("second-choice", "or do less", Precondition("holds", "seen"))
+    other = Action("third-choice", "or do nothing", Precondition("holds", "seen"))
+    assert [action.text for action in with_first_by_itself([first, other])] == [
+        "do less",
+        "or do nothing",
+    ]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from perfscope.analyzer.budget.loop.loop_samples import sampled_code
+from perfscope.analyzer.budget.loop.loop_samples import loop_samples, sampled_code
 from perfscope.analyzer.budget.loop.loop_time import loop_times
 from perfscope.analyzer.budget.loop.native_shares import kind_of_library
 from perfscope.analyzer.diagnose import diagnose_trace
@@ -234,3 +234,18 @@ def test_a_library_belongs_to_the_interpreter_torch_the_system_or_others(
     name: str, kind: str
 ) -> None:
     assert kind_of_library(name) == kind
+
+
+def test_a_server_with_a_thread_per_request_has_no_loop() -> None:
+    """Its main thread warms the model up, then waits for connections, which costs nothing."""
+    waiting = loop_of(POST, "network", manifest={"torch": ONE_THREAD})
+    assert list(loop_samples(waiting)) == [0]
+    ranges = waiting.table("ranges")
+    assert ranges is not None
+    calls = [
+        {**row, "category": "forward", "value": 0, "tid": 100 if number < 10 else number}
+        for number, row in enumerate(ranges[ranges["category"] == "forward"].to_dict("records"))
+    ]
+    tables = {name: waiting.table(name) for name in ("outside_stacks", "counters", "processes")}
+    rows = {name: found.to_dict("records") for name, found in tables.items() if found is not None}
+    assert loop_samples(build.trace(ranges=calls, **rows)) == {}

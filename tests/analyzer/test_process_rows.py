@@ -3,13 +3,13 @@
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.run.process_rows import RowsByProcess, fact_rows, table_rows
+from perfscope.analyzer.run.process_rows import RowsByCode, fact_rows, table_rows
 from perfscope.analyzer.run.table_access import in_order_of_time, rows_with_name
 from tests import build
 
 
 def test_rows_of_a_process_keep_their_order_and_index() -> None:
-    rows = RowsByProcess(pd.DataFrame({"process": [2, 0, 2, 5, 0], "value": [1, 2, 3, 4, 5]}))
+    rows = RowsByCode(pd.DataFrame({"process": [2, 0, 2, 5, 0], "value": [1, 2, 3, 4, 5]}))
     found = rows.rows(2)
     assert found.index.tolist() == [0, 2] and found["value"].tolist() == [1, 3]
     assert rows.rows(0)["value"].tolist() == [2, 5]
@@ -18,7 +18,7 @@ def test_rows_of_a_process_keep_their_order_and_index() -> None:
 
 
 def test_a_table_without_rows_has_none_of_any_process() -> None:
-    rows = RowsByProcess(pd.DataFrame({"process": np.empty(0, np.int64)}))
+    rows = RowsByCode(pd.DataFrame({"process": np.empty(0, np.int64)}))
     assert len(rows.rows(0)) == 0
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from perfscope.analyzer.run.loops.outer_loop import Loop as OuterLoop
-from perfscope.analyzer.run.loops.steps import LoopFrame, batches_of, steps
+from perfscope.analyzer.run.loops.steps import LoopFrame, batches_of, steps, trainers
 from perfscope.traces.trace import Trace
 from tests import build
 from tests.analyzer.loop import MS, Loop, trace_of_two_ranks
@@ -373,3 +373,17 @@ def test_a_step_that_ends_before_it_begins_takes_no_time() -> None:
     loop = OuterLoop(np.array([0, 10]), np.array([10, 5]))
     frame = LoopFrame(100, batches_of(None, -1), None).of(loop, "train", np.ones(2, np.int64))
     assert frame["dur"].tolist() == [10, 0]
+
+
+def test_a_child_in_which_only_garbage_is_collected_is_no_trainer() -> None:
+    loop = Loop()
+    for _ in range(3):
+        loop.next(0.1, queue_depth=1).work()
+    ranges = loop.trace().table("ranges")
+    assert ranges is not None
+    collected = {**ranges.iloc[0].to_dict(), "process": 1, "category": "gc", "name": "gc"}
+    called = {**collected, "process": 2, "category": "forward", "name": "Linear"}
+    roles = [{"process": number, "role": "other", "rank": 0} for number in (1, 2)]
+    processes = [{"process": 0, "role": "main", "rank": 0}, *roles]
+    rows = [*ranges.to_dict("records"), collected, called]
+    assert trainers(build.trace(ranges=rows, processes=processes)) == [(0, 0), (2, 0)]

@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 
 from perfscope.analyzer.limits import LIMITS
+from perfscope.analyzer.summary.recorded_processes import loader_workers
 from perfscope.analyzer.summary.run import Run, summarize
 from perfscope.traces.device_facts import DeviceFacts
 from tests import build
 from tests.analyzer.loop import MS, Loop
+from tests.analyzer.pipelines import worker_process
 from tests.analyzer.traced.gpu import Gpu
 
 STEPS = 30
@@ -207,3 +209,17 @@ def test_watched_devices_list_the_processes_on_them() -> None:
         (0, "GPU-0", []),
         (1, "GPU-1", [0]),
     ]
+
+
+def test_workers_that_an_epoch_starts_again_count_once() -> None:
+    def workers_of(*numbers: tuple[int, int]) -> int:
+        rows = [
+            {**worker_process(worker, parent), "process": 10 + place, "pid": 200 + place}
+            for place, (parent, worker) in enumerate(numbers)
+        ]
+        return loader_workers(build.trace(processes=[build.MAIN, *rows]))
+
+    assert workers_of((0, 0), (0, 1), (0, 0), (0, 1), (0, -1)) == 2
+    assert workers_of((0, 0), (1, 0)) == 2
+    assert workers_of((0, -1), (0, -1)) == 2
+    assert workers_of() == 0

@@ -109,7 +109,8 @@ def faults(board: Board, count: int, seed: int) -> tuple[Counter[str], list[str]
 
 def ask(board: Board, asking: Asking, known: bool) -> tuple[int, str | None]:
     """(status, what is wrong with the answer)"""
-    cookie = {"HTTP_COOKIE": f"{board.access.cookie}={board.access.token}"} if known else {}
+    header = f"{board.access.cookie}={board.access.cookie_value(None)}"
+    cookie = {"HTTP_COOKIE": header} if known else {}
     base = create_environ("/", headers=ORIGIN, **AT_ADDRESS)
     began_s = time.monotonic()
     body, status, headers = run_wsgi_app(

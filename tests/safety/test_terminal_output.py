@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from perfscope.ui.json_text import json_text
+from perfscope.ui.output_file import write_output
 from perfscope.ui.terminal.output import (
     FilteredStream,
     clean_text,
@@ -184,6 +185,16 @@ def test_a_run_folder_whose_name_is_not_text_is_analyzed(tmp_path: Path) -> None
         assert harmful(run(*words, code=0)) == set()
     printed = run("analyze", folder, "--json", code=0)
     assert harmful(printed) == set() and "\\xff\\xfe\x1b[2J" in json.loads(printed)["run"]
+
+
+def test_a_file_with_a_name_that_is_not_text_is_written(tmp_path: Path) -> None:
+    named = f"of {os.fsdecode(b'rank-%cx%c' % (0xFF, 0xFE))}, \u00e9"
+    os.mkfifo(tmp_path / "pipe")
+    reader = subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE)
+    for written in (tmp_path / "report.html", tmp_path / "pipe"):
+        write_output(written, named)
+    assert (tmp_path / "report.html").read_text() == "of rank-?x?, \u00e9"
+    assert reader.communicate(timeout=60)[0].decode() == "of rank-?x?, \u00e9"
 
 
 def test_every_kind_of_control_character_is_printed_as_a_question_mark() -> None:

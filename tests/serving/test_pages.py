@@ -162,6 +162,13 @@ def test_pages_are_bounded() -> None:
             read_page(body.encode())
 
 
+@pytest.mark.parametrize("value", ["-1", "-6e18", "-Inf"])
+def test_a_number_below_zero_is_damaged(value: str) -> None:
+    text = f"vllm:num_requests_waiting {value}\nvllm:num_requests_running 3\n"
+    found = read_page(text.encode())
+    assert found.damaged_lines == 1 and list(found.samples.values()) == [3.0]
+
+
 @pytest.mark.parametrize("bound", ["NaN", "-Inf", "x", ""])
 def test_a_bucket_without_a_bound_is_damaged(bound: str) -> None:
     bucket = f'vllm:inter_token_latency_seconds_bucket{{le="{bound}"}} 1'

@@ -10,11 +10,13 @@ import pytest
 
 from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis
+from perfscope.analyzer.number_text import ms, percent
 from perfscope.analyzer.serving.batch_policy import BatchPolicy, batch_policy
 from perfscope.analyzer.serving.batch_replay import ReplaySettings, batch_replay, replayed_change
 from perfscope.analyzer.serving.request_model_calls import request_frame, served_requests
 from perfscope.analyzer.serving.request_series import request_series
 from perfscope.traces.trace import Trace
+from perfscope.ui.html.key_figures import key_figures
 from perfscope.ui.html.report import page
 from perfscope.ui.html.request_sections import request_sections
 from perfscope.ui.terminal.diagnosis_view import show
@@ -89,6 +91,33 @@ def test_a_window_is_a_batching_delay() -> None:
     stages = {stage.stage: stage.ms for stage in found.requests.stages}
     assert list(stages) == ["queue", "batching", "model", "after"]
     assert stages["after"] == pytest.approx(0.4, abs=0.01)
+
+
+def test_requests_in_the_profiling_window_are_left_out_of_the_loss() -> None:
+    """The share of the finding is that of the requests whose parts the screens show."""
+    [served] = served_requests(WINDOW.trace())
+    slow = replace(served, is_distorted=np.arange(len(served.call)) < 50)
+    part = slow.batching_ns.copy()
+    part[:50] *= 100
+    assert slow.mean_ns(part) == part[50:].mean()
+    every = replace(served, is_distorted=np.ones(len(served.call), bool))
+    assert every.mean_ns(part) == part.mean()
+
+
+def test_the_key_figures_of_a_server_are_those_of_its_requests() -> None:
+    recorded = WINDOW.trace()
+    found = diagnose_trace(recorded)
+    assert found.requests is not None and found.requests.e2e_ms is not None
+    shown = key_figures(found, (), request_series(recorded))
+    e2e = found.requests.e2e_ms
+    for latency in (e2e.p50, e2e.p90, e2e.p99):
+        assert latency.value is not None and ms(latency.value * 1e6) in shown
+    assert "requests/s" in shown and "forward pass" not in shown and "passes/s" not in shown
+    stages = {stage.stage: stage.ms for stage in found.requests.stages}
+    waits = (stages["queue"] + stages["batching"]) / sum(stages.values())
+    assert found.requests.wait_share == pytest.approx(waits)
+    assert f"<b>{percent(waits)}</b>" in shown
+    assert 'class="spark"' in shown
 
 
 def test_full_batches_with_a_queue_are_an_admission_limit() -> None:
@@ -291,3 +320,48 @@ def test_a_second_replica_is_predicted() -> None:
         assert predicted[metric].likely == pytest.approx(np.quantile(two, share), rel=0.10)
         assert predicted[metric].before > 1.5 * predicted[metric].high
     assert predicted["requests_per_s"].likely == pytest.approx(175.0, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        replace(WINDOW, count=6000),
+        replace(UNBATCHED, rate_per_s=90.0, count=12000),
+        replace(SMALL_BATCHES, rate_per_s=150.0, count=12000),
+        replace(LIGHT, rate_per_s=120.0, count=6000),
+    ],
+)
+def test_other_rates_are_predicted(server: SimulatedServer) -> None:
+    """Latencies at a multiple of the rate are those of a server that gets as many requests."""
+    found = diagnosed(server).requests
+    assert found is not None and found.load
+    for point in found.load:
+        assert point.requests_per_s == pytest.approx(server.rate_per_s * point.factor, rel=0.05)
+        other = replace(server, rate_per_s=server.rate_per_s * point.factor).latencies_ms()
+        likely = (point.e2e_ms.p50.value, point.e2e_ms.p99.value)
+        assert likely == pytest.approx(tuple(np.quantile(other, [0.5, 0.99])), rel=0.15)
+        assert point.e2e_ms.p50.source == "replay"
+
+
+@pytest.mark.parametrize(
+    ("server", "highest_per_s"), [(UNBATCHED, 1e3 / 5.3), (SMALL_BATCHES, 2e3 / 6.3)]
+)
+def test_the_highest_rate_is_that_of_full_batches(
+    server: SimulatedServer, highest_per_s: float
+) -> None:
+    found = diagnosed(server).requests
+    assert found is not None and found.highest_rate_per_s is not None
+    assert found.highest_rate_per_s == pytest.approx(highest_per_s, rel=0.03)
+    assert max(point.requests_per_s for point in found.load) <= 0.9 * found.highest_rate_per_s
+
+
+def test_without_a_largest_batch_no_highest_rate_is_known() -> None:
+    found = diagnosed(LIGHT).requests
+    assert found is not None and found.highest_rate_per_s is None
+
+
+def test_findings_on_the_metrics_of_engines_say_what_they_need() -> None:
+    groups = {unchecked.id: unchecked.group for unchecked in diagnosed(LIGHT).not_checked}
+    assert groups["kv-cache-pressure"] == "no-engine-metrics"
+    without_requests = diagnose_trace(trace(ranges=LIGHT.serve()[1])).not_checked
+    assert {each.id: each.group for each in without_requests}["kv-cache-pressure"] == "no-requests"

@@ -4,7 +4,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfscope.traces.intervals import Spans, covered, exclusive, inside, merged
+from perfscope.traces.intervals import (
+    Spans,
+    covered,
+    covered_alone,
+    exclusive,
+    inside,
+    merged,
+)
 
 SPAN = 60
 spans = st.lists(st.tuples(st.integers(0, SPAN), st.integers(0, SPAN)), max_size=8)
@@ -55,3 +62,13 @@ def test_a_point_is_inside_where_an_interval_contains_it(
 ) -> None:
     expected = [point in points(pairs) for point in at]
     assert inside(merged(arrays(pairs)), np.array(at, np.int64)).tolist() == expected
+
+
+@given(st.lists(spans, max_size=5))
+def test_what_one_set_alone_covers_is_exact(sets: list[list[tuple[int, int]]]) -> None:
+    found = covered_alone([merged(arrays(pairs)) for pairs in sets])
+    assert len(found) == len(sets)
+    for number, (starts, ends) in enumerate(found):
+        others = [points(pairs) for other, pairs in enumerate(sets) if other != number]
+        alone = points(sets[number]) - set().union(*others)
+        assert points(list(zip(starts.tolist(), ends.tolist(), strict=True))) == alone

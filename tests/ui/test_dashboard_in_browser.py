@@ -234,7 +234,7 @@ def test_every_page_is_reached_with_the_keyboard(browser: Any, board: Dashboard)
 
 def test_the_theme_changes_the_page_and_is_remembered(browser: Any, board: Dashboard) -> None:
     opened(browser, board, "/run/train.perfscope/host")
-    fill = "return document.querySelector('[data-chart=cpu] .js-plotly-plot').data[0].line.color"
+    fill = "return getComputedStyle(document.querySelector('[data-chart=cpu] path')).stroke"
     before = browser.execute_script(fill)
     browser.find_element("id", "switch-theme").click()
     until(lambda: browser.execute_script(fill) != before)

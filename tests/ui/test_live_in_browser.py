@@ -1,8 +1,10 @@
 """The recording of a real process, watched and stopped in a real browser."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +68,8 @@ def test_the_page_follows_the_recording_and_stops_it(
     ]
     assert any(link.endswith("/run/live.perfscope/timeline") for link in pages)
     points = (
-        "return document.querySelector('[data-chart=beat] .js-plotly-plot')?.data?.[0]?.x?.length"
-        " || 0"
+        "return document.querySelector('[data-chart=beat] path')?.getAttribute('d').match(/M/g)"
+        "?.length || 0"
     )
     until(lambda: browser.execute_script(points) > 0)
     first = browser.execute_script(points)
@@ -126,3 +128,62 @@ def test_the_page_links_to_the_run_when_the_target_ends(
         .get_attribute("href")
         .endswith("/overview")
     )
+
+
+def requested(board: Dashboard, method: str, path: str, **headers: str) -> HTTPResponse:
+    """Send a request to a dashboard over HTTP, without following a redirect."""
+    connection = HTTPConnection("127.0.0.1", board.access.port, timeout=30)
+    body = headers.pop("body", None)
+    connection.request(method, path, body, headers)
+    return connection.getresponse()
+
+
+def page_at_root(board: Dashboard) -> str:
+    """Sign in at the root address as a browser does, and return the page that is there."""
+    signed_in = requested(board, "GET", f"/?token={board.access.token}")
+    assert (signed_in.status, signed_in.headers["Location"]) == (302, "/")
+    cookie = signed_in.headers["Set-Cookie"].partition(";")[0]
+    assert requested(board, "GET", "/", Cookie=cookie).status == 200
+    names = [
+        ("links", "children"),
+        ("page", "children"),
+        ("title", "data"),
+        ("failure", "children"),
+    ]
+    outputs = [{"id": name, "property": value} for name, value in names]
+    body = {
+        "output": f"..{'...'.join(f'{name}.{value}' for name, value in names)}..",
+        "outputs": outputs,
+        "inputs": [
+            {"id": "url", "property": "pathname", "value": "/"},
+            {"id": "url", "property": "search", "value": ""},
+        ],
+        "changedPropIds": ["url.pathname"],
+    }
+    own_page = {"Origin": f"http://127.0.0.1:{board.access.port}", "Cookie": cookie}
+    own_page |= {"Content-Type": "application/json", "body": json.dumps(body)}
+    answer = requested(board, "POST", "/_dash-update-component", **own_page)
+    assert answer.status == 200
+    return answer.read().decode()
+
+
+def test_the_root_of_a_single_live_run_is_its_live_page(
+    target: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    """The root of a folder is the list of runs, also while one of them is recorded."""
+    out = tmp_path / "live.perfscope"
+    recording = SteeredRecording(target.pid, out, ["--follow"])
+    recording.wait_for_run_folder()
+    watch = RunWatch(out, alive=lambda: recording.running)
+    live = Live(watch, recording)
+    boards = [Dashboard(root, port=0, live=live) for root in (out, tmp_path)]
+    watch.start()
+    try:
+        single, folder = map(page_at_root, boards)
+    finally:
+        watch.close()
+        for board in boards:
+            board.close()
+        recording.close()
+    assert '"live-answer"' in single and "run-list" not in single
+    assert '"live-answer"' not in folder

@@ -14,15 +14,17 @@ from perfscope.analyzer.diagnosis import (
     Diagnosis,
     Interval,
     MemoryUse,
+    RunPhase,
     Speedup,
 )
 from perfscope.analyzer.verdict.certainty import is_uncertain, unexplained_share
 from perfscope.analyzer.verdict.predicted_budget import predicted_budget
 from perfscope.ui.html.key_figures import key_figures, sparkline
-from perfscope.ui.html.overview import answer_cards
+from perfscope.ui.html.markup import prose
+from perfscope.ui.html.overview import answer_cards, budget_card, subject_line
 from perfscope.ui.html.predicted_bar import predicted_bar
 from perfscope.ui.html.verdict_card import verdict_card
-from perfscope.ui.phrases import LONGEST_HEADLINE, short_headline
+from perfscope.ui.phrases import LONGEST_HEADLINE, bound_by_text, short_headline, verdict_texts
 from tests.build import trace
 from tests.ui.diagnoses import DECODING, DIAGNOSIS
 from tests.ui.sample_traces import input_bound
@@ -104,6 +106,56 @@ def test_a_verdict_is_only_possible_where_more_of_the_time_is_unexplained() -> N
     assert unexplained_share(server) is None  # it waits for requests
     explained = msgspec.structs.replace(with_finding(share=0.6), time_budget=parts)
     assert unexplained_share(explained) is None and not is_uncertain(explained)
+
+
+def test_a_possible_verdict_begins_with_what_was_seen() -> None:
+    """Unexplained time first, then the finding, then the caveats of the finding."""
+    named = {"headline": "Input-bound: it waits", "explanation": "Seen.", "confidence": 0.4}
+    finding = msgspec.structs.replace(DECODING, caveat="Own.", share=0.3)
+    diagnosis = with_verdict(**named, caveat="Own. Few steps.")
+    diagnosis = msgspec.structs.replace(diagnosis, findings=[finding])
+    expected = ["Possible: input-bound, it waits. Seen.", "Own. Few steps."]
+    assert verdict_texts(diagnosis, short_headline(diagnosis))[:2] == expected
+    parts = [BudgetEntry("other-idle", 14.0, 0.7), BudgetEntry("input-wait", 6.0, 0.3)]
+    verdict = with_verdict(**named, caveat="Idle. Own. Few steps.").verdict
+    unexplained = msgspec.structs.replace(diagnosis, verdict=verdict, time_budget=parts)
+    texts = verdict_texts(unexplained, short_headline(unexplained))[:3]
+    assert texts == ["Idle.", *expected]
+
+
+def test_the_name_of_a_verdict_is_not_repeated() -> None:
+    long = with_verdict(headline=f"Input-bound: {'x' * LONGEST_HEADLINE}", explanation="Seen.")
+    assert short_headline(long) == "Input-bound: costs 61 % of step time"
+    assert verdict_texts(long, short_headline(long))[0] == f"X{'x' * (LONGEST_HEADLINE - 1)}. Seen."
+    hung = with_verdict(headline=f"Nothing has progressed: {'x' * LONGEST_HEADLINE}")
+    assert short_headline(hung) == "Nothing has progressed"
+
+
+def test_shares_that_count_waits_for_a_core_as_the_hosts_say_so() -> None:
+    starved = with_finding(id="cpu-oversubscription", cause=None)
+    words = "waits for a core count as host"
+    assert words in bound_by_text(starved) and words not in bound_by_text(DIAGNOSIS)
+    assert "confidence" not in bound_by_text(starved, has_confidence=False)
+
+
+def test_no_line_ends_between_a_number_and_its_unit() -> None:
+    assert prose(
+        "38 % of 12.3 ms, 4 steps"
+    ) == "38\N{NO-BREAK SPACE}% of 12.3\N{NO-BREAK SPACE}ms," + (" 4 steps")
+
+
+def test_the_header_has_one_line_of_facts_without_rates() -> None:
+    line = subject_line(input_bound(), DIAGNOSIS)
+    assert "188 steady steps in 20 s" in line and "ms/step" not in line
+    assert line.count("<div") == 2
+
+
+def test_what_a_trace_leaves_out_is_named_next_to_its_budget() -> None:
+    phases = [RunPhase("not-recorded", 10.0, 0.5, 0), RunPhase("steps", 10.0, 0.5, 0)]
+    cut = msgspec.structs.replace(DIAGNOSIS, budget_over="recording", run_budget=phases)
+    assert "20 s of the 20 s recorded" in budget_card(cut, {})
+    whole = msgspec.structs.replace(cut, run_budget=DIAGNOSIS.run_budget)
+    assert "recorded</small>" not in budget_card(whole, {})
 
 
 def test_the_first_change_has_its_code_and_its_line() -> None:

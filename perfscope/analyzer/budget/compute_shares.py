@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from perfscope.analyzer.budget.cpu_work import call_spans, cpu_kinds
+from perfscope.analyzer.budget.cpu_kinds import cpu_kinds
+from perfscope.analyzer.budget.cpu_work import call_spans
 from perfscope.analyzer.categories import DEVICE_COMPUTE, EXPOSED_COMMUNICATION, HOST_BOUND
 from perfscope.analyzer.run.budget_units import NO_DEVICE, Unit
 from perfscope.analyzer.run.loops.steps import steps

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from perfscope.analyzer.run.nested_rows import are_within
 from perfscope.analyzer.run.table_access import column
 from perfscope.traces.intervals import EMPTY, Ints, Spans, intersected, merged
 from perfscope.traces.naming import COLLECTIVE_RUNS
@@ -128,13 +129,5 @@ def rows_named(rows: pd.DataFrame, fits: Callable[[str], bool]) -> NDArray[np.bo
 
 def called_by_autograd(ops: pd.DataFrame, rows: Ints) -> NDArray[np.bool_]:
     """Return whether autograd's engine called these rows (positions), directly or not."""
-    position = {row: place for place, row in enumerate(ops.index.tolist())}
-    parent = column(ops, "parent")
-    is_engine = rows_named(ops, lambda name: name.startswith(AUTOGRAD))
-    found = np.zeros(len(rows), bool)
-    for number, place in enumerate(rows.tolist()):
-        caller: int | None = place
-        while caller is not None and not is_engine[caller]:
-            caller = position.get(int(parent[caller]))
-        found[number] = caller is not None
-    return found
+    caller = ops.index.get_indexer(pd.Index(column(ops, "parent"))).astype(np.int64)
+    return are_within(rows_named(ops, lambda name: name.startswith(AUTOGRAD)), caller)[rows]

@@ -7,27 +7,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfscope.analyzer.budget.cpu_communication import (
-    COLLECTIVE,
-    collectives_run,
-    communication_spans,
     rows_named,
 )
-from perfscope.analyzer.budget.thread_work import thread_work
-from perfscope.analyzer.categories import (
-    CHECKPOINT,
-    COMPUTE_OR_HOST,
-    DEVICE_COMPUTE,
-    EXPOSED_COMMUNICATION,
-    HOST_BOUND,
-    INPUT_WAIT,
-    PROFILER_OVERHEAD,
-    SYNC_WAIT,
-)
-from perfscope.analyzer.run.budget_units import Unit, launches_kernels
-from perfscope.analyzer.run.table_access import column, rows_of, table
-from perfscope.analyzer.run.thread_intervals import busiest_tid
+from perfscope.analyzer.run.table_access import column
 from perfscope.traces.intervals import Ints, Spans, merged
-from perfscope.traces.trace import Trace
 
 VIEWS = (
     "aten::view",
@@ -104,51 +87,6 @@ DISPATCH_NS = 1_000
 """The cost on current CPUs, for traces with too few such operators."""
 
 
-def cpu_kinds(trace: Trace, unit: Unit) -> list[tuple[str, Spans]]:
-    """Return categories of a process without an accelerator, in order of precedence.
-
-    `device-compute` is the self time of operators on any thread, less the cost of dispatching each;
-    `exposed-communication` what the loop's thread spends in collectives and waits for them;
-    `host-bound` is the rest of what it does. Where kernels were launched and none is in the trace,
-    what the device did is not known: then these are `compute-or-host`.
-    """
-    ops = table(trace, "ops")
-    if ops is not None:
-        ops = ops[column(ops, "process") == unit.process]
-    tid = busiest_tid(column(ops, "tid"))
-    work = thread_work(trace, unit.process, tid)
-    since = unit.begin_ns if work.first_ns is None else work.first_ns
-    loop = merged((np.array([since]), np.array([unit.end_ns])))
-    known = [
-        (PROFILER_OVERHEAD, work.overhead),
-        (CHECKPOINT, work.checkpoint),
-        (INPUT_WAIT, work.loading),
-    ]
-    if launches_kernels(trace, unit.process):
-        waits = merged((work.waits.begin, work.waits.end))
-        return [*known, (SYNC_WAIT, waits), (COMPUTE_OR_HOST, loop)]
-    communicates = computes = merged()
-    if ops is not None:
-        runs = collectives_run(rows_of(trace, "ranges", unit.process))
-        communicates = communication_spans(ops[column(ops, "tid") == tid], runs)
-        computes = computing_spans(ops)
-    return [
-        *known,
-        (DEVICE_COMPUTE, computes),
-        (EXPOSED_COMMUNICATION, communicates),
-        (HOST_BOUND, loop),
-    ]
-
-
-def computing_spans(ops: pd.DataFrame) -> Spans:
-    """Return where operators of a process compute, without those that ask for collectives."""
-    if not len(ops):
-        return merged()
-    begin, end, row = computing(ops)
-    computes = ~rows_named(ops, lambda name: name.startswith(COLLECTIVE))[row]
-    return merged((begin[computes], end[computes]))
-
-
 def call_spans(ops: pd.DataFrame) -> Spans:
     """Return where one thread calls operators.
 
@@ -164,13 +102,13 @@ def call_spans(ops: pd.DataFrame) -> Spans:
 
 
 def computing(ops: pd.DataFrame) -> tuple[Ints, Ints, Ints]:
-    """Return begin, end and position in `ops` (of one process) of what operators compute.
+    """Return begin, end and position in `ops` (of one or more processes) of what operators compute.
 
     That is their self time less the cost of dispatching each.
     """
     begin, end, row = computing_self_time(ops)
     touches_data = ~ops["name"].isin(DATALESS).to_numpy()[row]
-    start: Ints = np.minimum(begin + dispatch_ns(ops), end)
+    start: Ints = np.minimum(begin + dispatch_of_each(ops)[row], end)
     return start[touches_data], end[touches_data], row[touches_data]
 
 
@@ -265,10 +203,24 @@ def positions_of(rows: Ints, wanted: Ints) -> Ints:
     return found
 
 
-def dispatch_ns(ops: pd.DataFrame) -> int:
-    """Return the cost of dispatching one operator in this trace, ns.
+def dispatch_of_each(ops: pd.DataFrame) -> Ints:
+    """Return, for each operator, the cost of dispatching one in its process, ns."""
+    process, dur = column(ops, "process"), column(ops, "dur")
+    views = np.flatnonzero(ops["name"].isin(VIEWS).to_numpy())
+    views = views[np.argsort(process[views], kind="stable")]
+    codes, first = np.unique(process[views], return_index=True)
+    if not len(codes):
+        return np.full(len(ops), DISPATCH_NS, np.int64)
+    costs = np.array([usual_dispatch_ns(each) for each in np.split(dur[views], first[1:])])
+    place = positions_of(codes, process)
+    return np.where(place >= 0, costs[place], DISPATCH_NS)
 
-    It is the median time of operators that touch no data.
-    """
-    views = column(ops[ops["name"].isin(VIEWS)], "dur")
-    return int(np.median(views)) if len(views) >= FEWEST_VIEWS else DISPATCH_NS
+
+def dispatch_ns(ops: pd.DataFrame) -> int:
+    """Return the cost of dispatching one operator of a process, ns."""
+    return usual_dispatch_ns(column(ops[ops["name"].isin(VIEWS)], "dur"))
+
+
+def usual_dispatch_ns(dur: Ints) -> int:
+    """Return the median time of operators that touch no data, ns; DISPATCH_NS for a few."""
+    return int(np.median(dur)) if len(dur) >= FEWEST_VIEWS else DISPATCH_NS

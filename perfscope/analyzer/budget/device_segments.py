@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.budget.cpu_work import cpu_kinds
+from perfscope.analyzer.budget.cpu_kinds import cpu_kinds
 from perfscope.analyzer.budget.idle_intervals import Idle, idle
 from perfscope.analyzer.budget.thread_work import Calls, thread_work
 from perfscope.analyzer.categories import (

@@ -7,7 +7,9 @@ import pandas as pd
 
 from perfscope.analyzer.budget.device_segments import segments
 from perfscope.analyzer.categories import HOST_BOUND
-from perfscope.analyzer.run.table_access import column, rows_of_category, table
+from perfscope.analyzer.run.accelerators.device_activity import rows_on_device
+from perfscope.analyzer.run.process_rows import fact_rows, table_rows
+from perfscope.analyzer.run.table_access import column, rows_of_category
 from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.traces.intervals import Ints, Spans, labeled_intervals
 from perfscope.traces.trace import Trace
@@ -21,21 +23,36 @@ inside the driver; it happens once and not in every step.
 """
 
 
-def host_gaps(trace: Trace) -> pd.DataFrame:
-    """Return the host-bound pieces of `segments`, divided by what the launching thread did.
+def host_gaps(trace: Trace, process: int, device: int) -> pd.DataFrame:
+    """Return the host-bound pieces of `segments` of one device, divided by what the launching
+    thread did.
 
-    Columns: process, device, rank, ts, dur, tid, launch, doing: in a runtime call of a millisecond
-    or more (`driver`), in one that gets or returns device memory (`allocating`), in any other
-    runtime call (`launching`), else in an operator (`operators`), else in a Python function where
-    those are recorded (`python`), else `unrecorded`.
+    Only one device's are wanted: of many devices that one thread uses, each would have a row for
+    each call of that thread. Columns: process, device, rank, ts, dur, tid, launch, doing: in a
+    runtime call of a millisecond or more (`driver`), in one that gets or returns device memory
+    (`allocating`), in any other runtime call (`launching`), else in an operator (`operators`), else
+    in a Python function where those are recorded (`python`), else `unrecorded`.
     """
-    pieces = trace.fact(segments)
+    known = trace.fact(known_host_gaps)
+    if (process, device) not in known:
+        known[process, device] = find_host_gaps(trace, process, device)
+    return known[process, device]
+
+
+def known_host_gaps(trace: Trace) -> dict[tuple[int, int], pd.DataFrame]:
+    """Return the gaps of the devices that were asked for before, by process and device."""
+    return {}
+
+
+def find_host_gaps(trace: Trace, process: int, device: int) -> pd.DataFrame:
+    """Return the `host_gaps` of one device, without the cache."""
+    pieces = rows_on_device(fact_rows(trace, segments, process), device)
     pieces = pieces[pieces["category"] == HOST_BOUND]
-    parts = []
-    for _, of_thread in pieces.groupby(["process", "device", "tid"], sort=True):
-        first = of_thread.iloc[0]
-        kinds = activities_of_thread(trace, int(first["process"]), int(first["tid"]))
-        parts.append(divide_pieces(of_thread, kinds))
+    tids = column(pieces, "tid")
+    parts = [
+        divide_pieces(pieces[tids == tid], activities_of_thread(trace, process, tid))
+        for tid in np.unique(tids).tolist()
+    ]
     if not parts:
         return pd.DataFrame(columns=list(COLUMNS)).astype({"doing": ACTIVITY})
     columns: dict[str, Any] = {
@@ -71,11 +88,10 @@ def rows_of_thread(
     trace: Trace, name: str, process: int, tid: int, *others: str
 ) -> pd.DataFrame | None:
     """Return `ts`, `dur` and other columns of a table's rows of one thread."""
-    frame = table(trace, name)
+    frame = table_rows(trace, name, process)
     if frame is None:
         return None
-    of_thread = (column(frame, "process") == process) & (column(frame, "tid") == tid)
-    rows: pd.DataFrame = frame[["ts", "dur", *others]][of_thread]
+    rows: pd.DataFrame = frame[["ts", "dur", *others]][column(frame, "tid") == tid]
     return rows
 
 

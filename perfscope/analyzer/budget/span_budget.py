@@ -10,7 +10,7 @@ from perfscope.analyzer.budget.device_segments import CODES, segments, whole_seg
 from perfscope.analyzer.categories import CATEGORY_IDS
 from perfscope.analyzer.run.accelerators.device_activity import rows_on_device
 from perfscope.analyzer.run.budget_units import Unit, first_units
-from perfscope.analyzer.run.process_rows import RowsByProcess, fact_rows
+from perfscope.analyzer.run.process_rows import RowsByCode, fact_rows
 from perfscope.analyzer.run.table_access import column
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
@@ -56,7 +56,7 @@ def category_times_of_rows(trace: Trace, rows: pd.DataFrame) -> dict[str, Ints]:
     """
     pieces = trace.fact(whole_segments)
     piece_ts = column(pieces, "ts")
-    by_process = RowsByProcess(rows.reset_index(drop=True))
+    by_process = RowsByCode(rows.reset_index(drop=True))
     begin = column(rows, "ts")
     end = begin + np.maximum(column(rows, "dur"), 0)
     ends = [Instants(at, *(np.zeros(len(at), kind) for kind in (int, bool))) for at in (begin, end)]

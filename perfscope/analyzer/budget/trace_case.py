@@ -21,6 +21,7 @@ from perfscope.analyzer.run.accelerators.device_activity import rows_on_device
 from perfscope.analyzer.run.accelerators.device_window import device_window
 from perfscope.analyzer.run.accelerators.observed_time import observed_time
 from perfscope.analyzer.run.budget_units import NO_DEVICE, Unit, units
+from perfscope.analyzer.run.nested_rows import outermost_rows
 from perfscope.analyzer.run.process_rows import fact_rows
 from perfscope.analyzer.run.range_table import innermost, modules
 from perfscope.analyzer.run.table_access import column, recording_of, rows_with_name, table
@@ -214,10 +215,8 @@ def op_names(trace: Trace, launches: Ints, *, outermost: bool) -> Names:
     if ops is None or calls is None or not len(ops):
         return no_names(len(launches))
     row = np.where(launches >= 0, column(calls, "op")[launches], -1)
-    parent = column(ops, "parent")
-    while outermost and bool((parent[row[row >= 0]] >= 0).any()):
-        caller = np.where(row >= 0, parent[row], -1)
-        row = np.where(caller >= 0, caller, row)
+    if outermost:
+        row = np.where(row >= 0, outermost_rows(column(ops, "parent"))[row], -1)
     return names_at(ops["name"], row)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from perfscope.analyzer.run.accelerators.device_activity import activity
 from perfscope.analyzer.run.budget_units import units
-from perfscope.analyzer.run.process_rows import RowsByProcess
+from perfscope.analyzer.run.process_rows import RowsByCode
 from perfscope.analyzer.run.ranks.matched_collectives import matched_collectives
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.intervals import Ints, covered
@@ -56,32 +56,32 @@ def collective_rates(trace: Trace) -> pd.DataFrame:
     that waiting for the missing ones is in `busy_ns`.
     """
     once = trace.fact(each_collective)
-    rows = []
-    for (group, kind), rows_of_kind in once.groupby(
-        ["group", "kind"], dropna=False, observed=True, sort=True
-    ):
-        sized = bool((rows_of_kind["size_bytes"] >= 0).all())
-        busy_ns, crossed = (
-            int(rows_of_kind["busy_ns"].sum()),
-            float(rows_of_kind["crossed_bytes"].sum(skipna=False)),
-        )
-        size = int(rows_of_kind["group_size"].max())
-        rows.append(
-            {
-                "group": group,
-                "kind": kind,
-                "count": len(rows_of_kind),
-                "ranks": int(rows_of_kind["ranks"].min()),
-                "group_size": size,
-                "bytes": int(rows_of_kind["size_bytes"].sum()) if sized else -1,
-                "busy_ns": busy_ns,
-                "waited_ns": int(rows_of_kind["waited_ns"].sum()),
-                "exposed_ns": int(rows_of_kind["exposed_ns"].sum()),
-                "bus_bytes_per_s": crossed / busy_ns * 1e9 if busy_ns > 0 else float("nan"),
-                "at_least": bool(rows_of_kind["at_least"].any()),
-            }
-        )
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    if not len(once):
+        return pd.DataFrame(columns=list(COLUMNS))
+    once = once.assign(
+        is_sized=once["size_bytes"] >= 0, is_crossing=once["crossed_bytes"].notna().to_numpy(bool)
+    )
+    kinds = once.groupby(["group", "kind"], dropna=False, observed=True, sort=True)
+    found = kinds.agg(
+        count=("ranks", "size"),
+        ranks=("ranks", "min"),
+        group_size=("group_size", "max"),
+        bytes=("size_bytes", "sum"),
+        busy_ns=("busy_ns", "sum"),
+        waited_ns=("waited_ns", "sum"),
+        exposed_ns=("exposed_ns", "sum"),
+        at_least=("at_least", "any"),
+        crossed=("crossed_bytes", "sum"),
+        is_sized=("is_sized", "all"),
+        is_crossing=("is_crossing", "all"),
+    ).reset_index()
+    busy = found["busy_ns"].to_numpy(np.float64)
+    known = found["is_crossing"].to_numpy(bool) & (busy > 0)
+    crossed = np.where(known, found["crossed"].to_numpy(np.float64), np.nan)
+    return found.assign(
+        bytes=found["bytes"].where(found["is_sized"].to_numpy(bool), -1),
+        bus_bytes_per_s=crossed / np.where(known, busy, 1.0) * 1e9,
+    )[list(COLUMNS)]
 
 
 def each_collective(trace: Trace) -> pd.DataFrame:
@@ -137,7 +137,7 @@ def overlap_with_compute_ns(trace: Trace, frame: pd.DataFrame) -> Ints:
     hidden = np.zeros(len(frame), np.int64)
     device = column(frame, "device")
     ts, end = column(frame, "ts"), column(frame, "ts") + column(frame, "dur")
-    by_process = RowsByProcess(frame.reset_index(drop=True))
+    by_process = RowsByCode(frame.reset_index(drop=True))
     for unit in units(trace):
         of_unit = by_process.rows(unit.process).index.to_numpy()
         of_unit = of_unit[device[of_unit] == unit.device]

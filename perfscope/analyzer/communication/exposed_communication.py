@@ -131,9 +131,11 @@ def exposure_by_kind(case: Case) -> list[Evidence]:
     named = rows.assign(
         group=rows["group"].astype(object).fillna(""), kind=rows["kind"].astype(object)
     )
-    groups = [rows for _, rows in named.groupby(["kind", "group"], observed=True)]
-    groups.sort(key=lambda rows: -int(column(rows, "exposed_ns").sum()))
-    return [kind_evidence(case, rows) for rows in groups[:MOST_KINDS]]
+    kinds = named.groupby(["kind", "group"], observed=True)
+    number = kinds.ngroup().to_numpy(np.int64)
+    exposed_ns = kinds["exposed_ns"].sum().to_numpy(np.int64)
+    most = np.argsort(-exposed_ns, kind="stable")[:MOST_KINDS]
+    return [kind_evidence(case, named[number == kind]) for kind in most.tolist()]
 
 
 def kind_evidence(case: Case, rows: pd.DataFrame) -> Evidence:

@@ -38,7 +38,7 @@ def group_path(trace: Trace, group: str, size: int) -> GroupPath:
     """Return the path of a group as `collectives` names it (`name [ranks]`), of `size` ranks."""
     if size == 1:
         return GroupPath(UNKNOWN, why="its group has one rank: nothing crosses a link")
-    names = accelerator_names(trace)
+    names = trace.fact(accelerator_names)
     if not names:
         return GroupPath(UNKNOWN, why="the trace does not name its devices")
     hosts, how = hosts_of_group(trace, members_of_group(group), size, len(names))
@@ -118,12 +118,8 @@ def hosts_of_group(
     trace: Trace, members: list[int], size: int, devices: int
 ) -> tuple[int | None, str]:
     """Return how many hosts the group spans (None unknown), and how that is known or why not."""
-    processes = table(trace, "processes")
-    if processes is not None and members:
-        known = {
-            int(rank): str(host or "")
-            for rank, host in zip(processes["rank"], processes["host"], strict=True)
-        }
+    if members:
+        known = trace.fact(hosts_by_rank)
         hosts = [known.get(rank, "") for rank in members]
         if all(hosts):
             return len(set(hosts)), f"its ranks are on {', '.join(sorted(set(hosts)))}"
@@ -137,3 +133,14 @@ def hosts_of_group(
         )
     blocks = len({rank // devices for rank in members})
     return blocks, f"assuming that ranks are numbered host by host, {devices} devices each"
+
+
+def hosts_by_rank(trace: Trace) -> dict[int, str]:
+    """Return the host of each rank, "" where it is unknown."""
+    processes = table(trace, "processes")
+    if processes is None:
+        return {}
+    return {
+        int(rank): str(host or "")
+        for rank, host in zip(processes["rank"], processes["host"], strict=True)
+    }

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfscope.analyzer.budget.cpu_work import computing
+from perfscope.analyzer.budget.process_computing import computing_of
 from perfscope.analyzer.compute.costs import NEEDS_ALLOCATIONS, cost_of, family_of, has_model
 from perfscope.analyzer.compute.costs.call import (
     dtype_from_cpp_name,
@@ -21,6 +21,7 @@ from perfscope.analyzer.compute.costs.cost import Cost
 from perfscope.analyzer.compute.work_units import work_units
 from perfscope.analyzer.run.accelerators.launch_origin import work_origin
 from perfscope.analyzer.run.budget_units import NO_DEVICE
+from perfscope.analyzer.run.nested_rows import nearest_of_group, nearest_rows
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
@@ -162,13 +163,7 @@ def allocated_in(ops: pd.DataFrame, names: frozenset[str]) -> dict[int, frozense
 
 def innermost_of(wanted: NDArray[np.bool_], start: Ints, parent: Ints) -> Ints:
     """Return the innermost wanted operator at or around each of `start`, -1 if there is none."""
-    found = start.copy()
-    is_wanted = np.append(wanted, False)
-    while True:
-        climbing = np.flatnonzero((found >= 0) & ~is_wanted[found])
-        if not len(climbing):
-            return found
-        found[climbing] = parent[found[climbing]]
+    return np.append(nearest_rows(wanted, parent), -1)[start]
 
 
 def cost_of_row(
@@ -205,15 +200,9 @@ def delegates(ops: pd.DataFrame, costed: NDArray[np.bool_]) -> NDArray[np.bool_]
     names = [family_of(str(name)) for name in ops["name"].cat.categories]
     numbers = {name: number for number, name in enumerate(sorted({*names, ""}))}
     family = per_name(ops, [numbers[name] for name in names], missing=numbers[""])
-    parent, found = column(ops, "parent"), np.zeros(len(ops), bool)
-    inner = np.flatnonzero(costed)
-    outer = parent[inner]
-    while len(inner):
-        has_outer = outer >= 0
-        inner, outer = inner[has_outer], outer[has_outer]
-        same_family = family[outer] == family[inner]
-        found[outer[same_family]] = True
-        inner, outer = inner[~same_family], parent[outer[~same_family]]
+    found = np.zeros(len(ops), bool)
+    outer = nearest_of_group(family, column(ops, "parent"), np.flatnonzero(costed))
+    found[outer[outer >= 0]] = True
     return found & costed
 
 
@@ -223,7 +212,6 @@ def device_work(trace: Trace) -> Work:
     Each piece belongs to the innermost operator around its launch that has a cost, else to the
     innermost operator.
     """
-    ops = table(trace, "ops")
     if any(unit.device != NO_DEVICE for unit in work_units(trace)):
         origin, kernels, copies = (
             trace.fact(work_origin),
@@ -238,23 +226,19 @@ def device_work(trace: Trace) -> Work:
         parts = (origin.process, origin.device, ts, origin.dur, origin.op, kernel, copy)
         process, device, ts, dur, op, kernel, copy = (part[on_device] for part in parts)
     else:
-        process, ts, dur, op = cpu_work(trace, ops)
+        process, ts, dur, op = cpu_work(trace)
         device = kernel = copy = np.full(len(op), NO_DEVICE, np.int64)
     owner, costed = costed_operators(trace, op)
     return Work(process, device, ts, dur, owner, kernel, copy, costed)
 
 
-def cpu_work(trace: Trace, ops: pd.DataFrame | None) -> tuple[Ints, Ints, Ints, Ints]:
+def cpu_work(trace: Trace) -> tuple[Ints, Ints, Ints, Ints]:
     """Return process, begin, duration and row of the computation of operators on the CPU."""
     parts = [np.empty((4, 0), np.int64)]
     for unit in work_units(trace):
-        rows = np.flatnonzero(column(ops, "process") == unit.process)
-        if ops is None or not len(rows):
-            continue
-        begin, end, place = computing(ops.iloc[rows])
-        parts.append(
-            np.stack([np.full(len(begin), unit.process, np.int64), begin, end - begin, rows[place]])
-        )
+        found = computing_of(trace, unit.process)
+        process = np.full(len(found.row), unit.process, np.int64)
+        parts.append(np.stack([process, found.begin, found.end - found.begin, found.row]))
     process, begin, dur, op = np.concatenate(parts, axis=1)
     return process, begin, dur, op
 

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from perfscope.analyzer.run.accelerators.launch_origin import work_origin
 from perfscope.analyzer.run.budget_units import rank_by_process
+from perfscope.analyzer.run.nested_rows import are_within
 from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category, table
 from perfscope.analyzer.run.thread_intervals import spans_of
 from perfscope.traces.intervals import Ints, inside
@@ -92,21 +93,8 @@ def phase_of(trace: Trace, ops: pd.DataFrame) -> NDArray[np.object_]:
                 spans = spans_of(rows_of_category(candidates, *of_phase))
                 phase[of_thread & inside(spans, middle)] = name
     starts = ops["name"].astype(str).str.startswith(ENGINE).to_numpy(bool)
-    phase[(phase == "other") & called_by(starts, column(ops, "parent"))] = "backward"
+    phase[(phase == "other") & are_within(starts, column(ops, "parent"))] = "backward"
     return phase
-
-
-def called_by(callers: NDArray[np.bool_], parent: Ints) -> NDArray[np.bool_]:
-    """Return which operators are among `callers` or inside one of them.
-
-    `parent` is the row of the operator around each, -1 for none.
-    """
-    found, ancestor = callers.copy(), parent
-    while (ancestor >= 0).any():
-        nested = ancestor >= 0
-        found[nested] |= callers[ancestor[nested]]
-        ancestor = np.where(nested, parent[ancestor], -1)
-    return found
 
 
 def launched_device_time(trace: Trace, count: int) -> Ints:

@@ -10,6 +10,7 @@ from perfscope.analyzer.compute.roofline import roofed_calls, with_rates
 from perfscope.analyzer.compute.work_units import rank_of_work
 from perfscope.analyzer.run.accelerators.launch_origin import forward_ops
 from perfscope.analyzer.run.call_tree import inside_same_name
+from perfscope.analyzer.run.nested_rows import sums_within
 from perfscope.analyzer.run.range_table import ANNOTATED, enclosing_ranges, innermost, modules
 from perfscope.analyzer.run.table_access import rows_of_category, table
 from perfscope.traces.intervals import Ints
@@ -85,10 +86,5 @@ def range_rows_of_kind(
 
 def sum_by_range(at: Ints, parent: Ints, amount: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return, for each range, the amounts in it and in those inside it; `at` is -1 for none."""
-    at, amount = at[at >= 0], amount[at >= 0]
-    whole = np.zeros(len(parent))
-    while len(at):
-        whole += np.bincount(at, weights=amount, minlength=len(parent))
-        at = parent[at]
-        at, amount = at[at >= 0], amount[at >= 0]
-    return whole
+    in_self = np.bincount(at[at >= 0], weights=amount[at >= 0], minlength=len(parent))
+    return sums_within(parent, in_self)

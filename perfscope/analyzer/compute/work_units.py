@@ -2,7 +2,7 @@
 profiling windows of a run.
 """
 
-from perfscope.analyzer.run.budget_units import NO_DEVICE, Unit, device_pairs, units
+from perfscope.analyzer.run.budget_units import NO_DEVICE, Unit, analyzed_pairs, units
 from perfscope.analyzer.run.table_access import column, table, uses_device
 from perfscope.traces.trace import Trace
 
@@ -27,7 +27,7 @@ def work_units(trace: Trace) -> list[Unit]:
     on_device = uses_device(trace)
     return [
         Unit(process, device, max(int(ranks.get(process, 0)), 0), begin, end)
-        for process, device in device_pairs(trace)
+        for process, device in analyzed_pairs(trace)
         if device != NO_DEVICE or not on_device
     ]
 

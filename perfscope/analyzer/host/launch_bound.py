@@ -162,11 +162,9 @@ def fixed_kernel_share(case: Case) -> float:
 
 def launch_gaps(case: Case) -> pd.DataFrame:
     """Return the idle time of the device before launches, without what happens once."""
-    gaps = case.trace.fact(host_gaps)
-    process, device = column(gaps, "process"), column(gaps, "device")
-    of_unit = (process == case.unit.process) & (device == case.unit.device)
+    gaps = host_gaps(case.trace, case.unit.process, case.unit.device)
     repeated = ~gaps["doing"].isin(ONE_TIME_WORK).to_numpy()
-    kept: pd.DataFrame = gaps[of_unit & repeated & (column(gaps, "launch") >= 0)]
+    kept: pd.DataFrame = gaps[repeated & (column(gaps, "launch") >= 0)]
     return kept
 
 

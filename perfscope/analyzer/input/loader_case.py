@@ -317,9 +317,21 @@ def fastest_step(case: LoaderCase) -> float:
     A loop that loads its batches itself shares its core with no worker, and its core never sleeps:
     of the rest of a step only what loading evicts from the caches is saved.
     """
-    if case.pipeline.workers == 0:
-        return case.pipeline.consumer * (1.0 - case.limits.most_free_cache_saving)
-    return case.pipeline.fastest * warm_factor(case, case.limits.most_warm_core_saving)
+    pipeline = case.pipeline
+    if pipeline.workers == 0:
+        return pipeline.consumer * (1.0 - case.limits.most_free_cache_saving)
+    saved = (pipeline.consumer - pipeline.fastest) * own_part_of_contention(case)
+    return (pipeline.consumer - saved) * warm_factor(case, case.limits.most_warm_core_saving)
+
+
+def own_part_of_contention(case: LoaderCase) -> float:
+    """Return the part of the demand for the rank's cores that is of its own job, 0 to 1.
+
+    Only that part of a loop's waits for a core ends when its workers need no core any more.
+    """
+    own = case.load.wanted_by_others(case.pipeline.process)
+    elsewhere = case.load.used_elsewhere()
+    return own / (own + elsewhere) if own + elsewhere > 0.0 else 1.0
 
 
 def warm_factor(case: LoaderCase, by: float) -> float:

@@ -9,6 +9,10 @@ from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.trace import Trace
 
 NO_DEVICE = -1
+MOST_DEVICES = 256
+"""Of one process that are analyzed; machines have 16. What a device waits for is looked up among
+what all others and the threads do, so more of them would take quadratic time.
+"""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ def find_units(trace: Trace) -> list[Unit]:
     """Return the `units` of a trace, without the cache."""
     if not trace.has_profiled_work:
         return []
-    pairs, rank_by_code = device_pairs(trace), process_ranks(trace)
+    pairs, rank_by_code = analyzed_pairs(trace), process_ranks(trace)
     ranks = [rank_by_code.get(process, 0) for process, _ in pairs]
     spans = rank_spans(trace, rank_by_code)
     numbers = ranks if len(set(ranks)) == len(ranks) else range(len(pairs))
@@ -54,6 +58,25 @@ def find_units(trace: Trace) -> list[Unit]:
         for (process, device), rank, number in zip(pairs, ranks, numbers, strict=True)
     ]
     return sorted(found, key=lambda unit: unit.rank)
+
+
+def analyzed_pairs(trace: Trace) -> list[tuple[int, int]]:
+    """Return the first MOST_DEVICES pairs of each process and a device."""
+    kept: list[tuple[int, int]] = []
+    for pair in trace.fact(device_pairs):
+        before = kept[-MOST_DEVICES] if len(kept) >= MOST_DEVICES else None
+        if before is None or before[0] != pair[0]:
+            kept.append(pair)
+    return kept
+
+
+def devices_left_out(trace: Trace) -> list[str]:
+    """Return a line on devices that are not analyzed, because a process has too many."""
+    if not trace.has_profiled_work:
+        return []
+    count = len(trace.fact(device_pairs)) - len(analyzed_pairs(trace))
+    reason = f"at most {MOST_DEVICES} of a process are analyzed"
+    return [f"{count} devices left out: {reason}"] if count else []
 
 
 def device_pairs(trace: Trace) -> list[tuple[int, int]]:

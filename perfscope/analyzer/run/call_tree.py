@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from perfscope.analyzer.run.nested_rows import nearest_of_group, sums_within
 from perfscope.traces.intervals import Ints
 
 SUMS = ("host_ns", "host_self_ns", "device_ns", "device_self_ns", "backward_device_ns", "kernels")
@@ -59,23 +60,11 @@ def sum_up_the_tree(call: Ints, parent: Ints, amount: Ints) -> tuple[Ints, Ints,
     call, amount = call[call >= 0], amount[call >= 0]
     calls = len(parent)
     in_self = np.bincount(call, weights=amount, minlength=calls).astype(np.int64)
-    in_all, count = np.zeros(calls, np.int64), np.zeros(calls, np.int64)
-    while len(call):
-        in_all += np.bincount(call, weights=amount, minlength=calls).astype(np.int64)
-        count += np.bincount(call, minlength=calls)
-        call = parent[call]
-        call, amount = call[call >= 0], amount[call >= 0]
-    return in_self, in_all, count
+    in_all = sums_within(parent, in_self)
+    count = sums_within(parent, np.bincount(call, minlength=calls))
+    return in_self, in_all.astype(np.int64), count.astype(np.int64)
 
 
 def inside_same_name(code: Ints, parent: Ints) -> NDArray[np.bool_]:
     """Return which calls are inside another call of their name."""
-    found = np.zeros(len(parent), bool)
-    rows = np.flatnonzero(parent >= 0)
-    caller = parent[rows]
-    while len(rows):
-        found[rows] |= code[caller] == code[rows]
-        caller = parent[caller]
-        undecided = (caller >= 0) & ~found[rows]
-        rows, caller = rows[undecided], caller[undecided]
-    return found
+    return nearest_of_group(code, parent, np.arange(len(parent))) >= 0

@@ -51,6 +51,11 @@ REDUCE_WORK = Advice(
 )
 
 
+def passed_over_ns(server: BatchedServer) -> float:
+    """Return the mean time of a request after the model took others instead, in nanoseconds."""
+    return server.served.mean_ns(server.served.passed_over_ns)
+
+
 def queued_in_batches(trace: Trace, limits: Limits) -> tuple[BatchedServer, str] | None:
     """Return the server whose requests are passed over for the largest share of their time, and the
     cause; None where no server has a queue most of the time.
@@ -58,7 +63,7 @@ def queued_in_batches(trace: Trace, limits: Limits) -> tuple[BatchedServer, str]
     servers = [each for each in trace.fact(batched_servers) if is_queued_in_batches(each, limits)]
     if not servers:
         return None
-    server = max(servers, key=lambda each: each.served.passed_over_ns.mean() / each.mean_e2e_ns)
+    server = max(servers, key=lambda each: passed_over_ns(each) / each.mean_e2e_ns)
     if has_useful_limit(server):
         return server, ADMISSION
     return (server, SATURATED) if server.served.busy_share >= BUSY else None
@@ -66,7 +71,7 @@ def queued_in_batches(trace: Trace, limits: Limits) -> tuple[BatchedServer, str]
 
 def is_queued_in_batches(server: BatchedServer, limits: Limits) -> bool:
     """Return whether requests are passed over most of the time, and that costs them enough."""
-    lost_ns = float(server.served.passed_over_ns.mean())
+    lost_ns = passed_over_ns(server)
     is_much = lost_ns >= limits.recoverable_share * server.mean_e2e_ns
     return is_much and waiting_share(server) >= limits.main_cause_share
 
@@ -86,7 +91,7 @@ def has_useful_limit(server: BatchedServer) -> bool:
 
 def finding_on_queue(server: BatchedServer, name: tuple[str, str], limits: Limits) -> Finding:
     """Return the finding; `name` is its id and its cause."""
-    lost_ns = float(server.served.passed_over_ns.mean())
+    lost_ns = passed_over_ns(server)
     message = limit_message if name[1] == ADMISSION else saturation_message
     finding = finding_on_batches(name, server, lost_ns, message(server, lost_ns), limits)
     over = (server.served.passed_over_ns > 0).mean()

@@ -121,7 +121,7 @@ def delay_by_counters(case: FillingBatches, limits: Limits) -> Finding:
 def lost_ns(server: BatchedServer) -> float:
     """Return the mean time that a request waits for its batch to fill, in nanoseconds."""
     served = server.served
-    return max(float(served.batching_ns.mean()) - least_hand_over_ns(served), 0.0)
+    return max(served.mean_ns(served.batching_ns) - least_hand_over_ns(served), 0.0)
 
 
 def delay_finding(server: BatchedServer, limits: Limits) -> Finding:

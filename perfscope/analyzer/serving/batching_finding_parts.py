@@ -30,7 +30,7 @@ class BatchedServer:
     @property
     def mean_e2e_ns(self) -> float:
         """The mean time of a request."""
-        return float((self.served.end_ns - self.served.arrival_ns).mean())
+        return self.served.mean_ns(self.served.end_ns - self.served.arrival_ns)
 
 
 def batched_servers(trace: Trace) -> list[BatchedServer]:
@@ -96,9 +96,10 @@ def batch_evidence(server: BatchedServer) -> list[Evidence]:
         ("waits while the model works on others", served.queue_ns),
         ("is computed", served.model_ns),
     )
+    means = [(text, served.mean_ns(part)) for text, part in parts]
     facts = [
-        fact_of_server(server, f"a request {text} for {ms(float(part.mean()))}", part.mean() / 1e6)
-        for text, part in parts
+        fact_of_server(server, f"a request {text} for {ms(mean_ns)}", mean_ns / 1e6)
+        for text, mean_ns in means
     ]
     texts = f"{plural(policy.mean_size, 'request')} per batch on average"
     busy = f"the model computes {percent(served.busy_share)} of the time"

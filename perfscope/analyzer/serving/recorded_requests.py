@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from perfscope.analyzer.bootstrap import Floats, interval, resampled_quantiles
@@ -14,6 +15,7 @@ from perfscope.analyzer.request_figures import (
 )
 from perfscope.analyzer.run.serving_processes import CODE, GENERATE
 from perfscope.analyzer.run.table_access import column
+from perfscope.analyzer.serving.load_curve import highest_rate_per_s, load_points
 from perfscope.analyzer.serving.request_log import RequestLog, request_logs
 from perfscope.analyzer.serving.request_model_calls import (
     ServedRequests,
@@ -35,7 +37,14 @@ def requests_by_log(trace: Trace) -> Requests | None:
         return None
     stages = {log.process: stages_of_tokens(log) for log in logs}
     stages |= {served.log.process: stages_of(served) for served in trace.fact(served_requests)}
-    rows = [requests_of_logs([log], [], stages.get(log.process, [])) for log in logs]
+    rows = [
+        msgspec.structs.replace(
+            requests_of_logs([log], [], stages.get(log.process, [])),
+            load=load_points(trace, log.process),
+            highest_rate_per_s=highest_rate_per_s(trace, log.process),
+        )
+        for log in logs
+    ]
     return rows[0] if len(rows) == 1 else requests_of_logs(logs, rows, [])
 
 

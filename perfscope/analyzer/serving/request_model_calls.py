@@ -121,6 +121,13 @@ class ServedRequests:
         """The requests of each call; calls with none or with an unknown number have 0."""
         return np.bincount(self.call, minlength=len(self.calls.begin_ns))
 
+    def mean_ns(self, part: Ints) -> float:
+        """Return the mean of a part of each request, over those that the profiling window did not
+        slow down; over all where there is no other.
+        """
+        counted = part if self.is_distorted.all() else part[~self.is_distorted]
+        return float(counted.mean())
+
     @property
     def busy_share(self) -> float:
         """The share of the time in which the model computes."""

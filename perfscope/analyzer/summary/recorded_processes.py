@@ -4,7 +4,7 @@ import pandas as pd
 
 from perfscope.analyzer.diagnosis import Device, Process
 from perfscope.analyzer.run.budget_units import NO_DEVICE, units
-from perfscope.analyzer.run.table_access import table
+from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.trace import Trace
 
 WORKING_ROLES = ("main", "other")
@@ -27,6 +27,18 @@ def recorded_processes(trace: Trace) -> list[Process]:
         )
         for row in rows
     ]
+
+
+def loader_workers(trace: Trace) -> int:
+    """Return the loader workers of all processes. Workers that an epoch starts in place of those
+    with the same numbers, which ended, count once; so do those that ended before they had one.
+    """
+    processes = table(trace, "processes")
+    if processes is None:
+        return 0
+    workers = processes[(processes["role"] == "loader-worker").to_numpy(bool)]
+    numbered = workers[column(workers, "worker") >= 0]
+    return len(numbered[["parent", "worker"]].drop_duplicates()) or len(workers)
 
 
 def recorded_devices(trace: Trace) -> list[Device]:

@@ -1,12 +1,18 @@
-"""Whether the finding that is the verdict is certain enough to be stated, or only possible."""
+"""How certain a diagnosis is: whether its verdict is only possible, and what its shares count.
+
+The list of runs imports it, so it does not import the findings.
+"""
 
 from typing import Final
 
-from perfscope.analyzer.categories import OTHER_IDLE
+from perfscope.analyzer.categories import CATEGORY, OTHER_IDLE
 from perfscope.analyzer.diagnosis import Diagnosis
 
 LEAST_CONFIDENCE: Final = 0.5
 """Below it a verdict is as likely wrong as right."""
+WAITS_FOR_CORES: Final = ("cpu-oversubscription", "cpu-throttled")
+"""The findings whose time the time budget counts as computing, although the thread waits."""
+COMPUTE: Final = "compute"
 MOST_UNEXPLAINED: Final = 2.0
 """How many times what a finding costs may be unexplained while it is the verdict."""
 
@@ -36,3 +42,11 @@ def unexplained_share(diagnosis: Diagnosis) -> float | None:
     if largest is None or cost is None or largest.category != OTHER_IDLE:
         return None
     return largest.share if largest.share > MOST_UNEXPLAINED * cost else None
+
+
+def waits_counted_as_host(diagnosis: Diagnosis) -> bool:
+    """Return whether the thread waits for a core in a part of the time budget that `bound_by`
+    counts as the host's, and the time budget as computing.
+    """
+    computes = any(CATEGORY[part.category].resource == COMPUTE for part in diagnosis.time_budget)
+    return computes and any(each.id in WAITS_FOR_CORES for each in diagnosis.findings)

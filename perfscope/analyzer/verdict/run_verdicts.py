@@ -6,7 +6,7 @@ import msgspec
 
 from perfscope.analyzer.diagnosis import Finding, RunPhase, Verdict
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.number_text import percent
+from perfscope.analyzer.number_text import as_clause, percent
 from perfscope.analyzer.run.phases.phase_intervals import (
     CHECKPOINT,
     COMPILATION,
@@ -40,7 +40,7 @@ NEXT_STEP: Final = {
     DATA_SETUP: "Record longer, to see how often this is repeated.",
     LOGGING: "Record longer, to see how often this is repeated.",
     WAITING_FOR_RANKS: "Record all ranks (`--all-ranks`), to see which one arrives last.",
-    OTHER: "The stack samples outside of steps show what ran: `perfscope ui`.",
+    OTHER: "Its stack samples show what ran: see the page By code of `perfscope ui`.",
 }
 """What to do to know more, by the phase that fills the time outside of steps."""
 PHASE_TEXT: Final = {
@@ -110,7 +110,7 @@ def phase_verdict(verdict: Verdict, phase: str, outside: dict[str, float]) -> Ve
         headline = f"{share} of the recorded time is in no step and unexplained"
     explanation = outside_text(outside)
     if verdict.id != "unknown" and 1.0 - sum(outside.values()) >= SMALLEST_NAMED:
-        explanation += f" In the steps: {verdict.headline}."
+        explanation += f" In the steps: {as_clause(verdict.headline)}."
     return Verdict(
         id="unknown",
         cause=None,

@@ -82,8 +82,8 @@ def finding_verdict(
 def with_shared_machine(verdict: Verdict, shared: Finding) -> Verdict:
     """Return a verdict with the caveat that other jobs use the machine, too."""
     caveat = (
-        f"The machine is shared: {shared.explanation} The loop waits for a core"
-        f" {percent(shared.share)} of the time."
+        f"{shared.explanation.rstrip('.')}, and the loop waits for a core {percent(shared.share)}"
+        " of the time."
     )
     caveats = " ".join(filter(None, (verdict.caveat, caveat)))
     return msgspec.structs.replace(verdict, caveat=caveats)
@@ -186,7 +186,7 @@ def share_between_calls(rows: pd.DataFrame) -> float:
 
 def healthy_verdict(shares: StepShares, limits: Limits, confidence: VerdictConfidence) -> Verdict:
     """Return the verdict that nothing recoverable is above its limit."""
-    unit = "call" if shares.serves else "step"
+    unit = "forward pass" if shares.serves else "step"
     caveat = None if shares.serves else "More loader workers would not make it faster."
     if shares.input_wait_ns >= limits.recoverable_share * shares.step_ns:
         caveat = (

@@ -12,6 +12,7 @@ import pandas as pd
 from perfscope.analyzer.budget.device_segments import segments
 from perfscope.analyzer.budget.host_gaps import host_gaps
 from perfscope.analyzer.categories import CATEGORIES, COMPUTE_OR_HOST, DEVICE_COMPUTE, OTHER_IDLE
+from perfscope.analyzer.compute.short_kernel_names import short_kernel_name
 from perfscope.analyzer.diagnosis import BudgetEntry, Verdict
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent
@@ -53,7 +54,7 @@ def unexplained_idle(trace: Trace, unit: Unit, limits: Limits) -> UnexplainedIdl
     if unit.device == NO_DEVICE:
         return None
     span_ns = max(observed_time(trace, unit).total_ns, 1)
-    gaps = rows_of_unit(trace.fact(host_gaps), unit)
+    gaps = host_gaps(trace, unit.process, unit.device)
     start_up_ns = int(column(gaps[gaps["doing"].isin(START_UP)], "dur").sum())
     pieces = rows_of_unit(trace.fact(segments), unit)
     is_launched = pieces["launch"] >= 0
@@ -122,7 +123,7 @@ def next_kernel_name(trace: Trace, unit: Unit, instant_ns: int) -> str:
     if not len(later):
         return ""
     first = later.iloc[int(np.argmin(column(later, "ts")))]
-    return str(first["name"])[:LONGEST_KERNEL_NAME]
+    return short_kernel_name(str(first["name"]))[:LONGEST_KERNEL_NAME]
 
 
 def start_up_verdict(idle: UnexplainedIdle) -> Verdict:
@@ -229,7 +230,6 @@ def with_unexplained_idle(
     """
     if idle is None:
         return verdict
-    parts = [verdict.caveat] if verdict.caveat else []
     unexplained = [
         *unexplained_before_first(idle, limits),
         *unexplained_while_held(idle, limits),
@@ -239,7 +239,7 @@ def with_unexplained_idle(
     explained = max(1.0 - idle.before_first - idle.held, 0.0)
     return msgspec.structs.replace(
         verdict,
-        caveat=" ".join([*parts, *unexplained]),
+        caveat=" ".join(filter(None, [*unexplained, verdict.caveat])),
         confidence=round(verdict.confidence * explained, 3),
     )
 
@@ -258,7 +258,7 @@ def unexplained_while_held(idle: UnexplainedIdle, limits: Limits) -> list[str]:
     """Return a sentence on the idle time with launched work, where it is much."""
     if idle.held < limits.unexplained_idle:
         return []
-    before = f" before {idle.next_kernel}" if idle.next_kernel else ""
+    before = f" before `{idle.next_kernel}`" if idle.next_kernel else ""
     reason = (
         "It waits for another stream or a peer, or runs what was not recorded, such as parts of a"
         " graph."

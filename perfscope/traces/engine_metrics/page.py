@@ -147,6 +147,9 @@ def read_samples(page: MetricsPage, family: str, part: str, rows: list[str]) -> 
         except (ValueError, IndexError, KeyError, OverflowError):
             page.damaged_lines += 1
             continue
+        if value < 0:  # nothing that is read counts or measures below zero
+            page.damaged_lines += 1
+            continue
         if not math.isfinite(value):
             continue
         page.samples[series] = value

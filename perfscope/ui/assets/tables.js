@@ -48,7 +48,10 @@ function embeddedCsv(name) {
 }
 
 function savePicture(button) {
-  const chart = button.closest("section, details").querySelector(".js-plotly-plot");
+  const section = button.closest("section, details");
+  const drawn = section.querySelector(".plain-figure > svg");
+  if (drawn) savePlainFigure(drawn, button.dataset.picture, button.dataset.name);
+  const chart = section.querySelector(".js-plotly-plot");
   if (!chart) return;
   Plotly.downloadImage(chart, {
     format: button.dataset.picture,

@@ -35,6 +35,8 @@ SCRIPTS = (
     "grids.js",
     "run_list.js",
     "step_chart.js",
+    "plain_figure.js",
+    "save_figure.js",
     "rank_heat.js",
 )
 INDEX = """<!doctype html>

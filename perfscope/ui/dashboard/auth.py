@@ -1,10 +1,11 @@
 """Access to the dashboard: its token, the cookie that replaces it, and its host names."""
 
+import base64
 import hmac
 import ipaddress
 import secrets
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -16,6 +17,8 @@ from perfscope.errors import UsageError
 TOKEN_BYTES = 32
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 PARAMETER = "token"
+CLIENT_USER = "perfscope.client_user"
+"""In the WSGI environment: a function that returns the uid of the client, None if unknown."""
 UNQUOTED = "/:@!$&'()*+,;=-._~"
 
 
@@ -70,16 +73,29 @@ class Access:
         Several may have the name: a server on another port of this host can set one for a longer
         path.
         """
-        return self.token is None or any(map(self.accepts, request.cookies.getlist(self.cookie)))
+        given = request.cookies.getlist(self.cookie)
+        if self.token is None or not given:
+            return self.token is None
+        expected = self.cookie_value(user_of_request(request)).encode()
+        return any(hmac.compare_digest(each.encode("utf-8", "replace"), expected) for each in given)
 
-    def remember(self, response: flask.Response) -> flask.Response:
-        """Make the browser keep the token where no script can read it and no other site can use
+    def cookie_value(self, user: int | None) -> str:
+        """Return the value of the cookie for the user with this uid, None for an unknown one.
+
+        Browsers send the cookie to every port of this host, and another user can serve one of them.
+        So it is not the token, and it gives another user of this machine no access.
+        """
+        digest = hmac.digest((self.token or "").encode(), f"cookie {user}".encode(), "sha256")
+        return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+    def remember(self, request: flask.Request, response: flask.Response) -> flask.Response:
+        """Make the browser keep the cookie where no script can read it and no other site can use
         it.
         """
         if self.token is not None:
             response.set_cookie(
                 self.cookie,
-                self.token,
+                self.cookie_value(user_of_request(request)),
                 path=f"{self.base_path}/",
                 httponly=True,
                 samesite="Strict",
@@ -92,6 +108,12 @@ class Access:
         host = in_url(unspecified.get(self.address, self.address))
         query = f"?{PARAMETER}={self.token}" if self.token is not None else ""
         return f"http://{host}:{self.port}{self.base_path}{path}{query}"
+
+
+def user_of_request(request: flask.Request) -> int | None:
+    """Return the uid of the process that sent a request, None if it is unknown."""
+    user_of_client: Callable[[], int | None] = request.environ.get(CLIENT_USER, lambda: None)
+    return user_of_client()
 
 
 def is_loopback(address: str) -> bool:

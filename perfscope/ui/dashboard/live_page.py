@@ -2,7 +2,7 @@
 
 import threading
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
@@ -16,7 +16,7 @@ from perfscope.analyzer.serving.live_requests import live_requests
 from perfscope.traces.folder_contents import url_id
 from perfscope.ui.dashboard.components import components
 from perfscope.ui.dashboard.dashboard_data import Live
-from perfscope.ui.dashboard.figure_cards import figure_data, graphs
+from perfscope.ui.dashboard.figure_cards import encoded_figure, figure_data, graphs
 from perfscope.ui.dashboard.live_now import age_text, notice_of_stage, pace_strip, stage_card
 from perfscope.ui.dashboard.live_run import TICK_S, WINDOW_NS, Snapshot
 from perfscope.ui.figures.batch_times import beat, beats, prefetch_depths, queue, with_new_points
@@ -106,6 +106,7 @@ def all_charts(snapshot: Snapshot, number: int) -> LiveCharts:
             figure = queue(series, span)
             found.append(Section("queue", "Prefetched batches", QUEUE_NOTE, figure))
     found += [*recent_workers(snapshot.trace), *host_sections(snapshot.trace)]
+    found = [replace(section, is_plain=True) for section in found]
     figures = {section.id: figure_data(section) for section in found}
     return LiveCharts(snapshot, found, figures, number)
 
@@ -171,7 +172,7 @@ def register(app: Dash, live: Live) -> None:
         *(Output(name, "children") for name in names),
         Output("live-controls", "hidden"),
         Output("live-seen", "data"),
-        Output({"kind": "figure", "name": ALL}, "data"),
+        Output({"kind": "plain", "name": ALL}, "data-figure"),
         Input("live-clock", "n_intervals"),
         State("live-seen", "data"),
     )(refresh)
@@ -251,7 +252,9 @@ def figure_updates(charts: LiveCharts, seen: dict[str, Any]) -> list[Any]:
     else:
         changed = names
     return [
-        charts.figures[name] if name in changed and name in charts.figures else no_update
+        encoded_figure(charts.figures[name])
+        if name in changed and name in charts.figures
+        else no_update
         for name in names
     ]
 

@@ -5,18 +5,24 @@ import logging
 import socket
 import threading
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from perfscope.errors import UsageError
 from perfscope.ui.dashboard.app import create_app
-from perfscope.ui.dashboard.auth import Access
+from perfscope.ui.dashboard.auth import CLIENT_USER, Access
 from perfscope.ui.dashboard.bounded_server import BoundedHandler, BoundedServer
+from perfscope.ui.dashboard.client_user import user_of_client
 from perfscope.ui.dashboard.dashboard_data import DashboardSource, Live
 from perfscope.ui.dashboard.open_runs import Library
 from perfscope.ui.dashboard.reverse_proxy import ReverseProxyPath, normalized_base_path
 from perfscope.ui.dashboard.verdicts import Verdicts
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 PORT, LAST_PORT = 8050, 65535
 IDLE_S = 60
@@ -46,6 +52,12 @@ class Handler(BoundedHandler):
             return True
         self.send_error(400)
         return False
+
+    def make_environ(self) -> "WSGIEnvironment":
+        """Return the environment of a request, with the means to find out who sent it."""
+        environ = super().make_environ()
+        environ[CLIENT_USER] = partial(user_of_client, self.connection)
+        return environ
 
     def version_string(self) -> str:
         """Return the name of the server without the version of werkzeug."""

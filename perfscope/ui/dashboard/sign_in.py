@@ -62,7 +62,7 @@ def answer_form(access: Access, request: flask.Request) -> flask.Response:
     place = without_token(request.form.get("next", "/"))
     if not access.accepts(request.form.get("token", "")):
         return form(place, WRONG)
-    return access.remember(redirect(place))
+    return access.remember(request, redirect(place))
 
 
 def by_address(access: Access, request: flask.Request, given: str) -> flask.Response:
@@ -71,7 +71,7 @@ def by_address(access: Access, request: flask.Request, given: str) -> flask.Resp
     if not access.accepts(given):
         return form(place, WRONG)
     crossing = request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
-    return access.remember(page_that_redirects(place) if crossing else redirect(place))
+    return access.remember(request, page_that_redirects(place) if crossing else redirect(place))
 
 
 def redirect(place: str) -> flask.Response:

@@ -12,7 +12,7 @@ from perfscope.traces.trace import Trace
 from perfscope.ui.dashboard.address_query import query_of
 from perfscope.ui.dashboard.components import components
 from perfscope.ui.dashboard.figure_cards import graphs
-from perfscope.ui.dashboard.grid import grid_card
+from perfscope.ui.dashboard.grid import SEARCHED_FROM, grid_card
 from perfscope.ui.dashboard.open_runs import Opened
 from perfscope.ui.html.report import block, plain_block
 from perfscope.ui.html.sections import PlainChart, Section
@@ -96,12 +96,19 @@ class View:
         return [card for part in parts for card in self.card(part)] or self.shown(NO_DATA_CARD)
 
     def card(self, part: Section | PlainChart | Table) -> list[Any]:
-        """Return the card of a chart or a table; a table of long cells is not a grid."""
+        """Return the card of a chart or a table.
+
+        A table of long cells is not a grid, nor is a short one whose rows have no details: the
+        script of the grids is not needed for it.
+        """
         if isinstance(part, PlainChart):
             return self.shown(plain_block(part))
         if isinstance(part, Section):
             return self.shown(block(part), [part])
-        return self.shown(table_card(part)) if part.wraps else [grid_card(part, self.query)]
+        is_short = len(part.rows) < SEARCHED_FROM and not part.details
+        if part.wraps or is_short:
+            return self.shown(table_card(part))
+        return [grid_card(part, self.query)]
 
     def cards(self, sections: list[Section]) -> list[Any]:
         """Return a card per chart, as in the report."""

@@ -27,7 +27,7 @@ def register(app: Dash, library: Library) -> None:
     slider_values = (Input("what-if-workers", "value"), Input("what-if-cost", "value"))
     app.callback(
         Output("what-if", "children"),
-        Output({"kind": "figure", "name": "what-if"}, "data"),
+        Output({"kind": "plain", "name": "what-if"}, "data-figure"),
         *slider_values,
         State("url", "pathname"),
         State("url", "search"),

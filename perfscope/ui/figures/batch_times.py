@@ -97,7 +97,7 @@ def queue(series: list[Series], span_s: tuple[float, float]) -> go.Figure:
             line={"width": 1.6, "shape": "hv", "color": LIGHT.category["input-wait"]},
             hovertemplate=f"rank {points.rank}: %{{y}} prefetched<extra></extra>",
         )
-    fig.update_layout(yaxis={"range": y_range(series), "nticks": 4})
+    fig.update_layout(yaxis={"range": y_range(series), "nticks": 4, "tickformat": "d"})
     return time_axis(fig, span_s)
 
 

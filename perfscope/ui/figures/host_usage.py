@@ -58,8 +58,8 @@ def usage(
         values = part["value"] * scale
         highest = max(highest, float(values.max()))
         fig.add_scatter(
-            x=part["ts"] / 1e9,
-            y=values,
+            x=(part["ts"] / 1e9).round(4).tolist(),
+            y=values.astype(float).tolist(),
             mode="lines",
             name=line.name,
             meta={"category": line.category},

@@ -38,4 +38,6 @@ def batch_sizes(batches: pd.DataFrame) -> go.Figure:
         marker={"color": LIGHT.category["device-compute"]},
         hovertemplate="%{y:,} calls with %{x} requests<extra></extra>",
     )
-    return fig.update_layout(bargap=0.3, xaxis={"tickformat": "d"})
+    highest = float(batches["count"].max())
+    yaxis = {"range": [0, 1.08 * highest], "nticks": 5}
+    return fig.update_layout(bargap=0.3, xaxis={"tickformat": "d"}, yaxis=yaxis)

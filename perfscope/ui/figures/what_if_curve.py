@@ -49,5 +49,5 @@ def what_if_curve(
         hovertemplate="measured: %{y:.4g} ms<extra></extra>",
     )
     top = max([measured[1] / 1e6, *high])
-    fig.update_layout(yaxis={"range": [0, 1.1 * top], "nticks": 6})
+    fig.update_layout(yaxis={"range": [0, 1.1 * top], "nticks": 6}, xaxis={"tickformat": "d"})
     return legend_above(fig)

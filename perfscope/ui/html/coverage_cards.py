@@ -1,5 +1,6 @@
 """The end of every page: what was checked, what was not and why, and the overhead."""
 
+from perfscope.analyzer.budget.step_columns import own_numbers
 from perfscope.analyzer.diagnosis import Diagnosis, SlowStep, Source
 from perfscope.analyzer.number_text import ms, percent
 from perfscope.traces.trace import Trace
@@ -10,26 +11,35 @@ from perfscope.ui.coverage import (
     readable_name,
 )
 from perfscope.ui.html.markup import card, escape, prose, timeline_link
+from perfscope.ui.html.step_chart import FEW_STEPS
 from perfscope.ui.phrases import NS_PER_MS, NS_PER_S, category_label, unknown_rates
 
 EVERYTHING = "<tr><td>Everything was checked.</td></tr>"
 
 
 def coverage_cards(trace: Trace, diagnosis: Diagnosis) -> str:
-    """Return two cards next to each other, after the slowest steps."""
-    left = card("Not checked, and why", f"<table>{not_checked_rows(trace, diagnosis)}</table>")
+    """Return the slowest steps, and a closed section of what was checked and what was not."""
+    rows, count = not_checked_rows(trace, diagnosis), len(diagnosis.not_checked)
+    left = f"<div><h2>Not checked, and why</h2><table>{rows}</table></div>"
     pills = "".join(
         f'<span class="pill">{escape(readable_name(finding_id))}</span>'
         for finding_id in diagnosis.clear
     )
     sources = "".join(source_row(source) for source in diagnosis.sources)
     source_table = f"<h2>Data sources and their cost</h2><table>{sources}</table>"
-    right = card(
-        "Checked, not found",
-        f'<p class="pills">{pills or "nothing"}</p>{overhead_parts(diagnosis)}'
-        f"{source_table if sources else ''}",
+    right = (
+        f'<div><h2>Checked, not found</h2><p class="pills">{pills or "nothing"}</p>'
+        f"{overhead_parts(diagnosis)}{source_table if sources else ''}</div>"
     )
-    return f'{slowest_steps_card(diagnosis)}<div class="pair" id="coverage">{left}{right}</div>'
+    summary = f"{len(diagnosis.clear)} checked and not found, {count} not checked"
+    if not trace.is_profiler_trace:
+        summary += f"; instrumentation level {escape(trace.manifest.depth)}"
+    return (
+        f"{slowest_steps_card(trace, diagnosis)}"
+        '<details class="card evidence printed" id="coverage">'
+        f"<summary><h2>What was checked</h2><small>{summary}</small></summary>"
+        f'<div class="pair">{left}{right}</div></details>'
+    )
 
 
 def not_checked_rows(trace: Trace, diagnosis: Diagnosis) -> str:
@@ -49,22 +59,23 @@ def not_checked_rows(trace: Trace, diagnosis: Diagnosis) -> str:
     return "".join(cells) or EVERYTHING
 
 
-def slowest_steps_card(diagnosis: Diagnosis) -> str:
-    """Return the slowest steps, each with a link to the timeline; nothing without steps."""
-    steps = diagnosis.steps.slowest
-    if not steps:
+def slowest_steps_card(trace: Trace, diagnosis: Diagnosis) -> str:
+    """Return the slowest steps, each with a link to the timeline; nothing where all are drawn."""
+    if diagnosis.steps.count <= FEW_STEPS:
         return ""
-    rows = "".join(slow_step_row(step) for step in steps)
+    rows = "".join(slow_step_row(trace, diagnosis, step) for step in diagnosis.steps.slowest)
     heads = "<tr><th>step</th><th>duration</th><th>longer than usual</th><th></th></tr>"
     return card("Slowest steps", f"<table>{heads}{rows}</table>", "slowest")
 
 
-def slow_step_row(step: SlowStep) -> str:
-    """Return the table row of one slow step."""
+def slow_step_row(trace: Trace, diagnosis: Diagnosis, step: SlowStep) -> str:
+    """Return the table row of one slow step, with the number that the chart of steps has."""
     category = category_label(step.category) if step.category is not None else ""
     end_ns = step.start_ns + int(step.ms * NS_PER_MS)
     link = timeline_link(step.start_ns, end_ns, "show")
-    cells = (str(step.index), ms(step.ms * NS_PER_MS), category)
+    process = diagnosis.budget_process if diagnosis.budget_process is not None else -1
+    number = trace.fact(own_numbers).get((process, step.start_ns), step.index)
+    cells = (str(number), ms(step.ms * NS_PER_MS), category)
     return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}<td>{link}</td></tr>"
 
 

@@ -201,7 +201,7 @@ def shared_axis_chart(
     shaded = ", ".join(dict.fromkeys(phase for _, _, phase in phases.stretches))
     note = f"{SHARED_NOTE} Shaded: {shaded}." if shaded else SHARED_NOTE
     figure = stacked_counters(panels, recording_span_s(trace), phases)
-    return [Section("device-counters", "Devices over time", note, figure)]
+    return [Section("device-counters", "Devices over time", note, figure, is_plain=True)]
 
 
 def panel_order(chart: Chart) -> int:
@@ -240,7 +240,7 @@ def counter_chart(
     )
     shaded = ", ".join(dict.fromkeys(phase for _, _, phase in phases.stretches))
     note = f"{chart.note} Shaded: {shaded}." if shaded else chart.note
-    return Section(f"device-{chart.id}", chart.title, note, figure, half=True)
+    return Section(f"device-{chart.id}", chart.title, note, figure, half=True, is_plain=True)
 
 
 def values_with_gaps(trace: Trace, chart: Chart, use: DeviceUse) -> pd.Series:
@@ -362,7 +362,8 @@ def energy_chart(
     if not lines:
         return []
     figure = counter_lines(lines, "J", recording_span_s(trace), phases)
-    return [Section("device-energy", "Energy per step", ENERGY_NOTE, figure, half=True)]
+    title = "Energy per step"
+    return [Section("device-energy", title, ENERGY_NOTE, figure, half=True, is_plain=True)]
 
 
 def device_name(device: int, host: str, several_hosts: bool) -> str:
@@ -378,6 +379,7 @@ def topology(trace: Trace, several_hosts: bool) -> list[Section]:
             f"Topology of {links.host}" if several_hosts else "Topology",
             TOPOLOGY_NOTE,
             link_map(links),
+            is_plain=True,
         )
         for number, links in enumerate(trace.fact(link_maps))
     ]

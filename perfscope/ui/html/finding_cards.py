@@ -2,6 +2,7 @@
 
 from perfscope.analyzer.diagnosis import Action, Diagnosis, Evidence, Finding
 from perfscope.analyzer.number_text import capitalized
+from perfscope.analyzer.verdict.certainty import is_uncertain
 from perfscope.ui.finding_colors import color_category
 from perfscope.ui.html.markup import card, escape, paragraphs, prose, timeline_link
 from perfscope.ui.phrases import (
@@ -24,12 +25,15 @@ def finding_cards(diagnosis: Diagnosis) -> str:
         is_healthy = diagnosis.verdict.kind == "healthy"
         return card("Recommended changes", NOTHING if is_healthy else CAUSE_UNKNOWN)
     rows = "".join(finding_row(finding, diagnosis) for finding in ordered_findings(diagnosis))
-    return card("Recommended changes", rows, "changes")
+    title = "Possible changes" if is_uncertain(diagnosis) else "Recommended changes"
+    title = title if any(finding.actions for finding in diagnosis.findings) else "Findings"
+    return card(title, rows, "changes")
 
 
 def finding_row(finding: Finding, diagnosis: Diagnosis) -> str:
     """Return cost, change and predicted speedup; below them the other actions and the evidence."""
     cost, share = current_cost(finding, diagnosis)
+    share = share.removeprefix(cost).strip()
     likely, interval = predicted_speedup(finding.speedup, "×")
     mark = color_category(finding.id)
     return (

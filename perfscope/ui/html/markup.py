@@ -4,6 +4,7 @@ import re
 from html import escape as html_escape
 
 CODE = re.compile(r"`([^`]+)`")
+UNIT = re.compile(r"(\d) (?=(?:%|ms|s|µs|[kMGT]?B|GHz|W)(?![\w]))")
 
 
 def escape(text: str) -> str:
@@ -13,7 +14,12 @@ def escape(text: str) -> str:
 
 def prose(text: str) -> str:
     """Return escaped text, with what is between backticks set as code."""
-    return CODE.sub(r"<code>\1</code>", escape(text))
+    return CODE.sub(r"<code>\1</code>", with_kept_units(escape(text)))
+
+
+def with_kept_units(text: str) -> str:
+    """Return a text in which no line ends between a number and its unit."""
+    return UNIT.sub("\\1\N{NO-BREAK SPACE}", text)
 
 
 def paragraphs(texts: list[str]) -> str:

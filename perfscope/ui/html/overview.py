@@ -5,6 +5,7 @@ from perfscope.analyzer.budget.step_columns import step_columns
 from perfscope.analyzer.categories import CATEGORY
 from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, RunPhase
 from perfscope.analyzer.number_text import capitalized, ms, percent
+from perfscope.analyzer.serving.request_series import request_series
 from perfscope.traces.trace import Trace
 from perfscope.ui.coverage import overhead_text
 from perfscope.ui.html.finding_cards import finding_cards
@@ -17,8 +18,10 @@ from perfscope.ui.html.requests import requests_card
 from perfscope.ui.html.step_chart import step_chart
 from perfscope.ui.html.verdict_card import verdict_card
 from perfscope.ui.phrases import (
+    NO_WORKERS,
     NS_PER_MS,
     NS_PER_S,
+    UNIT_NAMES,
     category_label,
     describe_subject,
     mean_step_ms,
@@ -26,13 +29,16 @@ from perfscope.ui.phrases import (
     part_time,
     phase_label,
     ranks_with_budget,
-    recording_text,
+    recorded_text,
+    shown_p95_ms,
 )
 from perfscope.ui.request_phrases import request_parts
 from perfscope.ui.theme import phase_category, texture
 
 SMALLEST_SHARE = 0.002
-LETTERS_OF_BAR, LETTERS_OF_PADDING = 110, 3
+LEAST_UNSEEN = 0.01
+"""The share of a recording that is named where the time budget leaves it out."""
+LETTERS_OF_BAR, LETTERS_OF_PADDING = 105, 4
 """Letters that fit into the bar on a page of 1280 pixels, and into the space around a label."""
 
 
@@ -64,7 +70,7 @@ def verdict_and_budget(trace: Trace, diagnosis: Diagnosis, shown: Diagnosis | No
     }
     return (
         verdict_card(diagnosis, longest)
-        + key_figures(shown, step_columns(trace, rank))
+        + key_figures(shown, step_columns(trace, rank), trace.fact(request_series))
         + (requests_card(diagnosis) if request_parts(diagnosis) else "")
         + budget_card(shown, longest, predicted_bar(diagnosis) if shown is diagnosis else "")
     )
@@ -86,15 +92,18 @@ def header(trace: Trace, diagnosis: Diagnosis) -> str:
 
 
 def subject_line(trace: Trace, diagnosis: Diagnosis) -> str:
-    """Return the recorded program, its speed, the instrumentation level and the overhead."""
+    """Return the recorded program, and a line with its steps, the overhead and the machine.
+
+    The rates are key figures.
+    """
     name, *machine = describe_subject(trace) or ["recording"]
     overhead = overhead_text(diagnosis)
-    overhead_words = [] if overhead is None else [f"overhead {overhead}"]
-    words = [*recording_text(diagnosis), *machine, *overhead_words]
+    words = [recorded_text(diagnosis)]
+    words += [] if overhead is None else [f"overhead {overhead}"]
+    words += [text for text in machine if text != NO_WORKERS]
     spans = "".join(f"<span>{escape(text)}</span>" for text in words)
-    level = escape(trace.manifest.depth)
-    depth = f'<span class="pill" title="instrumentation level (--depth)">level: {level}</span>'
-    return f"<div><b>{escape(name)}</b>{spans}{depth}</div>"
+    tooltip = escape(", ".join(words))
+    return f'<div class="subject"><b>{escape(name)}</b><div title="{tooltip}">{spans}</div></div>'
 
 
 def budget_card(diagnosis: Diagnosis, longest: dict[str, StepInterval], predicted: str = "") -> str:
@@ -107,25 +116,35 @@ def budget_card(diagnosis: Diagnosis, longest: dict[str, StepInterval], predicte
     if not parts:
         return ""
     parts.sort(key=lambda part: -part.share)
-    mean_ms, p95_ms = mean_step_ms(diagnosis), diagnosis.steps.p95_ms
-    title = "Time per step" if mean_ms is not None else "Where the recorded time goes"
+    mean_ms, p95_ms = mean_step_ms(diagnosis), shown_p95_ms(diagnosis)
+    unit = UNIT_NAMES.get(diagnosis.steps.unit, "step")
+    title = f"Time per {unit}" if mean_ms is not None else "Where the recorded time goes"
     if len(ranks_with_budget(diagnosis)) > 1 and diagnosis.budget_rank is not None:
         title += f", rank {diagnosis.budget_rank}"
-    mean = p95 = ""
+    measured = counted_time(diagnosis)
     if mean_ms is not None:
-        mean = f"{ms(mean_ms * NS_PER_MS)}/step"
-        p95 = f", p95 {ms(p95_ms * NS_PER_MS)}" if p95_ms is not None else ""
+        measured = f"mean {ms(mean_ms * NS_PER_MS)}"
+        measured += f", p95 {ms(p95_ms * NS_PER_MS)}" if p95_ms is not None else ""
     bar = "".join(bar_part(part, mean_ms, longest.get(part.category)) for part in parts)
     legend = "".join(legend_entry(part, mean_ms) for part in parts)
     hint = ""
     if longest:
         hint = '<span class="hint">Click a category to see the step where it takes longest</span>'
     return card(
-        f"{title}<small>{mean}{p95}</small>",
+        f"{title}<small>{measured}</small>",
         f'<div class="bar">{bar}</div><div class="legend">{legend}{hint}</div>'
         f"{predicted}{whole_run(diagnosis)}",
         "budget",
     )
+
+
+def counted_time(diagnosis: Diagnosis) -> str:
+    """Return `156 ms of the 308 ms recorded`, where a part of a trace is not in its budget."""
+    unseen = sum(part.share for part in diagnosis.run_budget if part.phase == "not-recorded")
+    if unseen < LEAST_UNSEEN:
+        return ""
+    counted_s = sum(part.seconds for part in diagnosis.time_budget)
+    return f"{ms(counted_s * NS_PER_S)} of the {ms(diagnosis.span_s * NS_PER_S)} recorded"
 
 
 def bar_part(part: BudgetEntry, mean_ms: float | None, longest: StepInterval | None) -> str:
@@ -171,14 +190,18 @@ def color_variable(color: str) -> str:
 
 
 def whole_run(diagnosis: Diagnosis) -> str:
-    """Return the phases of the whole run as a bar with a legend; nothing for a single phase."""
+    """Return the phases of the whole run as a bar with a legend.
+
+    Nothing for a single phase, and without steps: the time budget is that of the recording then.
+    """
     phases = [phase for phase in diagnosis.run_budget if phase.share >= SMALLEST_SHARE]
-    if len(phases) < 2:
+    if len(phases) < 2 or not diagnosis.steps.count:
         return ""
     phases.sort(key=lambda phase: -phase.share)
-    bar = "".join(phase_part(phase) for phase in phases)
+    bar = "".join(phase_part(phase, diagnosis) for phase in phases)
     legend = "".join(
-        f"<span>{color_key(phase_category(phase.phase))}{escape(phase_amount(phase))}</span>"
+        f"<span>{color_key(phase_category(phase.phase))}{escape(phase_amount(phase, diagnosis))}"
+        "</span>"
         for phase in phases
     )
     return (
@@ -187,15 +210,21 @@ def whole_run(diagnosis: Diagnosis) -> str:
     )
 
 
-def phase_part(phase: RunPhase) -> str:
+def phase_part(phase: RunPhase, diagnosis: Diagnosis) -> str:
     """Return a phase of the run as a part of its bar."""
     category = phase_category(phase.phase)
     style = f"flex:{phase.share:.5f};--c:{color_variable(category)}"
     css = f"part {texture(category)}"
-    return f'<div class="{css}" style="{style}" title="{escape(phase_amount(phase))}"></div>'
+    title = escape(phase_amount(phase, diagnosis))
+    return f'<div class="{css}" style="{style}" title="{title}"></div>'
 
 
-def phase_amount(phase: RunPhase) -> str:
-    """Return `checkpoint 0.6 s (3 %)`."""
+def phase_amount(phase: RunPhase, diagnosis: Diagnosis) -> str:
+    """Return `checkpoint 0.6 s (3 %)`.
+
+    The rest of a recording is unexplained; the time budget of a trace divides it.
+    """
     name = phase_label(phase.phase)
+    if phase.phase == "other":
+        name = "unexplained" if diagnosis.budget_over == "steps" else "outside of steps"
     return f"{name} {ms(phase.seconds * NS_PER_S)} ({percent(phase.share)})"

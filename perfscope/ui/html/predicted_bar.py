@@ -5,7 +5,7 @@ from perfscope.analyzer.number_text import ms, percent
 from perfscope.analyzer.verdict.predicted_budget import PredictedBudget, predicted_budget
 from perfscope.ui.html.markup import escape
 from perfscope.ui.html.rank_rows import small_bar_parts
-from perfscope.ui.phrases import NS_PER_MS, category_label, mean_step_ms, verdict_finding
+from perfscope.ui.phrases import NS_PER_MS, category_label, mean_step_ms, per_step, verdict_finding
 
 
 def predicted_bar(diagnosis: Diagnosis) -> str:
@@ -38,7 +38,9 @@ def change_text(budget: PredictedBudget, finding: Finding, diagnosis: Diagnosis)
         for category, share in budget.changes.items()
     )
     whole = (
-        f"{percent(budget.rest)} of the time" if mean_ms is None else f"{amount(budget.rest)}/step"
+        f"{percent(budget.rest)} of the time"
+        if mean_ms is None
+        else f"{amount(budget.rest)}{per_step(diagnosis)}"
     )
     more, reason = budget.saved_beyond(finding), ""
     if more is not None and budget.is_bound:

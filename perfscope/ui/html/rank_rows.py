@@ -4,7 +4,13 @@ from perfscope.analyzer.categories import PEER_WAIT
 from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, ProcessBudget
 from perfscope.analyzer.number_text import percent
 from perfscope.ui.html.markup import card, escape
-from perfscope.ui.phrases import category_label, largest_parts, named_parts, rank_name
+from perfscope.ui.phrases import (
+    category_label,
+    hosts_of_ranks,
+    largest_parts,
+    named_parts,
+    rank_name,
+)
 from perfscope.ui.theme import texture
 
 MOST_ROWS, FEW_ROWS = 16, 8
@@ -15,8 +21,8 @@ def rank_rows(diagnosis: Diagnosis) -> str:
     """Return the card of the ranks; nothing for a job of one rank."""
     if len(diagnosis.per_process) < 2:
         return ""
-    shown = shown_budgets(diagnosis)
-    rows = "".join(rank_row(budget, diagnosis) for budget in shown)
+    shown, host_of = shown_budgets(diagnosis), hosts_of_ranks(diagnosis)
+    rows = "".join(rank_row(budget, rank_name(budget, host_of), diagnosis) for budget in shown)
     title = "Time per rank"
     if len(shown) < len(diagnosis.per_process):
         title = f"Time per rank: the {len(shown)} of {len(diagnosis.per_process)} that wait least"
@@ -41,9 +47,8 @@ def peer_wait_share(budget: ProcessBudget) -> float:
     return sum(part.share for part in budget.time_budget if part.category == PEER_WAIT)
 
 
-def rank_row(budget: ProcessBudget, diagnosis: Diagnosis) -> str:
+def rank_row(budget: ProcessBudget, name: str, diagnosis: Diagnosis) -> str:
     """Return the name of a rank, its bar, and its largest parts in words."""
-    name = rank_name(budget, diagnosis)
     if budget.rank == diagnosis.budget_rank:
         name += " (verdict)"
     bar = small_bar_parts(budget.time_budget)

@@ -60,7 +60,7 @@ FIRST_SECTIONS = (
     ("facts", "About this run"),
     ("section-timeline", "Timeline"),
 )
-LAST_SECTIONS = (("slowest", "Slowest steps"), ("coverage", "Not checked, and why"))
+LAST_SECTIONS = (("slowest", "Slowest steps"), ("coverage", "What was checked"))
 NOSCRIPT = (
     '<noscript><p class="card">The charts need JavaScript; the diagnosis above'
     " does not.</p></noscript>"

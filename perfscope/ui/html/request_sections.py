@@ -25,8 +25,10 @@ def sections_of_process(trace: Trace, series: RequestSeries, *, is_only: bool) -
     name = "" if is_only else f", process {series.process}"
     latency = request_latency(series.intervals, recording_span_s(trace))
     number = series.process
-    found = [Section(f"latency-{number}", f"Latency over time{name}", LATENCY_NOTE, latency)]
+    title = f"Latency over time{name}"
+    found = [Section(f"latency-{number}", title, LATENCY_NOTE, latency, is_plain=True)]
     if len(series.batches) > 1:
         sizes = batch_sizes(series.batches)
-        found.append(Section(f"batches-{number}", f"Batch sizes{name}", BATCHES_NOTE, sizes))
+        title = f"Batch sizes{name}"
+        found.append(Section(f"batches-{number}", title, BATCHES_NOTE, sizes, is_plain=True))
     return found

@@ -5,7 +5,9 @@ from perfscope.analyzer.number_text import digits
 from perfscope.ui.html.markup import card, escape
 from perfscope.ui.request_phrases import (
     QUANTILES,
+    highest_rate_text,
     latency_rows,
+    load_rows,
     load_text_of_server,
     request_parts,
     requests_text,
@@ -21,6 +23,10 @@ BY_METRICS = (
     "By the metrics of the engine. A percentile has the bucket of its histogram as interval: the"
     " value is between its bounds."
 )
+OTHER_RATES = (
+    "The same requests, closer together or farther apart: a replay of the batches. Requests arrive"
+    " whether or not earlier ones were answered."
+)
 BY_LOG = "By the times of each request. A percentile has its 95 % interval (bootstrap)."
 
 
@@ -35,7 +41,8 @@ def requests_card(diagnosis: Diagnosis) -> str:
     levels = "".join(f"<p>{escape(text)}.</p>" for text in service_level_texts(requests))
     body = (
         f'<p class="note">{escape(", ".join(requests_text(diagnosis)))}. {note}</p>'
-        f"{request_bar(diagnosis)}{latency_table(diagnosis)}{levels}{mean}{server_table(diagnosis)}"
+        f"{request_bar(diagnosis)}{latency_table(diagnosis)}{levels}{mean}"
+        f"{load_table(diagnosis)}{server_table(diagnosis)}"
     )
     return card("Requests", body)
 
@@ -69,6 +76,19 @@ def latency_table(diagnosis: Diagnosis) -> str:
     heads = "".join(f'<th class="text">{name}</th>' for name in ("latency", *QUANTILES))
     body = "".join(cells_row([name, *values]) for name, values in rows)
     return scrolling_table(heads, body)
+
+
+def load_table(diagnosis: Diagnosis) -> str:
+    """Return the predicted latencies at other rates as a table, and the highest rate."""
+    requests = diagnosis.requests
+    rows = [] if requests is None else load_rows(requests)
+    highest = "" if requests is None else highest_rate_text(requests)
+    most = f'<p class="note">The model answers {escape(highest)}.</p>' if highest else ""
+    if not rows:
+        return most
+    heads = "".join(f'<th class="text">{name}</th>' for name in ("predicted at", *QUANTILES))
+    table = scrolling_table(heads, "".join(map(cells_row, rows)))
+    return f'<p class="note">{OTHER_RATES}</p>{table}{most}'
 
 
 def server_table(diagnosis: Diagnosis) -> str:

@@ -36,13 +36,17 @@ MEMORY_NOTE = "Resident memory; a page that several processes share counts in ea
 
 @dataclass(frozen=True)
 class Section:
-    """One chart of a page; two charts with `half` are placed next to each other."""
+    """One chart of a page; two charts with `half` are placed next to each other.
+
+    `is_plain`: it has only lines and bars on linear axes, which the dashboard draws itself.
+    """
 
     id: str
     title: str
     note: str
     figure: go.Figure
     half: bool = False
+    is_plain: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,8 @@ def sections_of_host(trace: Trace) -> list[Section]:
         Section("disk", "Disk", DISK_NOTE, disk, half=True),
         Section("memory", "Memory", MEMORY_NOTE, memory, half=True),
     ]
-    return in_pairs([chart for chart in charts if len(chart.figure.data)])
+    drawn = [replace(chart, is_plain=True) for chart in charts if len(chart.figure.data)]
+    return in_pairs(drawn)
 
 
 def in_pairs(charts: list[Section]) -> list[Section]:

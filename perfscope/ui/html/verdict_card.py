@@ -1,14 +1,21 @@
 """The first card of every page: what limits the run on the left, the first change on the right."""
 
 from perfscope.analyzer.budget.longest_interval import StepInterval
-from perfscope.analyzer.diagnosis import Action, Diagnosis, Finding
+from perfscope.analyzer.diagnosis import Action, CodeLocation, Diagnosis, Finding
 from perfscope.analyzer.number_text import capitalized, percent, plural
 from perfscope.analyzer.verdict.certainty import is_uncertain
 from perfscope.analyzer.verdict.predicted_budget import predicted_budget, speedup_without_cost
 from perfscope.ui.finding_colors import color_category, neutral_color
 from perfscope.ui.html.finding_cards import snippet
-from perfscope.ui.html.markup import escape, paragraphs, prose, timeline_link
+from perfscope.ui.html.markup import (
+    escape,
+    paragraphs,
+    prose,
+    timeline_link,
+    with_kept_units,
+)
 from perfscope.ui.phrases import (
+    UNIT_NAMES,
     bound_by_text,
     confidence_text,
     predicted_speedup,
@@ -30,26 +37,39 @@ def verdict_card(diagnosis: Diagnosis, longest: dict[str, StepInterval]) -> str:
     color = neutral_color() if is_uncertain(diagnosis) else color_category(diagnosis.verdict.id)
     change = "" if finding is None else change_panel(finding, diagnosis)
     headline = short_headline(diagnosis)
+    # The panel of the change names the line.
+    texts = verdict_texts(diagnosis, headline, has_place=not change)
     return (
-        f'<section class="verdict card" style="--mark:var(--{color})"><div>'
-        f"<h1>{prose(headline)}</h1>{paragraphs(verdict_texts(diagnosis, headline))}"
-        f'<p class="confidence">{escape(confidence_line(diagnosis))}</p>'
+        f'<section class="verdict card{"" if change else " alone"}"'
+        f' style="--mark:var(--{color})"><div>'
+        f"<h1>{prose(headline)}</h1>{paragraphs(texts)}"
+        f'<p class="confidence">{prose(confidence_line(diagnosis))}</p>'
         f"{buttons(diagnosis, longest)}</div>{change}</section>"
     )
 
 
 def confidence_line(diagnosis: Diagnosis) -> str:
-    """Return the confidence of the verdict and what the run is bound by."""
-    steps = diagnosis.steps.count
+    """Return the confidence of the verdict, what it is from, and what the run is bound by.
+
+    The confidence of `bound_by` is not shown: it would be a second one.
+    """
     confidence = diagnosis.verdict.confidence
     # A general answer has no confidence.
     words = [f"Verdict: {confidence_text(confidence)}"] if confidence else []
-    if steps:
-        words.append(f"from {plural(steps, 'step')}")
+    words += evidence_count(diagnosis)
     sentences = [capitalized(", ".join(words))] if words else []
     if diagnosis.bound_by.id != UNKNOWN:
-        sentences.append(f"Bound by: {bound_by_text(diagnosis)}")
+        sentences.append(f"Bound by: {bound_by_text(diagnosis, has_confidence=False)}")
     return "".join(f"{sentence}. " for sentence in sentences).rstrip()
+
+
+def evidence_count(diagnosis: Diagnosis) -> list[str]:
+    """Return `from 292 steps`, or `from 2,029 requests` for a verdict on requests."""
+    requests, steps = diagnosis.requests, diagnosis.steps
+    if diagnosis.verdict.scope == "requests" and requests is not None and requests.count:
+        return [f"from {plural(requests.count, 'request')}"]
+    unit = UNIT_NAMES.get(steps.unit, "step")
+    return [f"from {plural(steps.count, unit)}"] if steps.count else []
 
 
 def buttons(diagnosis: Diagnosis, longest: dict[str, StepInterval]) -> str:
@@ -81,11 +101,25 @@ def change_panel(finding: Finding, diagnosis: Diagnosis) -> str:
     if action is not None:
         content += f"<h3>{prose(capitalized(action.text))}</h3>{code(action)}"
     content += speedup_panel(finding, diagnosis)
-    place = finding.where
-    if place is not None:
-        content += f'<p class="place">hottest line: <code>{escape(place.place)}</code></p>'
+    if finding.where is not None:
+        content += f'<p class="place">{hottest_line_text(finding, finding.where)}</p>'
     title = "Possible change" if is_uncertain(diagnosis) else "Recommended change"
+    title = title if action is not None else "Where"
     return f'<aside><div class="muted">{title}</div>{content}</aside>' if content else ""
+
+
+def hottest_line_text(finding: Finding, where: CodeLocation) -> str:
+    """Return the hottest line with its share of the stack samples, as markup.
+
+    The share is left out where the headline names the line, and where every sample is there.
+    """
+    name = "hottest line: " if finding.actions else ""
+    place = f"{name}<code>{escape(where.place)}</code>"
+    if where.place in finding.headline or where.share.low >= 1.0:
+        return place
+    low, high = (percent(share) for share in (where.share.low, where.share.high))
+    share = f"{percent(where.share.likely)} of the stack samples ({low} to {high})"
+    return f"{place}, {with_kept_units(share)}"
 
 
 def code(action: Action) -> str:

@@ -4,7 +4,7 @@ from rich.text import Text
 
 from perfscope.analyzer.categories import CATEGORY
 from perfscope.analyzer.diagnosis import Diagnosis, ProcessBudget
-from perfscope.ui.phrases import largest_parts, named_parts, rank_name
+from perfscope.ui.phrases import hosts_of_ranks, largest_parts, named_parts, rank_name
 from perfscope.ui.terminal.budget_bars import cells_by_share
 from perfscope.ui.terminal.layout import MUTED, TerminalLayout, fill
 
@@ -22,7 +22,13 @@ def rank_bars(diagnosis: Diagnosis, layout: TerminalLayout) -> list[Text]:
     marked = next((each for each in ranks if is_marked(each, diagnosis)), None)
     if marked is not None and marked not in shown:
         shown = [*shown[:-1], marked]
-    lines = [rank_line(each, diagnosis, layout) for each in shown]
+    host_of = hosts_of_ranks(diagnosis)
+    names = [rank_name(each, host_of) for each in shown]
+    name_cells = max(SHORTEST_NAME, *(len(name) + 1 for name in names))
+    lines = [
+        rank_line(each, f"{name:{name_cells}}", layout, marked=is_marked(each, diagnosis))
+        for each, name in zip(shown, names, strict=True)
+    ]
     note = "  > the rank of the verdict"
     if diagnosis.sequential_processes:
         note += "; the processes ran one after the other, ranks only number them"
@@ -37,12 +43,10 @@ def is_marked(budget: ProcessBudget, diagnosis: Diagnosis) -> bool:
     return budget.rank == diagnosis.budget_rank
 
 
-def rank_line(budget: ProcessBudget, diagnosis: Diagnosis, layout: TerminalLayout) -> Text:
+def rank_line(budget: ProcessBudget, name: str, layout: TerminalLayout, *, marked: bool) -> Text:
     """Return the name of a rank, its bar, and its largest parts in words."""
-    names = [rank_name(each, diagnosis) for each in diagnosis.per_process]
-    name_cells = max(SHORTEST_NAME, *(len(name) + 1 for name in names))
-    mark = ">" if is_marked(budget, diagnosis) else " "
-    line = Text(f"{mark} {rank_name(budget, diagnosis):{name_cells}}")
+    mark = ">" if marked else " "
+    line = Text(f"{mark} {name}")
     parts = largest_parts(budget.time_budget)
     if not parts:
         return line.append("nothing was measured")

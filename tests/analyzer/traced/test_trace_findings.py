@@ -77,7 +77,7 @@ def test_gaps_are_divided_by_what_the_host_did_in_them() -> None:
     gpu.add("launches", 70, 2000, tid=100, name="cudaFuncLoad", kind="other").started(
         2080, 2090, 10
     )
-    gaps = host_gaps(gpu.trace())
+    gaps = host_gaps(gpu.trace(), 0, 0)
     assert gaps.groupby("doing")["dur"].sum().to_dict() == {
         "launching": 5 * US,
         "python": 20 * US,

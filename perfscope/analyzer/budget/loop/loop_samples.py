@@ -46,6 +46,8 @@ DEVICE: Final = "device"
 FORMATS: Final = "torch/_tensor_str.py"
 LOOP_PHASES: Final = (STEPS, WARM_UP, LOGGING, IDLE, OTHER)
 """Phases of the training loop itself: the others have findings of their own."""
+MOST_STEPS: Final = 0.5
+"""The share of the steps that the thread of a loop makes at least."""
 WAITS: Final = ""
 """The stack of a sample in which the thread waits for a device."""
 STACK_TABLES: Final = ("outside_stacks", "stacks")
@@ -148,10 +150,15 @@ def loop_samples(trace: Trace) -> dict[int, LoopSamples]:
 def samples_of_process(trace: Trace, process: int) -> LoopSamples | None:
     """Return the samples of the loop of one process, None with too few.
 
-    Those from outside are preferred: they do not depend on the GIL.
+    Those from outside are preferred: they do not depend on the GIL. A server with a thread per
+    request has no loop: most of its steps are on other threads than any one.
     """
     every_step = trace.fact(steps)
-    tid = loop_thread(trace, process, every_step[every_step["process"] == process])
+    of_process = every_step[every_step["process"] == process]
+    tid = loop_thread(trace, process, of_process)
+    known = of_process[of_process["tid"] >= 0]
+    if len(known) and (known["tid"] == tid).mean() < MOST_STEPS:
+        return None
     tid = main_thread_id(trace, process) if tid < 0 else tid
     spans = loop_spans(phase_spans(trace, process))
     for name in STACK_TABLES:

@@ -12,7 +12,7 @@ from perfscope.analyzer.categories import (
     PEER_WAIT,
 )
 from perfscope.analyzer.run.budget_units import Unit
-from perfscope.analyzer.run.process_rows import table_rows
+from perfscope.analyzer.run.process_rows import table_rows_on
 from perfscope.analyzer.run.ranks.matched_collectives import matched_collectives
 from perfscope.analyzer.run.table_access import column
 from perfscope.traces.intervals import Ints, Spans, merged, subtracted
@@ -82,8 +82,7 @@ def rows_on(trace: Trace, name: str, unit: Unit) -> pd.DataFrame | None:
 
     None without the table.
     """
-    rows = table_rows(trace, name, unit.process)
-    return None if rows is None else rows_on_device(rows, unit.device)
+    return table_rows_on(trace, name, unit.process, unit.device)
 
 
 def rows_on_device(rows: pd.DataFrame, device: int) -> pd.DataFrame:

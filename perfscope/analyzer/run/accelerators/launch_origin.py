@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from perfscope.analyzer.run.nested_rows import nearest_rows
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
@@ -100,10 +101,4 @@ def forward_threads(trace: Trace, forward_rows: Ints, backward_rows: Ints) -> In
 
 def inherit_from_callers(values: Ints, parent: Ints) -> Ints:
     """Return the value of each operator, else of the nearest operator around it that has one."""
-    found, caller = values.copy(), parent.copy()
-    while True:
-        missing = np.flatnonzero((found < 0) & (caller >= 0))
-        if not len(missing):
-            return found
-        found[missing] = values[caller[missing]]
-        caller[missing] = parent[caller[missing]]
+    return np.append(values, -1)[nearest_rows(values >= 0, parent)]

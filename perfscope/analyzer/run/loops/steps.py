@@ -107,13 +107,15 @@ def no_steps() -> pd.DataFrame:
 def trainers(trace: Trace) -> list[tuple[int, int]]:
     """Return process and rank of each process that trains or serves.
 
-    It has module calls, optimizer steps or loader waits.
+    It has module calls, optimizer steps or loader waits. Python collects garbage in any process.
     """
     if trace.has_profiled_work:
         return list(dict.fromkeys((unit.process, unit.rank) for unit in units(trace)))
     seen: set[int] = set()
     for name in ("loader", "ranges"):
         frame = table(trace, name)
+        if frame is not None and name == "ranges":
+            frame = frame[frame["category"] != "gc"]
         if frame is not None:
             seen.update(int(code) for code in frame["process"].unique())
     processes = table(trace, "processes")

@@ -13,10 +13,10 @@ from perfscope.analyzer.input.what_if import (
     what_if,
     workers_of_verdict,
 )
-from perfscope.analyzer.number_text import ms, plural
+from perfscope.analyzer.number_text import as_clause, ms, plural
 from perfscope.analyzer.timeline.lanes import timeline_lanes
 from perfscope.traces.trace import Trace
-from perfscope.ui.dashboard.figure_cards import figure_data, graph
+from perfscope.ui.dashboard.figure_cards import graph, plain_data
 from perfscope.ui.dashboard.page import Page
 from perfscope.ui.dashboard.view import View
 from perfscope.ui.figures.batch_times import prefetch_depths, queue
@@ -51,11 +51,12 @@ def layout(view: View) -> list[Any]:
     if pipeline is not None and pipeline.fetch is not None:
         fetch = pipeline.fetch
         note = f"Mean of {fetch.count} fetches; a fetch takes {ms(fetch.wall)}."
-        sections.append(Section("fetch", "Time to make one batch", note, fetch_split(fetch)))
+        figure = fetch_split(fetch)
+        sections.append(Section("fetch", "Time to make one batch", note, figure, is_plain=True))
     series = prefetch_depths(batches[batches["rank"] == view.rank])
     if series:
         figure = queue(series, recording_span_s(view.trace))
-        sections.append(Section("queue", "Prefetched batches", QUEUE_NOTE, figure))
+        sections.append(Section("queue", "Prefetched batches", QUEUE_NOTE, figure, is_plain=True))
     return [*what_if_cards(view, pipeline), *view.cards(sections), lanes_card(view)]
 
 
@@ -122,7 +123,7 @@ def recommendation(view: View) -> list[str]:
     if action is None or likely_ms is None:
         return []
     likely = ms(likely_ms * NS_PER_MS)
-    return [f"Recommended instead: {action.text} (about {likely} per step)."]
+    return [f"Recommended instead: {as_clause(action.text)} (about {likely} per step)."]
 
 
 WORKERS_LABEL, COST_LABEL = "Loader workers", "Time to make a batch"
@@ -163,7 +164,7 @@ def what_if_answer(trace: Trace, rank: int, workers: int, cost: float) -> tuple[
     predictions = {count: what_if(trace, rank, count, cost) for count in counts}
     measured = (max(pipeline.workers, 0), pipeline.step)
     figure = what_if_curve(predictions, workers, measured)
-    section = Section("what-if", "Predicted step time", "", figure)
+    section = Section("what-if", "Predicted step time", "", figure, is_plain=True)
     return prediction_text(predictions[workers], workers, cost), section
 
 
@@ -185,8 +186,8 @@ def prediction_text(prediction: WhatIf, workers: int, cost: float) -> str:
     )
 
 
-def predicted(view: View, workers: object, cost: object) -> tuple[str, Any] | None:
-    """Return the prediction at the values of the sliders, as a sentence and as data of the figure;
+def predicted(view: View, workers: object, cost: object) -> tuple[str, str] | None:
+    """Return the prediction at the values of the sliders, as a sentence and as the figure's JSON;
     None for values that the sliders do not have, and for a run without a prediction.
     """
     if not (is_within(workers, 0, MOST_WORKERS) and is_within(cost, LEAST_COST, ALL_COST)):
@@ -194,7 +195,7 @@ def predicted(view: View, workers: object, cost: object) -> tuple[str, Any] | No
     if pipeline_of(view.trace, view.rank) is None:
         return None
     answer, section = what_if_answer(view.trace, view.rank, workers, cost / 100)
-    return answer, figure_data(section)
+    return answer, plain_data(section)
 
 
 def is_within(value: object, least: int, most: int) -> TypeGuard[int]:
