@@ -156,7 +156,7 @@ def crowd_of_other_jobs(load: HostLoad, process: int, delay: float, limits: Limi
     delay *= others / (others + load.wanted_by_others(process))
     if not fill or delay < limits.others_delay_share:
         return None
-    used = f"{plural(others, 'core')} of {machine_cores_text(load)}"
+    used = f"{digits(others)} of {machine_cores_text(load)}"
     return Crowd(
         delay,
         f"Other jobs on this machine use {used}.",
@@ -167,11 +167,11 @@ def crowd_of_other_jobs(load: HostLoad, process: int, delay: float, limits: Limi
 
 
 def machine_cores_text(load: HostLoad) -> str:
-    """Return `the 4`, or `its 4, of which the job may use 1` where it may not use all of them."""
+    """Return `the 4 cores`, or `its 4 cores, of which the job may use 1`."""
     usable = load.usable_cores or 1.0
     if load.host_cores is None or load.host_cores <= usable:
-        return f"the {digits(usable)}"
-    return f"its {digits(load.host_cores)}, of which the job may use {digits(usable)}"
+        return f"the {plural(usable, 'core')}"
+    return f"its {plural(load.host_cores, 'core')}, of which the job may use {digits(usable)}"
 
 
 def crowd_of_workers(trace: Trace, process: int, delay: float, limits: Limits) -> Crowd | None:
@@ -194,7 +194,7 @@ def crowd_of_workers(trace: Trace, process: int, delay: float, limits: Limits) -
     fill = used >= limits.run_delay_share * usable
     if not fill or delay < limits.run_delay_share:
         return None
-    used_text = f"{plural(used, 'core')} of {digits(usable)}"
+    used_text = f"{digits(used)} of {plural(usable, 'core')}"
     return Crowd(
         delay,
         f"The job's loader workers use {used_text}. The batches are ready in time, but preparing"
