@@ -329,9 +329,9 @@ def own_part_of_contention(case: LoaderCase) -> float:
 
     Only that part of a loop's waits for a core ends when its workers need no core any more.
     """
-    own = case.load.wanted_by_others(case.pipeline.process)
+    of_job = case.load.wanted_by_others(case.pipeline.process)
     elsewhere = case.load.used_elsewhere()
-    return own / (own + elsewhere) if own + elsewhere > 0.0 else 1.0
+    return of_job / (of_job + elsewhere) if of_job + elsewhere > 0.0 else 1.0
 
 
 def warm_factor(case: LoaderCase, by: float) -> float:

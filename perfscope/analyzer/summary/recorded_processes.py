@@ -29,9 +29,11 @@ def recorded_processes(trace: Trace) -> list[Process]:
     ]
 
 
-def loader_workers(trace: Trace) -> int:
-    """Return the loader workers of all processes. Workers that an epoch starts in place of those
-    with the same numbers, which ended, count once; so do those that ended before they had one.
+def loader_worker_count(trace: Trace) -> int:
+    """Return the number of loader workers of all processes.
+
+    Workers that an epoch starts in place of ended ones with the same numbers count once. Workers
+    without a number count only where no worker has one.
     """
     processes = table(trace, "processes")
     if processes is None:
