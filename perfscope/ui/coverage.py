@@ -65,8 +65,9 @@ def group_reason(group: NotCheckedGroup, count: int) -> str:
     """Return `that need a GPU`: why the findings of a group were not checked."""
     needed = NEEDED_BY_GROUP.get(group)
     if needed is None:
-        verbs = "does not apply or lacks" if count == 1 else "do not apply or lack"
-        return f"that {verbs} data"
+        if count == 1:
+            return "that does not apply or lacks data"
+        return "that do not apply or lack data"
     return f"that {'needs' if count == 1 else 'need'} {needed}"
 
 

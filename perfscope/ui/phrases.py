@@ -72,9 +72,9 @@ def describe_subject(trace: "Trace | None") -> list[str]:
     name = program_name(trace)
     if trace.is_profiler_trace:
         return [name, *device_names(trace)]
-    from perfscope.analyzer.summary.recorded_processes import loader_worker_count
+    from perfscope.analyzer.summary.recorded_processes import number_of_loader_workers
 
-    workers = loader_worker_count(trace)
+    workers = number_of_loader_workers(trace)
     worker_text = plural(workers, "data-loader worker") if workers else NO_WORKERS
     cores = [part.usable_cores.cores for part in trace.manifests if part.usable_cores is not None]
     core_text = [plural(sum(cores), "usable core")] if cores else []

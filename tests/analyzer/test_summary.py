@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from perfscope.analyzer.limits import LIMITS
-from perfscope.analyzer.summary.recorded_processes import loader_worker_count
+from perfscope.analyzer.summary.recorded_processes import number_of_loader_workers
 from perfscope.analyzer.summary.run import Run, summarize
 from perfscope.traces.device_facts import DeviceFacts
 from tests import build
@@ -217,7 +217,7 @@ def test_workers_that_an_epoch_starts_again_count_once() -> None:
             {**worker_process(worker, parent), "process": 10 + place, "pid": 200 + place}
             for place, (parent, worker) in enumerate(numbers)
         ]
-        return loader_worker_count(build.trace(processes=[build.MAIN, *rows]))
+        return number_of_loader_workers(build.trace(processes=[build.MAIN, *rows]))
 
     assert workers_of((0, 0), (0, 1), (0, 0), (0, 1), (0, -1)) == 2
     assert workers_of((0, 0), (1, 0)) == 2

@@ -29,7 +29,7 @@ def recorded_processes(trace: Trace) -> list[Process]:
     ]
 
 
-def loader_worker_count(trace: Trace) -> int:
+def number_of_loader_workers(trace: Trace) -> int:
     """Return the number of loader workers of all processes.
 
     Workers that an epoch starts in place of ended ones with the same numbers count once. Workers
