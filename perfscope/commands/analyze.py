@@ -116,11 +116,14 @@ def run(args: AnalyzeArguments) -> int:
     cached_path = single_path if cacheable else None
     if cached_path is not None and not options.files and answered_again(cached_path, options):
         return 0
+    from perfscope.ui.answer_cache import FileToRead
+
+    cached_file = FileToRead.of(cached_path) if cached_path is not None else None
     trace = while_shown(trace_reader(args, paths), kept=not args.no_cache)
     from perfscope.traces.kineto.trace_file import worth_keeping
 
     worth_caching = cached_path is not None and worth_keeping(cached_path)
-    return answer_trace(trace, options, kept_for=cached_path if worth_caching else None)
+    return answer_trace(trace, options, kept_for=cached_file if worth_caching else None)
 
 
 def recorded_paths(args: AnalyzeArguments, options: AnswerOptions) -> list[Path]:

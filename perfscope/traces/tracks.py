@@ -104,8 +104,11 @@ def lay_out_tracks(trace: Trace) -> TrackLayout:
 def tracks_of_rows(
     rows: pd.DataFrame, track_numbers: dict[EventTrack, int], *, is_device: bool
 ) -> Ints:
-    """Return the number of the track of each row. New tracks are added to `track_numbers`."""
-    device = rows["device"] if is_device else np.full(len(rows), -1)
+    """Return the number of the track of each row. New tracks are added to `track_numbers`.
+
+    Kernels of an unknown device, whatever negative number it has, are on tracks of their process.
+    """
+    device = np.maximum(rows["device"], -1) if is_device else np.full(len(rows), -1)
     number = rows["stream"] if is_device else rows["tid"]
     columns = [np.asarray(column, np.int64) for column in (rows["process"], device, number)]
     keys, place = np.unique(np.stack(columns), axis=1, return_inverse=True)

@@ -15,6 +15,7 @@ from perfscope.ui.terminal.output import print_line
 if TYPE_CHECKING:
     from perfscope.analyzer.diagnosis import Diagnosis
     from perfscope.traces.trace import Trace
+    from perfscope.ui.answer_cache import FileToRead
 
 
 NO_REQUESTS = (
@@ -85,12 +86,12 @@ def answer_trace(
     trace: "Trace",
     options: AnswerOptions,
     *,
-    kept_for: Path | None = None,
+    kept_for: "FileToRead | None" = None,
     about_to_print: Callable[[], None] = lambda: None,
 ) -> int:
     """Diagnose the trace, print the diagnosis and write the files; return the exit code.
 
-    With `kept_for`, the file that the trace was read from, the answer is cached for
+    With `kept_for`, the file before the trace was read from it, the answer is cached for
     `answered_again`. Raises PerfscopeError when a file cannot be written; the diagnosis is printed
     even then.
     """

@@ -9,13 +9,19 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from perfscope.analyzer.diagnosis import Diagnosis
-from perfscope.traces.cache.cache_folder import ANSWERS, answer_file, create_cache_folder
+from perfscope.traces.cache.cache_folder import (
+    ANSWERS,
+    answer_file,
+    create_cache_folder,
+    key_before_reading,
+)
 from perfscope.traces.encoded_json import encoded_json
 from perfscope.traces.naming import path_text
 from perfscope.traces.regular_file import is_regular
@@ -31,6 +37,19 @@ class CachedAnswer(msgspec.Struct):
     code: str
     subject: list[str]
     diagnosis: Diagnosis
+
+
+@dataclass(frozen=True)
+class FileToRead:
+    """A file whose answer will be cached, and its key before it was read."""
+
+    path: Path
+    key: str | None
+
+    @classmethod
+    def of(cls, path: Path) -> "FileToRead":
+        """Return the file as it is now."""
+        return cls(path, key_before_reading(path))
 
 
 def recalled_answer(path: Path) -> CachedAnswer | None:
@@ -51,20 +70,20 @@ def recalled_answer(path: Path) -> CachedAnswer | None:
     return msgspec.structs.replace(answer, diagnosis=diagnosis)
 
 
-def keep_answer(path: Path, subject: list[str], diagnosis: Diagnosis) -> None:
-    """Store the answer for the trace at `path`.
+def keep_answer(file: FileToRead, subject: list[str], diagnosis: Diagnosis) -> None:
+    """Store the answer for the trace in a file.
 
-    Does nothing where that fails or where the cache is not safe to use.
+    Does nothing where that fails, where the cache is not safe, and where the file has changed.
     """
     try:
-        root, place = create_cache_folder(ANSWERS), answer_file(path)
-        if root is None or place is None:
+        root, place = create_cache_folder(ANSWERS), answer_file(file.path)
+        if root is None or place is None or place.stem != file.key:
             return
         without_path = msgspec.structs.replace(diagnosis, run=None)
         answer = CachedAnswer(code_version(), subject, without_path)
         handle, scratch = tempfile.mkstemp(prefix=".new-", dir=root)
-        with os.fdopen(handle, "wb") as file:
-            file.write(encoded_json(answer))
+        with os.fdopen(handle, "wb") as written:
+            written.write(encoded_json(answer))
         os.replace(scratch, place)
         remove_oldest(root)
     except (OSError, ValueError):

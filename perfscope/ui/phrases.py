@@ -316,7 +316,7 @@ def bound_by_text(diagnosis: Diagnosis, *, has_confidence: bool = True) -> str:
     name = RESOURCE_NAMES.get(bound.id, bound.id.replace("-", " "))
     if bound.confidence < CLEAR_LEAD and (bound.share or 0.0) < CLEAR_SHARE:
         name = f"no single resource; the largest part is {name}"
-    elif RESOURCE_OF_VERDICT.get(diagnosis.verdict.id, bound.id) != bound.id:
+    elif names_other_resource(diagnosis):
         name = f"{name} for the largest part"
     share = f", {percent(bound.share)} {scope_of_budget(diagnosis)}" if bound.share else ""
     if share and waits_counted_as_host(diagnosis):
@@ -324,6 +324,12 @@ def bound_by_text(diagnosis: Diagnosis, *, has_confidence: bool = True) -> str:
     if repeats_verdict(diagnosis) or not has_confidence:
         return f"{name}{share}"
     return f"{name}{share} ({confidence_text(bound.confidence)})"
+
+
+def names_other_resource(diagnosis: Diagnosis) -> bool:
+    """Return whether `bound_by` is another resource than the one that the verdict's name says."""
+    bound = diagnosis.bound_by.id
+    return RESOURCE_OF_VERDICT.get(diagnosis.verdict.id, bound) != bound
 
 
 def repeats_verdict(diagnosis: Diagnosis) -> bool:

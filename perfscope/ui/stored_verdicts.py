@@ -45,6 +45,14 @@ def verdict_key(found: Found, ignored: tuple[str, ...], code: str) -> str:
     return content_key(files_of_run(found), *facts)
 
 
+def file_states(found: Found) -> list[tuple[int, int, int]]:
+    """Return inode, size and time of the last change of the files of a run: of one that changes
+    and is changed back, the last one differs. Raises OSError.
+    """
+    states = [os.stat(path) for _, path in sorted(files_of_run(found))]
+    return [(state.st_ino, state.st_size, state.st_ctime_ns) for state in states]
+
+
 def files_of_run(found: Found) -> list[tuple[str, Path]]:
     """Return the files of a run, each with the part of its path that belongs to the run."""
     files = []

@@ -375,7 +375,7 @@ def test_a_step_that_ends_before_it_begins_takes_no_time() -> None:
     assert frame["dur"].tolist() == [10, 0]
 
 
-def test_a_child_in_which_only_garbage_is_collected_is_not_a_trainer() -> None:
+def test_a_child_in_which_only_garbage_is_collected_does_not_train() -> None:
     loop = Loop()
     for _ in range(3):
         loop.next(0.1, queue_depth=1).work()

@@ -12,7 +12,7 @@ import pytest
 
 from perfscope.traces import calibrations
 from perfscope.traces.cache import tables
-from perfscope.traces.cache.cache_folder import safe_cache_folder, table_folder
+from perfscope.traces.cache.cache_folder import key_before_reading, safe_cache_folder, table_folder
 from perfscope.traces.cache.tables import keep, recalled, remove_oldest_folders
 from perfscope.traces.load import load_trace
 from perfscope.traces.reading_options import reading
@@ -91,7 +91,7 @@ def test_a_link_in_the_place_of_a_run_folders_cache_is_not_followed(
     before = files_below(archive)
     with reading(use_cache=True):
         trace = load_trace(window)
-    keep(trace, window)
+    keep(trace, window, key_before_reading(window))
     assert files_below(archive) == before
     assert {path.name for path in archive.iterdir()} == {"thesis", ".ssh", "0" * 32}
 
@@ -189,11 +189,11 @@ def test_a_cache_in_a_shared_folder_is_used_only_if_the_reader_created_it(
 def test_a_cache_that_others_may_write_into_is_not_used(
     small: Path, cache: Path, which: str, mode: int
 ) -> None:
-    keep(load_trace(small), small)
+    keep(load_trace(small), small, key_before_reading(small))
     assert recalled(small) is not None
     (cache / which).chmod(mode)
     assert recalled(small) is None and table_folder(small) is None
-    keep(load_trace(small), small)
+    keep(load_trace(small), small, key_before_reading(small))
     assert stat.S_IMODE((cache / which).stat().st_mode) == mode
     (cache / which).chmod(0o700)
     assert recalled(small) is not None
@@ -208,7 +208,7 @@ def test_a_cache_folder_that_is_a_link_is_not_used(
     cache.chmod(0o700)
     place.symlink_to(archive)
     before = files_below(archive)
-    keep(load_trace(small), small)
+    keep(load_trace(small), small, key_before_reading(small))
     assert files_below(archive) == before and recalled(small) is None
 
 
@@ -217,7 +217,7 @@ def test_a_parent_of_the_cache_that_others_may_write_into_is_not_used(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "open" / "home"))
     (tmp_path / "open" / "home").mkdir(parents=True)
-    keep(load_trace(small), small)
+    keep(load_trace(small), small, key_before_reading(small))
     assert recalled(small) is not None
     (tmp_path / "open").chmod(0o777)
     assert recalled(small) is None
@@ -229,7 +229,7 @@ def test_a_cache_home_that_is_a_link_to_a_folder_of_the_reader_is_used(
     (tmp_path / "disk").mkdir(mode=0o700)
     (tmp_path / "link").symlink_to(tmp_path / "disk")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "link"))
-    keep(load_trace(small), small)
+    keep(load_trace(small), small, key_before_reading(small))
     assert recalled(small) is not None and (tmp_path / "disk" / "perfscope" / "traces").is_dir()
 
 

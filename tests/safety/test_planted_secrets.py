@@ -22,6 +22,7 @@ from perfscope.traces.kineto import trace_file
 from perfscope.traces.load import load_trace
 from perfscope.traces.schema import TABLES
 from perfscope.ui.answer import STDOUT, AnswerOptions, answer_trace
+from perfscope.ui.answer_cache import FileToRead
 from perfscope.ui.dashboard.pages import PAGES
 from tests.safety import secret_files
 from tests.safety.secret_files import SHOWN
@@ -162,7 +163,7 @@ def test_no_secret_is_in_the_cache(
     for thread in threading.enumerate():
         if thread.name == "perfscope-keep":
             thread.join()
-    answer_trace(trace, AnswerOptions(json=STDOUT), kept_for=path)
+    answer_trace(trace, AnswerOptions(json=STDOUT), kept_for=FileToRead.of(path))
     cache = user_cache()
     assert cache is not None
     names = {file.name for file in cache.rglob("*") if file.is_file()}

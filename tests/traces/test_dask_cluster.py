@@ -17,7 +17,7 @@ import pytest
 from perfscope import __version__
 from perfscope.agent.host import proc
 from perfscope.errors import UsageError
-from perfscope.traces.jobs.dask_cluster import check_address, dask_cluster
+from perfscope.traces.jobs.dask_cluster import check_address, dask_cluster, listening_users
 from perfscope.traces.jobs.job import load_job
 from perfscope.traces.load import load_trace
 from tests.conventions.sources import ROOT
@@ -48,6 +48,7 @@ def scheduler() -> Iterator[str]:
         ":0",
     ]
     with running(dask):
+        until(lambda: bool(listening_users(int(port))), 60)
         yield f"tcp://127.0.0.1:{port}"
 
 
@@ -165,7 +166,8 @@ def test_plain_tcp_to_another_machine_needs_insecure() -> None:
         check_address("tcp://192.0.2.7:8786", False)
     check_address("tcp://192.0.2.7:8786", True)
     check_address("tls://192.0.2.7:8786", False)
-    check_address("tcp://127.0.0.1:8786", False)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        check_address(f"tcp://127.0.0.1:{listening.getsockname()[1]}", False)
 
 
 @needs_root
@@ -186,16 +188,28 @@ def test_a_scheduler_of_another_user_on_this_machine_needs_insecure() -> None:
 def test_without_dask_the_extra_to_install_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
         pytest.raises(UsageError, match=r"pip install 'perfscope-ml\[dask\]'"),
-        dask_cluster("tcp://127.0.0.1:1", []),
+        dask_cluster(f"tcp://127.0.0.1:{listening.getsockname()[1]}", []),
     ):
         pass
 
 
 def test_an_address_without_a_scheduler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("perfscope.traces.jobs.dask_cluster.CONNECT_S", 1)
-    with (
-        pytest.raises(UsageError, match=r"127\.0\.0\.1:1"),
-        dask_cluster("tcp://127.0.0.1:1", []),
-    ):
-        pass
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    for scheme, insecure in (("tcp", True), ("tls", False)):
+        with (
+            pytest.raises(UsageError, match=address),
+            dask_cluster(f"{scheme}://{address}", [], insecure=insecure),
+        ):
+            pass
+
+
+def test_nothing_is_asked_where_another_user_could_begin_to_listen() -> None:
+    """Once the client tries to connect, the one who listens first would be believed."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(UsageError, match="no Dask scheduler listens"):
+        check_address(address, False)

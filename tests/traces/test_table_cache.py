@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.traces.cache.cache_folder import table_folder
+from perfscope.traces.cache.cache_folder import key_before_reading, table_folder
 from perfscope.traces.cache.tables import keep, recalled, remove_oldest_folders
 from perfscope.traces.load import load_trace
 from tests.traces.comparison import assert_same_tables
@@ -28,14 +28,23 @@ def trace_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_cached_tables_are_those_of_the_trace(trace_file: Path) -> None:
     trace = load_trace(trace_file)
     assert recalled(trace_file) is None
-    keep(trace, trace_file)
+    keep(trace, trace_file, key_before_reading(trace_file))
     again = recalled(trace_file)
     assert again is not None and again.span_ns == trace.span_ns and again.manifest == trace.manifest
     assert_same_tables(trace, again)
 
 
+def test_a_file_that_changed_while_it_was_read_is_not_cached(trace_file: Path) -> None:
+    key, trace = key_before_reading(trace_file), load_trace(trace_file)
+    written(trace_file, [event("other")])
+    keep(trace, trace_file, key)
+    assert recalled(trace_file) is None
+    keep(trace, trace_file, None)
+    assert recalled(trace_file) is None
+
+
 def test_another_file_of_the_same_name_is_read_again(trace_file: Path) -> None:
-    keep(load_trace(trace_file), trace_file)
+    keep(load_trace(trace_file), trace_file, key_before_reading(trace_file))
     written(trace_file, [event("other")])
     assert recalled(trace_file) is None
 
@@ -61,7 +70,7 @@ def test_traces_in_run_folders_are_cached_in_the_users_cache_folder(
 
 @pytest.mark.parametrize("damage", [b"", b"ARROW1\0\0 and then nothing of the kind", None])
 def test_damaged_tables_in_the_cache_are_ignored(trace_file: Path, damage: bytes | None) -> None:
-    keep(load_trace(trace_file), trace_file)
+    keep(load_trace(trace_file), trace_file, key_before_reading(trace_file))
     for file in cache_folder_of(trace_file).iterdir():
         before = file.read_bytes()
         file.write_bytes(before[: len(before) // 2] if damage is None else damage)
@@ -76,7 +85,7 @@ def test_a_cache_folder_that_cannot_be_written_is_ignored(
     trace = load_trace(trace_file)
     (trace_file.parent / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(trace_file.parent / "file"))
-    keep(trace, trace_file)
+    keep(trace, trace_file, key_before_reading(trace_file))
     assert recalled(trace_file) is None
 
 

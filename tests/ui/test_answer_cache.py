@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.traces.cache.cache_folder import answer_file, table_folder
+from perfscope.traces.load import load_trace
 from perfscope.ui import answer_cache
-from perfscope.ui.answer_cache import recalled_answer, remove_oldest
+from perfscope.ui.answer_cache import FileToRead, keep_answer, recalled_answer, remove_oldest
 from tests.target_processes import perfscope
 from tests.traces.kineto.events import event, kernel, launch, written
 
@@ -66,6 +68,19 @@ def test_a_diagnosis_of_other_code_or_another_file_is_not_used_again(
     assert recalled_answer(trace_file) is not None
     os.utime(trace_file, ns=(1, 1))
     assert recalled_answer(trace_file) is None
+
+
+def test_the_answer_for_a_file_that_changed_while_it_was_read_is_not_cached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    growing = written(tmp_path / "a.json", [event("aten::mm"), launch(ts=5), kernel(ts=20)])
+    before, diagnosis = FileToRead.of(growing), diagnose_trace(load_trace(growing))
+    written(growing, [event("aten::mm"), launch(ts=5), kernel(ts=20), event("other", ts=90)])
+    keep_answer(before, [], diagnosis)
+    assert recalled_answer(growing) is None
+    keep_answer(FileToRead.of(growing), [], diagnosis)
+    assert recalled_answer(growing) is not None
 
 
 def test_a_small_trace_is_not_cached(tmp_path: Path, trace_file: Path) -> None:

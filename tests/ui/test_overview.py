@@ -8,6 +8,7 @@ import pytest
 
 from perfscope.analyzer.budget.step_columns import step_columns
 from perfscope.analyzer.diagnosis import (
+    BoundBy,
     BudgetEntry,
     CodeLocation,
     Device,
@@ -136,6 +137,12 @@ def test_shares_that_count_waits_for_a_core_as_the_hosts_say_so() -> None:
     words = "waits for a core count as host"
     assert words in bound_by_text(starved) and words not in bound_by_text(DIAGNOSIS)
     assert "confidence" not in bound_by_text(starved, has_confidence=False)
+
+
+def test_the_first_screen_names_one_resource() -> None:
+    other = msgspec.structs.replace(DIAGNOSIS, bound_by=BoundBy("host", 0.7, 0.9))
+    assert "Bound by" in verdict_card(DIAGNOSIS, {})
+    assert "Bound by" not in verdict_card(other, {}) and "host" in bound_by_text(other)
 
 
 def test_no_line_ends_between_a_number_and_its_unit() -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from perfscope.traces.folder_contents import contents
+from perfscope.traces.folder_contents import Found, contents
+from perfscope.traces.trace import Trace
 from perfscope.ui import stored_verdicts
 from perfscope.ui.dashboard.auth import Access
 from perfscope.ui.dashboard.run_list import deletion_reply
@@ -114,6 +115,28 @@ def test_a_growing_run_is_not_stored(folder: Path, monkeypatch: pytest.MonkeyPat
     assert judge_run(run, ()).diagnosis is not None
     assert stored_answer(run, ()) is None
     assert stored_verdicts.is_complete(run)
+
+
+def test_a_run_that_changes_while_it_is_read_is_not_stored(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the owner of a run could store an answer for the contents of another one."""
+    (run,) = [run for run in contents(folder) if run.run]
+    segment = next(path for path in run.path.rglob("*.arrow"))
+    whole, load, left = segment.read_bytes(), Found.load, list[bytes]()
+
+    def exchanged(found: Found) -> Trace:
+        segment.write_bytes(whole + b"x")
+        try:
+            return load(found)
+        finally:
+            segment.write_bytes(left[-1])
+
+    monkeypatch.setattr(Found, "load", exchanged)
+    for content in (whole + b"x", whole):
+        left.append(content)
+        judge_run(run, ())
+        assert stored_answer(run, ()) is None
 
 
 def test_a_file_that_cannot_be_read_is_answered_from_the_cache_too(folder: Path) -> None:

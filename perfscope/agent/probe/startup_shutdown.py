@@ -62,17 +62,20 @@ def watch_torch(probe: "InstalledProbe") -> None:
     reported: list[Any] = []
     first = torch_facts()
     threads = [first["intra_op_threads"]] if first is not None else []
+    is_due = [True]
 
-    def read_threads(_optimizer: int) -> None:
-        """Read the number of threads on the training thread.
+    def read_threads(*_: int) -> None:
+        """Read the number of threads on the thread that calls the model, once per tick.
 
         With OpenMP each thread has a number of its own, and the probe's thread keeps its first one.
         """
         torch = sys.modules.get("torch")
-        if torch is not None:
+        if is_due and torch is not None:
+            is_due.clear()
             threads[:] = [torch.get_num_threads()]
 
     def tick(now_ns: int) -> None:
+        is_due[:] = [True]
         facts = torch_facts()
         if facts is not None and threads:
             facts["intra_op_threads"] = threads[0]
@@ -81,6 +84,7 @@ def watch_torch(probe: "InstalledProbe") -> None:
             probe.notes.put({"note": "torch", "torch": facts})
 
     probe.ticks.append(tick)
+    probe.forward_began.append(read_threads)
     probe.optimizer_ended.append(read_threads)
 
 

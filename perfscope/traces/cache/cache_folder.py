@@ -118,6 +118,17 @@ def is_private(folder: Path) -> bool:
     )
 
 
+def key_before_reading(path: Path) -> str | None:
+    """Return the `cache_key` of a file that will be read, None for one that cannot be.
+
+    What is read is cached only if the key is the same afterwards: a file may be written meanwhile.
+    """
+    try:
+        return cache_key(path)
+    except OSError:
+        return None
+
+
 def cache_key(path: Path) -> str:
     """Return 32 hex digits that identify the contents of a file, the version of its reader and the
     schema. Raises OSError.
@@ -126,5 +137,6 @@ def cache_key(path: Path) -> str:
         status = os.fstat(file.fileno())
         start = file.read(HEAD_BYTES)
     versions = f"{READER_VERSION} {SCHEMA_VERSION}"
-    facts = f"{versions} {path.resolve()} {status.st_size} {status.st_mtime_ns} "
+    times = f"{status.st_mtime_ns} {status.st_ctime_ns}"
+    facts = f"{versions} {path.resolve()} {status.st_size} {times} "
     return hashlib.sha256(facts.encode("utf-8", "surrogateescape") + start).hexdigest()[:32]

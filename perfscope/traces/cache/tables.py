@@ -86,14 +86,15 @@ def read_cached_table(name: str, folder: Path) -> pd.DataFrame:
     return frame
 
 
-def keep(trace: Trace, path: Path) -> None:
-    """Cache the tables of the trace that was read from `path`. Do nothing where that fails or the
-    cache is not safe.
+def keep(trace: Trace, path: Path, key: str | None) -> None:
+    """Cache the tables of the trace that was read from `path`, whose `key_before_reading` is `key`.
+
+    Does nothing where that fails, where the cache is not safe, and where the file has changed.
     """
     scratch = None
     try:
         root, folder = create_cache_folder(FOLDER), table_folder(path)
-        if root is None or folder is None:
+        if root is None or folder is None or folder.name != key:
             return
         scratch = root / secrets.token_hex(16)
         scratch.mkdir(mode=0o700)

@@ -68,6 +68,9 @@ def connected_client(client_class: Any, address: str) -> Any:
 def check_address(address: str, insecure: bool) -> None:
     """Raise UsageError for an invalid address, and for an unencrypted one of another machine or of
     another user of this machine: a scheduler sends pickles, which can run any code.
+
+    So does an address where nothing listens: while a client tries to connect, another user could
+    start to listen there.
     """
     try:
         parts = urlsplit(address if "://" in address else f"tcp://{address}")
@@ -80,13 +83,21 @@ def check_address(address: str, insecure: bool) -> None:
             f" {address}"
         )
     is_encrypted = parts.scheme in ENCRYPTED_SCHEMES
-    if not is_encrypted and not insecure and not is_loopback_host(host):
+    if not (is_encrypted or insecure or is_loopback_host(host)):
         raise UsageError(
             f"{address} is another machine, and {parts.scheme} does not encrypt. Use tls://, or"
             " --insecure on a network that you trust."
         )
-    strangers = listening_users(port) - {0, os.geteuid()}
-    if not is_encrypted and not insecure and strangers:
+    if is_encrypted or insecure:
+        return
+    users = listening_users(port)
+    strangers = users - {0, os.geteuid()}
+    if not users:
+        raise UsageError(
+            f"no Dask scheduler listens at {address}. Start one, or correct the address after"
+            " --dask."
+        )
+    if strangers:
         raise UsageError(
             f"the scheduler at {address} runs as another user (uid {min(strangers)}), who could run"
             " code in this process. Add --insecure if you trust that user."

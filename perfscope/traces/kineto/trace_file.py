@@ -8,7 +8,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Final
 
 from perfscope.traces.allocator import free_unused_memory
-from perfscope.traces.cache.cache_folder import table_folder
+from perfscope.traces.cache.cache_folder import key_before_reading, table_folder
 from perfscope.traces.kineto.file import (
     available_cores,
     estimated_bytes,
@@ -50,6 +50,7 @@ def read_trace(path: Path) -> "Trace":
     cached = cached_trace(path) if uses_cache else None
     if cached is not None:
         return cached
+    key = key_before_reading(path) if uses_cache else None
     trace = parsed_trace(path)
     if estimated_bytes(path) >= SMALL:
         free_unused_memory()
@@ -57,7 +58,7 @@ def read_trace(path: Path) -> "Trace":
         from perfscope.traces.cache.tables import keep
 
         # Written while the caller goes on. Not a daemon thread: Python waits for it at exit.
-        Thread(target=keep, args=(trace, path), name="perfscope-keep").start()
+        Thread(target=keep, args=(trace, path, key), name="perfscope-keep").start()
     return trace
 
 

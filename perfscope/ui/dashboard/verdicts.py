@@ -20,6 +20,7 @@ from perfscope.ui.dashboard.open_runs import OUTSIDE, snapshot_text
 from perfscope.ui.phrases import describe_subject
 from perfscope.ui.stored_verdicts import (
     StoredVerdict,
+    file_states,
     is_complete,
     recalled_verdict,
     store_verdict,
@@ -184,10 +185,7 @@ def judge_run(run: Found, ignored: tuple[str, ...]) -> Judged:
     from perfscope.analyzer.diagnose import diagnose_trace
     from perfscope.ui.finding_colors import color_category
 
-    try:
-        key = verdict_key(run, ignored, code_of_process()) if is_complete(run) else None
-    except OSError:
-        key = None
+    known = key_and_states(run, ignored)
     try:
         trace = run.load()
         diagnosis = diagnose_trace(trace, ignored=ignored)
@@ -195,9 +193,27 @@ def judge_run(run: Found, ignored: tuple[str, ...]) -> Judged:
         verdict = StoredVerdict(describe_subject(trace), diagnosis, color=color)
     except PerfscopeError as error:
         verdict = StoredVerdict([], None, str(error))
-    if key is not None:
-        store_verdict(key, run, verdict)
+    if known is not None and known == key_and_states(run, ignored):
+        store_verdict(known[0], run, verdict)
     return judged_run(run, verdict)
+
+
+def key_and_states(
+    run: Found, ignored: tuple[str, ...]
+) -> tuple[str, list[tuple[int, int, int]]] | None:
+    """Return the key of the answer for a run, and the states of its files; None for a run that
+    grows or cannot be read.
+
+    The answer is stored if both are the same before and after reading. Else the owner of a run
+    could exchange its files meanwhile, and so store an answer for the contents of another run.
+    """
+    try:
+        if not is_complete(run):
+            return None
+        states = file_states(run)
+        return verdict_key(run, ignored, code_of_process()), states
+    except OSError:
+        return None
 
 
 def judged_run(run: Found, verdict: StoredVerdict) -> Judged:

@@ -52,7 +52,7 @@ SCRIPTS = (
 )
 DEFAULT_HEIGHT = 200
 FIRST_SECTIONS = (
-    ("budget", "Time per step"),
+    ("budget", "Time budget"),
     ("section-steps", "Steps"),
     ("rank-heat", "Ranks and steps"),
     ("ranks", "Ranks"),

@@ -18,6 +18,7 @@ from perfscope.ui.phrases import (
     UNIT_NAMES,
     bound_by_text,
     confidence_text,
+    names_other_resource,
     predicted_speedup,
     short_headline,
     speedup_text,
@@ -51,14 +52,15 @@ def verdict_card(diagnosis: Diagnosis, longest: dict[str, StepInterval]) -> str:
 def confidence_line(diagnosis: Diagnosis) -> str:
     """Return the confidence of the verdict, what it is from, and what the run is bound by.
 
-    The confidence of `bound_by` is not shown: it would be a second one.
+    The confidence of `bound_by` is not shown: it would be a second one. Nor is a resource that is
+    not the verdict's: the time budget has its share.
     """
     confidence = diagnosis.verdict.confidence
     # A general answer has no confidence.
     words = [f"Verdict: {confidence_text(confidence)}"] if confidence else []
     words += evidence_count(diagnosis)
     sentences = [capitalized(", ".join(words))] if words else []
-    if diagnosis.bound_by.id != UNKNOWN:
+    if diagnosis.bound_by.id != UNKNOWN and not names_other_resource(diagnosis):
         sentences.append(f"Bound by: {bound_by_text(diagnosis, has_confidence=False)}")
     return "".join(f"{sentence}. " for sentence in sentences).rstrip()
 

@@ -11,6 +11,7 @@ import pytest
 from perfscope.traces.load import load_trace
 from perfscope.traces.trace import Trace
 from perfscope.traces.writers import perfetto
+from tests.build import MAIN, trace
 from tests.traces.kineto.recorded import FOLDER
 from tests.traces.writers.traces import ODD_NAMES, cells, odd_trace
 
@@ -109,3 +110,16 @@ def test_recorded_traces_are_the_same_when_they_are_read_again(tmp_path: Path, n
     before = load_trace(FOLDER / name)
     perfetto.write_perfetto(before, tmp_path / "again.json.gz")
     compare(before, load_trace(tmp_path / "again.json.gz"))
+
+
+def test_kernels_of_an_unknown_device_are_in_their_process(tmp_path: Path) -> None:
+    unknown = (-1, -7, -(2**63))
+    kernels = [
+        {"ts": 10 * place, "dur": 5, "device": device, "stream": 7, "name": f"kernel {place}"}
+        for place, device in enumerate((0, *unknown))
+    ]
+    path = tmp_path / "kernels.json.gz"
+    perfetto.write_perfetto(trace(processes=[MAIN], kernels=kernels), path)
+    pids = {event["name"]: event["pid"] for event in events(path) if event["ph"] == "X"}
+    assert len({pids[f"kernel {place}"] for place in (1, 2, 3)}) == 1
+    assert pids["kernel 0"] != pids["kernel 1"]
