@@ -55,7 +55,7 @@ class WindowedTarget:
         return np.array([int(line.split()[0]) for line in text.split("\n")[:-1]], np.int64)
 
     def resident_mb(self) -> float:
-        """Return the resident memory of the program."""
+        """Return the resident memory of the program, in MB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) / 1024
 

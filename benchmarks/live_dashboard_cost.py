@@ -88,7 +88,7 @@ def plainly(pid: int, seconds: float, out: Path) -> float:
     return steps_per_second(out, begin_ns, end_ns)
 
 
-def measured(server: psutil.Process, viewers: list[Any], seconds: float) -> float:
+def measure_server(server: psutil.Process, viewers: list[Any], seconds: float) -> float:
     """Return the CPU use of the server in cores, and print how often the pages were refreshed."""
     for page in viewers:
         page.execute_script(
@@ -115,7 +115,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as aside:
             time.sleep(10)
             plain = [plainly(target.pid, seconds, Path(aside) / "before.perfscope")]
-            worst, watched = watching(target.pid, seconds, Path(folder))
+            worst, watched = watch_run(target.pid, seconds, Path(folder))
             plain.append(plainly(target.pid, seconds, Path(aside) / "after.perfscope"))
     finally:
         target.terminate()
@@ -128,7 +128,7 @@ def main() -> int:
     return 0 if worst <= PER_VIEWER else 1
 
 
-def watching(pid: int, seconds: float, folder: Path) -> tuple[float, float]:
+def watch_run(pid: int, seconds: float, folder: Path) -> tuple[float, float]:
     """Return the largest share of a core per viewer, and the steps per second meanwhile."""
     options = ["--ui", "--follow", "--all-ranks", f"--out={folder / 'live.perfscope'}"]
     command = [sys.executable, "-m", "perfscope", "attach", str(pid), *options]
@@ -140,11 +140,11 @@ def watching(pid: int, seconds: float, folder: Path) -> tuple[float, float]:
         viewers.append(viewer(url))
         time.sleep(30)  # Until the window is full.
         begin_ns = time.monotonic_ns()
-        worst = measured(psutil.Process(board.pid), viewers, seconds)
+        worst = measure_server(psutil.Process(board.pid), viewers, seconds)
         end_ns = time.monotonic_ns()
         viewers.append(viewer(url))
         time.sleep(5)
-        worst = max(worst, measured(psutil.Process(board.pid), viewers, seconds) / 2)
+        worst = max(worst, measure_server(psutil.Process(board.pid), viewers, seconds) / 2)
     finally:
         for page in viewers:
             page.quit()

@@ -12,7 +12,7 @@ IDLE = (3, 4)
 
 
 def machine_ticks() -> int:
-    """Return the busy time of all cores, including what the hypervisor stole."""
+    """Return the busy time of all cores in clock ticks, including what the hypervisor stole."""
     fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     return sum(field for index, field in enumerate(fields) if index not in IDLE)
 

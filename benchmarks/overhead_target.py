@@ -45,7 +45,7 @@ def products_per_step(weights: torch.Tensor, step_ms: float) -> int:
     return max(round(products * step_ms / 1000), 1)
 
 
-def parsed() -> argparse.Namespace:
+def parse_target_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--ranks", type=int, default=1)
@@ -77,7 +77,7 @@ def start_ranks(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    args = parsed()
+    args = parse_target_arguments()
     if args.ranks > 1 and "RANK" not in os.environ:
         start_ranks(args)
     rank = int(os.environ.get("RANK", "0"))

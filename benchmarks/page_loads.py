@@ -74,7 +74,7 @@ def dashboard(path: Path) -> Iterator[str]:
             server.terminate()
 
 
-def loaded(browser: Any, address: str) -> PageLoad:
+def load_page(browser: Any, address: str) -> PageLoad:
     """Open an address and wait until the page no longer changes."""
     browser.get("about:blank")
     browser.get(address)
@@ -89,19 +89,19 @@ def loaded(browser: Any, address: str) -> PageLoad:
 
 def pages_of(browser: Any, address: str) -> dict[str, str]:
     """Return the address of each page of the first run that the dashboard lists, by its name."""
-    loaded(browser, address)
+    load_page(browser, address)
     links = "return [...document.querySelectorAll(arguments[0])].map((a) => [a.innerText, a.href])"
     if not browser.execute_script(links, PAGE_LINKS):
         first = browser.execute_script(links, "#page a[href*='/run/']")
-        loaded(browser, first[0][1])
+        load_page(browser, first[0][1])
     return dict(browser.execute_script(links, PAGE_LINKS))
 
 
 def measure(browser: Any, address: str, repeats: int) -> tuple[PageLoad, float]:
     """Return the cold load of a page, and the median of its warm loads in ms."""
     browser.execute_cdp_cmd("Network.clearBrowserCache", {})
-    cold = loaded(browser, address)
-    warm = [loaded(browser, address).stable_ms for _ in range(repeats)]
+    cold = load_page(browser, address)
+    warm = [load_page(browser, address).stable_ms for _ in range(repeats)]
     return cold, median(warm)
 
 

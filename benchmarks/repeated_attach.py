@@ -19,7 +19,7 @@ DURATION_S = 0.5
 
 
 def rss_kb(pid: int) -> int:
-    """Return the resident memory of one process."""
+    """Return the resident memory of one process, in kB."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
 
@@ -35,7 +35,7 @@ def stop_ms(folder: Path) -> list[float]:
 
 
 def attach(run: Run, folder: Path) -> list[float]:
-    """Attach once and return how long that stopped the main thread."""
+    """Attach once; return how long that stopped the main thread, in ms."""
     command = perfscope(
         "attach", str(run.pid), "--duration", str(DURATION_S), "--json", "--out", folder
     )

@@ -26,7 +26,7 @@ LONGEST_S = 300.0
 
 
 def recordings(path: Path) -> Iterator[Path]:
-    """Every run folder and every trace at or below a path."""
+    """Return every run folder and every trace at or below a path."""
     if path.is_file() or (path / "manifest.json").is_file():
         yield path
         return
@@ -38,7 +38,7 @@ def recordings(path: Path) -> Iterator[Path]:
 
 
 def answer(path: Path) -> dict[str, Any]:
-    """The essence of the diagnosis of one recording, or the exit code where there is none."""
+    """Return the essence of the diagnosis of a recording, or the exit code where there is none."""
     command = [sys.executable, "-m", "perfscope", "analyze", str(path), "--json", "--no-cache"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S)
     if not done.stdout:
@@ -47,7 +47,7 @@ def answer(path: Path) -> dict[str, Any]:
 
 
 def essence(diagnosis: dict[str, Any]) -> dict[str, Any]:
-    """Ids, causes, order and numbers of a diagnosis, in the names of schema 2."""
+    """Return ids, causes, order and numbers of a diagnosis, with the names of schema 2."""
     verdict = diagnosis["verdict"]
     budget = {
         entry["category"].replace("_", "-"): entry["share"] for entry in diagnosis["time_budget"]
@@ -71,7 +71,7 @@ def essence(diagnosis: dict[str, Any]) -> dict[str, Any]:
 
 
 def numbers_of(finding: dict[str, Any]) -> dict[str, Any]:
-    """What a finding claims, without its sentences."""
+    """Return what a finding claims, without its sentences."""
     return {
         "id": finding["id"],
         "cause": finding["cause"],
@@ -89,7 +89,7 @@ def numbers_of(finding: dict[str, Any]) -> dict[str, Any]:
 
 
 def differences(before: Any, after: Any, where: str = "") -> Iterator[str]:
-    """One line for each place in which two answers differ."""
+    """Return a line for each place in which two answers differ."""
     if isinstance(before, dict) and isinstance(after, dict):
         for name in sorted(before.keys() | after.keys()):
             yield from differences(
@@ -98,12 +98,12 @@ def differences(before: Any, after: Any, where: str = "") -> Iterator[str]:
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         for index, (old, new) in enumerate(zip(before, after, strict=True)):
             yield from differences(old, new, f"{where}[{index}]")
-    elif not same(before, after):
+    elif not are_equal(before, after):
         yield f"{where}: {before!r} -> {after!r}"
 
 
-def same(before: Any, after: Any) -> bool:
-    """Whether two values are equal, numbers within SAME_WITHIN."""
+def are_equal(before: Any, after: Any) -> bool:
+    """Return whether two values are equal, numbers within SAME_WITHIN."""
     if isinstance(before, int | float) and isinstance(after, int | float):
         return math.isclose(before, after, rel_tol=SAME_WITHIN, abs_tol=SAME_WITHIN)
     return bool(before == after)

@@ -157,7 +157,7 @@ class SampleRun:
 
 
 @contextlib.contextmanager
-def calibrated(sample: Sample) -> Iterator[None]:
+def calibrate_for_sample(sample: Sample) -> Iterator[None]:
     """Calibrate the CPU for the sample that needs it only: the peak rates change other findings."""
     before = os.environ.get("XDG_CACHE_HOME")
     with tempfile.TemporaryDirectory() as folder:
@@ -298,7 +298,7 @@ def main() -> int:
     wanted = [sample for sample in find_samples() if not args.names or sample.name in args.names]
     results = []
     for sample in wanted:
-        with calibrated(sample):
+        with calibrate_for_sample(sample):
             results.append(check_sample(sample, args.ranks, args))
     print(f"{sum(results)} of {len(results)} hold")
     return 0 if all(results) else 1

@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 from tests.serving.engine_pages import Page, Traffic, vllm_page
-from tests.serving.metrics_server import Answer, answering, send, url_of
+from tests.serving.metrics_server import Answer, answering_server, send, url_of
 
 CONTENT_TYPE = "text/plain; version=0.0.4"
 HEALTHY = "healthy"
@@ -131,7 +131,10 @@ def answer_of_inferpilot(command: Path, url: str, seconds: int) -> str:
 
 def compare(situation: Situation, peers: Path, seconds: int) -> str:
     """Return what each tool says about a situation."""
-    with answering(page_only(vllm_page(situation.traffic))) as server, ThreadPoolExecutor() as pool:
+    with (
+        answering_server(page_only(vllm_page(situation.traffic))) as server,
+        ThreadPoolExecutor() as pool,
+    ):
         url = url_of(server)
         answers = {
             "perfscope": pool.submit(answer_of_perfscope, url, seconds),

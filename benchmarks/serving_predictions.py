@@ -47,11 +47,11 @@ class Change:
 
 
 CHANGES = (
-    Change("window", "batching_window", "batching-delay", ("--window-ms", "0"), 90.0, 25.0),
-    Change("largest", "largest_batch", "queueing", ("--largest", "4"), 110.0, 20.0),
+    Change("window", "batching_delay", "batching-delay", ("--window-ms", "0"), 90.0, 25.0),
+    Change("largest", "admission_limit", "queueing", ("--largest", "4"), 110.0, 20.0),
     Change(
         "waiting-window",
-        "batching_window",
+        "batching_delay",
         "batching-delay",
         ("--window-ms", "0"),
         30.0,
@@ -60,7 +60,7 @@ CHANGES = (
     ),
     Change(
         "waiting-largest",
-        "largest_batch",
+        "admission_limit",
         "queueing",
         ("--largest", "4"),
         70.0,

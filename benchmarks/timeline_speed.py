@@ -78,7 +78,7 @@ TRIAL_WALK = """const done = arguments[0];
 
 
 def serve(events: int) -> None:
-    """The server's process: lanes of random events, behind the routes of the dashboard."""
+    """Run the server: lanes of random events, behind the routes of the dashboard."""
     from flask import Flask
     from werkzeug.serving import make_server
 
@@ -106,7 +106,7 @@ def serve(events: int) -> None:
 
 
 def random_lanes(events: int) -> Any:
-    """The trial's events: exponential gaps, log-normal durations, names with a long tail."""
+    """Return random events: exponential gaps, log-normal durations, names with a long tail."""
     from perfscope.analyzer.timeline.lane import EVENT_COLORS, Events, lane
     from perfscope.analyzer.timeline.names import Names
     from perfscope.analyzer.timeline.track import Group, Lanes, Track
@@ -128,10 +128,10 @@ def random_lanes(events: int) -> Any:
 
 
 @contextmanager
-def running(
+def running_server(
     command: list[str], folder: Path | None, port: int, path: str
 ) -> Iterator[psutil.Process]:
-    """A server, until it has answered once."""
+    """Start a server; yield it once it has answered, and end it."""
     process = subprocess.Popen(
         command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -176,14 +176,14 @@ def browser() -> Iterator[Any]:
 
 
 def ready(driver: Any) -> float:
-    """Milliseconds from the start of the navigation to the first exact picture."""
+    """Return the milliseconds from the start of the navigation to the first exact picture."""
     while not (found := driver.execute_script("return window.ready || 0")):
         time.sleep(0.05)
     return float(found)
 
 
 def heap_mb(driver: Any) -> float:
-    """The page's JavaScript heap after a collection."""
+    """Return the size of the page's JavaScript heap after a collection, in MB."""
     driver.execute_cdp_cmd("HeapProfiler.collectGarbage", {})
     driver.execute_cdp_cmd("Performance.enable", {})
     found = driver.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
@@ -200,7 +200,7 @@ def print_percentiles(name: str, values: Any, unit: str, digits: int = 1) -> Non
 
 def measure_perfscope(events: int, rounds: int, shot: Path | None) -> None:
     command = [sys.executable, "-m", "benchmarks.timeline_speed", "--serve", str(events)]
-    with running(command, None, PORT, "/timeline/run/meta") as server, browser() as driver:
+    with running_server(command, None, PORT, "/timeline/run/meta") as server, browser() as driver:
         print(
             f"perfscope, {events:,} events in {LANES} lanes; the server holds"
             f" {server.memory_info().rss / 1e9:.2f} GB"
@@ -235,7 +235,7 @@ def trial(folder: Path, events: int) -> None:
         for name in ("srv.py", "tl.js"):
             shutil.copy(folder / name, copy / name)
         command = [sys.executable, "srv.py", str(events)]
-        with running(command, copy, TRIAL_PORT, "/tl"), browser() as driver:
+        with running_server(command, copy, TRIAL_PORT, "/tl"), browser() as driver:
             print(
                 f"the bare trial, {events:,} events in {LANES} lanes, no labels, nesting or"
                 " selection"

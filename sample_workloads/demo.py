@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 FOLDER = Path("demo")
-SAMPLE = "sample_workloads.decode_full_cores"
+SAMPLE = "sample_workloads.decode_bound_full_cores"
 DURATION_S = 15
 LONGEST_S = 300
 """The training run ends after this time even if this program is killed."""

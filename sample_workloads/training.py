@@ -48,7 +48,7 @@ def parse_arguments(description: str | None, *, workers: int = 0) -> argparse.Na
 
 
 def usable_cores() -> int:
-    """Return the cores that this process may use; under torchrun, its share of them."""
+    """Return the number of cores that this process may use; under torchrun, its share of them."""
     return max(1, len(os.sched_getaffinity(0)) // LOCAL_RANKS)
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 WIRE = {"node-a": "10.77.{net}.1", "node-b": "10.77.{net}.2"}
 
 
-def missing() -> str | None:
+def why_impossible() -> str | None:
     """Return why two hosts are impossible on this machine, or None."""
     if shutil.which("ip") is None or shutil.which("unshare") is None:
         return "needs `ip` and `unshare`"

@@ -40,7 +40,7 @@ class CheckResult:
     details: dict[str, Any] = field(default_factory=dict)
 
 
-def judged(holds: bool, summary: str, **details: Any) -> CheckResult:
+def judge_check(holds: bool, summary: str, **details: Any) -> CheckResult:
     """Return the result of a check that could be made."""
     return CheckResult(OK if holds else FAILED, summary, details)
 
@@ -69,11 +69,11 @@ def blocking_copy_is_no_input_wait() -> CheckResult:
         answer = target.attach(ATTACH_S)
     found = essentials(answer)
     if "error" in found:
-        return judged(False, "the attach failed", **found)
+        return judge_check(False, "the attach failed", **found)
     bound_by, budget = answer["bound_by"]["id"], found["time_budget"]
     waits = budget.get("input-wait", 0) + budget.get("exposed-copy", 0)
     holds = bound_by not in ("input", "host", "unknown") and waits < 0.5
-    return judged(holds, f"bound by {bound_by}, {waits:.0%} input and copies", **found)
+    return judge_check(holds, f"bound by {bound_by}, {waits:.0%} input and copies", **found)
 
 
 def captures_survive_an_attach() -> CheckResult:
@@ -102,7 +102,7 @@ def capture_check(mode: str) -> CheckResult:
     summary = f"{captured} captures while attached, " + (
         "the program goes on" if ended is None else f"the program ended with {ended}"
     )
-    return judged(holds, summary, stderr=errors[-2000:], **essentials(answer))
+    return judge_check(holds, summary, stderr=errors[-2000:], **essentials(answer))
 
 
 def late_initialization_keeps_kernels() -> CheckResult:
@@ -111,8 +111,18 @@ def late_initialization_keeps_kernels() -> CheckResult:
         folder = Path(place)
         run, steps = folder / "run", folder / "steps"
         command = [
-            *(sys.executable, "-m", "perfscope", "run", "--out", str(run), "--"),
-            *(sys.executable, "-m", TARGET, str(steps), "late"),
+            sys.executable,
+            "-m",
+            "perfscope",
+            "run",
+            "--out",
+            str(run),
+            "--",
+            sys.executable,
+            "-m",
+            TARGET,
+            str(steps),
+            "late",
         ]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LATE_RUN_S)
         profiled = [line.split()[1] for line in steps.read_text().splitlines() if "kernels" in line]
@@ -122,7 +132,7 @@ def late_initialization_keeps_kernels() -> CheckResult:
         f"{recorded} kernels in perfscope's windows, {profiled or 'none'} in the program's profile"
     )
     reasons = {source.name: source.reason for source in answer.sources if source.reason}
-    return judged(
+    return judge_check(
         holds,
         summary,
         sources=reasons,
@@ -152,7 +162,7 @@ def a_window_costs_little() -> CheckResult:
     ]
     holds = after_ms <= SLOWER * before_ms and bool(windows)
     summary = f"median step {before_ms:.2f} ms before, {after_ms:.2f} ms after"
-    return judged(
+    return judge_check(
         holds,
         summary,
         longest_step_ms=float(during.max()) if len(during) else None,
@@ -177,13 +187,13 @@ def kernels_follow_their_launches() -> CheckResult:
         answer = target.attach(ATTACH_S)
         found = check_kernels(target)
     if "early" not in found:
-        return judged(False, found.get("reason", "no window"), **essentials(answer))
+        return judge_check(False, found.get("reason", "no window"), **essentials(answer))
     holds = found["early"] == 0 and found["kernels"] > 0
     summary = (
         f"{found['kernels']} kernels, {found['early']} before their launch;"
         f" {found['without']} of {found['launches']} launches without a kernel"
     )
-    return judged(holds, summary, **found)
+    return judge_check(holds, summary, **found)
 
 
 def check_kernels(target: CheckedTarget) -> dict[str, Any]:
@@ -214,7 +224,7 @@ def only_the_devices_in_use_are_touched() -> CheckResult:
         before = devices_of(target.process.pid)
         target.attach(ATTACH_S)
         after = devices_of(target.process.pid)
-    return judged(after == before, f"devices before {before}, after {after}")
+    return judge_check(after == before, f"devices before {before}, after {after}")
 
 
 def device_count() -> int:
@@ -238,18 +248,26 @@ def devices_are_found_in_a_container() -> CheckResult:
     with tempfile.TemporaryDirectory() as place:
         out = Path(place) / "answer.json"
         command = [
-            *("unshare", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable),
-            *("-m", "benchmarks.gpu_check.in_namespace", str(out), str(ATTACH_S)),
+            "unshare",
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "--kill-child",
+            sys.executable,
+            "-m",
+            "benchmarks.gpu_check.in_namespace",
+            str(out),
+            str(ATTACH_S),
         ]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180)
         if not out.exists():
-            return judged(False, "the attach failed", stderr=done.stderr[-2000:])
+            return judge_check(False, "the attach failed", stderr=done.stderr[-2000:])
         answer = json.loads(out.read_text())
     blamed = {"idle-device", "wrong-gpu"} & {each["id"] for each in answer.get("findings", [])}
     devices = answer.get("devices", [])
     summary = f"{len(devices)} devices, findings about them: {sorted(blamed) or 'none'}"
     holds = not blamed and "error" not in answer
-    return judged(holds, summary, devices=devices, **essentials(answer))
+    return judge_check(holds, summary, devices=devices, **essentials(answer))
 
 
 def counters_of_the_driver() -> CheckResult:
@@ -261,7 +279,7 @@ def counters_of_the_driver() -> CheckResult:
         command = [sys.executable, "-m", "benchmarks.gpu_check.driver_answers"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     answers = json.loads(done.stdout) if done.returncode == 0 else {"error": done.stderr[-2000:]}
-    return judged(done.returncode == 0, "see the details", answers=answers, nvidia_smi=smi)
+    return judge_check(done.returncode == 0, "see the details", answers=answers, nvidia_smi=smi)
 
 
 def another_profiler_stays_undisturbed() -> CheckResult:
@@ -280,14 +298,24 @@ def another_profiler_stays_undisturbed() -> CheckResult:
             out = str(target.folder / "run")
             subprocess.run(
                 [
-                    *(sys.executable, "-m", "perfscope", "attach", children[-1]),
-                    *("--duration", str(ATTACH_S), "--json", "--out", out),
+                    sys.executable,
+                    "-m",
+                    "perfscope",
+                    "attach",
+                    children[-1],
+                    "--duration",
+                    str(ATTACH_S),
+                    "--json",
+                    "--out",
+                    out,
                 ],
                 cwd=ROOT,
                 capture_output=True,
             )
             written = target.errors()[len(errors) :]
-    return judged(written == "", f"{len(written)} characters on stderr", stderr=written[-2000:])
+    return judge_check(
+        written == "", f"{len(written)} characters on stderr", stderr=written[-2000:]
+    )
 
 
 CHECKS: tuple[tuple[str, Callable[[], CheckResult]], ...] = (

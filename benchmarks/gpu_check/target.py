@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from sample_workloads.device.prefetch import deep_model, width_of_layers
+from sample_workloads.device.training_on_device import deep_model, width_of_layers
 from sample_workloads.training import device, synchronize
 
 MODES = ("blocking", "graph", "late", "compiled")

@@ -25,7 +25,7 @@ from benchmarks.public_programs.line_shares import (
     lines_of_answer,
     lines_of_py_spy,
 )
-from benchmarks.public_programs.started_program import NotStarted, Place, started
+from benchmarks.public_programs.started_program import NotStarted, Place, start_program
 from benchmarks.public_programs.training_programs import TRAINING, TrainingProgram
 
 ROOT = Path(__file__).parents[2]
@@ -99,7 +99,7 @@ def record(program: TrainingProgram, place: Place, recording: Recording) -> None
     """
     recording.folder.mkdir(parents=True, exist_ok=True)
     before = os.getloadavg()[0]
-    with started(program, place, {}) as pid:
+    with start_program(program, place, {}) as pid:
         folder = os.readlink(f"/proc/{pid}/cwd")
         attach = [sys.executable, "-m", "perfscope", "attach", str(pid)]
         attach += ["--duration", str(DURATION_S), "--json", "--out", str(recording.run)]

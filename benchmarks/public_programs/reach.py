@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.public_programs.program import Program
 from benchmarks.public_programs.reached_programs import REACHED
-from benchmarks.public_programs.started_program import NotStarted, Place, started
+from benchmarks.public_programs.started_program import NotStarted, Place, start_program
 
 MOST_S = 90.0
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
@@ -63,7 +63,7 @@ def first_attach(program: Program, place: Place) -> dict:
     try:
         with (
             tempfile.TemporaryDirectory() as folder,
-            started(program, place, ONE_THREAD) as pid,
+            start_program(program, place, ONE_THREAD) as pid,
         ):
             return attach(pid, Path(folder) / "run")
     except NotStarted as error:

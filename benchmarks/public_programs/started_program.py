@@ -48,7 +48,7 @@ class NotStarted(Exception):
 
 
 @contextlib.contextmanager
-def started(program: Program, place: Place, environment: dict[str, str]) -> Iterator[int]:
+def start_program(program: Program, place: Place, environment: dict[str, str]) -> Iterator[int]:
     """Start a program; yield the process to attach to once it trains, and end all of it.
 
     Raises NotStarted.

@@ -112,7 +112,7 @@ class CollectorRunner:
                 self.latest_ns[id(collector)] = due_ns + max(due_ns - now_ns, 0) // LATE_SHARE
 
     def poll(self, collector: Collector, now_ns: int) -> int:
-        """Poll a collector and return when it is due again; drop it if it fails."""
+        """Poll a collector and return when it is due again (ns); drop it if it fails."""
         due_ns = attempt(lambda: int(collector.poll(now_ns)))
         if isinstance(due_ns, Failure):
             self.drop(collector, due_ns)
@@ -120,7 +120,7 @@ class CollectorRunner:
         return due_ns
 
     def next_poll_ns(self) -> int | None:
-        """Return until when the next running collector must be polled, None if none runs."""
+        """Return the instant (ns) until which a collector must be polled, None if none runs."""
         latest_ns = [self.latest_ns.get(id(collector), 0) for collector in self.running]
         return min(latest_ns, default=None)
 

@@ -76,7 +76,7 @@ def check_run_queue() -> CheckResult:
 def check_cores() -> CheckResult:
     """Return the usable cores, and whether throttling by a CPU quota is counted."""
     cores = usable_cores(os.getpid())
-    is_counted = cgroup.throttled(os.getpid()) is not None
+    is_counted = cgroup.throttling_counts(os.getpid()) is not None
     throttling = "counted" if is_counted else "not visible"
     quota = f"quota {cores.quota:g}" if cores.quota is not None else "no quota"
     details = f"affinity {cores.affinity}, {quota}; throttling {throttling}"

@@ -116,7 +116,7 @@ def rows_of_dump(parent: int, name: str, rank: int, oldest_s: float, folder: str
             return []
     return [
         [rank, found.st_mtime, *row]
-        for row in (described(entry, folder) for entry in last_of_groups(entries))
+        for row in (describe_collective(entry, folder) for entry in last_of_groups(entries))
     ]
 
 
@@ -129,7 +129,7 @@ def last_of_groups(entries: list[FlightEntry]) -> list[FlightEntry]:
     return [entry for group in groups.values() for entry in group[-KEPT_PER_GROUP:]]
 
 
-def described(entry: FlightEntry, folder: str) -> list[Any]:
+def describe_collective(entry: FlightEntry, folder: str) -> list[Any]:
     """Return group, sequence number, operation, state, and the program's own line."""
     name, description = entry.process_group
     return [

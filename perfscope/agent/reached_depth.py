@@ -32,14 +32,14 @@ class ReachedDepth:
             self.is_known = self.check_entered(probes)
 
     def check_connected(self, probes: Probes) -> bool:
-        """Return whether a probe that started with its process has connected."""
+        """Return whether a probe that started with its process connected; write the depth then."""
         if not probes.sessions:
             return False
         self.write_depth("probe")
         return True
 
     def check_entered(self, probes: Probes) -> bool:
-        """Return whether each entry into a main process has ended, successful or not."""
+        """Return whether each entry into a main process has ended; write the depth then."""
         processes = self.job.processes.values()
         if not any(process.has_torch for process in processes):
             self.go_on_without_probe(NO_TORCH)
@@ -60,6 +60,6 @@ class ReachedDepth:
         self.job.run.write_manifest()
 
     def go_on_without_probe(self, reason: str | None, *, refused: bool = False) -> None:
-        """Start the collectors that need no probe."""
+        """Record why there is no probe, and start the collectors that need none."""
         self.collectors.record_missing_probe(reason, refused=refused)
         self.collectors.start_listed()

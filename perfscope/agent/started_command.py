@@ -23,9 +23,18 @@ OF_THIS_PROCESS = {
     signal.SIGSTOP,
     signal.SIGCHLD,
     signal.SIGPIPE,
-    *(signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS),
-    *(signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCONT),
-    *(signal.SIGABRT, signal.SIGXFSZ),
+    signal.SIGSEGV,
+    signal.SIGBUS,
+    signal.SIGFPE,
+    signal.SIGILL,
+    signal.SIGTRAP,
+    signal.SIGSYS,
+    signal.SIGTSTP,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGCONT,
+    signal.SIGABRT,
+    signal.SIGXFSZ,
 }
 """Signals that nobody can forward, that say what this process did, and those of job control, which
 the terminal sends to the whole group.

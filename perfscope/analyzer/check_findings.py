@@ -7,7 +7,6 @@ import msgspec
 
 from perfscope.analyzer.budget.idle_time import within_idle_time
 from perfscope.analyzer.diagnosis import (
-    Action,
     Clear,
     CodeLocation,
     Failed,
@@ -27,7 +26,6 @@ from perfscope.traces.trace import Trace
 
 PREVENTED = "the job made no progress for most of the recording"
 NOT_IN_TRACES = "a profiler's trace does not show it; attach to the run to see it"
-OR = "or "
 DEVICE_TABLES = ("device_counters", "device_processes", "device_gaps")
 REQUEST_TABLES = ("engine_metrics", "requests", "token_gaps")
 KERNEL_TABLES = ("kernels", "launches", "ops", "copies", "collectives", "memory")
@@ -56,7 +54,7 @@ def check_findings(run: Run, limits: Limits, ignored: Collection[str]) -> Checke
     outcomes = without_prevented(outcomes, limits, ignored)
     found = [outcome for outcome in outcomes if isinstance(outcome, Finding)]
     found.sort(key=lambda finding: -finding.lost_s)
-    found = [completed(finding, number, run) for number, finding in enumerate(found)]
+    found = [complete_finding(finding, number, run) for number, finding in enumerate(found)]
     found = with_advice_on_causes(found, limits)
     return Checked(
         findings=[finding for finding in found if finding.id not in ignored],
@@ -96,7 +94,7 @@ def without_prevented(
     ]
 
 
-def completed(finding: Finding, number: int, run: Run) -> Finding:
+def complete_finding(finding: Finding, number: int, run: Run) -> Finding:
     """Return the finding with its key, processes, devices, share of the run, and line of code."""
     name = finding.id if finding.cause is None else f"{finding.id}/{finding.cause}"
     span_s = max(run.span_s, 1e-9)
@@ -112,21 +110,10 @@ def completed(finding: Finding, number: int, run: Run) -> Finding:
         processes=finding.processes or sorted(known),
         devices=finding.devices or sorted(device for device in devices if device >= 0),
         share_of_run=round(min(finding.lost_s / span_s, 1.0), 4),
-        actions=with_first_by_itself(finding.actions),
     )
     return msgspec.structs.replace(
         finding, where=finding.where or line_of_finding(finding, run.trace)
     )
-
-
-def with_first_by_itself(actions: list[Action]) -> list[Action]:
-    """Return the actions of a finding, the first without the "or" that joins it to one that is not
-    advised here.
-    """
-    if not actions or not actions[0].text.startswith(OR):
-        return actions
-    first = msgspec.structs.replace(actions[0], text=actions[0].text.removeprefix(OR))
-    return [first, *actions[1:]]
 
 
 def line_of_finding(finding: Finding, trace: Trace) -> CodeLocation | None:

@@ -47,7 +47,7 @@ def cause_documentation(cause: ModuleType) -> str:
 
 def action_text(advice: Advice) -> str:
     """Return an action as an item of a list, with the precondition of its recommendation."""
-    change = advice.text.removeprefix("or ")
+    change = advice.text
     condition = advice.holds_when[:1].lower() + advice.holds_when[1:]
     text = f"{change[:1].upper()}{change[1:]}. Recommended if {condition}"
     return textwrap.fill(

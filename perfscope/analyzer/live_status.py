@@ -16,7 +16,14 @@ from perfscope.traces.live_sample import DeviceSample, LiveSample, ProcessSample
 THERMAL: Final = 0x20 | 0x40 | 0x8
 POWER: Final = 0x4 | 0x80
 WAITS: Final = (
-    *("poll", "lock", "network", "pipe", "terminal", "child", "sleep", "library-sleep"),
+    "poll",
+    "lock",
+    "network",
+    "pipe",
+    "terminal",
+    "child",
+    "sleep",
+    "library-sleep",
 )
 
 DEVICE_WORDS: Final = {

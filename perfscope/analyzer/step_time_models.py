@@ -47,7 +47,7 @@ class Machine:
         return max(self.cpu - saved_cpu, 0.0) / self.reachable_cores
 
 
-def pipelined(
+def pipelined_step_time(
     consumer: float,
     supply: float,
     machine: Machine,
@@ -68,17 +68,19 @@ def pipelined(
 
 
 def warm_cache_factor(waiting: float, by: float, *, on_device: bool) -> float:
-    """Return the factor on a loop's time when its core no longer sleeps for this share of it.
+    """Return the factor on a loop's time when its thread no longer sleeps within steps.
 
-    It is 1 - `by` if the core sleeps half of the time or more.
+    waiting: the share of its time in which the thread sleeps. The factor falls from 1 to 1 - `by`,
+    which it reaches where the thread sleeps half of the time or more. It is 1 on a device.
     """
     return 1.0 if on_device else 1.0 - by * min(2.0 * waiting, 1.0)
 
 
 def undisturbed_factor(away: float, by: float, *, on_device: bool) -> float:
-    """Return the factor on a loop's time when its core is no longer taken away within steps.
+    """Return the factor on a loop's time when other threads no longer take its core within steps.
 
-    It was off its core for the share `away` of its time.
+    away: the share of its time in which the loop was off its core. by: how much shorter the loop
+    becomes, as a share of that time. The factor is 1 on a device: its work needs no core.
     """
     return 1.0 if on_device else 1.0 - by * min(max(away, 0.0), 1.0)
 

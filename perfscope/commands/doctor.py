@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: DoctorArguments) -> int:
     if args.calibrate:
-        return calibrated_devices(args) if args.device else calibrated(args)
+        return calibrated_devices(args) if args.device else calibrate_and_store(args)
     from perfscope.agent.doctor import CHECKS, describe_system
 
     results = [check() for check in CHECKS]
@@ -93,7 +93,7 @@ def run(args: DoctorArguments) -> int:
     return 0 if all(result.fix is None for result in results) else 1
 
 
-def calibrated(args: DoctorArguments) -> int:
+def calibrate_and_store(args: DoctorArguments) -> int:
     """Measure the CPU, store the calibrations and print them; return the exit code."""
     import sys
 

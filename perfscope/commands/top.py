@@ -1,8 +1,8 @@
 """Live view of every GPU and PyTorch process, with a one-word status each; read-only.
 
-The status is only a hint; run `perfscope attach PID` for a diagnosis. Of inference engines, their
-metrics pages are read once per second. Without a GPU or its driver,
-only the processes are shown.
+The status is only a hint; run `perfscope attach PID` for a diagnosis. The metrics pages of
+inference engines are read once per second. Without a GPU or its driver, only the processes are
+shown.
 """
 
 import argparse
@@ -55,9 +55,9 @@ def run(args: TopArguments) -> int:
     from perfscope.errors import UsageError
 
     if not 0.1 <= args.interval <= 3600:
-        raise UsageError("--interval is 0.1 to 3600 seconds")
+        raise UsageError("--interval must be 0.1 to 3600 seconds")
     if args.count is not None and args.count < 1:
-        raise UsageError("--count is a number of refreshes, 1 or more")
+        raise UsageError("--count must be 1 or more refreshes")
     missing = [pid for pid in args.pid if proc.stat(pid) is None]
     if missing:
         raise UsageError(f"no process with pid {missing[0]}. Run `perfscope ps` to list processes.")
@@ -72,7 +72,7 @@ def run(args: TopArguments) -> int:
 
 
 def live_samples(sampler: "LiveSampler", args: TopArguments) -> "Iterator[LiveSample]":
-    """Yield a sample per refresh, `count` times or without end."""
+    """Yield a sample per refresh: `count` of them, or without end."""
     left = args.count if args.count is not None else -1
     while left != 0:
         yield sampler.sample(args.interval)

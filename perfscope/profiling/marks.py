@@ -12,7 +12,7 @@ from typing import Any
 
 PROBE_KEY = "_perfscope_probes"
 """The name in `_thread` under which a process keeps the probe of its recording
-(`agent/probe/presence.py`).
+(`agent/probe/process_state.py`).
 """
 THREAD_NAMES = vars(_thread)
 find_probes = THREAD_NAMES.get

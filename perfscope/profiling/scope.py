@@ -1,6 +1,4 @@
-"""What `perfscope.profile()` gives: a context manager and decorator while it runs, the result
-afterwards.
-"""
+"""`perfscope.profile()`: a context manager or decorator that records a region, and its result."""
 
 import functools
 import inspect
@@ -46,15 +44,17 @@ def profile(
     window: Window | str = DEFAULT_WINDOW,
     show: bool = True,
 ) -> Any:
-    """Record what happens inside: `with perfscope.profile() as scope:`, or `@perfscope.profile`
-    over a function.
+    """Return a scope to record a region: `with perfscope.profile() as scope:`.
 
-    out: where the run folder is kept; without it `scope.save(path)` keeps it. depth: `kernels`
-    takes one short window of torch's profiler, `probe` none; a process gets one window, so a later
-    recording of it has neither operators nor kernels. window: how long that is, `steps=5` or
-    `seconds=3`. show: print the diagnosis at the end, on stderr, in a notebook as a cell's
-    output; of several ranks by rank 0. What is open inside another, also in other threads, shares
-    its recording, and its result is of its own time.
+    `@perfscope.profile` or `@perfscope.profile(...)` above a function records its calls.
+
+    out: the run folder to write; without it the recording is discarded unless `scope.save(path)` is
+    called. depth: `kernels` takes one short window of torch's profiler, `probe` takes none. A
+    process gets one window: its later recordings have neither operators nor kernels. window: the
+    length of that window, `steps=5` or `seconds=3`. show: print the diagnosis at the end, on stderr
+    or as the output of a notebook's cell; of several ranks only rank 0 prints. Scopes that are open
+    at the same time, also in other threads, share one recording; the result of each covers its own
+    time. Raises UsageError for an unknown depth or window.
     """
     if depth not in DEPTHS:
         raise UsageError(f"depth {depth!r} is not one of {', '.join(DEPTHS)}")
@@ -64,8 +64,9 @@ def profile(
 
 
 class Scope:
-    """One region. Enter it as often as you like: its result is of the time from the first entry to
-    the last exit.
+    """A region of the program. While it is open it can be entered again, also by other threads.
+
+    Its result covers the time from the first entry to the last exit.
     """
 
     def __init__(self, out: Path | None, depth: str, window: Window, show: bool) -> None:
@@ -99,46 +100,46 @@ class Scope:
             self.print_diagnosis()
 
     def __call__(self, function: Function) -> Function:
-        """Over a function: each call is a region of its own, the last one's result is
-        `function.scope`.
+        """Return the function, with each call recorded as a new scope.
 
-        That of a generator is open from its first value to its end.
+        `function.scope` is the scope of the last call. That of a generator is open from the first
+        request for a value to the generator's end.
         """
         out, depth, window = self.options
 
-        def again() -> Scope:
+        def new_scope() -> Scope:
             wrapper.scope = Scope(out, depth, window, self.show)
             return wrapper.scope  # type: ignore[no-any-return]
 
         @functools.wraps(function)
-        def called(*args: Any, **kwargs: Any) -> Any:
-            with again():
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with new_scope():
                 return function(*args, **kwargs)
 
         @functools.wraps(function)
-        async def awaited(*args: Any, **kwargs: Any) -> Any:
-            with again():
+        async def await_call(*args: Any, **kwargs: Any) -> Any:
+            with new_scope():
                 return await function(*args, **kwargs)
 
         @functools.wraps(function)
-        def yielding(*args: Any, **kwargs: Any) -> Any:
-            with again():
+        def iterate(*args: Any, **kwargs: Any) -> Any:
+            with new_scope():
                 return (yield from function(*args, **kwargs))
 
         @functools.wraps(function)
-        async def streaming(*args: Any, **kwargs: Any) -> Any:
-            with again():
+        async def iterate_async(*args: Any, **kwargs: Any) -> Any:
+            with new_scope():
                 async with aclosing(function(*args, **kwargs)) as values:
                     async for value in values:
                         yield value
 
-        wrapper: Any = called
+        wrapper: Any = call
         if inspect.iscoroutinefunction(function):
-            wrapper = awaited
+            wrapper = await_call
         elif inspect.isgeneratorfunction(function):
-            wrapper = yielding
+            wrapper = iterate
         elif inspect.isasyncgenfunction(function):
-            wrapper = streaming
+            wrapper = iterate_async
         wrapper.scope = self
         return wrapper  # type: ignore[no-any-return]
 
@@ -150,8 +151,9 @@ class Scope:
             self.session.mark_step()
 
     def track(self, loader: Any) -> Any:
-        """The same loader, with each wait for a batch recorded; PyTorch's own is timed without
-        it.
+        """Return the loader with each wait for a batch recorded.
+
+        PyTorch's DataLoader is returned as it is: its waits are recorded anyway.
         """
         if self.session is None or is_timed_already(loader):
             return loader
@@ -159,7 +161,7 @@ class Scope:
 
     @contextmanager
     def range(self, name: str) -> Iterator[None]:
-        """A named part of the program; other tools see it as an NVTX range."""
+        """Mark a named part of the program as an NVTX range, which other tools see too."""
         import nvtx
 
         with nvtx.annotate(name):
@@ -168,10 +170,11 @@ class Scope:
     # -- the result
 
     def result(self) -> "tuple[Trace, Diagnosis]":
-        """Trace and diagnosis of this region. Raises PerfscopeError with the reason where there is
-        none.
+        """Return the trace and the diagnosis of this region.
 
-        While a scope around it is still open: of what has been written so far, up to a second ago.
+        While the recording continues, because this or another scope is open, they cover what has
+        been written so far: all but the last second. Raises PerfscopeError with the reason where
+        nothing was recorded.
         """
         from msgspec.structs import replace
 
@@ -200,12 +203,13 @@ class Scope:
 
     @property
     def diagnosis(self) -> "Diagnosis":
-        """What bounds it, what that costs, what to change: the same as `--json` prints."""
+        """The diagnosis of this region: the object that `--json` prints."""
         return self.result()[1]
 
     def save(self, path: "str | os.PathLike[str]") -> Path:
-        """Keep the run folder at `path` (it must not exist): `perfscope report`, `ui` and `analyze`
-        open it.
+        """Copy the run folder to `path`, which must not exist, and return it.
+
+        `perfscope report`, `ui` and `analyze` open it.
         """
         import shutil
 
@@ -216,7 +220,7 @@ class Scope:
         return Path(shutil.copytree(self.session.out, path))
 
     def report(self, path: "str | os.PathLike[str]") -> Path:
-        """Write the HTML report: one file that works offline."""
+        """Write the HTML report, one file that works offline, and return its path."""
         from perfscope.ui.answer import save
 
         trace, diagnosis = self.result()
@@ -232,7 +236,7 @@ class Scope:
         except PerfscopeError as error:
             print_line(f"perfscope: {error}", sys.stderr)
             return
-        display = notebook()
+        display = notebook_display()
         if display is not None:
             display(self)
             return
@@ -247,8 +251,8 @@ class Scope:
         return notebook_summary(trace, diagnosis)
 
 
-def notebook() -> Callable[[object], None] | None:
-    """How to show something in the notebook that we run in, if we do."""
+def notebook_display() -> Callable[[object], None] | None:
+    """Return IPython's function that displays an object; None outside of a notebook."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if shell is None or getattr(shell, "kernel", None) is None:
         return None

@@ -60,7 +60,7 @@ class Session:
         with suppress(*IMPORT_FAILURES):
             import nvtx  # noqa: F401  so that the first `scope.range` is recorded too
         try:
-            self.agent = started(self.order())
+            self.agent = start_agent(self.order())
         except OSError as error:
             self.trouble = (
                 f"no agent could be started: {error.strerror}; give Python's path as sys.executable"
@@ -134,7 +134,7 @@ def private_folder() -> Path:
     return home
 
 
-def started(order: Order) -> "subprocess.Popen[bytes]":
+def start_agent(order: Order) -> "subprocess.Popen[bytes]":
     """Start the agent's process and hand it its order on stdin: a command line can be read by every
     user. Raises OSError.
     """
@@ -195,7 +195,7 @@ class Sessions:
         self.open: Session | None = None
 
     def join(self, out: Path | None, depth: str, window: Window) -> Session:
-        """The open one, or a new one; `leave` it."""
+        """Return the open session, or start a new one. The caller must `leave` it."""
         with self.lock:
             if self.open is None or self.open.pid != os.getpid():
                 self.open = Session(out, depth, window)
@@ -205,13 +205,13 @@ class Sessions:
             return self.open
 
     def leave(self, session: Session) -> bool:
-        """True when the recording ended with it."""
+        """Leave a session; return whether that ended its recording."""
         if session.pid != os.getpid():
             return False
         with self.lock:
             session.users -= 1
             if session.users:
-                return False  # those that are still open have what came before too
+                return False  # the scopes that are still open share the recording
             self.open = None
             session.stop()
             return True

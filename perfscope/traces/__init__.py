@@ -1,1 +1,1 @@
-"""What a run is: its folder, clocks, identity, tables and interval algebra."""
+"""Recordings: run folders and files of other tools, read into a Trace; clocks, tables, writers."""

@@ -68,7 +68,7 @@ def load_calibration(host: str, torch: str, threads: int) -> Calibration | None:
     """Return the calibration of a host, torch version and number of threads. None without one, and
     for a cache folder that does not belong to the user.
     """
-    found = decoded(calibration_file(host, torch, threads), Calibration)
+    found = decode_calibration(calibration_file(host, torch, threads), Calibration)
     if found is None or (found.host, found.torch, found.threads) != (host, torch, threads):
         return None
     return found
@@ -78,14 +78,14 @@ def load_device_calibration(name: str, multiprocessors: int) -> DeviceCalibratio
     """Return the calibration of the accelerators of this name and number of compute units (-1
     unknown). None without one, and for a cache folder that does not belong to the user.
     """
-    found = decoded(device_file(name), DeviceCalibration)
+    found = decode_calibration(device_file(name), DeviceCalibration)
     if found is None or found.device != name:
         return None
     known = {found.multiprocessors, multiprocessors} - {-1}
     return found if len(known) < 2 else None
 
 
-def decoded(name: str, kind: type[Kind]) -> Kind | None:
+def decode_calibration(name: str, kind: type[Kind]) -> Kind | None:
     """Return the calibration in a file of the cache folder, None without a valid one."""
     folder = safe_cache_folder(FOLDER)
     if folder is None:

@@ -64,7 +64,7 @@ class Shift:
         return Shift(self.at_ns, self.by_ns + by_ns)
 
 
-def fitted(ts: Ints, difference_ns: Ints) -> Shift:
+def fit_shift(ts: Ints, difference_ns: Ints) -> Shift:
     """Return the shift that fits the differences (other clock minus this one) of common events at
     `ts`. There must be at least one event.
 

@@ -41,9 +41,9 @@ def enclosing(
 def order_of_calls(thread: Ints, start: Ints, end: Ints) -> Ints:
     """Return the order of intervals by thread, then start, then the longest first.
 
-    Recorders write events in order of time, or nearly. Sorting them by start, then by thread as 16
-    bits (a radix sort), then those with one start takes a third of the
-    time of sorting by all three.
+    Recorders write events in order of time, or nearly. So they are sorted by start, then by thread
+    as 16-bit numbers (a radix sort), and then only those with equal starts by length. That takes a
+    third of the time of one sort by all three.
     """
     if thread.max(initial=0) > np.iinfo(np.int16).max or thread.min(initial=0) < 0:
         return np.lexsort((-end, start, thread))
@@ -58,7 +58,10 @@ def order_of_calls(thread: Ints, start: Ints, end: Ints) -> Ints:
 
 
 def enclosing_in_numpy(thread: Ints, start: Ints, end: Ints) -> Ints:
-    """Return the same for sorted intervals as the compiled reader, more slowly."""
+    """Return, for sorted intervals, the position of the innermost one around each, -1 for none.
+
+    The compiled reader computes the same faster.
+    """
     # The interval around a row is the previous row, or the one around that, and so on. All rows
     # climb at the same time. A row that others climb to has often climbed itself already, so they
     # climb several levels at once.

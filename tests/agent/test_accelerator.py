@@ -12,7 +12,7 @@ import pytest
 
 from perfscope.agent.probe import accelerator
 from perfscope.agent.probe.accelerator import UNKNOWN_STREAM, Accelerator, EventPool
-from tests.accelerator import run_program
+from tests.simulated_accelerator import run_program
 
 RUNTIME = """
 static _Thread_local int mode = 1;

@@ -28,8 +28,10 @@ class PaddingRecorder:
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A recorder for which every batch is looked at."""
-    presence = type("Presence", (), {"in_worker": staticmethod(lambda: False)})
-    monkeypatch.setattr(batch_padding, "MODULES", {"loader": loader, "presence": presence})
+    process_state = type("ProcessState", (), {"in_worker": staticmethod(lambda: False)})
+    monkeypatch.setattr(
+        batch_padding, "MODULES", {"loader": loader, "process_state": process_state}
+    )
     monkeypatch.setattr(batch_padding, "EVERY_NS", 0)
     monkeypatch.setattr(batch_padding, "MOST_SHARE", 1e9)
     made = PaddingRecorder()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from perfscope.agent.probe import garbage, stacks
+from perfscope.agent.probe import garbage_collections, stacks
 from perfscope.traces.run_folder.events import GC, KINDS, VALUES
 
 CALLER = VALUES[GC].index("caller")
@@ -28,17 +28,19 @@ class CollectionRecorder:
     @property
     def callers(self) -> list[int]:
         """The callers of full collections, -1 for automatic ones."""
-        return [row[4 + CALLER] for row in self.records if row[4] == garbage.OLDEST]
+        return [row[4 + CALLER] for row in self.records if row[4] == garbage_collections.OLDEST]
 
 
 @contextmanager
 def recorded_collections(monkeypatch: pytest.MonkeyPatch) -> Iterator[CollectionRecorder]:
     """Record every collection while the context is open."""
-    monkeypatch.setattr(garbage, "MODULES", {"stacks": stacks})
-    monkeypatch.setattr(garbage, "SHORTEST_NS", 0)
-    monkeypatch.setattr(stacks, "OWN_FILE", garbage.__file__)  # as it is named in a target
+    monkeypatch.setattr(garbage_collections, "MODULES", {"stacks": stacks})
+    monkeypatch.setattr(garbage_collections, "SHORTEST_NS", 0)
+    monkeypatch.setattr(
+        stacks, "OWN_FILE", garbage_collections.__file__
+    )  # as it is named in a target
     recorder: Any = CollectionRecorder()
-    callback = garbage.collection_timer(recorder)
+    callback = garbage_collections.collection_timer(recorder)
     gc.callbacks.append(callback)
     thresholds = gc.get_threshold()
     try:

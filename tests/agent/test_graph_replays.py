@@ -20,11 +20,11 @@ def probe(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     monkeypatch.setitem(sys.modules, "torch", sys.modules.get("torch", SimpleNamespace()))
     monkeypatch.setitem(sys.modules, "torch.cuda.graphs", SimpleNamespace(CUDAGraph=CUDAGraph))
-    presence = SimpleNamespace(in_worker=lambda: False)
+    process_state = SimpleNamespace(in_worker=lambda: False)
     modules = {
         "graph_captures": graph_captures,
         "module_calls": module_calls,
-        "presence": presence,
+        "process_state": process_state,
     }
     monkeypatch.setattr(graph_replays, "MODULES", modules)
     began: list[int] = []

@@ -93,10 +93,10 @@ def test_half_a_core_is_the_quota_and_throttling_is_counted(make: Make, child) -
     group = make("cpu", "half", cpu__cfs_period_us="100000", cpu__cfs_quota_us="50000")
     pid = child(group)
     assert usable_cores(pid).cores == usable_cores(pid).quota == 0.5
-    before = cgroup.throttled(pid)
+    before = cgroup.throttling_counts(pid)
     assert before is not None
-    until(lambda: (now := cgroup.throttled(pid)) is not None and now[0] >= before[0] + 3)
-    after = cgroup.throttled(pid)
+    until(lambda: (now := cgroup.throttling_counts(pid)) is not None and now[0] >= before[0] + 3)
+    after = cgroup.throttling_counts(pid)
     assert after is not None
     throttled_ns, times = after[1] - before[1], after[0] - before[0]
     # Each time lasts at most one period; a period that is not over may be counted in part.
@@ -168,7 +168,7 @@ def test_the_quota_of_a_unified_hierarchy_is_read(child) -> None:
         pid = child(outer)
         assert usable_cores(pid).cores == 0.5
         time.sleep(0.5)
-        throttled = cgroup.throttled(pid)
+        throttled = cgroup.throttling_counts(pid)
         assert throttled is not None and throttled[0] > 0
         os.kill(pid, signal.SIGKILL)
     finally:

@@ -59,6 +59,13 @@ def test_ids_of_advice_are_unique() -> None:
     assert [name for name, several in by_id.items() if len(several) > 1] == []
 
 
+def test_an_action_can_be_read_without_the_one_before_it() -> None:
+    """Each action has a precondition of its own, so the one before it may be absent."""
+    texts = [advice.text for rule in FINDINGS for advice in rule.advice]
+    assert texts
+    assert not [text for text in texts if text.startswith(("or ", "then "))]
+
+
 def test_a_finding_predicts_the_step_time_of_its_speedup() -> None:
     finding = input_bound.detect(pipeline(wait=10, fetch={"wall": 40, "cpu": 1}), LIMITS)
     assert finding is not None and finding.speedup is not None

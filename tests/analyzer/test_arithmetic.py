@@ -11,7 +11,7 @@ from perfscope.analyzer.run.loops.warm_up import warm_up
 from perfscope.analyzer.run.resources.cumulative_counters import grown_in
 from perfscope.analyzer.run.resources.memory_trend import slope_with_interval
 from perfscope.analyzer.run.stacks.sample_shares import torch_frame
-from perfscope.analyzer.step_time_models import After, Machine, pipelined, speedup
+from perfscope.analyzer.step_time_models import After, Machine, pipelined_step_time, speedup
 from perfscope.traces.intervals import covered, exclusive, merged
 from tests import build
 
@@ -77,11 +77,11 @@ def test_correlated_steps_are_drawn_in_blocks_and_widen_the_interval() -> None:
 
 def test_the_slowest_of_consumer_workers_and_cores_limits_the_rate() -> None:
     machine = Machine(usable_cores=4.0, reachable_cores=2.0, cpu=60.0)
-    after = pipelined(10.0, 20.0, machine)
+    after = pipelined_step_time(10.0, 20.0, machine)
     assert (after.likely, after.fast) == (30.0, 20.0)  # 60 / 2 cores now, 60 / 4 at best
     assert after.slow > 30.0
-    assert pipelined(10.0, 20.0, machine, saved_cpu=40.0).likely == 20.0
-    assert pipelined(10.0, 5.0, Machine(None, None, None)).likely == 10.0
+    assert pipelined_step_time(10.0, 20.0, machine, saved_cpu=40.0).likely == 20.0
+    assert pipelined_step_time(10.0, 5.0, Machine(None, None, None)).likely == 10.0
 
 
 def test_the_speedup_interval_is_wider_for_unequal_steps_and_never_below_one() -> None:

@@ -5,9 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from perfscope.analyzer.check_findings import with_first_by_itself
 from perfscope.analyzer.diagnose import diagnose_trace
-from perfscope.analyzer.diagnosis import Action, Finding, Precondition, Speedup
+from perfscope.analyzer.diagnosis import Finding, Speedup
 from perfscope.analyzer.input import input_bound
 from perfscope.analyzer.input.input_pipeline import input_pipelines
 from perfscope.analyzer.input.loader_case import fastest_step
@@ -417,12 +416,3 @@ def test_waits_for_cores_that_other_jobs_use_are_not_saved_by_loading_less() -> 
     consumer_ns = 10.0 * MS
     assert alone < 0.3 * consumer_ns
     assert shared > 0.6 * consumer_ns
-
-
-def test_the_first_action_is_not_an_alternative() -> None:
-    first = Action("second-choice", "or do less", Precondition("holds", "seen"))
-    other = Action("third-choice", "or do nothing", Precondition("holds", "seen"))
-    assert [action.text for action in with_first_by_itself([first, other])] == [
-        "do less",
-        "or do nothing",
-    ]

@@ -20,8 +20,12 @@ CALL = re.compile(r"^\s*(?:\$ )?(perfscope .+)$", re.MULTILINE)
 QUOTED_CALL = re.compile(r"(?<!`)`(perfscope [^`]+)`")
 SAFETY_PAGE = FOLDER / "safety.md"
 PAGES_WITH_PATHS = [
-    *(SAFETY_PAGE, FOLDER / "architecture.md", FOLDER / "roofline.md", FOLDER / "verdict.md"),
-    *(ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md"),
+    SAFETY_PAGE,
+    FOLDER / "architecture.md",
+    FOLDER / "roofline.md",
+    FOLDER / "verdict.md",
+    ROOT / "SECURITY.md",
+    ROOT / "CONTRIBUTING.md",
 ]
 PATH = re.compile(r"`((?:tests|perfscope)/[^`\s]+)`")
 DECISIONS = sorted((FOLDER / "decisions").glob("*.md"))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from perfscope.agent.delivery.probe_bundle import NAMES
 from tests.conventions.sources import ROOT, python_files, trees
 
 PROBE = "perfscope/agent/probe"
@@ -58,6 +59,17 @@ def test_the_probe_imports_the_standard_library_only() -> None:
 @pytest.mark.parametrize("name", python_files(PROBE))
 def test_the_probe_parses_in_the_oldest_supported_python(name: str) -> None:
     ast.parse(python_files(PROBE)[name], name, feature_version=OLDEST_TARGET)
+
+
+def test_the_probe_finds_its_other_files_by_their_names() -> None:
+    used = {
+        ast.literal_eval(node.slice)
+        for tree in trees(PROBE).values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "MODULES"
+    }
+    assert used
+    assert used <= set(NAMES)
 
 
 def test_the_check_finds_nested_and_relative_imports() -> None:

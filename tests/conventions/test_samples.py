@@ -10,21 +10,29 @@ from perfscope.analyzer.findings import FINDINGS
 from perfscope.analyzer.input.causes import CAUSES
 from tests.conventions.sources import last_name, python_files
 
-SHARED = {"__init__", "demo", "images", "prefetch", "training"} | {
+SHARED = {"__init__", "demo", "images", "training", "training_on_device"} | {
     "batch_server",
     "model",
     "poisson_load",
 }
 SAMPLES = {
-    stem: text
+    name: text
     for name, text in python_files("sample_workloads").items()
-    if (stem := Path(name).stem) not in SHARED
+    if Path(name).stem not in SHARED
 }
+"""Path of a sample -> its text."""
 NEED_A_DEVICE = {
-    *("low-occupancy", "exposed-communication", "small-collectives", "straggler"),
-    *("memory-pressure", "fragmentation"),
-    *("profiler-overhead", "devices-in-turn", "nvlink-saturated"),
-    *("network-saturated", "link-errors"),
+    "low-occupancy",
+    "exposed-communication",
+    "small-collectives",
+    "straggler",
+    "memory-pressure",
+    "fragmentation",
+    "profiler-overhead",
+    "devices-in-turn",
+    "nvlink-saturated",
+    "network-saturated",
+    "link-errors",
 }
 NEVER_ENDS = {"hang"}
 """A program that hangs has no steps to compare: benchmarks/accuracy has cases of it."""
@@ -54,6 +62,12 @@ def test_the_first_line_declares_a_known_verdict(name: str) -> None:
     assert (cause in {last_name(module).replace("_", "-") for module in CAUSES}) == (
         verdict == "input-bound"
     )
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_sample_is_named_after_what_it_declares(name: str) -> None:
+    names = [part.replace("-", "_") for part in declared(name) if part is not None]
+    assert Path(name).stem.startswith(tuple(names))
 
 
 @pytest.mark.parametrize("name", SAMPLES)

@@ -27,19 +27,32 @@ COMMENT_OR_STRING = re.compile(
 
 PROTOCOL_FUNCTIONS = frozenset(
     {
-        *("add_arguments", "run"),  # a command
-        *("sniff", "read"),  # a reader
-        *("write",),  # a writer
-        *("not_applicable", "layout", "register"),  # a page of the dashboard
-        *("detect",),  # a finding
-        *("applies", "predicted_fix"),  # a cause of input-bound
-        *("install", "prepare_cost_trials"),  # a part of the probe
-        *("start", "poll", "stop"),  # a collector
-        *("main",),  # a script
+        "add_arguments",
+        "run",  # a command
+        "sniff",
+        "read",  # a reader
+        "write",  # a writer
+        "not_applicable",
+        "layout",
+        "register",  # a page of the dashboard
+        "detect",  # a finding
+        "applies",
+        "predicted_fix",  # a cause of input-bound
+        "install",
+        "prepare_cost_trials",  # a part of the probe
+        "start",
+        "poll",
+        "stop",  # a collector
+        "main",  # a script
     }
 )
 """Functions that the code calls by name on every module of a list."""
 
+NOT_VERBS = frozenset(
+    {"A", "All", "An", "Every", "How", "Its", "One", "Over", "The", "Their", "True", "What"}
+    | {"When", "Where", "Whether", "Which", "Why"}
+)
+CHECK_FILES = {"benchmarks/gpu_check/checks.py"}
 SAME_CLASS = frozenset({"PerfscopeCallback"})
 """Public names that mean the same in each library that perfscope extends."""
 
@@ -158,6 +171,21 @@ def many_parameters() -> Iterator[Violation]:
             yield Violation(path, node.lineno, text)
 
 
+def docstrings_without_verb() -> Iterator[Violation]:
+    """Yield functions whose docstring does not say what they do or return.
+
+    Properties are exempt, and so are checks that are named by what must hold.
+    """
+    for path, tree in trees("perfscope", "benchmarks", "sample_workloads", "docs").items():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or path in CHECK_FILES:
+                continue
+            first_word = (ast.get_docstring(node) or "").partition(" ")[0]
+            is_property = any("property" in ast.unparse(used) for used in node.decorator_list)
+            if first_word in NOT_VERBS and not is_property:
+                yield Violation(path, node.lineno, f"{node.name}: begin with a verb")
+
+
 def repeated(kinds: tuple[type[ast.stmt], ...], exempt: frozenset[str]) -> Iterator[Violation]:
     """Yield top-level definitions of the package whose name another module defines too."""
     places: dict[str, list[tuple[str, int]]] = defaultdict(list)
@@ -188,6 +216,7 @@ CHECKS: dict[str, Callable[[], Iterator[Violation]]] = {
     "banned names": banned_names,
     "long lines": long_lines,
     "many parameters": many_parameters,
+    "docstrings without verb": docstrings_without_verb,
     "repeated classes": repeated_classes,
     "repeated functions": repeated_functions,
 }

@@ -1,13 +1,13 @@
 """Sample workloads for accelerators on the simulated one, attached to from outside.
 
-`python -m tests.accelerator.long_device_samples` runs all of them (`make test-long`).
+`python -m tests.simulated_accelerator.long_device_samples` runs all of them (`make test-long`).
 """
 
 from pathlib import Path
 
 import pytest
 
-from tests.accelerator.workloads import (
+from tests.simulated_accelerator.workloads import (
     attach_with_driver,
     budget_differences,
     declared_verdict,
@@ -16,7 +16,7 @@ from tests.accelerator.workloads import (
     verdict_differences,
 )
 
-CHOSEN = ("hidden_waits", "prefetched", "elementwise")
+CHOSEN = ("too_few_workers_hidden_waits", "healthy_prefetch", "memory_bound_activation")
 BUSY_MACHINE = "cpu-oversubscription"
 """Where other jobs take the cores the device really waits for the host: that is a right verdict."""
 

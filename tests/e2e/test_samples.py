@@ -10,9 +10,9 @@ import argparse
 import pytest
 
 import benchmarks.samples
-from benchmarks.samples import calibrated, find_samples, run_sample, verdict_of
+from benchmarks.samples import calibrate_for_sample, find_samples, run_sample, verdict_of
 
-CHOSEN = ("decode_full_cores", "gc_pause", "in_process_loading", "too_few_workers")
+CHOSEN = ("decode_bound_full_cores", "gc_pause", "in_process_loading", "too_few_workers")
 
 
 @pytest.mark.parametrize("name", CHOSEN)
@@ -21,7 +21,7 @@ def test_the_verdict_of_a_sample_is_the_declared_one(
 ) -> None:
     monkeypatch.setattr(benchmarks.samples, "WARM_UP_S", 2.0)
     [sample] = [each for each in find_samples() if each.name == name]
-    with calibrated(sample):
+    with calibrate_for_sample(sample):
         seen = run_sample(sample, 1, argparse.Namespace(duration=6.0, own=0.0, keep=None))
     assert seen is not None
     answer = seen.answer

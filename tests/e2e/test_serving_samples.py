@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.samples import RunningSample, attach
 
-NAME = "serving.batching_window"
+NAME = "serving.batching_delay"
 
 
 @pytest.mark.parametrize("arguments", [(), ("--fix",)], ids=["slow", "fixed"])

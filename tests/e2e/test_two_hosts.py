@@ -15,7 +15,7 @@ from perfscope.traces.folder_contents import contents
 from perfscope.traces.load import load_all
 from perfscope.ui.phrases import describe_subject
 from tests.target_processes import TARGETS, perfscope
-from tests.two_hosts import interface, missing, on, two_hosts
+from tests.two_hosts import interface, on, two_hosts, why_impossible
 
 LAYERS = {"node-a": 1, "node-b": 12}
 
@@ -23,7 +23,7 @@ LAYERS = {"node-a": 1, "node-b": 12}
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the run folders of both hosts; on node-b each step computes more."""
-    why = missing()
+    why = why_impossible()
     if why is not None:
         pytest.skip(why)
     folder = tmp_path_factory.mktemp("runs")

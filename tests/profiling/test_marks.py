@@ -33,7 +33,7 @@ def program(folder: Path, text: str) -> Path:
 
 
 def marks_of(run_folder: Path) -> list[tuple[int, float]]:
-    """Samples and tokens of each mark."""
+    """Return samples and tokens of each mark."""
     ranges = load_trace(run_folder).table("ranges")
     assert ranges is not None
     marks = ranges[ranges["category"] == "step"]

@@ -185,7 +185,9 @@ def test_each_rank_of_a_job_has_a_separate_recording(tmp_path: Path) -> None:
             train(20)
         torch.distributed.destroy_process_group()
         """,
-        *("-m", "torch.distributed.run", "--nproc-per-node=2"),
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node=2",
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("run folder") == 1, "one rank prints its diagnosis"

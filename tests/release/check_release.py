@@ -21,9 +21,14 @@ import perfscope
 ROOT = Path(perfscope.__file__).parents[1]
 COMPILED = ("compiled_reader", "injection")
 IN_SDIST = (
-    *("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"),
-    *("perfscope/py.typed", "perfscope/traces/kineto/compiled/scan.h"),
-    *("perfscope/agent/entry/injected_page.s", "perfscope/ui/assets/report.js"),
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "CHANGELOG.md",
+    "perfscope/py.typed",
+    "perfscope/traces/kineto/compiled/scan.h",
+    "perfscope/agent/entry/injected_page.s",
+    "perfscope/ui/assets/report.js",
 )
 STEPS, STEP_US = 12, 10_000
 

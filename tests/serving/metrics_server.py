@@ -26,7 +26,7 @@ Answer = Callable[[BaseHTTPRequestHandler, float], None]
 
 
 @contextmanager
-def answering(answer: Answer) -> Iterator[QuietServer]:
+def answering_server(answer: Answer) -> Iterator[QuietServer]:
     """Yield a server that answers each GET with `answer(handler, seconds since its start)`."""
     began_s = time.monotonic()
 
@@ -75,9 +75,9 @@ def send(handler: BaseHTTPRequestHandler, body: bytes, status: int = 200, **head
 
 
 @contextmanager
-def serving(page: Page) -> Iterator[QuietServer]:
+def growing_page_server(page: Page) -> Iterator[QuietServer]:
     """Yield a server whose page grows."""
-    with answering(page_answer(page)) as server:
+    with answering_server(page_answer(page)) as server:
         yield server
 
 

@@ -16,7 +16,7 @@ from perfscope.agent.engine_metrics.engine_process import find_engine
 from tests.safety.other_user import NOBODY, PYTHON_FOR_ALL, folder_of_nobody, needs_root
 from tests.serving.engine_pages import Traffic, vllm_page
 from tests.serving.engine_program import PACKAGES, TEXT
-from tests.serving.metrics_server import serving, unused_port, url_of
+from tests.serving.metrics_server import growing_page_server, unused_port, url_of
 from tests.target_processes import perfscope, until
 
 SECRET = "sk-planted-secret-of-the-engine"
@@ -149,7 +149,7 @@ def test_no_metrics_sends_nothing(start: Start, tmp_path: Path) -> None:
 
 def test_a_named_page_replaces_that_of_the_engine(start: Start, tmp_path: Path) -> None:
     engine = start()
-    with serving(vllm_page(Traffic(running=2, per_second=3))) as other:
+    with growing_page_server(vllm_page(Traffic(running=2, per_second=3))) as other:
         found = attach(engine.process.pid, tmp_path / "run", "--metrics", url_of(other))
         assert found["requests"]["server"]["url"] == url_of(other)
         assert found["requests"]["server"]["running_mean"] == 2.0
@@ -157,7 +157,7 @@ def test_a_named_page_replaces_that_of_the_engine(start: Start, tmp_path: Path) 
 
 
 def test_a_port_that_another_process_has_is_not_asked(start: Start, tmp_path: Path) -> None:
-    with serving(vllm_page(Traffic(running=2))) as squatter:
+    with growing_page_server(vllm_page(Traffic(running=2))) as squatter:
         port = str(squatter.server_address[1])
         engine = start("--deaf", "--port", port)
         found = attach(engine.process.pid, tmp_path / "run")

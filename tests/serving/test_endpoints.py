@@ -15,10 +15,10 @@ import pytest
 from tests.serving.engine_pages import Traffic, vllm_page
 from tests.serving.metrics_server import (
     Answer,
-    answering,
+    answering_server,
+    growing_page_server,
     page_answer,
     send,
-    serving,
     unused_port,
     url_of,
 )
@@ -49,7 +49,7 @@ def diagnosed(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 
 def test_a_page_is_read_with_plain_gets_and_gives_the_same_answer_again(tmp_path: Path) -> None:
-    with serving(ADMISSION) as server:
+    with growing_page_server(ADMISSION) as server:
         first = diagnosed(analyze(tmp_path, url_of(server)))
         asked = list(server.requests)
     assert first["findings"][0]["id"] == "queueing"
@@ -69,14 +69,14 @@ def test_a_page_is_read_with_plain_gets_and_gives_the_same_answer_again(tmp_path
 
 
 def test_the_path_is_metrics_where_none_is_given(tmp_path: Path) -> None:
-    with serving(ADMISSION) as server:
+    with growing_page_server(ADMISSION) as server:
         diagnosed(analyze(tmp_path, url_of(server, "")))
         assert {path for _, path, _ in server.requests} == {"/metrics"}
 
 
 def test_replicas_are_rows_of_one_diagnosis(tmp_path: Path) -> None:
     light = vllm_page(Traffic(running=0.0, per_second=1))
-    with serving(ADMISSION) as busy, serving(light) as idle:
+    with growing_page_server(ADMISSION) as busy, growing_page_server(light) as idle:
         found = diagnosed(analyze(tmp_path, url_of(busy), url_of(idle)))
     assert found["findings"][0]["cause"] == "uneven-replicas"
     assert [row["server"]["url"] for row in found["requests"]["per_server"]] == [
@@ -174,7 +174,7 @@ BROKEN: dict[str, Answer] = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_an_endpoint_that_fails_is_one_line_and_exit_code_2(name: str, tmp_path: Path) -> None:
-    with answering(BROKEN[name]) as server:
+    with answering_server(BROKEN[name]) as server:
         result = analyze(tmp_path, url_of(server))
         assert_refused(result, tmp_path, url_of(server))
 
@@ -193,18 +193,18 @@ def test_nothing_that_listens_is_one_line(tmp_path: Path) -> None:
 
 
 def test_https_to_a_server_without_tls_is_one_line(tmp_path: Path) -> None:
-    with serving(ADMISSION) as server:
+    with growing_page_server(ADMISSION) as server:
         url = url_of(server).replace("http:", "https:")
         assert_refused(analyze(tmp_path, url), tmp_path, url)
 
 
 def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
-    with serving(ADMISSION) as other:
+    with growing_page_server(ADMISSION) as other:
 
         def redirect(handler: BaseHTTPRequestHandler, seconds: float) -> None:
             send(handler, b"", 302, Location=url_of(other))
 
-        with answering(redirect) as server:
+        with answering_server(redirect) as server:
             assert_refused(analyze(tmp_path, url_of(server)), tmp_path, url_of(server))
         assert other.requests == []
 
@@ -212,7 +212,7 @@ def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
 def test_a_proxy_of_the_environment_is_not_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with serving(ADMISSION) as proxy, serving(ADMISSION) as server:
+    with growing_page_server(ADMISSION) as proxy, growing_page_server(ADMISSION) as server:
         for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, url_of(proxy, ""))
         monkeypatch.delenv("no_proxy", raising=False)
@@ -227,7 +227,7 @@ def damaged(handler: BaseHTTPRequestHandler, seconds: float) -> None:
 
 
 def test_lines_that_cannot_be_read_are_reported(tmp_path: Path) -> None:
-    with answering(damaged) as server:
+    with answering_server(damaged) as server:
         found = diagnosed(analyze(tmp_path, url_of(server)))
     source = next(each for each in found["sources"] if each["name"] == "engine-metrics")
     assert source["status"] == "partial" and source["reason"].endswith(": 2")
@@ -239,7 +239,7 @@ def failing_later(handler: BaseHTTPRequestHandler, seconds: float) -> None:
 
 
 def test_an_endpoint_that_fails_later_is_diagnosed_by_what_was_read(tmp_path: Path) -> None:
-    with answering(failing_later) as server:
+    with answering_server(failing_later) as server:
         found = diagnosed(analyze(tmp_path, url_of(server), seconds="6"))
     assert found["findings"][0]["cause"] == "admission-limit"
     source = next(each for each in found["sources"] if each["name"] == "engine-metrics")
@@ -279,7 +279,7 @@ def test_duration_is_an_option_of_addresses(tmp_path: Path) -> None:
 @pytest.fixture
 def stopping(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Yield a reading that would go on for an hour."""
-    with serving(ADMISSION) as server:
+    with growing_page_server(ADMISSION) as server:
         command = perfscope(
             "analyze", url_of(server), "--duration", "1h", "--out", tmp_path / "run"
         )

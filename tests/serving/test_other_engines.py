@@ -125,8 +125,11 @@ VERSION_0 = {
     "request_queue_time_seconds": "time_in_queue_requests",
 }
 ONLY_IN_VERSION_0 = (
-    *("num_requests_swapped", "cpu_cache_usage_perc", "cpu_prefix_cache_hit_rate"),
-    *("avg_prompt_throughput_toks_per_s", "avg_generation_throughput_toks_per_s"),
+    "num_requests_swapped",
+    "cpu_cache_usage_perc",
+    "cpu_prefix_cache_hit_rate",
+    "avg_prompt_throughput_toks_per_s",
+    "avg_generation_throughput_toks_per_s",
 )
 
 
@@ -155,8 +158,10 @@ def test_vllm_0_has_the_same_answers_and_its_other_metrics_are_listed() -> None:
 ROUTER = "".join(
     f'{name}{{worker="http://w:8000"}} 5\n'
     for name in (
-        *("sgl_router_requests_total", "sgl_router_active_workers"),
-        *("sgl_router_running_requests", "sgl_router_processed_requests_total"),
+        "sgl_router_requests_total",
+        "sgl_router_active_workers",
+        "sgl_router_running_requests",
+        "sgl_router_processed_requests_total",
     )
 )
 NOT_AN_ENGINE = {

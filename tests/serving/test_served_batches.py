@@ -233,8 +233,9 @@ def test_the_charts_have_the_latencies_over_time_and_the_batches() -> None:
 
 
 def decoding_server(tokens: int, joined: int) -> Trace:
-    """Continuous batching: each call makes a token of every running request; one joins and one ends
-    after every `joined` calls.
+    """Return a server with continuous batching: each call makes a token of every running request.
+
+    After every `joined` calls a request joins and another one ends.
     """
     calls: Rows = [call_row(10.0 * place, 9.0) for place in range(2000)]
     requests: Rows = []

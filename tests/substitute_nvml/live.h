@@ -1,5 +1,5 @@
 /* What a running program reports to the substitute driver: a file that both map.
- * tests/accelerator writes it. */
+ * tests/simulated_accelerator writes it. */
 #ifndef LIVE_H
 #define LIVE_H
 

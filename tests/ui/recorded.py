@@ -1,4 +1,4 @@
-"""A run folder of a run like `runs.input_bound`, written as the agent writes it."""
+"""A run folder of a run like `sample_traces.input_bound`, written as the agent writes it."""
 
 import array
 from pathlib import Path

@@ -13,7 +13,7 @@ from perfscope.traces.trace import Trace
 from perfscope.ui.timeline.route_answers import ALWAYS, MOST_LANES
 from perfscope.ui.timeline.routes import add_timeline_routes
 from tests.analyzer.timeline.test_lanes import gpu_run, lane_of
-from tests.analyzer.timeline.unpack import unpacked
+from tests.analyzer.timeline.unpack import unpack_tile
 from tests.build import trace
 
 WINDOW = "from=0&to=600"
@@ -49,7 +49,7 @@ def test_meta_names_every_track_and_its_lanes(client: FlaskClient) -> None:
 
 
 def test_a_tile_has_the_requested_lanes(client: FlaskClient) -> None:
-    found = unpacked(asked(client, f"tile?{WINDOW}&pixels=600&lanes=0,3-4"))
+    found = unpack_tile(asked(client, f"tile?{WINDOW}&pixels=600&lanes=0,3-4"))
     assert set(found) == {0, 3, 4}
     assert found[STREAM]["x"].tolist() == [200, 300]
     assert found[STREAM]["w"].tolist() == [100, 200]
@@ -59,7 +59,7 @@ def test_the_longest_interval_has_the_same_lanes(client: FlaskClient) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         path = f"tile?from={-ALWAYS}&to={ALWAYS}&pixels={MOST_PIXELS}&lanes=0,3-4"
-        assert set(unpacked(asked(client, path))) == {0, 3, 4}
+        assert set(unpack_tile(asked(client, path))) == {0, 3, 4}
 
 
 def test_statistics_search_and_events_are_json(client: FlaskClient) -> None:
@@ -105,4 +105,4 @@ def test_an_unknown_run_is_not_found(client: FlaskClient) -> None:
 
 
 def test_lanes_after_the_last_are_ignored(client: FlaskClient) -> None:
-    assert set(unpacked(asked(client, f"tile?{WINDOW}&pixels=10&lanes=3-99"))) == {3, 4}
+    assert set(unpack_tile(asked(client, f"tile?{WINDOW}&pixels=10&lanes=3-99"))) == {3, 4}

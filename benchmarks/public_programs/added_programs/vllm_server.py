@@ -59,7 +59,7 @@ def make_model(folder: str) -> None:
 
 
 def ask(path: str, body: object = None) -> None:
-    """One request. Raises OSError."""
+    """Send one request and wait for the answer. Raises OSError."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(
         f"http://127.0.0.1:{PORT}{path}", data, {"Content-Type": "application/json"}
@@ -80,8 +80,9 @@ def client(model: str) -> None:
 
 
 def computing_process(server: int) -> int:
-    """The last of the server's descendants that calls itself a worker, else its engine, else the
-    server.
+    """Return the process that computes: the server's last descendant that calls itself a worker.
+
+    Without one it is the engine, else the server itself.
     """
     named = {"VLLM::Worker": 2, "VLLM::EngineCor": 1}
     waiting, found = [server], [(0, server)]

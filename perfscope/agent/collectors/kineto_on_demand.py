@@ -70,7 +70,9 @@ class TraceFolder:
         copy = call_as(
             self.user,
             files.copy_first,
-            *(self.folder, *pattern, LARGEST_TRACE_BYTES + 1),
+            self.folder,
+            *pattern,
+            LARGEST_TRACE_BYTES + 1,
             files=(self.folder,),
             limit_s=WRITE_TIMEOUT_S,
         )

@@ -16,10 +16,10 @@ PERIODS_NS = {"main": 19_700_000, "loader-worker": 49_700_000}
 stay in phase with a loop.
 """
 MOST_SHARE = 0.003
-"""Share of a core."""
+"""The share of a core that sampling may take."""
 MOST_PROCESSES = 64
 NOT_PERMITTED = (
-    "the kernel does not permit to sample other processes: it needs perf_event_paranoid of at most"
+    "the kernel does not permit sampling other processes: that needs perf_event_paranoid of at most"
     " 2, or CAP_PERFMON"
 )
 

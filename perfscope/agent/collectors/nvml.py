@@ -24,7 +24,7 @@ class Nvml(Collector):
         no answer.
         """
         check_bindings()
-        # These import the driver's bindings, which `check` has found usable.
+        # These import the driver's bindings, which `check_bindings` has found usable.
         from perfscope.agent.nvml.device_watch import DeviceWatch
         from perfscope.agent.nvml.pcie_throughput import PcieThroughput
         from perfscope.agent.nvml.session import open_nvml

@@ -332,7 +332,7 @@ class Probes(Collector):
         return max(counters, key=lambda counter: counter.steps, default=None)
 
     def answered_requests(self) -> int:
-        """Return the requests of all processes so far; 0 where any of them trains."""
+        """Return the number of requests of all processes so far; 0 where any of them trains."""
         counters = [session.steps for session in self.sessions.values()]
         if any(counter.by_optimizer for counter in counters):
             return 0

@@ -21,7 +21,7 @@ PARTS = (
     "device_times",
     "device_calls",
     "checkpoints",
-    "garbage",
+    "garbage_collections",
     "stacks",
     "counting_blocks",
     "nvtx",
@@ -33,9 +33,9 @@ PARTS = (
 NEEDED_BY_CORE = (
     "connection",
     "guard",
-    "imports",
+    "imported_modules",
     "patches",
-    "presence",
+    "process_state",
     "compilation",
     "graph_captures",
     "accelerator",
@@ -57,7 +57,7 @@ import sys, time
 from types import CodeType, ModuleType
 
 def code_of(source):
-    # The agent has compiled it where it could (entry/stub.py).
+    # The agent has compiled it where it could (entry/injected_source.py).
     if isinstance(source, CodeType):
         return source
     return compile(source[1], source[0], "exec", dont_inherit=True)

@@ -33,8 +33,8 @@ from perfscope.traces.engine_metrics.page import (
 
 INTERVAL_S: Final = 1.0
 SERVER_SHARE: Final = 0.01
-"""The most of the server's time that answering may take: a page that takes long is read rarely. Its
-cost is that of the quickest answer; the others waited behind the server's own work.
+"""The largest share of the server's time that answering may take: a page that takes long is read
+rarely. Its cost is the time of the quickest answer; slower ones waited for the server's own work.
 """
 LONGEST_INTERVAL_S: Final = 5.0
 SHORTEST_INTERVAL_S: Final = 0.2

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from perfscope.agent.entry.by_ptrace import enter_by_ptrace
 from perfscope.agent.entry.pep768 import enter_by_debugger_fields
 from perfscope.agent.entry.process_identity import Target, read_identity
-from perfscope.agent.entry.progress import EntryProgress
 from perfscope.agent.entry.refusals import REMOTE_EXEC_SINCE, check_entry, gone, known_version
 from perfscope.agent.entry.seccomp_filter import check_filters, needs_filter_check
+from perfscope.agent.entry.shared_progress import EntryProgress
 from perfscope.agent.entry.symbols import symbol_range
 from perfscope.agent.host import proc
 

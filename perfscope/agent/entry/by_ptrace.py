@@ -5,12 +5,11 @@ only waits.
 import os
 import time
 
-from perfscope.agent.entry import injected_page, ptrace, stub
+from perfscope.agent.entry import injected_page, injected_source, ptrace
 from perfscope.agent.entry.idle_thread import IdleWatch, ObservedWait
 from perfscope.agent.entry.injected_page import InjectedPage
 from perfscope.agent.entry.injection import Injection, NotIdleAnyMore
 from perfscope.agent.entry.process_identity import Target
-from perfscope.agent.entry.progress import EntryProgress
 from perfscope.agent.entry.ptrace import ProcessGone, TimeUp
 from perfscope.agent.entry.refusals import (
     ENDED,
@@ -24,6 +23,7 @@ from perfscope.agent.entry.refusals import (
 )
 from perfscope.agent.entry.remote_call import CallFailed, CallSite, place_code
 from perfscope.agent.entry.runtime_state import read_runtime_state
+from perfscope.agent.entry.shared_progress import EntryProgress
 from perfscope.agent.entry.symbols import addresses, c_library_files, python_files, python_version
 from perfscope.errors import CannotEnter
 
@@ -48,7 +48,7 @@ def enter_by_ptrace(
         functions = target_functions(pid)
         version = python_version(pid)
         refuse_free_threaded(target, functions["_PyRuntime"], version or 0)
-        text = stub.bootstrap_text(source, innermost_pid(pid), version)
+        text = injected_source.bootstrap_text(source, innermost_pid(pid), version)
         page = InjectedPage(text, progress.base, progress.token)
         site = call_site(target, functions["__errno_location"])
         injection = Injection(target, functions, version or 0, page, site, progress, deadline_ns)

@@ -11,7 +11,6 @@ from perfscope.agent.entry import injected_page
 from perfscope.agent.entry.idle_thread import RESTART_SYSCALL, ObservedWait
 from perfscope.agent.entry.injected_page import InjectedPage, PageState
 from perfscope.agent.entry.process_identity import Target
-from perfscope.agent.entry.progress import EntryProgress
 from perfscope.agent.entry.ptrace import ProcessGone
 from perfscope.agent.entry.refusals import START, refused_by_kernel
 from perfscope.agent.entry.remote_call import (
@@ -22,6 +21,7 @@ from perfscope.agent.entry.remote_call import (
     stop_thread,
 )
 from perfscope.agent.entry.runtime_state import MUTEX_SINCE, RuntimeState, read_runtime_state
+from perfscope.agent.entry.shared_progress import EntryProgress
 from perfscope.agent.entry.wait_time import waited_ns
 from perfscope.errors import CannotEnter
 

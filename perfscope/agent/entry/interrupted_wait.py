@@ -30,14 +30,14 @@ ENDED_BY_A_STOP = WITHOUT_LIMIT | MILLISECONDS.keys() | TIMESPEC.keys()
 TIMESPEC_FORM = struct.Struct("<qq")
 
 
-def signed(value: int, bits: int = 64) -> int:
+def signed_number(value: int, bits: int = 64) -> int:
     """Return the low `bits` of the word as a signed number."""
     return ctypes.c_longlong(value).value if bits == 64 else ctypes.c_int(value).value
 
 
 def interrupted_call(saved: Registers) -> int | None:
     """Return the number of the system call that the stop interrupted, None if there was none."""
-    number, result = signed(saved.orig_rax), signed(saved.rax)
+    number, result = signed_number(saved.orig_rax), signed_number(saved.rax)
     interrupted = result in RESTART_CODES or (result == -EINTR and number in ENDED_BY_A_STOP)
     return number if number >= 0 and interrupted else None
 
@@ -47,7 +47,7 @@ def resume_wait(saved: Registers) -> bool:
 
     Returns whether it was such a call.
     """
-    if signed(saved.rax) != -EINTR or saved.orig_rax not in ENDED_BY_A_STOP:
+    if signed_number(saved.rax) != -EINTR or saved.orig_rax not in ENDED_BY_A_STOP:
         return False
     saved.rax = RESTART_UNLESS_HANDLED & NO_SYSCALL
     return True
@@ -63,7 +63,7 @@ def shorten_limit(
     number = saved.orig_rax
     if number in MILLISECONDS:
         register = MILLISECONDS[number]
-        limit_ns = signed(getattr(saved, register), 32) * 1_000_000
+        limit_ns = signed_number(getattr(saved, register), 32) * 1_000_000
     elif number in TIMESPEC and getattr(saved, TIMESPEC[number]):
         register = TIMESPEC[number]
         timespec = read(getattr(saved, register), TIMESPEC_FORM.size)

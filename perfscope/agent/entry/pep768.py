@@ -10,7 +10,7 @@ import os
 import time
 from dataclasses import dataclass
 
-from perfscope.agent.entry import stub
+from perfscope.agent.entry import injected_source
 from perfscope.agent.entry.debugger_fields import (
     DebuggerFields,
     NoDebuggerFields,
@@ -143,7 +143,7 @@ def enter_by_debugger_fields(target: Target, source: str, version: int, deadline
     watch = IdleWatch(pid)
     if watch.settle() is not None:
         return False  # a waiting thread would not look at the script
-    text = stub.bootstrap_text(source, innermost_pid(pid), version)
+    text = injected_source.bootstrap_text(source, innermost_pid(pid), version)
     try:
         with target_user(pid) as user:
             target.refuse_if_changed()

@@ -11,7 +11,7 @@ from perfscope.agent.entry.seccomp_filter import refuse_by_seccomp
 from perfscope.agent.entry.symbols import (
     SINCE_3_8,
     addresses,
-    initialized,
+    is_initialized,
     possible_python_files,
     python_files,
     python_version,
@@ -212,8 +212,10 @@ def refuse_several_pythons(pid: int) -> None:
         if python_files(pid):
             return
         possible = possible_python_files(pid)
-        interpreters = [file for file in possible if initialized(pid, file) is not None]
-        running = [os.path.basename(file.path) for file in interpreters if initialized(pid, file)]
+        interpreters = [file for file in possible if is_initialized(pid, file) is not None]
+        running = [
+            os.path.basename(file.path) for file in interpreters if is_initialized(pid, file)
+        ]
     except OSError:
         raise gone(pid) from None
     if running:

@@ -23,7 +23,7 @@ from perfscope.agent.entry.interrupted_wait import (
     interrupted_call,
     resume_wait,
     shorten_limit,
-    signed,
+    signed_number,
 )
 from perfscope.agent.entry.ptrace import ProcessGone, Registers, Stop, TimeUp
 from perfscope.agent.entry.restoring_call import RestoringCall
@@ -158,18 +158,18 @@ class StoppedThread:
         wanted = ptrace.copy_registers(self.saved)
         if self.will_restart():
             wanted.rip -= 2
-            restart_block = signed(self.saved.rax) == RESTART_BLOCK
+            restart_block = signed_number(self.saved.rax) == RESTART_BLOCK
             wanted.rax = RESTART_SYSCALL if restart_block else self.saved.orig_rax
         wanted.orig_rax = NO_SYSCALL  # else the kernel would restart the system call at once
         return wanted
 
     def will_restart(self) -> bool:
         """Return whether the kernel restarts the system call that the stop interrupted."""
-        return self.in_system_call is not None and signed(self.saved.rax) in RESTART_CODES
+        return self.in_system_call is not None and signed_number(self.saved.rax) in RESTART_CODES
 
     def waking_signals(self) -> int:
         """Return the mask of signals whose handlers end the interrupted wait with EINTR."""
-        ends_by_handler = signed(self.saved.rax) in (RESTART_BLOCK, RESTART_UNLESS_HANDLED)
+        ends_by_handler = signed_number(self.saved.rax) in (RESTART_BLOCK, RESTART_UNLESS_HANDLED)
         return self.caught & ~self.mask if ends_by_handler and self.will_restart() else 0
 
     def choose_notifier(self) -> None:
@@ -236,7 +236,9 @@ class StoppedThread:
 
         Raises CallFailed.
         """
-        waits = signed(now.orig_rax) == SYSCALL_FUTEX and signed(now.rax) in RESTART_CODES
+        waits = (
+            signed_number(now.orig_rax) == SYSCALL_FUTEX and signed_number(now.rax) in RESTART_CODES
+        )
         if waits and may_abandon:
             slot = restoring_call.return_slot(self.saved.rsp, len(self.vectors))
             self.write(slot, bytes(8))

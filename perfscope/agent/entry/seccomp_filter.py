@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 from perfscope.agent.entry import ptrace
 from perfscope.agent.entry.process_identity import Target
-from perfscope.agent.entry.progress import EntryProgress
 from perfscope.agent.entry.ptrace import ProcessGone, TimeUp
 from perfscope.agent.entry.remote_call import stop_thread
+from perfscope.agent.entry.shared_progress import EntryProgress
 from perfscope.agent.host import proc
 from perfscope.errors import CannotEnter
 

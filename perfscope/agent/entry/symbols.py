@@ -101,10 +101,10 @@ def python_files(pid: int) -> list[MappedFile]:
     files = possible_python_files(pid)
     if len(files) < 2:
         return files
-    interpreters = [file for file in files if initialized(pid, file) is not None]
+    interpreters = [file for file in files if is_initialized(pid, file) is not None]
     if len(interpreters) < 2:
         return files
-    running = [file for file in interpreters if initialized(pid, file)]
+    running = [file for file in interpreters if is_initialized(pid, file)]
     return running if len(running) == 1 else []
 
 
@@ -117,7 +117,7 @@ def possible_python_files(pid: int) -> list[MappedFile]:
     return libraries + [file for file in others if file.path == executable]
 
 
-def initialized(pid: int, file: MappedFile) -> bool | None:
+def is_initialized(pid: int, file: MappedFile) -> bool | None:
     """Return whether the CPython in this file has been initialized, None if it contains none.
 
     The functions of a second copy may use the data of the first copy. Its own data then stays as it

@@ -87,7 +87,7 @@ def folders_up(mount: tuple[str, str], path: str) -> tuple[Path, ...]:
 
 
 def cpu_quota(pid: int) -> float | None:
-    """Return the cores that the CPU quota of a process allows, None without a quota."""
+    """Return the number of cores that the CPU quota of a process allows, None without a quota."""
     found = find_group(pid, "cpu")
     return group_quota(found) if found is not None else None
 
@@ -106,7 +106,7 @@ def group_quota(cpu: ControlGroup) -> float | None:
     return min(cores, default=None)
 
 
-def throttled(pid: int) -> tuple[int, int] | None:
+def throttling_counts(pid: int) -> tuple[int, int] | None:
     """Return (times, nanoseconds) of throttling by a CPU quota; None without the counter."""
     found = find_group(pid, "cpu")
     return group_throttling(found) if found is not None else None

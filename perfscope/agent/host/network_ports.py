@@ -26,29 +26,25 @@ WORD_BYTES: Final = 4
 """InfiniBand counts data in words of four bytes."""
 IB_NAMES: Final = {"port_rcv_data": "rx_bytes", "port_xmit_data": "tx_bytes"}
 IB_ERRORS: Final = (
-    *(
-        "symbol_error",
-        "link_error_recovery",
-        "link_downed",
-        "port_rcv_errors",
-        "port_xmit_discards",
-    ),
-    *("local_link_integrity_errors", "excessive_buffer_overrun_errors", "port_xmit_wait"),
+    "symbol_error",
+    "link_error_recovery",
+    "link_downed",
+    "port_rcv_errors",
+    "port_xmit_discards",
+    "local_link_integrity_errors",
+    "excessive_buffer_overrun_errors",
+    "port_xmit_wait",
 )
 HW_ERRORS: Final = (
-    *(
-        "out_of_sequence",
-        "packet_seq_err",
-        "local_ack_timeout_err",
-        "rnr_nak_retry_err",
-        "roce_slow_restart",
-    ),
-    *(
-        "rx_icrc_encapsulated",
-        "implied_nak_seq_err",
-        "np_ecn_marked_roce_packets",
-        "rp_cnp_handled",
-    ),
+    "out_of_sequence",
+    "packet_seq_err",
+    "local_ack_timeout_err",
+    "rnr_nak_retry_err",
+    "roce_slow_restart",
+    "rx_icrc_encapsulated",
+    "implied_nak_seq_err",
+    "np_ecn_marked_roce_packets",
+    "rp_cnp_handled",
 )
 NET_FIELDS: Final = {
     0: "rx_bytes",
@@ -58,10 +54,15 @@ NET_FIELDS: Final = {
     10: "tx_errors",
     11: "tx_dropped",
 }
+"""Position of a number in a line of /proc/PID/net/dev -> name of the counter."""
 RATE: Final = re.compile(r"([\d.]+) Gb/sec")
 SIOCETHTOOL: Final = 0x8946
 ETHTOOL_GSET: Final = 1
-UNKNOWN_SPEED: Final = 0xFFFFFFFF
+SPEED_AT: Final = 12
+SPEED_HIGH_AT: Final = 28
+"""Bytes before `speed` and `speed_hi` in struct ethtool_cmd (include/uapi/linux/ethtool.h)."""
+UNKNOWN_SPEEDS: Final = (0, 0xFFFF, 0xFFFFFFFF)
+"""What drivers return in place of an unknown speed."""
 CLONE_NEWNET: Final = 0x40000000
 ROOT_COMPLEX: Final = 1
 """All devices share the first part of their path, the root complex."""
@@ -75,7 +76,7 @@ class IbPort:
     folder: Path
 
     def read(self) -> dict[str, float]:
-        """Return those of its bytes and errors that the adapter counts, cumulative."""
+        """Return the adapter's cumulative counters by name: bytes and numbers of errors."""
         row = {}
         for file, name in IB_NAMES.items():
             value = read_number(self.folder / "counters" / file)
@@ -155,10 +156,10 @@ class Interfaces:
             fcntl.ioctl(self.socket.fileno(), SIOCETHTOOL, request)
         except OSError:
             return -1.0
-        (low,) = struct.unpack_from("H", command, 12)
-        (high,) = struct.unpack_from("H", command, 28)
+        (low,) = struct.unpack_from("H", command, SPEED_AT)
+        (high,) = struct.unpack_from("H", command, SPEED_HIGH_AT)
         megabits = high << 16 | low
-        return -1.0 if megabits in (0, 0xFFFF, UNKNOWN_SPEED) else megabits * 1e6 / 8
+        return -1.0 if megabits in UNKNOWN_SPEEDS else megabits * 1e6 / 8
 
     def close(self) -> None:
         """Close the socket."""

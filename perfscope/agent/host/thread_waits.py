@@ -301,14 +301,14 @@ def kind_without_call(words: list[str], state: str) -> str:
 
 
 def sleep_of(pid: int) -> int:
-    """Return for how long the threads of a process sleep, the shortest sleep; NO_LIMIT for none."""
+    """Return the shortest sleep of the threads of a process, in ns; NO_LIMIT without one."""
     waits = WaitReader(pid, [pid]).threads(MOST_THREADS_OF_PEER)
     sleeps = [wait.limit_ns for wait in waits if wait.kind == SLEEP and wait.limit_ns >= 0]
     return min(sleeps, default=NO_LIMIT)
 
 
 def shorter_limit(first: int, second: int) -> int:
-    """Return the shorter of two time limits."""
+    """Return the shorter of two time limits, where NO_LIMIT is the longest."""
     limits = [limit for limit in (first, second) if limit != NO_LIMIT]
     return min(limits, default=NO_LIMIT)
 

@@ -43,7 +43,7 @@ def physical_cores(cores: set[int]) -> int | None:
 
 
 def slurm_cores(pids: set[int]) -> int | None:
-    """Return the cores that SLURM gave to the tasks of these processes, None outside SLURM."""
+    """Return the number of cores that SLURM gave to the tasks of these processes, else None."""
     cores_of_task: dict[str, int] = {}
     for pid in pids:
         variables = proc.environment(pid, ("SLURM_PROCID", "SLURM_CPUS_PER_TASK"))

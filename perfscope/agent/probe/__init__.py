@@ -1,4 +1,4 @@
-"""The code that runs inside the target: standard library only, Python 3.9 and newer.
+"""The code that runs inside the target: standard library only, Python 3.8 and newer.
 
 `delivery/probe_bundle.py` sends these files as text, because the target cannot import perfscope.
 So they never import each other: each gets the others in the dict MODULES. `core.run` calls

@@ -16,7 +16,7 @@ MODULES: "dict[str, Any]" = globals().get("MODULES", {})  # the probe's other fi
 def install(probe: "InstalledProbe") -> None:
     """Patch `backward` and the step of GradScaler."""
     autograd = sys.modules.get("torch.autograd")
-    if autograd is None or MODULES["presence"].in_worker():
+    if autograd is None or MODULES["process_state"].in_worker():
         return
     # `backward` calls this inner function in newer versions. Programs do not hold or pickle it.
     inner = getattr(autograd, "_engine_run_backward", None)
@@ -78,7 +78,7 @@ def prepare_cost_trials(
     probe: "InstalledProbe",
 ) -> "list[tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]]":
     """Return (timed, original, arguments) of what happens once per step: a backward."""
-    if "torch" not in sys.modules or MODULES["presence"].in_worker():
+    if "torch" not in sys.modules or MODULES["process_state"].in_worker():
         return []
     loss = EmptyLoss()
     return [(timed_call(probe, loss.backward, "BACKWARD"), loss.backward, (loss,))]

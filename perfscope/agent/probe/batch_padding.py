@@ -47,7 +47,7 @@ LOADER, CALL = 1, 2
 def install(probe: "InstalledProbe") -> None:
     """Look at batches from now on, if this torch shows whether it is safe to."""
     torch, ctypes = sys.modules.get("torch"), sys.modules.get("ctypes")
-    if torch is None or ctypes is None or MODULES["presence"].in_worker():
+    if torch is None or ctypes is None or MODULES["process_state"].in_worker():
         return
     is_undisturbed = check_of_modes(torch)
     if is_undisturbed is None:
@@ -264,7 +264,7 @@ def token_lengths(rows: TokenRows, masks: "list[TokenRows]") -> "tuple[int, ...]
         # What the mask includes is used, even where it looks like padding.
         filled = bytes(mask.width * mask.size)
         masked = [mask.length(row, filled, side or RIGHT) for row in mask.counted]
-        lengths = [max(pair) for pair in zip(lengths, masked)]  # noqa: B905  runs on 3.9
+        lengths = [max(pair) for pair in zip(lengths, masked)]  # noqa: B905  runs on 3.8
         longest = max(longest, mask.longest(filled, side or RIGHT))
     padded = 1.0 - sum(lengths) / (len(lengths) * rows.width)
     counts = (rows.count, rows.width, longest, min(lengths), int(padded * 1e6), side)
@@ -293,7 +293,7 @@ def holds_tokens(rows: TokenRows, lengths: "list[int]", side: int, value: bytes)
     """
     different: set[int] = set()
     inside = compared = 0
-    for row, length in zip(rows.counted, lengths):  # noqa: B905  runs on 3.9
+    for row, length in zip(rows.counted, lengths):  # noqa: B905  runs on 3.8
         begin = rows.width - length if side == LEFT else 0
         step = max(length // 2, 1)
         for at in (begin, begin + step):

@@ -48,7 +48,7 @@ class CheckpointWrites:
 
     def tick(self, now_ns: int) -> None:
         for module, watch in self.watches.items():
-            if module not in self.seen and MODULES["imports"].imported(module) is not None:
+            if module not in self.seen and MODULES["imported_modules"].imported(module) is not None:
                 self.seen.add(module)
                 watch()
 
@@ -134,7 +134,7 @@ def plain_path(target: Any) -> "str | None":
 
 
 def file_size(path: "str | None") -> int:
-    """Return the size of the file that was just written, -1 if it is unknown."""
+    """Return the bytes of the file that was just written, -1 if unknown."""
     try:
         return -1 if path is None else os.stat(path).st_size
     except (OSError, ValueError):

@@ -35,7 +35,7 @@ def dynamo(part: str) -> Any:
 
     The probe does not import it: that takes about a second.
     """
-    return MODULES["imports"].imported(f"torch._dynamo.{part}")
+    return MODULES["imported_modules"].imported(f"torch._dynamo.{part}")
 
 
 def compile_was_used() -> bool:

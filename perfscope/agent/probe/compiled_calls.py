@@ -31,7 +31,7 @@ FRAMES_BETWEEN = 4
 def install(probe: "InstalledProbe") -> None:
     """Time the calls once anything is compiled."""
     torch = sys.modules.get("torch")
-    if torch is None or MODULES["presence"].in_worker():
+    if torch is None or MODULES["process_state"].in_worker():
         return
     calls = CompiledCalls(probe, torch)
     calls.tick(0)
@@ -65,7 +65,7 @@ class CompiledCalls:
             self.probe.patches.put(frames, name, wrapper)
 
     def callback_is_chosen(self, args: Any, kwargs: Any) -> None:
-        """A call begins: Dynamo chooses the callback that evaluates its frames."""
+        """Note the begin of a call, for which Dynamo chooses the callback that evaluates frames."""
         thread, callback = get_ident(), args[0]
         self.entering.add(thread)
         if not called_from_dynamo():
@@ -81,7 +81,7 @@ class CompiledCalls:
         calls.append((id(callback), time.monotonic_ns(), get_native_id()))
 
     def callback_is_set(self, args: Any, kwargs: Any) -> None:
-        """Dynamo sets the callback: at the begin right after choosing it, and again at the end."""
+        """Record a call that ends. Dynamo sets the callback after choosing it and at the end."""
         thread = get_ident()
         if thread in self.entering:
             self.entering.discard(thread)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from perfscope.agent.probe.connection import AgentLine
     from perfscope.agent.probe.guard import Guard
     from perfscope.agent.probe.patches import Patches
-    from perfscope.agent.probe.presence import OwnFile
+    from perfscope.agent.probe.process_state import OwnFile
 
 MODULES: "dict[str, Any]" = globals().get("MODULES", {})  # the probe's other files, set before
 
@@ -216,15 +216,15 @@ def becomes_a_worker() -> bool:
         if frame.f_code is worker_start:
             return True
         frame = frame.f_back  # type: ignore[assignment]
-    return MODULES["presence"].in_worker()  # type: ignore[no-any-return]
+    return MODULES["process_state"].in_worker()  # type: ignore[no-any-return]
 
 
 def run_in_worker(config: dict[str, Any], parts: list[ModuleType]) -> None:
     """Run the probe in a worker that was just forked, once torch has set its worker id."""
     until = time.monotonic() + WORKER_STARTS_S
-    while not MODULES["presence"].in_worker() and time.monotonic() < until:
+    while not MODULES["process_state"].in_worker() and time.monotonic() < until:
         time.sleep(WORKER_CHECK_S)
-    if MODULES["presence"].in_worker():
+    if MODULES["process_state"].in_worker():
         run(config, parts)
 
 
@@ -277,7 +277,7 @@ def hello_note(probe: InstalledProbe) -> dict[str, Any]:
     return {
         "note": "hello",
         "token": probe.config["token"],
-        "worker": getattr(MODULES["presence"].worker_info(), "id", None),
+        "worker": getattr(MODULES["process_state"].worker_info(), "id", None),
         "cost_ns": measure_record_cost(probe.config, probe.parts),
         "torch": MODULES["startup_shutdown"].torch_facts(),
         **clock_pair(),
@@ -313,7 +313,7 @@ def stay(probe: InstalledProbe, line: "AgentLine") -> None:
     """Call the ticks and send records, until the agent sends the probe away or is gone."""
     poller = select.poll()
     poller.register(line.connection, select.POLLIN)
-    in_worker = MODULES["presence"].in_worker()
+    in_worker = MODULES["process_state"].in_worker()
     schedule = WakeSchedule(WORKER_TICK_S if in_worker else TICK_S)
     began_ns = time.monotonic_ns()
     grown_ns = began_ns + int(YOUNG_S * 1e9) if in_worker else 0
@@ -370,7 +370,7 @@ def wait_for_torch() -> None:
     names that torch defines later.
     """
     until = time.monotonic() + TORCH_IMPORT_S
-    is_being_imported = MODULES["imports"].is_being_imported
+    is_being_imported = MODULES["imported_modules"].is_being_imported
     while is_being_imported(sys.modules.get("torch")) and time.monotonic() < until:
         time.sleep(TORCH_CHECK_S)
 
@@ -390,9 +390,9 @@ def run(config: dict[str, Any], parts: list[ModuleType]) -> None:
     except OSError:
         return
     probe.connection = connection
-    probe.own_socket = MODULES["presence"].OwnFile(connection.fileno())
+    probe.own_socket = MODULES["process_state"].OwnFile(connection.fileno())
     probe.line = line = MODULES["connection"].AgentLine(connection)
-    probes = MODULES["presence"].probes_in_process()
+    probes = MODULES["process_state"].probes_in_process()
     probe.guard.guarded("main loop", install_and_stay)(probe, line)
     stuck = probe.leave()
     if probe in probes:
@@ -406,11 +406,11 @@ def run(config: dict[str, Any], parts: list[ModuleType]) -> None:
 def install_and_stay(probe: InstalledProbe, line: "AgentLine") -> None:
     """Introduce the probe to the agent, install the parts, and stay."""
     line.send_notes([hello_note(probe)])
-    reason = MODULES["presence"].refusal_of_second_probe(probe)
+    reason = MODULES["process_state"].refusal_of_second_probe(probe)
     if reason:
         line.send_notes([{"note": "refused", "reason": reason}])
         return
-    MODULES["presence"].probes_in_process().append(probe)
+    MODULES["process_state"].probes_in_process().append(probe)
     probe.compilation.tick(0)
     probe.ticks.append(probe.compilation.tick)
     for part in probe.parts:

@@ -23,7 +23,7 @@ READS = ("item", "tolist", "__float__", "__int__", "__bool__")
 def install(probe: "InstalledProbe") -> None:
     """Patch the calls once the program uses a device, which may begin later."""
     torch = sys.modules.get("torch")
-    if torch is None or MODULES["presence"].in_worker():
+    if torch is None or MODULES["process_state"].in_worker():
         return
     accelerator = MODULES["accelerator"].Accelerator(torch)
     installed: list[str] = []

@@ -31,7 +31,7 @@ MOST_PENDING = 4
 def install(probe: "InstalledProbe") -> None:
     """Time calls once the program uses a device, which may begin later."""
     torch = sys.modules.get("torch")
-    if torch is None or MODULES["presence"].in_worker():
+    if torch is None or MODULES["process_state"].in_worker():
         return
     timer, accelerator = timer_of(probe), MODULES["accelerator"].Accelerator(torch)
 

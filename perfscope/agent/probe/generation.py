@@ -37,7 +37,7 @@ MOST_LAYERS = 8
 def install(probe: "InstalledProbe") -> None:
     """Time calls from now on, also where the program imports transformers later."""
     torch = sys.modules.get("torch")
-    if torch is None or MODULES["presence"].in_worker():
+    if torch is None or MODULES["process_state"].in_worker():
         return
     is_undisturbed = MODULES["batch_padding"].check_of_modes(torch)
     if is_undisturbed is None:
@@ -91,7 +91,7 @@ class GenerateCalls:
 
     def is_allowed(self, now_ns: int) -> bool:
         """Return whether the patches can be put in now without causing a recompilation."""
-        owner = getattr(MODULES["imports"].imported(MODULE), "GenerationMixin", None)
+        owner = getattr(MODULES["imported_modules"].imported(MODULE), "GenerationMixin", None)
         if owner is None or GENERATE not in vars(owner) or CHECK not in vars(owner):
             return False
         compilation = self.probe.compilation

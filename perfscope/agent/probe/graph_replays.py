@@ -19,7 +19,7 @@ MODULES: "dict[str, Any]" = globals().get("MODULES", {})  # the probe's other fi
 
 def install(probe: "InstalledProbe") -> None:
     """Patch the method that replays a graph."""
-    if "torch" not in sys.modules or MODULES["presence"].in_worker():
+    if "torch" not in sys.modules or MODULES["process_state"].in_worker():
         return
     for module, class_name in MODULES["graph_captures"].GRAPHS:
         owner = getattr(sys.modules.get(module), class_name, None)

@@ -67,7 +67,7 @@ NO_TRACE = "torch's profiler returned no trace"
 def install(probe: "InstalledProbe") -> None:
     """Prepare for windows, and watch what they depend on."""
     torch = sys.modules.get("torch")
-    if torch is None or MODULES["presence"].in_worker():
+    if torch is None or MODULES["process_state"].in_worker():
         return
     recorder = WindowRecorder(probe, torch)
     if recorder.reason_for_none is None:
@@ -448,7 +448,7 @@ class WindowRecorder:
         """
         held = None if self.api.free else last - quiet
         times = [*self.step_times, last]
-        pairs = zip(times, times[1:])  # noqa: B905, RUF007  runs on 3.9
+        pairs = zip(times, times[1:])  # noqa: B905, RUF007  runs on 3.8
         gaps = [(after, after - before) for before, after in pairs]
         ending = [gap for after, gap in gaps if after > end]
         within = sorted(gap for after, gap in gaps if after <= end)

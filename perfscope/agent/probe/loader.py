@@ -213,7 +213,7 @@ class Meters:
     def open(self, path: str) -> Any:
         """Open a file that is closed when the probe leaves; None if that is not possible."""
         try:
-            return MODULES["presence"].OwnFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+            return MODULES["process_state"].OwnFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         except OSError:
             return None
 
@@ -252,7 +252,7 @@ def meter_growth(
     """Return by how much each meter grew; -1 if it could not be read."""
     grown = [
         end - begin if begin >= 0 and end >= 0 else -1
-        for begin, end in zip(before, after)  # noqa: B905  runs on 3.9
+        for begin, end in zip(before, after)  # noqa: B905  runs on 3.8
     ]
     return grown[0], grown[1], grown[2]
 
@@ -263,7 +263,7 @@ def timed_fetch(
     """Return `fetch` of a fetcher with a record of each batch that it makes."""
     kind, put, meters = probe.kinds["FETCH"], probe.records.append, Meters(probe)
     now, cpu, ident, tids = time.monotonic_ns, time.thread_time_ns, get_ident, probe.tids
-    worker: int = getattr(MODULES["presence"].worker_info(), "id", -1)
+    worker: int = getattr(MODULES["process_state"].worker_info(), "id", -1)
     meters_read_ns = [0]
     collate_ns: dict[int, int] = {}
 
@@ -349,7 +349,7 @@ def prepare_cost_trials(
 ) -> "list[tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]]":
     """Return (timed, original, arguments) of what happens once per batch in this process."""
     loader, passes = EmptyLoader(), Passes(probe)
-    if MODULES["presence"].in_worker():
+    if MODULES["process_state"].in_worker():
         timed = timed_fetch(probe, EmptyLoader.fetch)
         return [(timed, EmptyLoader.fetch, (loader, ()))]
     passes.known[id(loader)] = (lambda: loader, (0, 0, 0), lambda _: 0)

@@ -30,7 +30,7 @@ WITHIN_MODULES = ("_call_impl", "_wrapped_call_impl", "backward")
 def install(probe: "InstalledProbe") -> None:
     """Find and time the top-level modules from now on."""
     torch = sys.modules.get("torch")
-    if torch is None or MODULES["presence"].in_worker():
+    if torch is None or MODULES["process_state"].in_worker():
         return
     probe.ticks.append(TopLevelModules(probe, torch.nn.Module, torch.is_grad_enabled).tick)
 
@@ -188,7 +188,7 @@ def prepare_cost_trials(
 ) -> "list[tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]]":
     """Return (timed, original, arguments) of what happens once per step: a top-level call."""
     torch = sys.modules.get("torch")
-    if torch is None or MODULES["presence"].in_worker():
+    if torch is None or MODULES["process_state"].in_worker():
         return []
     module, modules = EmptyModule(), TopLevelModules(probe, None, torch.is_grad_enabled)
     modules.codes[id(module)] = 0

@@ -1,10 +1,10 @@
-"""NVTX in a process that first used it without a tool: calls of the `nvtx` package and of
-torch.cuda.nvtx, recorded in Python.
+"""Records the NVTX calls of a process that used NVTX before a tool was there.
 
-NVTX looks for a tool only once. Afterwards its C functions do nothing, so only the Python functions
-can be observed. Missing are ranges that were already open, and what needs a tool to be known:
-functions decorated with `annotate` (they are plain functions then), ranges of `nvtx.start_range`
-(they have no id), and methods of a Domain (it has no name).
+NVTX searches for a tool only once. If it finds none, its C functions do nothing from then on. So
+the Python functions are patched: those of the `nvtx` package and of torch.cuda.nvtx. This misses
+ranges that were already open, functions decorated with `annotate` (without a tool they are left
+undecorated), ranges of `nvtx.start_range` (they have no id), and methods of a Domain (it has no
+name).
 """
 
 import sys
@@ -53,7 +53,7 @@ class NvtxCalls:
             ("nvtx.nvtx", self.patch_package),
             ("torch.cuda.nvtx", self.patch_torch),
         ):
-            module = MODULES["imports"].imported(name)
+            module = MODULES["imported_modules"].imported(name)
             if name not in self.seen and getattr(module, "mark", None) is not None:
                 self.seen.add(name)
                 patch(module)
@@ -64,7 +64,7 @@ class NvtxCalls:
         """Return the code of a name, -1 for None; beyond MOST_NAMES the code of OTHER_NAMES."""
         if text is None:
             return -1
-        # For other types than str the name of the type: no code of the program may run.
+        # Converting another type to str would run code of the program: take the type's name.
         key = ("nvtx", text if type(text) is str else type(text).__name__)
         if key not in self.probe.codes:
             self.names += 1

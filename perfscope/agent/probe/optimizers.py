@@ -71,7 +71,7 @@ class HookTable(OrderedDict):  # type: ignore[type-arg]
 def install(probe: "InstalledProbe") -> None:
     """Put the hooks in, and remove them while something is compiled."""
     torch = sys.modules.get("torch")
-    if torch is None or MODULES["presence"].in_worker():
+    if torch is None or MODULES["process_state"].in_worker():
         return  # a loader worker trains nothing
     hooks = OptimizerHooks(probe)
     probe.compilation.before_compiling.append(hooks.remove)
@@ -109,7 +109,7 @@ class OptimizerHooks:
 
     def put_in(self) -> None:
         module = sys.modules[MODULE]
-        for name, hook in zip(TABLES, self.hooks):  # noqa: B905  runs on 3.9
+        for name, hook in zip(TABLES, self.hooks):  # noqa: B905  runs on 3.8
             table = HookTable(vars(module)[name], hook)
             patch = self.probe.patches.put(module, name, table)
             if patch is not None:

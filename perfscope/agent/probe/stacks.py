@@ -155,7 +155,7 @@ class Sampler:
         return first + rotated[:MOST_THREADS]
 
     def weigh(self, ident: int, now_ns: int) -> int:
-        """Return the time that this sample represents.
+        """Return the ns that this sample represents.
 
         It began with the last sample of this thread, or of any thread if this is its first.
         """

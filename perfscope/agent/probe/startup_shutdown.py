@@ -49,7 +49,7 @@ def thread_variables() -> "dict[str, int]":
 
 def install(probe: "InstalledProbe") -> None:
     """Report changes of torch's state, announce that the probe is installed, prepare the exit."""
-    if not MODULES["presence"].in_worker():
+    if not MODULES["process_state"].in_worker():
         watch_torch(probe)
     begun = probe.config.get("begun")
     if begun is not None:

@@ -34,7 +34,7 @@ FIRST_FAILURE = 500
 
 def install(probe: "InstalledProbe") -> None:
     """Time requests from now on, also of a server that the program imports later."""
-    if MODULES["presence"].in_worker():
+    if MODULES["process_state"].in_worker():
         return
     requests = WebRequests(probe)
     requests.tick(0)
@@ -75,7 +75,7 @@ class WebRequests:
         self.patch("flask.app", "Flask", self.patch_flask)
 
     def patch(self, name: str, class_name: str, put: "Callable[[Any], None]") -> None:
-        owner = getattr(MODULES["imports"].imported(name), class_name, None)
+        owner = getattr(MODULES["imported_modules"].imported(name), class_name, None)
         if owner is not None and name not in self.seen:
             self.seen.add(name)
             put(owner)

@@ -1,4 +1,4 @@
-"""Each stretch in which a device was idle, and the launch of the work that ended it."""
+"""Each interval in which a device was idle, and the launch of the work that ended it."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from perfscope.traces.trace import Trace
 
 @dataclass(frozen=True)
 class Idle:
-    """One entry per gap.
+    """Columns with one value per gap: int64, instants in nanoseconds.
 
     `launch` is the row of `launches` that started the next work, -1 where it is unknown or nothing
     came. `tid` is the thread that made this call, else the one that launches most (-1: none does).
@@ -31,7 +31,7 @@ class Idle:
 
 
 def idle(trace: Trace, unit: Unit, gaps: Spans) -> Idle:
-    """Return what ended each of these gaps of a device."""
+    """Return the work that ended each gap of a device; `gaps` are (begins, ends)."""
     begin, end = gaps
     launch = launch_of_next_work(trace, unit, end)
     calls = table(trace, "launches")
@@ -56,7 +56,8 @@ def idle(trace: Trace, unit: Unit, gaps: Spans) -> Idle:
 def launch_of_next_work(trace: Trace, unit: Unit, instants: Ints) -> Ints:
     """Return, for each instant, the launch of the first kernel or copy that starts at it or later.
 
-    It is -1 where none is known. Of those that start together one whose launch is known counts.
+    The result has the length of `instants`: rows of `launches`, -1 where none is known. If several
+    start at the same time, one whose launch is known is preferred.
     """
     frames = [rows_on(trace, name, unit) for name in ("kernels", "copies")]
     ts = np.concatenate([column(frame, "ts") for frame in frames])

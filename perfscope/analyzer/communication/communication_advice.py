@@ -33,7 +33,7 @@ ACCUMULATE_GRADIENTS: Final = Advice(
 )
 COMPRESS_GRADIENTS: Final = Advice(
     id="compress-gradients",
-    text="halve the bytes of gradients",
+    text="halve the bytes of gradients: exchange them in bfloat16",
     precondition="exchanges-float32-gradients",
     holds_when="The process trains, and it runs all_reduce or reduce_scatter of float32.",
 )

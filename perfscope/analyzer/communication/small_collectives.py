@@ -47,7 +47,7 @@ USE_BUCKETS = Advice(
 )
 JOIN_TENSORS = Advice(
     id="join-tensors-before-collectives",
-    text="or join tensors before one call",
+    text="join tensors, and make one call for all of them",
     precondition="many-small-collectives",
     holds_when="Many collectives per step move less than 1 MiB.",
 )

@@ -10,12 +10,12 @@ How it is detected
     that a device spends in a collective before the last rank has arrived is waiting (`peer-wait` in
     the time budget), unless computation overlaps it. One rank causes at least half of all that
     waiting, and it is 3 % of the others' time or more. The loss is the mean time that the others
-    wait for that rank: if it were as fast as they are, that time would be saved. A live recording
-    of several ranks (also of several hosts, each with its run folder) is used if their steps are
-    equally long. Samples of the main threads show for which part of its steps each rank waits
-    outside its loader. The rank that waits least is the one that the others wait for, if they wait
-    longer than by chance. A thread that sleeps outside of torch's calls does not wait for a peer,
-    and processes that ran one after the other are not ranks of one job.
+    wait for that rank: if it were as fast as they are, that time would be saved. In a live
+    recording of several ranks (also on several hosts, each with its run folder), ranks are compared
+    if their steps are equally long. Samples of the main threads show for which part of its steps
+    each rank waits outside its loader. The rank that waits least is the one that the others wait
+    for, if they wait longer than by chance. A thread that sleeps outside of torch's calls does not
+    wait for a peer, and processes that ran one after the other are not ranks of one job.
 
 What to do
     Check what that rank does longer than the others (the evidence names it): a slower or throttled

@@ -73,8 +73,8 @@ INSPECT_RANK: Final = Advice(
 BALANCE_SAMPLES: Final = Advice(
     id="balance-samples",
     text=(
-        "if its samples are larger: group samples by size, so that every rank gets as much work in"
-        " each step"
+        "group samples by size, so that every rank gets as much work in each step (if the samples"
+        " of this rank are larger)"
     ),
     precondition="straggler-works-longer",
     holds_when="The straggler computes or waits for input longer than the other ranks.",

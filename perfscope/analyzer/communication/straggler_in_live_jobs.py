@@ -29,7 +29,7 @@ from perfscope.analyzer.number_text import digits, ms, percent, plural
 from perfscope.analyzer.rule import Unmet
 from perfscope.analyzer.run.ranks.local_ranks import main_processes, ranks_at_once
 from perfscope.analyzer.run.ranks.rank_waiting import rank_waiting, step_together
-from perfscope.analyzer.run.resources.cumulative_counters import used
+from perfscope.analyzer.run.resources.cumulative_counters import counter_growth
 from perfscope.analyzer.run.resources.host_load import host_load, window
 from perfscope.analyzer.run.table_access import column
 from perfscope.traces.trace import Trace
@@ -225,7 +225,7 @@ def shared_core_evidence(waited_ns: float) -> list[Evidence]:
 def rank_core_evidence(trace: Trace, rows: pd.DataFrame) -> list[Evidence]:
     """Return ranks whose threads wait for a core, and usable cores where hosts differ."""
     begin_ns, end_ns = window(trace)
-    delays = used(trace, "run_delay_ns", begin_ns, end_ns).items()
+    delays = counter_growth(trace, "run_delay_ns", begin_ns, end_ns).items()
     delay_ns = {process: ns for (process, _), ns in delays}
     found = []
     for row in rows.to_dict("records"):

@@ -10,9 +10,9 @@ How it is detected
     lower roof. The loss is the time beyond what a good implementation takes (half of the data
     sheet's rate, 60 % of a measured one); it is at least 3 % of the step. The ceiling of the
     speedup is the time beyond the roof itself: at the roof a run is healthy and bound by compute.
-    On a CPU the ceiling also includes caches that are used less, and all other integer work where
-    the calls compute with integers. While attached to a device with GPM the activity of its pipes,
-    its memory and its SMs is listed as evidence.
+    On a CPU the ceiling also includes what the other operators gain when the caches are used less.
+    Where the calls compute with integers, it includes all other integer work. While attached to a
+    device with GPM the activity of its pipes, its memory and its SMs is listed as evidence.
 
 What to do
     Use sizes that are multiples of 8 (16-bit types) or 64, one large matrix multiplication instead

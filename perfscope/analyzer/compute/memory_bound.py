@@ -10,13 +10,13 @@ How it is detected
     FLOPs and bytes of each call follow from its shapes (docs/roofline.md). Memory is the lower
     roof, and the call comes near it. Without known peaks: at most 1 FLOP per byte, and more data
     than caches hold. On a CPU calls with that much data count however far below the roof they are,
-    because new pages have to be allocated. The loss is, in each run of consecutive such calls
-    without other work between them, all but the longest call; in total at least 3 % of the step.
-    The speedup is a ceiling: a matrix multiplication or reduction next to a run may absorb all of
-    it. While attached to a device with GPM (Hopper and newer): at least half of the reachable
-    memory bandwidth (0.8 of peak) is used, and memory is nearer to its ceiling than arithmetic. SM
-    activity is not used, because warps that wait count as active. Then it is unknown how much could
-    be saved, and no loss is given.
+    because new pages have to be allocated. In each run of consecutive such calls without other work
+    between them, the loss is the time of all but the longest call. In total it is at least 3 % of
+    the step. The speedup is a ceiling: a matrix multiplication or reduction next to a run may
+    absorb all of it. While attached to a device with GPM (Hopper and newer): at least half of the
+    reachable memory bandwidth (0.8 of peak) is used, and memory is nearer to its ceiling than
+    arithmetic. SM activity is not used, because warps that wait count as active. Then it is unknown
+    how much could be saved, and no loss is given.
 
 What to do
     Where they are in the model, `torch.compile(model)` fuses them; so do functions that exist as
@@ -81,8 +81,8 @@ COMPILE_MODEL = Advice(
 USE_ONE_OPERATOR = Advice(
     id="use-fused-operators",
     text=(
-        "or call one operator where there is one: `gelu`, `silu`, `layer_norm`, `cross_entropy`,"
-        " attention"
+        "call one operator instead of several where there is one: `gelu`, `silu`, `layer_norm`,"
+        " `cross_entropy`, attention"
     ),
     precondition="consecutive-memory-bound-operators",
     holds_when="Runs of consecutive operators that memory limits were recorded.",
@@ -98,7 +98,7 @@ FUSE_UPDATE = Advice(
 )
 HALVE_BYTES = Advice(
     id="halve-bytes-with-bfloat16",
-    text="halve the bytes",
+    text="halve the bytes with bfloat16",
     precondition="moves-float32-and-has-bfloat16",
     holds_when=(
         "Calls that memory limits use float32, and the device is known to be faster in bfloat16."

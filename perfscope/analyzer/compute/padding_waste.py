@@ -17,8 +17,8 @@ How it is detected
 
 What to do
     Pad each batch to its longest row: `padding=True` or `"longest"` in the tokenizer, in the
-    collate function (`DataCollatorWithPadding`, `pad_sequence`) and not per sample. What padding is
-    left, batches of similar length avoid (`group_by_length`, a sampler of buckets).
+    collate function (`DataCollatorWithPadding`, `pad_sequence`) and not per sample. Batches of rows
+    with similar lengths avoid the remaining padding (`group_by_length`, a bucketing sampler).
 
 When it is wrong
     A model that needs a fixed width (a linear layer over all positions, an export for a device with
@@ -77,7 +77,7 @@ PAD_TO_LONGEST = Advice(
 )
 GROUP_BY_LENGTH = Advice(
     "group-rows-by-length",
-    "then draw batches of rows of similar length",
+    "draw batches of rows with similar lengths",
     "rows-of-different-lengths",
     "Of the columns that are used, 30 % of the values or more are padding.",
 )

@@ -66,8 +66,8 @@ def range_rows_of_kind(
     parent = enclosing_ranges(ranges)
     code = np.asarray(ranges["name"].cat.codes, np.int64)
     outer = ~inside_same_name(code, parent)
-    sums = {name: summed(inside, parent, calls[name].to_numpy(np.float64)) for name in SUMS}
-    seen = summed(inside, parent, np.ones(len(inside))) > 0
+    sums = {name: sum_by_range(inside, parent, calls[name].to_numpy(np.float64)) for name in SUMS}
+    seen = sum_by_range(inside, parent, np.ones(len(inside))) > 0
     frame = pd.DataFrame({"process": ranges["process"].to_numpy(np.int64), "code": code, **sums})
     frame = frame.assign(ts=ranges["ts"].to_numpy(np.int64), dur=ranges["dur"].to_numpy(np.int64))[
         outer & seen
@@ -84,7 +84,7 @@ def range_rows_of_kind(
     return found.assign(kind=kind, **columns, longest_ns=longest["dur"].to_numpy())
 
 
-def summed(at: Ints, parent: Ints, amount: NDArray[np.float64]) -> NDArray[np.float64]:
+def sum_by_range(at: Ints, parent: Ints, amount: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return, for each range, the amounts in it and in those inside it; `at` is -1 for none."""
     in_self = np.bincount(at[at >= 0], weights=amount[at >= 0], minlength=len(parent))
     return sums_within(parent, in_self)

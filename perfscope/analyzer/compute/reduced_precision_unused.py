@@ -19,8 +19,8 @@ What to do
     `torch.set_float32_matmul_precision("high")`.
 
 When it is wrong
-    Where the wide type is needed: solvers, statistics over many values, some losses. Calls that
-    memory limits gain less: the speedup is a ceiling.
+    Some computations need the wide type: solvers, statistics over many values, some losses. Calls
+    that memory limits gain less: the speedup is a ceiling.
 """
 
 import re
@@ -71,7 +71,7 @@ CONVERT_TO_FLOAT32 = Advice(
 )
 CONVERT_NUMPY_ARRAYS = Advice(
     id="convert-numpy-arrays",
-    text="NumPy creates float64 by default; convert",
+    text="convert NumPy arrays, which are float64 by default",
     precondition="multiplies-float64",
     holds_when="Matrix multiplications in float64 were recorded.",
 )

@@ -61,7 +61,7 @@ def short_kernel_name(name: str) -> str:
     plain = name.removeprefix("void ")
     for namespace in ANONYMOUS:
         plain = plain.replace(namespace, "")
-    head, arguments = divided(plain)
+    head, arguments = divide_template_name(plain)
     base = QUALIFIER.sub("", head).strip()
     if base in GENERIC:
         base = ""
@@ -75,7 +75,7 @@ def short_kernel_name(name: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
-def divided(name: str) -> tuple[str, str]:
+def divide_template_name(name: str) -> tuple[str, str]:
     """Return what is before the template arguments of a demangled name, and these arguments.
 
     The parameters of the function are left out.

@@ -76,7 +76,7 @@ def text_or_none(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def crowded(trace: Trace) -> list[tuple[DeviceUse, list[DeviceUse]]]:
+def crowded_devices(trace: Trace) -> list[tuple[DeviceUse, list[DeviceUse]]]:
     """Return devices with several ranks while others of the host are free, with the free ones."""
     free = [use for use in trace.fact(all_devices) if not process_count(trace, use)]
     whole = [use for use in free if use.facts.parent < 0]

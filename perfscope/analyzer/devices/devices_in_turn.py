@@ -7,8 +7,8 @@ What it means
 How it is detected
     In a trace with several devices of one process: the time in which a device is idle although its
     next work is launched, or while the host waits for the devices, and another device of the
-    process is busy. For the device that waits least it is at least a tenth of its time; this is
-    what the loss counts.
+    process is busy. The loss is this time of the device that waits least. It is at least a tenth of
+    that device's time.
 
 What to do
     Let the devices work at the same time: split each batch into micro-batches
@@ -16,7 +16,7 @@ What to do
     (`fully_shard`). A model that fits on one device needs no split.
 
 When it is wrong
-    Devices that depend on each other for another reason, such as two models of which one needs the
+    Devices may depend on each other for another reason: for example, one of two models needs the
     result of the other. The speedup is a ceiling: filling and emptying a pipeline takes time, and
     micro-batches use a device less well.
 """

@@ -15,7 +15,7 @@ What to do
     which of them it is. Then move work off the main thread, into workers or onto the device.
 
 When it is wrong
-    A job that computes on the CPU on purpose and uses the device occasionally. The driver's share
+    A job may compute on the CPU on purpose and use the device only occasionally. The driver's share
     is over the last sixth of a second to a second: short gaps between kernels do not show.
 """
 

@@ -8,8 +8,8 @@ What it means
 How it is detected
     The driver counts the time in which the power limit reduced the clocks, and reports the limit
     and the default. If the limit was changed, the value during the reduction counts. The loss is
-    that time times how far the clock was below the free clock (the highest read while nothing
-    limited it, else the boost clock).
+    that time, multiplied by the fraction by which the clock was below its unlimited value (the
+    highest that was read while nothing limited it, else the boost clock).
 
 What to do
     Raise the limit to the default where power and cooling allow it. A lower one is right where the

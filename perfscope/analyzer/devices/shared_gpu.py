@@ -14,7 +14,7 @@ What to do
     scheduler (`--gpus-per-task`), MIG where sharing is wanted.
 
 When it is wrong
-    Jobs that share on purpose (MPS). A notebook that is left open holds memory and computes
+    Jobs may share a device on purpose (MPS). A notebook that is left open holds memory and computes
     nothing: it is reported as information. A process of the job that left its tree (a daemon)
     counts as another job's. The driver reports when kernels ran and not how much of the device they
     used: the loss is a ceiling.

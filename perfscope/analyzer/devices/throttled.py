@@ -7,9 +7,9 @@ What it means
 
 How it is detected
     The driver counts the time in which temperature limited the clocks, and reports at each sample
-    what limits them. It is reported from 5 % of the time on; the loss is that time times how far
-    the clock was below the free clock (the highest read while nothing limited it, else the boost
-    clock).
+    what limits them. It is reported from 5 % of the time on; the loss is that time, multiplied by
+    the fraction by which the clock was below its unlimited value (the highest that was read while
+    nothing limited it, else the boost clock).
 
 What to do
     Check fans, air flow and filters; compare with the temperatures of the neighboring devices;

@@ -15,7 +15,7 @@ What to do
     rank where a library requires device 0.
 
 When it is wrong
-    Ranks that share a device on purpose (a test, MPS).
+    Ranks may share a device on purpose (a test, MPS).
 """
 
 from perfscope.analyzer.advice import Advice
@@ -25,7 +25,11 @@ from perfscope.analyzer.counters.device_finding_parts import (
     device_label,
     no_devices,
 )
-from perfscope.analyzer.devices.device_sharing import MisplacedMemory, crowded, misplaced_memory
+from perfscope.analyzer.devices.device_sharing import (
+    MisplacedMemory,
+    crowded_devices,
+    misplaced_memory,
+)
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import megabytes, plural
@@ -61,7 +65,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
 
 def two_ranks_on_one(trace: Trace, limits: Limits) -> Finding | None:
     """Return the finding about the first device that ranks share while another is free."""
-    shared = trace.fact(crowded)
+    shared = trace.fact(crowded_devices)
     if not shared:
         return None
     use, free_devices = shared[0]

@@ -49,13 +49,13 @@ Memory is an order of magnitude faster than storage.
 
 WRITE_IN_BACKGROUND = Advice(
     "write-checkpoints-in-background",
-    "copy the state to host memory and write it in a background thread",
+    "copy the state to host memory, and write the checkpoint in a background thread",
     "writes-on-training-thread",
     "Checkpoints are written on the training thread.",
 )
 WRITE_LESS_OFTEN = Advice(
     "write-checkpoints-less-often",
-    "or write less often: every few minutes instead of every few steps",
+    "write checkpoints less often: every few minutes instead of every few steps",
     "writes-are-frequent",
     "The recording has at least two writes, on average less than five minutes apart.",
 )

@@ -7,10 +7,11 @@ What it means
 
 How it is detected
     The kernel counts how long each thread was runnable without a core. A thread of the training
-    process was so for at least 10 % of the time, and one of three groups of threads causes it. The
-    intra-op threads x ranks exceed the usable cores. Or all cores are busy, and other jobs use a
-    part of them; they get the part of the delay that corresponds to their share of the demand. Or
-    the job's own loader workers keep the cores busy, although batches are ready in time.
+    process was in that state for at least 10 % of the time, and one of three groups of threads
+    causes it. The intra-op threads x ranks exceed the usable cores. Or all cores are busy, and
+    other jobs use a part of them; they get the part of the delay that corresponds to their share of
+    the demand. Or the job's own loader workers keep the cores busy, although batches are ready in
+    time.
 
 What to do
     Set the intra-op threads to usable cores / ranks (`OMP_NUM_THREADS` or `torch.set_num_threads`),
@@ -46,7 +47,7 @@ FEWER_THREADS = Advice(
 )
 FEWER_OMP_THREADS = Advice(
     "set-omp-threads",
-    "or in the environment, before the start",
+    "set the number of threads in the environment, before the start",
     "more-threads-than-cores",
     "The intra-op threads of all ranks on the host exceed its usable cores.",
 )
@@ -65,7 +66,7 @@ LESS_CPU_PER_BATCH = Advice(
 )
 MORE_CORES = Advice(
     "give-more-cores",
-    "or give the job more cores",
+    "give the job more cores",
     "workers-fill-machine",
     "The machine is full, and loader workers use at least a tenth of the usable cores.",
 )
@@ -155,7 +156,7 @@ def crowd_of_other_jobs(load: HostLoad, process: int, delay: float, limits: Limi
     delay *= others / (others + load.wanted_by_others(process))
     if not fill or delay < limits.others_delay_share:
         return None
-    used = f"{plural(others, 'core')} of {machine_cores_text(load)}"
+    used = f"{digits(others)} of {machine_cores_text(load)}"
     return Crowd(
         delay,
         f"Other jobs on this machine use {used}.",
@@ -166,11 +167,11 @@ def crowd_of_other_jobs(load: HostLoad, process: int, delay: float, limits: Limi
 
 
 def machine_cores_text(load: HostLoad) -> str:
-    """Return `the 4`, or `its 4, of which the job may use 1` where it may not use all of them."""
+    """Return `the 4 cores`, or `its 4 cores, of which the job may use 1`."""
     usable = load.usable_cores or 1.0
     if load.host_cores is None or load.host_cores <= usable:
-        return f"the {digits(usable)}"
-    return f"its {digits(load.host_cores)}, of which the job may use {digits(usable)}"
+        return f"the {plural(usable, 'core')}"
+    return f"its {plural(load.host_cores, 'core')}, of which the job may use {digits(usable)}"
 
 
 def crowd_of_workers(trace: Trace, process: int, delay: float, limits: Limits) -> Crowd | None:
@@ -193,7 +194,7 @@ def crowd_of_workers(trace: Trace, process: int, delay: float, limits: Limits) -
     fill = used >= limits.run_delay_share * usable
     if not fill or delay < limits.run_delay_share:
         return None
-    used_text = f"{plural(used, 'core')} of {digits(usable)}"
+    used_text = f"{digits(used)} of {plural(usable, 'core')}"
     return Crowd(
         delay,
         f"The job's loader workers use {used_text}. The batches are ready in time, but preparing"
@@ -261,7 +262,7 @@ def machine_full(load: HostLoad, limits: Limits) -> bool:
 
 
 def cores_of_other_jobs(load: HostLoad, limits: Limits) -> float | None:
-    """Return the cores that other jobs use, None where the machine is not known to be full."""
+    """Return the number of cores that other jobs use, None unless the machine is full."""
     return load.used_elsewhere() if machine_full(load, limits) else None
 
 

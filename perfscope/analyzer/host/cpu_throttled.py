@@ -37,7 +37,7 @@ RAISE_QUOTA = Advice(
 )
 FIT_INTO_QUOTA = Advice(
     "fit-into-cpu-quota",
-    "or use no more intra-op threads and workers together than the quota has cores",
+    "use no more intra-op threads and workers together than the quota has cores",
     "more-threads-than-quota",
     "The intra-op threads and loader workers exceed the cores of the CPU quota.",
 )

@@ -1,12 +1,11 @@
 """The program itself calls `gc.collect()`, `empty_cache()` or `synchronize()` in its loop.
 
 What it means
-    A full garbage collection visits every object of the process, which takes the longer the more
-    objects there are, and Python frees nearly all objects without it, as soon as nothing refers to
-    them. `torch.cuda.empty_cache()` gives memory back to the driver, which the next step has to
-    allocate again. `torch.cuda.synchronize()` keeps the host from preparing work for the device.
-    Where such a call is made to save memory or to measure time, it usually costs more than it
-    gives.
+    A full garbage collection visits every object of the process: the more objects there are, the
+    longer it takes. Python frees nearly all objects without it, as soon as nothing refers to them.
+    `torch.cuda.empty_cache()` gives memory back to the driver, which the next step has to allocate
+    again. `torch.cuda.synchronize()` keeps the host from preparing work for the device. Where such
+    a call is made to save memory or to measure time, it usually costs more than it gives.
 
 How it is detected
     The probe sees which collections are automatic (more new objects than the threshold), which the
@@ -82,7 +81,7 @@ REMOVE_COLLECT = Advice(
 )
 COLLECT_RARELY = Advice(
     "collect-rarely",
-    "or call it rarely, as it does free objects",
+    "call `gc.collect()` rarely, because it does free objects",
     "collections-free-objects",
     "The collections that the program asked for freed objects.",
 )
@@ -243,7 +242,7 @@ def collection_changes(found: ExplicitCollections) -> list[Action]:
         *COLLECT_RARELY.given(
             found.freed > 0 and is_rarer,
             f"they freed {digits(found.freed)} objects",
-            text=f"or call it every {digits(every)} steps, as it does free objects",
+            text=f"call `gc.collect()` every {digits(every)} steps, because it does free objects",
         ),
     ]
 

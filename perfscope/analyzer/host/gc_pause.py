@@ -44,7 +44,7 @@ FREEZE_OBJECTS = Advice(
 )
 COLLECT_BY_HAND = Advice(
     "collect-by-hand",
-    "or turn the collector off and collect every few hundred steps",
+    "turn the collector off, and collect every few hundred steps",
     "collections-are-frequent",
     "The collector runs more often than every 300 steps.",
 )

@@ -60,17 +60,18 @@ MOVE_TO_PROCESS = Advice(
 )
 RELEASE_GIL = Advice(
     "release-gil-more-often",
-    "or let it run less often, or in calls that release the GIL (numpy, torch, file and socket"
-    " I/O)",
+    "let the other thread run less often, or in calls that release the GIL (numpy, torch, file and"
+    " socket I/O)",
     "another-thread-holds-gil",
     "The training thread waits for the GIL in at least 3 % of its samples.",
 )
 
 
 def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
-    """Return why waits for the GIL cannot be checked: too few steps or samples in them.
+    """Return why waits for the GIL cannot be checked, None where they can.
 
-    From outside, without steps, too few samples of the main thread.
+    That needs steps with enough samples of the training thread. A recording from outside has no
+    steps; it needs enough samples of the main thread.
     """
     missing, observed = missing_steps(trace, limits), trace.fact(observed_budget)
     if missing is not None:
@@ -85,7 +86,7 @@ def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
 
 
 def state_sample_count(trace: Trace, process: int) -> int:
-    """Return the state samples of the training thread between its first and last steady step."""
+    """Return the number of state samples of the training thread within the steady steps."""
     rows = steps_of(trace, process)
     states = rows_of(trace, "thread_states", process)
     begin, end = int(rows["ts"].min()), int((rows["ts"] + rows["dur"] + rows["cut"]).max())
@@ -154,30 +155,33 @@ def gil_actions(share: float, samples: int, limits: Limits) -> list[Action]:
 def without_contention(
     trace: Trace, rows: pd.DataFrame, error: float, other_cores: float, limits: Limits
 ) -> After:
-    """Return the step time when no other thread holds the GIL.
+    """Return the step time, in nanoseconds, when no other thread holds the GIL.
 
-    `error` is that of the share of waits, `other_cores` what the other thread uses. Pessimistically
-    half of the waits stays: training itself may need a part of what the other thread does.
+    error: half the width of the confidence interval of the share of waits. other_cores: the cores
+    that the other thread uses. At worst half of the waits remain, because the training itself may
+    need a part of what the other thread does.
     """
     step, cost = float(rows["dur"].mean()), float(rows["gil"].mean())
     uncertain = error * step
     shrinks, shrinks_at_most = computation_saved(trace, other_cores, ranks_at_once(trace))
-    # With a core for each thread, the waits for one follow waits for the GIL and go with them.
-    waking = 0.0
+    # With a core for each thread, the thread waits for a core only after a wait for the GIL.
+    core_wait = 0.0
     if not shrinks:
-        waking = min(waiting_for_a_core(trace, int(rows["process"].iloc[0])), step - cost)
+        core_wait = min(waiting_for_a_core(trace, int(rows["process"].iloc[0])), step - cost)
     computing = float((rows[COMPUTE_OR_HOST] + rows[DEVICE_COMPUTE]).mean())
     # Waits for ranks that have the same thread shrink with the rest of the step.
     alone = step - float((rows[EXPOSED_COMMUNICATION] + rows[PEER_WAIT]).mean())
-    saved = cost + waking + computing * shrinks
-    most_saved = cost + waking + uncertain + computing * shrinks_at_most
+    saved = cost + core_wait + computing * shrinks
+    most_saved = cost + core_wait + uncertain + computing * shrinks_at_most
     on_device = uses_device(trace)
-    warm = undisturbed_factor(cost / step, limits.kept_core_saving, on_device=on_device)
-    warmest = undisturbed_factor(cost / step, limits.most_kept_core_saving, on_device=on_device)
+    likely_factor = undisturbed_factor(cost / step, limits.kept_core_saving, on_device=on_device)
+    least_factor = undisturbed_factor(
+        cost / step, limits.most_kept_core_saving, on_device=on_device
+    )
     return After(
         step - 0.5 * max(cost - uncertain, 0.0),
-        max(1.0 - saved / alone, 0.05) * step * warm,
-        max(1.0 - most_saved / alone, 0.05) * step * warmest,
+        max(1.0 - saved / alone, 0.05) * step * likely_factor,
+        max(1.0 - most_saved / alone, 0.05) * step * least_factor,
     )
 
 

@@ -6,10 +6,10 @@ What it means
 
 How it is detected
     While the job is quiet, the recorder reads from outside what every thread waits for (the system
-    call, its file, peer, lock or child) and its Python stack. Nothing changes for at least 6 s.
-    The waits are followed from the main threads: from a wait for a batch to the loader's workers,
-    from a lock, queue or task to the threads and processes that could end it, from a collective to
-    the ranks that are elsewhere. The line that is named is that of the thread at the end.
+    call, its file, peer, lock or child) and its Python stack. Nothing changes for at least 6 s. The
+    waits are followed from the main threads: from a wait for a batch to the loader's workers, from
+    a lock, queue or task to the threads and processes that could end it, from a collective to the
+    ranks that are elsewhere. The named line is that of the last thread in this chain.
 
 What to do
     Look at the line that is named, and at what it waits for: a file of a mount that does not
@@ -17,11 +17,11 @@ What to do
     loop. After a restart without a fix, the job hangs at the same place.
 
 When it is wrong
-    Waits that will end are not reported: a sleep of less than a minute, data from another
-    host that may still arrive (for the first minute), a server without requests, user input.
-    A transfer or a call that sends nothing for the whole recording looks like a hang. Who holds a
-    lock is not recorded: of several threads that could, the one that itself waits longest for
-    something outside of Python is named. Threads without Python frames are not followed.
+    Waits that will end are not reported: a sleep of less than a minute, data from another host that
+    may still arrive (for the first minute), a server without requests, user input. A transfer or a
+    call that sends nothing for the whole recording looks like a hang. Which thread holds a lock is
+    not recorded. Of several candidates, the one that has waited longest for something outside of
+    Python is named. Threads without Python frames are not followed.
 """
 
 from perfscope.analyzer.advice import Advice

@@ -52,26 +52,27 @@ ID = "host-sync"
 
 KEEP_ON_DEVICE = Advice(
     "keep-numbers-on-device",
-    "a tensor becomes a Python number (`.item()`, `float()`, `if tensor:`): keep it on the device,"
-    " read it every n-th step",
+    "keep the tensor on the device instead of turning it into a Python number (`.item()`,"
+    " `float()`, `if tensor:`), or read it every n-th step",
     "sync-by-reading-a-number",
     "Most of the idle time follows an operator that turns a tensor into a Python number.",
 )
 FIXED_SIZE = Advice(
     "use-fixed-sizes",
-    "the size of a result depends on values (boolean mask, `nonzero`, `unique`): use a fixed size",
+    "use a result of fixed size instead of a size that depends on values (boolean mask, `nonzero`,"
+    " `unique`)",
     "sync-by-data-dependent-size",
     "Most of the idle time follows an operator whose result's size depends on values.",
 )
 COPY_LATER = Advice(
     "copy-without-waiting",
-    "a copy to or from the host that waits: use pinned memory on the host, and read it later",
+    "copy from or to pinned memory without waiting, and read results later",
     "sync-by-copy",
     "Most of the idle time follows a copy between host and device.",
 )
 REMOVE_SYNCHRONIZE = Advice(
     "remove-synchronize",
-    "a call of synchronize() in the loop: remove it, and measure time with events instead",
+    "remove the call of synchronize() from the loop, and measure time with events instead",
     "sync-by-synchronize",
     "Most of the idle time follows a call of synchronize().",
 )

@@ -11,8 +11,8 @@ How it is detected
     Idle time of the device that the thread launching the next work spent on anything but waiting
     for the device or the loader, at least 3 % of the span (XProf's limit for kernel launch).
     Runtime calls of a millisecond or more are left out, because they load code and initialize,
-    once. Allocating memory is left out too. The speedup is a ceiling: without this time, and
-    without what kernels take however little they do, by the shortest of them. On a CPU the same
+    once. Allocating memory is left out too. The speedup is a ceiling: it assumes that this time
+    disappears, and from each kernel the time that the shortest kernel takes. On a CPU the same
     thread dispatches and computes. There a profiling window shows the share of a step in which the
     thread neither waits nor does the operators' own work; it is at least 35 %.
 
@@ -87,7 +87,7 @@ USE_GRAPHS = Advice(
 )
 EXTEND_GRAPHS = Advice(
     "extend-cuda-graphs",
-    "some of it is replayed as graphs already: put what is launched between them into graphs too",
+    "put the kernels that are launched between CUDA graphs into graphs too",
     "graphs-are-replayed",
     "Some of the recorded kernels were launched by a graph.",
 )
@@ -99,7 +99,7 @@ FUSE_KERNELS = Advice(
 )
 LARGER_LAUNCHES = Advice(
     "launch-larger-work",
-    "or give each launch more to do: a larger batch, fewer micro-batches",
+    "give each launch more to do: a larger batch, fewer micro-batches",
     "device-waits-for-launches",
     "The device is idle for at least 3 % of the time because the host launches work too slowly.",
 )

@@ -86,7 +86,7 @@ def cpu_dispatch_finding(trace: Trace, limits: Limits, id: str) -> Finding | Non
 def is_dispatched_by_program(dispatch: Dispatch, limits: Limits) -> bool:
     """Return whether much of the dispatch is outside of the model, backward and the optimizer.
 
-    Then what is advised here does not reach it.
+    The advice of this finding changes only those three.
     """
     return dispatch.outside >= limits.dispatched_by_program * dispatch.total
 
@@ -123,7 +123,7 @@ def dispatch_actions(trace: Trace, process: int, share: float, limits: Limits) -
 
 
 def window_steps(trace: Trace, process: int) -> int:
-    """Return the whole steps inside the windows of a process."""
+    """Return the number of whole steps inside the windows of a process."""
     windows = table(trace, "windows")
     if windows is None:
         return 0

@@ -16,8 +16,8 @@ What to do
     needed. End the profiler after the steps of interest (`repeat=1` in its schedule).
 
 When it is wrong
-    Only what the profiler itself marks is seen; that it slows every operator and Python call is
-    not.
+    Only the time that the profiler itself marks is counted. That it slows every operator and every
+    Python call is not measured.
 """
 
 import re

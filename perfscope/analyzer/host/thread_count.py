@@ -94,7 +94,7 @@ RAISE_OMP_THREADS = Advice(
     "raise-omp-threads",
     "start the program with more OpenMP threads",
     "environment-limits-threads",
-    "As above, and the environment of the process sets its number of threads.",
+    "There are too few threads for the free cores, and the environment sets their number.",
 )
 
 
@@ -190,7 +190,7 @@ def thread_case(trace: Trace, limits: Limits) -> ThreadCase | None:
 
 
 def physical_cores_per_rank(trace: Trace, load: HostLoad, ranks: int) -> int:
-    """Return the physical cores that each rank may use; logical ones where those are unknown."""
+    """Return the number of physical cores per rank; of logical ones where that is unknown."""
     cores = manifest(trace).usable_cores
     usable = load.usable_cores or 1.0
     if cores is not None and cores.physical is not None:
@@ -258,7 +258,7 @@ def more_threads(case: ThreadCase) -> list[Action]:
         *MORE_THREADS.given(
             is_few,
             seen,
-            text=f"or set it in the program: {text}" if case.variables else text,
+            text=f"{text}, in the program" if case.variables else text,
             snippet=f"torch.set_num_threads({case.wanted})",
         ),
     ]

@@ -7,12 +7,12 @@ What it means
 How it is detected
     The probe sees batches of a loader, or calls of the model in evaluation mode, without an
     optimizer step among them; a single call counts where at most one in four steps has one. Calls
-    in training mode count where gradients are off and most of their stack samples are in a
-    function that is named like an evaluation. They take at least 5 % of the recorded time. The line
-    is one that training does not run as often. The loss is the time of these passes in the
-    recording. The predictions assume that a pass and a training step still take as long as in the
-    recording. If it contains the starts of two passes, the predictions are for the time from one
-    start to the next.
+    in training mode count where gradients are off and most of their stack samples are in a function
+    that is named like an evaluation. They take at least 5 % of the recorded time. The named line is
+    one that training does not run as often. The loss is the time of these passes in the recording.
+    The predictions assume that a pass and a training step still take as long as in the recording.
+    If it contains the starts of two passes, the predictions are for the time from one start to the
+    next.
 
 What to do
     Validate less often, or on a part of the validation set. Where the training process loads the
@@ -76,7 +76,7 @@ VALIDATE_LESS_OFTEN = Advice(
 )
 VALIDATION_WORKERS = Advice(
     "use-validation-loader-workers",
-    "or load the validation batches in workers",
+    "load the validation batches in workers",
     "validation-waits-for-its-own-loading",
     "The validation loader has no workers, at least 20 % of validation is spent loading in the"
     " training process, the loading needs little CPU or a second core is free, and the pass has"
@@ -272,7 +272,7 @@ def workers_for_validation(case: ValidationCase) -> list[Action]:
         can_run,
         f"num_workers=0; loading is {percent(loading.wait_ns / passes.validation_ns)} of"
         f" validation and needs the CPU for {percent(loading.cpu_share)} of it",
-        text=f"or load the validation batches in {plural(workers, 'worker')}",
+        text=f"load the validation batches in {plural(workers, 'worker')}",
         snippet=(
             f"DataLoader(validation_set, ..., num_workers={workers}, persistent_workers=True)"
         ),

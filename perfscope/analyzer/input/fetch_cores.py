@@ -1,4 +1,7 @@
-"""Loading that needs more CPU time than the cores have, and the step without it."""
+"""Loading that needs more CPU time than the cores have, and the step without it.
+
+Times are nanoseconds per step.
+"""
 
 import math
 
@@ -33,7 +36,7 @@ def is_cpu_limited(case: LoaderCase) -> bool:
 
 
 def cores_needed(case: LoaderCase) -> int | None:
-    """Return the cores on which loading keeps up, where that is more than there are, else None."""
+    """Return the number of cores on which loading keeps up, None if there are as many."""
     if case.machine.cpu is None or not case.load.usable_cores:
         return None
     needed = math.ceil(case.machine.cpu / max(case.pipeline.consumer, 1.0))

@@ -66,7 +66,7 @@ class FetchTimes:
 
     @property
     def first_of_new_workers(self) -> dict[int, int]:
-        """The time of the first fetch of each worker process that was started while recording."""
+        """Process of each worker started while recording -> instant of its first fetch, ns."""
         first = self.rows[self.rows["first"]].drop_duplicates("process")
         return dict(zip(first["process"].tolist(), first["ts"].tolist(), strict=True))
 
@@ -91,7 +91,7 @@ class FetchTimes:
         return excess
 
     def by_worker(self) -> dict[int, "WorkerTime"]:
-        """Return the time of the fetches of each worker that has enough of them."""
+        """Return the fetches of each worker that has enough of them, by its number."""
         times = {}
         for worker, fetches in self.later.groupby("worker"):
             dur = column(fetches, "dur")
@@ -153,5 +153,5 @@ def fetch_times(trace: Trace, process: int) -> FetchTimes:
 
 
 def spans_by_process(rows: pd.DataFrame) -> dict[int, Spans]:
-    """Return when these fetches ran, by process."""
+    """Return the intervals in which these fetches ran, by process."""
     return {int(str(process)): spans_of(fetches) for process, fetches in rows.groupby("process")}

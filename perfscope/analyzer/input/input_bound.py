@@ -8,7 +8,8 @@ What it means
       ready but slow to receive), `unknown-loader` (the wait is between steps, in code that is not a
       PyTorch loader).
     - At the start of each epoch: `worker-restart`, `slow-worker-start` (new workers take long for
-      their first batch), `slow-first-batch` (workers that are kept between epochs do too).
+      their first batch), `slow-first-batch` (the first batch is slow although the workers are kept
+      between epochs).
     - Among the workers: `too-few-workers`, `fewer-shards-than-workers`, `uneven-workers`,
       `rare-slow-sample`, `shared-lock`.
     - In loading a sample: `per-sample-overhead`, `storage-bound`, `collate-bound`, `decode-bound`
@@ -254,7 +255,7 @@ def loader_case_of(trace: Trace, pipeline: Pipeline, limits: Limits) -> LoaderCa
 
 
 def reachable_cores(load: HostLoad) -> float | None:
-    """Return the cores that the job has or could have.
+    """Return the number of cores that the job has or could have.
 
     These are the cores it uses, the idle ones, and half of what others use: the scheduler is fair.
     """

@@ -29,7 +29,7 @@ LOAD_IN_WORKERS = Advice(
 )
 ATTACH_TO_THE_RUN = Advice(
     "attach-to-see-workers",
-    "see what the workers do, and how many the cores carry: attach to the run",
+    "attach to the run, to see what the workers do and how many of them the cores can run",
     "workers-not-in-trace",
     "A wait in the trace is for a loader with workers, which a profiler's trace does not show.",
 )

@@ -192,7 +192,7 @@ def pipeline_of_rank(trace: Trace, process: int, rank: int, rows: pd.DataFrame) 
 
 
 def exposed_part(trace: Trace, waited_ns: float, in_loader_ns: float) -> float:
-    """Return the part of the calls into the loader in which nothing else happens.
+    """Return the share of the calls into the loader in which nothing else happens, 0..1.
 
     On a device it is the part in which the device is idle, which is the input wait.
     """
@@ -318,7 +318,7 @@ def sampled_io_share(trace: Trace, rows: pd.DataFrame) -> float | None:
 
 
 def pause_of_busy_worker(rows: pd.DataFrame) -> float:
-    """Return the lower quartile of the pauses between two fetches of one worker.
+    """Return the lower quartile of the pauses between two fetches of one worker, in ns.
 
     It is the pause that remains when the worker is never idle.
     """
@@ -362,7 +362,7 @@ def ready_wait_ns(nexts: pd.DataFrame, fetches: pd.DataFrame | None) -> float:
 
 
 def restart_cost(calls: pd.DataFrame | None) -> tuple[float, int]:
-    """Return the time for ending and starting iterators, and how many were started.
+    """Return the total ns for ending and starting iterators, and how many were started.
 
     First batches count with what they take beyond a usual wait. Each worker starts on its own, so
     the first batch of each is late.

@@ -20,7 +20,7 @@ from perfscope.analyzer.run.resources.host_load import HostLoad
 from perfscope.analyzer.step_time_models import (
     After,
     Machine,
-    pipelined,
+    pipelined_step_time,
     undisturbed_factor,
     warm_cache_factor,
 )
@@ -243,10 +243,12 @@ def predict_with_supply(
     consumer = max(consumer - freed, min(own_cpu_time(case), consumer))
     if handover is None:
         handover = handover_wait(case, saved_cpu)
-    cold = pipelined(consumer + handover, supplied, case.machine, saved_cpu)
+    cold = pipelined_step_time(consumer + handover, supplied, case.machine, saved_cpu)
     consumer *= warm_factor(case, case.limits.warm_core_saving)
     best = min(undelayed_consumer(case), consumer)
-    warm = pipelined(consumer + handover, supplied, case.machine, saved_cpu, undelayed=best)
+    warm = pipelined_step_time(
+        consumer + handover, supplied, case.machine, saved_cpu, undelayed=best
+    )
     return replace(warm, slow=cold.slow)
 
 

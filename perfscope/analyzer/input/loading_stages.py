@@ -34,9 +34,16 @@ STAGE_TEXT: Final[dict[str, str]] = {
 TORCH_COLLATE: Final = "torch/utils/data/_utils/collate.py"
 WORKER_LOOP: Final = "_worker_loop (torch/utils/data/_utils/worker.py"
 PER_CALL_FILES: Final = (
-    *("torch/utils/data/", "torch/_tensor.py", "torch/functional.py"),
-    *("pandas/core/", "numpy/", "polars/", "collections/"),
-    *("datasets/arrow_dataset.py", "datasets/formatting/", "datasets/table.py"),
+    "torch/utils/data/",
+    "torch/_tensor.py",
+    "torch/functional.py",
+    "pandas/core/",
+    "numpy/",
+    "polars/",
+    "collections/",
+    "datasets/arrow_dataset.py",
+    "datasets/formatting/",
+    "datasets/table.py",
 )
 """How the files begin whose functions index data in memory, or stack samples: their time per call
 does not depend on how much data a call takes, or little.

@@ -52,8 +52,8 @@ GROW_SEGMENTS = Advice(
 NEED_LESS_MEMORY = Advice(
     id="need-less-memory",
     text=(
-        "or need less: a smaller batch, activation checkpointing; and no torch.cuda.empty_cache()"
-        " in the loop"
+        "need less device memory (a smaller batch, activation checkpointing), and do not call"
+        " torch.cuda.empty_cache() in the loop"
     ),
     precondition="allocates-in-steady-steps",
     holds_when="Steady steps call the driver's allocator.",

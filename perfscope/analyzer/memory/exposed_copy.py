@@ -8,8 +8,8 @@ What it means
 How it is detected
     The time in which a copy from or to the host, or to another device, runs and no kernel does is
     at least 3 % of the span. Copies within the device and memsets are part of the model's own work
-    and not counted. Overlap is advised where the device computes for at least half of the time of
-    the copies, and saves no more than it computes.
+    and not counted. Overlapping is recommended where the device computes for at least half as long
+    as it copies. It saves at most the time in which the device computes.
 
 What to do
     Copy the next batch while this one computes: `pin_memory=True` and `non_blocking=True`, on a
@@ -62,7 +62,7 @@ READ_LATER = Advice(
 )
 READ_LESS = Advice(
     id="read-fewer-results",
-    text="or read fewer: every n-th step, reduced on the device first",
+    text="read fewer results: every n-th step, reduced on the device first",
     precondition="copies-to-host-are-exposed",
     holds_when="Copies to the host take most of the exposed copying.",
 )

@@ -38,7 +38,7 @@ EXPAND_SEGMENTS = Advice(
 )
 REPEAT_SIZES = Advice(
     id="repeat-tensor-sizes",
-    text="or make sizes repeat: pad or bucket inputs by length",
+    text="make tensor sizes repeat: pad or bucket inputs by length",
     precondition="allocation-sizes-vary",
     holds_when="Allocations of several different sizes were recorded on the device.",
 )

@@ -48,8 +48,8 @@ RECOMPUTE_ACTIVATIONS = Advice(
 SMALLER_MICRO_BATCHES = Advice(
     id="use-smaller-micro-batches",
     text=(
-        "or smaller micro-batches with gradient accumulation; or shard the optimizer's state (FSDP,"
-        " ZeRO)"
+        "use smaller micro-batches with gradient accumulation, or shard the optimizer's state"
+        " (FSDP, ZeRO)"
     ),
     precondition="process-trains-near-memory-limit",
     holds_when="Backward passes or optimizer steps of a process on the device were recorded.",

@@ -51,20 +51,20 @@ def block_contrast(begin: Ints, dur: Ints, counting: Spans) -> Contrast | None:
     if len(dur) < 2 * FEWEST_CYCLES or len(counting[0]) < FEWEST_CYCLES:
         return None
     exposure = 1.0 - covered(counting, begin, begin + dur) / np.maximum(dur, 1)
-    length = capped(dur) / float(np.median(dur))
+    length = cap_durations(dur) / float(np.median(dur))
     middles = (counting[0][1:] + counting[1][:-1]) // 2
     cycle = np.searchsorted(middles, begin + dur // 2)
     slopes, weights = slopes_of(exposure, length, cycle)
     if len(slopes) < FEWEST_CYCLES:
         return None
     level = plain_level(length, exposure)
-    drawn = resampled(slopes, weights) / level
+    drawn = resample_trimmed_means(slopes, weights) / level
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Contrast(trimmed_mean(slopes, weights) / level, float(low), float(high), len(slopes))
 
 
-def capped(dur: Ints) -> Floats:
-    """Return the durations, each at most as long as sampling can make it."""
+def cap_durations(dur: Ints) -> Floats:
+    """Return the durations (ns), each at most as long as sampling can make it."""
     usual = float(np.median(dur))
     return np.asarray(np.minimum(dur.astype(float), usual + max(CAP_SHARE * usual, CAP_NS)))
 
@@ -103,7 +103,7 @@ def trimmed_means(values: Floats, weights: Floats) -> Floats:
     return np.asarray((inside * values).sum(axis=1) / inside.sum(axis=1))
 
 
-def resampled(slopes: Floats, weights: Floats) -> Floats:
+def resample_trimmed_means(slopes: Floats, weights: Floats) -> Floats:
     """Return the trimmed mean of each resample of the cycles."""
     n = len(slopes)
     resamples = max(min(RESAMPLES, MOST_DRAWN // n), FEWEST_RESAMPLES)

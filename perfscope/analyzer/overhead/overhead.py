@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from perfscope.analyzer.budget.critical_rank import critical_rank
 from perfscope.analyzer.diagnosis import Overhead, OverheadPart
 from perfscope.analyzer.limits import Limits
-from perfscope.analyzer.overhead.block_contrast import Contrast, block_contrast, capped
+from perfscope.analyzer.overhead.block_contrast import Contrast, block_contrast, cap_durations
 from perfscope.analyzer.run.loops.steps import steps
 from perfscope.analyzer.run.resources.host_load import host_load
 from perfscope.analyzer.run.table_access import column, manifest, rows_of
@@ -108,7 +108,7 @@ class MeasuredLoop:
 
     def window_ns(self) -> tuple[float, float]:
         """Return the extra time of steps in and next to windows, and its standard deviation."""
-        inside, usual = self.dur[~self.clean].astype(float), capped(self.dur[self.clean])
+        inside, usual = self.dur[~self.clean].astype(float), cap_durations(self.dur[self.clean])
         if not len(inside):
             return 0.0, 0.0
         extra = float(inside.sum() - usual.mean() * len(inside))

@@ -12,8 +12,8 @@ How it is detected
     library in C that sleeps before it tries again (SQLite) counts, too. `time.sleep` is the finding
     `sleep-in-loop`, and waits for data are `input-bound`. Short system calls (`fsync` on a fast
     disk, many small files) count where they take half of the time outside of PyTorch's calls, and
-    their function at least 10 % of the loop's time. They are what remains without the machine code
-    of the program, waits for a core and page faults.
+    their function at least 10 % of the loop's time. Their time is what remains after subtracting
+    the program's machine code, waits for a core and page faults.
 
 What to do
     Call it less often, or hand the values to a thread that makes the call and go on.
@@ -57,18 +57,26 @@ WAITS_FOR = {
 }
 CALL_LESS_OFTEN = Advice(
     "call-less-often",
-    "call it less often: every hundred steps instead of every step",
+    "make the call less often: every hundred steps instead of every step",
     "loop-is-blocked-at-one-line",
     "One line of the program is blocked for at least 5 % of the loop's time.",
 )
 CALL_IN_THREAD = Advice(
     "call-in-thread",
-    "or put the values into a queue, and make the call in a thread",
+    "put the values into a queue, and make the call in another thread",
     "call-needs-no-interpreter",
     "The line is blocked in a system call that is not a lock.",
 )
 THREAD_HELPS = (
-    *("pipe", "terminal", "network", "file", "disk", "poll", "child", "library-sleep", "other"),
+    "pipe",
+    "terminal",
+    "network",
+    "file",
+    "disk",
+    "poll",
+    "child",
+    "library-sleep",
+    "other",
 )
 
 

@@ -36,19 +36,19 @@ from perfscope.traces.trace import Trace
 ID = "host-code"
 VECTORIZE = Advice(
     "vectorize-host-code",
-    "vectorize it: process whole arrays with NumPy or tensors instead of one item at a time",
+    "vectorize this code: process whole arrays with NumPy or tensors instead of one item at a time",
     "interpreter-runs-the-code",
     "At least half of the CPU time of the loop's thread is in the Python interpreter.",
 )
 PARALLEL_PROCESSES = Advice(
     "run-in-processes",
-    "run it in other processes, several at a time, while the step computes",
+    "run this code in other processes, several at a time, while the step computes",
     "a-core-is-idle",
     "At least one usable core is idle.",
 )
 LESS_OFTEN = Advice(
     "run-host-code-less-often",
-    "or run it less often: not in every step",
+    "run this code less often: not in every step",
     "host-code-dominates",
     "Code of the program takes at least 10 % of the loop's time.",
 )

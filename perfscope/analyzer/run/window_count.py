@@ -5,7 +5,7 @@ from perfscope.traces.trace import Trace
 
 
 def windows_taken(trace: Trace) -> int:
-    """Return the windows of all processes whose operators were kept.
+    """Return the number of windows, of all processes, whose operators were kept.
 
     Trials and dropped windows do not count.
     """

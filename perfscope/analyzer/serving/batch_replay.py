@@ -153,7 +153,7 @@ class BatchReplay:
     def served_by_one(
         self, ready: Floats, settings: ReplaySettings, assumption: WithoutWindow, free_ns: float
     ) -> tuple[Floats, Floats]:
-        """Return when the batch of each request ends in one model, and its size."""
+        """Return when the batch of each request ends in one model, in ns, and its size."""
         ends, sizes = np.empty(len(ready)), np.empty(len(ready))
         least_ns = float(self.hand_overs_ns.min())
         hand_overs_ns = least_ns + assumption.hand_over * (self.hand_overs_ns - least_ns)

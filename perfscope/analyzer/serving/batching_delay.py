@@ -9,13 +9,12 @@ How it is detected
     The probe records when requests arrive and are answered (`perfscope.request()`, or the handlers
     of uvicorn and Flask), and when the model is called. A wait during which no call runs is a wait
     for the batch. Waits end by a time limit where they are the same for most batches that are not
-    full, and longer than 2 ms. What the requests that come last wait is not counted: it is the time
-    to hand a request over. The finding is given where the rest is at least 5 % of the time of the
-    requests.
+    full, and longer than 2 ms. The shortest of these waits is subtracted from each, because handing
+    over a request takes that long. What remains is at least 5 % of the time of the requests.
 
-    In the counters of Triton: requests of a model wait for more than three times as long as random
-    arrivals would (M/M/1), for the same time in each second, for at least 5 % of their time, and an
-    instance executes less than 70 % of the time.
+    In the counters of Triton: requests of a model wait more than three times as long as random
+    arrivals would (M/M/1). The wait is the same in each second and at least 5 % of their time, and
+    an instance executes less than 70 % of the time.
 
 What to do
     Lower the time limit of the batcher, or begin a batch as soon as the model is free: under load,
@@ -23,8 +22,8 @@ What to do
     without the limit; it is given where a replay with the limit reproduces the recording.
 
 When it is wrong
-    Larger batches use less energy and leave the device to others. A limit that is needed at the
-    highest load can look useless in a recording of an hour with little.
+    Larger batches use less energy and leave the device to others. A limit that is needed at peak
+    load can look useless in a recording at low load.
 """
 
 import msgspec
@@ -78,7 +77,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     server = max(servers, key=lost_ns)
     if lost_ns(server) < limits.recoverable_share * server.mean_e2e_ns:
         return None
-    return found_delay(server, limits)
+    return delay_finding(server, limits)
 
 
 def missing_delays(trace: Trace, limits: Limits) -> Unmet | None:
@@ -125,7 +124,7 @@ def lost_ns(server: BatchedServer) -> float:
     return max(served.mean_ns(served.batching_ns) - least_hand_over_ns(served), 0.0)
 
 
-def found_delay(server: BatchedServer, limits: Limits) -> Finding:
+def delay_finding(server: BatchedServer, limits: Limits) -> Finding:
     """Return the finding on a server that waits for batches to fill."""
     window, share = ms(server.policy.window_ns), lost_ns(server) / server.mean_e2e_ns
     message = Message(
@@ -139,10 +138,12 @@ def found_delay(server: BatchedServer, limits: Limits) -> Finding:
     )
     finding = finding_on_batches((ID, None), server, lost_ns(server), message, limits)
     without_window = ReplaySettings(0.0, server.policy.largest)
-    return with_change(finding, shorten(server), replayed_change(server.replay, without_window))
+    return with_change(
+        finding, advise_shorter_window(server), replayed_change(server.replay, without_window)
+    )
 
 
-def shorten(server: BatchedServer) -> list[Action]:
+def advise_shorter_window(server: BatchedServer) -> list[Action]:
     """Return the advice not to wait."""
     window = ms(server.policy.window_ns)
     return SHORTEN_WINDOW.given(

@@ -15,7 +15,8 @@ What to do
     `VLLM_CACHE_ROOT`) on a disk that survives a restart.
 
 When it is wrong
-    A recording that begins with the engine's own warm-up shows its compilations, which end.
+    A recording that begins during the engine's warm-up contains the compilations of the warm-up,
+    which are soon over.
 """
 
 import msgspec
@@ -68,10 +69,10 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     if not cases:
         return None
     _, load, work = max(cases, key=lambda case: case[0])
-    return found_compiler(load, work, limits)
+    return compiler_finding(load, work, limits)
 
 
-def found_compiler(load: ServerLoad, work: HostWork, limits: Limits) -> Finding:
+def compiler_finding(load: ServerLoad, work: HostWork, limits: Limits) -> Finding:
     """Return the finding on an engine that compiles."""
     share = percent(work.share)
     message = Message(

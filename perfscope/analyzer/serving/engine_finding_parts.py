@@ -66,7 +66,7 @@ def request_finding(
     message: Message,
     limits: Limits,
 ) -> Finding:
-    """Return a finding on the requests to a server, `name` is its id and its cause.
+    """Return a finding on the requests to a server; `name` is its id and its cause.
 
     Its lost time is its share of the recording: requests overlap, so their own times add up to
     more.

@@ -11,9 +11,9 @@ How it is detected
     By the stacks of its threads: the loop that schedules requests spends at least 20 % of its time
     on grammars, the tokenizer, images, video or audio; or another thread, such as that of the API
     server, spends at least 80 % on them. In the metrics of SGLang: the device is idle for at least
-    20 % of the engine's loop while requests run. Otherwise it is only possible, where few requests
-    decode and the usual token takes longer than any current GPU needs to read its whole memory (0.1
-    s).
+    20 % of the engine's loop while requests run. Without any of these, the finding is reported as
+    possible where few requests decode and a usual token takes longer than any current GPU needs to
+    read its whole memory (0.1 s).
 
 What to do
     Give the engine at least two cores per device, and one for the API server: raise the CPU limit

@@ -17,8 +17,8 @@ What to do
     removed. An option that limits the number of blocks is removed first.
 
 When it is wrong
-    Engines keep unused blocks as prefix cache; those do not count as used in current versions, but
-    did in some older ones: then usage is high without preemptions, and only waiting requests count.
+    Engines keep unused blocks as prefix cache. Some older versions count these as used: then usage
+    is high without preemptions, and only waiting requests count.
 """
 
 from dataclasses import dataclass

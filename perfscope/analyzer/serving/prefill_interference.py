@@ -6,10 +6,10 @@ What it means
     are fast, and some are slow.
 
 How it is detected
-    The histograms of the latency between tokens and of the tokens per step: steps with more tokens
-    than decoding needs are a minority, and the mean latency exceeds the upper bound of the median's
-    bucket by at least 10 % of it, because of latencies of more than twice that bound. Their share
-    must be of the size of the share of those steps, and no request may be preempted meanwhile.
+    perfscope compares two histograms: latency between tokens, and tokens per step. Steps with more
+    tokens than decoding needs are a minority. The mean latency exceeds the upper bound of the
+    median's bucket by at least 10 %, because of latencies above twice that bound. The share of such
+    latencies is similar to the share of such steps, and no request is preempted meanwhile.
 
 What to do
     Allow fewer tokens per step (`--max-num-batched-tokens`, `--chunked-prefill-size`): prompts are
@@ -17,8 +17,8 @@ What to do
     decode on different replicas.
 
 When it is wrong
-    Anything else that delays single steps, such as a pause of the process, looks alike if it is as
-    frequent as the prefills.
+    Anything else that delays single steps, such as a pause of the process, looks the same if it
+    occurs as often as prefills.
 """
 
 from dataclasses import dataclass

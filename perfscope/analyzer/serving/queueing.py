@@ -8,20 +8,20 @@ What it means
 
 How it is detected
     With the engine's metrics: requests wait in at least half of the readings, and by Little's law
-    they spend at least 5 % of their time waiting. Where the engine's counters of waiting times
-    contradict its gauge, they count. `admission-limit`: the batch is as large as the
-    limit (option of the command line, exported by the engine, or the plateau that the batch never
-    exceeds) in 90 % of these readings, and one more request fits into the KV cache; or each step
-    has as many tokens as its option allows. `uneven-replicas`: another server has no waiting
-    requests and runs at most half as many. Otherwise `saturated`. Where the KV cache is full, the
-    queue belongs to `kv-cache-pressure`.
+    they spend at least 5 % of their time waiting. Where the engine's counters of waiting time
+    contradict its gauge of waiting requests, the counters are used. `admission-limit`: the batch is
+    as large as the limit (option of the command line, exported by the engine, or the plateau that
+    the batch never exceeds) in 90 % of these readings, and one more request fits into the KV cache;
+    or each step has as many tokens as its option allows. `uneven-replicas`: another server has no
+    waiting requests and runs at most half as many. Otherwise `saturated`. Where the KV cache is
+    full, the queue belongs to `kv-cache-pressure`.
 
     Without metrics, in a server whose requests the probe records: in at least half of the time a
-    request is passed over by a model call that began after its arrival, for at least 5 % of the
-    time of the requests. `admission-limit`: nine tenths of the batches that leave requests waiting
-    have the same size, the largest one, and a batch of twice that size would take less than twice
-    as long, if the recording shows that. Otherwise `saturated`, where the model computes at least
-    70 % of the time.
+    request that has arrived is left out of a model call that began later. These waits are at least
+    5 % of the time of all requests. `admission-limit`: nine tenths of the batches that leave
+    requests waiting have the same size, the largest one, and a batch of twice that size would take
+    less than twice as long. The latter counts only where the recording shows how the time of a call
+    depends on its size. Otherwise `saturated`, where the model computes at least 70 % of the time.
 
 What to do
     `admission-limit`: raise the named option. `saturated`: add a replica, or reduce the work per
@@ -118,13 +118,13 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     load = max(queued, key=lambda each: each.queue_share)
     free = [other for other in loads if is_free(other, load)]
     if free:
-        return uneven(load, free, limits)
+        return uneven_replicas_finding(load, free, limits)
     if is_kv_full(load, limits):
         return None
     is_full, steps_are_full = load.is_at_limit, are_steps_full(load, limits)
     if has_room(load, limits) and (is_full or steps_are_full):
         return admission_limit(load, loads, limits)
-    return saturated(load, loads, limits)
+    return saturation_finding(load, loads, limits)
 
 
 def missing_queues(trace: Trace, limits: Limits) -> Unmet | None:
@@ -228,7 +228,7 @@ def raise_tokens(load: ServerLoad, limits: Limits) -> list[Action]:
     )
 
 
-def saturated(load: ServerLoad, loads: list[ServerLoad], limits: Limits) -> Finding:
+def saturation_finding(load: ServerLoad, loads: list[ServerLoad], limits: Limits) -> Finding:
     """Return the finding that more requests arrive than the server finishes."""
     waits = percent(load.queue_share)
     message = Message(
@@ -252,7 +252,7 @@ def saturated(load: ServerLoad, loads: list[ServerLoad], limits: Limits) -> Find
     )
 
 
-def uneven(load: ServerLoad, free: list[ServerLoad], limits: Limits) -> Finding:
+def uneven_replicas_finding(load: ServerLoad, free: list[ServerLoad], limits: Limits) -> Finding:
     """Return the finding that requests wait at one replica while another has room."""
     other = min(free, key=lambda each: each.mean_running or 0.0)
     running = digits(other.mean_running or 0.0)

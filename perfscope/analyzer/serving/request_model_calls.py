@@ -214,8 +214,9 @@ def is_one_call_each(trace: Trace, served: ServedRequests) -> bool:
 
 
 def rows_per_request(trace: Trace, served: ServedRequests) -> float | None:
-    """Return the rows of a batch per request that its call answers, by the batches that were
-    looked at: the median, None without any.
+    """Return the number of rows in a batch per request that its call answers.
+
+    It is the median over the batches that were examined, None without any.
     """
     padding = rows_of(trace, "padding", served.log.process)
     if padding is None:

@@ -85,16 +85,16 @@ def figures_of(load: ServerLoad) -> ServerFigures:
         process=samples.process if samples.process >= 0 else None,
         readings=samples.readings,
         span_s=round(samples.span_s, 3),
-        running_mean=rounded(load.mean_running),
-        running_highest=rounded(highest(load.running) if known(load.running) else None),
-        running_limit=rounded(load.limit),
-        waiting_mean=rounded(mean(load.waiting)),
-        waiting_highest=rounded(highest(load.waiting) if known(load.waiting) else None),
-        kv_cache_mean=rounded(mean(load.kv_usage)),
-        kv_cache_highest=rounded(highest(load.kv_usage) if known(load.kv_usage) else None),
+        running_mean=round_figure(load.mean_running),
+        running_highest=round_figure(highest(load.running) if known(load.running) else None),
+        running_limit=round_figure(load.limit),
+        waiting_mean=round_figure(mean(load.waiting)),
+        waiting_highest=round_figure(highest(load.waiting) if known(load.waiting) else None),
+        kv_cache_mean=round_figure(mean(load.kv_usage)),
+        kv_cache_highest=round_figure(highest(load.kv_usage) if known(load.kv_usage) else None),
         preemptions=None if preemptions is None else round(preemptions),
-        prefix_hit_share=rounded(prefix_hit_share(samples)),
-        accepted_draft_share=rounded(accepted_share(samples)),
+        prefix_hit_share=round_figure(prefix_hit_share(samples)),
+        accepted_draft_share=round_figure(accepted_share(samples)),
         other_metrics=list(samples.other_names),
     )
 
@@ -104,7 +104,7 @@ def known(values: Floats) -> bool:
     return bool(np.isfinite(values).any())
 
 
-def rounded(value: float | None) -> float | None:
+def round_figure(value: float | None) -> float | None:
     """Return a value with four digits after the point."""
     return None if value is None else round(value, 4)
 

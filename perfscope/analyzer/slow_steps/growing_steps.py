@@ -10,11 +10,12 @@ How it is detected
     A straight line is fitted to the times of steady steps, without waits for a core, for a loader,
     checkpoints, garbage collections and compilation. All of the following must hold. The 95 %
     interval of its slope is above zero. It rises by at least 15 % during the recording, also at its
-    beginning and at its end, and fits better than a single jump. What the steps take above the
-    first of them is at least 5 % of their time. The thread of the loop uses more CPU time, or waits
-    longer in a job of one rank without a device. The parts of a step (forward, backward, optimizer,
-    the rest) do not all grow alike, as they do on a machine that becomes slower. One line of the
-    program explains at least half of the growth, by stack samples of the first and the last third.
+    beginning and at its end, and fits better than a single jump. The time by which the steps exceed
+    the first one is at least 5 % of their total time. The thread of the loop uses more CPU time, or
+    waits longer in a job of one rank without a device. The parts of a step (forward, backward,
+    optimizer, the rest) do not all grow alike, as they do on a machine that becomes slower. One
+    line of the program explains at least half of the growth, by stack samples of the first and the
+    last third.
 
 What to do
     Look at the line that is named. Keep only what the next steps need, update a result instead of
@@ -35,7 +36,7 @@ from perfscope.analyzer.number_text import digits, megabytes, ms, percent, plura
 from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.resources.memory_trend import MemoryTrend, memory_trend
 from perfscope.analyzer.run.table_access import table
-from perfscope.analyzer.slow_steps.line_contrast import located, main_thread_samples
+from perfscope.analyzer.slow_steps.line_contrast import locate_line, main_thread_samples
 from perfscope.analyzer.slow_steps.step_growth import StepGrowth, growth_of_steps
 from perfscope.analyzer.slow_steps.step_series import BACKWARD, OPTIMIZER, PARTS, REST
 from perfscope.traces.trace import Trace
@@ -84,7 +85,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         return None
     series, trend = growth.series, growth.trend
     samples = main_thread_samples(trace, series.process, series.tid)
-    where = located(growth.line, samples, series.process, series.spans)
+    where = locate_line(growth.line, samples, series.process, series.spans)
     memory = growing_memory(trace, limits)
     return Finding(
         id=ID,

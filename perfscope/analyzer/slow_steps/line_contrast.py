@@ -175,7 +175,9 @@ def is_called_as_hook(caller: Frame, frame: Frame) -> bool:
     return caller.file == ENGINE_FILE
 
 
-def located(line: LineContrast, samples: pd.DataFrame, process: int, within: Spans) -> CodeLocation:
+def locate_line(
+    line: LineContrast, samples: pd.DataFrame, process: int, within: Spans
+) -> CodeLocation:
     """Return the place of a line, with its share of the samples within the steps."""
     stacks = samples[inside(within, column(samples, "ts"))]["stack"]
     count = counts_by_frame(stacks).get(line.frame, FrameCount()).samples

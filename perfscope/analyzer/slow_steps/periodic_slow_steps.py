@@ -9,10 +9,10 @@ How it is detected
     Step times are compared without waits for a loader, checkpoints, garbage collections,
     compilation and validation. A slow step takes at least 1.5 times the median. Slow steps come
     back after the same number of steps (at least three quarters of the expected ones, more than by
-    chance) or after the same time. What they take above the mean of the others is at least 5 % of
-    all steady steps. One line of the program explains at least half of that: it is in the stack
-    samples of slow steps and hardly in those of others. Three kinds of slow steps do not count:
-    those in which the thread sleeps or waits, those that update the weights after gradient
+    chance) or after the same time. The time by which they exceed the mean of the other steps is at
+    least 5 % of all steady steps. One line of the program explains at least half of that: it is in
+    the stack samples of slow steps and hardly in those of others. Three kinds of slow steps do not
+    count: those in which the thread sleeps or waits, those that update the weights after gradient
     accumulation, and those that make the data of the next steps (rollouts).
 
 What to do

@@ -19,7 +19,7 @@ from perfscope.analyzer.slow_steps.line_contrast import (
     StepGroup,
     counts_by_frame,
     line_contrasts,
-    located,
+    locate_line,
     rows_with_exact_times,
 )
 from perfscope.analyzer.slow_steps.slow_step_period import SlowSteps, periodic_slow_steps_of
@@ -138,7 +138,7 @@ def responsible_code(trace: Trace, slow: SlowSteps, limits: Limits) -> SlowStepC
         if line is None:
             continue
         if named:
-            where = located(line, sampled.every, series.process, series.spans)
+            where = locate_line(line, sampled.every, series.process, series.spans)
             return SlowStepCode(slow, line, where)
         unnamed = unnamed or SlowStepCode(slow, line, None)
     return unnamed

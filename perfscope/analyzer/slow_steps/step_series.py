@@ -66,7 +66,7 @@ class StepSeries:
         return self.without_delay(self.parts[name])
 
     def without_delay(self, times_ns: Ints) -> Ints:
-        """Return times within steps without the time in which the thread waits for a core.
+        """Return times within steps (ns) without the time in which the thread waits for a core.
 
         The wait for a core is spread evenly over the step, because part of it falls into waits for
         the loader.
@@ -131,7 +131,7 @@ def thread_rows(trace: Trace, name: str, process: int, tid: int) -> pd.DataFrame
 
 
 def delay_within(trace: Trace, process: int, tid: int, windows: Spans) -> Ints:
-    """Return the time in which a thread waited for a core, in each window."""
+    """Return the ns in which a thread waited for a core, in each window."""
     frame = readings(trace, "run_delay_ns")
     begin, end = windows
     if frame is None:

@@ -30,8 +30,10 @@ def recorded_processes(trace: Trace) -> list[Process]:
 
 
 def number_of_loader_workers(trace: Trace) -> int:
-    """Return the loader workers of all processes. Workers that an epoch starts in place of those
-    with the same numbers, which ended, count once; so do those that ended before they had one.
+    """Return the number of loader workers of all processes.
+
+    Workers that an epoch starts in place of ended ones with the same numbers count once. Workers
+    without a number count only where no worker has one.
     """
     processes = table(trace, "processes")
     if processes is None:

@@ -14,7 +14,7 @@ from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.timeline.selection import (
     COLUMNS,
     Stretch,
-    ordered,
+    order_by_exclusive_time,
     selected_stretches,
     whole_ns,
 )
@@ -25,14 +25,14 @@ OUTSIDE: Final = "outside of any"
 NEUTRAL, IDLE = "step_0", OTHER_IDLE
 
 
-def annotated(ranges: pd.DataFrame) -> pd.DataFrame:
+def annotated_ranges(ranges: pd.DataFrame) -> pd.DataFrame:
     """Return the named ranges: record_function, NVTX, and those of the probe, without steps."""
     return ranges[ranges["category"].isin([kind for kind in ANNOTATED if kind != "step"])]
 
 
 PLACES: Final[dict[str, Callable[[pd.DataFrame], pd.DataFrame]]] = {
     "module": modules,
-    "range": annotated,
+    "range": annotated_ranges,
 }
 
 
@@ -82,7 +82,7 @@ def selection_by_place(
     summed = rows.groupby(["name", "category"], sort=False, as_index=False).agg(
         {"count": "sum", "sum_ns": "sum", "exclusive_ns": "sum", "longest_ns": "max"}
     )
-    return ordered(summed, whole_ns(lanes, begin_ns, end_ns, chosen))
+    return order_by_exclusive_time(summed, whole_ns(lanes, begin_ns, end_ns, chosen))
 
 
 def launch_instants(trace: Trace, track: Track, stretch: Stretch) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from perfscope.analyzer.categories import DEVICE_COMPUTE, EXPOSED_COMMUNICATION, EXPOSED_COPY
 from perfscope.analyzer.timeline.event_rows import serial_rows
-from perfscope.analyzer.timeline.lane import Events, concatenated, joined
+from perfscope.analyzer.timeline.lane import Events, concatenate_events, merge_events
 from perfscope.analyzer.timeline.names import Names
 from perfscope.analyzer.timeline.track import Draft, events_of, is_one_of
 from perfscope.traces.intervals import Ints
@@ -62,7 +62,7 @@ def stream_tracks(trace: Trace, names: Names) -> Iterator[Draft]:
     if not found:
         return
     place = np.concatenate([where for _, where in found], axis=1)
-    events = concatenated([placed for placed, _ in found])
+    events = concatenate_events([placed for placed, _ in found])
     streams, stream = np.unique(place, axis=1, return_inverse=True)
     stream = np.asarray(stream).reshape(-1)
     order = np.argsort(stream, kind="stable")
@@ -70,7 +70,7 @@ def stream_tracks(trace: Trace, names: Names) -> Iterator[Draft]:
     several = len(np.unique(streams[:2], axis=1)[0]) > 1
     for at, (process, device, number) in enumerate(streams.T.tolist()):
         of_stream = events.where(order[stops[at - 1] if at else 0 : stops[at]])
-        rows, hidden = serial_rows(joined([of_stream]), MOST_ROWS)
+        rows, hidden = serial_rows(merge_events([of_stream]), MOST_ROWS)
         title = f"stream {number}" if number >= 0 else "device"
         title = f"GPU {device}, {title}" if several and device >= 0 else title
         yield Draft(

@@ -17,7 +17,7 @@ from perfscope.analyzer.categories import (
 )
 from perfscope.analyzer.run.loops.steps import steps
 from perfscope.analyzer.timeline.event_rows import nesting_depths
-from perfscope.analyzer.timeline.lane import Events, concatenated, joined
+from perfscope.analyzer.timeline.lane import Events, concatenate_events, merge_events
 from perfscope.analyzer.timeline.names import Names
 from perfscope.analyzer.timeline.track import (
     MOST_ROWS,
@@ -73,7 +73,7 @@ def step_tracks(trace: Trace, names: Names) -> Iterator[Draft]:
             )
             for number, phase in zip(numbers.tolist(), phases.tolist(), strict=True)
         ]
-        found = joined([events_of(whole, "steps", np.array(code, np.int64), rows)])
+        found = merge_events([events_of(whole, "steps", np.array(code, np.int64), rows)])
         yield Draft(
             int(process), (0,), "steps", "steps", [found], tid=int(whole["tid"].iloc[rows[0]])
         )
@@ -92,7 +92,7 @@ def profiler_step_tracks(trace: Trace, names: Names) -> Iterator[Draft]:
         code = np.array(
             [names.code(text, f"step_{at % 2}") for at, text in enumerate(texts)], np.int64
         )
-        found = joined([events_of(ranges, "ranges", code, rows)])
+        found = merge_events([events_of(ranges, "ranges", code, rows)])
         flat = found.where(
             np.append(found.ts[1:] >= np.maximum.accumulate(found.ts + found.dur)[:-1], True)
         )
@@ -171,7 +171,7 @@ def thread_tracks(trace: Trace, names: Names, parents: dict[int, int]) -> Iterat
     found = list(piles(trace, names))
     if not found:
         return
-    events = concatenated([pile_[0] for pile_ in found])
+    events = concatenate_events([pile_[0] for pile_ in found])
     process, tid = (np.concatenate([pile_[at] for pile_ in found]) for at in (1, 2))
     layer = np.concatenate([np.full(len(pile_[0]), pile_[3], np.int64) for pile_ in found])
     threads, thread, counts = np.unique(
@@ -291,7 +291,7 @@ def worker_tracks(trace: Trace, names: Names, parents: dict[int, int]) -> Iterat
             half(fetches, rows, "dataset_ns", dataset, None),
             half(fetches, rows, "collate_ns", collate, "dataset_ns"),
         ]
-        events = joined(found)
+        events = merge_events(found)
         events = events.where(events.dur > 0)
         home = parents.get(int(process), int(process))
         yield Draft(

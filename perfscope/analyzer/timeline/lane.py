@@ -55,7 +55,7 @@ NOTHING = Events(
 )
 
 
-def concatenated(several: list[Events]) -> Events:
+def concatenate_events(several: list[Events]) -> Events:
     """Return all events, in the order of the list."""
     return Events(
         np.concatenate([NOTHING.ts, *(events.ts for events in several)]),
@@ -66,9 +66,9 @@ def concatenated(several: list[Events]) -> Events:
     )
 
 
-def joined(several: list[Events]) -> Events:
+def merge_events(several: list[Events]) -> Events:
     """Return all events in order of time, the longer first where two begin together."""
-    events = concatenated(several)
+    events = concatenate_events(several)
     return events.where(np.lexsort((-events.dur, events.ts)))
 
 

@@ -29,7 +29,7 @@ def timeline_lanes(trace: Trace) -> Lanes:
         code: max(of_rank, 0) for code, of_rank in zip(known["process"], known["rank"], strict=True)
     }
     drafts.sort(key=lambda draft: (rank.get(draft.process, 0), draft.process, draft.order))
-    return numbered(trace, names, drafts, known)
+    return number_lanes(trace, names, drafts, known)
 
 
 def processes_of(trace: Trace) -> pd.DataFrame:
@@ -46,7 +46,7 @@ def parents(processes: pd.DataFrame) -> dict[int, int]:
     return {int(worker): int(parent) for worker, parent in pairs if parent >= 0}
 
 
-def numbered(trace: Trace, names: Names, drafts: list[Draft], processes: pd.DataFrame) -> Lanes:
+def number_lanes(trace: Trace, names: Names, drafts: list[Draft], processes: pd.DataFrame) -> Lanes:
     """Return the lanes with numbered tracks and groups."""
     lanes: list[Lane] = []
     tracks: list[Track] = []

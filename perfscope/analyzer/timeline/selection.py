@@ -76,7 +76,7 @@ def selected_stretches(
         part = lane.window(begin_ns, end_ns)
         if part.stop <= part.start:
             continue
-        start, stop = clipped(lane, part, begin_ns, end_ns)
+        start, stop = clip_to_selection(lane, part, begin_ns, end_ns)
         inner = lanes.lanes[below[number]] if number in below and number in nests else None
         nested = (
             np.zeros(len(start), np.int64)
@@ -96,7 +96,7 @@ def whole_ns(lanes: Lanes, begin_ns: int, end_ns: int, chosen: Sequence[int]) ->
     return (end_ns - begin_ns) * max(tracks, 1)
 
 
-def clipped(lane: Lane, part: slice, begin_ns: int, end_ns: int) -> tuple[Ints, Ints]:
+def clip_to_selection(lane: Lane, part: slice, begin_ns: int, end_ns: int) -> tuple[Ints, Ints]:
     """Return starts and ends, clipped to the selection."""
     ts = lane.ts[part]
     return np.maximum(ts, begin_ns), np.clip(ts + lane.dur(part), begin_ns, end_ns)
@@ -138,10 +138,10 @@ def statistics_table(
             {"count": "sum", "sum_ns": "sum", "exclusive_ns": "sum", "longest_ns": "max"}
         )
         frame = added.reset_index().assign(name=added.index.to_numpy())
-    return ordered(frame, of_ns)
+    return order_by_exclusive_time(frame, of_ns)
 
 
-def ordered(frame: pd.DataFrame, of_ns: int) -> pd.DataFrame:
+def order_by_exclusive_time(frame: pd.DataFrame, of_ns: int) -> pd.DataFrame:
     """Return the table with shares of `of_ns`, the largest exclusive time first."""
     frame = frame.assign(share=frame["exclusive_ns"] / max(of_ns, 1))
     return frame.sort_values(

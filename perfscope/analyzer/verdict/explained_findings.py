@@ -7,7 +7,7 @@ from perfscope.analyzer.findings import FINDINGS, RULES
 from perfscope.analyzer.limits import Limits
 
 
-def unexplained(findings: list[Finding], limits: Limits) -> list[Finding]:
+def unexplained_findings(findings: list[Finding], limits: Limits) -> list[Finding]:
     """Return the findings of which no more particular finding explains most of the loss."""
     return [finding for finding in findings if not explanations(finding, findings, limits)]
 

@@ -48,19 +48,19 @@ GENERAL: Final = {
         " loop's time or more, outside of PyTorch's calls and of the data loader."
     ),
     OPERATOR_DISPATCH: (
-        "Calling operators, not their work, takes 35 % of a step or more, and at least 30 % of that"
-        " is outside of the model, backward and the optimizer: in code of the program that updates,"
-        " measures or prepares tensors one by one. Or anomaly detection makes each call expensive."
-        " Or operators compute for less than half of a step, and Python code and calls of operators"
-        " share the rest."
+        "One of three holds. Calling operators, without their own work, takes 35 % of a step or"
+        " more, and at least 30 % of that is outside of the model, backward and the optimizer, in"
+        " code of the program that updates, measures or prepares tensors one by one. Anomaly"
+        " detection makes each call expensive. Operators compute for less than half of a step, and"
+        " Python code and calls of operators share the rest."
     ),
     PYTHON_CODE: (
         "The Python interpreter runs for half of the loop's time or more, and no single function of"
         " the program takes it."
     ),
     NATIVE_CODE: (
-        "Native code takes the time, and it may not be healthy: operators that are far slower than"
-        " the same work usually is (20 % of the loop), activations that backward computes again or"
+        "Native code takes the time, and some of it may be avoidable: operators that run far slower"
+        " than comparable calls (20 % of the loop), activations that backward computes again or"
         " objects that the program copies (15 %), or operators outside of PyTorch's calls that no"
         " gradient needs (30 %). Without steps: torch's libraries run for half of the time."
     ),

@@ -34,7 +34,7 @@ from perfscope.analyzer.verdict.confidence import (
     confidence_in_health,
     trust_in_steps,
 )
-from perfscope.analyzer.verdict.explained_findings import outranks_others, unexplained
+from perfscope.analyzer.verdict.explained_findings import outranks_others, unexplained_findings
 from perfscope.analyzer.verdict.general_answers import (
     GENERAL,
     NOT_SCHEDULED,
@@ -236,7 +236,7 @@ def costly_findings(found: list[Finding], limits: Limits) -> list[Finding]:
         for finding in found
         if finding.severity != "info" and finding.share >= limits.worth_share
     ]
-    return losses_first(unexplained(costly, limits), limits)
+    return losses_first(unexplained_findings(costly, limits), limits)
 
 
 def usual_wait_ns(run: Run, limits: Limits) -> float:

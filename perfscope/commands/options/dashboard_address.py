@@ -39,8 +39,8 @@ def add_dashboard_arguments(parser: argparse.ArgumentParser, condition: str = ""
         "--no-token",
         action="store_true",
         help=(
-            f"{condition}ask for no token: every user of this machine can read the runs and stop a"
-            " recording"
+            f"{condition}do not ask for a token: every user of this machine can then read the"
+            " runs and stop a recording"
         ),
     )
     parser.add_argument(
@@ -72,8 +72,9 @@ def dashboard_of(
 
 
 def print_address(dashboard: "Dashboard", hint: str) -> None:
-    """Print the address of the dashboard; in an SSH session, how to reach it from the other end;
-    then how to end it.
+    """Print the address of the dashboard and `hint`.
+
+    In an SSH session, print between them the command that forwards the port.
     """
     print_line(dashboard.url)
     forwarding = ssh_forwarding(dashboard.access.port, os.environ)
@@ -83,7 +84,7 @@ def print_address(dashboard: "Dashboard", hint: str) -> None:
 
 
 def ssh_forwarding(port: int, environment: "os._Environ[str] | dict[str, str]") -> str | None:
-    """Return the command that forwards the port to the user's own machine, None outside SSH.
+    """Return the command that forwards the port to the user's own machine, None without SSH.
 
     `SSH_CONNECTION` holds the client's address and port, then ours as the client reached us.
     """

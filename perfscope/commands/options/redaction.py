@@ -10,6 +10,6 @@ def add_redact(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help=(
             "replace file names, arguments, host names, source lines and names of ranges in the"
-            " output by stable hashes; the run folder stays as it is"
+            " output with stable hashes; the run folder stays as it is"
         ),
     )

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from perfscope.traces.clock_offset import Shift, fitted, residual_ns
+from perfscope.traces.clock_offset import Shift, fit_shift, residual_ns
 from perfscope.traces.collectives.pairing_by_time import Ends, PlacePairs, pair_by_time
 from perfscope.traces.intervals import Ints
 
@@ -65,7 +65,7 @@ class Sequence:
         return len(self.rows)
 
 
-def matched(collectives: pd.DataFrame, kernels: pd.DataFrame | None) -> Ints:
+def match_collectives(collectives: pd.DataFrame, kernels: pd.DataFrame | None) -> Ints:
     """Return for each row of `collectives` the number of its match, -1 for none. Rows with the same
     number are one collective.
 
@@ -215,7 +215,7 @@ def ending_together(first: Sequence, other: Sequence, pairs: PlacePairs) -> int:
     """Return how many of the pairs end together after aligning the clocks."""
     ts = other.end[pairs[1]]
     difference = first.end[pairs[0]] - ts
-    remaining = np.abs(difference - fitted(ts, difference).offset_ns(ts))
+    remaining = np.abs(difference - fit_shift(ts, difference).offset_ns(ts))
     return int((remaining <= SLACK_NS).sum())
 
 
@@ -283,7 +283,7 @@ def fit_clocks(first: Sequence, other: Sequence, begin: int) -> tuple[Shift, flo
     """
     in_first, in_other = common_slices(len(first), len(other), begin)
     difference = first.end[in_first] - other.end[in_other]
-    shift = fitted(other.end[in_other], difference)
+    shift = fit_shift(other.end[in_other], difference)
     return shift, float(residual_ns(shift, other.end[in_other], difference))
 
 

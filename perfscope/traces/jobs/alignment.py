@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfscope.traces.clock_offset import Shift, fitted, residual_ns
-from perfscope.traces.collectives.collective_matching import matched
+from perfscope.traces.clock_offset import Shift, fit_shift, residual_ns
+from perfscope.traces.collectives.collective_matching import match_collectives
 from perfscope.traces.intervals import Ints
 from perfscope.traces.jobs.merge import merged_names, names_of
 from perfscope.traces.trace import Trace
@@ -43,7 +43,7 @@ class Alignment:
     set: int
 
 
-def aligned(parts: Sequence[Trace]) -> list[Alignment]:
+def align_parts(parts: Sequence[Trace]) -> list[Alignment]:
     """Return the alignment of each part.
 
     Parts that share collectives, directly or through others, form a set. A set is aligned to its
@@ -108,7 +108,7 @@ def shift_onto(ends: Ends, reference: Ends) -> Shift:
     """Return the shift from one part's ends to the reference, by the collectives that both have."""
     both = ~np.isnan(ends) & ~np.isnan(reference)
     ts = ends[both].astype(np.int64)
-    return fitted(ts, reference[both].astype(np.int64) - ts)
+    return fit_shift(ts, reference[both].astype(np.int64) - ts)
 
 
 def shifted_ends(ends: Ends, shift: Shift) -> Ends:
@@ -168,7 +168,7 @@ def common_ends(parts: Sequence[Trace]) -> Ends:
         }
     )
     names = merged_names([names for *_, names in found]).astype(object)
-    match = matched(rows, pd.DataFrame({"name": names}))
+    match = match_collectives(rows, pd.DataFrame({"name": names}))
     rows = rows.assign(match=match, end=rows["ts"] + rows["dur"])[match >= 0]
     # Several devices of one part in one collective share a clock, so any of them will do.
     ends = rows.groupby(["match", "process"])["end"].min().unstack("process")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.errors import UnreadableRun
-from perfscope.traces.jobs.alignment import Alignment, aligned
+from perfscope.traces.jobs.alignment import Alignment, align_parts
 from perfscope.traces.jobs.job_time import job_times
 from perfscope.traces.jobs.members import JobMember, members
 from perfscope.traces.jobs.merge import Piece, merged_tables
@@ -103,7 +103,7 @@ def merge_parts(job: JobParts, path: Path | None) -> Trace:
     not hold everything twice.
     """
     parts = [member.trace for member in job.parts]
-    alignments = aligned(parts)
+    alignments = align_parts(parts)
     times = job_times(parts, alignments)
     sources, dropped = job_sources(job, alignments, times.unrelated)
     pieces = [

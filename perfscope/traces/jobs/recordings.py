@@ -158,19 +158,14 @@ def newest_of_each_rank(traces: Sequence[MemberTrace]) -> tuple[list[MemberTrace
     """Return the newest recording of each rank, and one line per recording that was left out.
 
     A recording that ended before the last of the older ones belongs to the older set, and is left
-    out as well.
+    out as well. Raises UsageError if the user named several recordings of a rank.
     """
     counts = Counter(trace.rank for trace in traces if trace.rank is not None)
     repeated = [rank for rank, count in counts.items() if count > 1]
     if not repeated:
         return list(traces), []
     for rank in repeated:
-        named = [trace for trace in traces if trace.rank == rank]
-        if sum(trace.named for trace in named) > 1:
-            raise UsageError(
-                f"{named[0].path} and {named[1].path} are both recordings of rank {rank}. Give one"
-                " recording per rank."
-            )
+        refuse_named_repeats([trace for trace in traces if trace.rank == rank])
     in_time = sorted(traces, key=lambda trace: trace.span_ns)
     latest = {trace.rank: trace for trace in in_time}  # a later one replaces an earlier one
     older = [
@@ -186,6 +181,16 @@ def newest_of_each_rank(traces: Sequence[MemberTrace]) -> tuple[list[MemberTrace
     lines += [f"{trace.name}: recorded with the older ones" for trace in same_set]
     kept = [trace for trace in traces if trace not in older and trace not in same_set]
     return kept, lines
+
+
+def refuse_named_repeats(recordings: Sequence[MemberTrace]) -> None:
+    """Raise UsageError if the user named several of these recordings of one rank."""
+    if sum(trace.named for trace in recordings) > 1:
+        first, second, *_ = recordings
+        raise UsageError(
+            f"{first.path} and {second.path} are both recordings of rank {first.rank}. Give one"
+            " recording per rank."
+        )
 
 
 def number_unknown_ranks(parts: Sequence[MemberTrace]) -> None:

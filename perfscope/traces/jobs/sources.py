@@ -57,23 +57,23 @@ def merged_source(name: str, labeled: Sequence[tuple[str, SourceStatus]]) -> Sou
         return SourceStatus(name, first.status, first.reason, overhead)
     if all(source.status == "ok" for source in sources):
         notes = [f"{label}: {source.reason}" for label, source in labeled if source.reason]
-        return SourceStatus(name, "ok", "; ".join(shortened(notes)) or None, overhead)
+        return SourceStatus(name, "ok", "; ".join(shorten_list(notes)) or None, overhead)
     failures = [
         f"{label}: {source.reason or source.status}"
         for label, source in labeled
         if source.status != "ok"
     ]
-    return SourceStatus(name, "partial", "; ".join(shortened(failures)), overhead)
+    return SourceStatus(name, "partial", "; ".join(shorten_list(failures)), overhead)
 
 
 def rank_source(job: JobParts) -> SourceStatus:
     """Return the source that says whether every rank of the job is present, and once."""
-    reasons = [*job.assumed, *(f"left out {line}" for line in shortened(job.left_out))]
+    reasons = [*job.assumed, *(f"left out {line}" for line in shorten_list(job.left_out))]
     world_size = max(part.world_size for part in job.parts)
     present = {part.rank for part in job.parts}
     missing = [rank for rank in range(max(world_size, 0)) if rank not in present]
     if missing:
-        ranks = ", ".join(shortened([str(rank) for rank in missing]))
+        ranks = ", ".join(shorten_list([str(rank) for rank in missing]))
         reasons.insert(
             0,
             f"only {len(job.parts)} of {world_size} ranks were given (missing: {ranks}), so waiting"
@@ -140,7 +140,7 @@ def precision(alignments: Sequence[Alignment]) -> list[str]:
 
 def label_list(parts: Sequence[MemberTrace], numbers: Sequence[int]) -> str:
     """Return the labels of some parts, separated by commas."""
-    return ", ".join(shortened([part_label(parts[number]) for number in numbers]))
+    return ", ".join(shorten_list([part_label(parts[number]) for number in numbers]))
 
 
 def why_unaligned(parts: Sequence[MemberTrace], numbers: Sequence[int]) -> str:
@@ -150,7 +150,7 @@ def why_unaligned(parts: Sequence[MemberTrace], numbers: Sequence[int]) -> str:
     return "they have no collective in common with the others"
 
 
-def shortened(lines: Sequence[str]) -> list[str]:
+def shorten_list(lines: Sequence[str]) -> list[str]:
     """Return the first lines, and how many were omitted."""
     omitted = len(lines) - MOST_LISTED
     return [*lines[:MOST_LISTED], *([f"{omitted} more"] if omitted > 0 else [])]

@@ -55,7 +55,7 @@ def masked_tables(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]
         if masked:
             changed = [masked.get(at, name) for at, name in enumerate(names)]
             result[table] = result[table].assign(
-                **{column: recoded(result[table][column], changed)}
+                **{column: recode_column(result[table][column], changed)}
             )
     return result
 
@@ -89,7 +89,7 @@ def suspects(columns: "list[pd.Index[str]]") -> list[list[int]]:
     return [np.flatnonzero(part).tolist() for part in np.split(matches, ends[:-1])]
 
 
-def recoded(column: "pd.Series[str]", names: list[str]) -> "pd.Categorical[str]":
+def recode_column(column: "pd.Series[str]", names: list[str]) -> "pd.Categorical[str]":
     """Return a column with new names for its categories, some of which may be equal now."""
     places = {name: at for at, name in enumerate(dict.fromkeys(names))}
     place = np.array([*(places[name] for name in names), -1], np.int64)

@@ -88,7 +88,7 @@ WORD_OF_ENGINES: Final = re.compile(r"[a-z_]{0,32}")
 """The values of these labels, which the engine chooses."""
 
 
-def hashed(kind: str, text: str) -> str:
+def hash_text(kind: str, text: str) -> str:
     """Return a stable short name for the text, such as `host-1f0c55aa`."""
     content = text.encode("utf-8", "surrogatepass")
     digest = hashlib.blake2b(content, digest_size=4, person=b"perfscope").hexdigest()
@@ -97,7 +97,7 @@ def hashed(kind: str, text: str) -> str:
 
 def redact_host(text: str) -> str:
     """Return a host name as a hash; "" stays."""
-    return hashed("host", text) if text else text
+    return hash_text("host", text) if text else text
 
 
 def redact_file(path: str) -> str:
@@ -108,7 +108,7 @@ def redact_file(path: str) -> str:
     if is_public_file(relative):
         return relative
     suffix = SUFFIX.search(path)
-    return hashed("file", path) + (suffix[0] if suffix is not None else "")
+    return hash_text("file", path) + (suffix[0] if suffix is not None else "")
 
 
 def is_public_file(path: str) -> bool:
@@ -130,14 +130,14 @@ def redact_call(function: str, file: str) -> tuple[str, str]:
     if beginning is not None and not public:
         redacted_file = beginning[0] + redacted_file
     public = public or PLAIN_FUNCTION.fullmatch(function) is not None
-    return (function if public else hashed("function", function)), redacted_file
+    return (function if public else hash_text("function", function)), redacted_file
 
 
 def redact_frame(frame: str) -> str:
     """Return `function (file:line)` redacted; the line stays."""
     found = FRAME.fullmatch(frame)
     if found is None:
-        return frame if BUILT_IN.match(frame) else hashed("function", frame)
+        return frame if BUILT_IN.match(frame) else hash_text("function", frame)
     function, file = redact_call(found["function"], found["file"])
     return f"{function} ({file}{found['line'] or ''})"
 
@@ -145,7 +145,7 @@ def redact_frame(frame: str) -> str:
 def redact_library(name: str) -> str:
     """Return the file name of a library; a hash unless its package or the system is public."""
     public = PUBLIC_LIBRARY.fullmatch(name) or PUBLIC_PROCESS.fullmatch(name)
-    return name if public or name.startswith("[") else hashed("library", name)
+    return name if public or name.startswith("[") else hash_text("library", name)
 
 
 def redact_program_file(file: str) -> str:
@@ -155,7 +155,7 @@ def redact_program_file(file: str) -> str:
 
 def redact_source_line(text: str) -> str:
     """Return a line of source code as a hash."""
-    return hashed("line", text)
+    return hash_text("line", text)
 
 
 def redact_stack(stack: str) -> str:
@@ -175,18 +175,18 @@ def redact_range(name: str) -> str:
         return f"{file}{called['line']}: {function}"
     prefixed = RANGE_PREFIX.fullmatch(name)
     if prefixed is not None:
-        return prefixed[1] + hashed("class", prefixed[2])
+        return prefixed[1] + hash_text("class", prefixed[2])
     step = STEP_RANGE.fullmatch(name)
     if step is not None:
-        return f"{hashed('range', step['name'])} step {step['number']}".strip()
-    return hashed("range", name)
+        return f"{hash_text('range', step['name'])} step {step['number']}".strip()
+    return hash_text("range", name)
 
 
 def redact_operator(name: str) -> str:
     """Return the name of an operator; those of torch and other public namespaces stay."""
     namespace, colons, _ = name.partition("::")
     if colons and namespace not in PUBLIC_NAMESPACES:
-        return hashed("operator", name)
+        return hash_text("operator", name)
     return name
 
 
@@ -196,7 +196,7 @@ def redact_values(values: str) -> str:
     """
 
     def redact_value(match: "re.Match[str]") -> str:
-        return match[0] if PUBLIC_VALUE.fullmatch(match[1]) else f'"{hashed("text", match[1])}"'
+        return match[0] if PUBLIC_VALUE.fullmatch(match[1]) else f'"{hash_text("text", match[1])}"'
 
     return QUOTED.sub(redact_value, values)
 
@@ -205,7 +205,7 @@ def redact_group(group: str) -> str:
     """Return a process group: its ranks stay."""
     found = GROUP.fullmatch(group)
     assert found is not None  # the pattern matches every text
-    name = found["name"] if PUBLIC_GROUP.fullmatch(found["name"]) else hashed("group", group)
+    name = found["name"] if PUBLIC_GROUP.fullmatch(found["name"]) else hash_text("group", group)
     return name + (found["members"] or "")
 
 
@@ -215,8 +215,8 @@ def redact_thread(name: str) -> str:
         return name
     found = THREAD_OF_FUNCTION.fullmatch(name)
     if found is not None:
-        return f"{found[1]} ({hashed('function', found[2])})"
-    return hashed("thread", name)
+        return f"{found[1]} ({hash_text('function', found[2])})"
+    return hash_text("thread", name)
 
 
 def redact_process(name: str) -> str:
@@ -226,17 +226,17 @@ def redact_process(name: str) -> str:
 
 def redact_user(name: str) -> str:
     """Return a user name as a hash."""
-    return hashed("user", name)
+    return hash_text("user", name)
 
 
 def redact_label(name: str) -> str:
     """Return a label of a range; a number stays."""
-    return name if re.fullmatch(r"#\d+", name) else hashed("label", name)
+    return name if re.fullmatch(r"#\d+", name) else hash_text("label", name)
 
 
 def redact_argument(word: str) -> str:
     """Return a word of a command line as a hash."""
-    return hashed("argument", word)
+    return hash_text("argument", word)
 
 
 def redact_paths(text: str) -> str:
@@ -258,8 +258,10 @@ def redact_page_path(url: str) -> str:
     """Return the address of a metrics page: host and path as hashes, but the usual paths."""
     found = PAGE_ADDRESS.fullmatch(url)
     if found is None:
-        return hashed("address", url)
-    path = found["path"] if found["path"] in PUBLIC_PATHS else "/" + hashed("path", found["path"])
+        return hash_text("address", url)
+    path = (
+        found["path"] if found["path"] in PUBLIC_PATHS else "/" + hash_text("path", found["path"])
+    )
     return f"{found['scheme']}{redact_network_host(found['host'])}{found['port']}{path}"
 
 
@@ -268,12 +270,12 @@ def redact_metric_labels(text: str) -> str:
     try:
         labels = json.loads(text)
     except ValueError:
-        return hashed("labels", text)
+        return hash_text("labels", text)
     if not isinstance(labels, dict):
-        return hashed("labels", text)
+        return hash_text("labels", text)
     return json.dumps(
         {
-            name if PUBLIC_LABEL.fullmatch(name) else hashed("label", name): redact_label_value(
+            name if PUBLIC_LABEL.fullmatch(name) else hash_text("label", name): redact_label_value(
                 name, str(value)
             )
             for name, value in labels.items()
@@ -290,4 +292,4 @@ def redact_label_value(name: str, value: str) -> str:
 
 def redact_setting(value: str) -> str:
     """Return the value of an engine's option; numbers and the usual words stay."""
-    return value if PUBLIC_LABEL_VALUE.fullmatch(value) else hashed("value", value)
+    return value if PUBLIC_LABEL_VALUE.fullmatch(value) else hash_text("value", value)

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from perfscope.traces.calibrations import load_calibration
-from perfscope.traces.privacy.masked_trace import recoded
+from perfscope.traces.privacy.masked_trace import recode_column
 from perfscope.traces.privacy.redacted_text import (
     RANGE_STACK,
-    hashed,
+    hash_text,
     redact_address,
     redact_argument,
     redact_file,
@@ -68,7 +68,7 @@ REDACTIONS: Final[Mapping[tuple[str, str], Redaction]] = {
     ("device_processes", "name"): redact_process,
     ("device_processes", "user"): redact_user,
     ("engine_servers", "url"): redact_page_path,
-    ("engine_servers", "other_names"): lambda text: hashed("names", text) if text else text,
+    ("engine_servers", "other_names"): lambda text: hash_text("names", text) if text else text,
     ("engine_settings", "value"): redact_setting,
     ("engine_metrics", "labels"): redact_metric_labels,
 }
@@ -105,7 +105,7 @@ def redacted_table(name: str, table: pd.DataFrame) -> pd.DataFrame:
         redact = redaction_of(name, column)
         if redact is not None:
             names = [redact(text) for text in table[column].cat.categories.astype(str)]
-            changed[column] = recoded(table[column], names)
+            changed[column] = recode_column(table[column], names)
     if name == "ranges":
         changed["name"] = redacted_range_names(table)
     return table.assign(**changed)
@@ -116,7 +116,7 @@ def redaction_of(table: str, column: str) -> Redaction | None:
     if column == "host":
         return redact_host
     if column == "boot_id":
-        return lambda text: hashed("boot", text)
+        return lambda text: hash_text("boot", text)
     return REDACTIONS.get((table, column))
 
 
@@ -138,9 +138,9 @@ def redacted_range_names(ranges: pd.DataFrame) -> "pd.Categorical[str]":
 def redacted_manifest(manifest: Manifest, sentences: "SentenceRedaction") -> Manifest:
     """Return the manifest with its names, and the sentences in it, redacted."""
     redacted: Manifest = msgspec.convert(msgspec.to_builtins(manifest), Manifest)
-    redacted.job_id = hashed("job", manifest.job_id)
+    redacted.job_id = hash_text("job", manifest.job_id)
     redacted.host = redact_host(manifest.host)
-    redacted.boot_id = hashed("boot", manifest.boot_id)
+    redacted.boot_id = hash_text("boot", manifest.boot_id)
     redacted.command = [redact_argument(word) for word in manifest.command]
     redacted.calibration = redacted_calibration(manifest)
     redacted.depth_reason = sentences.redact_optional(manifest.depth_reason)
@@ -149,7 +149,7 @@ def redacted_manifest(manifest: Manifest, sentences: "SentenceRedaction") -> Man
     for source in redacted.sources:
         source.reason = sentences.redact_optional(source.reason)
     for device in redacted.devices:
-        device.uuid = None if device.uuid is None else hashed("gpu", device.uuid)
+        device.uuid = None if device.uuid is None else hash_text("gpu", device.uuid)
         device.missing = {name: sentences.redact(why) for name, why in device.missing.items()}
     return redacted
 
@@ -179,7 +179,7 @@ class SentenceRedaction:
                 replacements[word] = redact_argument(word)
                 replacements[os.path.basename(word)] = redact_file(os.path.basename(word))
             replacements[manifest.host] = redact_host(manifest.host)
-            replacements[manifest.job_id] = hashed("job", manifest.job_id)
+            replacements[manifest.job_id] = hash_text("job", manifest.job_id)
         processes = trace.table("processes")
         if processes is not None:
             for name in processes["name"].cat.categories.astype(str):

@@ -74,20 +74,22 @@ HEADER: Final = re.compile(
     r"""(\\{0,15}["']?\s{0,3}[:=]\s{0,3}\\{0,15}["']?)[^\r\n"'\\]+"""
 )
 NAME_HINTS: Final = (
-    *(
-        "token",
-        "key",
-        "auth",
-        "pass",
-        "secret",
-        "credential",
-        "pw",
-        "jwt",
-        "cookie",
-        "bearer",
-        "connectionstring",
-    ),
-    *("pat", "sig=", "signature=", "code=", "sas="),
+    "token",
+    "key",
+    "auth",
+    "pass",
+    "secret",
+    "credential",
+    "pw",
+    "jwt",
+    "cookie",
+    "bearer",
+    "connectionstring",
+    "pat",
+    "sig=",
+    "signature=",
+    "code=",
+    "sas=",
 )
 """In lower case. Every name that may name a secret contains one of them."""
 

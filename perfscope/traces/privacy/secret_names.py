@@ -11,17 +11,18 @@ a switch; yes.
 """
 NAME: Final = r"[A-Za-z_][A-Za-z0-9_.\-]{0,255}"
 STRONG_ENDINGS: Final = (
-    *(
-        "password",
-        "passwords",
-        "passwd",
-        "passwds",
-        "passphrase",
-        "passphrases",
-        "secret",
-        "secrets",
-    ),
-    *("credential", "credentials", "apikey", "apikeys"),
+    "password",
+    "passwords",
+    "passwd",
+    "passwds",
+    "passphrase",
+    "passphrases",
+    "secret",
+    "secrets",
+    "credential",
+    "credentials",
+    "apikey",
+    "apikeys",
 )
 STRONG_WORDS: Final = frozenset(
     (

@@ -54,14 +54,14 @@ ENCODED: Final = re.compile(
 def mask_in_code(text: str) -> str:
     """Return a text with the secrets in its code masked."""
     for pattern in (IN_BRACKETS, ANNOTATED, PAIR):
-        text = replaced(text, literals_after(pattern, text))
-    text = replaced(text, literals_in_expressions(text))
+        text = mask_places(text, literals_after(pattern, text))
+    text = mask_places(text, literals_in_expressions(text))
     for pattern in (MEMBER, ELEMENT, ENCODED):
-        text = replaced(text, values_of(pattern, text))
+        text = mask_places(text, values_of(pattern, text))
     return text
 
 
-def replaced(text: str, places: Iterator[tuple[int, int]]) -> str:
+def mask_places(text: str, places: Iterator[tuple[int, int]]) -> str:
     """Return the text with the mask at each place (begin, end), which are in order."""
     pieces, kept = [], 0
     for begin, end in places:

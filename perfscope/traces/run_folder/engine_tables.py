@@ -79,7 +79,7 @@ class EngineTables:
         if not columns.ts:
             return None
         at = int64_array(columns.series)
-        texts = {name: chosen([row[name] for row in rows], at) for name in SERIES_TEXTS}
+        texts = {name: choose_texts([row[name] for row in rows], at) for name in SERIES_TEXTS}
         bounds = np.array([row["le"] for row in rows], np.float64)
         frame = make_table(
             "engine_metrics",
@@ -120,7 +120,7 @@ class EngineTables:
                     yield server, ts, int(name), value
 
 
-def chosen(texts: list[str], at: "np.typing.NDArray[np.int64]") -> "pd.Categorical[str]":
+def choose_texts(texts: list[str], at: "np.typing.NDArray[np.int64]") -> "pd.Categorical[str]":
     """Return the texts at these positions as a column of a table."""
     place = {text: code for code, text in enumerate(dict.fromkeys(texts))}
     codes = np.array([place[text] for text in texts], np.int64)

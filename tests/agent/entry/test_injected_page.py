@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.agent.entry import injected_page, restoring_call, stub
+from perfscope.agent.entry import injected_page, injected_source, restoring_call
 
 SOURCE = Path(injected_page.__file__).with_name("injected_page.s")
 CALL_SOURCE = SOURCE.with_name("restoring_call.s")
@@ -118,7 +118,7 @@ def test_a_page_without_the_token_has_no_state() -> None:
 @pytest.mark.parametrize("version", [None, 0x030B00A1, 0x02070CF0])
 def test_a_source_for_another_version_is_sent_as_source(version: int | None) -> None:
     namespace: dict[str, object] = {}
-    stub_text = stub.bootstrap_text(
+    stub_text = injected_source.bootstrap_text(
         "import __main__; __main__.entry_test_mark = 'é' * 3", __import__("os").getpid(), version
     )
     exec(stub_text, namespace)

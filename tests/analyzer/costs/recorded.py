@@ -13,7 +13,7 @@ from perfscope.traces.load import load_trace
 from perfscope.traces.trace import Trace
 
 
-def recorded(work: Callable[[], Any]) -> Trace:
+def record_work(work: Callable[[], Any]) -> Trace:
     """Return the trace of `work`, with shapes."""
     with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as window:
         work()

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 from perfscope.analyzer.compute.call_costs import op_costs
 from perfscope.analyzer.run.table_access import table
-from tests.analyzer.costs.recorded import recorded
+from tests.analyzer.costs.recorded import record_work
 
 
 def linear() -> None:
@@ -52,7 +52,7 @@ def test_products_and_convolutions_have_the_flops_that_torch_counts(
 
 
 def matrix_flops(work: Callable[[], Any]) -> float:
-    costs = recorded(work).fact(op_costs)
+    costs = record_work(work).fact(op_costs)
     return float(costs.flops[~np.isnan(costs.bytes) & costs.matrix].sum())
 
 
@@ -89,7 +89,7 @@ def test_an_operator_on_a_sparse_tensor_has_no_cost() -> None:
         torch.add(few, few)
         torch.cat([few, few])
 
-    trace = recorded(work)
+    trace = record_work(work)
     on_sparse = (
         table(trace, "ops")["name"]
         .isin(["aten::mm", "aten::addmm", "aten::add", "aten::cat"])
@@ -108,7 +108,7 @@ def test_a_recurrent_layer_costs_two_products_per_element() -> None:
         torch.randn(length, batch, inputs, requires_grad=True),
     )
     once = sum(2 * length * batch * 4 * hidden * (width + hidden) for width in (inputs, hidden))
-    trace = recorded(lambda: layer(x)[0].sum().backward())
+    trace = record_work(lambda: layer(x)[0].sum().backward())
     names, flops = table(trace, "ops")["name"].astype(str).to_numpy(), trace.fact(op_costs).flops
     assert flops[names == "aten::mkldnn_rnn_layer"].sum() == once
     assert flops[names == "aten::mkldnn_rnn_layer_backward"].sum() == 2 * once

@@ -9,7 +9,7 @@ import pytest
 
 from perfscope.analyzer.timeline.lane import BLOCKS, Events, Lane, lane
 from perfscope.analyzer.timeline.tiles import edges_of, tile
-from tests.analyzer.timeline.unpack import unpacked
+from tests.analyzer.timeline.unpack import unpack_tile
 
 RNG = np.random.default_rng(7)
 
@@ -49,7 +49,7 @@ def test_every_pixel_has_the_busy_share_and_longest_event_of_a_simple_count(
     window: tuple[int, int],
 ) -> None:
     events, pixels = random_lane(1500), 200
-    found = unpacked(tile([events], *window, pixels, [0]))[0]
+    found = unpack_tile(tile([events], *window, pixels, [0]))[0]
     edges = edges_of(*window, pixels)
     busy, longest = count_per_pixel(events, edges)
     assert found["kind"] in (2, 3)
@@ -62,7 +62,7 @@ def test_every_pixel_has_the_busy_share_and_longest_event_of_a_simple_count(
 def test_few_events_are_rectangles_to_an_eighth_of_a_pixel() -> None:
     events = random_lane(1500)
     begin, end = int(events.ts[700]) - 3, int(events.ts[730])
-    found = unpacked(tile([events], begin, end, 1000, [0]))[0]
+    found = unpack_tile(tile([events], begin, end, 1000, [0]))[0]
     assert found["kind"] == 1
     part = events.window(begin, end)
     scale = 1000 / (end - begin)
@@ -77,7 +77,7 @@ def test_few_events_are_rectangles_to_an_eighth_of_a_pixel() -> None:
 def test_tiles_of_very_many_events_use_blocks_and_have_exact_shares(size: int) -> None:
     events, pixels = random_lane(size * 2 * 20 * 4), 20
     window = (0, int(events.ts[-1]))
-    found = unpacked(tile([events], *window, pixels, [0]))[0]
+    found = unpack_tile(tile([events], *window, pixels, [0]))[0]
     edges = edges_of(*window, pixels)
     busy, _ = count_per_pixel(events, edges)
     shares = np.array(busy) / np.diff(edges)
@@ -86,7 +86,7 @@ def test_tiles_of_very_many_events_use_blocks_and_have_exact_shares(size: int) -
 
 def test_tiles_outside_of_the_events_are_empty_and_lanes_keep_their_numbers() -> None:
     lanes = [random_lane(10), random_lane(4000)]
-    found = unpacked(tile(lanes, -100, -50, 64, [1, 0]))
+    found = unpack_tile(tile(lanes, -100, -50, 64, [1, 0]))
     assert {number: drawn["kind"] for number, drawn in found.items()} == {0: 0, 1: 0}
 
 
@@ -102,8 +102,8 @@ def test_equal_pixels_are_sent_as_runs() -> None:
         )
     )
     body = tile([events], 0, 3000, 1000, [0])
-    assert unpacked(body)[0]["kind"] == 3 and len(body) < 100
-    assert unpacked(body)[0]["busy"].tolist() == [255] * 1000
+    assert unpack_tile(body)[0]["kind"] == 3 and len(body) < 100
+    assert unpack_tile(body)[0]["busy"].tolist() == [255] * 1000
 
 
 def test_an_event_of_centuries_does_not_distort_the_others() -> None:
@@ -118,5 +118,5 @@ def test_an_event_of_centuries_does_not_distort_the_others() -> None:
         )
     )
     assert events.dur(slice(0, 2)).tolist() == [5, 5]
-    assert unpacked(tile([events], 0, 20, 40, [0]))[0]["code"].tolist() == [0, 1]
-    assert unpacked(tile([events], 0, 2 * 10**18, 8, [0]))[0]["kind"] == 1
+    assert unpack_tile(tile([events], 0, 20, 40, [0]))[0]["code"].tolist() == [0, 1]
+    assert unpack_tile(tile([events], 0, 2 * 10**18, 8, [0]))[0]["kind"] == 1

@@ -1,56 +1,80 @@
 """A reader of timeline tiles, written from the description of the format."""
 
 import struct
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+HEADER = struct.Struct("<4sHHII")
+LANE = struct.Struct("<IBBHII")
+EMPTY, EVENTS, PIXELS, RUNS, LEVELS = range(5)
 
 
-def unpacked(body: bytes) -> dict[int, dict[str, Any]]:
-    """Return number of the lane -> its kind and arrays, with an entry per event (x and w in pixels)
-    or per pixel (busy), and the codes.
+@dataclass
+class TileReader:
+    """The bytes of a tile, and the position of the next array in them."""
+
+    body: bytes
+    at: int = 0
+
+    def header(self, layout: struct.Struct) -> tuple[Any, ...]:
+        """Return the fields of a header."""
+        fields = layout.unpack_from(self.body, self.at)
+        self.at += layout.size
+        return fields
+
+    def array(self, dtype: str, count: int) -> NDArray[Any]:
+        """Return the next `count` numbers."""
+        numbers = np.frombuffer(self.body, dtype, count, self.at)
+        self.at += numbers.nbytes
+        return numbers
+
+    def align(self) -> None:
+        """Skip to the next multiple of four bytes."""
+        self.at += -self.at % 4
+
+
+def unpack_tile(body: bytes) -> dict[int, dict[str, Any]]:
+    """Return the number of each lane -> its kind and arrays.
+
+    A lane of events has `x`, `w` (pixels) and `code` per event. A lane of pixels or of runs has
+    `code` and `busy` per pixel, a lane of a counter `level` per pixel.
     """
-    magic, version, _, count, pixels = struct.unpack_from("<4sHHII", body)
+    reader = TileReader(body)
+    magic, version, _, count, pixels = reader.header(HEADER)
     assert (magic, version) == (b"PFTL", 1)
-    at, found = 16, {}
+    lanes = {}
     for _ in range(count):
-        number, kind, wide, _, n, p = struct.unpack_from("<IBBHII", body, at)
-        palette = np.frombuffer(body, "<u4", p, at + 16)
-        at += 16 + 4 * p
-        index_type = f"<u{wide}"
-        if kind == 1:
-            x, w = (
-                np.frombuffer(body, "<u2", n, at) / 8,
-                np.frombuffer(body, "<u2", n, at + 2 * n) / 8,
-            )
-            size = (4 + wide) * n
-            found[number] = {
-                "kind": kind,
-                "x": x,
-                "w": w,
-                "code": palette[np.frombuffer(body, index_type, n, at + 4 * n)],
-            }
-        elif kind == 2:
-            size = (1 + wide) * n
-            code, busy = (
-                palette[np.frombuffer(body, index_type, n, at)],
-                np.frombuffer(body, "u1", n, at + wide * n),
-            )
-            found[number] = {"kind": kind, "code": code, "busy": busy}
-        elif kind == 3:
-            size = (3 + wide) * n
-            length = np.frombuffer(body, "<u2", n, at)
-            code = palette[np.frombuffer(body, index_type, n, at + 2 * n)]
-            busy = np.frombuffer(body, "u1", n, at + (2 + wide) * n)
-            found[number] = {
-                "kind": kind,
-                "code": np.repeat(code, length),
-                "busy": np.repeat(busy, length),
-            }
-            assert length.sum() == pixels
-        else:
-            size = 0
-            found[number] = {"kind": kind}
-        at += size + (-size) % 4
-    assert at == len(body)
-    return found
+        number, kind, index_bytes, _, length, colors = reader.header(LANE)
+        palette = reader.array("<u4", colors)
+        lanes[number] = {
+            "kind": kind,
+            **unpack_lane(reader, kind, f"<u{index_bytes}", length, palette),
+        }
+        if "busy" in lanes[number]:
+            assert len(lanes[number]["busy"]) == pixels
+        reader.align()
+    assert reader.at == len(body)
+    return lanes
+
+
+def unpack_lane(
+    reader: TileReader, kind: int, index_type: str, length: int, palette: NDArray[Any]
+) -> dict[str, Any]:
+    """Return the arrays of one lane."""
+    if kind == EVENTS:
+        x, w = reader.array("<u2", length) / 8, reader.array("<u2", length) / 8
+        return {"x": x, "w": w, "code": palette[reader.array(index_type, length)]}
+    if kind == PIXELS:
+        code = palette[reader.array(index_type, length)]
+        return {"code": code, "busy": reader.array("u1", length)}
+    if kind == RUNS:
+        repeats = reader.array("<u2", length)
+        code, busy = palette[reader.array(index_type, length)], reader.array("u1", length)
+        return {"code": np.repeat(code, repeats), "busy": np.repeat(busy, repeats)}
+    if kind == LEVELS:
+        return {"level": reader.array("u1", length)}
+    assert kind == EMPTY
+    return {}

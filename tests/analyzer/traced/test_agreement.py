@@ -18,7 +18,7 @@ from perfscope.traces.intervals import Spans, intersected, merged
 from perfscope.traces.load import load_trace
 from perfscope.traces.trace import Trace
 from tests.analyzer.traced.gpu import Gpu
-from tests.analyzer.traced.sweep import counted
+from tests.analyzer.traced.second_time_budget import budget_of_unit
 from tests.traces.generated_ranks import generated_ranks
 from tests.traces.kineto.recorded import FILES, FOLDER, WHERE
 from tests.traces.warped_ranks import warped_ranks
@@ -40,7 +40,7 @@ def assert_budgets_agree(trace: Trace) -> None:
         budget = by_category(trace, unit.process, unit.device)
         assert sum(budget.values()) == unit.end_ns - unit.begin_ns
         if unit.device != NO_DEVICE:
-            assert budget == counted(trace, unit)
+            assert budget == budget_of_unit(trace, unit)
         observed = observed_time(trace, unit)
         pieces = trace.fact(segments)
         of_unit = (pieces["process"] == unit.process) & (pieces["device"] == unit.device)

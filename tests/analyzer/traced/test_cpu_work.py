@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from perfscope.analyzer.budget.cpu_work import computing
-from tests.analyzer.costs.recorded import recorded
+from tests.analyzer.costs.recorded import record_work
 
 PLANE = torch.ones(8, 16, 48, 48, requires_grad=True)
 KERNELS = torch.ones(16, 16, 3, 3, requires_grad=True)
@@ -32,7 +32,7 @@ def test_an_operator_that_computes_does_so_most_of_its_time(
     name: str, work: Callable[[], Any]
 ) -> None:
     work()
-    ops = recorded(work).table("ops")
+    ops = record_work(work).table("ops")
     assert ops is not None
     begin, end, row = computing(ops)
     its = (ops["name"] == name).to_numpy()
@@ -42,7 +42,7 @@ def test_an_operator_that_computes_does_so_most_of_its_time(
 
 
 def test_an_operator_that_only_calls_another_does_not_compute() -> None:
-    ops = recorded(lambda: torch.nn.functional.linear(SERIES, torch.ones(64, 64))).table("ops")
+    ops = record_work(lambda: torch.nn.functional.linear(SERIES, torch.ones(64, 64))).table("ops")
     assert ops is not None
     _, _, row = computing(ops)
     names = set(ops["name"].to_numpy()[row])

@@ -11,11 +11,11 @@ from tests.analyzer.traced.gpu import Gpu
 STEPS, STEP_US = 12, 6_500.0
 
 
-def split_model(*, at_once: bool = False, eager: bool = False, part: float = 1.0) -> Trace:
+def split_model(*, at_once: bool = False, sync_halfway: bool = False, part: float = 1.0) -> Trace:
     """Return steps that compute for 3 ms on device 0 and `part` of 3 ms on device 1.
 
-    The host launches everything at the beginning of a step (`eager`: the second half only when the
-    first half is done), and waits for the end.
+    The host launches everything at the beginning of a step and waits for the end. With
+    `sync_halfway` it waits for the first half before it launches the second.
     """
     gpu = Gpu()
     for step in range(STEPS):
@@ -25,7 +25,7 @@ def split_model(*, at_once: bool = False, eager: bool = False, part: float = 1.0
         call = begin
         for number, (device, dur) in enumerate(pieces):
             starts = at[device] if at_once else max(at.values())
-            if eager and number == 2:
+            if sync_halfway and number == 2:
                 gpu.sync(call + 6, starts - call - 20)
                 call = starts - 10
             gpu.device = device
@@ -48,7 +48,7 @@ def test_each_device_waits_for_the_other_one() -> None:
 
 
 def test_a_wait_of_the_host_for_one_device_does_not_make_the_other_one_idle() -> None:
-    trace = split_model(eager=True)
+    trace = split_model(sync_halfway=True)
     assert found(devices_in_turn, trace).share == pytest.approx(3.0 / 6.5, abs=0.05)
     waits = {finding.id: finding.share for finding in diagnose_trace(trace).findings}
     assert waits.get("host-sync", 0.0) < 0.1

@@ -282,12 +282,24 @@ def test_findings_that_a_profilers_trace_cannot_show_are_not_checked() -> None:
         "thread-count",
     }
     of_counters = {
-        *("pcie-saturated", "pcie-downtrained", "throttled", "power-capped", "idle-device"),
-        *("shared-gpu", "wrong-gpu", "numa-mismatch", "link-errors", "device-lost"),
+        "pcie-saturated",
+        "pcie-downtrained",
+        "throttled",
+        "power-capped",
+        "idle-device",
+        "shared-gpu",
+        "wrong-gpu",
+        "numa-mismatch",
+        "link-errors",
+        "device-lost",
     }
     of_engines = {
-        *("queueing", "kv-cache-pressure", "prefill-interference", "host-bound-decode"),
-        *("graph-fallback", "compile-while-serving"),
+        "queueing",
+        "kv-cache-pressure",
+        "prefill-interference",
+        "host-bound-decode",
+        "graph-fallback",
+        "compile-while-serving",
     }
     assert only_in_recordings == of_the_host | of_counters | of_engines
     reasons = {item.id: item.reason for item in diagnose_trace(trace).not_checked}

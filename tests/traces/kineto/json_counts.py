@@ -57,7 +57,7 @@ def ns(us: Any) -> int:
     return int((Decimal(str(us)) * 1000).to_integral_value())
 
 
-def counted(path: Path) -> Plain:
+def count_events(path: Path) -> Plain:
     """Return the counts of a file."""
     events = json.loads(gzip.decompress(path.read_bytes()), parse_float=Decimal)
     events = events["traceEvents"] if isinstance(events, dict) else events

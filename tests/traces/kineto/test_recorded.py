@@ -8,7 +8,7 @@ import pytest
 
 from perfscope.traces.load import load_trace
 from perfscope.traces.trace import Trace
-from tests.traces.kineto.json_counts import counted
+from tests.traces.kineto.json_counts import count_events
 from tests.traces.kineto.recorded import FILES, WHERE, each_recorded
 
 pytestmark = [pytest.mark.shared_traces, WHERE]
@@ -28,7 +28,7 @@ def recorded(name: str) -> Trace:
 
 @each_recorded()
 def test_every_event_is_in_its_table_at_its_nanosecond(path: Path) -> None:
-    plain, trace = counted(path), load_trace(path)
+    plain, trace = count_events(path), load_trace(path)
     for name in COUNTED:
         found = trace.table(name)
         rows = 0 if found is None else len(found)

@@ -6,4 +6,4 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[4]))
 sys.argv[1:2] = ["--seconds", sys.argv[1]]
-runpy.run_module("sample_workloads.serving.batching_window", run_name="__main__")
+runpy.run_module("sample_workloads.serving.batching_delay", run_name="__main__")

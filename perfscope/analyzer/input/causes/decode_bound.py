@@ -43,7 +43,7 @@ STORE_SMALLER = Advice(
 )
 DRAFT_JPEG = Advice(
     "decode-jpeg-at-reduced-size",
-    "or decode at reduced size (JPEG draft mode)",
+    "decode at reduced size (JPEG draft mode)",
     "fetches-decode-jpeg",
     "Loading is CPU work, a decoder takes at least a fifth of it, and a JPEG decoder was sampled.",
 )

@@ -4,9 +4,8 @@ How it is detected
     A batch has at least 8 samples, a sample takes less than 1 ms, and most of that is CPU time:
     nothing is read, searched, decoded or waited for. Stack samples inside fetches are in the
     dataset's own code, or in torch's, NumPy's and pandas' that index and stack, not in other
-    libraries. With too few stack
-    samples a sample must take less than 50 us, or the batch less than 1 ms where the cores are full
-    or workers gain nothing.
+    libraries. With too few stack samples, a sample must take less than 50 us, or the batch less
+    than 1 ms where the cores are full or workers gain nothing.
 
 When it is wrong
     Work that is different for each sample and cannot be done on arrays (parsing, a simulation)
@@ -56,7 +55,7 @@ INDEX_BATCHES = Advice(
 )
 GETITEMS = Advice(
     "define-getitems",
-    "or give the dataset `__getitems__(indices)`, which the loader calls once per batch"
+    "give the dataset `__getitems__(indices)`, which the loader calls once per batch"
     " (torch >= 2.0), and let it return slices",
     "samples-are-light",
     "The samples of a batch are in memory and fetched one by one, each in less than 1 ms.",
@@ -77,7 +76,7 @@ LOAD_IN_LOOP = Advice(
 )
 KEEP_ON_DEVICE = Advice(
     "keep-dataset-on-device",
-    "or keep the data on the device, if it fits, and index it there",
+    "keep the data on the device, if it fits, and index it there",
     "samples-are-light-on-a-device",
     "The samples of a batch are light and in memory, and the program uses an accelerator.",
 )

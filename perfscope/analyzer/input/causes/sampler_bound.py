@@ -2,7 +2,7 @@
 
 How it is detected
     At least half of the loop's stack samples in its loader are in the sampler: the training process
-    draws the indices itself, also with workers.
+    draws the indices itself, even if the loader has workers.
 
 When it is wrong
     The prediction assumes that the work of the sampler disappears: it is a ceiling.

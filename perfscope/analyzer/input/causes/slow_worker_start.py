@@ -36,15 +36,15 @@ FIRST_FETCH_SHARE = 0.4
 
 KEEP_WORKERS = Advice(
     "keep-started-workers",
-    "keep the workers alive between epochs, so that each does this work once",
+    "keep the workers alive between epochs, so that each prepares itself only once",
     "first-fetches-of-new-workers-are-slow",
     "Workers are started more than once, and at least 40 % of the wait for them is time in their"
     " first fetches, or in the program's code before these.",
 )
 LOAD_BEFORE_START = Advice(
     "load-before-workers-start",
-    "or do that work once in the training process, before the loader starts its workers: forked"
-    " workers have what it has loaded",
+    "do the work of the first fetches once in the training process, before the loader starts its"
+    " workers: forked workers have what it has loaded",
     "first-fetches-of-new-workers-are-slow",
     "Workers are started more than once, and at least 40 % of the wait for them is time in their"
     " first fetches, or in the program's code before these.",

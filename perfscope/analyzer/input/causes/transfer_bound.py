@@ -1,6 +1,7 @@
 """Batches are ready, but receiving one takes long: large tensors are pickled, copied or pinned.
 
-Also where the training process would load a batch in less time than it takes to receive it.
+The cause is the same where the training process would load a batch in less time than receiving it
+takes.
 
 How it is detected
     At least half of the avoidable input wait is for batches that a worker had already loaded. Where
@@ -57,7 +58,7 @@ LOAD_IN_PROCESS = Advice(
 )
 LARGER_BATCHES = Advice(
     "fewer-larger-batches",
-    "or use fewer and larger batches",
+    "use fewer and larger batches",
     "faster-without-workers",
     "The predicted step without workers is at least 15 % faster than the measured one.",
 )

@@ -80,7 +80,7 @@ def predicted_fix(case: LoaderCase) -> PredictedFix:
 
 
 def workers_to_keep_up(case: LoaderCase) -> int:
-    """Return the workers with which batches keep up, at most one per core.
+    """Return the number of workers with which batches keep up, at most one per core.
 
     Whether loading a batch needs a core is not known for other loaders.
     """

@@ -30,7 +30,7 @@ PERSIST_WORKERS = Advice(
 )
 LENGTHEN_EPOCHS = Advice(
     "lengthen-epochs",
-    "or make short epochs longer: an infinite sampler starts the workers once",
+    "make short epochs longer: an infinite sampler starts the workers once",
     "workers-restart",
     "Iterators with workers were started more than once, and half of the input wait follows them.",
 )

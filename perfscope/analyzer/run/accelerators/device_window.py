@@ -216,7 +216,7 @@ def end_of_whole_steps(begin_ns: int, end_ns: int, step_ns: Ints) -> int:
 
 
 def first_work_of_window(trace: Trace, process: int, begin_ns: int) -> int:
-    """Return when the first kernel of a window began.
+    """Return the instant, in ns, at which the first kernel of a window began.
 
     Before that the device worked on what was launched before the window, which is not recorded.
     """
@@ -227,7 +227,7 @@ def first_work_of_window(trace: Trace, process: int, begin_ns: int) -> int:
 
 
 def longest_good_run(good: NDArray[np.bool_]) -> tuple[int, int]:
-    """Return the begin and the end of the longest run of True; equal where there is none."""
+    """Return (begin, end) positions of the longest run of True; equal where there is none."""
     change = np.flatnonzero(np.diff(good.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
     if not len(change):
         return 0, 0
@@ -297,7 +297,7 @@ def outlasts_wait(
 def time_with_kernels(
     trace: Trace, process: int, begin_ns: int, end_ns: int
 ) -> tuple[int, int] | None:
-    """Return the time of a window up to the first launch at its end that has no kernel.
+    """Return (begin, end) of a window up to the first launch at its end that has no kernel.
 
     None where nothing was launched, or much of it is missing or at a wrong time.
     """

@@ -61,7 +61,7 @@ def host_copies(trace: Trace, process: int) -> pd.DataFrame | None:
 
 
 def elapsed_around(trace: Trace, process: int, calls: pd.DataFrame, kind: str) -> Ints:
-    """Return the time on the device around each of these calls; -1 for those not timed there."""
+    """Return the ns on the device around each of these calls; -1 for those not timed there."""
     timed = rows_of(trace, "device_times", process)
     elapsed = np.full(len(calls), -1, np.int64)
     if timed is None or not len(calls):
@@ -76,7 +76,7 @@ def elapsed_around(trace: Trace, process: int, calls: pd.DataFrame, kind: str) -
 
 
 def times_by_size(size: Floats, elapsed: Ints) -> Floats:
-    """Return the time that copies of each size take, by the timed ones; NaN where none was timed.
+    """Return the ns that copies of each size take, by the timed ones; NaN where none was timed.
 
     A size that was never timed takes as long per byte as the others. Copies of one size take
     equally long on the device; what delays the host in between only adds.
@@ -94,7 +94,7 @@ def times_by_size(size: Floats, elapsed: Ints) -> Floats:
 
 
 def recorded_ns_per_byte(copies: pd.DataFrame) -> float | None:
-    """Return the time per byte of copies that a profiling window recorded, None without any."""
+    """Return the ns per byte of copies that a profiling window recorded, None without any."""
     size, dur = column(copies, "bytes"), column(copies, "dur")
     large = size >= TIMED_BYTES
     return float(dur[large].sum() / size[large].sum()) if large.any() else None

@@ -69,7 +69,7 @@ def observed_by_unit(trace: Trace) -> dict[tuple[int, int], ObservedTime]:
 
 
 def first_and_last_work(trace: Trace, unit: Unit) -> tuple[int, int]:
-    """Return when a device begins to work, and when its last work ends.
+    """Return the instants, in ns, at which a device begins to work and its last work ends.
 
     A little work on the other side of a pause that takes most of the trace does not count: it was
     launched before the recording, or it ends a server that has no requests.

@@ -61,7 +61,7 @@ def launched_work(trace: Trace) -> pd.DataFrame:
 
 
 def work_of_launches(kernels: pd.DataFrame, count: int) -> tuple[Ints, Ints]:
-    """Return when the kernels of each row of `launches` begin and end; 0 for a row without any."""
+    """Return when (ns) the kernels of each row of `launches` begin and end; 0 without any."""
     row, ts = column(kernels, "launch"), column(kernels, "ts")
     known = row >= 0
     begin = np.full(count, np.iinfo(np.int64).max)

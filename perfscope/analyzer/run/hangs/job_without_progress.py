@@ -134,7 +134,7 @@ class QuietJob:
 
     @property
     def seconds(self) -> float:
-        """How long nothing has moved."""
+        """How long nothing has moved, in seconds."""
         return (self.end_ns - self.begin_ns) / 1e9
 
     def mains(self) -> list[QuietProcess]:

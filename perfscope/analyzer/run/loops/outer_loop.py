@@ -59,7 +59,7 @@ class Loop:
 NO_LOOP = Loop(*EMPTY)
 
 
-def trained(batches: Batches, marks: Ints) -> NDArray[np.bool_]:
+def training_iterator_rows(batches: Batches, marks: Ints) -> NDArray[np.bool_]:
     """Return the rows of iterators that feed training.
 
     A mark (optimizer, scaler or backward) is between two of its rows. An iterator that was asked

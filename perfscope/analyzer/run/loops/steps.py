@@ -15,7 +15,7 @@ from perfscope.analyzer.run.loops.outer_loop import (
     every_nth,
     loop_of_loader,
     steps_between,
-    trained,
+    training_iterator_rows,
 )
 from perfscope.analyzer.run.loops.trace_steps import traced_steps
 from perfscope.analyzer.run.loops.warm_up import warm_up
@@ -252,7 +252,9 @@ def training_steps(frame: LoopFrame, marks: Ints, flags: Ints) -> pd.DataFrame:
     forward, backward = rows_of_category(ranges, "forward"), rows_of_category(ranges, "backward")
     starts = column(forward, "ts")
     ends = starts + column(forward, "dur")
-    feeds = trained(batches, np.sort(np.concatenate((marks, column(backward, "ts")))))
+    feeds = training_iterator_rows(
+        batches, np.sort(np.concatenate((marks, column(backward, "ts"))))
+    )
     work = np.concatenate((starts[flags != EVALUATION], column(backward, "ts")))
     feeding = batches.where(feeds)
     runs, single = evaluations(

@@ -45,7 +45,7 @@ def concurrent_groups(trace: Trace) -> list[list[int]]:
 
     Each worked at the same time as another of its group: only these can be ranks of one job.
     """
-    spans = sorted((worked(trace, process), process) for process, _ in main_processes(trace))
+    spans = sorted((working_span(trace, process), process) for process, _ in main_processes(trace))
     groups: list[list[int]] = []
     reach = -np.inf
     for (begin, end), process in spans:
@@ -66,7 +66,7 @@ def concurrent_group_by_process(trace: Trace) -> dict[int, list[int]]:
     return {process: group for group in trace.fact(concurrent_groups) for process in group}
 
 
-def worked(trace: Trace, process: int) -> Span:
+def working_span(trace: Trace, process: int) -> Span:
     """Return begin and end (ns) of a process's loader waits, torch calls, and waits in a job that
     does not move.
 
@@ -96,6 +96,6 @@ def loader_workers(trace: Trace) -> list[int]:
 
 def most_at_once(trace: Trace, mains: list[tuple[int, int]]) -> int:
     """Return how many of these processes worked at the same time at most."""
-    spans = [worked(trace, process) for process, _ in mains]
+    spans = [working_span(trace, process) for process, _ in mains]
     counts = [sum(begin <= instant < end for begin, end in spans) for instant, _ in spans]
     return max(counts, default=0)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.run.table_access import column, table
-from perfscope.traces.collectives.collective_matching import matched
+from perfscope.traces.collectives.collective_matching import match_collectives
 from perfscope.traces.intervals import Ints
 from perfscope.traces.trace import Trace
 
@@ -22,7 +22,7 @@ def matched_collectives(trace: Trace) -> pd.DataFrame:
     frame = table(trace, "collectives")
     if frame is None:
         return pd.DataFrame({name: np.empty(0, np.int64) for name in COLUMNS})
-    match = matched(frame, table(trace, "kernels"))
+    match = match_collectives(frame, table(trace, "kernels"))
     ts = column(frame, "ts")
     arrival, last, ranks, last_row = (np.full(len(frame), -1, np.int64) for _ in range(4))
     rows = np.flatnonzero(match >= 0)

@@ -18,7 +18,7 @@ it had used by then belongs to it. Collectors read every process at least once a
 """
 
 
-def used(
+def counter_growth(
     trace: Trace, name: str, begin: int, end: int, *, threads: bool = False
 ) -> dict[tuple[int, int], float]:
     """Return the growth of a cumulative counter between two instants (ns), by process and tid.
@@ -87,4 +87,4 @@ def readings(trace: Trace, name: str) -> pd.DataFrame | None:
 
 def host_growth(trace: Trace, name: str, begin: int, end: int) -> float | None:
     """Return the growth of a counter of the whole host."""
-    return used(trace, name, begin, end).get((HOST, WHOLE))
+    return counter_growth(trace, name, begin, end).get((HOST, WHOLE))

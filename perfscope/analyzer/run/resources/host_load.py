@@ -3,7 +3,12 @@
 from dataclasses import dataclass
 
 from perfscope.analyzer.run.loops.steps import steady_steps
-from perfscope.analyzer.run.resources.cumulative_counters import HOST, host_growth, readings, used
+from perfscope.analyzer.run.resources.cumulative_counters import (
+    HOST,
+    counter_growth,
+    host_growth,
+    readings,
+)
 from perfscope.analyzer.run.table_access import column, manifest, table
 from perfscope.traces.trace import Trace
 
@@ -40,7 +45,7 @@ class HostLoad:
     """The share of time in which the cgroup was throttled, summed over cores: it may exceed 1."""
 
     def wanted_by_others(self, process: int) -> float:
-        """Return the cores that the job's other processes use, or wait for.
+        """Return the number of cores that the job's other processes use or wait for.
 
         They are mostly its loader workers.
         """
@@ -56,13 +61,13 @@ class HostLoad:
         return max(threads) if threads else self.delay.get(process, 0.0)
 
     def used_elsewhere(self) -> float:
-        """Return the cores that other jobs on this machine use."""
+        """Return the number of cores that other jobs on this machine use."""
         if self.host_busy is None or self.host_cores is None or self.tree_cores is None:
             return 0.0
         return max(self.host_busy * self.host_cores - self.tree_cores, 0.0)
 
     def used_by_kernel(self) -> float:
-        """Return the most cores that the kernel's own threads can use.
+        """Return the number of cores that the kernel's own threads use at most.
 
         That is its time without that of the job's processes.
         """
@@ -101,7 +106,7 @@ def host_load(trace: Trace) -> HostLoad:
     span = max(end - begin, 1)
     cores = manifest(trace).usable_cores
     usable = cores.cores if cores is not None else None
-    cpu = {p: v for (p, _), v in used(trace, "cpu_ns", begin, end).items() if p != HOST}
+    cpu = {p: v for (p, _), v in counter_growth(trace, "cpu_ns", begin, end).items() if p != HOST}
     tree = sum(cpu.values()) / span if cpu else None
     busy, count = host_growth(trace, "host_cpu_busy_ns", begin, end), host_cores(trace)
     host_busy = min(busy / span / count, 1.0) if busy is not None and count else None
@@ -118,11 +123,12 @@ def host_load(trace: Trace) -> HostLoad:
         idle_cores=free_cores(usable, tree, host_busy, count),
         delay={
             p: v / span
-            for (p, _), v in used(trace, "run_delay_ns", begin, end).items()
+            for (p, _), v in counter_growth(trace, "run_delay_ns", begin, end).items()
             if p != HOST
         },
         thread_delay={
-            k: v / span for k, v in used(trace, "run_delay_ns", begin, end, threads=True).items()
+            k: v / span
+            for k, v in counter_growth(trace, "run_delay_ns", begin, end, threads=True).items()
         },
         process_cores={p: v / span for p, v in cpu.items()},
         throttled_share=None if throttled is None else throttled / span,
@@ -138,7 +144,7 @@ def host_cores(trace: Trace) -> float | None:
 def free_cores(
     usable: float | None, tree: float | None, host_busy: float | None, count: float | None
 ) -> float | None:
-    """Return the cores that are free for the job: within its limit, and not used by other jobs."""
+    """Return the number of cores that are free for the job: within its limit, and unused."""
     if usable is None or tree is None:
         return None
     free = usable - tree
@@ -152,7 +158,7 @@ def cgroup_growth(trace: Trace, name: str, begin: int, end: int) -> float | None
 
     The processes of one job share the group, so the largest reading is that of the group.
     """
-    grown = list(used(trace, name, begin, end).values())
+    grown = list(counter_growth(trace, name, begin, end).values())
     return max(grown) if grown else None
 
 

@@ -68,7 +68,7 @@ def memory_trend(trace: Trace) -> MemoryTrend | None:
     parts = [np.arange(half), np.arange(half, len(at))]
     parts += [np.flatnonzero(piece == number) for number in np.unique(piece)]
     slopes = [
-        slope_of(centred(at[part], piece[part]), level[part])
+        slope_of(subtract_piece_means(at[part], piece[part]), level[part])
         for part in parts
         if len(part) >= FEWEST_READINGS
     ]
@@ -127,7 +127,7 @@ def pieces_between_windows(trace: Trace, grid: Floats) -> Ints:
     return np.where(within, -1, ended)
 
 
-def centred(values: Floats, piece: Ints) -> Floats:
+def subtract_piece_means(values: Floats, piece: Ints) -> Floats:
     """Return the values less the mean of their piece."""
     _, number = np.unique(piece, return_inverse=True)
     means = np.bincount(number, values) / np.bincount(number)
@@ -149,12 +149,12 @@ def slope_with_interval(at: Floats, value: Floats, piece: Ints) -> tuple[float, 
 
     Residuals are resampled in blocks of neighbors, since these are correlated.
     """
-    moved = centred(at, piece)
+    moved = subtract_piece_means(at, piece)
     weight = float((moved**2).sum())
     if weight <= 0.0:
         return 0.0, 0.0, 0.0
     slope = slope_of(moved, value)
-    residual = centred(value, piece) - slope * moved
+    residual = subtract_piece_means(value, piece) - slope * moved
     rng = np.random.default_rng(0)
     block = max(int(np.sqrt(len(at))), 1)
     blocks = -(-len(at) // block)

@@ -6,11 +6,18 @@ from typing import Any
 
 import pytest
 
-from tests.accelerator import run_program
+from tests.simulated_accelerator import run_program
 
 MEGABYTE = 1 << 20
 WAYS_TO_WAIT = (
-    *("item", "to_cpu", "blocking_upload", "accelerator", "stream", "event", "nonzero", "mask"),
+    "item",
+    "to_cpu",
+    "blocking_upload",
+    "accelerator",
+    "stream",
+    "event",
+    "nonzero",
+    "mask",
 )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.accelerator import run_program
+from tests.simulated_accelerator import run_program
 
 RECORDED = Path(__file__).parents[3] / "shared" / "traces" / "kineto"
 NUMBER = (int, float)
@@ -44,7 +44,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 # A call outside every operator has none. The arguments of a wait between streams depend on it.
 SOMETIMES = {
     "External id",
-    *("wait_on_stream", "wait_on_cuda_event_record_corr_id", "wait_on_cuda_event_id"),
+    "wait_on_stream",
+    "wait_on_cuda_event_record_corr_id",
+    "wait_on_cuda_event_id",
 }
 EVENT = {"ph", "cat", "name", "pid", "tid", "ts", "dur", "args"}
 ARROW = {"ph", "id", "cat", "name", "pid", "tid", "ts"}
@@ -58,9 +60,20 @@ CALLBACKS = {
     "cudaStreamWaitEvent": 147,
 }
 PROPERTIES = {
-    *("id", "name", "totalGlobalMem", "computeMajor", "computeMinor", "maxThreadsPerBlock"),
-    *("maxThreadsPerMultiprocessor", "regsPerBlock", "warpSize", "sharedMemPerBlock", "numSms"),
-    *("regsPerMultiprocessor", "sharedMemPerBlockOptin", "sharedMemPerMultiprocessor"),
+    "id",
+    "name",
+    "totalGlobalMem",
+    "computeMajor",
+    "computeMinor",
+    "maxThreadsPerBlock",
+    "maxThreadsPerMultiprocessor",
+    "regsPerBlock",
+    "warpSize",
+    "sharedMemPerBlock",
+    "numSms",
+    "regsPerMultiprocessor",
+    "sharedMemPerBlockOptin",
+    "sharedMemPerMultiprocessor",
 }
 ON_DEVICE = ("kernel", "gpu_memcpy", "gpu_memset")
 CLOCKS_US = 50

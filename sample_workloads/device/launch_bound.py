@@ -6,7 +6,7 @@ Each kernel ends before the next one is launched.
 import torch
 from torch import nn
 
-from sample_workloads.device.prefetch import train_on_device
+from sample_workloads.device.training_on_device import train_on_device
 from sample_workloads.launch_bound import BatchedExperts, SequentialExperts
 from sample_workloads.training import Meter, device, parse_arguments
 

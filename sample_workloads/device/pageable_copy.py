@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sample_workloads.device.prefetch import (
+from sample_workloads.device.training_on_device import (
     Prefetcher,
     deep_model,
     pin,

@@ -2,7 +2,7 @@
 
 Compared are the verdict with the declared one, the time budget with the device's own accounting,
 and the predicted speedup with the one that `--fix` has. Usage:
-`python -m tests.accelerator.long_device_samples [NAME ...] [--keep FOLDER]`.
+`python -m tests.simulated_accelerator.long_device_samples [NAME ...] [--keep FOLDER]`.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.accelerator.workloads import (
+from tests.simulated_accelerator.workloads import (
     DeviceTruth,
     attach_with_driver,
     budget_differences,

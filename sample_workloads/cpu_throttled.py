@@ -79,7 +79,7 @@ def limit_to_half_a_core() -> None:
             (group / "cgroup.procs").write_text(str(pid))
     except OSError as error:
         print(
-            f"cpu_quota: cannot create a control group ({error.strerror}); run it as root",
+            f"cpu_throttled: cannot create a control group ({error.strerror}); run it as root",
             file=sys.stderr,
         )
         sys.exit(3)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from perfscope.traces.load import load_trace
-from tests.accelerator import PROGRAMS, environment
+from tests.simulated_accelerator import PROGRAMS, environment
 from tests.target_processes import perfscope
 
 PRODUCT = "aten::addmm 20000\n"

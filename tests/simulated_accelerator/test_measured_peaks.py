@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.accelerator import environment
-from tests.accelerator.workloads import measured_peaks
+from tests.simulated_accelerator import environment
+from tests.simulated_accelerator.workloads import measured_peaks
 
 
 def test_measured_rates_are_those_of_the_device(tmp_path: Path) -> None:

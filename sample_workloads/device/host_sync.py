@@ -7,7 +7,7 @@ import time
 
 import torch
 
-from sample_workloads.device.prefetch import deep_model, train_on_device, width_of_layers
+from sample_workloads.device.training_on_device import deep_model, train_on_device, width_of_layers
 from sample_workloads.training import Meter, device, parse_arguments
 
 PYTHON_S = 0.03

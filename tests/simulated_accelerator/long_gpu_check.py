@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from tests.accelerator import environment
+from tests.simulated_accelerator import environment
 from tests.target_processes import ROOT
 
 

@@ -6,7 +6,7 @@ Each of them reads the tensor from the memory of the device and writes it back.
 import torch
 from torch import nn
 
-from sample_workloads.device.prefetch import seconds_on_device, train_on_device
+from sample_workloads.device.training_on_device import seconds_on_device, train_on_device
 from sample_workloads.memory_bound import UnfusedGelu
 from sample_workloads.training import Meter, device, parse_arguments
 

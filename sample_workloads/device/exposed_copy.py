@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from sample_workloads.device.blocking_copies import classify_crop
-from sample_workloads.device.prefetch import (
+from sample_workloads.device.pageable_copy import classify_crop
+from sample_workloads.device.training_on_device import (
     Prefetcher,
     deep_model,
     pin,

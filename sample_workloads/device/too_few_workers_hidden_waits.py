@@ -4,7 +4,7 @@ The device computes during most of each wait for a batch, since nothing else hol
 only the rest of the wait costs time.
 """
 
-from sample_workloads.device.waiting_for_input import load_and_train
+from sample_workloads.device.too_few_workers import load_and_train
 from sample_workloads.training import parse_arguments
 
 LATENCY_S, DEPTH = 0.02, 4

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from sample_workloads.device.prefetch import Prefetcher, train_on_device, width_of_layers
+from sample_workloads.device.training_on_device import Prefetcher, train_on_device, width_of_layers
 from sample_workloads.images import SMALL, WIDTH, RemoteImages, open_store
 from sample_workloads.training import Meter, device, make_layers, parse_arguments
 

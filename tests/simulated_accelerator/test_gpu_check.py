@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.gpu_check.checks import CHECKS
-from tests.accelerator import environment
+from tests.simulated_accelerator import environment
 from tests.target_processes import ROOT
 
 QUICK = ("graph capture", "devices in use")

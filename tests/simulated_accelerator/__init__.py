@@ -10,7 +10,7 @@ import sys
 import unittest
 from pathlib import Path
 
-from tests.accelerator.build import built, missing
+from tests.simulated_accelerator.build import built, why_not_buildable
 
 PROGRAMS = Path(__file__).parent / "programs"
 
@@ -21,7 +21,7 @@ def environment(**settings: object) -> dict[str, str]:
     A setting `gflops=1` is the variable SIM_GFLOPS. Raises SkipTest where the device cannot be
     built.
     """
-    reason = missing()
+    reason = why_not_buildable()
     if reason is not None:
         raise unittest.SkipTest(f"the simulated accelerator {reason}")
     place = built()

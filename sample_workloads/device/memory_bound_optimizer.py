@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from sample_workloads.device.prefetch import seconds_on_device, train_on_device
+from sample_workloads.device.training_on_device import seconds_on_device, train_on_device
 from sample_workloads.training import Meter, device, parse_arguments
 
 BATCH, WIDTH, MATRICES = 8, 128, 2

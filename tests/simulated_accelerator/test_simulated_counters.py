@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import substitute_nvml
-from tests.accelerator import PROGRAMS, environment
+from tests.simulated_accelerator import PROGRAMS, environment
 from tests.target_processes import until
 
 READINGS = 24

@@ -20,8 +20,14 @@ TORCH = "2.13."
 COMPILER = "g++"
 # torch's headers declare the interface for profiler plug-ins only with the first three.
 FLAGS = (
-    *("-DUSE_KINETO", "-DKINETO_NAMESPACE=libkineto", "-DFMT_HEADER_ONLY"),
-    *("-std=c++20", "-O1", "-fPIC", "-fvisibility=hidden", "-w"),
+    "-DUSE_KINETO",
+    "-DKINETO_NAMESPACE=libkineto",
+    "-DFMT_HEADER_ONLY",
+    "-std=c++20",
+    "-O1",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-w",
 )
 ENTRY_POINT = "[torch.backends]\nsim = sim_device:load\n"
 METADATA = "Metadata-Version: 2.1\nName: sim-device\nVersion: 0\n"
@@ -29,7 +35,7 @@ PARALLEL = 2
 
 
 @cache
-def missing() -> str | None:
+def why_not_buildable() -> str | None:
     """Return why the device cannot be built here, None if it can."""
     if shutil.which(COMPILER) is None:
         return f"needs a C++ compiler ({COMPILER})"

@@ -2,7 +2,7 @@
 
 Holistic Trace Analysis is measured too, where it is installed.
 
-    python -m benchmarks.ingest N6.json N24.json --peer /path/to/python-with-hta
+    python -m benchmarks.analyze_speed N6.json N24.json --peer /path/to/python-with-hta
 
 Our time is the whole command, file to printed diagnosis; the peer's its load, temporal breakdown,
 overlap and kernel breakdown.
@@ -42,15 +42,18 @@ class Run:
     peak_bytes: int
 
 
-def measured(command: list[str], cache: str) -> Run:
-    """Run a command; pages that several processes share count for each of them."""
+def measure(command: list[str], cache: str) -> Run:
+    """Run a command and return what it used.
+
+    Memory pages that several of its processes share count once for each of them.
+    """
     begin_s, cpu_before_s = time.perf_counter(), cpu_of_children_s()
     environment = {**os.environ, "XDG_CACHE_HOME": cache}
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
     )
     peak = [0]
-    watcher = threading.Thread(target=watch, args=(process.pid, peak))
+    watcher = threading.Thread(target=watch_memory, args=(process.pid, peak))
     watcher.start()
     _, stderr = process.communicate()
     wall_s = time.perf_counter() - begin_s
@@ -61,13 +64,13 @@ def measured(command: list[str], cache: str) -> Run:
 
 
 def cpu_of_children_s() -> float:
-    """Return the CPU time of all commands that ended."""
+    """Return the CPU time, in seconds, of all commands that ended."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
-def watch(pid: int, peak: list[int]) -> None:
-    """Keep the peak memory of a process and its children until it ends."""
+def watch_memory(pid: int, peak: list[int]) -> None:
+    """Set `peak[0]` to the most memory of a process and its children, in bytes, until it ends."""
     try:
         root = psutil.Process(pid)
         while root.is_running() and root.status() != psutil.STATUS_ZOMBIE:
@@ -91,10 +94,10 @@ def event_count(path: Path) -> int:
 
 
 def measure_perfscope(path: Path, cache: str) -> Run:
-    """Print the best of several runs without the cache, then one run with it."""
+    """Print the best of several runs without the cache, then two with it; return the best."""
     events, text_bytes = event_count(path), path.stat().st_size
     command = [sys.executable, "-m", "perfscope", "analyze", str(path), "--json"]
-    runs = [measured([*command, "--no-cache"], cache) for _ in range(REPEATS)]
+    runs = [measure([*command, "--no-cache"], cache) for _ in range(REPEATS)]
     best = Run(
         min(run.wall_s for run in runs),
         min(run.cpu_s for run in runs),
@@ -109,10 +112,10 @@ def measure_perfscope(path: Path, cache: str) -> Run:
         f"  memory                {best.peak_bytes / 1e6:.0f} MB,"
         f" {best.peak_bytes / text_bytes:.2f} of the text"
     )
-    keeping = measured(command, cache)
-    again = measured(command, cache)
-    print(f"  first time, kept      {keeping.wall_s:.2f} s, CPU {keeping.cpu_s:.2f} s")
-    print(f"  second time           {again.wall_s:.2f} s, CPU {again.cpu_s:.2f} s")
+    first = measure(command, cache)
+    second = measure(command, cache)
+    print(f"  fills the cache       {first.wall_s:.2f} s, CPU {first.cpu_s:.2f} s")
+    print(f"  from the cache        {second.wall_s:.2f} s, CPU {second.cpu_s:.2f} s")
     return best
 
 
@@ -122,14 +125,14 @@ def main() -> None:
         "traces",
         nargs="+",
         type=Path,
-        help="unpacked traces, the first one is given to the peer too",
+        help="traces, not compressed; the peer gets the first one",
     )
     parser.add_argument("--peer", help="a Python in which HolisticTraceAnalysis is installed")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as cache:
         runs = [measure_perfscope(path, cache) for path in args.traces]
     if args.peer:
-        peer = measured([args.peer, "-c", PEER, str(args.traces[0])], tempfile.gettempdir())
+        peer = measure([args.peer, "-c", PEER, str(args.traces[0])], tempfile.gettempdir())
         print(
             f"Holistic Trace Analysis: {peer.wall_s:.1f} s, {peer.cpu_s:.1f} s of CPU time,"
             f" {peer.peak_bytes / 1e6:.0f} MB"

@@ -12,14 +12,14 @@ from typing import Any
 
 from benchmarks.samples import DECLARED, FOLDER, START_TIMEOUT_S, RunningSample
 from tests import substitute_nvml
-from tests.accelerator import environment
+from tests.simulated_accelerator import environment
 from tests.target_processes import perfscope
 
 WARM_UP_S = 2.0
 NO_TRAFFIC = tuple(f"{key} 0" for key in ("pcie_tx", "pcie_rx", "nvlink_tx", "nvlink_rx"))
 USUAL_SETTINGS: dict[str, object] = {"queue": 128}
 """Kernels take milliseconds here: CUDA's 1024 launches would be seconds of work ahead."""
-SETTINGS: dict[str, dict[str, object]] = {"memory_retries": {"memory_mb": 64}}
+SETTINGS: dict[str, dict[str, object]] = {"allocator_retries": {"memory_mb": 64}}
 """Settings of the device for a sample, where they differ from its defaults."""
 
 

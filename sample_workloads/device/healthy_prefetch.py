@@ -2,7 +2,7 @@
 
 import torch
 
-from sample_workloads.device.prefetch import (
+from sample_workloads.device.training_on_device import (
     Prefetcher,
     deep_model,
     pin,
