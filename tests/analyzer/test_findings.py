@@ -175,11 +175,11 @@ def test_ranks_that_run_one_after_the_other_do_not_share_cores() -> None:
 
 def test_cores_in_use_by_another_job_are_oversubscription() -> None:
     finding = found(cpu_oversubscription, load(plain_loop(), DELAYED, threads(4), busy=0.98))
-    assert "2.92 cores" in finding.explanation
+    assert "2.92 of" in finding.explanation
     assert [action.id for action in finding.actions] == ["move-other-job"]
     one_core = {**threads(1), "usable_cores": {"cores": 1.0, "affinity": 1}}
     pinned = found(cpu_oversubscription, load(plain_loop(), DELAYED, one_core, busy=0.98))
-    assert "2.92 cores" in pinned.explanation
+    assert "2.92 of" in pinned.explanation
 
 
 def test_oversubscription_is_clear_or_not_checked() -> None:
@@ -204,7 +204,7 @@ def test_workers_that_fill_the_cores_are_oversubscription_while_batches_are_read
         late.next(8).forward(3).backward(4).optimizer(2)
     in_time = load(early, rates, threads(4), busy=0.99, processes=family)
     crowded = found(cpu_oversubscription, in_time)
-    assert "2.9 cores" in crowded.explanation and crowded.share > 0.3
+    assert "2.9 of" in crowded.explanation and crowded.share > 0.3
     assert crowded.actions[0].id == "use-less-cpu-per-batch"
     assert is_clear(
         cpu_oversubscription, load(late, rates, threads(4), busy=0.99, processes=family)

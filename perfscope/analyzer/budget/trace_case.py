@@ -43,15 +43,17 @@ NO_KERNELS = "kernels were launched but none is in the trace, so what the device
 class Case:
     """The unit of the rank that the diagnosis describes, its pieces of `segments`, and its steps.
 
-    `steps` is 0 where none are known. In the profiling window of a recording `part` is how large
-    the losses of one category are without a profiler (see `window_part`), and `seconds` the length
-    of the steps that they are shares of; None in the trace of a profiler.
+    `steps` is 0 where none are known; they fill the share `filled` of the span. In the profiling
+    window of a recording `part` is how large the losses of one category are without a profiler (see
+    `window_part`), and `seconds` the length of the steps that they are shares of; None in the trace
+    of a profiler.
     """
 
     trace: Trace
     unit: Unit
     pieces: pd.DataFrame
     steps: int
+    filled: float
     part: float = 1.0
     seconds: float | None = None
 
@@ -174,8 +176,10 @@ def window_part(case: Case, rows: pd.DataFrame, category: str) -> float:
 def case_of_unit(trace: Trace, unit: Unit) -> Case:
     """Return the case of one device."""
     pieces = trace.fact(pieces_by_unit)[unit.process, unit.device]
-    steps = len(fact_rows(trace, steady_budget, unit.process))
-    return Case(trace, unit, pieces, steps)
+    steps = fact_rows(trace, steady_budget, unit.process)
+    span_ns = max(observed_time(trace, unit).total_ns, 1)
+    filled = min(float(column(steps, "dur").sum()) / span_ns, 1.0)
+    return Case(trace, unit, pieces, len(steps), filled)
 
 
 def pieces_by_unit(trace: Trace) -> dict[tuple[int, int], pd.DataFrame]:
@@ -202,8 +206,17 @@ def total(pieces: pd.DataFrame) -> int:
 
 
 def mean_per_step(case: Case, ns: float) -> float:
-    """Return that time per step; all of it where no steps are known."""
-    return ns / case.steps if case.steps else ns
+    """Return what a step has of a time in the whole span; all of it where no steps are known.
+
+    What happens outside of steps is not divided among them: it is as large a share of a step as of
+    the span.
+    """
+    return ns * case.filled / case.steps if case.steps else ns
+
+
+def count_per_step(case: Case, count: float) -> float:
+    """Return a number of things or bytes per step; all where no steps are known."""
+    return count / case.steps if case.steps else count
 
 
 def op_names(trace: Trace, launches: Ints, *, outermost: bool) -> Names:

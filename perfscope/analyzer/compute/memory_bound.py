@@ -130,14 +130,15 @@ def memory_bound_by_operators(trace: Trace, limits: Limits) -> Finding | None:
     if case.share(spare_ns) < limits.worth_share:
         return None
     calls = case.calls[limited_by(case.calls) == MEMORY]
-    absorbed_ns = float(runs["work_ns"].sum())
+    ceiling = case.ceiling(float(runs["work_ns"].sum()), limits)
+    most = 1.0 - 1.0 / ceiling.high
     message = Message(
         "Memory-bound: operators that wait for memory take"
         f" {percent(case.share(case.limits.memory))} of the time",
         f"Of these {percent(case.share(case.limits.memory))}: {case.top_operators(calls)}."
         f"{memory_rate_text(calls)} Many follow each other on the same tensors: fusing them would"
-        f" save {percent(case.share(spare_ns))} of the time, and up to"
-        f" {percent(case.share(absorbed_ns))} where a matrix product or reduction absorbs them.",
+        f" save {percent(case.share(spare_ns))} of the time, and up to {percent(most)} where a"
+        " matrix product or reduction absorbs them.",
         "Faster arithmetic would not help them.",
     )
     return case.finding(
@@ -147,7 +148,7 @@ def memory_bound_by_operators(trace: Trace, limits: Limits) -> Finding | None:
         message=message,
         evidence=[costliest_run(case, runs), *case.origin_evidence(calls)],
         actions=fewer_passes_over_memory(case, calls, runs),
-        speedup=case.ceiling(absorbed_ns, limits),
+        speedup=ceiling,
     )
 
 

@@ -160,7 +160,7 @@ def crowd_of_other_jobs(load: HostLoad, process: int, delay: float, limits: Limi
     return Crowd(
         delay,
         f"Other jobs on this machine use {used}.",
-        "Changing the training code would not help.",
+        "No change to the training code prevents these waits.",
         MOVE_OTHER_JOB.given(fill, f"other jobs use {used}", snippet="taskset -c CORES ..."),
         1.0 - delay,
     )

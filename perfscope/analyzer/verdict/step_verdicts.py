@@ -83,7 +83,7 @@ def with_shared_machine(verdict: Verdict, shared: Finding) -> Verdict:
     """Return a verdict with the caveat that other jobs use the machine, too."""
     caveat = (
         f"{shared.explanation.rstrip('.')}, and the loop waits for a core {percent(shared.share)}"
-        " of the time."
+        " of the time, which no change to the program prevents."
     )
     caveats = " ".join(filter(None, (verdict.caveat, caveat)))
     return msgspec.structs.replace(verdict, caveat=caveats)

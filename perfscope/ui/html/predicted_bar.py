@@ -24,7 +24,7 @@ def predicted_bar(diagnosis: Diagnosis) -> str:
 
 
 def change_text(budget: PredictedBudget, finding: Finding, diagnosis: Diagnosis) -> str:
-    """Return `After the change, likely: 40 ms/step (input wait -24 ms, compute -47 ms)`.
+    """Return `After the change, likely: 40 ms/step on average (input wait -24 ms, compute -47 ms)`.
 
     Where the saving is not what the finding costs now, the reason follows.
     """
@@ -40,7 +40,7 @@ def change_text(budget: PredictedBudget, finding: Finding, diagnosis: Diagnosis)
     whole = (
         f"{percent(budget.rest)} of the time"
         if mean_ms is None
-        else f"{amount(budget.rest)}{per_step(diagnosis)}"
+        else f"{amount(budget.rest)}{per_step(diagnosis)} on average"
     )
     more, reason = budget.saved_beyond(finding), ""
     if more is not None and budget.is_bound:
