@@ -214,7 +214,7 @@ def mean_per_step(case: Case, ns: float) -> float:
     return ns * case.filled / case.steps if case.steps else ns
 
 
-def count_per_step(case: Case, count: float) -> float:
+def number_per_step(case: Case, count: float) -> float:
     """Return a number of things or bytes per step; all where no steps are known."""
     return count / case.steps if case.steps else count
 

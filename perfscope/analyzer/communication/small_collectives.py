@@ -27,7 +27,7 @@ from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.trace_case import (
     Case,
     case_of,
-    count_per_step,
+    number_per_step,
     mean_per_step,
     missing_device,
 )
@@ -79,7 +79,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     small = collectives[(size >= 0) & (size < limits.small_collective_bytes)]
     lost_ns = int(column(small, "exposed_ns").sum())
     share = lost_ns / case.span_ns
-    if share < limits.worth_share or count_per_step(case, len(small)) < limits.many_collectives:
+    if share < limits.worth_share or number_per_step(case, len(small)) < limits.many_collectives:
         return None
     usual_bytes = float(np.median(column(small, "in_bytes")))
     per = "per step" if case.steps else "in total"
@@ -89,7 +89,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         limits,
         message=Message(
             f"Small collectives: {percent(share)} of the time is spent in"
-            f" {digits(count_per_step(case, len(small)))} collectives {per}",
+            f" {digits(number_per_step(case, len(small)))} collectives {per}",
             f"They move {megabytes(usual_bytes)} each, so that latency and not bandwidth determines"
             " their time.",
             "Faster links would not help; fewer and larger collectives would.",
@@ -104,7 +104,7 @@ def small_collective_evidence(case: Case, small: pd.DataFrame, per: str) -> list
     worst = small.iloc[int(np.argmax(column(small, "exposed_ns")))]
     worst_ns = int(worst["dur"])
     step_ns = mean_per_step(case, int(column(small, "exposed_ns").sum()))
-    count = digits(count_per_step(case, len(small)))
+    count = digits(number_per_step(case, len(small)))
     longest = f"longest of them: {ms(worst_ns)} for {megabytes(float(worst['in_bytes']))}"
     together = (
         f"{count} collectives {per} move {megabytes(bytes_per_step(case, small))} together in"
@@ -118,14 +118,14 @@ def small_collective_evidence(case: Case, small: pd.DataFrame, per: str) -> list
 
 def bytes_per_step(case: Case, small: pd.DataFrame) -> float:
     """Return the bytes that these collectives move per step."""
-    return count_per_step(case, float(column(small, "in_bytes").sum()))
+    return number_per_step(case, float(column(small, "in_bytes").sum()))
 
 
 def combined_collectives(case: Case, small: pd.DataFrame) -> list[Action]:
     """Return the ways to combine these collectives."""
     training = training_evidence(case.trace, case.unit.process)
     buckets = digits(np.ceil(bytes_per_step(case, small) / BUCKET_BYTES))
-    count = f"{digits(count_per_step(case, len(small)))} small collectives per step"
+    count = f"{digits(number_per_step(case, len(small)))} small collectives per step"
     return [
         *USE_BUCKETS.given(
             training.trains,
