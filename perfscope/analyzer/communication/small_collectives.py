@@ -27,9 +27,9 @@ from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.trace_case import (
     Case,
     case_of,
-    number_per_step,
     mean_per_step,
     missing_device,
+    number_per_step,
 )
 from perfscope.analyzer.categories import EXPOSED_COMMUNICATION
 from perfscope.analyzer.communication.collectives_on_links import NO_COLLECTIVES, NO_SIZES

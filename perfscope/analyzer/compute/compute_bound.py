@@ -89,7 +89,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         f"Of these {percent(case.share(work_ns))}: {case.top_operators(calls)}. They reach"
         f" {operations(rate)}/s on {case.peaks.name}. A well-tuned implementation would save"
         f" {percent(case.share(lost_ns))} of the time; the upper bound is for the peak itself.",
-        "Faster memory would not help them.",
+        "Faster memory would not make them faster.",
     )
     finding = case.finding(
         ID,

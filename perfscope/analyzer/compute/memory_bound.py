@@ -139,7 +139,7 @@ def memory_bound_by_operators(trace: Trace, limits: Limits) -> Finding | None:
         f"{memory_rate_text(calls)} Many follow each other on the same tensors: fusing them would"
         f" save {percent(case.share(spare_ns))} of the time, and up to {percent(most)} where a"
         " matrix product or reduction absorbs them.",
-        "Faster arithmetic would not help them.",
+        "Faster arithmetic would not make them faster.",
     )
     return case.finding(
         ID,

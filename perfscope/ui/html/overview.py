@@ -129,7 +129,7 @@ def budget_card(diagnosis: Diagnosis, longest: dict[str, StepInterval], predicte
     legend = "".join(legend_entry(part, mean_ms) for part in parts)
     hint = ""
     if longest:
-        hint = '<span class="hint">Click a category to see the step where it takes longest</span>'
+        hint = '<span class="hint">Click a category to see where it takes longest</span>'
     return card(
         f"{title}<small>{measured}</small>",
         f'<div class="bar">{bar}</div><div class="legend">{legend}{hint}</div>'
