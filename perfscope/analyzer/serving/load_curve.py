@@ -19,7 +19,7 @@ from perfscope.analyzer.serving.batch_replay import (
     BatchReplay,
     Replayed,
 )
-from perfscope.analyzer.serving.batching_finding_parts import BatchedServer, batched_servers
+from perfscope.analyzer.serving.batching_finding_parts import batched_servers
 from perfscope.traces.trace import Trace
 
 FACTORS: Final = (0.5, 0.75, 1.25, 1.5, 2.0)
@@ -34,33 +34,31 @@ QUANTILES: Final = (0.5, 0.9, 0.99)
 
 
 def load_points(trace: Trace, process: int) -> list[LoadPoint]:
-    """Return the predicted latencies of a process's requests at other rates, the lowest first.
-
-    None where the replay does not reproduce the recorded median.
+    """Return the predicted latencies of a process's requests at other rates, the lowest first; none
+    where they are not known.
     """
-    server = server_of(trace, process)
-    if server is None or server.replay is None or not server.replay.reproduces(0.5):
+    replay = replay_of(trace, process)
+    if replay is None:
         return []
-    recorded_per_s = rate_of(server.replay)
-    highest_per_s = highest_rate(server.replay)
-    points = (point_at(server.replay, factor, recorded_per_s) for factor in FACTORS)
+    recorded_per_s, highest_per_s = rate_of(replay), highest_rate(replay)
     most_per_s = np.inf if highest_per_s is None else STEADY * highest_per_s
+    points = (point_at(replay, factor, recorded_per_s) for factor in FACTORS)
     return [point for point in points if point is not None and point.requests_per_s <= most_per_s]
 
 
 def highest_rate_per_s(trace: Trace, process: int) -> float | None:
     """Return the most requests per second that the model of a process can answer, None unknown."""
-    server = server_of(trace, process)
-    if server is None or server.replay is None or not server.replay.reproduces(0.5):
-        return None
-    highest = highest_rate(server.replay)
-    return None if highest is None else round(highest, 3)
+    replay = replay_of(trace, process)
+    highest_per_s = None if replay is None else highest_rate(replay)
+    return None if highest_per_s is None else round(highest_per_s, 3)
 
 
-def server_of(trace: Trace, process: int) -> BatchedServer | None:
-    """Return how a process makes batches, None where that is not known."""
+def replay_of(trace: Trace, process: int) -> BatchReplay | None:
+    """Return the replay of a process's requests, None without one that reproduces their median."""
     servers = trace.fact(batched_servers)
-    return next((each for each in servers if each.served.log.process == process), None)
+    server = next((each for each in servers if each.served.log.process == process), None)
+    replay = None if server is None else server.replay
+    return replay if replay is not None and replay.reproduces(0.5) else None
 
 
 def highest_rate(replay: BatchReplay) -> float | None:
