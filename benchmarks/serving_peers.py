@@ -19,6 +19,16 @@ from pathlib import Path
 
 from tests.serving.engine_pages import Page, Traffic, vllm_page
 from tests.serving.metrics_server import Answer, answering_server, send, url_of
+from tests.serving.test_situations import (
+    ADMISSION,
+    BURSTS,
+    FULL_BUT_NOT_WAITING,
+    IDLE,
+    LIGHT,
+    PREFILLS,
+    SLOW_TOKENS,
+    THRASH,
+)
 
 CONTENT_TYPE = "text/plain; version=0.0.4"
 HEALTHY = "healthy"
@@ -34,48 +44,14 @@ class Situation:
 
 
 SITUATIONS = (
-    Situation("idle", HEALTHY, Traffic()),
-    Situation(
-        "one request at a time, all prompts different",
-        HEALTHY,
-        Traffic(running=1, kv=0.02, per_second=0.5, e2e_s=2.0),
-    ),
-    Situation(
-        "bursts that are served at once",
-        HEALTHY,
-        Traffic(running=lambda t: 3 + t % 5, waiting=lambda t: 2.0 * (t % 10 < 1), per_second=8),
-    ),
-    Situation(
-        "256 running, nobody waits",
-        HEALTHY,
-        Traffic(running=256, kv=0.85, per_second=50, token_s={0.04: 1.0}),
-    ),
-    Situation(
-        "--max-num-seqs 1: 7 wait, KV cache 1 % full",
-        "queueing/admission-limit",
-        Traffic(running=1, waiting=7, kv=0.01, per_second=2, queue_s=3.5, e2e_s=4.0),
-    ),
-    Situation(
-        "KV cache 97 % full, 1.5 preemptions per second",
-        "kv-cache-pressure",
-        Traffic(running=12, waiting=9, kv=0.97, per_second=2, preemptions=1.5, queue_s=3, e2e_s=8),
-    ),
-    Situation(
-        "8 running, 310 ms per token, nobody waits",
-        "host-bound-decode",
-        Traffic(running=8, kv=0.2, per_second=0.3, e2e_s=31, token_s={0.31: 1}, step_tokens={8: 1}),
-    ),
-    Situation(
-        "long prompts delay one token in ten to 600 ms",
-        "prefill-interference",
-        Traffic(
-            running=16,
-            kv=0.4,
-            per_second=5,
-            token_s={0.02: 0.9, 0.6: 0.1},
-            step_tokens={16.0: 0.9, 8000.0: 0.1},
-        ),
-    ),
+    Situation("idle", HEALTHY, IDLE),
+    Situation("one request at a time, all prompts different", HEALTHY, LIGHT),
+    Situation("bursts that are served at once", HEALTHY, BURSTS),
+    Situation("256 running, nobody waits", HEALTHY, FULL_BUT_NOT_WAITING),
+    Situation("--max-num-seqs 1: 7 wait, KV cache 1 % full", "queueing/admission-limit", ADMISSION),
+    Situation("KV cache 97 % full, 1.5 preemptions per second", "kv-cache-pressure", THRASH),
+    Situation("8 running, 310 ms per token, nobody waits", "host-bound-decode", SLOW_TOKENS),
+    Situation("long prompts delay one token in ten to 600 ms", "prefill-interference", PREFILLS),
 )
 
 

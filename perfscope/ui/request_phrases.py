@@ -160,15 +160,14 @@ def load_rows(requests: Requests) -> list[list[str]]:
             f"{digits(point.requests_per_s)} requests/s",
             *(latency_text(getattr(point.e2e_ms, each)) for each in QUANTILES),
         ]
-        for row in servers_of(requests)
-        for point in row.load
+        for point in requests.load
     ]
 
 
 def highest_rate_text(requests: Requests) -> str:
     """Return `at most 189 requests/s with full batches`, nothing where that is not known."""
-    known = [row.highest_rate_per_s for row in servers_of(requests) if row.highest_rate_per_s]
-    return f"at most {digits(sum(known))} requests/s with full batches" if known else ""
+    highest = requests.highest_rate_per_s
+    return "" if highest is None else f"at most {digits(highest)} requests/s with full batches"
 
 
 def prediction_texts(action: Action) -> list[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from perfscope.agent.host import proc
+from perfscope.agent.host.socket_diagnosis import NO_COOKIE, answer_about_socket
 
 TCP_LISTENS: Final = "0A"
 UNIX_LISTENS: Final = 0x10000
@@ -24,17 +25,11 @@ UNIX_LINE: Final = re.compile(
 """Of /proc/net/unix: address, references, protocol, flags, type, state, inode, path."""
 MOST_LINKS: Final = 20_000
 """Links of descriptors that one search reads, at about 2 us each."""
-NETLINK_SOCK_DIAG: Final = 4
-SOCK_DIAG_BY_FAMILY: Final = 20
-NLM_F_REQUEST: Final = 1
 SHOW_PEER: Final = 4
 PEER_ATTRIBUTE: Final = 2
-HEADER: Final = struct.Struct("=IHHII")
 UNIX_REQUEST: Final = struct.Struct("=BBHIIIII")
 UNIX_REPLY_BYTES: Final = 16
 ATTRIBUTE: Final = struct.Struct("=HH")
-NO_COOKIE: Final = 0xFFFFFFFF
-NETLINK_TIMEOUT_S: Final = 0.2
 ACCESS_MODE: Final = 3
 
 
@@ -113,30 +108,20 @@ def address_text(text: str) -> str:
 
 def unix_peer(inode: int) -> int | None:
     """Return the inode of the other end of a Unix socket of our network, None if unknown."""
-    request = UNIX_REQUEST.pack(
+    question = UNIX_REQUEST.pack(
         socket.AF_UNIX, 0, 0, NO_COOKIE, inode, SHOW_PEER, NO_COOKIE, NO_COOKIE
     )
-    size = HEADER.size + len(request)
-    header = HEADER.pack(size, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, 1, 0)
-    try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_SOCK_DIAG) as diagnosis:
-            diagnosis.settimeout(NETLINK_TIMEOUT_S)
-            diagnosis.send(header + request)
-            reply = diagnosis.recv(4096)
-    except OSError:
-        return None
-    return peer_in_reply(reply)
+    answer = answer_about_socket(question)
+    return None if answer is None else peer_in_answer(answer)
 
 
-def peer_in_reply(reply: bytes) -> int | None:
+def peer_in_answer(answer: bytes) -> int | None:
     """Return the peer that an answer of the socket diagnosis names, None if it names none."""
-    if len(reply) < HEADER.size or HEADER.unpack_from(reply)[1] != SOCK_DIAG_BY_FAMILY:
-        return None
-    at = HEADER.size + UNIX_REPLY_BYTES
-    while at + ATTRIBUTE.size <= len(reply):
-        length, kind = ATTRIBUTE.unpack_from(reply, at)
-        if kind == PEER_ATTRIBUTE and length >= ATTRIBUTE.size + 4 and at + length <= len(reply):
-            return int.from_bytes(reply[at + ATTRIBUTE.size : at + length][:4], "little")
+    at = UNIX_REPLY_BYTES
+    while at + ATTRIBUTE.size <= len(answer):
+        length, kind = ATTRIBUTE.unpack_from(answer, at)
+        if kind == PEER_ATTRIBUTE and length >= ATTRIBUTE.size + 4 and at + length <= len(answer):
+            return int.from_bytes(answer[at + ATTRIBUTE.size : at + length][:4], "little")
         if length < ATTRIBUTE.size:
             break
         at += (length + 3) & ~3

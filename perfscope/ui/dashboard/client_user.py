@@ -9,18 +9,14 @@ import struct
 from ipaddress import ip_address
 from typing import Final
 
-NETLINK_SOCK_DIAG: Final = 4
-SOCK_DIAG_BY_FAMILY: Final = 20
-NLM_F_REQUEST: Final = 1
+from perfscope.agent.host.socket_diagnosis import NO_COOKIE, answer_about_socket
+
 ANY_STATE: Final = 0xFFFFFFFF
-NO_COOKIE: Final = 0xFFFFFFFF
-TIMEOUT_S: Final = 0.2
-HEADER: Final = struct.Struct("=IHHII")
 REQUEST: Final = struct.Struct("=BBBBI")
 PORTS: Final = struct.Struct(">HH")
 END_OF_ADDRESS: Final = struct.Struct("=III")
-UID_AT: Final = HEADER.size + 4 + 48 + 12
-"""Of an answer: after its header, four bytes, the two addresses, and three counters."""
+UID_AT: Final = 4 + 48 + 12
+"""Of an answer: after four bytes, the two addresses, and three counters."""
 
 
 def user_of_client(connection: socket.socket) -> int | None:
@@ -30,17 +26,13 @@ def user_of_client(connection: socket.socket) -> int | None:
     if connection.family not in (socket.AF_INET, socket.AF_INET6):
         return None
     try:
-        client, server = connection.getpeername(), connection.getsockname()
-        request = question(client, server)
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_SOCK_DIAG) as diagnosis:
-            diagnosis.settimeout(TIMEOUT_S)
-            diagnosis.send(request)
-            reply = diagnosis.recv(4096)
+        asked = question(connection.getpeername(), connection.getsockname())
     except (OSError, ValueError):
         return None
-    if len(reply) < UID_AT + 4 or HEADER.unpack_from(reply)[1] != SOCK_DIAG_BY_FAMILY:
+    answer = answer_about_socket(asked)
+    if answer is None or len(answer) < UID_AT + 4:
         return None
-    return int.from_bytes(reply[UID_AT : UID_AT + 4], "little")
+    return int.from_bytes(answer[UID_AT : UID_AT + 4], "little")
 
 
 def question(client: tuple[str, int], server: tuple[str, int]) -> bytes:
@@ -55,6 +47,4 @@ def question(client: tuple[str, int], server: tuple[str, int]) -> bytes:
     body = REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, ANY_STATE)
     body += PORTS.pack(client[1], server[1])
     body += b"".join(each.ljust(16, b"\0") for each in packed)
-    body += END_OF_ADDRESS.pack(0, NO_COOKIE, NO_COOKIE)
-    header = HEADER.pack(HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, 1, 0)
-    return header + body
+    return body + END_OF_ADDRESS.pack(0, NO_COOKIE, NO_COOKIE)
