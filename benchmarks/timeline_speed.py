@@ -92,8 +92,8 @@ def serve(events: int) -> None:
     lanes = random_lanes(events)
 
     class Synthetic(Trace):
-        def fact(self, derive: Any) -> Any:
-            return lanes if derive is timeline_lanes else super().fact(derive)
+        def fact(self, derive: Any, *keys: Any, **named: Any) -> Any:
+            return lanes if derive is timeline_lanes else super().fact(derive, *keys, **named)
 
     trace, app = Synthetic({}, {}, [], span_ns=lanes.span_ns), Flask("benchmark")
     add_timeline_routes(app, lambda _: trace)

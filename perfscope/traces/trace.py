@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from perfscope.traces.schema import TABLES
 from perfscope.traces.trace_kind import TraceKind
 
 Fact = TypeVar("Fact")
+Keys = ParamSpec("Keys")
 FEW_NAMES = 100
 PROFILED_WORK = ("ops", "kernels", "launches")
 """Tables that a profiler fills with the operators and the device work of a run."""
@@ -42,7 +43,9 @@ class Trace:
     ) -> None:
         self._tables = MappingProxyType(dict(tables))
         self._absent = MappingProxyType(dict(absent))
-        self._facts: dict[Callable[[Trace], Any], Any] = dict(facts)
+        self._facts: dict[tuple[Any, ...], Any] = {
+            (derive,): value for derive, value in facts.items()
+        }
         self.manifests = tuple(manifests)
         self.kind = kind
         self.span_ns = span_ns
@@ -103,11 +106,17 @@ class Trace:
         """Return the reason why a table is absent."""
         return self._absent.get(name, "not recorded")
 
-    def fact(self, derive: Callable[["Trace"], Fact]) -> Fact:
-        """Return `derive(self)`, computed once per trace and function."""
-        if derive not in self._facts:
-            self._facts[derive] = derive(self)
-        value: Fact = self._facts[derive]
+    def fact(
+        self,
+        derive: "Callable[Concatenate[Trace, Keys], Fact]",
+        *keys: Keys.args,
+        **named: Keys.kwargs,
+    ) -> Fact:
+        """Return `derive(self, *keys, **named)`, computed once per trace, function and keys."""
+        asked = (derive, *keys, *named.items())
+        if asked not in self._facts:
+            self._facts[asked] = derive(self, *keys, **named)
+        value: Fact = self._facts[asked]
         return value
 
 

@@ -33,7 +33,7 @@ def cpu_kinds(trace: Trace, unit: Unit) -> list[tuple[str, Spans]]:
     """
     ops = table_rows(trace, "ops", unit.process)
     tid = busiest_tid(column(ops, "tid"))
-    work = thread_work(trace, unit.process, tid)
+    work = trace.fact(thread_work, unit.process, tid)
     since = unit.begin_ns if work.first_ns is None else work.first_ns
     loop = merged((np.array([since]), np.array([unit.end_ns])))
     known = [

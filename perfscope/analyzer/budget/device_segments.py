@@ -206,7 +206,7 @@ def idle_pieces_of_thread(trace: Trace, unit: Unit, gaps: Idle, tid: int) -> Uni
     """Return the gaps that one thread ended, divided by what it did in them."""
     thread_gaps = gaps_of_thread(gaps, tid)
     begin, end = thread_gaps.begin, thread_gaps.end
-    work = thread_work(trace, unit.process, tid)
+    work = trace.fact(thread_work, unit.process, tid)
     drained = draining_call(work.waits, begin)
     waits = merged((work.waits.begin, work.waits.end))
     active = merged()

@@ -33,19 +33,6 @@ def host_gaps(trace: Trace, process: int, device: int) -> pd.DataFrame:
     (`allocating`), in any other runtime call (`launching`), else in an operator (`operators`), else
     in a Python function where those are recorded (`python`), else `unrecorded`.
     """
-    known = trace.fact(known_host_gaps)
-    if (process, device) not in known:
-        known[process, device] = find_host_gaps(trace, process, device)
-    return known[process, device]
-
-
-def known_host_gaps(trace: Trace) -> dict[tuple[int, int], pd.DataFrame]:
-    """Return the gaps of the devices that were asked for before, by process and device."""
-    return {}
-
-
-def find_host_gaps(trace: Trace, process: int, device: int) -> pd.DataFrame:
-    """Return the `host_gaps` of one device, without the cache."""
     pieces = rows_on_device(fact_rows(trace, segments, process), device)
     pieces = pieces[pieces["category"] == HOST_BOUND]
     tids = column(pieces, "tid")

@@ -44,20 +44,7 @@ class ThreadWork:
 
 
 def thread_work(trace: Trace, process: int, tid: int) -> ThreadWork:
-    """Return what one thread did, found once: it may launch the work of many devices."""
-    found = trace.fact(known_thread_work)
-    if (process, tid) not in found:
-        found[process, tid] = find_thread_work(trace, process, tid)
-    return found[process, tid]
-
-
-def known_thread_work(trace: Trace) -> dict[tuple[int, int], ThreadWork]:
-    """Return the work of the threads that were asked for before, by process and thread."""
-    return {}
-
-
-def find_thread_work(trace: Trace, process: int, tid: int) -> ThreadWork:
-    """Return the `thread_work` of one thread, without the cache."""
+    """Return what one thread did."""
     tables: dict[str, pd.DataFrame | None] = {}
     starts = []
     for name, columns in COLUMNS_READ.items():

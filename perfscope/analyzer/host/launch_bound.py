@@ -162,7 +162,7 @@ def fixed_kernel_share(case: Case) -> float:
 
 def launch_gaps(case: Case) -> pd.DataFrame:
     """Return the idle time of the device before launches, without what happens once."""
-    gaps = host_gaps(case.trace, case.unit.process, case.unit.device)
+    gaps = case.trace.fact(host_gaps, case.unit.process, case.unit.device)
     repeated = ~gaps["doing"].isin(ONE_TIME_WORK).to_numpy()
     kept: pd.DataFrame = gaps[repeated & (column(gaps, "launch") >= 0)]
     return kept

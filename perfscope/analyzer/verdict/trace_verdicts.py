@@ -54,7 +54,7 @@ def unexplained_idle(trace: Trace, unit: Unit, limits: Limits) -> UnexplainedIdl
     if unit.device == NO_DEVICE:
         return None
     span_ns = max(observed_time(trace, unit).total_ns, 1)
-    gaps = host_gaps(trace, unit.process, unit.device)
+    gaps = trace.fact(host_gaps, unit.process, unit.device)
     start_up_ns = int(column(gaps[gaps["doing"].isin(START_UP)], "dur").sum())
     pieces = rows_of_unit(trace.fact(segments), unit)
     is_launched = pieces["launch"] >= 0

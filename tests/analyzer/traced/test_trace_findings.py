@@ -7,13 +7,21 @@ from types import ModuleType
 import pytest
 
 from perfscope.analyzer.budget.host_gaps import host_gaps
-from perfscope.analyzer.budget.trace_case import NO_ACCELERATOR, NO_KERNELS, WANTS_TRACE
+from perfscope.analyzer.budget.trace_case import (
+    NO_ACCELERATOR,
+    NO_KERNELS,
+    WANTS_TRACE,
+    case_of,
+    mean_per_step,
+    number_per_step,
+)
 from perfscope.analyzer.check_findings import NOT_IN_TRACES
 from perfscope.analyzer.communication import exposed_communication, small_collectives
 from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.findings import FINDINGS
 from perfscope.analyzer.host import checkpoint_stall, host_sync, launch_bound, profiler_overhead
 from perfscope.analyzer.input import input_bound
+from perfscope.analyzer.limits import LIMITS
 from perfscope.analyzer.memory import (
     allocator_retries,
     exposed_copy,
@@ -323,3 +331,16 @@ def test_idle_time_of_a_device_with_launched_work_is_a_caveat_of_the_verdict() -
     assert f"{idle:.0%}".replace("%", " %") in (diagnosis.verdict.caveat or "")
     ahead = diagnose_trace(Gpu().started(0, 5000, 8000).trace())
     assert {row.phase: row.share for row in ahead.run_budget}["not-recorded"] == 5000 / 13000
+
+
+def test_what_is_outside_of_steps_is_not_divided_among_them() -> None:
+    gpu = Gpu()
+    for step in range(10):
+        gpu.span(1000 * step, 1000, "step", f"ProfilerStep#{step}")
+        gpu.copied(1000 * step, 1000 * step + 100, 500)
+        gpu.started(1000 * step, 1000 * step + 600, 400)
+    gpu.copied(10_000, 10_000, 10_000)  # once, after the steps, and as long as all of them
+    case = case_of(gpu.trace(), LIMITS)
+    assert case.steps > 0 and case.filled == pytest.approx(0.5, abs=0.1)
+    assert mean_per_step(case, case.span_ns) <= 1000 * US
+    assert number_per_step(case, 20 * case.steps) == 20
