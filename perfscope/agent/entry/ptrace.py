@@ -92,7 +92,11 @@ def seize(tid: int) -> None:
 
 
 def interrupt_thread(tid: int) -> None:
-    """Stop the thread soon."""
+    """Request a stop of the thread.
+
+    A stop for a signal that comes at the same moment can cancel the request (Linux clears it in
+    `ptrace_stop`), so repeat it after every other stop.
+    """
     call_ptrace(INTERRUPT, tid)
 
 

@@ -210,6 +210,8 @@ class StoppedThread:
                 late = True
                 continue
             now = ptrace.registers(self.tid)
+            if late and self.stop.event != ptrace.EVENT_STOP:
+                ptrace.interrupt_thread(self.tid)  # a stop for a signal can cancel the request
             if self.stop.event == ptrace.EVENT_STOP:
                 if now.rip == end:
                     return int(now.rbx)
@@ -349,7 +351,9 @@ def stop_thread(tid: int, memory: int, until_ns: int) -> StoppedThread:
     ptrace.interrupt_thread(tid)
     stop = ptrace.wait(tid, until_ns)
     while stop.event != ptrace.EVENT_STOP:
-        # A signal came first. It is delivered as without us, and the requested stop follows.
+        # A signal came first. It is delivered as without us. Its stop may have cancelled the
+        # request.
+        ptrace.interrupt_thread(tid)
         ptrace.resume(tid, stop.signal)
         stop = ptrace.wait(tid, until_ns)
     # The stop begins here: until now the thread ran, or waited for a core as without us.
