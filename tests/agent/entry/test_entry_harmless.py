@@ -146,7 +146,7 @@ UNLIMITED_WAITS = {
         " min(c.accept(x.fileno(), None, None), 1)"
     ),
 }
-CALLS_OF_WAITS = {"semop": 65, "recv": 45, "accept": 43}
+CALLS_OF_WAITS = {"semop": (65, 220), "recv": (45,), "accept": (43,)}
 
 
 def waits_in(pid: int) -> int | None:
@@ -168,7 +168,7 @@ print(r, ctypes.get_errno(), flush=True)
 """)
     word, semaphores = line_of(target).split()
     assert word == "waits"
-    eventually(lambda: waits_in(target.pid) == CALLS_OF_WAITS[wait], f"{wait} to be called")
+    eventually(lambda: waits_in(target.pid) in CALLS_OF_WAITS[wait], f"{wait} to be called")
     for _ in range(2):
         assert enter(target.pid, "pass").way == "idle-call"
     if wait == "semop":
