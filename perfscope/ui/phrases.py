@@ -6,9 +6,7 @@ Nothing is computed here: the values are those of the diagnosis, formatted.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from perfscope.analyzer.categories import CATEGORY
 from perfscope.analyzer.diagnosis import (
-    BudgetEntry,
     Diagnosis,
     Finding,
     ProcessBudget,
@@ -23,17 +21,14 @@ from perfscope.analyzer.verdict.certainty import (
     waits_counted_as_host,
 )
 from perfscope.traces.engine_metrics.names import ENGINE
+from perfscope.ui.budget_phrases import NS_PER_MS, NS_PER_S
 from perfscope.ui.coverage import data_quality_text, readable_name
 from perfscope.ui.request_phrases import requests_text
 
 if TYPE_CHECKING:
     from perfscope.traces.trace import Trace
 
-NS_PER_MS = 1e6
-NS_PER_S = 1e9
 UNIT_NAMES = {"training-step": "step", "forward": "forward pass", "engine-iteration": "iteration"}
-SMALLEST_SHARE = 0.005
-"""Parts of a time budget below this share are not shown next to a bar."""
 CLEAR_LEAD = 0.6
 """With less confidence in it, the resource with the largest share does not clearly lead."""
 CLEAR_SHARE = 0.6
@@ -47,11 +42,7 @@ RESOURCE_OF_VERDICT = {
 """The verdicts whose names say what bounds the run."""
 RESOURCE_NAMES = {"admission": "the admission of requests"}
 """Resources whose name is not their id with spaces."""
-MOST_NAMED = 2
-"""How many parts of a rank's time budget are written out next to its bar."""
 NO_WORKERS = "no data-loader workers"
-PHASE_LABELS = {"data-setup": "data set-up", "start-up": "start-up", "warm-up": "warm-up"}
-"""Phases whose label is not their id with spaces."""
 LARGEST_SPEEDUP_WITH_A_DECIMAL = 9.0
 FEWEST_WITH_P95 = 5
 """Steps from which on their 95th percentile is shown."""
@@ -367,35 +358,6 @@ def mean_step_ms(diagnosis: Diagnosis) -> float | None:
     return diagnosis.steps.mean_ms if diagnosis.budget_over == "steps" else None
 
 
-def category_label(category: str) -> str:
-    """Return the label of a category of the time budget."""
-    return CATEGORY[category].label
-
-
-def part_time(part: BudgetEntry, mean_ms: float | None) -> str:
-    """Return the time of a part: per step, or in all where there are no steps."""
-    if mean_ms is None:
-        return ms(part.seconds * NS_PER_S)
-    return ms(part.share * mean_ms * NS_PER_MS)
-
-
-def part_amount(part: BudgetEntry, mean_ms: float | None) -> str:
-    """Return `39 ms (78 %)`."""
-    return f"{part_time(part, mean_ms)} ({percent(part.share)})"
-
-
-def largest_parts(budget: list[BudgetEntry]) -> list[BudgetEntry]:
-    """Return the parts of a time budget that are large enough to be shown, largest first."""
-    shown = [part for part in budget if part.share >= SMALLEST_SHARE]
-    return sorted(shown, key=lambda part: -part.share)
-
-
-def named_parts(budget: list[BudgetEntry]) -> str:
-    """Return the largest parts in words: `compute 60 %, input wait 30 %`."""
-    largest = largest_parts(budget)[:MOST_NAMED]
-    return ", ".join(f"{category_label(part.category)} {percent(part.share)}" for part in largest)
-
-
 def ranks_with_budget(diagnosis: Diagnosis) -> set[int]:
     """Return the ranks with a time budget."""
     return {entry.rank for entry in diagnosis.per_process if entry.rank is not None}
@@ -437,11 +399,6 @@ def recommended_change(finding: Finding) -> str:
     """Return the first action; the headline where no action is known."""
     text = finding.actions[0].text if finding.actions else finding.headline
     return capitalized(text)
-
-
-def phase_label(phase: str) -> str:
-    """Return a phase of the whole run as text: `data set-up`, `waiting for ranks`."""
-    return PHASE_LABELS.get(phase, phase.replace("-", " "))
 
 
 def current_cost(finding: Finding, diagnosis: Diagnosis) -> tuple[str, str]:

@@ -13,6 +13,8 @@ LEAST_CONFIDENCE: Final = 0.5
 WAITS_FOR_CORES: Final = ("cpu-oversubscription", "cpu-throttled")
 """The findings whose time the time budget counts as computing, although the thread waits."""
 COMPUTE: Final = "compute"
+LEAST_UNSEEN: Final = 0.01
+"""The share of a recording that is named where the time budget leaves it out."""
 MOST_UNEXPLAINED: Final = 2.0
 """How many times what a finding costs may be unexplained while it is the verdict."""
 
@@ -50,3 +52,15 @@ def waits_counted_as_host(diagnosis: Diagnosis) -> bool:
     """
     computes = any(CATEGORY[part.category].resource == COMPUTE for part in diagnosis.time_budget)
     return computes and any(each.id in WAITS_FOR_CORES for each in diagnosis.findings)
+
+
+def counted_s(diagnosis: Diagnosis) -> float | None:
+    """Return the seconds of a recording that are in its time budget.
+
+    None where all but a small share are: a part of a trace is before the first or after the last
+    work of its device.
+    """
+    unseen = sum(part.share for part in diagnosis.run_budget if part.phase == "not-recorded")
+    if unseen < LEAST_UNSEEN:
+        return None
+    return sum(part.seconds for part in diagnosis.time_budget)

@@ -18,7 +18,7 @@ from perfscope.analyzer.input.live_progress import (
 )
 from perfscope.analyzer.number_text import digits, ms, percent
 from perfscope.analyzer.serving.live_requests import LiveRequests
-from perfscope.ui.phrases import NS_PER_MS
+from perfscope.ui.budget_phrases import NS_PER_MS
 
 OLD_S = 3.0
 """The recorder writes once per second. Data that are older than this are marked."""

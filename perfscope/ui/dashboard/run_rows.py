@@ -10,16 +10,9 @@ from perfscope.analyzer.number_text import digits, ms, percent
 from perfscope.traces.folder_contents import Found
 from perfscope.traces.jobs.rank_files import rank_in_name
 from perfscope.traces.memory_snapshot import snapshot_command
+from perfscope.ui.budget_phrases import NS_PER_MS, category_label, largest_parts
 from perfscope.ui.dashboard.verdicts import Judged
-from perfscope.ui.phrases import (
-    NS_PER_MS,
-    bound_by_text,
-    category_label,
-    largest_parts,
-    ordered_findings,
-    predicted_speedup,
-    short_headline,
-)
+from perfscope.ui.phrases import bound_by_text, ordered_findings, predicted_speedup, short_headline
 from perfscope.ui.theme import texture
 
 Row = dict[str, Any]

@@ -11,8 +11,8 @@ from perfscope.analyzer.run.stacks.stack_filter import (
     with_stacks_of,
 )
 from perfscope.traces.trace import Trace
+from perfscope.ui.budget_phrases import phase_label
 from perfscope.ui.dashboard.view import View
-from perfscope.ui.phrases import phase_label
 
 PHASE, PROCESS = "phase", "process"
 MOST_PROCESSES = 40

@@ -7,8 +7,8 @@ import pandas as pd
 from perfscope.analyzer.diagnosis import CodeCost
 from perfscope.analyzer.number_text import ms
 from perfscope.analyzer.summary.hot_lines import hot_functions, hot_lines
+from perfscope.ui.budget_phrases import NS_PER_S, phase_label
 from perfscope.ui.html.tables import Table, TableColumn, share
-from perfscope.ui.phrases import NS_PER_S, phase_label
 
 NOTE = (
     "Code of the program itself, of the main thread; time in libraries belongs to the line that"

@@ -4,6 +4,7 @@ from perfscope.analyzer.budget.step_columns import own_numbers
 from perfscope.analyzer.diagnosis import Diagnosis, SlowStep, Source
 from perfscope.analyzer.number_text import ms, percent
 from perfscope.traces.trace import Trace
+from perfscope.ui.budget_phrases import NS_PER_MS, NS_PER_S, category_label
 from perfscope.ui.coverage import (
     incomplete_parts,
     not_checked_by_reason,
@@ -12,7 +13,7 @@ from perfscope.ui.coverage import (
 )
 from perfscope.ui.html.markup import card, escape, prose, timeline_link
 from perfscope.ui.html.step_chart import FEW_STEPS
-from perfscope.ui.phrases import NS_PER_MS, NS_PER_S, category_label, unknown_rates
+from perfscope.ui.phrases import unknown_rates
 
 EVERYTHING = "<tr><td>Everything was checked.</td></tr>"
 

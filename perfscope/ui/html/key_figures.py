@@ -9,8 +9,9 @@ from perfscope.analyzer.number_text import digits, megabytes, ms, percent
 from perfscope.analyzer.request_figures import Requests, ServerFigures
 from perfscope.analyzer.serving.request_series import RequestSeries
 from perfscope.analyzer.summary.device_figures import device_busy_share, highest_peak
+from perfscope.ui.budget_phrases import NS_PER_MS
 from perfscope.ui.html.markup import escape
-from perfscope.ui.phrases import NS_PER_MS, UNIT_NAMES, ranks_with_budget, shown_p95_ms
+from perfscope.ui.phrases import UNIT_NAMES, ranks_with_budget, shown_p95_ms
 from perfscope.ui.request_phrases import latency_bound_text
 
 RATES = TIMELINE = "timeline"

@@ -4,9 +4,18 @@ from perfscope.analyzer.budget.longest_interval import StepInterval, longest_str
 from perfscope.analyzer.budget.step_columns import step_columns
 from perfscope.analyzer.categories import CATEGORY
 from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, RunPhase
-from perfscope.analyzer.number_text import capitalized, ms, percent
+from perfscope.analyzer.number_text import capitalized, ms
 from perfscope.analyzer.serving.request_series import request_series
+from perfscope.analyzer.verdict.certainty import counted_s
 from perfscope.traces.trace import Trace
+from perfscope.ui.budget_phrases import (
+    NS_PER_MS,
+    NS_PER_S,
+    category_label,
+    part_amount,
+    part_time,
+    phase_amount,
+)
 from perfscope.ui.coverage import overhead_text
 from perfscope.ui.html.finding_cards import finding_cards
 from perfscope.ui.html.key_figures import key_figures
@@ -19,15 +28,9 @@ from perfscope.ui.html.step_chart import step_chart
 from perfscope.ui.html.verdict_card import verdict_card
 from perfscope.ui.phrases import (
     NO_WORKERS,
-    NS_PER_MS,
-    NS_PER_S,
     UNIT_NAMES,
-    category_label,
     describe_subject,
     mean_step_ms,
-    part_amount,
-    part_time,
-    phase_label,
     ranks_with_budget,
     recorded_text,
     shown_p95_ms,
@@ -36,8 +39,6 @@ from perfscope.ui.request_phrases import request_parts
 from perfscope.ui.theme import phase_category, texture
 
 SMALLEST_SHARE = 0.002
-LEAST_UNSEEN = 0.01
-"""The share of a recording that is named where the time budget leaves it out."""
 LETTERS_OF_BAR, LETTERS_OF_PADDING = 105, 4
 """Letters that fit into the bar on a page of 1280 pixels, and into the space around a label."""
 
@@ -140,11 +141,10 @@ def budget_card(diagnosis: Diagnosis, longest: dict[str, StepInterval], predicte
 
 def counted_time(diagnosis: Diagnosis) -> str:
     """Return `156 ms of the 308 ms recorded`, where a part of a trace is not in its budget."""
-    unseen = sum(part.share for part in diagnosis.run_budget if part.phase == "not-recorded")
-    if unseen < LEAST_UNSEEN:
+    seconds = counted_s(diagnosis)
+    if seconds is None:
         return ""
-    counted_s = sum(part.seconds for part in diagnosis.time_budget)
-    return f"{ms(counted_s * NS_PER_S)} of the {ms(diagnosis.span_s * NS_PER_S)} recorded"
+    return f"{ms(seconds * NS_PER_S)} of the {ms(diagnosis.span_s * NS_PER_S)} recorded"
 
 
 def bar_part(part: BudgetEntry, mean_ms: float | None, longest: StepInterval | None) -> str:
@@ -217,14 +217,3 @@ def phase_part(phase: RunPhase, diagnosis: Diagnosis) -> str:
     css = f"part {texture(category)}"
     title = escape(phase_amount(phase, diagnosis))
     return f'<div class="{css}" style="{style}" title="{title}"></div>'
-
-
-def phase_amount(phase: RunPhase, diagnosis: Diagnosis) -> str:
-    """Return `checkpoint 0.6 s (3 %)`.
-
-    The rest of a recording is unexplained; the time budget of a trace divides it.
-    """
-    name = phase_label(phase.phase)
-    if phase.phase == "other":
-        name = "unexplained" if diagnosis.budget_over == "steps" else "outside of steps"
-    return f"{name} {ms(phase.seconds * NS_PER_S)} ({percent(phase.share)})"

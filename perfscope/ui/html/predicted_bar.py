@@ -3,9 +3,10 @@
 from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, Finding
 from perfscope.analyzer.number_text import ms, percent
 from perfscope.analyzer.verdict.predicted_budget import PredictedBudget, predicted_budget
+from perfscope.ui.budget_phrases import NS_PER_MS, category_label
 from perfscope.ui.html.markup import escape
 from perfscope.ui.html.rank_rows import small_bar_parts
-from perfscope.ui.phrases import NS_PER_MS, category_label, mean_step_ms, per_step, verdict_finding
+from perfscope.ui.phrases import mean_step_ms, per_step, verdict_finding
 
 
 def predicted_bar(diagnosis: Diagnosis) -> str:

@@ -3,14 +3,9 @@
 from perfscope.analyzer.categories import PEER_WAIT
 from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, ProcessBudget
 from perfscope.analyzer.number_text import percent
+from perfscope.ui.budget_phrases import category_label, largest_parts, named_parts
 from perfscope.ui.html.markup import card, escape
-from perfscope.ui.phrases import (
-    category_label,
-    hosts_of_ranks,
-    largest_parts,
-    named_parts,
-    rank_name,
-)
+from perfscope.ui.phrases import hosts_of_ranks, rank_name
 from perfscope.ui.theme import texture
 
 MOST_ROWS, FEW_ROWS = 16, 8

@@ -7,8 +7,8 @@ from perfscope.analyzer.categories import CATEGORY_IDS
 from perfscope.analyzer.diagnosis import Diagnosis, StepSummary
 from perfscope.analyzer.number_text import ms
 from perfscope.traces.trace import Trace
+from perfscope.ui.budget_phrases import category_label
 from perfscope.ui.html.markup import escape, timeline_link
-from perfscope.ui.phrases import category_label
 from perfscope.ui.theme import texture
 
 FEW_STEPS = 8

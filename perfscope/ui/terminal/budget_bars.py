@@ -6,16 +6,14 @@ from rich.text import Text
 
 from perfscope.analyzer.categories import CATEGORY
 from perfscope.analyzer.diagnosis import Diagnosis, RunPhase
-from perfscope.analyzer.number_text import ms, percent
-from perfscope.ui.phrases import (
-    NS_PER_S,
+from perfscope.ui.budget_phrases import (
     SMALLEST_SHARE,
     category_label,
     largest_parts,
-    mean_step_ms,
     part_amount,
-    phase_label,
+    phase_amount,
 )
+from perfscope.ui.phrases import mean_step_ms
 from perfscope.ui.request_phrases import RequestPart, request_parts
 from perfscope.ui.terminal.layout import MUTED, TerminalLayout, fill
 from perfscope.ui.theme import phase_category, texture
@@ -58,7 +56,9 @@ def budget_bars(diagnosis: Diagnosis, layout: TerminalLayout) -> list[Text]:
         step_name, step_parts = "request", [bar_part_of_request(part) for part in of_requests]
     lines = bar_lines(step_name, step_parts, layout)
     if len(phases) > 1 or mean_ms is not None:
-        lines += bar_lines("whole run", [phase_bar_part(phase) for phase in phases], layout)
+        lines += bar_lines(
+            "whole run", [phase_bar_part(phase, diagnosis) for phase in phases], layout
+        )
     return [*lines, Text("")] if lines else []
 
 
@@ -67,14 +67,13 @@ def bar_part_of_request(part: RequestPart) -> BarPart:
     return BarPart(part.category, part.share, part.label, part.is_wait)
 
 
-def phase_bar_part(phase: RunPhase) -> BarPart:
+def phase_bar_part(phase: RunPhase, diagnosis: Diagnosis) -> BarPart:
     """Return a phase of the whole run as a part of its bar."""
-    name = phase_label(phase.phase)
     category = phase_category(phase.phase)
     return BarPart(
         category=category,
         share=phase.share,
-        label=f"{name} {ms(phase.seconds * NS_PER_S)} ({percent(phase.share)})",
+        label=phase_amount(phase, diagnosis),
         is_wait=texture(category) == "wait",
     )
 

@@ -4,17 +4,9 @@ from rich.text import Text
 
 from perfscope.analyzer.diagnosis import Diagnosis, Finding, SlowStep
 from perfscope.analyzer.number_text import megabytes, ms, percent
+from perfscope.ui.budget_phrases import NS_PER_MS, NS_PER_S, category_label
 from perfscope.ui.coverage import not_measured
-from perfscope.ui.phrases import (
-    NS_PER_MS,
-    NS_PER_S,
-    category_label,
-    claims,
-    current_cost,
-    finding_name,
-    ordered_findings,
-    unknown_rates,
-)
+from perfscope.ui.phrases import claims, current_cost, finding_name, ordered_findings, unknown_rates
 from perfscope.ui.terminal.changes_table import code_lines
 from perfscope.ui.terminal.layout import MUTED, TerminalLayout, wrapped
 

@@ -4,7 +4,8 @@ from rich.text import Text
 
 from perfscope.analyzer.categories import CATEGORY
 from perfscope.analyzer.diagnosis import Diagnosis, ProcessBudget
-from perfscope.ui.phrases import hosts_of_ranks, largest_parts, named_parts, rank_name
+from perfscope.ui.budget_phrases import largest_parts, named_parts
+from perfscope.ui.phrases import hosts_of_ranks, rank_name
 from perfscope.ui.terminal.budget_bars import cells_by_share
 from perfscope.ui.terminal.layout import MUTED, TerminalLayout, fill
 

@@ -10,7 +10,7 @@ from perfscope.analyzer.live_status import DEVICE_WORDS, PROCESS_WORDS, device_w
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent
 from perfscope.traces.engine_metrics.names import ENGINE
 from perfscope.traces.live_sample import DeviceSample, LiveSample, ProcessSample
-from perfscope.ui.phrases import NS_PER_MS
+from perfscope.ui.budget_phrases import NS_PER_MS
 from perfscope.ui.terminal.diagnosis_view import without_controls
 from perfscope.ui.terminal.layout import MUTED
 

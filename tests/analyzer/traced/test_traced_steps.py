@@ -84,14 +84,31 @@ def test_steps_end_with_the_steps_of_the_optimizer() -> None:
     assert set(trace.fact(steps)["phase"]) == {"train"}
 
 
-def test_without_marks_steps_are_the_period_of_the_kernels() -> None:
+def repeating_kernels(*names: str) -> Gpu:
     gpu = Gpu()
     for number in range(6):
-        for at, name in enumerate(("embed", "layer", "layer", "head")):
+        for at, name in enumerate(names):
             gpu.started(100 * number + 20 * at, 100 * number + 20 * at + 5, 10, name)
-    trace = gpu.trace()
+    return gpu
+
+
+def test_without_marks_the_period_of_kernels_with_an_optimizer_is_a_step() -> None:
+    trace = repeating_kernels("embed", "layer", "layer", "multi_tensor_apply_kernel").trace()
     assert source(trace) == "the period of the kernel sequence"
     assert (trace.fact(steps)["dur"] / US).tolist() == [100] * 5
+
+
+def test_without_marks_the_period_of_kernels_whose_result_is_read_is_a_step() -> None:
+    gpu = repeating_kernels("embed", "layer", "layer", "head")
+    for number in range(6):
+        gpu.copied(100 * number + 85, 100 * number + 90, 2, "d2h")
+    assert (gpu.trace().fact(steps)["dur"] / US).tolist() == [100] * 5
+
+
+def test_a_period_of_kernels_alone_may_be_a_layer_and_is_no_step() -> None:
+    gpu = repeating_kernels("norm", "attention", "linear", "activation")
+    gpu.copied(585, 590, 2, "d2h")  # the result of the only pass
+    assert source(gpu.trace()) is None
 
 
 @pytest.mark.parametrize(

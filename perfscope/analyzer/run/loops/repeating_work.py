@@ -1,6 +1,14 @@
-"""The period of a sequence of kernels or operators, to find steps that nothing marks."""
+"""The period of a sequence of kernels or operators, to find steps that nothing marks.
+
+The layers of one pass repeat as regularly as steps do. So a period counts only if each repetition
+contains what a program does once in a step and not in a layer: the optimizer's update, or a result
+that the host reads.
+"""
+
+import re
 
 import numpy as np
+import pandas as pd
 
 from perfscope.analyzer.run.accelerators.device_activity import rows_on
 from perfscope.analyzer.run.budget_units import NO_DEVICE, Unit
@@ -17,6 +25,10 @@ kernels, differ by at most this share (an occasional branch).
 COVERS = 0.5
 """The share of the sequence that the calls of that kernel span at least."""
 SHORTEST = 2
+ONCE_IN_A_STEP = re.compile(
+    r"multi_tensor_apply|adam|\bsgd|lamb_|^aten::(item|_local_scalar_dense)$", re.I
+)
+"""Kernels and operators that update parameters, or read a result."""
 
 
 def period_starts(trace: Trace, unit: Unit) -> tuple[Ints, str]:
@@ -34,8 +46,28 @@ def period_starts(trace: Trace, unit: Unit) -> tuple[Ints, str]:
     if frame is None or not len(frame):
         return np.empty(0, np.int64), sequence
     frame = frame.sort_values("ts", kind="stable")
-    positions = anchors(np.asarray(frame["name"].cat.codes, np.int64))
-    return column(frame, "ts")[positions], sequence
+    starts = column(frame, "ts")[anchors(np.asarray(frame["name"].cat.codes, np.int64))]
+    are_steps = occurs_in_each(starts, once_in_a_step_ns(trace, unit, frame))
+    return starts if are_steps else starts[:0], sequence
+
+
+def once_in_a_step_ns(trace: Trace, unit: Unit, work: pd.DataFrame) -> Ints:
+    """Return when parameters were updated or a result was read, in ns, in no order."""
+    names = work["name"].cat
+    wanted = [bool(ONCE_IN_A_STEP.search(name)) for name in names.categories]
+    # The code -1 of a missing name takes the value added at the end.
+    found: Ints = column(work, "ts")[np.array([*wanted, False])[names.codes.to_numpy()]]
+    copies = None if unit.device == NO_DEVICE else rows_on(trace, "copies", unit)
+    if copies is None:
+        return found
+    read = (copies["direction"] == "d2h").to_numpy(bool)
+    return np.concatenate((found, column(copies, "ts")[read]))
+
+
+def occurs_in_each(starts: Ints, instants_ns: Ints) -> bool:
+    """Return whether each interval from one start to the next contains one of the instants."""
+    counts = np.diff(np.searchsorted(np.sort(instants_ns), starts))
+    return bool(counts.all())
 
 
 def anchors(codes: Ints) -> Ints:

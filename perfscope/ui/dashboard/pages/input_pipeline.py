@@ -16,6 +16,7 @@ from perfscope.analyzer.input.what_if import (
 from perfscope.analyzer.number_text import as_clause, ms, plural
 from perfscope.analyzer.timeline.lanes import timeline_lanes
 from perfscope.traces.trace import Trace
+from perfscope.ui.budget_phrases import NS_PER_MS
 from perfscope.ui.dashboard.figure_cards import graph, plain_data
 from perfscope.ui.dashboard.page import Page
 from perfscope.ui.dashboard.view import View
@@ -23,7 +24,7 @@ from perfscope.ui.figures.batch_times import prefetch_depths, queue
 from perfscope.ui.figures.fetch_time import fetch_split
 from perfscope.ui.figures.what_if_curve import what_if_curve
 from perfscope.ui.html.sections import Section, recording_span_s
-from perfscope.ui.phrases import NS_PER_MS, speedup_text, verdict_finding
+from perfscope.ui.phrases import speedup_text, verdict_finding
 
 FEWEST_WORKERS_ON_SCALE = 8
 LEAST_COST, ALL_COST = 10, 100
