@@ -3,6 +3,7 @@
 from perfscope.analyzer.categories import CATEGORY
 from perfscope.analyzer.diagnosis import BudgetEntry, Diagnosis, RunPhase
 from perfscope.analyzer.number_text import ms, percent
+from perfscope.analyzer.verdict.certainty import share_waiting_for_core
 
 NS_PER_MS = 1e6
 NS_PER_S = 1e9
@@ -58,3 +59,16 @@ def phase_amount(phase: RunPhase, diagnosis: Diagnosis) -> str:
         rest = "outside of steps" if diagnosis.steps.count else "recorded"
         name = "unexplained" if diagnosis.budget_over == "steps" else rest
     return f"{name} {ms(phase.seconds * NS_PER_S)} ({percent(phase.share)})"
+
+
+def core_wait_text(diagnosis: Diagnosis, mean_ms: float | None) -> str:
+    """Return `of which waiting for a core 8 ms (46 %)`, "" where the thread does not wait for one.
+
+    The parts of the time budget contain these waits.
+    """
+    share = share_waiting_for_core(diagnosis)
+    if share is None:
+        return ""
+    time = "" if mean_ms is None else f"{ms(share * mean_ms * NS_PER_MS)} "
+    amount = f"{time}({percent(share)})" if time else percent(share)
+    return f"of which waiting for a core {amount}"

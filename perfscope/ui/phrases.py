@@ -17,8 +17,8 @@ from perfscope.analyzer.diagnosis import (
 from perfscope.analyzer.number_text import as_clause, capitalized, digits, ms, percent, plural
 from perfscope.analyzer.verdict.certainty import (
     is_uncertain,
+    share_waiting_for_core,
     unexplained_share,
-    waits_counted_as_host,
 )
 from perfscope.traces.engine_metrics.names import ENGINE
 from perfscope.ui.budget_phrases import NS_PER_MS, NS_PER_S
@@ -310,7 +310,7 @@ def bound_by_text(diagnosis: Diagnosis, *, has_confidence: bool = True) -> str:
     elif names_other_resource(diagnosis):
         name = f"{name} for the largest part"
     share = f", {percent(bound.share)} {scope_of_budget(diagnosis)}" if bound.share else ""
-    if share and waits_counted_as_host(diagnosis):
+    if share and share_waiting_for_core(diagnosis) is not None:
         share += ", where waits for a core count as host"
     if repeats_verdict(diagnosis) or not has_confidence:
         return f"{name}{share}"

@@ -1,5 +1,6 @@
 """Changes that reduce or hide communication, and what must hold before they are recommended."""
 
+import re
 from typing import Final
 
 import numpy as np
@@ -8,9 +9,11 @@ import pandas as pd
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.budget.trace_case import Case, mean_per_step, total
 from perfscope.analyzer.categories import DEVICE_COMPUTE
+from perfscope.analyzer.communication.overlap import exposed_collectives
 from perfscope.analyzer.diagnosis import Action
 from perfscope.analyzer.number_text import megabytes, ms, plural
 from perfscope.analyzer.run.accelerators.device_activity import rows_on
+from perfscope.analyzer.run.process_rows import table_rows
 from perfscope.analyzer.run.table_access import column
 from perfscope.analyzer.run.training_evidence import training_evidence
 
@@ -19,12 +22,29 @@ FLOAT32_NAMES: Final = ("float", "c10::float", "float32")
 OVERLAP: Final = Advice(
     id="overlap-communication",
     text=(
-        "overlap communication with computation: DDP in buckets while backward"
-        " runs, FSDP with prefetch"
+        "overlap communication with computation: start collectives early, and wait only where"
+        " their result is needed"
     ),
     precondition="computes-without-communicating",
     holds_when="The device computes while nothing communicates.",
 )
+OF_GRADIENTS: Final = (
+    "reduce gradients in buckets while backward runs, as DistributedDataParallel does",
+    "DistributedDataParallel(model, gradient_as_bucket_view=True)",
+)
+OF_PARAMETERS: Final = (
+    "gather the parameters of the next FSDP module while this one computes",
+    "module.set_modules_to_forward_prefetch([next_module])",
+)
+OVERLAP_IN_TRAINING: Final = {
+    "all_reduce": OF_GRADIENTS,
+    "all_gather": OF_PARAMETERS,
+    "reduce_scatter": OF_PARAMETERS,
+}
+"""How training overlaps the kinds of collectives: the change, and its code (PyTorch's DDP and
+FSDP2).
+"""
+DDP: Final = re.compile("DistributedDataParallel|ddp.reducer")
 ACCUMULATE_GRADIENTS: Final = Advice(
     id="accumulate-gradients",
     text="exchange gradients once for several micro-batches",
@@ -43,11 +63,35 @@ def overlap_actions(case: Case) -> list[Action]:
     """Return the advice to overlap communication, where there is computation to overlap it with."""
     computing_ns = total(case.of(DEVICE_COMPUTE))
     per = "per step" if case.steps else "in total"
+    text, snippet = way_to_overlap(case) or (None, None)
     return OVERLAP.given(
         computing_ns > 0,
         f"{ms(mean_per_step(case, computing_ns))} {per} of computation",
-        snippet="DistributedDataParallel(model, bucket_cap_mb=25, gradient_as_bucket_view=True)",
+        text=text,
+        snippet=snippet,
     )
+
+
+def way_to_overlap(case: Case) -> tuple[str, str] | None:
+    """Return (change, code) for the kind of collective that is exposed longest, None if unknown.
+
+    Training with DDP reduces gradients in buckets already.
+    """
+    collectives = case.trace.fact(exposed_collectives)
+    if not len(collectives) or not training_evidence(case.trace, case.unit.process).trains:
+        return None
+    rows = collectives[collectives["rank"] == case.unit.rank]
+    if not len(rows):
+        return None
+    exposed_ns = rows.groupby(rows["kind"].astype(object))["exposed_ns"].sum()
+    way = OVERLAP_IN_TRAINING.get(str(exposed_ns.idxmax()))
+    return None if way is OF_GRADIENTS and uses_ddp(case) else way
+
+
+def uses_ddp(case: Case) -> bool:
+    """Return whether DistributedDataParallel ran in the process of the case."""
+    ops = table_rows(case.trace, "ops", case.unit.process)
+    return ops is not None and any(map(DDP.search, ops["name"].cat.categories))
 
 
 def fewer_gradient_bytes(case: Case) -> list[Action]:

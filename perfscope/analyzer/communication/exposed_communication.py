@@ -88,7 +88,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         lost_ns,
         limits,
         message=Message(
-            f"Exposed communication: {percent(share)} of device time is communication not"
+            f"Exposed communication: {percent(share)} of the time is communication not"
             " overlapped with compute",
             explanation,
             "More ranks increase exposed communication.",

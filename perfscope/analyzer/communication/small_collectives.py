@@ -131,7 +131,7 @@ def combined_collectives(case: Case, small: pd.DataFrame) -> list[Action]:
             training.trains,
             f"{count}; {training.text}",
             text=f"{USE_BUCKETS.text} ({buckets} would be enough)",
-            snippet="DistributedDataParallel(model, bucket_cap_mb=25)",
+            snippet="DistributedDataParallel(model)",
         ),
         *JOIN_TENSORS.given(
             len(small) > 0,

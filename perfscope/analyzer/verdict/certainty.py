@@ -46,12 +46,14 @@ def unexplained_share(diagnosis: Diagnosis) -> float | None:
     return largest.share if largest.share > MOST_UNEXPLAINED * cost else None
 
 
-def waits_counted_as_host(diagnosis: Diagnosis) -> bool:
-    """Return whether the thread waits for a core in a part of the time budget that `bound_by`
-    counts as the host's, and the time budget as computing.
+def share_waiting_for_core(diagnosis: Diagnosis) -> float | None:
+    """Return the share of its time in which the thread waits for a core, None where it does not.
+
+    `bound_by` counts these waits as the host's, and the time budget as computing.
     """
     computes = any(CATEGORY[part.category].resource == COMPUTE for part in diagnosis.time_budget)
-    return computes and any(each.id in WAITS_FOR_CORES for each in diagnosis.findings)
+    shares = [each.share for each in diagnosis.findings if each.id in WAITS_FOR_CORES]
+    return max(shares) if shares and computes else None
 
 
 def counted_s(diagnosis: Diagnosis) -> float | None:

@@ -260,7 +260,8 @@ def verdict_of_trace(run: Run, costly: list[Finding], limits: Limits) -> Verdict
         return lost_kernels_verdict(run.trace, unit, budget_of_rank(run))
     if costly:
         confidence = confidence_in_finding(costly, rows, limits)
-        verdict = finding_verdict(costly[0], without_repetition(run, confidence))
+        caveat = caveat_without_steps(run.trace, limits) if run.critical_process is None else ""
+        verdict = finding_verdict(costly[0], without_repetition(run, confidence), caveat)
     else:
         recoverable = (*RECOVERABLE, *RECOVERABLE_IN_TRACES)
         confidence = confidence_in_health(rows, limits, recoverable=recoverable)

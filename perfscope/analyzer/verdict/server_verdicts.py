@@ -128,13 +128,13 @@ def unknown_on_requests(headline: str, explanation: str, caveat: str | None = No
 
 
 def healthy_server(requests: Requests, confidence: VerdictConfidence) -> Verdict:
-    """Return the verdict that nothing delays the requests, or that there are none."""
+    """Return the verdict that no delay of the requests can be avoided, or that there are none."""
     servers = requests.servers
     running = sum(server.running_mean or 0.0 for server in servers)
     if running <= 0.0 and not requests.count:
         headline = "Healthy: the server is idle, no requests ran"
     else:
-        headline = "Healthy: nothing delays the requests"
+        headline = "Healthy: no avoidable delay of the requests was found"
     return Verdict(
         id="healthy",
         cause=None,

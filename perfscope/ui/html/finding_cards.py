@@ -1,5 +1,7 @@
 """The recommended changes: a row per finding, the verdict's first, then by time saved."""
 
+import re
+
 from perfscope.analyzer.diagnosis import Action, Diagnosis, Evidence, Finding
 from perfscope.analyzer.number_text import capitalized
 from perfscope.analyzer.verdict.certainty import is_uncertain
@@ -15,6 +17,7 @@ from perfscope.ui.phrases import (
 )
 from perfscope.ui.request_phrases import prediction_texts
 
+HYPHENATED = re.compile(r"[^\s(,]*\w-\w\S*")
 NOTHING = "<p>No change would save a noticeable amount of time.</p>"
 CAUSE_UNKNOWN = "<p>No change is recommended, because the cause is not known.</p>"
 
@@ -73,5 +76,8 @@ def predictions(action: Action) -> str:
 
 
 def snippet(action: Action) -> str:
-    """Return the code of an action."""
-    return f"<pre>{escape(action.snippet)}</pre>" if action.snippet else ""
+    """Return the code of an action, whose words with a hyphen are not broken."""
+    if not action.snippet:
+        return ""
+    code = HYPHENATED.sub(r"<span>\g<0></span>", escape(action.snippet))
+    return f"<pre>{code}</pre>"

@@ -12,6 +12,7 @@ from perfscope.ui.budget_phrases import (
     NS_PER_MS,
     NS_PER_S,
     category_label,
+    core_wait_text,
     part_amount,
     part_time,
     phase_amount,
@@ -128,6 +129,8 @@ def budget_card(diagnosis: Diagnosis, longest: dict[str, StepInterval], predicte
         measured += f", p95 {ms(p95_ms * NS_PER_MS)}" if p95_ms is not None else ""
     bar = "".join(bar_part(part, mean_ms, longest.get(part.category)) for part in parts)
     legend = "".join(legend_entry(part, mean_ms) for part in parts)
+    core_wait = core_wait_text(diagnosis, mean_ms)
+    legend += f"<span>{core_wait}</span>" if core_wait else ""
     hint = ""
     if longest:
         hint = '<span class="hint">Click a category to see where it takes longest</span>'

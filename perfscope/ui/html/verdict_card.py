@@ -2,7 +2,7 @@
 
 from perfscope.analyzer.budget.longest_interval import StepInterval
 from perfscope.analyzer.diagnosis import Action, CodeLocation, Diagnosis, Finding
-from perfscope.analyzer.number_text import capitalized, percent, plural
+from perfscope.analyzer.number_text import as_clause, capitalized, percent, plural
 from perfscope.analyzer.verdict.certainty import is_uncertain
 from perfscope.analyzer.verdict.predicted_budget import predicted_budget, speedup_without_cost
 from perfscope.ui.finding_colors import color_category, neutral_color
@@ -105,9 +105,11 @@ def change_panel(finding: Finding, diagnosis: Diagnosis) -> str:
     content += speedup_panel(finding, diagnosis)
     if finding.where is not None:
         content += f'<p class="place">{hottest_line_text(finding, finding.where)}</p>'
-    title = "Possible change" if is_uncertain(diagnosis) else "Recommended change"
+    title = "Recommended change"
+    if is_uncertain(diagnosis):  # its headline does not name the finding
+        title = f"Possible change ({as_clause(finding.headline.partition(':')[0])})"
     title = title if action is not None else "Where"
-    return f'<aside><div class="muted">{title}</div>{content}</aside>' if content else ""
+    return f'<aside><div class="muted">{escape(title)}</div>{content}</aside>' if content else ""
 
 
 def hottest_line_text(finding: Finding, where: CodeLocation) -> str:

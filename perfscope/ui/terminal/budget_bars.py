@@ -9,6 +9,7 @@ from perfscope.analyzer.diagnosis import Diagnosis, RunPhase
 from perfscope.ui.budget_phrases import (
     SMALLEST_SHARE,
     category_label,
+    core_wait_text,
     largest_parts,
     part_amount,
     phase_amount,
@@ -55,10 +56,12 @@ def budget_bars(diagnosis: Diagnosis, layout: TerminalLayout) -> list[Text]:
     if of_requests:
         step_name, step_parts = "request", [bar_part_of_request(part) for part in of_requests]
     lines = bar_lines(step_name, step_parts, layout)
+    core_wait = core_wait_text(diagnosis, mean_ms)
+    if core_wait and not of_requests:
+        lines.append(Text(" " * LABEL_CELLS).append(core_wait, style=MUTED))
     if len(phases) > 1 or mean_ms is not None:
-        lines += bar_lines(
-            "whole run", [phase_bar_part(phase, diagnosis) for phase in phases], layout
-        )
+        phase_parts = [phase_bar_part(phase, diagnosis) for phase in phases]
+        lines += bar_lines("whole run", phase_parts, layout)
     return [*lines, Text("")] if lines else []
 
 
