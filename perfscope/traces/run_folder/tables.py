@@ -166,7 +166,7 @@ def why_not_recorded(run: Run, table: str) -> str:
         return "computed by the analyzer"
     if table == "waits":
         return "the job moved all the time"
-    return "nothing to record" if source == "probe" else f"{source} was not recorded"
+    return "the probe recorded none" if source == "probe" else f"{source} was not recorded"
 
 
 def run_clock(run: Run) -> Clock:
