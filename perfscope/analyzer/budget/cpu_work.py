@@ -101,7 +101,7 @@ def call_spans(ops: pd.DataFrame) -> Spans:
     return first[np.append(True, apart)], reach[np.append(apart, True)]
 
 
-def computing(ops: pd.DataFrame) -> tuple[Ints, Ints, Ints]:
+def computing_spans(ops: pd.DataFrame) -> tuple[Ints, Ints, Ints]:
     """Return begin, end and position in `ops` (of one or more processes) of what operators compute.
 
     That is their self time less the cost of dispatching each.

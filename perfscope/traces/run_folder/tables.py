@@ -425,7 +425,9 @@ def probe_range_columns(rows: pd.DataFrame, names: CodeNames) -> dict[str, Any]:
 
 
 def with_logs_apart(columns: dict[str, NDArray[Any]]) -> NDArray[Any]:
-    """Return the categories of ranges, with the calls of fsync that are too frequent for saves.
+    """Return the categories of ranges; calls of fsync that are too frequent for checkpoints get
+    LOG_CATEGORY.
+
 
     A process that calls it in more than half of its steps writes a log.
     """
