@@ -77,7 +77,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         cause="limit-lowered" if lowered else None,
         message=power_message(trace, worst, lowered=lowered),
         evidence=power_evidence(trace, worst),
-        actions=raise_limit(trace, worst, lowered=lowered),
+        actions=raise_power_limit(trace, worst, lowered=lowered),
     )
 
 
@@ -111,7 +111,7 @@ def power_evidence(trace: Trace, hold: ClockHold) -> list[Evidence]:
     ]
 
 
-def raise_limit(trace: Trace, hold: ClockHold, *, lowered: bool) -> list[Action]:
+def raise_power_limit(trace: Trace, hold: ClockHold, *, lowered: bool) -> list[Action]:
     """Return the advice to raise a limit that was lowered."""
     limit, default = limit_w(trace, hold), hold.use.facts.power_default_limit_w
     return RAISE_LIMIT.given(

@@ -38,7 +38,8 @@ When it is wrong
     waits, a profiling window, and the driver's counters, which count the kernels of all processes.
     Without any of them the wait is an upper bound, is marked so, and is not a verdict. A loop that
     sleeps between steps on purpose looks like an unknown loader. So does a forward pass that calls
-    torch's functions before its first module, if no profiling window shows the operators there."""
+    torch's functions before its first module, if no profiling window shows the operators there.
+"""
 
 from dataclasses import replace
 from types import ModuleType

@@ -8,7 +8,7 @@ MASK: Final = "***"
 FAINT, NONE, WEAK, STRONG = -1, 0, 1, 2
 """How certainly the value after a name is a secret.
 
-FAINT: only if it looks random. NONE: it is no secret. WEAK: unless it is a number or a switch.
+FAINT: only if it looks random. NONE: it is not a secret. WEAK: unless it is a number or a switch.
 STRONG: always, except for a switch.
 """
 NAME: Final = r"[A-Za-z_][A-Za-z0-9_.\-]{0,255}"
