@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from perfscope.traces.load import load_trace
-from tests.substitute_nvml import built, environment, written
+from tests.substitute_nvml import build_driver, environment, write_scenario
 
 DEVICES = 8
 MOST_SHARE = 0.01
@@ -45,8 +45,8 @@ def main(seconds: float) -> int:
         target = subprocess.Popen([sys.executable, "-c", TARGET])
         try:
             lines = (f"process {target.pid} 50e9 90",)
-            scenario = written(folder, "h100", *lines, devices=DEVICES)
-            env = environment(built(folder), scenario)
+            scenario = write_scenario(folder, "h100", *lines, devices=DEVICES)
+            env = environment(build_driver(folder), scenario)
             with_driver = recorder_cpu_s(target.pid, folder / "with", seconds, env)
             without = recorder_cpu_s(
                 target.pid, folder / "without", seconds, environment(None, None)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from perfscope.traces.jobs.job import merge_parts, read_job_parts
 from perfscope.traces.jobs.members import members
-from perfscope.traces.jobs.processes import side_by_side
+from perfscope.traces.jobs.processes import open_local_executor
 from perfscope.traces.reading import read_path
 from tests.traces.warped_ranks import warped_ranks
 
@@ -26,7 +26,7 @@ def main(source: Path, ranks: int) -> None:
         warped_ranks(source, job, ranks, slow=1)
         found = members([job])
         begin = time.perf_counter()
-        chosen = read_job_parts(found, side_by_side)
+        chosen = read_job_parts(found, open_local_executor)
         beside_s = time.perf_counter() - begin
         begin = time.perf_counter()
         whole = merge_parts(chosen, job)

@@ -1,7 +1,7 @@
 """Writes README's terminal screen and the pictures in docs/screens, from a real run.
 
-It starts a sample workload that is slow for a known reason, attaches perfscope to it, and takes
-what perfscope prints and shows. Run it with `make screens`.
+It starts a sample workload that is slow for a known reason, attaches perfscope to it, and captures
+its output, report and dashboard. Run it with `make screens`.
 """
 
 import shutil
@@ -41,20 +41,20 @@ END_OF_LAST_CARD = """
 def main() -> int:
     with tempfile.TemporaryDirectory(prefix="perfscope-screens-") as name:
         folder = Path(name)
-        screen = expected_screen(folder)
-        README.write_text(with_screen(README.read_text("utf-8"), screen), "utf-8")
+        screen = record_expected_screen(folder)
+        README.write_text(replace_screen(README.read_text("utf-8"), screen), "utf-8")
         take_pictures(folder)
     print(f"wrote {README.name} and {PICTURES.relative_to(ROOT)}")
     return 0
 
 
-def expected_screen(folder: Path) -> str:
+def record_expected_screen(folder: Path) -> str:
     """Record the workload until the verdict is the reason for which it is slow.
 
     On a busy machine the verdict is that other programs use the cores.
     """
     for _ in range(ATTEMPTS):
-        screen = recorded_screen(folder)
+        screen = record_screen(folder)
         _, diagnosis = load_and_diagnose(folder / RUN, AnswerOptions())
         if diagnosis.verdict.id == VERDICT:
             return screen
@@ -63,7 +63,7 @@ def expected_screen(folder: Path) -> str:
     raise SystemExit("nothing was written; run `make screens` on an idle machine")
 
 
-def recorded_screen(folder: Path) -> str:
+def record_screen(folder: Path) -> str:
     """Record the workload into `folder`; return the command and what it printed."""
     command = [sys.executable, "-m", WORKLOAD, "--seconds", str(LONGEST_S)]
     target = subprocess.Popen(
@@ -80,7 +80,7 @@ def recorded_screen(folder: Path) -> str:
     return f"$ perfscope attach {target.pid} {' '.join(options)}\n{printed.stdout}"
 
 
-def with_screen(text: str, screen: str) -> str:
+def replace_screen(text: str, screen: str) -> str:
     """Return README's text with another screen between its markers."""
     before, _, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -92,20 +92,20 @@ def with_screen(text: str, screen: str) -> str:
 def take_pictures(folder: Path) -> None:
     """Take pictures of the report and of the dashboard, each in light and dark."""
     browser = open_browser("--hide-scrollbars")
-    board = Dashboard(folder / RUN, port=0)
+    dashboard = Dashboard(folder / RUN, port=0)
     try:
         set_page_size(browser, MOST_HEIGHT)
-        browser.get(board.url)  # signs in
+        browser.get(dashboard.url)  # signs in
         for scheme in ("light", "dark"):
             use_color_scheme(browser, scheme)
             browser.get(f"file://{folder / REPORT}")
             wait_for(browser, "document.documentElement.dataset.drawn === 'yes'")
             take_picture(browser, PICTURES / f"report-{scheme}.png")
-            browser.get(f"http://127.0.0.1:{board.access.port}/")
+            browser.get(f"http://127.0.0.1:{dashboard.access.port}/")
             wait_for(browser, "document.querySelectorAll('#page .step-chart svg').length > 0")
             take_picture(browser, PICTURES / f"dashboard-{scheme}.png")
     finally:
-        board.close()
+        dashboard.close()
         browser.quit()
 
 

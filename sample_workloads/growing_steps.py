@@ -1,4 +1,4 @@
-"""Verdict: growing-steps. The median of the losses of all past samples is taken in every step."""
+"""Verdict: growing-steps. Each step computes the median of the losses of all past samples."""
 
 import torch
 from torch import nn

@@ -20,8 +20,8 @@ WIDTH = 512
 USUAL_S, TIMEOUT_S, TIMEOUT_PERIOD = 0.001, 1.0, 640
 
 
-class Requests(Dataset[Any]):
-    """Samples of a server that answers rarely late; the sleeps simulate it."""
+class RemoteSamples(Dataset[Any]):
+    """Samples from a server that sometimes answers late; the sleeps simulate it."""
 
     def __init__(self) -> None:
         self.slowdown = step_slowdown()
@@ -39,7 +39,7 @@ class Requests(Dataset[Any]):
 def main() -> None:
     """Run the workload."""
     args = parse_arguments(__doc__, workers=4)
-    data = Requests()
+    data = RemoteSamples()
     loader = DataLoader(
         data,
         batch_size=16,

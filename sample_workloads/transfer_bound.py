@@ -14,7 +14,7 @@ WIDTH = 512
 BOXES = 300
 
 
-class Annotated(Dataset[Any]):
+class AnnotatedInputs(Dataset[Any]):
     """Inputs with annotated boxes, as Python lists or as one tensor."""
 
     def __init__(self, *, as_tensor: bool) -> None:
@@ -42,7 +42,7 @@ def collate_with_boxes(items: list[Any]) -> Any:
 def main() -> None:
     """Run the workload."""
     args = parse_arguments(__doc__, workers=2)
-    data = Annotated(as_tensor=args.fix)
+    data = AnnotatedInputs(as_tensor=args.fix)
     loader = DataLoader(
         data,
         batch_size=32,

@@ -62,7 +62,7 @@ def main() -> None:
 
 @contextlib.contextmanager
 def busy_processes(count: int) -> Iterator[None]:
-    """Keep as many processes computing as long as the context lasts."""
+    """Keep `count` processes computing while the context is open."""
     processes = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(count)]
     try:
         yield
@@ -167,9 +167,9 @@ def print_summary(rows: list[dict[str, Any]]) -> None:
     """Print the mean score of all inputs, and of each kind."""
     by_kind: dict[str, list[int]] = defaultdict(list)
     for row in rows:
-        planned = "kinds without a finding" if row["new_kind"] else "kinds with a finding"
+        group = "kinds without a finding" if row["new_kind"] else "kinds with a finding"
         by_kind[f"{row['kind']}s"].append(row["points"])
-        by_kind[planned].append(row["points"])
+        by_kind[group].append(row["points"])
         by_kind["all"].append(row["points"])
     for name, scores in by_kind.items():
         print(f"{name}: mean {mean(scores):.2f} of 2, {len(scores)} inputs")

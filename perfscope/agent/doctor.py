@@ -95,10 +95,12 @@ def check_gpu_counters() -> CheckResult:
     except UnusableBindings as reason:
         if has_driver():
             return CheckResult(name, reason.reason, reason.fix)
-        return CheckResult(name, f"no NVIDIA driver ({DRIVER_LIBRARY} is not installed); {reason}")
+        no_driver = f"no NVIDIA driver ({DRIVER_LIBRARY} is not installed)"
+        return CheckResult(name, f"nothing to read: {no_driver}; {reason}")
     except CollectorUnavailable as reason:
-        fix = "make `nvidia-smi` list the devices first" if has_driver() else None
-        return CheckResult(name, str(reason), fix)
+        if has_driver():
+            return CheckResult(name, str(reason), "make `nvidia-smi` list the devices first")
+        return CheckResult(name, f"nothing to read: {reason}")
     reset = "end what uses the device and reset it (nvidia-smi --gpu-reset -i N), or reboot"
     fix = reset if unanswering else None
     return CheckResult(name, "; ".join([description, *unanswering]), fix)

@@ -26,11 +26,11 @@ def block_length(series: Floats) -> int:
     least n^(1/3) (Kunsch 1989).
     """
     n = len(series)
-    centred = series - series.mean() if n else series
-    power = float((centred**2).sum())
+    centered = series - series.mean() if n else series
+    power = float((centered**2).sum())
     if n < 8 or power <= 0.0:
         return 1
-    r = float((centred[1:] * centred[:-1]).sum()) / power
+    r = float((centered[1:] * centered[:-1]).sum()) / power
     if r < 2.0 / np.sqrt(n):
         return 1
     wanted = max(n ** (1.0 / 3.0), (1.0 + r) / (1.0 - min(r, 0.95)))
@@ -70,8 +70,8 @@ def resampled_quantiles(series: Floats, weights: Floats, shares: Sequence[float]
     """Return the quantiles of a weighted series, and of its resamples.
 
     The result is (1 + QUANTILE_RESAMPLES) x quantities; its first row is the series itself. It is a
-    bootstrap over blocks of neighbors, as long as their correlation asks for: a queue makes
-    neighbors alike.
+    bootstrap over blocks of neighbors, because a queue makes the times of neighbors alike; their
+    correlation determines the length of the blocks.
     """
     n = len(series)
     block = np.arange(n) // max(block_length(series), -(-n // MOST_ROWS))

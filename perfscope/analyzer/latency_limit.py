@@ -1,16 +1,18 @@
-"""What a user wants of a latency. It imports nothing: the command line knows it."""
+"""A limit that the user sets for a latency. This module imports nothing heavy, because the command
+line parses such limits.
+"""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class LatencyLimit:
-    """What the user wants of a latency: `ttft_p99` within `limit_ms`."""
+    """A percentile of a latency, such as `ttft_p99`, and the longest time accepted for it."""
 
     metric: str
     limit_ms: float
 
     @property
     def latency(self) -> str:
-        """The latency: ttft, itl or e2e."""
+        """The latency without its percentile: ttft, itl or e2e."""
         return self.metric.partition("_")[0]

@@ -46,7 +46,11 @@ WATCHED_FLUSH_NS = 500_000_000
 
 @dataclass(frozen=True)
 class AttachArguments(DepthArguments, DashboardArguments):
-    """The arguments of `perfscope attach`. Times are in seconds."""
+    """The arguments of `perfscope attach`. Times are in seconds.
+
+    `steered` is for the dashboard: it sends commands to the recording on stdin, and prints the
+    diagnosis itself.
+    """
 
     pid: int | None
     duration: float | None
@@ -301,8 +305,9 @@ def recording_options(args: AttachArguments) -> list[str]:
 
 
 def report_at_low_priority(folder: Path, options: AnswerOptions, *, at_once: bool) -> int:
-    """Diagnose and print after the target was left: on idle cores, so that the target does not
-    wait for it. `at_once`: there are none, or the target hangs.
+    """Diagnose and print after detaching, on idle cores, so that the target does not wait for it.
+
+    `at_once`: do not wait for idle cores, because there are none or the target hangs.
     """
     from perfscope.agent.idle_priority import in_idle_child
 

@@ -34,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="OUT",
-        help="file to write, for parquet and csv a folder",
+        help="file to write, a folder for parquet and csv (default: in the working directory, named"
+        " after PATH and the format)",
     )
     parser.add_argument(
         "--force", action="store_true", help="overwrite what an earlier export wrote"

@@ -79,7 +79,7 @@ def live_view_of(path: Path, ignored: tuple[str, ...]) -> "Live | None":
 
     if not is_run(path) or read_manifest(path).finished or not is_growing(path):
         return None
-    # Only now: they need pandas, which the list of runs is served without.
+    # Imported late: these need pandas, and the list of runs does not.
     from perfscope.ui.dashboard.dashboard_data import Live
     from perfscope.ui.dashboard.live_run import RunWatch
 

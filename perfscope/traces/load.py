@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from perfscope.traces.reading import is_recognized, read_path, require_file_or_folder
 
 if TYPE_CHECKING:
-    from perfscope.traces.jobs.job import Processes
+    from perfscope.traces.jobs.job import OpenExecutor
     from perfscope.traces.trace import Trace
 
 
@@ -19,18 +19,19 @@ def load_trace(path: Path) -> "Trace":
     return load_all([path])
 
 
-def load_all(paths: Sequence[Path], processes: "Processes | None" = None) -> "Trace":
-    """Return one Trace of everything at these paths. `processes` is that of `load_job`.
+def load_all(paths: Sequence[Path], open_executor: "OpenExecutor | None" = None) -> "Trace":
+    """Return one Trace of everything at these paths.
 
-    Raises UnreadableRun or UsageError.
+    `open_executor` opens the Executor that reads several files (`load_job`). Raises UnreadableRun
+    or UsageError.
     """
     for path in paths:
         require_file_or_folder(path)
-    if len(paths) == 1 and processes is None and is_recognized(paths[0]):
+    if len(paths) == 1 and open_executor is None and is_recognized(paths[0]):
         return read_path(paths[0])
     from perfscope.traces.jobs.job import load_job
 
-    return load_job(paths, processes)
+    return load_job(paths, open_executor)
 
 
 def load_parts(paths: Sequence[Path], folder: Path) -> "Trace":

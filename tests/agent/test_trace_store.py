@@ -1,7 +1,8 @@
-"""What is seen in the trace of a window while it is packed."""
+"""What is found in the trace of a window while it is compressed."""
 
 import io
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -16,7 +17,7 @@ from perfscope.agent.profiler_windows.trace_store import (
 )
 
 
-def packed(text: bytes) -> TraceContents:
+def contents_of(text: bytes) -> TraceContents:
     file = os.memfd_create("trace")
     try:
         os.pwrite(file, text, 0)
@@ -29,13 +30,20 @@ def packed(text: bytes) -> TraceContents:
     "before",
     [0, 1, CHUNK_BYTES - len(UNFINISHED) + 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 7],
 )
-def test_an_event_that_was_open_is_seen_wherever_it_is_in_the_trace(before: int) -> None:
-    assert packed(b" " * before + UNFINISHED + b"}") == TraceContents(True, True, False, False)
-    assert packed(b" " * before + KERNEL + b"}") == TraceContents(True, False, True, False)
-    assert packed(b" " * before + OPERATOR + b"}") == TraceContents(True, False, False, True)
-    assert packed(b" " * before + UNFINISHED[1:] + b"}") == TraceContents(True, False, False, False)
+def test_a_mark_is_found_wherever_it_is_in_the_trace(before: int) -> None:
+    nothing = TraceContents(
+        is_whole=True, has_unfinished=False, has_kernels=False, has_operators=False
+    )
+    found = {
+        UNFINISHED: replace(nothing, has_unfinished=True),
+        KERNEL: replace(nothing, has_kernels=True),
+        OPERATOR: replace(nothing, has_operators=True),
+        UNFINISHED[1:]: nothing,
+    }
+    for mark, contents in found.items():
+        assert contents_of(b" " * before + mark + b"}") == contents
 
 
 def test_a_trace_that_was_cut_is_not_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trace_store, "LARGEST_TRACE_BYTES", CHUNK_BYTES)
-    assert not packed(b" " * (2 * CHUNK_BYTES)).is_whole
+    assert not contents_of(b" " * (2 * CHUNK_BYTES)).is_whole

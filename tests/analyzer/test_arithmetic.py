@@ -10,7 +10,7 @@ from perfscope.analyzer.number_text import digits, duration, megabytes, ms, perc
 from perfscope.analyzer.run.loops.warm_up import warm_up
 from perfscope.analyzer.run.resources.cumulative_counters import grown_in
 from perfscope.analyzer.run.resources.memory_trend import slope_with_interval
-from perfscope.analyzer.run.stacks.sample_shares import torch_frame
+from perfscope.analyzer.run.stacks.sample_shares import is_torch_frame
 from perfscope.analyzer.step_time_models import After, Machine, pipelined_step_time, speedup
 from perfscope.traces.intervals import covered, exclusive, merged
 from tests import build
@@ -124,7 +124,7 @@ def test_warm_up_is_leading_only_and_bounded() -> None:
     ],
 )
 def test_a_frame_is_known_as_torch_or_user_code(stack: str, expected: bool) -> None:
-    assert torch_frame(stack) is expected
+    assert is_torch_frame(stack) is expected
 
 
 def test_a_save_is_recognized_by_short_and_by_full_paths() -> None:

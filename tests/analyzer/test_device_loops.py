@@ -20,12 +20,12 @@ def budget_shares(diagnosis: Diagnosis) -> dict[str, float]:
     return {entry.category: entry.share for entry in diagnosis.time_budget}
 
 
-def on_device(loop: Loop, **more: list[dict[str, Any]]) -> Trace:
+def record_on_device(loop: Loop, **more: list[dict[str, Any]]) -> Trace:
     """Return the recording of a loop whose program uses a device."""
     return loop.trace(manifest={"torch": CUDA}, **more)
 
 
-def copying(loop: Loop, ms: float, megabytes: float, **columns: Any) -> Loop:
+def add_copy(loop: Loop, ms: float, megabytes: float, **columns: Any) -> Loop:
     """Add a blocking copy to the device."""
     size = round(megabytes * 1e6)
     defaults = {"direction": "h2d", "bytes": size, "pinned": 0, "non_blocking": 0}
@@ -36,7 +36,7 @@ def finding_of(diagnosis: Diagnosis, id: str) -> Finding:
     return next(finding for finding in diagnosis.findings if finding.id == id)
 
 
-def timed(loop: Loop, kind: str, elapsed_ms: float, table: str) -> Loop:
+def add_device_time(loop: Loop, kind: str, elapsed_ms: float, table: str) -> Loop:
     """Add what the device measured around the last call of a table."""
     call = loop.tables[table][-1]
     row = {name: call[name] for name in ("process", "tid", "ts", "dur")}
@@ -48,8 +48,8 @@ def timed(loop: Loop, kind: str, elapsed_ms: float, table: str) -> Loop:
 def test_a_blocking_copy_waits_for_the_device() -> None:
     loop = Loop()
     for _ in range(STEPS):
-        copying(loop.next(0.1, workers=2), 45, 8).work()
-    diagnosis = diagnose_trace(on_device(loop))
+        add_copy(loop.next(0.1, workers=2), 45, 8).work()
+    diagnosis = diagnose_trace(record_on_device(loop))
     shares = budget_shares(diagnosis)
     # 8 MB take 2 ms at the 4 GB/s of pageable memory
     assert shares["exposed-copy"] == pytest.approx(2.02 / 51.1, abs=0.001)
@@ -62,31 +62,31 @@ def test_a_blocking_copy_waits_for_the_device() -> None:
 def test_the_device_says_how_long_a_copy_takes() -> None:
     loop = Loop()
     for step in range(STEPS):
-        copying(loop.next(0.1), 45, 8).work()
+        add_copy(loop.next(0.1), 45, 8).work()
         if step % 4 == 0:
-            timed(loop, "copy", 30, "copies")
-    diagnosis = diagnose_trace(on_device(loop))
+            add_device_time(loop, "copy", 30, "copies")
+    diagnosis = diagnose_trace(record_on_device(loop))
     assert budget_shares(diagnosis)["exposed-copy"] == pytest.approx(30 / 51.1, abs=0.001)
     assert diagnosis.verdict.id == "pageable-copy"
     assert diagnosis.findings[0].share == pytest.approx(30 / 51.1, abs=0.001)
 
 
-def test_waits_in_synchronizing_calls_are_the_device_s_work() -> None:
+def test_waits_in_synchronizing_calls_count_as_work_of_the_device() -> None:
     loop = Loop()
     for _ in range(STEPS):
         loop.next(0.1).work().call("sync", 30)
-    diagnosis = diagnose_trace(on_device(loop))
+    diagnosis = diagnose_trace(record_on_device(loop))
     assert budget_shares(diagnosis)["device-compute"] == pytest.approx(30 / 36.1, abs=0.001)
     assert diagnosis.bound_by.id == "compute"
 
 
-def waiting(wait: float, idle: float | None) -> Loop:
+def loop_that_waits(wait: float, idle: float | None) -> Loop:
     """Return a loop that waits for its one worker, and whose device is idle for a part of it."""
     loop = Loop()
     for _ in range(STEPS):
         loop.next(wait, workers=1, queue_depth=0)
         if idle is not None:
-            timed(loop, "loader", idle, "loader")
+            add_device_time(loop, "loader", idle, "loader")
         end = loop.at
         fetch = {"process": 1, "tid": 200, "worker": 0, "cpu_ns": MS, "dataset_ns": MS}
         loop.tables.setdefault("fetches", []).append(
@@ -109,7 +109,7 @@ def worker() -> dict[str, Any]:
 
 def test_only_waits_that_leave_the_device_idle_can_be_saved() -> None:
     # A worker makes a batch in 61.5 ms; the device works for 50 ms of each step.
-    trace = on_device(waiting(55.5, 11.5), processes=[build.MAIN, worker()])
+    trace = record_on_device(loop_that_waits(55.5, 11.5), processes=[build.MAIN, worker()])
     diagnosis = diagnose_trace(trace)
     finding = finding_of(diagnosis, "input-bound")
     assert diagnosis.verdict.id == "input-bound"
@@ -123,7 +123,7 @@ def test_only_waits_that_leave_the_device_idle_can_be_saved() -> None:
 
 
 def test_a_device_that_is_never_idle_is_not_input_bound() -> None:
-    trace = on_device(waiting(55.5, 0.01), processes=[build.MAIN, worker()])
+    trace = record_on_device(loop_that_waits(55.5, 0.01), processes=[build.MAIN, worker()])
     diagnosis = diagnose_trace(trace)
     assert diagnosis.findings == [] and diagnosis.verdict.id == "unknown"
     assert diagnosis.bound_by.id == "compute"
@@ -132,7 +132,7 @@ def test_a_device_that_is_never_idle_is_not_input_bound() -> None:
 @pytest.mark.parametrize("idle", [11.5, None])
 def test_counters_bound_the_waits_that_can_be_saved(idle: float | None) -> None:
     placed = {"host": "host", "device": 0}
-    bare = on_device(waiting(55.5, idle), processes=[build.MAIN, worker()])
+    bare = record_on_device(loop_that_waits(55.5, idle), processes=[build.MAIN, worker()])
     load = [
         {**placed, "ts": at * 50 * MS, "name": "kernel_time_share", "value": 0.9}
         for at in range(60)
@@ -172,7 +172,7 @@ def loop_of_python(device_busy: float | None) -> Trace:
             for at in range(70)
         ]
         tables["device_processes"] = [{**placed, "process": 0, "pid": 100}]
-    trace = on_device(loop, **tables)
+    trace = record_on_device(loop, **tables)
     if device_busy is not None:
         trace.manifest.devices = [DeviceFacts(0, "NVIDIA H100")]
     return trace

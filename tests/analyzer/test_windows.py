@@ -180,8 +180,8 @@ def test_collectives_and_the_waits_for_them_are_communication() -> None:
         ranges=ranges(), ops=[*ops(), *more], windows=[WINDOW], manifest={"depth": "kernels"}
     )
     shares = recording.fact(compute_shares)[0]
-    assert shares.torch_talks == pytest.approx((1 + 12) / 80, rel=0.01)
-    assert shares.other_talks == pytest.approx((1 + 9) / 20, rel=0.01)
+    assert shares.torch_communication == pytest.approx((1 + 12) / 80, rel=0.01)
+    assert shares.other_communication == pytest.approx((1 + 9) / 20, rel=0.01)
     budget = recording.fact(time_budget)
     assert budget["exposed-communication"].mean() == pytest.approx(23 * MS, rel=0.01)
     product = {"tid": 100, "ts": 500 * MS, "dur": 40 * MS, "name": "aten::mm"}
@@ -218,8 +218,8 @@ def test_where_collectives_are_recorded_only_waits_for_them_are_communication() 
         ranges=[*ranges(), *runs], ops=[*ops(), *more], windows=[WINDOW], manifest=manifest
     )
     shares = recording.fact(compute_shares)[0]
-    assert shares.torch_talks == pytest.approx((7 + 7) / 80, rel=0.01)
-    assert shares.other_talks == pytest.approx((1 + 2) / 20, rel=0.01)
+    assert shares.torch_communication == pytest.approx((7 + 7) / 80, rel=0.01)
+    assert shares.other_communication == pytest.approx((1 + 2) / 20, rel=0.01)
     assert shares.torch == pytest.approx(31 / 80, rel=0.01)
 
 

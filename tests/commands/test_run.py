@@ -23,7 +23,7 @@ from tests.commands.run_targets import (
 from tests.target_processes import perfscope
 
 
-def written(folder: Path, text: str) -> str:
+def write_program(folder: Path, text: str) -> str:
     path = folder / "program.py"
     path.write_text(text)
     return str(path)
@@ -49,7 +49,7 @@ def seen_by(python: str, program: str, environment: dict[str, str]) -> Any:
 def test_run_does_not_change_streams_exit_code_path_and_sitecustomize_of_the_command(
     tmp_path: Path,
 ) -> None:
-    program = written(tmp_path, LOOKING)
+    program = write_program(tmp_path, LOOKING)
     for name in ("none", "own"):
         (tmp_path / name).mkdir()
     (tmp_path / "own" / "sitecustomize.py").write_text(
@@ -76,7 +76,7 @@ def test_signals_are_forwarded_to_the_command_and_its_exit_code_is_returned(tmp_
             *perfscope("run", "--out", tmp_path / name),
             "--",
             sys.executable,
-            written(tmp_path, SIGNALLED),
+            write_program(tmp_path, SIGNALLED),
         ]
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -92,7 +92,7 @@ def test_a_signal_to_the_whole_group_reaches_the_command_once(tmp_path: Path) ->
         *perfscope("run", "--out", tmp_path / "run"),
         "--",
         sys.executable,
-        written(tmp_path, COUNTING),
+        write_program(tmp_path, COUNTING),
     ]
     with subprocess.Popen(
         command,
@@ -134,7 +134,7 @@ def test_every_step_of_a_script_is_recorded_and_its_spawned_worker_is_a_loader_w
     tmp_path: Path,
 ) -> None:
     options = ("--json=shown.json", "--out", "run", "--depth", "probe")
-    command = [*perfscope("run", *options), sys.executable, written(tmp_path, WITH_WORKER)]
+    command = [*perfscope("run", *options), sys.executable, write_program(tmp_path, WITH_WORKER)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
     answer = json.loads((tmp_path / "shown.json").read_text())
@@ -160,7 +160,7 @@ def test_every_step_of_a_script_is_recorded_and_its_spawned_worker_is_a_loader_w
 
 
 def test_torchrun_is_one_job_with_two_ranks(tmp_path: Path) -> None:
-    program = written(tmp_path, TRAINING)
+    program = write_program(tmp_path, TRAINING)
     done = run(
         tmp_path, sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", program
     )
@@ -178,7 +178,7 @@ def test_torchrun_is_one_job_with_two_ranks(tmp_path: Path) -> None:
 
 
 def test_a_program_with_a_spawned_helper_is_the_rank(tmp_path: Path) -> None:
-    done = run(tmp_path, sys.executable, written(tmp_path, WITH_HELPER))
+    done = run(tmp_path, sys.executable, write_program(tmp_path, WITH_HELPER))
     assert done.returncode == 0
     trace = load_trace(tmp_path / "run")
     processes, ranges = trace.table("processes"), trace.table("ranges")

@@ -16,7 +16,7 @@ from perfscope.analyzer.live_status import DEVICE_WORDS, PROCESS_WORDS, device_w
 from perfscope.traces.live_sample import DeviceSample, LiveSample, ProcessSample
 from perfscope.ui.terminal.top_view import print_top_view
 from tests.commands.calling import call
-from tests.substitute_nvml import built, environment, written
+from tests.substitute_nvml import build_driver, environment, write_scenario
 from tests.target_processes import perfscope
 
 BUSY = "while True: sum(range(1000))"
@@ -61,7 +61,7 @@ def test_devices_have_a_word_and_processes_have_their_devices(
         "@2 clock_events 32",
         "@3 utilization 0",
     )
-    env = environment(built(tmp_path), written(tmp_path, "h100", *changes, devices=4))
+    env = environment(build_driver(tmp_path), write_scenario(tmp_path, "h100", *changes, devices=4))
     output = json.loads(
         output_of_top("--json", str(targets[0]), env=env | {"SUBSTITUTE_AT_ONCE": "1"})
     )
@@ -76,8 +76,8 @@ def test_devices_have_a_word_and_processes_have_their_devices(
 def test_a_lost_device_is_listed_and_a_reloaded_driver_is_used_again(
     targets: list[int], tmp_path: Path
 ) -> None:
-    scenario = written(tmp_path, "h100", "@1 lost 0", "speed 10", "gone 1.0 3.0", devices=2)
-    env = environment(built(tmp_path), scenario) | {"SUBSTITUTE_AT_ONCE": "1"}
+    scenario = write_scenario(tmp_path, "h100", "@1 lost 0", "speed 10", "gone 1.0 3.0", devices=2)
+    env = environment(build_driver(tmp_path), scenario) | {"SUBSTITUTE_AT_ONCE": "1"}
     lines = output_of_top("--json", "--count", "3", str(targets[0]), env=env).splitlines()
     shown = [[entry["lost"] for entry in json.loads(line)["devices"]] for line in lines]
     assert shown[-1] == [None, "the device fell off the bus"]

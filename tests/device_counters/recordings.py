@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perfscope.agent.host import proc
-from tests.substitute_nvml import built, environment, written
+from tests.substitute_nvml import build_driver, environment, write_scenario
 from tests.target_processes import until
 
 ROOT = Path(__file__).parent.parent.parent
@@ -147,7 +147,7 @@ def record_scenarios(place: Path, names: tuple[str, ...] = tuple(SCENARIOS)) -> 
     targets = Targets()
     try:
         for old in (False, True):
-            driver = built(place, old=old)
+            driver = build_driver(place, old=old)
             chosen = [name for name in names if SCENARIOS[name].old == old]
             for first in range(0, len(chosen), AT_ONCE):
                 record_batch(place, chosen[first : first + AT_ONCE], driver, targets)
@@ -179,5 +179,7 @@ def prepare_recording(folder: Path, scenario: Scenario, targets: Targets) -> lis
         if line:
             named = line.replace("PID", str(pid))
             lines.append(named.replace("OTHER", str(targets.other.pid)))
-    file = written(folder, scenario.base, *lines, devices=scenario.devices, links=scenario.links)
+    file = write_scenario(
+        folder, scenario.base, *lines, devices=scenario.devices, links=scenario.links
+    )
     return [pid, str(folder / "run"), SECONDS, str(file)]

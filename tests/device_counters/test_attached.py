@@ -10,20 +10,20 @@ import pytest
 
 from perfscope.analyzer.devices.energy import energy
 from perfscope.traces.load import load_trace
-from tests.substitute_nvml import built, environment, written
+from tests.substitute_nvml import build_driver, environment, write_scenario
 from tests.target_processes import end, perfscope, source_statuses, start
 
 
 def test_counters_are_joined_to_steps(tmp_path: Path) -> None:
     run = start("looping.py", tmp_path)
     try:
-        scenario = written(tmp_path, "h100", f"process {run.pid} 50e9 90")
+        scenario = write_scenario(tmp_path, "h100", f"process {run.pid} 50e9 90")
         command = perfscope(
             "attach", str(run.pid), "--duration", "4", "--json", "--out", tmp_path / "run"
         )
         done = subprocess.run(
             command,
-            env=environment(built(tmp_path), scenario),
+            env=environment(build_driver(tmp_path), scenario),
             capture_output=True,
             text=True,
             timeout=90,

@@ -29,7 +29,7 @@ HELD = {"host": "host", "device": 0, "process": 0, "pid": 100, "memory_bytes": 1
 LINKS = [LinkFacts(at, "switch", None, 4, -1.0) for at in range(18)]
 
 
-def device(
+def device_trace(
     seconds: float = 10,
     *,
     missing: dict[str, str] | None = None,
@@ -93,7 +93,7 @@ def test_a_link_that_trains_down_in_the_middle_is_full_from_then_on() -> None:
     """3.8 GB/s are little for PCIe 4.0 x16 (31.5 GB/s), and almost all that PCIe 1.0 x16 can carry
     (4 GB/s), which the link is from second 4 on.
     """
-    trace = device(
+    trace = device_trace(
         pcie_generation=lambda at: 1 if at >= 4 else 4,
         pcie_width=16,
         pcie_rx_bytes_per_s=3.8e9,
@@ -106,7 +106,7 @@ def test_a_link_that_trains_down_in_the_middle_is_full_from_then_on() -> None:
 
 def test_a_link_that_trained_down_for_a_while_is_reported_for_that_time() -> None:
     def trained_down(begin: float, end: float) -> Trace:
-        return device(
+        return device_trace(
             pcie_generation=lambda at: 1 if begin <= at < end else 4,
             pcie_width=16,
             pcie_rx_bytes_per_s=3.8e9,
@@ -132,7 +132,7 @@ def test_links_to_devices_of_ranks_that_were_not_recorded_are_in_use_too() -> No
     ]
     rates = {"nvlink_tx_bytes_per_s": 150e9, "nvlink_rx_bytes_per_s": 150e9}
     for rows, peak in ((others, 200.0), (others[:1], 100.0)):
-        trace = device(devices=4, holders=rows, **rates)
+        trace = device_trace(devices=4, holders=rows, **rates)
         for number, facts in enumerate(trace.manifest.devices):
             facts.links = [] if number else mesh
             facts.bus_id = f"0000:1{number}:00.0"
@@ -141,7 +141,7 @@ def test_links_to_devices_of_ranks_that_were_not_recorded_are_in_use_too() -> No
 
 
 def test_the_rate_of_a_full_link_is_that_of_the_time_in_which_it_was_full() -> None:
-    trace = device(
+    trace = device_trace(
         nvlink_tx_bytes_per_s=5e9, nvlink_rx_bytes_per_s=lambda at: 430e9 if 3 < at <= 6 else 5e9
     )
     found = finding(trace, "nvlink-saturated")
@@ -151,13 +151,13 @@ def test_the_rate_of_a_full_link_is_that_of_the_time_in_which_it_was_full() -> N
 
 
 def test_a_link_that_counted_more_than_it_can_carry_is_not_checked() -> None:
-    diagnosis = diagnose_trace(device(nvlink_tx_bytes_per_s=600e9, nvlink_rx_bytes_per_s=5e9))
+    diagnosis = diagnose_trace(device_trace(nvlink_tx_bytes_per_s=600e9, nvlink_rx_bytes_per_s=5e9))
     reason = why_not_checked(diagnosis, "nvlink-saturated")
     assert "600 GB/s" in reason and "450 GB/s" in reason
 
 
 def test_a_counter_of_a_link_that_jumped_once_is_left_out() -> None:
-    trace = device(
+    trace = device_trace(
         nvlink_tx_bytes_per_s=lambda at: 9e15 if at == 5 else 430e9, nvlink_rx_bytes_per_s=5e9
     )
     found = finding(trace, "nvlink-saturated")
@@ -170,7 +170,9 @@ def test_counted_time_is_not_extrapolated_over_gaps() -> None:
         "clock_events": lambda at: 64 if 2 < at <= 5 else 0,
     }
     for tables in ({}, gap(6, 3)):
-        trace = device(sm_clock_mhz=lambda at: 990 if 2 < at <= 5 else 1980, tables=tables, **held)
+        trace = device_trace(
+            sm_clock_mhz=lambda at: 990 if 2 < at <= 5 else 1980, tables=tables, **held
+        )
         held_s = value(finding(trace, "throttled"), "limited by temperature (counted")
         assert held_s == pytest.approx(3.0)
 
@@ -185,7 +187,8 @@ def test_a_temporary_power_limit_is_reported_with_its_value() -> None:
         "clock_events": lambda at: 4 if 3 < at <= 6 else 0,
     }
     found = finding(
-        device(sm_clock_mhz=lambda at: 990 if 3 < at <= 6 else 1980, **low, **held), "power-capped"
+        device_trace(sm_clock_mhz=lambda at: 990 if 3 < at <= 6 else 1980, **low, **held),
+        "power-capped",
     )
     assert found.cause == "limit-lowered" and found.share == pytest.approx(0.15)
     assert (value(found, "limit meanwhile"), value(found, "power meanwhile")) == (350.0, 350.0)
@@ -193,7 +196,7 @@ def test_a_temporary_power_limit_is_reported_with_its_value() -> None:
 
 
 def test_an_idle_link_is_reported_as_idle() -> None:
-    trace = device(
+    trace = device_trace(
         kernel_time_share=0.0,
         pcie_generation=1,
         pcie_width=16,
@@ -208,7 +211,7 @@ def test_an_idle_link_is_reported_as_idle() -> None:
 
 def test_a_refused_list_of_processes_is_reported_as_not_permitted() -> None:
     refused = {"processes": "no permission (the driver keeps it to the administrator)"}
-    diagnosis = diagnose_trace(device(missing=refused, listed=False, devices=2))
+    diagnosis = diagnose_trace(device_trace(missing=refused, listed=False, devices=2))
     throttled = next(entry for entry in diagnosis.not_checked if entry.id == "throttled")
     assert throttled.group == "not-permitted" and refused["processes"] in throttled.reason
 
@@ -229,7 +232,7 @@ def test_the_energy_of_a_step_does_not_include_the_time_between_steps() -> None:
         "stall_ns": 0,
         "kept": True,
     }
-    trace = device(
+    trace = device_trace(
         loop.at / 1e9, tables={**loop.tables, "windows": [window]}, energy_j=lambda at: 500 * at
     )
     rows = trace.fact(energy_windows)
@@ -238,14 +241,14 @@ def test_the_energy_of_a_step_does_not_include_the_time_between_steps() -> None:
 
 
 def test_the_energy_of_a_recording_of_hours_is_given_for_ten_thousand_stretches() -> None:
-    rows = device(20_000, listed=False, power_w=500.0).fact(energy_windows)
+    rows = device_trace(20_000, listed=False, power_w=500.0).fact(energy_windows)
     assert len(rows) == 10_000
     assert rows["energy_j"].to_numpy() == pytest.approx(500 * 2)
 
 
 def test_no_line_is_drawn_over_a_gap() -> None:
     for tables, breaks in (({}, 0), (gap(4.1, 1), 1)):
-        parts = devices(device(power_w=500.0, tables=tables))
+        parts = devices(device_trace(power_w=500.0, tables=tables))
         charts = {part.id: part for part in parts if isinstance(part, Section)}
         power = next(line for line in charts["device-counters"].figure.data if line.yaxis == "y2")
         levels = power.y
@@ -270,7 +273,7 @@ def test_errors_of_a_device_that_the_job_does_not_use_are_reported_as_such() -> 
     for number in (0, 1):
         reading = {"host": "host", "device": number, "name": "nvlink_error_count"}
         rows = [reading | {"ts": second * SECOND, "value": 50.0 * second} for second in range(9)]
-        trace = device(devices=2, tables={"device_counters": rows})
+        trace = device_trace(devices=2, tables={"device_counters": rows})
         claims.append(claim(finding(trace, "link-errors")))
     assert ["does not use" in text for text in claims] == [False, True]
 
@@ -282,7 +285,7 @@ def test_an_instance_of_mig_is_throttled_with_its_whole_device() -> None:
         "sm_clock_mhz": 990,
     }
     on_instance = [HELD | {"device": 1, "ts": at * SECOND} for at in range(9)]
-    trace = device(listed=False, devices=2, tables={"device_processes": on_instance}, **held)
+    trace = device_trace(listed=False, devices=2, tables={"device_processes": on_instance}, **held)
     trace.manifest.devices[0].boost_clock_mhz = 1980
     trace.manifest.devices[1].parent = 0
     found = finding(trace, "throttled")

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pynvml
 
-from tests.substitute_nvml import LIBRARY, built
+from tests.substitute_nvml import LIBRARY, build_driver
 
 AGENT = Path(__file__).parent.parent.parent / "perfscope" / "agent"
 
 
 def test_the_agent_makes_no_call_that_the_substitute_driver_lacks(tmp_path: Path) -> None:
-    library = ctypes.CDLL(str(built(tmp_path) / LIBRARY))
+    library = ctypes.CDLL(str(build_driver(tmp_path) / LIBRARY))
     called = {
         node.attr
         for file in (AGENT / "nvml").glob("*.py")

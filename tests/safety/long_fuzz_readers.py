@@ -31,7 +31,7 @@ import pytest
 from perfscope.errors import PerfscopeError
 from perfscope.traces import nesting
 from perfscope.traces.kineto import compiled_parser
-from perfscope.traces.kineto.columns import Coded
+from perfscope.traces.kineto.columns import CodedNames
 from perfscope.traces.kineto.layout import ParsedPiece
 from perfscope.traces.kineto.piece_parser import parse_in_python
 from perfscope.traces.load import load_trace
@@ -77,7 +77,7 @@ def alike(part: ParsedPiece) -> Any:
         group: {
             name: (
                 [column.names[code] if code >= 0 else None for code in column.codes]
-                if isinstance(column, Coded)
+                if isinstance(column, CodedNames)
                 else (str(column.dtype), column.tolist())
             )
             for name, column in columns.items()

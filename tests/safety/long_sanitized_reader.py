@@ -38,7 +38,7 @@ FLAGS = (
 )
 
 
-def built(folder: Path) -> Path:
+def build_reader(folder: Path) -> Path:
     """Build the reader into a folder. Raises CalledProcessError."""
     path = folder / "compiled_reader.so"
     include = sysconfig.get_paths()["include"]
@@ -103,7 +103,7 @@ def main() -> int:
         ]
         environment = {
             **os.environ,
-            BUILT: str(built(Path(folder))),
+            BUILT: str(build_reader(Path(folder))),
             "LD_PRELOAD": " ".join(libraries),
         }
         environment |= {"ASAN_OPTIONS": "detect_leaks=0", "PYTHONMALLOC": "malloc"}

@@ -11,7 +11,7 @@ from tests.safety.pythons import ALL_VARIABLE
 
 
 def main() -> int:
-    """Run them; `make test` has the oldest and the newest."""
+    """Run the tests with every Python; `make test` uses the oldest and the newest only."""
     command = [sys.executable, "-m", "pytest", "-q", Path(__file__).with_name("test_start_hook.py")]
     return subprocess.run(command, env={**os.environ, ALL_VARIABLE: "1"}).returncode
 

@@ -22,7 +22,7 @@ from perfscope.ui.answer_cache import recalled_answer
 from tests.build import FACTS
 from tests.safety.other_user import NOBODY, needs_root
 from tests.target_processes import perfscope
-from tests.traces.kineto.events import event, kernel, launch, written
+from tests.traces.kineto.events import event, kernel, launch, write_events
 
 MANY = 140_000
 """A trace of so many events has some 26 MB, and is kept in the cache."""
@@ -32,7 +32,7 @@ MANY = 140_000
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a trace that is large enough for the cache."""
     many = [event("aten::mm", ts=10 * at, dur=8, args={"note": "x" * 90}) for at in range(MANY)]
-    return written(
+    return write_events(
         tmp_path_factory.mktemp("large") / "large.json", [*many, launch(ts=5), kernel(ts=20)]
     )
 
@@ -47,7 +47,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def small(tmp_path: Path, cache: Path) -> Path:
-    return written(tmp_path / "small.json", [event(), launch(ts=5), kernel(ts=20)])
+    return write_events(tmp_path / "small.json", [event(), launch(ts=5), kernel(ts=20)])
 
 
 def files_below(folder: Path) -> dict[str, bytes]:

@@ -18,7 +18,7 @@ from perfscope.traces.run_folder.manifest import Manifest
 from perfscope.traces.run_folder.stored import StoredRun
 from tests.safety.faulty_recordings import FAULT, PROBLEMS, Case, encoded
 from tests.safety.other_user import waiting_process
-from tests.substitute_nvml import built, environment, written
+from tests.substitute_nvml import build_driver, environment, write_scenario
 from tests.target_processes import Run, end, perfscope, source_statuses, start, until
 
 ROOT = Path(__file__).parents[2]
@@ -81,8 +81,8 @@ def looping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 def recordings(tmp_path_factory: pytest.TempPathFactory, looping: Run) -> Path:
     """Make all recordings in parallel, of two targets; return their folder."""
     place = tmp_path_factory.mktemp("recordings")
-    scenario = written(place, "h100", "speed 10")
-    env = environment(built(place), scenario)
+    scenario = write_scenario(place, "h100", "speed 10")
+    env = environment(build_driver(place), scenario)
     with waiting_process() as waiting:
         done = subprocess.run(
             [sys.executable, "-m", "tests.safety.faulty_recordings"],

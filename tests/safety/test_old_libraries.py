@@ -16,7 +16,7 @@ from perfscope.agent.nvml import bindings
 from perfscope.agent.probe.torch_profiler_api import OLDEST_TORCH, too_old
 from perfscope.traces.load import load_trace
 from tests.commands.run_targets import TRAINING
-from tests.substitute_nvml import built, environment, written
+from tests.substitute_nvml import build_driver, environment, write_scenario
 from tests.target_processes import perfscope
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +68,7 @@ def case(
 def driver(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return the environment with a driver that works."""
     place = tmp_path_factory.mktemp("driver")
-    return environment(built(place), written(place, "h100"))
+    return environment(build_driver(place), write_scenario(place, "h100"))
 
 
 def command(

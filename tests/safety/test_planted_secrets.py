@@ -36,13 +36,13 @@ KINDS = ("kineto", "nsys", "run", "old run")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return one file of each kind."""
-    place = tmp_path_factory.mktemp("planted")
-    secret_files.kineto(place / "kineto.json")
-    secret_files.nsys(place / "nsys.sqlite")
-    secret_files.run(place / "run.perfscope")
+    files = tmp_path_factory.mktemp("planted")
+    secret_files.kineto(files / "kineto.json")
+    secret_files.nsys(files / "nsys.sqlite")
+    secret_files.run(files / "run.perfscope")
     with pytest.MonkeyPatch.context() as patch:
-        secret_files.old_run(place / "old.perfscope", patch)
-    return place
+        secret_files.old_run(files / "old.perfscope", patch)
+    return files
 
 
 def path_of(folder: Path, kind: str) -> Path:
@@ -81,7 +81,7 @@ def texts_of(path: Path) -> str:
     return "\n".join(parts)
 
 
-def command(folder: Path, *words: str | Path) -> str:
+def run_command(folder: Path, *words: str | Path) -> str:
     """Run a command, and return all that it prints."""
     env = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), "COLUMNS": "200"}
     done = subprocess.run(
@@ -130,7 +130,7 @@ def test_no_secret_is_in_the_terminals_text_the_json_or_the_report(
 
 
 def test_the_command_prints_no_secret(folder: Path, tmp_path: Path) -> None:
-    assert leaks(command(tmp_path, "analyze", path_of(folder, "old run"), "--no-cache")) == []
+    assert leaks(run_command(tmp_path, "analyze", path_of(folder, "old run"), "--no-cache")) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -173,22 +173,22 @@ def test_no_secret_is_in_the_cache(
 
 
 @pytest.fixture(scope="module")
-def asked(folder: Path) -> Any:
-    board = DashboardClient(folder)
-    yield board
-    board.verdicts.close()
+def dashboard(folder: Path) -> Any:
+    dashboard = DashboardClient(folder)
+    yield dashboard
+    dashboard.verdicts.close()
 
 
-def answers(board: DashboardClient, run: str) -> dict[str, str]:
+def responses(dashboard: DashboardClient, run: str) -> dict[str, str]:
     """Return the responses of the dashboard for a run, by address: its pages, its report, its
     timeline.
     """
     found = {
-        f"page {page.path}": json.dumps(board.page(f"/run/{run}/{page.path}")) for page in PAGES
+        f"page {page.path}": json.dumps(dashboard.page(f"/run/{run}/{page.path}")) for page in PAGES
     }
-    base, trace = f"/timeline/{run}", board.library.get(run).trace
+    base, trace = f"/timeline/{run}", dashboard.library.get(run).trace
     begin, end = trace.span_ns
-    meta = board.client.get(f"{base}/meta", **AT_ADDRESS)
+    meta = dashboard.client.get(f"{base}/meta", **AT_ADDRESS)
     lanes = max(sum(track[4] for track in meta.get_json()["tracks"]), 1)
     window = f"from={begin}&to={end + 1}&lanes=0-{lanes - 1}"
     paths = [
@@ -206,7 +206,7 @@ def answers(board: DashboardClient, run: str) -> dict[str, str]:
         for at in np.linspace(begin, end, 9).astype(int)
     ]
     for path in paths:
-        answer = board.client.get(path, **AT_ADDRESS)
+        answer = dashboard.client.get(path, **AT_ADDRESS)
         assert answer.status_code == 200, (path, answer.data[:200])
         found[path] = answer.data.decode("utf-8", "replace")
     return found
@@ -214,18 +214,18 @@ def answers(board: DashboardClient, run: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_secret_is_in_a_response_of_the_dashboard(
-    asked: DashboardClient, folder: Path, kind: str
+    dashboard: DashboardClient, folder: Path, kind: str
 ) -> None:
-    run = next(each for each in asked.library.runs() if each.path == path_of(folder, kind))
-    found = answers(asked, run.id)
+    run = next(each for each in dashboard.library.runs() if each.path == path_of(folder, kind))
+    found = responses(dashboard, run.id)
     assert sum(SHOWN in text for text in found.values()) > 3
     echo = f"/timeline/{run.id}/search?words={CORE}"
     assert {path: leaks(text) for path, text in found.items() if leaks(text) and path != echo} == {}
     assert json.loads(found[echo])["count"] == 0
 
 
-def test_no_secret_is_in_the_list_of_runs(asked: DashboardClient) -> None:
-    assert leaks(json.dumps(asked.page("/"))) == []
+def test_no_secret_is_in_the_list_of_runs(dashboard: DashboardClient) -> None:
+    assert leaks(json.dumps(dashboard.page("/"))) == []
 
 
 def test_live_views_show_no_secret(folder: Path) -> None:

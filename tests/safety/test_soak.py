@@ -15,7 +15,7 @@ from tests.safety.soak.growth import slope_interval
 from tests.safety.soak.kills import planned
 from tests.safety.soak.leftovers import changed_children, changes, whole_state
 from tests.safety.soak.results import ENOUGH_KILLS, Results, geometric_mean, interval, summary
-from tests.safety.soak.targets import PERIOD, Started, environment, wait_for_first_steps
+from tests.safety.soak.targets import PERIOD, RunningProgram, environment, wait_for_first_steps
 
 PROGRAM = """
 import sys, torch, gc, os, threading, signal
@@ -104,13 +104,15 @@ def spoiled(tmp_path: Path):
             stderr=errors,
             start_new_session=True,
         )
-    run = Started("spoiled", process, tmp_path)
+    run = RunningProgram("spoiled", process, tmp_path)
     wait_for_first_steps(run)
     yield run
     run.end()
 
 
-def test_every_kind_of_leftover_is_found_and_a_quiet_program_has_none(spoiled: Started) -> None:
+def test_every_kind_of_leftover_is_found_and_a_quiet_program_has_none(
+    spoiled: RunningProgram,
+) -> None:
     before = whole_state(spoiled)
     assert changes(before, whole_state(spoiled)) == {}
     os.kill(spoiled.pid, signal.SIGUSR1)

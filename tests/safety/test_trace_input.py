@@ -30,7 +30,7 @@ from perfscope.traces.kineto.repaired_text import with_plain_name
 from perfscope.traces.load import load_trace
 from perfscope.traces.naming import collective_kind, launch_kind
 from tests.safety.long_fuzz_readers import alike
-from tests.traces.kineto.events import event, kernel, launch, written
+from tests.traces.kineto.events import event, kernel, launch, write_events
 
 COMPILED = pytest.mark.skipif(not is_available(), reason="installed without a compiler")
 EVENT = json.dumps(event()).encode()
@@ -202,7 +202,7 @@ def test_many_groups_of_ranks_are_named_in_one_pass(tmp_path: Path) -> None:
         {**kernel(ts=at, args={**talk, "Process Group Ranks": f"[{at}]"}), "name": "ncclDevKernel"}
         for at in range(20_000)
     ]
-    collectives = load_trace(written(tmp_path / "a.json", events)).table("collectives")
+    collectives = load_trace(write_events(tmp_path / "a.json", events)).table("collectives")
     assert collectives is not None and collectives["group"].nunique() == 20_000
 
 
@@ -318,7 +318,7 @@ def test_facts_of_another_type_are_ignored(tmp_path: Path, facts: dict[str, obje
     deep: object = []
     for _ in range(400):
         deep = [deep]
-    file = written(
+    file = write_events(
         tmp_path / "a.json", [event(), launch(), kernel(), event(deep)], trace_id=deep, **around
     )
     assert load_trace(file).manifest.zero_realtime_ns == 10_000
@@ -326,13 +326,13 @@ def test_facts_of_another_type_are_ignored(tmp_path: Path, facts: dict[str, obje
 
 def test_a_rank_of_many_digits_in_a_name_is_ignored(tmp_path: Path) -> None:
     for name in (f"rank{'9' * 40}.json", "rank٣.json"):
-        assert load_trace(written(tmp_path / name, [event()])).table("ranks") is not None
+        assert load_trace(write_events(tmp_path / name, [event()])).table("ranks") is not None
 
 
 def test_a_trace_whose_name_is_not_utf_8_is_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = written(
+    file = write_events(
         tmp_path / os.fsdecode(b"\xff\xfe.json"),
         [event(), launch(), kernel(), {**event(), "cat": "kernel"}],
     )

@@ -10,7 +10,7 @@ import sys
 import unittest
 from pathlib import Path
 
-from tests.simulated_accelerator.build import built, why_not_buildable
+from tests.simulated_accelerator.build import build_device, why_not_buildable
 
 PROGRAMS = Path(__file__).parent / "programs"
 
@@ -24,7 +24,7 @@ def environment(**settings: object) -> dict[str, str]:
     reason = why_not_buildable()
     if reason is not None:
         raise unittest.SkipTest(f"the simulated accelerator {reason}")
-    place = built()
+    place = build_device()
     chosen = {**json.loads((place / "peaks.json").read_text()), **settings}
     variables = {f"SIM_{name.upper()}": str(value) for name, value in chosen.items()}
     path = os.pathsep.join(filter(None, (str(place), os.environ.get("PYTHONPATH"))))

@@ -70,7 +70,7 @@ def key() -> str:
 
 
 @cache
-def built() -> Path:
+def build_device() -> Path:
     """Return the folder to put into PYTHONPATH; build it unless it is there."""
     done = BUILDS / key()
     BUILDS.mkdir(parents=True, exist_ok=True)
@@ -125,4 +125,4 @@ def keep(made: Path, done: Path) -> None:
 
 
 if __name__ == "__main__":
-    print(built())
+    print(build_device())

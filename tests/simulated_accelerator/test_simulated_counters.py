@@ -44,8 +44,8 @@ def test_counters_follow_the_device(tmp_path: Path, share: float) -> None:
         try:
             until(lambda: files["ledger"].exists() and "\n" in files["ledger"].read_text(), 60)
             time.sleep(0.5)
-            scenario = substitute_nvml.written(tmp_path, "a100", f"live {files['counters']}")
-            env = substitute_nvml.environment(substitute_nvml.built(tmp_path), scenario)
+            scenario = substitute_nvml.write_scenario(tmp_path, "a100", f"live {files['counters']}")
+            env = substitute_nvml.environment(substitute_nvml.build_driver(tmp_path), scenario)
             env["SUBSTITUTE_AT_ONCE"] = "1"
             command = [sys.executable, "-c", READER]
             done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)

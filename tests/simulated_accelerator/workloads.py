@@ -128,14 +128,14 @@ def attach_with_driver(
 
     `cache` is the folder with the peaks of the device, where they were measured.
     """
-    scenario = substitute_nvml.written(
+    scenario = substitute_nvml.write_scenario(
         run.folder,
         "a100",
         f"live {run.folder / 'counters'}",
         f"process {run.pid} 500e6 90",
         *NO_TRAFFIC,
     )
-    env = substitute_nvml.environment(substitute_nvml.built(run.folder), scenario)
+    env = substitute_nvml.environment(substitute_nvml.build_driver(run.folder), scenario)
     env |= {} if cache is None else {"XDG_CACHE_HOME": str(cache)}
     out = ("--json", "--out", run.folder / "run", "--duration", seconds)
     done = subprocess.run(

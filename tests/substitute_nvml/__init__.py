@@ -17,7 +17,7 @@ WARNINGS = ("-Wall", "-Wextra", "-Werror")
 
 
 @cache
-def built(place: Path, *, old: bool = False) -> Path:
+def build_driver(place: Path, *, old: bool = False) -> Path:
     """Compile the library into a folder below `place` and return the folder.
 
     Raises SkipTest without a C compiler.
@@ -42,7 +42,7 @@ def built(place: Path, *, old: bool = False) -> Path:
     return folder
 
 
-def written(
+def write_scenario(
     folder: Path, name: str, *changes: str, devices: int = 1, links: str = "switch"
 ) -> Path:
     """Write the scenario of `scenarios/NAME.txt`, with its device repeated, and return the file.

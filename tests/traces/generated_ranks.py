@@ -15,7 +15,7 @@ ELEMENTS = 1 << 22
 
 
 @dataclass
-class Made:
+class GeneratedRanks:
     """The files of the ranks, the errors of their clocks and their waits for each other, in us."""
 
     paths: list[Path]
@@ -26,7 +26,7 @@ class Made:
 
 def generated_ranks(
     folder: Path, ranks: int = 4, slow: int = 2, steps: int = 8, **around: Any
-) -> Made:
+) -> GeneratedRanks:
     """Write and return traces with steps of twenty kernels and two exposed all-reduces.
 
     Rank `slow` computes 20 % longer. `around`: fields of the file other than its events.
@@ -96,7 +96,7 @@ def generated_ranks(
         whole = {"schemaVersion": 1, "distributedInfo": info, "traceEvents": events[rank]} | around
         paths.append(folder / f"rank{rank}.json.gz")
         write(paths[-1], whole)
-    return Made(paths, offsets, waited)
+    return GeneratedRanks(paths, offsets, waited)
 
 
 def write(path: Path, whole: dict[str, Any]) -> None:

@@ -10,13 +10,13 @@ from perfscope.errors import UsageError
 from perfscope.traces.folder_contents import contents
 from perfscope.traces.memory_snapshot import is_memory_snapshot
 from perfscope.ui.dashboard.open_runs import Library
-from tests.traces.kineto.events import event, written
+from tests.traces.kineto.events import event, write_events
 
 
 def write_trace(path: Path, world_size: int | None = None) -> None:
     """Write a small trace, which declares the size of its job."""
     info = "" if world_size is None else f'"distributedInfo": {{"world_size": {world_size}}},'
-    written(path, [event("aten::mm")])
+    write_events(path, [event("aten::mm")])
     text = path.read_text()
     path.write_text("{" + info + text.lstrip()[1:])
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from perfscope.traces.load import load_trace
 from perfscope.traces.run_folder.folder import RunWriter
-from perfscope.traces.run_folder.kernel_windows import MOST_READ, ranges_only_the_profiler_sees
+from perfscope.traces.run_folder.kernel_windows import MOST_READ, profiler_only_ranges
 from perfscope.traces.run_folder.manifest import Manifest
 
 MS = 1_000_000
@@ -110,4 +110,4 @@ def test_a_missing_trace_is_counted_as_damaged(tmp_path: Path) -> None:
 def test_ranges_without_a_name_are_annotations_of_the_program() -> None:
     ranges = pd.DataFrame({"name": [None, "step"], "category": ["annotation", "annotation"]})
     ranges = ranges.astype("category")
-    assert len(ranges_only_the_profiler_sees(ranges)) == 2
+    assert len(profiler_only_ranges(ranges)) == 2

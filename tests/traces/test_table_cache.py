@@ -10,7 +10,7 @@ from perfscope.traces.cache.cache_folder import key_before_reading, table_folder
 from perfscope.traces.cache.tables import keep, recalled, remove_oldest_folders
 from perfscope.traces.load import load_trace
 from tests.traces.comparison import assert_same_tables
-from tests.traces.kineto.events import event, kernel, launch, written
+from tests.traces.kineto.events import event, kernel, launch, write_events
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def trace_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         kernel(ts=20),
         event("é", ts=200),
     ]
-    return written(tmp_path / "a.json", events, distributedInfo={"rank": 2, "world_size": 4})
+    return write_events(tmp_path / "a.json", events, distributedInfo={"rank": 2, "world_size": 4})
 
 
 def test_cached_tables_are_those_of_the_trace(trace_file: Path) -> None:
@@ -36,7 +36,7 @@ def test_cached_tables_are_those_of_the_trace(trace_file: Path) -> None:
 
 def test_a_file_that_changed_while_it_was_read_is_not_cached(trace_file: Path) -> None:
     key, trace = key_before_reading(trace_file), load_trace(trace_file)
-    written(trace_file, [event("other")])
+    write_events(trace_file, [event("other")])
     keep(trace, trace_file, key)
     assert recalled(trace_file) is None
     keep(trace, trace_file, None)
@@ -45,7 +45,7 @@ def test_a_file_that_changed_while_it_was_read_is_not_cached(trace_file: Path) -
 
 def test_another_file_of_the_same_name_is_read_again(trace_file: Path) -> None:
     keep(load_trace(trace_file), trace_file, key_before_reading(trace_file))
-    written(trace_file, [event("other")])
+    write_events(trace_file, [event("other")])
     assert recalled(trace_file) is None
 
 

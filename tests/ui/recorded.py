@@ -18,46 +18,48 @@ def recorded_run(path: Path) -> Path:
     run = RunWriter.create(path, Manifest(**facts))
     run.jsonl("clock", -1).append({"mono": 0, "real": 0})
     for process, role in enumerate(("main", "loader-worker", "loader-worker")):
-        who = {
+        identity = {
             "host": "h",
             "boot_id": "b",
             "pid": 100 + process,
             "ns_pid": 100 + process,
             "start_ticks": 1,
         }
-        place = {
+        role_fields = {
             "parent": 0 if process else -1,
             "rank": 0,
             "local_rank": 0,
             "worker": process - 1,
             "name": "train.py",
         }
-        run.jsonl("processes", -1).append({"process": process, "role": role, **who, **place})
+        run.jsonl("processes", -1).append(
+            {"process": process, "role": role, **identity, **role_fields}
+        )
     for step in range(STEPS):
         ts = step * STEP
-        asked = {"iterator": 1, "loader": 1, "workers": 2, "queue_depth": 0, "end": 0}
+        request = {"iterator": 1, "loader": 1, "workers": 2, "queue_depth": 0, "end": 0}
         forward = {"module": 1, "training": 1, "grad": 1}
-        append_record(run, 0, events.NEXT, (ts, WAIT), asked)
+        append_record(run, 0, events.NEXT, (ts, WAIT), request)
         append_record(run, 0, events.FORWARD, (ts + WAIT, MS), forward)
         append_record(run, 0, events.BACKWARD, (ts + WAIT + MS, MS), {})
         append_record(run, 0, events.OPTIMIZER, (ts + WAIT + 2 * MS, MS // 2), {"optimizer": 2})
-        made = {
+        cost = {
             "worker": step % 2,
             "dataset_ns": 2 * STEP - 2 * MS,
             "collate_ns": MS,
             "cpu_ns": STEP // 10,
         }
         fetched = (max(ts - STEP, 0), 2 * STEP - MS)
-        append_record(run, 1 + step % 2, events.FETCH, fetched, made)
+        append_record(run, 1 + step % 2, events.FETCH, fetched, cost)
     for process in range(3):
         for tick in range(13):
-            used = {
+            counters = {
                 "cpu_ns": tick * 20 * MS,
                 "run_delay_ns": tick * MS,
                 "rss_bytes": 1e8,
                 "read_bytes": 0,
             }
-            run.jsonl("host.counters", process).append({"ts": tick * 100 * MS, **used})
+            run.jsonl("host.counters", process).append({"ts": tick * 100 * MS, **counters})
         for sample in range(60):
             stack = {
                 "tid": 100 + process,

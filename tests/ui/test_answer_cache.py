@@ -14,7 +14,7 @@ from perfscope.traces.load import load_trace
 from perfscope.ui import answer_cache
 from perfscope.ui.answer_cache import FileToRead, keep_answer, recalled_answer, remove_oldest
 from tests.target_processes import perfscope
-from tests.traces.kineto.events import event, kernel, launch, written
+from tests.traces.kineto.events import event, kernel, launch, write_events
 
 MANY = 140_000
 """Events of some 26 MB, for which the diagnosis is cached."""
@@ -26,7 +26,7 @@ def trace_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     many = [event("aten::mm", ts=10 * at, dur=8, args={"note": "x" * 90}) for at in range(MANY)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        yield written(folder / "large.json", [*many, launch(ts=5), kernel(ts=20)])
+        yield write_events(folder / "large.json", [*many, launch(ts=5), kernel(ts=20)])
 
 
 def analyzed(*arguments: str) -> str:
@@ -74,9 +74,9 @@ def test_the_answer_for_a_file_that_changed_while_it_was_read_is_not_cached(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    growing = written(tmp_path / "a.json", [event("aten::mm"), launch(ts=5), kernel(ts=20)])
+    growing = write_events(tmp_path / "a.json", [event("aten::mm"), launch(ts=5), kernel(ts=20)])
     before, diagnosis = FileToRead.of(growing), diagnose_trace(load_trace(growing))
-    written(growing, [event("aten::mm"), launch(ts=5), kernel(ts=20), event("other", ts=90)])
+    write_events(growing, [event("aten::mm"), launch(ts=5), kernel(ts=20), event("other", ts=90)])
     keep_answer(before, [], diagnosis)
     assert recalled_answer(growing) is None
     keep_answer(FileToRead.of(growing), [], diagnosis)
@@ -84,7 +84,7 @@ def test_the_answer_for_a_file_that_changed_while_it_was_read_is_not_cached(
 
 
 def test_a_small_trace_is_not_cached(tmp_path: Path, trace_file: Path) -> None:
-    small = written(tmp_path / "small.json", [event("aten::mm"), launch(ts=5), kernel(ts=20)])
+    small = write_events(tmp_path / "small.json", [event("aten::mm"), launch(ts=5), kernel(ts=20)])
     analyzed(str(small))
     answer, tables = answer_file(small), table_folder(small)
     assert answer is not None and tables is not None

@@ -13,7 +13,7 @@ from perfscope.ui.dashboard.pages import PAGES
 from perfscope.ui.html.communication import WAITING_INCLUDED, WAITING_SEPARATED, overlap_note
 from tests.build import FACTS
 from tests.traces.generated_ranks import generated_ranks
-from tests.traces.kineto.events import event, written
+from tests.traces.kineto.events import event, write_events
 from tests.traces.nsys.exports import export, pid_of, tid_of
 from tests.ui.dashboard_client import AT_ADDRESS, DashboardClient
 
@@ -45,8 +45,8 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> DashboardClient:
     run.arrow("probe.records", 0, ("kind", "tid", "ts", "dur"))
     run.flush()
     run.close()
-    written(folder / "no-events.json", [])
-    written(folder / "no-durations.json", [event(dur=0)])
+    write_events(folder / "no-events.json", [])
+    write_events(folder / "no-durations.json", [event(dur=0)])
     return DashboardClient(folder)
 
 

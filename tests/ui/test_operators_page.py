@@ -28,15 +28,15 @@ SCRIPTS = "return performance.getEntriesByType('resource').map((each) => each.na
 
 def test_the_first_tab_needs_no_script_of_charts_or_grids(tmp_path: Path) -> None:
     small_trace(tmp_path / "gpu.json")
-    asked = DashboardClient(tmp_path)
-    page = asked.page("/run/gpu.json/operators", "?tab=summary")["page"]
+    client = DashboardClient(tmp_path)
+    page = client.page("/run/gpu.json/operators", "?tab=summary")["page"]
     assert every(page, "Graph") == [] == every(page, "AgGrid")
     (bars,) = [each for each in every(page, "Div") if each.get("aria-label", "").startswith("Dev")]
     (filled,) = [each for each in every([bars["children"]], "Div") if "filled" in css_of(each)]
     assert filled["style"]["width"] == "100.00%"
     (link,) = [each for each in every(page, "Link") if each["href"].endswith("?tab=kernels")][1:]
     assert link["className"] == "all-rows"
-    assert every(asked.page("/run/gpu.json/operators", "?tab=kernels")["page"], "AgGrid")
+    assert every(client.page("/run/gpu.json/operators", "?tab=kernels")["page"], "AgGrid")
 
 
 def css_of(component: dict[str, Any]) -> str:
@@ -55,17 +55,17 @@ def test_the_first_tab_of_a_large_trace_sends_little() -> None:
 @WHERE
 @pytest.mark.shared_traces
 def test_no_tab_of_a_large_trace_has_many_nodes(browser: Any) -> None:
-    board = Dashboard(LARGE, port=0)
+    dashboard = Dashboard(LARGE, port=0)
     try:
         forget_last_page(browser)
-        browser.get(board.url)
+        browser.get(dashboard.url)
         for tab in ("summary", "kernels", "operators", "modules"):
-            browser.get(address(board, f"/run/{LARGE.name}/operators?tab={tab}"))
+            browser.get(address(dashboard, f"/run/{LARGE.name}/operators?tab={tab}"))
             until(lambda: browser.execute_script(IS_SHOWN))
             assert browser.execute_script(NODES) < MOST_NODES, tab
             assert not any("plotly" in name for name in browser.execute_script(SCRIPTS))
     finally:
-        board.close()
+        dashboard.close()
 
 
 @each_recorded()

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.traces.jobs.job import Processes
+from perfscope.traces.jobs.job import OpenExecutor
 from perfscope.traces.jobs.processes import local_processes, local_threads
 from perfscope.traces.load import load_all, load_trace
 from perfscope.traces.reading_options import reading, reading_options
 from perfscope.ui.terminal.reading_bar import LINE_EVERY_S, ReadingBar, reading_bar
-from tests.traces.kineto.events import event, written
+from tests.traces.kineto.events import event, write_events
 
 
 def test_a_short_read_prints_nothing() -> None:
@@ -59,7 +59,7 @@ def read_to_end(terminal: int) -> str:
 
 
 def test_the_reader_reports_its_progress(tmp_path: Path) -> None:
-    file = written(tmp_path / "a.json", [event(ts=at) for at in range(100)])
+    file = write_events(tmp_path / "a.json", [event(ts=at) for at in range(100)])
     progress: list[tuple[int, int, int]] = []
     with reading(lambda *so_far: progress.append(so_far)):
         load_trace(file)
@@ -69,9 +69,11 @@ def test_the_reader_reports_its_progress(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("processes", [local_threads, local_processes])
-def test_the_progress_of_several_files_is_their_sum(tmp_path: Path, processes: Processes) -> None:
+def test_the_progress_of_several_files_is_their_sum(
+    tmp_path: Path, processes: OpenExecutor
+) -> None:
     files = [
-        written(tmp_path / f"rank{rank}.json", [event(ts=at) for at in range(50 + rank)])
+        write_events(tmp_path / f"rank{rank}.json", [event(ts=at) for at in range(50 + rank)])
         for rank in range(3)
     ]
     whole = sum(file.stat().st_size for file in files)

@@ -89,7 +89,7 @@ class ReadingsWriter:
         self.metrics.append({"ts": ts, "server": page.server, **values})
 
     def describe(self, page: WatchedPage, row: ReadingRow) -> None:
-        """Write whose page it is, and the engine's settings."""
+        """Write which engine and process a page belongs to, and the engine's settings."""
         page.is_described = True
         self.servers.append(
             {
@@ -121,7 +121,7 @@ class ReadingsWriter:
 
 
 def problem_texts(page: WatchedPage) -> Iterator[str]:
-    """Yield what of a page could not be read."""
+    """Yield what could not be read of a page."""
     if page.errors or not page.readings:
         yield error_text(page)
     if page.damaged_lines:

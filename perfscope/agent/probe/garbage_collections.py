@@ -73,7 +73,7 @@ def is_automatic(counts: "tuple[int, int, int]") -> bool:
     """Return whether the interpreter began a full collection, and not a call of gc.collect.
 
     It begins one when the counts exceed their thresholds. An automatic collection may begin in any
-    line; only for one that was asked for is the line of interest.
+    line; the line matters only for a collection that the program requests.
     """
     thresholds = gc.get_threshold()
     exceeded = counts[0] > thresholds[0] or counts[OLDEST] > thresholds[OLDEST]

@@ -401,7 +401,7 @@ class WindowRecorder:
             return OVERTAKEN
         api.stop_recording()
         self.settle()
-        is_quiet = MODULES["quiesce"].no_thread_inside(QUIET_S, self.was_dropped)
+        is_quiet = MODULES["quiesce"].wait_until_no_thread_is_inside(QUIET_S, self.was_dropped)
         while is_quiet and self.cuda.is_capturing and not self.was_dropped():
             time.sleep(0.01)
         if not api.claim():

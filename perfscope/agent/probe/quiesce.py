@@ -1,10 +1,10 @@
 """Waiting until no thread is inside a removed callback of torch's profiler.
 
-The profiler must not be ended before. Each thread appends to lists of its own without a lock. If
-these are read at the same time, the process ends with a C++ exception, or the data is wrong. A
-thread that has run for a while since the removal, or sleeps, is not inside a callback, because that
-takes microseconds. A thread that is ready to run but gets no core is waited for, which takes a
-while on a busy machine.
+The profiler must not be ended earlier: each thread appends to its own lists without a lock, and
+ending the profiler reads them. Both at once end the process with a C++ exception, or give wrong
+data. A thread that has run for a while since the removal, or sleeps, is not inside a callback,
+because that takes microseconds. A thread that is ready to run but gets no core is waited for, which
+takes a while on a busy machine.
 """
 
 import os
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CHECK_S = 0.005
-# A callback takes a few microseconds, a page fault or a lock inside it some tens.
+# A callback takes a few microseconds; with a page fault or a lock inside it, some tens of them.
 RAN_NS = 500_000
 # The low bits of the clock id of a thread's CPU time (linux/posix-timers.h). The bits above are the
 # complement of the thread id.
@@ -46,21 +46,23 @@ def is_asleep(tid: int) -> bool:
 
 
 def never() -> bool:
-    """Return False, in the place of a condition for giving up."""
+    """Return False: the default of `is_given_up`, which never gives up."""
     return False
 
 
-def no_thread_inside(longest_s: float, given_up: "Callable[[], bool]" = never) -> bool:
+def wait_until_no_thread_is_inside(
+    longest_s: float, is_given_up: "Callable[[], bool]" = never
+) -> bool:
     """Wait until every thread has either run for RAN_NS or was asleep at two checks in a row.
 
-    Returns False if that takes longer than `longest_s`, or `given_up` returns True.
+    Returns False if that takes longer than `longest_s`, or `is_given_up` returns True.
     """
     this_thread = get_native_id()
     tids = [tid for tid in map(int, os.listdir("/proc/self/task")) if tid != this_thread]
     begin_ns = {tid: thread_cpu_ns(tid) for tid in tids}
     last_ns: dict[int, int] = {}
     until = time.monotonic() + longest_s
-    while time.monotonic() < until and not given_up():
+    while time.monotonic() < until and not is_given_up():
         time.sleep(CHECK_S)
         now_ns = {tid: thread_cpu_ns(tid) for tid in begin_ns}
         begin_ns = {

@@ -30,10 +30,13 @@ OPERATOR = b'"cat": "cpu_op"'
 
 @dataclass(frozen=True)
 class TraceContents:
-    """What a trace contains; if it is not whole, what its stored beginning contains."""
+    """What a trace contains; if it is not whole, what its stored beginning contains.
+
+    `has_unfinished`: an operator or range was open at the end of the session.
+    """
 
     is_whole: bool
-    has_open: bool
+    has_unfinished: bool
     has_kernels: bool
     has_operators: bool
 
@@ -135,7 +138,7 @@ class TraceStore:
     def take_contents(self, trace: StoredTrace) -> None:
         """Note whether everything was closed at the end of a trace, and what is missing from it."""
         contents = trace.contents
-        self.closed[trace.process] = contents.is_whole and not contents.has_open
+        self.closed[trace.process] = contents.is_whole and not contents.has_unfinished
         if trace.row.get("device") and contents.is_whole and not contents.has_kernels:
             self.without_kernels = True
         if not contents.is_whole:
@@ -192,7 +195,7 @@ def compress_trace(file: int, out: Any) -> TraceContents:
     """
     compressor = isal_zlib.compressobj(FASTEST, isal_zlib.DEFLATED, GZIP)
     offset, before = 0, b""
-    has_open = has_kernels = has_operators = False
+    has_unfinished = has_kernels = has_operators = False
     while piece := os.pread(file, CHUNK_BYTES, offset):
         if offset >= LARGEST_TRACE_BYTES:
             break
@@ -200,9 +203,9 @@ def compress_trace(file: int, out: Any) -> TraceContents:
         text = piece.replace(b"\0", b"")  # the trace contains its own file name, with a zero byte
         out.write(compressor.compress(text))
         seen = before + text
-        has_open = has_open or UNFINISHED in seen
+        has_unfinished = has_unfinished or UNFINISHED in seen
         has_kernels = has_kernels or KERNEL in seen
         has_operators = has_operators or OPERATOR in seen
         before = text[-len(UNFINISHED) :]
     out.write(compressor.flush())
-    return TraceContents(not piece, has_open, has_kernels, has_operators)
+    return TraceContents(not piece, has_unfinished, has_kernels, has_operators)

@@ -34,14 +34,15 @@ class ComputeShares:
     """Shares (0 to 1) of the loop's time, inside torch calls and outside of them.
 
     Torch calls are forward, backward and optimizer. `torch` and `other`: operators compute.
-    `torch_talks` and `other_talks`: of the rest, the loop is in collectives or waits for them.
+    `torch_communication` and `other_communication`: of the rest, the loop is in collectives or
+    waits for them.
     `other_calls`: the loop's thread calls operators outside torch calls.
     """
 
     torch: float
     other: float
-    torch_talks: float = 0.0
-    other_talks: float = 0.0
+    torch_communication: float = 0.0
+    other_communication: float = 0.0
     other_calls: float = 0.0
 
 
@@ -113,7 +114,7 @@ def shares_within(trace: Trace, process: int, spans: Spans) -> ComputeShares | N
     kinds = dict(cpu_kinds(trace, unit))
     if DEVICE_COMPUTE not in kinds:
         return None
-    computing, talking = kinds.pop(DEVICE_COMPUTE), kinds.pop(EXPOSED_COMMUNICATION)
+    computing, communication = kinds.pop(DEVICE_COMPUTE), kinds.pop(EXPOSED_COMMUNICATION)
     loop = kinds.pop(HOST_BOUND)
     known = merged(*kinds.values())
     calls = operator_calls(trace, process)
@@ -123,17 +124,17 @@ def shares_within(trace: Trace, process: int, spans: Spans) -> ComputeShares | N
         """Return the time that each set adds to the ones before it and to `known`."""
         return [int(amount.sum()) for amount in exclusive([known, *sets], begin, end)[1:]]
 
-    computes, talks = total_in(computing, talking)
-    in_torch, computes_outside, talks_outside = total_in(torch, computing, talking)
-    calls_outside = total_in(torch, talking, calls)[-1]
+    computes, communicates = total_in(computing, communication)
+    in_torch, computes_outside, communicates_outside = total_in(torch, computing, communication)
+    calls_outside = total_in(torch, communication, calls)[-1]
     if not computes:
         return None
     outside = total_in(loop)[0] - in_torch
     return ComputeShares(
         torch=ratio_of(computes - computes_outside, in_torch),
         other=ratio_of(computes_outside, outside),
-        torch_talks=ratio_of(talks - talks_outside, in_torch),
-        other_talks=ratio_of(talks_outside, outside),
+        torch_communication=ratio_of(communicates - communicates_outside, in_torch),
+        other_communication=ratio_of(communicates_outside, outside),
         other_calls=ratio_of(calls_outside, outside),
     )
 

@@ -11,13 +11,13 @@ from perfscope.traces.intervals import Ints, Spans
 
 @dataclass(frozen=True)
 class ThreadLanes:
-    """Threads (sorted ids) and the length of the axis for each, ns.
+    """The threads of a process, by sorted ids, and the part of the axis that each of them has.
 
     A single thread keeps its times.
     """
 
     tids: Ints
-    length: int
+    length_ns: int
 
     @classmethod
     def of(cls, tids: Ints, frames: list[pd.DataFrame | None]) -> "ThreadLanes":
@@ -30,10 +30,10 @@ class ThreadLanes:
         return cls(np.unique(tids), last + 1)
 
     def offsets(self, frame: pd.DataFrame) -> Ints:
-        """Return what is added to the `ts` of each row, whose thread is one of these."""
-        return np.searchsorted(self.tids, column(frame, "tid")) * self.length
+        """Return the offset of each row on the axis, in ns; all rows are of these threads."""
+        return np.searchsorted(self.tids, column(frame, "tid")) * self.length_ns
 
-    def laid_out(self, frame: pd.DataFrame | None) -> pd.DataFrame | None:
+    def concatenate(self, frame: pd.DataFrame | None) -> pd.DataFrame | None:
         """Return the rows of these threads, in order on the common axis."""
         if frame is None:
             return None
@@ -43,10 +43,10 @@ class ThreadLanes:
         ts = column(rows, "ts") + self.offsets(rows)
         return rows.assign(ts=ts).sort_values("ts", kind="stable")
 
-    def on_each(self, spans: Spans) -> Spans:
-        """Return intervals of the process on the axis of each of its threads."""
-        starts, ends = (np.clip(edges, 0, self.length) for edges in spans)
-        offsets = np.arange(len(self.tids)) * (self.length if len(self.tids) > 1 else 0)
+    def repeat_on_each(self, spans: Spans) -> Spans:
+        """Return intervals of the process, repeated in the part of the axis of each thread."""
+        starts, ends = (np.clip(edges, 0, self.length_ns) for edges in spans)
+        offsets = np.arange(len(self.tids)) * (self.length_ns if len(self.tids) > 1 else 0)
         return (
             (offsets[:, None] + starts[None, :]).ravel(),
             (offsets[:, None] + ends[None, :]).ravel(),

@@ -6,9 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfscope.analyzer.budget.cpu_communication import (
-    rows_named,
-)
+from perfscope.analyzer.budget.cpu_communication import rows_named
 from perfscope.analyzer.run.table_access import column
 from perfscope.traces.intervals import Ints, Spans, merged
 
@@ -64,8 +62,9 @@ HELPERS = (
     "aten::zeros_like",
     "aten::arange",
 )
-"""Operators that others call to prepare. One that calls nothing else computes itself, one that
-calls more delegates. (A product with a Python number makes a tensor of it first, by `aten::to`.)
+"""Operators that others call to prepare their operands: a product with a Python number first makes
+a tensor of it, by `aten::to`. An operator that calls only these computes itself; one that calls
+others delegates to them.
 """
 COMPUTES = (
     "aten::mkldnn_convolution",
@@ -101,7 +100,7 @@ def call_spans(ops: pd.DataFrame) -> Spans:
     return first[np.append(True, apart)], reach[np.append(apart, True)]
 
 
-def computing(ops: pd.DataFrame) -> tuple[Ints, Ints, Ints]:
+def computing_spans(ops: pd.DataFrame) -> tuple[Ints, Ints, Ints]:
     """Return begin, end and position in `ops` (of one or more processes) of what operators compute.
 
     That is their self time less the cost of dispatching each.
@@ -162,8 +161,8 @@ def computing_self_time(ops: pd.DataFrame) -> tuple[Ints, Ints, Ints]:
     length, kept_owner = (end - begin)[kept], owner[kept]
     callee_ns, delegates = delegated_time(ops)
     delegates &= ~in_all_stretches
-    torch = rows_named(ops, lambda name: name.startswith(OPERATOR))[kept_owner]
-    works = torch & (length >= FAR_ABOVE_DISPATCH_NS) & (length > callee_ns[kept_owner])
+    is_torch = rows_named(ops, lambda name: name.startswith(OPERATOR))[kept_owner]
+    works = is_torch & (length >= FAR_ABOVE_DISPATCH_NS) & (length > callee_ns[kept_owner])
     computes = stretches.calls_none[kept_owner] | ~delegates[kept_owner] | works
     kept = kept[computes & (length > 0)]
     return begin[kept], end[kept], owner[kept]

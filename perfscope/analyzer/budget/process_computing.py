@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from perfscope.analyzer.budget.cpu_communication import COLLECTIVE, rows_named
-from perfscope.analyzer.budget.cpu_work import computing
+from perfscope.analyzer.budget.cpu_work import computing_spans
 from perfscope.analyzer.run.process_rows import RowsByCode, rows_by_process
 from perfscope.analyzer.run.table_access import column
 from perfscope.traces.intervals import Ints, Spans, merged
@@ -80,7 +80,7 @@ def computing_of_batch(rows: RowsByCode, batch: list[int]) -> dict[int, ProcessC
     ops = rows.frame.iloc[first:last]
     if not ops.index.is_monotonic_increasing:
         ops = ops.sort_index()
-    begin, end, place = computing(ops)
+    begin, end, place = computing_spans(ops)
     asks = rows_named(ops, lambda name: name.startswith(COLLECTIVE))
     process, row = column(ops, "process"), ops.index.to_numpy(np.int64)
     askers = set(process[asks].tolist())

@@ -124,11 +124,11 @@ def gap_shares_of(evidence: StepEvidence) -> GapShares:
     if window is None or evidence.serves or not in_gaps:
         return GapShares()
     in_gaps_and_other = in_gaps + float(evidence.amounts.other.sum())
-    communication = window.other_talks * in_gaps_and_other / in_gaps
+    communication = window.other_communication * in_gaps_and_other / in_gaps
     # A thread that waits for the threads of an operator is in a lock, too.
     busy = max(1.0 - gap.gil - gap.sleeping - gap.io, 0.0)
     return GapShares(
-        communication=min(communication, gap.locked_at_most),
+        communication=min(communication, gap.largest_lock_share),
         operators=min(window.other_calls, largest_share(busy, gap.samples)),
     )
 
@@ -177,9 +177,9 @@ def divide_compute(
     in_gaps = share_in_ns(amounts.gap, min(window.other, gap_shares.operators))
     computes = np.minimum(in_calls + in_gaps, divisible)
 
-    in_torch = min(window.torch_talks, shares.torch.locked_at_most)
-    outside = share_in_ns(amounts.other + amounts.gap, window.other_talks)
-    room_in_other = share_in_ns(amounts.other, shares.other.locked_at_most)
+    in_torch = min(window.torch_communication, shares.torch.largest_lock_share)
+    outside = share_in_ns(amounts.other + amounts.gap, window.other_communication)
+    room_in_other = share_in_ns(amounts.other, shares.other.largest_lock_share)
     room_in_gaps = share_in_ns(amounts.gap, gap_shares.communication)
     communicates = share_in_ns(amounts.torch, in_torch) + np.minimum(
         outside, room_in_other + room_in_gaps
@@ -202,7 +202,7 @@ def window_shares(evidence: StepEvidence) -> ComputeShares:
     """Return what a window shows; of a server only what is inside its calls."""
     assert evidence.window is not None
     if evidence.serves:
-        return replace(evidence.window, other=0.0, other_talks=0.0)
+        return replace(evidence.window, other=0.0, other_communication=0.0)
     return evidence.window
 
 

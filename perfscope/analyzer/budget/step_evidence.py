@@ -98,20 +98,20 @@ def step_evidence(trace: Trace, process: int, steps: pd.DataFrame) -> StepEviden
     tables = {name: rows_of(trace, name, process) for name in TABLES_READ}
     tables["copies"] = host_copies(trace, process)
     lanes = ThreadLanes.of(column(steps, "tid"), [steps, *tables.values()])
-    laid_out = {name: lanes.laid_out(frame) for name, frame in tables.items()}
+    concatenated = {name: lanes.concatenate(frame) for name, frame in tables.items()}
     begin = column(steps, "ts") + (lanes.offsets(steps) if len(lanes.tids) > 1 else 0)
     end = begin + column(steps, "dur") + column(steps, "cut")
     thread = zones(
-        laid_out["loader"],
-        laid_out["ranges"],
-        laid_out["copies"],
+        concatenated["loader"],
+        concatenated["ranges"],
+        concatenated["copies"],
         int(begin.min()),
         int(end.max()),
     )
-    idle = lanes.on_each(times_without_requests(trace, process))
+    idle = lanes.repeat_on_each(times_without_requests(trace, process))
     thread, without_requests = without_idle_gaps(thread, idle)
     shares = ZoneShares()
-    states = laid_out["thread_states"]
+    states = concatenated["thread_states"]
     if states is not None:
         sampled = (steps["phase"].isin(STEADY) & ~steps["distorted"]).to_numpy(bool)
         loop = merged((begin[sampled], end[sampled]))
@@ -126,7 +126,7 @@ def step_evidence(trace: Trace, process: int, steps: pd.DataFrame) -> StepEviden
             thread, without_requests, (begin, end), steps["phase"].to_numpy(str) == "eval"
         ),
         shares=shares,
-        user_code=user_code_share(laid_out["stacks"], thread.gap) if has_gaps else None,
+        user_code=user_code_share(concatenated["stacks"], thread.gap) if has_gaps else None,
         window=trace.fact(compute_shares).get(process),
         device=trace.fact(timed_devices).get(process),
         serves=serves,

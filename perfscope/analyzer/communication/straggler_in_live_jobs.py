@@ -28,7 +28,7 @@ from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import digits, ms, percent, plural
 from perfscope.analyzer.rule import Unmet
 from perfscope.analyzer.run.ranks.local_ranks import main_processes, ranks_at_once
-from perfscope.analyzer.run.ranks.rank_waiting import rank_waiting, step_together
+from perfscope.analyzer.run.ranks.rank_waiting import have_equal_steps, rank_waiting
 from perfscope.analyzer.run.resources.cumulative_counters import counter_growth
 from perfscope.analyzer.run.resources.host_load import host_load, window
 from perfscope.analyzer.run.table_access import column
@@ -89,7 +89,7 @@ def not_comparable(trace: Trace) -> Unmet | None:
 
 def most_waiting_group(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the ranks that step together and wait most for one of them; empty without any."""
-    groups = [group for _, group in rows.groupby("group") if step_together(group)]
+    groups = [group for _, group in rows.groupby("group") if have_equal_steps(group)]
     if not groups:
         return rows.iloc[:0].reset_index(drop=True)
     worst = max(groups, key=lambda group: float(group["peer_share"].mean()))

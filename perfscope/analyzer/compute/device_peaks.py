@@ -12,7 +12,7 @@ from perfscope.analyzer.run.table_access import manifest, table
 from perfscope.traces.trace import Trace
 
 NOT_CALIBRATED = (
-    "this CPU was not calibrated: `perfscope doctor --calibrate` on the idle machine does it"
+    "this CPU was not calibrated: run `perfscope doctor --calibrate` on the idle machine"
 )
 MEASURE_DEVICE = "`perfscope doctor --calibrate --device` measures them"
 

@@ -80,13 +80,13 @@ def continues_run(rows: pd.DataFrame) -> NDArray[np.bool_]:
     ratio = size[1:] / np.maximum(size[:-1], 1.0)
     same_size = (ratio < SAME_SIZE) & (ratio > 1 / SAME_SIZE)
     fusable = rows["fusable"].to_numpy(bool)
-    place = rows[["process", "device"]].to_numpy(np.int64)
-    same_device = (place[1:] == place[:-1]).all(axis=1)
+    device = rows[["process", "device"]].to_numpy(np.int64)
+    same_device = (device[1:] == device[:-1]).all(axis=1)
     return np.append(False, fusable[1:] & fusable[:-1] & same_device & same_size)
 
 
 def other_work_before(rows: pd.DataFrame, other_ts: Ints) -> NDArray[np.bool_]:
-    """Return before which calls work without a cost began, since the call before."""
+    """Return which calls follow work without a cost that began after the previous call."""
     ts = rows["ts"].to_numpy(np.int64)
     count = np.searchsorted(np.sort(other_ts), ts)
     return np.append(False, count[1:] != count[:-1])

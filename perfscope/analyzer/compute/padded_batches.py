@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfscope.analyzer.budget.cpu_work import computing
+from perfscope.analyzer.budget.cpu_work import computing_spans
 from perfscope.analyzer.compute.operators_by_phase import phase_of
 from perfscope.analyzer.run.table_access import column, rows_of, table
 from perfscope.traces.trace import Trace
@@ -132,7 +132,7 @@ def padded_work(trace: Trace, process: int, padding: Padding) -> PaddedWork | No
     if not of_process.any() or any(SKIPS_PADDING.search(str(name)) for name in names):
         return None
     phase, ops = phase_of(trace, ops)[of_process], ops[of_process]
-    begin, end, row = computing(ops)
+    begin, end, row = computing_spans(ops)
     lasted: Floats = np.bincount(row, end - begin, len(ops)).astype(np.float64)
     whole = float(lasted.sum())
     if whole <= 0.0:

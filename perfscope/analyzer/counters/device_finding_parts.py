@@ -56,7 +56,7 @@ def device_label(use: DeviceUse, trace: Trace) -> str:
 def link_wait_ceiling(trace: Trace, use: DeviceUse, share: float) -> float:
     """Return the most of `share` of the time that waiting for a link can cost.
 
-    The device's own work at its ceilings (GPM) cannot be waiting.
+    The time in which GPM counters show the device at its memory or compute peak is not waiting.
     """
     bound = next((bound for bound in trace.fact(counter_bound) if bound.use is use), None)
     return share if bound is None else min(share, 1.0 - max(bound.memory, bound.compute))
@@ -93,7 +93,7 @@ def device_evidence(
 
 
 def scope_of_use(use: DeviceUse) -> Scope:
-    """Return what shares of the window of a device are shares of."""
+    """Return the scope of a share of the device's window: the steps, or the whole run."""
     return "steps" if use.over_steps else "run"
 
 

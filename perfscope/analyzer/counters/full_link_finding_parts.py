@@ -47,7 +47,7 @@ def unclear_counters(trace: Trace, kind: str, limits: Limits) -> Unmet | None:
     if kind == "pcie" and not trace.fact(pcie_links):
         return Unmet("other", NOT_READ)
     if kind == "network":
-        return Unmet("other", "the kernel reports the rate of no network port")
+        return Unmet("other", "the kernel does not report the rate of any network port")
     return Unmet("other", uses[0].why_missing(COUNTER[kind]))
 
 
@@ -66,18 +66,20 @@ def unclear_links(trace: Trace, kind: str, limits: Limits) -> Unmet | None:
     if fullest_link(trace, kind, limits) is not None:
         return None
     links = [link for link in trace.fact(link_use) if link.kind == kind]
-    most = max(links, key=lambda link: (not link.believed, link.share_of_peak))
-    peak = digits(most.peak_bytes_per_s / BYTES_PER_GB)
-    if most.believed:
-        cannot_clear = NEVER_CLEARED.format(hz=most.readings_per_s)
-        carried = f"{most.name} carried {percent(most.share_of_peak)} of its peak ({peak} GB/s)"
+    fullest = max(links, key=lambda link: (not link.believed, link.share_of_peak))
+    peak = digits(fullest.peak_bytes_per_s / BYTES_PER_GB)
+    if fullest.believed:
+        cannot_clear = NEVER_CLEARED.format(hz=fullest.readings_per_s)
+        carried = (
+            f"{fullest.name} carried {percent(fullest.share_of_peak)} of its peak ({peak} GB/s)"
+        )
         return Unmet("other", f"{carried}: {cannot_clear}")
     nominal = " (that of a virtual port is nominal)" if kind == "network" else ""
-    counted = digits(most.most_bytes_per_s / BYTES_PER_GB)
+    counted = digits(fullest.most_bytes_per_s / BYTES_PER_GB)
     return Unmet(
         "other",
-        f"{most.name} counted {counted} GB/s, more than the {peak} GB/s that {most.path} can carry:"
-        f" the counter or the peak is wrong{nominal}",
+        f"{fullest.name} counted {counted} GB/s, more than the {peak} GB/s that {fullest.path} can"
+        f" carry: the counter or the peak is wrong{nominal}",
     )
 
 
@@ -113,7 +115,7 @@ def full_link_finding(
 
 
 def window_of_link(trace: Trace, link: LinkUse) -> tuple[int, int]:
-    """Return the window that the rates of a link are over, in ns."""
+    """Return the window over which the rates of a link are averaged, in ns."""
     return trace.span_ns if link.use is None else (link.use.begin_ns, link.use.end_ns)
 
 

@@ -114,9 +114,9 @@ def pcie_use(trace: Trace, link: PcieLink) -> LinkUse | None:
         host=use.host,
         name=f"device {use.device}",
         use=use,
-        peak_bytes_per_s=link.now_bytes_per_s,
+        peak_bytes_per_s=link.bytes_per_s,
         source=PCIE_SOURCE,
-        path=link.now,
+        path=link.state,
     )
     directions = rates_of_device(trace, use, "pcie")
     peaks = [peak_at_readings(trace, link, rows) for rows in directions]

@@ -29,23 +29,23 @@ NOT_READ: Final = (
 
 @dataclass(frozen=True)
 class PcieLink:
-    """The link while the device works, and at best, in each direction.
+    """The link while the device works, and its best state; rates are of each direction.
 
-    A link that was slower for a while is described as it was then: `share` is that part of the time
-    in which the device works.
+    The states are texts: generation and width. A link that was slower for a while is described by
+    its state at that time: `share` is that part of the time in which the device works.
     """
 
     use: DeviceUse
-    now: str
-    now_bytes_per_s: float
-    most: str
-    most_bytes_per_s: float
+    state: str
+    bytes_per_s: float
+    best_state: str
+    best_bytes_per_s: float
     share: float
 
     @property
     def is_slow(self) -> bool:
         """Whether it runs at a lower generation or width than device and slot support."""
-        return self.now_bytes_per_s < LIMITS.trained_down * self.most_bytes_per_s
+        return self.bytes_per_s < LIMITS.trained_down * self.best_bytes_per_s
 
 
 def pcie_links(trace: Trace) -> list[PcieLink]:
@@ -53,19 +53,19 @@ def pcie_links(trace: Trace) -> list[PcieLink]:
     found = []
     for use in trace.fact(device_use):
         facts = use.facts
-        most = pcie_bytes_per_s(facts.pcie_generation, facts.pcie_width)
+        best = pcie_bytes_per_s(facts.pcie_generation, facts.pcie_width)
         states = working_states(trace, use)
-        if most is None or not len(states):
+        if best is None or not len(states):
             continue
-        described = described_states(states, LIMITS.trained_down * most)
+        described = describing_states(states, LIMITS.trained_down * best)
         generation, width = most_frequent_state(described)
         found.append(
             PcieLink(
                 use=use,
-                now=pcie_name(generation, width),
-                now_bytes_per_s=float(pcie_bytes_per_s(generation, width) or 0.0),
-                most=pcie_name(facts.pcie_generation, facts.pcie_width),
-                most_bytes_per_s=most,
+                state=pcie_name(generation, width),
+                bytes_per_s=float(pcie_bytes_per_s(generation, width) or 0.0),
+                best_state=pcie_name(facts.pcie_generation, facts.pcie_width),
+                best_bytes_per_s=best,
                 share=len(described) / len(states),
             )
         )
@@ -96,13 +96,13 @@ def most_frequent_state(states: pd.DataFrame) -> tuple[int, int]:
     return int(generation), int(width)
 
 
-def described_states(states: pd.DataFrame, enough: float) -> pd.DataFrame:
+def describing_states(states: pd.DataFrame, enough_bytes_per_s: float) -> pd.DataFrame:
     """Return the readings that describe the link.
 
-    These are the readings below `enough`, several in a row, where they take long enough; else the
-    others.
+    These are the readings below `enough_bytes_per_s`, several in a row, if they are a large enough
+    share of all readings; else the readings that are not below it.
     """
-    is_low = states["bytes_per_s"] < enough
+    is_low = states["bytes_per_s"] < enough_bytes_per_s
     if is_low.all() or not is_low.any():
         return states
     stretch = (is_low != is_low.shift()).cumsum()
@@ -110,14 +110,14 @@ def described_states(states: pd.DataFrame, enough: float) -> pd.DataFrame:
     is_low &= length >= FEWEST_IN_A_ROW
     if is_low.mean() >= LIMITS.full_link_share:
         return states[is_low]
-    return states[states["bytes_per_s"] >= enough]
+    return states[states["bytes_per_s"] >= enough_bytes_per_s]
 
 
 def peak_at_readings(trace: Trace, link: PcieLink, rows: pd.DataFrame) -> Floats:
     """Return the bytes/s that the link could carry during each of these readings.
 
-    A link may change its rate during the recording: it is the faster of the states read before and
-    after the reading, while the device worked.
+    A link may change its rate during the recording: the peak is that of the faster of the two
+    states that were read before and after the reading, while the device worked.
     """
     states = working_states(trace, link.use)
     state_ts, carried = column(states, "ts"), states["bytes_per_s"].to_numpy(np.float64)

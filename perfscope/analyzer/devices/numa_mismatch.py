@@ -27,7 +27,7 @@ from perfscope.analyzer.counters.device_finding_parts import (
     device_label,
     no_devices,
 )
-from perfscope.analyzer.devices.numa_nodes import far_processes, nodes_known
+from perfscope.analyzer.devices.numa_nodes import are_nodes_known, far_processes
 from perfscope.analyzer.diagnosis import Finding, Message
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
@@ -49,7 +49,7 @@ def not_applicable(trace: Trace, limits: Limits) -> Unmet | None:
     unmet = no_devices(trace)
     if unmet is not None:
         return unmet
-    return None if nodes_known(trace) else NO_NODES
+    return None if are_nodes_known(trace) else NO_NODES
 
 
 def detect(trace: Trace, limits: Limits) -> Finding | None:

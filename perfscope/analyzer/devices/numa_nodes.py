@@ -46,7 +46,7 @@ def far_processes(trace: Trace) -> list[FarProcess]:
     return found
 
 
-def nodes_known(trace: Trace) -> bool:
+def are_nodes_known(trace: Trace) -> bool:
     """Return whether the node of a device of the job and that of a process on it are known."""
     listed = table(trace, "device_processes")
     if listed is None or not (listed["cpu_node"] >= 0).any():

@@ -64,14 +64,14 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     slow = [link for link in trace.fact(pcie_links) if link.is_slow]
     if not slow:
         return None
-    worst = min(slow, key=lambda link: link.now_bytes_per_s / link.most_bytes_per_s)
+    worst = min(slow, key=lambda link: link.bytes_per_s / link.best_bytes_per_s)
     use = worst.use
-    missing = 1.0 - worst.now_bytes_per_s / worst.most_bytes_per_s
+    missing = 1.0 - worst.bytes_per_s / worst.best_bytes_per_s
     near_share = share_near_peak(trace, worst)
     part = ""
     if worst.share < 1.0:
         part = f" for {percent(worst.share)} of the time in which it works"
-    now_gb, most_gb = worst.now_bytes_per_s / 1e9, worst.most_bytes_per_s / 1e9
+    now_gb, best_gb = worst.bytes_per_s / 1e9, worst.best_bytes_per_s / 1e9
     near = "share of the time in which the link was near what it carries now"
     return device_finding(
         use,
@@ -79,15 +79,15 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         link_wait_ceiling(trace, use, near_share * missing),
         limits,
         message=Message(
-            f"PCIe down-trained: {device_label(use, trace)} runs at {worst.now}{part}",
-            f"Device and slot support {worst.most}: {percent(missing)} of the bandwidth between"
-            " host and device is missing.",
+            f"PCIe down-trained: {device_label(use, trace)} runs at {worst.state}{part}",
+            f"Device and slot support {worst.best_state}: {percent(missing)} of the bandwidth"
+            " between host and device is missing.",
         ),
         evidence=[
             device_evidence(
-                use, f"the link is at {worst.now} while the device works", now_gb, "GB/s"
+                use, f"the link is at {worst.state} while the device works", now_gb, "GB/s"
             ),
-            device_evidence(use, f"device and slot support {worst.most}", most_gb, "GB/s"),
+            device_evidence(use, f"device and slot support {worst.best_state}", best_gb, "GB/s"),
             device_evidence(use, near, near_share, "share"),
         ],
         actions=faster_link(worst),
@@ -104,7 +104,7 @@ def share_near_peak(trace: Trace, link: PcieLink) -> float:
 
 def faster_link(link: PcieLink) -> list[Action]:
     """Return how to check and repair the link."""
-    evidence = f"the link is at {link.now}, device and slot support {link.most}"
+    evidence = f"the link is at {link.state}, device and slot support {link.best_state}"
     bus_id = link.use.facts.bus_id or "BUS_ID"
     return [
         *COMPARE_STATES.given(link.is_slow, evidence, snippet=f"lspci -vv -s {bus_id} | grep Lnk"),

@@ -12,8 +12,8 @@ How it is detected
     highest that was read while nothing limited it, else the boost clock).
 
 What to do
-    Raise the limit to the default where power and cooling allow it. A lower one is right where the
-    whole rack has a limit, or where energy matters: the last watts add little speed.
+    Raise the limit to the default where power and cooling allow it. A lower limit is right where
+    the whole rack has a limit, or where energy matters: the last watts add little speed.
 
 When it is wrong
     Work that waits for memory hardly slows with the SM clock: the loss is a ceiling. Some GeForce
@@ -77,7 +77,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         cause="limit-lowered" if lowered else None,
         message=power_message(trace, worst, lowered=lowered),
         evidence=power_evidence(trace, worst),
-        actions=raised_limit(trace, worst, lowered=lowered),
+        actions=raise_power_limit(trace, worst, lowered=lowered),
     )
 
 
@@ -111,7 +111,7 @@ def power_evidence(trace: Trace, hold: ClockHold) -> list[Evidence]:
     ]
 
 
-def raised_limit(trace: Trace, hold: ClockHold, *, lowered: bool) -> list[Action]:
+def raise_power_limit(trace: Trace, hold: ClockHold, *, lowered: bool) -> list[Action]:
     """Return the advice to raise a limit that was lowered."""
     limit, default = limit_w(trace, hold), hold.use.facts.power_default_limit_w
     return RAISE_LIMIT.given(
@@ -139,7 +139,7 @@ def limit_w(trace: Trace, hold: ClockHold) -> float:
 def readings_meanwhile(trace: Trace, hold: ClockHold, name: str) -> pd.DataFrame:
     """Return the readings of one counter in the longest stretch of reduced clocks.
 
-    Where samples show none they are those of the whole window.
+    Where no such stretch is known they are those of the whole window.
     """
     use = hold.use
     begin_ns, end_ns = hold.at if hold.at is not None else use.window_ns

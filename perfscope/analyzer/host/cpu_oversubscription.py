@@ -53,7 +53,7 @@ FEWER_OMP_THREADS = Advice(
 )
 MOVE_OTHER_JOB = Advice(
     "move-other-job",
-    "move the other job to other cores, or reserve cores for this one",
+    "move the other job to different cores, or reserve cores for this one",
     "other-jobs-fill-machine",
     "The machine is full, and other jobs use at least a tenth of the usable cores.",
 )

@@ -10,8 +10,8 @@ How it is detected
 
 What to do
     Move that thread's work to a process (multiprocessing), reduce it, do it in larger pieces in
-    code that releases the GIL (numpy, torch, I/O), or let the thread run less often. `perfscope`
-    shows the stacks of the other threads.
+    code that releases the GIL (numpy, torch, I/O), or let the thread run less often. The dashboard
+    (`perfscope ui`) shows the stacks of the other threads.
 
 When it is wrong
     Waiting for the GIL is recognized by what the thread sleeps on; a lock of a library that looks

@@ -8,13 +8,14 @@ What it means
     `python` (it is outside of them, in Python code).
 
 How it is detected
-    Idle time of the device that the thread launching the next work spent on anything but waiting
-    for the device or the loader, at least 3 % of the span (XProf's limit for kernel launch).
-    Runtime calls of a millisecond or more are left out, because they load code and initialize,
-    once. Allocating memory is left out too. The speedup is a ceiling: it assumes that this time
-    disappears, and from each kernel the time that the shortest kernel takes. On a CPU the same
-    thread dispatches and computes. There a profiling window shows the share of a step in which the
-    thread neither waits nor does the operators' own work; it is at least 35 %.
+    While the device is idle, the thread that launches its next work does something other than
+    waiting for the device or the loader. This idle time is at least 3 % of the span (XProf's limit
+    for kernel launch). Runtime calls of a millisecond or more are left out, because they load code
+    and initialize, once. Allocating memory is left out too. The speedup is a ceiling: it assumes
+    that this time disappears, and that each kernel is shorter by the time that the shortest kernel
+    takes. On a CPU the same thread dispatches and computes. There a profiling window shows the
+    share of a step in which the thread neither waits nor does the operators' own work; it is at
+    least 35 %.
 
 What to do
     Fewer, larger pieces of work: CUDA graphs (`torch.compile(mode="reduce-overhead")`), fused
@@ -24,7 +25,8 @@ What to do
 
 When it is wrong
     A profiler slows the host: recording Python stacks can double its time, so the share without it
-    is smaller. A trace that begins or ends far from the steps has idle ends.
+    is smaller. A trace that begins long before the steps or ends long after them contains idle time
+    that is not theirs.
 """
 
 import msgspec

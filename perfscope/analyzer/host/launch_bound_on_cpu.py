@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.advice import Advice
-from perfscope.analyzer.budget.cpu_work import DATALESS, computing, dispatch_ns
+from perfscope.analyzer.budget.cpu_work import DATALESS, computing_spans, dispatch_ns
 from perfscope.analyzer.budget.critical_rank import (
     critical_rank,
     missing_steps,
@@ -28,13 +28,14 @@ MOST_NAMES = 3
 
 LARGER_OPERATORS = Advice(
     "give-operators-more-work",
-    "give each operator more to do: a larger batch, several small products as one",
+    "give each operator more to do: a larger batch, one batched matrix multiplication for several"
+    " small ones",
     "dispatch-dominates",
     "Calling operators takes at least 35 % of a step.",
 )
 COMPILE_DISPATCH = Advice(
     "compile-to-reduce-dispatch",
-    "let the compiler join operators and remove Python",
+    "let torch.compile fuse operators and remove Python between them",
     "operators-are-eager",
     "Operators were recorded, and none of them is compiled code.",
 )
@@ -42,7 +43,7 @@ ADVICE = (LARGER_OPERATORS, COMPILE_DISPATCH)
 
 
 def is_windowed_cpu_run(trace: Trace, limits: Limits) -> bool:
-    """Return whether it is a recorded run on a CPU, with a profiling window and enough steps."""
+    """Return whether this is a run on a CPU with a profiling window and enough steps."""
     windowed = table(trace, "windows") is not None and runs_on_cpu(trace)
     return windowed and missing_steps(trace, limits) is None
 
@@ -93,7 +94,7 @@ def is_dispatched_by_program(dispatch: Dispatch, limits: Limits) -> bool:
 
 def dispatch_explanation(trace: Trace, ops: pd.DataFrame, process: int) -> str:
     """Return how long an operator computes, and how many a step calls."""
-    begin, end, row = computing(ops)
+    begin, end, row = computing_spans(ops)
     computed = float((end - begin).sum()) / max(len(np.unique(row)), 1)
     steps = window_steps(trace, process)
     per_step = ""

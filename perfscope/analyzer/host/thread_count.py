@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from perfscope.analyzer.advice import Advice
 from perfscope.analyzer.bootstrap import Floats
-from perfscope.analyzer.budget.cpu_work import computing
+from perfscope.analyzer.budget.cpu_work import computing_spans
 from perfscope.analyzer.budget.critical_rank import (
     critical_rank,
     missing_steps,
@@ -209,7 +209,7 @@ def split_share(trace: Trace, process: int) -> float:
     ops = ops[(ops["process"] == process).to_numpy(bool)]
     if not len(ops):
         return 0.0
-    begin, end, row = computing(ops)
+    begin, end, row = computing_spans(ops)
     lasted: Floats = np.bincount(row, end - begin, len(ops)).astype(np.float64)
     whole = float(lasted.sum())
     is_split = splits_work(ops) & (usual_length(ops, lasted) >= SPLIT_NS)

@@ -61,7 +61,9 @@ from perfscope.traces.trace import Trace
 
 ID = "validation-time"
 FEWEST_TO_COMPARE = 5
-"""Samples of the probe in each phase. In five of five here and none there, a line is clear."""
+"""Samples of the probe that are needed in each phase: a line in all five samples of one phase and
+in none of the other is one of that phase.
+"""
 NS_PER_S = 1e9
 SHOWN_PASSES = 3
 LEAST_WIDTH = 0.08
@@ -227,9 +229,11 @@ def less_often(case: ValidationCase) -> list[Action]:
     if not passes.cycles or not passes.steps_between:
         return []
     training_ns = passes.cycle_ns - passes.validation_per_cycle_ns
-    rarer = rarer_by(passes.validation_per_cycle_ns, training_ns, case.limits.recoverable_share)
+    factor = period_factor(
+        passes.validation_per_cycle_ns, training_ns, case.limits.recoverable_share
+    )
     now = round(passes.steps_between)
-    wanted = round_up(now * rarer)
+    wanted = round_up(now * factor)
     after_ns = training_ns + passes.validation_per_cycle_ns * now / wanted
     evidence = f"{plural(passes.count, 'pass')} recorded, one every {plural(now, 'training step')}"
     given = VALIDATE_LESS_OFTEN.given(
@@ -243,7 +247,7 @@ def less_often(case: ValidationCase) -> list[Action]:
     return [with_prediction(action, passes, after_ns) for action in given]
 
 
-def rarer_by(validation_ns: float, training_ns: float, share: float) -> int:
+def period_factor(validation_ns: float, training_ns: float, share: float) -> int:
     """Return by what factor validation must be rarer to take at most `share` of the time."""
     return max(math.ceil(validation_ns * (1.0 - share) / max(share * training_ns, 1.0)), 2)
 
@@ -320,7 +324,7 @@ def speedup_of(passes: ValidationPasses, actions: list[Action]) -> Speedup:
 def line_of_validation(trace: Trace, finding: Finding) -> CodeLocation | None:
     """Return the line in which validation calls the model, else the one with most samples.
 
-    A line that training runs, too, is not of validation: its caller is.
+    A line that training also runs does not belong to validation; the line that calls it does.
     """
     process = finding.processes[0]
     samples = samples_in_phase(trace, process, VALIDATION)
@@ -331,7 +335,7 @@ def line_of_validation(trace: Trace, finding: Finding) -> CodeLocation | None:
 
 
 def lines_in_steps(trace: Trace, process: int) -> dict[Frame, float]:
-    """Return the share of each line in samples of steps, by that in samples of validation.
+    """Return, per line, its share of the samples of steps over its share of those of validation.
 
     The samples are those of the probe, whose times are exact; empty with too few of them.
     """

@@ -26,7 +26,7 @@ class GapCode:
 
 
 def gap_code(trace: Trace) -> dict[int, GapCode]:
-    """Return the code by process of a training loop, without those with too few samples."""
+    """Return the code between steps by process; processes with too few samples are left out."""
     budget = trace.fact(steady_budget)
     processes = column(budget, "process")
     codes = {}

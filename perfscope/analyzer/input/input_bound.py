@@ -17,28 +17,28 @@ What it means
 
 How it is detected
     The time in the loader's `next` (and in building iterators) is at least 5 % of the steady steps.
-    Up to 1.5 ms per batch are not counted: receiving a ready batch costs that with any worker. Each
-    worker's fetch is divided into time on a core, waiting for a core, waiting for storage and the
-    rest. Stack samples inside fetches show its stages: searching folders, opening, reading,
-    decoding, transforming, waiting for a lock, collating. The cause is the most specific one with
-    evidence. The predicted step time is the slower of consumer and workers after the change, never
-    less than the remaining CPU time on the usable cores. On a CPU, the computation of a step is
-    predicted to take 10 % less time without the waits, because its core no longer sleeps between
-    steps. From outside (depth observe) the share comes from stack samples, and only a ceiling is
-    given.
+    Up to 1.5 ms per batch are not counted: receiving a ready batch takes that long with any number
+    of workers. Each worker's fetch is divided into time on a core, waiting for a core, waiting for
+    storage and the rest. Stack samples inside fetches show its stages: searching folders, opening,
+    reading, decoding, transforming, waiting for a lock, collating. The cause is the most specific
+    one with evidence. The predicted step time is the slower of consumer and workers after the
+    change, never less than the remaining CPU time on the usable cores. On a CPU, the computation of
+    a step is predicted to take 10 % less time without the waits, because its core no longer sleeps
+    between steps. From outside (depth observe) the share comes from stack samples, and only a
+    ceiling is given.
 
 What to do
     Follow the cause: more workers only where cores are idle or fetches wait; cheaper decoding where
-    it fills the cores; whole batches where data are in memory; a cache or larger reads where
-    storage is slow; `persistent_workers=True` where new workers start slowly.
+    it fills the cores; fetching whole batches at once where data are in memory; a cache or larger
+    reads where storage is slow; `persistent_workers=True` where new workers start slowly.
 
 When it is wrong
     On a GPU a wait of the host may overlap with work that is still queued on the device. Only waits
-    that leave the device idle count: by its own clock around some of the waits, by a profiling
-    window, and by the driver's counters, which count any kernel. Without any of them the wait is an
-    upper bound, is marked so, and is not a verdict. A loop that sleeps between steps on purpose
-    looks like an unknown loader. So does a forward pass that calls torch's functions before its
-    first module, if no profiling window shows the operators there.
+    that leave the device idle count. Three sources show that: device events around some of the
+    waits, a profiling window, and the driver's counters, which count the kernels of all processes.
+    Without any of them the wait is an upper bound, is marked so, and is not a verdict. A loop that
+    sleeps between steps on purpose looks like an unknown loader. So does a forward pass that calls
+    torch's functions before its first module, if no profiling window shows the operators there.
 """
 
 from dataclasses import replace

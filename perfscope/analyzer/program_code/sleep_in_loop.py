@@ -5,9 +5,9 @@ What it means
     Usually it polls: it checks whether something is ready, and sleeps when it is not.
 
 How it is detected
-    The kernel shows the loop's thread asleep outside of the loader and of PyTorch's calls for at
-    least 5 % of the loop's time, most of it at one line of the program, without a function of a
-    package below it.
+    The Linux kernel reports that the loop's thread sleeps outside of the loader and of PyTorch's
+    calls for at least 5 % of the loop's time. Most of that is at one line of the program, which
+    calls no function of a package there.
 
 What to do
     Wait for the event itself: a blocking `queue.get()`, a condition variable, an event. Or sleep

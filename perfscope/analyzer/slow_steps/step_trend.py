@@ -27,9 +27,9 @@ class Trend:
     """A line through the levels of blocks of steps, by Theil (1950) and Sen (1968).
 
     Slopes are per step; `low` and `high` bound the 95 % interval of `slope`. `first` and `last` are
-    the line at the first and at the last step. `rises` are the differences between the levels of
-    neighboring parts, as multiples of their mean. `fits_better_than_jump` is whether the line is
-    nearer to the blocks than two levels with a jump between them.
+    the values of the line at the first and the last step. `rises` are the differences between the
+    levels of neighboring parts, as multiples of their mean. `fits_better_than_jump` is whether the
+    line is nearer to the blocks than two levels with a jump between them.
     """
 
     slope: float

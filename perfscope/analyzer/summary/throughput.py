@@ -14,13 +14,13 @@ from perfscope.traces.trace import Trace
 
 JOB = "job"
 NO_STEPS = "no steady steps were recorded"
-NO_BATCH_SIZES = "no fetch of a batch was recorded that says how many samples it holds"
+NO_BATCH_SIZES = "no recorded fetch has the number of samples of its batch"
 NO_TOKENS = "the program does not report tokens: `perfscope.step(tokens=...)`"
 NO_COSTS = "the floating-point operations of a whole step, or the device's peak, are not known"
 
 
 def throughput(trace: Trace, steps: StepSummary, process: int | None) -> Throughput:
-    """Return the job's rates over its steady steps; each that is not known says why."""
+    """Return the job's rates over its steady steps; a rate that is not known has its reason."""
     if process is None or not steps.mean_ms:
         return Throughput(*(Rate(None, reason=NO_STEPS) for _ in range(4)))
     return Throughput(
@@ -65,7 +65,7 @@ def samples_per_s(trace: Trace, process: int) -> Rate:
     Ranks are taken to be data-parallel: each trains on the batches that its own loader delivers.
     """
     ranks = concurrent_processes(trace, process)
-    pipelines = [line for line in trace.fact(input_pipelines) if line.process in ranks]
+    pipelines = [pipeline for pipeline in trace.fact(input_pipelines) if pipeline.process in ranks]
     rates = [rank_samples_per_s(trace, pipeline) for pipeline in pipelines]
     known = [rate for rate in rates if rate is not None]
     if not known or len(known) < len(rates):
@@ -75,7 +75,9 @@ def samples_per_s(trace: Trace, process: int) -> Rate:
 
 
 def rank_samples_per_s(trace: Trace, pipeline: Pipeline) -> float | None:
-    """Return the samples per second of one rank: a usual batch's, times its batches per step."""
+    """Return the samples per second of one rank: samples of a median batch x batches per step /
+    step time.
+    """
     rows = fact_rows(trace, steady_steps, pipeline.process)
     begin_ns = column(rows, "ts")
     end_ns = begin_ns + column(rows, "dur")
@@ -90,9 +92,9 @@ def rank_samples_per_s(trace: Trace, pipeline: Pipeline) -> float | None:
 def model_flops_utilization(trace: Trace, process: int) -> Rate:
     """Return the mean share of their peaks that the devices of `process` use (MFU)."""
     utilizations = [
-        counted.utilization
-        for counted in trace.fact(step_flops)
-        if counted.process == process and counted.utilization is not None
+        flops.utilization
+        for flops in trace.fact(step_flops)
+        if flops.process == process and flops.utilization is not None
     ]
     if not utilizations:
         return Rate(None, reason=NO_COSTS)

@@ -52,7 +52,7 @@ def add_depth_arguments(parser: argparse.ArgumentParser, *, needs_follow: bool) 
         metavar="S",
         help=(
             f"{'with --follow: ' if needs_follow else ''}take a new window every S seconds, if"
-            " a second one is safe in that version of torch"
+            " a second one is safe in the version of torch that the process uses"
         ),
     )
     parser.add_argument(
@@ -64,7 +64,7 @@ def add_depth_arguments(parser: argparse.ArgumentParser, *, needs_follow: bool) 
         "--window-stall",
         type=parse_milliseconds,
         metavar="MS",
-        help="longest delay of a step when the window ends (default: 250)",
+        help="longest time that ending the window may delay a step (default: 250)",
     )
 
 

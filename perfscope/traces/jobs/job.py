@@ -14,7 +14,7 @@ from perfscope.traces.jobs.alignment import Alignment, align_parts
 from perfscope.traces.jobs.job_time import job_times
 from perfscope.traces.jobs.members import JobMember, members
 from perfscope.traces.jobs.merge import Piece, merged_tables
-from perfscope.traces.jobs.processes import side_by_side
+from perfscope.traces.jobs.processes import open_local_executor
 from perfscope.traces.jobs.recordings import JobParts, MemberTrace, parts_of_job
 from perfscope.traces.jobs.sources import job_sources
 from perfscope.traces.reading import read_path
@@ -25,41 +25,41 @@ from perfscope.traces.span import span
 from perfscope.traces.trace import Trace
 from perfscope.traces.validation.invariants import summed_violations
 
-Processes = Callable[[Sequence[Path]], AbstractContextManager[Executor]]
+OpenExecutor = Callable[[Sequence[Path]], AbstractContextManager[Executor]]
 
 
-def load_job(paths: Sequence[Path], processes: Processes | None = None) -> Trace:
+def load_job(paths: Sequence[Path], open_executor: OpenExecutor | None = None) -> Trace:
     """Return the Trace of everything at these paths. Raises UnreadableRun, UsageError.
 
-    `processes` opens the Executor that reads several files. Without it they are read in parallel on
-    this machine.
+    `open_executor` opens the Executor that reads several files. Without it they are read in
+    parallel on this machine.
     """
     found = members(paths)
-    if len(found) == 1 and processes is None:
+    if len(found) == 1 and open_executor is None:
         return read_path(found[0].path)
-    return load_members(found, paths[0] if len(paths) == 1 else None, processes)
+    return load_members(found, paths[0] if len(paths) == 1 else None, open_executor)
 
 
 def load_members(
-    found: Sequence[JobMember], path: Path | None, processes: Processes | None = None
+    found: Sequence[JobMember], path: Path | None, open_executor: OpenExecutor | None = None
 ) -> Trace:
     """Return the Trace of the members of a job at a path. Raises UnreadableRun, UsageError."""
-    job = read_job_parts(found, processes or side_by_side)
+    job = read_job_parts(found, open_executor or open_local_executor)
     if len(job.parts) == 1 and not job.left_out:
         return job.parts[0].trace
     return merge_parts(job, path)
 
 
-def read_job_parts(found: Sequence[JobMember], processes: Processes) -> JobParts:
+def read_job_parts(found: Sequence[JobMember], open_executor: OpenExecutor) -> JobParts:
     """Read the members, and return those that are parts of the job."""
-    read, left_out = read_all(found, processes)
+    read, left_out = read_all(found, open_executor)
     job = parts_of_job(read)
     job.left_out += left_out
     return job
 
 
 def read_all(
-    found: Sequence[JobMember], processes: Processes
+    found: Sequence[JobMember], open_executor: OpenExecutor
 ) -> tuple[list[MemberTrace], list[str]]:
     """Return every member that can be read, and one line per entry of a folder that cannot.
 
@@ -69,7 +69,7 @@ def read_all(
     first_error: UnreadableRun | None = None
     progress = reading_options().progress
     all_bytes, done_bytes = sum(size_of(member.path) for member in found), 0
-    with processes([member.path for member in found]) as executor:
+    with open_executor([member.path for member in found]) as executor:
         # Threads report their progress themselves.
         reports = progress is not None and not isinstance(executor, ThreadPoolExecutor)
         futures = [executor.submit(read_path, member.path) for member in found]

@@ -37,7 +37,7 @@ MOST_THREADS.
 """
 
 
-def side_by_side(paths: Sequence[Path]) -> AbstractContextManager[Executor]:
+def open_local_executor(paths: Sequence[Path]) -> AbstractContextManager[Executor]:
     """Return the Executor that suits these files and this machine."""
     has_spare_cores = available_cores() > MOST_THREADS
     is_large = sum(map(text_bytes, paths)) > WORTH_PROCESSES

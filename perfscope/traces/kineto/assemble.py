@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from perfscope.traces.intervals import Ints
-from perfscope.traces.kineto.columns import Coded
+from perfscope.traces.kineto.columns import CodedNames
 from perfscope.traces.kineto.layout import EventColumn, ParsedPiece
 
 
@@ -26,10 +26,10 @@ class EventGroup:
         column = self.columns.get(name)
         return column if isinstance(column, np.ndarray) else np.empty(0, np.int64)
 
-    def names(self, name: str) -> Coded:
+    def names(self, name: str) -> CodedNames:
         """Return a column of names."""
         column = self.columns.get(name)
-        return column if isinstance(column, Coded) else Coded(np.empty(0, np.int32), [])
+        return column if isinstance(column, CodedNames) else CodedNames(np.empty(0, np.int32), [])
 
     def where(self, mask: Any) -> "EventGroup":
         """Return the events that a bool mask or an index selects."""
@@ -40,8 +40,8 @@ class EventGroup:
 
 def select_rows(column: EventColumn, mask: Any) -> EventColumn:
     """Return the values of a column that a mask or an index selects."""
-    if isinstance(column, Coded):
-        return Coded(column.codes[mask], column.names)
+    if isinstance(column, CodedNames):
+        return CodedNames(column.codes[mask], column.names)
     numbers: Ints = column[mask]
     return numbers
 
@@ -65,15 +65,15 @@ def take_group(pieces: list[ParsedPiece], name: str) -> EventGroup:
 
 def joined_columns(columns: list[EventColumn]) -> EventColumn:
     """Return several columns of one kind as one; equal names get one code."""
-    coded = [column for column in columns if isinstance(column, Coded)]
+    coded = [column for column in columns if isinstance(column, CodedNames)]
     if not coded:
-        return np.concatenate([column for column in columns if not isinstance(column, Coded)])
+        return np.concatenate([column for column in columns if not isinstance(column, CodedNames)])
     code_of_name: dict[str, int] = {}
     codes = []
     for column in coded:
         new_codes = [code_of_name.setdefault(name, len(code_of_name)) for name in column.names]
         codes.append(np.array([*new_codes, -1], np.int32)[column.codes])
-    return Coded(np.concatenate(codes), list(code_of_name))
+    return CodedNames(np.concatenate(codes), list(code_of_name))
 
 
 def summed_counts(counts: Iterable[dict[str, int]]) -> dict[str, int]:

@@ -14,8 +14,8 @@ from perfscope.traces.intervals import Ints
 
 MISSING: Final = -1
 EXACT_FLOAT_US: Final = 8.7e12
-"""Below 2**43 microseconds, a float holds a time to the nanosecond: its last digit is worth half of
-one.
+"""About 2**43. Below it a float represents a time in us with an error of at most half a nanosecond:
+floats there are at most 2**-10 us apart.
 """
 LATEST_US: Final = 4e15
 """The year 2096. The difference of two times below it, in nanoseconds, fits into 63 bits."""
@@ -24,7 +24,7 @@ LONGEST_TEXT: Final = 1000
 
 
 @dataclass
-class Coded:
+class CodedNames:
     """A column of names: codes into `names`, -1 for no name."""
 
     codes: NDArray[np.int32]
@@ -112,7 +112,7 @@ def nanosecond_from_text(text: str) -> int:
         return int(NO_TIME_NS)
 
 
-def coded(values: Sequence[Any]) -> Coded:
+def encode_names(values: Sequence[Any]) -> CodedNames:
     """Return names as codes."""
     try:
         different = dict.fromkeys(values)
@@ -123,7 +123,7 @@ def coded(values: Sequence[Any]) -> Coded:
     code_of_value = {value: code for code, value in enumerate(different)}
     code_of_value[None] = MISSING
     codes = np.fromiter(map(code_of_value.__getitem__, values), np.int32, len(values))
-    return Coded(codes, [as_text(value) or "" for value in different])
+    return CodedNames(codes, [as_text(value) or "" for value in different])
 
 
 def as_text(value: Any) -> str | None:

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from perfscope.traces.kineto import groups
-from perfscope.traces.kineto.columns import Coded
+from perfscope.traces.kineto.columns import CodedNames
 from perfscope.traces.kineto.events import SINGLE_EVENT, Args, metadata_row
 from perfscope.traces.kineto.layout import (
     IMPOSSIBLE,
@@ -100,4 +100,4 @@ def column_from_compiled(value: Any) -> EventColumn:
     names = [
         text if isinstance(text, str) else msgspec.json.decode(b'"%b"' % text) for text in texts
     ]
-    return Coded(np.frombuffer(codes, np.int32), names)
+    return CodedNames(np.frombuffer(codes, np.int32), names)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfscope.traces.kineto.assemble import EventGroup
-from perfscope.traces.kineto.columns import Coded
+from perfscope.traces.kineto.columns import CodedNames
 
 Groups = dict[str, EventGroup]
 LONGEST_START_NS: Final = 10_000_000_000
@@ -73,7 +73,7 @@ def first_of_equal(group: EventGroup) -> NDArray[np.bool_]:
     is_first = np.ones(len(group), bool)
     if not len(group):
         return is_first
-    keys = [column for column in group.columns.values() if not isinstance(column, Coded)]
+    keys = [column for column in group.columns.values() if not isinstance(column, CodedNames)]
     keys.append(group.names("name").codes.astype(np.int64))
     order = np.lexsort(keys)
     equal = np.ones(len(group) - 1, bool)

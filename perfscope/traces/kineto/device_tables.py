@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from perfscope.traces.intervals import Ints
 from perfscope.traces.kineto.assemble import EventGroup, joined_groups
-from perfscope.traces.kineto.columns import MISSING, Coded
+from perfscope.traces.kineto.columns import MISSING, CodedNames
 from perfscope.traces.naming import (
     BYTES_OF,
     classify_names,
@@ -43,7 +43,7 @@ def name_column(codes: NDArray[np.int32], names: list[str]) -> "pd.Categorical[s
     return pd.Categorical.from_codes(cast("list[int]", codes), dtype=dtype_of_names(names))
 
 
-def names_matching(column: Coded, *wanted: str) -> NDArray[np.bool_]:
+def names_matching(column: CodedNames, *wanted: str) -> NDArray[np.bool_]:
     """Return which rows of a column have one of these names."""
     codes = [code for code, name in enumerate(column.names) if name in wanted]
     return np.isin(column.codes, codes)
@@ -90,7 +90,7 @@ def kineto_kernel_table(
     )
 
 
-def size_products(sizes: Coded) -> Ints:
+def size_products(sizes: CodedNames) -> Ints:
     """Return the product of the three sizes `[x, y, z]` of each row, -1 where they are unknown."""
     return np.array([*map(size_product, sizes.names), MISSING], np.int64)[sizes.codes]
 
@@ -190,7 +190,7 @@ def kineto_collective_table(kernels: EventGroup, process: Ints) -> pd.DataFrame 
     )
 
 
-def message_bytes(elements: Ints, dtype: Coded) -> Ints:
+def message_bytes(elements: Ints, dtype: CodedNames) -> Ints:
     """Return the bytes of messages of so many elements, -1 where elements or type are unknown."""
     names = [name.lower().removeprefix("c10::") for name in dtype.names]
     element_bytes = [BYTES_OF.get(name, MISSING) for name in names]

@@ -139,7 +139,7 @@ class FileParser:
         self.submit_ahead()
         while self.ahead:
             piece, future = self.ahead.popleft()
-            piece, parsed = self.joined_until_valid(piece, future)
+            piece, parsed = self.join_until_valid(piece, future)
             self.done_bytes += len(piece)
             yield parsed
             if parsed.ended_at is not None:
@@ -158,7 +158,7 @@ class FileParser:
             future = self.pool.submit(parse_piece, bytes(piece) if needs_copy else piece)
             self.ahead.append((piece, future))
 
-    def joined_until_valid(
+    def join_until_valid(
         self, piece: memoryview, future: "Future[ParsedPiece]"
     ) -> tuple[memoryview, ParsedPiece]:
         """Return a piece and its columns. A piece that was cut inside an event is not valid JSON,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from perfscope.traces.intervals import Ints
 from perfscope.traces.kineto.assemble import EventGroup
-from perfscope.traces.kineto.columns import MISSING, Coded
+from perfscope.traces.kineto.columns import MISSING, CodedNames
 from perfscope.traces.kineto.device_tables import name_column
 from perfscope.traces.naming import LOADER_WAIT, PROFILER_STEP, classify_names, launch_kind
 from perfscope.traces.nesting import enclosing
@@ -108,18 +108,18 @@ def kineto_range_table(ranges: EventGroup, process: Ints) -> pd.DataFrame:
     )
 
 
-def name_mask(name: Coded, matches: Callable[[str], Any]) -> NDArray[np.bool_]:
+def name_mask(name: CodedNames, matches: Callable[[str], Any]) -> NDArray[np.bool_]:
     """Return for which rows `matches` is true of the name. It is called once per different name."""
     is_match = [bool(matches(text)) for text in name.names]
     return np.array([*is_match, False], bool)[name.codes]
 
 
-def is_profiler_step(name: Coded) -> NDArray[np.bool_]:
+def is_profiler_step(name: CodedNames) -> NDArray[np.bool_]:
     """Return which events are the profiler's marks of steps."""
     return name_mask(name, PROFILER_STEP.match)
 
 
-def is_loader_wait(name: Coded) -> NDArray[np.bool_]:
+def is_loader_wait(name: CodedNames) -> NDArray[np.bool_]:
     """Return which events are waits for a data loader of PyTorch."""
     return name_mask(name, LOADER_WAIT.match)
 

@@ -5,9 +5,9 @@ from typing import Any, Final
 
 from perfscope.traces.intervals import Ints
 from perfscope.traces.kineto import groups
-from perfscope.traces.kineto.columns import Coded
+from perfscope.traces.kineto.columns import CodedNames
 
-EventColumn = Ints | Coded
+EventColumn = Ints | CodedNames
 DAY_NS: Final = 86_400_000_000_000
 
 # The names of columns are those of the fields of `events.Args`.

@@ -13,7 +13,7 @@ from perfscope.traces.intervals import Ints
 from perfscope.traces.kineto import compiled_parser, groups
 from perfscope.traces.kineto.columns import (
     NO_TIME_NS,
-    coded,
+    encode_names,
     integers,
     nanosecond_from_text,
     nanoseconds,
@@ -158,13 +158,15 @@ def columns_of_events(group: str, events: list[KinetoEvent]) -> dict[str, EventC
     for name in NUMBERS[group]:
         values = map(GET_ARGUMENT[name], args)
         columns[name] = integers([-1 if value is None else value for value in values])
-    columns["name"] = coded([event.name for event in events])
+    columns["name"] = encode_names([event.name for event in events])
     if group in WITH_CATEGORY:
-        columns["cat"] = coded([event.cat for event in events])
+        columns["cat"] = encode_names([event.cat for event in events])
     for name in NAMES.get(group, ()):
-        columns[name] = coded(list(map(GET_ARGUMENT[name], args)))
+        columns[name] = encode_names(list(map(GET_ARGUMENT[name], args)))
     for name in TEXTS.get(group, ()):
-        columns[name] = coded([raw_text(raw) or None for raw in map(GET_ARGUMENT[name], args)])
+        columns[name] = encode_names(
+            [raw_text(raw) or None for raw in map(GET_ARGUMENT[name], args)]
+        )
     return columns
 
 

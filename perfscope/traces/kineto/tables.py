@@ -16,7 +16,7 @@ from perfscope.traces.kineto.assemble import (
     summed_counts,
     take_group,
 )
-from perfscope.traces.kineto.columns import Coded, as_text
+from perfscope.traces.kineto.columns import CodedNames, as_text
 from perfscope.traces.kineto.damaged_events import groups_without_damage
 from perfscope.traces.kineto.device_tables import (
     StartedBy,
@@ -146,7 +146,7 @@ def marks_as_ranges(events: Groups) -> Groups:
     if not is_mark.any():
         return events
     marks = ops.where(is_mark)
-    marks.columns["cat"] = Coded(np.zeros(len(marks), np.int32), ["user_annotation"])
+    marks.columns["cat"] = CodedNames(np.zeros(len(marks), np.int32), ["user_annotation"])
     range_columns = ("ts", "dur", "pid", "tid", "name", "cat")
     marks = EventGroup({name: marks.columns[name] for name in range_columns})
     return {

@@ -29,7 +29,7 @@ from perfscope.traces.privacy.secret_names import (
     PLAIN_NUMBER,
     STRONG,
     WEAK,
-    WORDS,
+    WORD,
     is_plain,
     secret_strength,
 )
@@ -177,12 +177,12 @@ def mask_word(word: str, program: str) -> str:
     the end of the word, with its blanks.
     """
     name, equals, value = word.partition("=")
-    strong = (
+    strength = (
         secret_strength(name) if equals and re.fullmatch(rf"[-+~/]{{0,3}}{NAME}", name) else NONE
     )
-    if strong and not is_plain(value, strong):
+    if strength and not is_plain(value, strength):
         return f"{name}={MASK}"
-    if strong in (WEAK, STRONG):
+    if strength in (WEAK, STRONG):
         return word
     if word[:2] in PROGRAM_OPTIONS.get(program, ()) and len(word) > 2 and word[1] != "-":
         return f"{word[:2]}{MASK}"
@@ -234,9 +234,9 @@ def mask_after_names(pattern: "re.Pattern[str]", text: str) -> str:
     pieces, kept, at = [], 0, 0
     while (match := pattern.search(text, at)) is not None:
         at = match.end()
-        strong = match_strength(match)
-        value = VALUE.match(text, at) if strong else None
-        if value is None or is_plain(value[0], strong) or is_ordinary(match["sign"], value[0]):
+        strength = match_strength(match)
+        value = VALUE.match(text, at) if strength else None
+        if value is None or is_plain(value[0], strength) or is_ordinary(match["sign"], value[0]):
             continue
         pieces += [text[kept:at], quoted_mask(value[0])]
         kept = at = value.end()
@@ -250,7 +250,7 @@ def match_strength(match: "re.Match[str]") -> int:
     of a header.
     """
     name, before = match["name"], match.string[max(match.start() - 1, 0) : match.start()]
-    last_word = (WORDS.findall(name) or [""])[-1].lower()
+    last_word = (WORD.findall(name) or [""])[-1].lower()
     if before in ("?", "&") and last_word in IN_QUERIES:
         return STRONG
     if last_word in SIGNATURES and match["sign"] == "=":
@@ -258,17 +258,17 @@ def match_strength(match: "re.Match[str]") -> int:
         return STRONG if in_url or SIGNATURE.match(match.string, match.end()) else NONE
     if before == "/" and match["sign"].startswith(": "):
         return NONE  # of a message about a file: `/etc/passwd: Permission denied`
-    strong = secret_strength(f"-{name}" if before == "-" else name)
+    strength = secret_strength(f"-{name}" if before == "-" else name)
     tight = match["sign"] == ":" and match.string[match.end() : match.end() + 1] not in (
         '"',
         "'",
         "\\",
         "[",
     )
-    if tight and strong in (FAINT, WEAK) and "-" not in name:
+    if tight and strength in (FAINT, WEAK) and "-" not in name:
         in_header = HEADER_BEFORE.search(match.string[max(match.start() - 16, 0) : match.start()])
-        return strong if in_header else NONE
-    return strong
+        return strength if in_header else NONE
+    return strength
 
 
 def is_ordinary(sign: str, value: str) -> bool:

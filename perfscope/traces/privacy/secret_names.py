@@ -6,8 +6,10 @@ from typing import Final
 
 MASK: Final = "***"
 FAINT, NONE, WEAK, STRONG = -1, 0, 1, 2
-"""Whether the value after a name is a secret: only if it looks random; no; unless it is a number or
-a switch; yes.
+"""How certainly the value after a name is a secret.
+
+FAINT: only if it looks random. NONE: it is not a secret. WEAK: unless it is a number or a switch.
+STRONG: always, except for a switch.
 """
 NAME: Final = r"[A-Za-z_][A-Za-z0-9_.\-]{0,255}"
 STRONG_ENDINGS: Final = (
@@ -131,7 +133,7 @@ ORDINARY_BEFORE: Final = frozenset(
 """Words of machine learning and of data: `--pad-token`, `--image-key` and `forward_pass` do not
 name secrets.
 """
-SWITCHES: Final = frozenset(
+SWITCH_STARTS: Final = frozenset(
     (
         "no",
         "use",
@@ -149,11 +151,12 @@ SWITCHES: Final = frozenset(
         "print",
     )
 )
-PLACES: Final = frozenset(
+"""First words of the names of switches: `--use-token` has no value, or true or false."""
+DESCRIBING_ENDS: Final = frozenset(
     ("file", "path", "dir", "folder", "name", "type", "length", "len", "size", "timeout", "ttl")
 )
 """Last words of names whose values describe a secret: `--password-file` names a file."""
-WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 LONGEST_PLAIN: Final = 32
 RANDOM: Final = re.compile(
     r"(?a)[\"']?(?:(?=\w*[a-z])(?=\w*[A-Z])(?=\w*\d\w*\d\w*\d)[\w+=-]{16,200}"
@@ -170,8 +173,13 @@ def secret_strength(name: str) -> int:
     part of a dotted name counts.
     """
     name = name[2:] if name.startswith("-D") else name  # a property of Java
-    words = [word.lower() for word in WORDS.findall(name.rsplit(".", 1)[-1])]
-    if not words or words[0] in SWITCHES or words[-1] in PLACES or name in ("PWD", "OLDPWD"):
+    words = [word.lower() for word in WORD.findall(name.rsplit(".", 1)[-1])]
+    if (
+        not words
+        or words[0] in SWITCH_STARTS
+        or words[-1] in DESCRIBING_ENDS
+        or name in ("PWD", "OLDPWD")
+    ):
         return NONE
     if any(word in STRONG_WORDS or word.endswith(STRONG_ENDINGS) for word in words):
         return STRONG
@@ -184,15 +192,15 @@ def secret_strength(name: str) -> int:
     return FAINT if any(words[at - 1] not in ORDINARY_BEFORE or at == 0 for at in named) else NONE
 
 
-def is_plain(value: str, strong: int) -> bool:
+def is_plain(value: str, strength: int) -> bool:
     """Return whether a value is a switch, or after a weak name a number, and therefore not a
     secret.
     """
-    if strong == FAINT:
+    if strength == FAINT:
         return not RANDOM.match(value)
     if len(value) > LONGEST_PLAIN:
         return False
     bare = value.strip("\"'\\,)]}")
     return bare == MASK or bool(
-        PLAIN_VALUE.match(bare) or (strong == WEAK and PLAIN_NUMBER.match(bare))
+        PLAIN_VALUE.match(bare) or (strength == WEAK and PLAIN_NUMBER.match(bare))
     )

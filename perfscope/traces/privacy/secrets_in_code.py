@@ -73,20 +73,20 @@ def mask_places(text: str, places: Iterator[tuple[int, int]]) -> str:
 def literals_after(pattern: "re.Pattern[str]", text: str) -> Iterator[tuple[int, int]]:
     """Yield where the literals are that follow the name of a secret."""
     for head in pattern.finditer(text):
-        strong = secret_strength(head["name"])
-        literal = LITERAL.match(text, head.end(), head.end() + LONGEST_LINE) if strong else None
-        if literal is None or is_plain(literal["text"], strong):
+        strength = secret_strength(head["name"])
+        literal = LITERAL.match(text, head.end(), head.end() + LONGEST_LINE) if strength else None
+        if literal is None or is_plain(literal["text"], strength):
             continue
-        if pattern is PAIR and not is_value_of_pair(head["name"], literal["text"], strong):
+        if pattern is PAIR and not is_value_of_pair(head["name"], literal["text"], strength):
             continue
         yield literal.span("text")
 
 
-def is_value_of_pair(name: str, text: str, strong: int) -> bool:
+def is_value_of_pair(name: str, text: str, strength: int) -> bool:
     """Return whether the second of two texts is the value of the first, and not another name."""
     if name.startswith("-"):
         return not text.startswith("-")
-    return bool(RANDOM.match(text)) or (strong == STRONG and looks_chosen(text))
+    return bool(RANDOM.match(text)) or (strength == STRONG and looks_chosen(text))
 
 
 def looks_chosen(text: str) -> bool:
@@ -102,14 +102,14 @@ def literals_in_expressions(text: str) -> Iterator[tuple[int, int]]:
     at = 0
     while (head := EXPRESSION.search(text, at)) is not None:
         at = head.end()
-        strong = secret_strength(head["name"])
-        if strong not in (WEAK, STRONG):
+        strength = secret_strength(head["name"])
+        if strength not in (WEAK, STRONG):
             continue
         newline = text.find("\n", at, at + LONGEST_LINE)
         end = newline if newline >= 0 else min(at + LONGEST_LINE, len(text))
         for literal in LITERAL.finditer(text, at, end):
             found = literal["text"]
-            if RANDOM.match(found) or (strong == STRONG and looks_chosen(found)):
+            if RANDOM.match(found) or (strength == STRONG and looks_chosen(found)):
                 yield literal.span("text")
         at = end
 
@@ -117,8 +117,8 @@ def literals_in_expressions(text: str) -> Iterator[tuple[int, int]]:
 def values_of(pattern: "re.Pattern[str]", text: str) -> Iterator[tuple[int, int]]:
     """Yield where the values of secrets are, by a pattern with the name and the value."""
     for match in pattern.finditer(text):
-        strong = secret_strength(match["name"])
-        if strong and not is_plain(match["value"], strong):
+        strength = secret_strength(match["name"])
+        if strength and not is_plain(match["value"], strength):
             begin, end = match.span("value")
             quoted = match["value"][0] in "\"'"
             yield (begin + 1, end - 1) if quoted else (begin, end)

@@ -79,8 +79,9 @@ def window_tables(
 def read_windows(run: StoredRun | GrowingRun) -> tuple[list[ProfiledWindow], int]:
     """Return the windows of a run, and how many of its notes could not be used.
 
-    The trace of a window is not read when the window was a trial, when the trace was deleted to
-    make room, and when newer windows of the process suffice.
+    The trace of a window is not read when the trace was deleted to make room, when newer windows of
+    the process suffice, and when the window was a trial of the profiler (in run folders of older
+    versions).
     """
     notes = list(run.rows("kernels"))
     unread_names = deleted_names(notes) | older_names(notes)
@@ -172,12 +173,12 @@ class JoinedTraces:
         for name, parts in self.parts.items():
             table = trace.table(name)
             if table is not None and name == "ranges":
-                table = ranges_only_the_profiler_sees(table)
+                table = profiler_only_ranges(table)
             if table is not None and len(table):
-                parts.append(self.in_run(name, table, window.process, zero_ns, first_rows))
+                parts.append(self.convert_to_run(name, table, window.process, zero_ns, first_rows))
         return True
 
-    def in_run(
+    def convert_to_run(
         self,
         name: str,
         table: pd.DataFrame,
@@ -209,7 +210,7 @@ class JoinedTraces:
         return tables
 
 
-def ranges_only_the_profiler_sees(ranges: pd.DataFrame) -> pd.DataFrame:
+def profiler_only_ranges(ranges: pd.DataFrame) -> pd.DataFrame:
     """Return annotations of the program and of torch's collectives, without the marks of torch that
     the probe records as well.
     """

@@ -166,7 +166,7 @@ def why_not_recorded(run: Run, table: str) -> str:
         return "computed by the analyzer"
     if table == "waits":
         return "the job moved all the time"
-    return "nothing to record" if source == "probe" else f"{source} was not recorded"
+    return "the probe recorded none" if source == "probe" else f"{source} was not recorded"
 
 
 def run_clock(run: Run) -> Clock:
@@ -425,7 +425,9 @@ def probe_range_columns(rows: pd.DataFrame, names: CodeNames) -> dict[str, Any]:
 
 
 def with_logs_apart(columns: dict[str, NDArray[Any]]) -> NDArray[Any]:
-    """Return the categories of ranges, with the calls of fsync that are too frequent for saves.
+    """Return the categories of ranges; calls of fsync that are too frequent for checkpoints get
+    LOG_CATEGORY.
+
 
     A process that calls it in more than half of its steps writes a log.
     """

@@ -31,22 +31,22 @@ def assemble(source: Path, folder: Path) -> tuple[bytes, dict[str, int]]:
 
 
 def test_the_code_is_the_assembled_source(tmp_path: Path) -> None:
-    code, places = assemble(SOURCE, tmp_path)
+    code, symbols = assemble(SOURCE, tmp_path)
     assert code == injected_page.CODE
-    assert places["arrive"] == injected_page.ARRIVE_AT
-    assert places["start"] == injected_page.START_AT
-    assert places["pending"] == injected_page.PENDING_CALL_AT
-    assert places["thread_main"] == injected_page.THREAD_AT
+    assert symbols["arrive"] == injected_page.ARRIVE_AT
+    assert symbols["start"] == injected_page.START_AT
+    assert symbols["pending"] == injected_page.PENDING_CALL_AT
+    assert symbols["thread_main"] == injected_page.THREAD_AT
 
 
 def test_the_code_of_the_calls_is_the_assembled_source(tmp_path: Path) -> None:
-    code, places = assemble(CALL_SOURCE, tmp_path)
+    code, symbols = assemble(CALL_SOURCE, tmp_path)
     assert code[: restoring_call.ENTRY] == bytes(restoring_call.ENTRY)
     assert code[restoring_call.ENTRY :] == restoring_call.CODE
-    assert places["call_function"] == restoring_call.ENTRY
-    assert places["time_limit"] == restoring_call.TIME_LIMIT == restoring_call.HEAD.size
-    assert places["returned"] == restoring_call.RETURNED
-    assert places["RED_ZONE"] == restoring_call.RED_ZONE_BYTES
+    assert symbols["call_function"] == restoring_call.ENTRY
+    assert symbols["time_limit"] == restoring_call.TIME_LIMIT == restoring_call.HEAD.size
+    assert symbols["returned"] == restoring_call.RETURNED
+    assert symbols["RED_ZONE"] == restoring_call.RED_ZONE_BYTES
     names = (
         "function",
         "arguments",
@@ -63,10 +63,10 @@ def test_the_code_of_the_calls_is_the_assembled_source(tmp_path: Path) -> None:
         if name != "arguments"
     }
     head = restoring_call.RestoringCall(arguments=(1, 2), **words).head()
-    assert head[places["arguments"] :][:32] == struct.pack("<4Q", 1, 2, 0, 0)
+    assert head[symbols["arguments"] :][:32] == struct.pack("<4Q", 1, 2, 0, 0)
     for name, value in words.items():
         size = 4 if name in ("pid", "signal") else 8
-        assert int.from_bytes(head[places[name] :][:size], "little") == value
+        assert int.from_bytes(head[symbols[name] :][:size], "little") == value
 
 
 def test_both_sides_agree_on_the_data_page() -> None:
@@ -79,8 +79,8 @@ def test_both_sides_agree_on_the_data_page() -> None:
     assert offsets["TEXT"] == injected_page.TEXT_AT
     assert offsets["PAGE"] == injected_page.PAGE_BYTES
     names = injected_page.TABLE_NAMES
-    laid = injected_page.InjectedPage(b"text", base=0x10000)
-    image = laid.data_image({name: 1000 + number for number, name in enumerate(names)})
+    page = injected_page.InjectedPage(b"text", base=0x10000)
+    image = page.data_image({name: 1000 + number for number, name in enumerate(names)})
     words = {
         at: int.from_bytes(image[at : at + 8], "little")
         for at in range(0, injected_page.TEXT_AT, 8)
@@ -106,13 +106,13 @@ def test_both_sides_agree_on_the_data_page() -> None:
 
 
 def test_a_page_without_the_token_has_no_state() -> None:
-    laid = injected_page.InjectedPage(b"")
-    image = laid.data_image(dict.fromkeys(injected_page.TABLE_NAMES, 0))
-    assert laid.state(image) == injected_page.PageState(
+    page = injected_page.InjectedPage(b"")
+    image = page.data_image(dict.fromkeys(injected_page.TABLE_NAMES, 0))
+    assert page.state(image) == injected_page.PageState(
         claimed=False, pending=False, failed=0, began=False
     )
     assert injected_page.InjectedPage(b"").state(image) is None
-    assert laid.state(image[:10]) is None
+    assert page.state(image[:10]) is None
 
 
 @pytest.mark.parametrize("version", [None, 0x030B00A1, 0x02070CF0])

@@ -175,9 +175,9 @@ def length(spans: Spans) -> int:
 def test_budgets_agree_with_those_of_hta(name: str) -> None:
     figures = references()[name]
     spans = spans_as_in_hta(load_trace(FOLDER / "kineto" / f"{name}.json.gz"))
-    # Half a percent, and up to one us per edge, because HTA rounds from another zero.
+    # HTA rounds the times of a trace to whole us from another zero, so that each span may differ.
     count = sum(len(begin) for begin, _ in spans.values())
-    near = lambda ns: pytest.approx(ns, rel=0.005, abs=0.2 * count)  # noqa: E731
+    near = lambda us: pytest.approx(us, rel=0.005, abs=0.2 * count)  # noqa: E731
     whole = merged(*spans.values())
     temporal = figures["get_temporal_breakdown"]
     if isinstance(temporal, list):  # else the text of the error that HTA failed with
@@ -191,8 +191,8 @@ def test_budgets_agree_with_those_of_hta(name: str) -> None:
     if share is not None:
         hidden = length(intersected(spans["COMMUNICATION"], spans["COMPUTATION"]))
         assert 100 * hidden / communication == pytest.approx(share, abs=0.5)
-    alone = {row["kernel_type"]: row["sum"] for row in figures["get_gpu_kernel_breakdown"]}
-    for kind, its_spans in spans.items():
+    alone_us = {row["kernel_type"]: row["sum"] for row in figures["get_gpu_kernel_breakdown"]}
+    for kind, spans_of_kind in spans.items():
         others = merged(*(spans[other] for other in spans if other != kind))
-        hidden = length(intersected(its_spans, others))
-        assert length(its_spans) - hidden == near(alone.get(kind, 0))
+        hidden = length(intersected(spans_of_kind, others))
+        assert length(spans_of_kind) - hidden == near(alone_us.get(kind, 0))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from perfscope.analyzer.budget.cpu_work import computing
+from perfscope.analyzer.budget.cpu_work import computing_spans
 from tests.analyzer.costs.recorded import record_work
 
 PLANE = torch.ones(8, 16, 48, 48, requires_grad=True)
@@ -34,7 +34,7 @@ def test_an_operator_that_computes_does_so_most_of_its_time(
     work()
     ops = record_work(work).table("ops")
     assert ops is not None
-    begin, end, row = computing(ops)
+    begin, end, row = computing_spans(ops)
     its = (ops["name"] == name).to_numpy()
     whole = int(ops["dur"].to_numpy()[its].sum())
     assert whole > 0
@@ -44,7 +44,7 @@ def test_an_operator_that_computes_does_so_most_of_its_time(
 def test_an_operator_that_only_calls_another_does_not_compute() -> None:
     ops = record_work(lambda: torch.nn.functional.linear(SERIES, torch.ones(64, 64))).table("ops")
     assert ops is not None
-    _, _, row = computing(ops)
+    _, _, row = computing_spans(ops)
     names = set(ops["name"].to_numpy()[row])
     assert names & {"aten::mm", "aten::addmm", "aten::bmm"}
     assert not names & {"aten::linear", "aten::matmul"}

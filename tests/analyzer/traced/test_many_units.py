@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from perfscope.analyzer.budget import process_computing
-from perfscope.analyzer.budget.cpu_work import FEWEST_VIEWS, computing
+from perfscope.analyzer.budget.cpu_work import FEWEST_VIEWS, computing_spans
 from perfscope.analyzer.budget.host_gaps import host_gaps
 from perfscope.analyzer.budget.process_computing import computing_of
 from perfscope.analyzer.diagnose import diagnose_trace
@@ -67,7 +67,7 @@ def test_what_each_of_many_processes_computes_is_the_same_as_found_alone() -> No
     for process in range(PROCESSES):
         found = computing_of(trace, process)
         alone: pd.DataFrame = ops[ops["process"] == process]
-        begin, end, place = computing(alone)
+        begin, end, place = computing_spans(alone)
         np.testing.assert_array_equal(found.begin, begin)
         np.testing.assert_array_equal(found.end, end)
         np.testing.assert_array_equal(found.row, alone.index.to_numpy()[place])
@@ -82,9 +82,9 @@ def test_many_processes_are_computed_together(monkeypatch: pytest.MonkeyPatch) -
 
     def counted(ops: pd.DataFrame) -> object:
         sizes.append(len(ops))
-        return computing(ops)
+        return computing_spans(ops)
 
-    monkeypatch.setattr(process_computing, "computing", counted)
+    monkeypatch.setattr(process_computing, "computing_spans", counted)
     monkeypatch.setattr(process_computing, "MOST_ROWS", 1000)
     trace = cpu_processes()
     assert len(diagnose_trace(trace).per_process) == PROCESSES

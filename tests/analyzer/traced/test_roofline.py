@@ -1,4 +1,4 @@
-"""Rooflines of made-up and of recorded traces."""
+"""Rooflines of recorded-up and of recorded traces."""
 
 import json
 
@@ -28,11 +28,11 @@ H100 = {
     "multiprocessors": 132,
 }
 N = 4096
-PRODUCT_NS = 277_826  # 2 n^3 operations at 494.7 TFLOP/s, half of the roof
+PRODUCT_NS = 277_826  # 2 n^3 operations at 494.7 TFLOP/s, half of the H100's peak
 SQUARE, TYPES = json.dumps([[N, N], [N, N]]), json.dumps(["c10::BFloat16"] * 2)
 
 
-def on_h100(*ops: tuple[str, str, str, int]) -> Trace:
+def h100_trace(*ops: tuple[str, str, str, int]) -> Trace:
     """Return a trace of operators (name, shapes, types, ns of its kernel) with one kernel each."""
     rows = [
         {
@@ -77,7 +77,7 @@ def on_h100(*ops: tuple[str, str, str, int]) -> Trace:
 
 
 def test_a_product_at_half_of_the_peak_has_half_of_its_roof() -> None:
-    row = on_h100(("aten::mm", SQUARE, TYPES, PRODUCT_NS)).fact(roofline_table).iloc[0]
+    row = h100_trace(("aten::mm", SQUARE, TYPES, PRODUCT_NS)).fact(roofline_table).iloc[0]
     assert row["flops"] == 2 * N**3
     assert row["intensity"] == pytest.approx(N / 3)
     assert row["roof_share"] == pytest.approx(0.5, rel=0.001)
@@ -87,35 +87,40 @@ def test_a_product_at_half_of_the_peak_has_half_of_its_roof() -> None:
 def test_an_addition_faster_than_memory_is_marked_as_cached() -> None:
     """12 n^2 bytes at 3350 GB/s are 60.1 us; it took half of that."""
     types = json.dumps(["float"] * 2)
-    row = on_h100(("aten::add", SQUARE, types, 30_049)).fact(roofline_table).iloc[0]
+    row = h100_trace(("aten::add", SQUARE, types, 30_049)).fact(roofline_table).iloc[0]
     assert row["roof_share"] == pytest.approx(2.0, rel=0.001)
     assert (row["side"], row["mark"]) == ("memory-bandwidth", CACHED)
 
 
 def test_an_operator_and_its_wrapper_are_counted_once() -> None:
-    made = on_h100(("aten::mm", SQUARE, TYPES, PRODUCT_NS), ("aten::matmul", SQUARE, TYPES, 1))
-    ops = made.table("ops")
+    recorded = h100_trace(
+        ("aten::mm", SQUARE, TYPES, PRODUCT_NS), ("aten::matmul", SQUARE, TYPES, 1)
+    )
+    ops = recorded.table("ops")
     assert ops is not None
     ops = ops.assign(parent=[1, -1])
     rows = Trace(
-        {**{n: made.table(n) for n in ("processes", "devices", "launches", "kernels")}, "ops": ops},
+        {
+            **{n: recorded.table(n) for n in ("processes", "devices", "launches", "kernels")},
+            "ops": ops,
+        },
         {},
-        list(made.manifests),
-        kind=made.kind,
-        span_ns=made.span_ns,
+        list(recorded.manifests),
+        kind=recorded.kind,
+        span_ns=recorded.span_ns,
     ).fact(roofline_table)
     assert rows["name"].tolist() == ["aten::mm"]
 
 
 def test_an_operator_without_a_model_is_listed_with_the_reason() -> None:
-    rows = on_h100(
+    rows = h100_trace(
         ("aten::mm", SQUARE, TYPES, 600), ("vllm::unified_attention", SQUARE, TYPES, 400)
     ).fact(roof_coverage)
     assert costed_share(rows, reachable=False) == pytest.approx(0.6)
     assert rows[["why", "name"]].to_numpy().tolist()[1] == [NO_MODEL, "vllm::unified_attention"]
 
 
-ENOUGH = {
+LEAST_COSTED_SHARE = {
     "h100_qwen05b": 0.93,
     "h100_vit_inference": 0.99,
     "mi300x_qwen05b": 0.95,
@@ -128,14 +133,14 @@ ENOUGH = {
 
 @WHERE
 @pytest.mark.shared_traces
-@pytest.mark.parametrize("name", [*ENOUGH, "vllm_prefill_decode_piecewise_graph"])
+@pytest.mark.parametrize("name", [*LEAST_COSTED_SHARE, "vllm_prefill_decode_piecewise_graph"])
 def test_most_of_the_time_of_a_recorded_trace_has_a_roof(name: str) -> None:
     found = load_trace(FOLDER / "kineto" / f"{name}.json.gz")
     rows, coverage = found.fact(roofline_table), found.fact(roof_coverage)
     assert len(rows)
     assert not ((rows["roof_share"] > 1.05) & (rows["mark"] == "")).any()
     assert coverage["share"].sum() == pytest.approx(1.0)
-    assert costed_share(coverage, reachable=True) >= ENOUGH.get(name, 0.0)
+    assert costed_share(coverage, reachable=True) >= LEAST_COSTED_SHARE.get(name, 0.0)
 
 
 @WHERE
@@ -146,7 +151,7 @@ def test_replayed_graphs_of_unknown_sizes_are_listed_with_their_share() -> None:
     assert coverage[coverage["why"] == REPLAYED]["share"].sum() == pytest.approx(0.96, abs=0.01)
 
 
-def in_modules() -> Trace:
+def module_trace() -> Trace:
     """Return a trace of two products and an addition in a range; both products are called in the
     module Outer, the first of them in its child Inner.
     """
@@ -165,7 +170,7 @@ def in_modules() -> Trace:
 
 
 def test_modules_and_ranges_have_the_flops_of_the_operators_inside_them() -> None:
-    rows = in_modules().fact(range_roofline).set_index("name")
+    rows = module_trace().fact(range_roofline).set_index("name")
     product, addition = 2 * N**3, N**2
     whole = 2 * product + addition
     assert rows["flops"].to_dict() == {"Outer_0": whole, "Inner_0": product, "layer": whole}
@@ -174,19 +179,19 @@ def test_modules_and_ranges_have_the_flops_of_the_operators_inside_them() -> Non
 
 
 def test_kernels_divide_the_flops_of_their_operator_by_their_time() -> None:
-    made = in_modules()
-    rows = made.fact(kernel_roofline).set_index("name")
+    recorded = module_trace()
+    rows = recorded.fact(kernel_roofline).set_index("name")
     assert rows.loc["k0", "flops"] == 2 * N**3 and rows.loc["k0", "alone"] == 1.0
-    launches = made.table("launches")
+    launches = recorded.table("launches")
     assert launches is not None
     names = ("processes", "devices", "ops", "kernels", "ranges")
-    tables = {name: table for name in names if (table := made.table(name)) is not None}
+    tables = {name: table for name in names if (table := recorded.table(name)) is not None}
     shared = Trace(
         {**tables, "launches": launches.assign(op=[0, 0, 2])},
         {},
-        list(made.manifests),
-        kind=made.kind,
-        span_ns=made.span_ns,
+        list(recorded.manifests),
+        kind=recorded.kind,
+        span_ns=recorded.span_ns,
     )
     rows = shared.fact(kernel_roofline).set_index("name")
     assert rows.loc["k0", "flops"] == rows.loc["k1", "flops"] == N**3

@@ -20,7 +20,7 @@ from tests.safety.soak.cycle import Outcome, run_cycle
 from tests.safety.soak.growth import measure_growth
 from tests.safety.soak.kills import planned
 from tests.safety.soak.results import Results, summary
-from tests.safety.soak.targets import PERIOD, PROGRAMS, STARTED, Started, TargetEnded, start
+from tests.safety.soak.targets import PERIOD, PROGRAMS, RUNNING, RunningProgram, TargetEnded, start
 
 ATTACHES = 2
 REFERENCE_STEPS = 2 * PERIOD
@@ -73,7 +73,7 @@ def end_all() -> None:
     """End every program, also those that a lane is starting."""
     until = time.monotonic() + ENDING_S
     while time.monotonic() < until:
-        for run in tuple(STARTED):
+        for run in tuple(RUNNING):
             run.end()
             if run.folder.name == "target":
                 shutil.rmtree(run.folder.parent, ignore_errors=True)
@@ -119,7 +119,7 @@ class Soak:
     def one_target(self, group: int) -> None:
         """Start a target and attach to it; if it is harmed, continue with a new one."""
         program = self.args.programs[group % len(self.args.programs)]
-        run: Started | None = None
+        run: RunningProgram | None = None
         attach = 0
         for cycle in self.cycles_of(group):
             if self.results.closed:
@@ -144,7 +144,7 @@ class Soak:
         if run is not None:
             self.clear(run)
 
-    def start(self, program: str) -> Started:
+    def start(self, program: str) -> RunningProgram:
         """Start a target in a new folder. Raises TargetEnded."""
         folder = Path(tempfile.mkdtemp(prefix=f"{program}-", dir=self.shared))
         try:
@@ -155,7 +155,7 @@ class Soak:
         run.expected = self.references[program]
         return run
 
-    def clear(self, run: Started, keep: bool = False) -> None:
+    def clear(self, run: RunningProgram, keep: bool = False) -> None:
         """End a target and remove its files."""
         run.end()
         if not keep:
@@ -199,7 +199,7 @@ class Soak:
         )
         return {step: found[0][step] for step in range(PERIOD)} if same else {}
 
-    def wait_for_reference(self, run: Started) -> None:
+    def wait_for_reference(self, run: RunningProgram) -> None:
         """Wait until a program has logged all its steps, and end it."""
         end = time.monotonic() + REFERENCE_S
         while (

@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.safety.soak.kills import DURATION_S, Kill, Killer
 from tests.safety.soak.leftovers import changed_children, processes_marked, settle, states_before
-from tests.safety.soak.targets import PERIOD, Started, TargetEnded, environment
+from tests.safety.soak.targets import PERIOD, RunningProgram, TargetEnded, environment
 
 RATE_S = 2.0
 RATE_MOST_S = 10.0
@@ -50,7 +50,7 @@ class Outcome:
     took_s: float = 0.0
 
 
-def run_cycle(run: Started, outcome: Outcome, kill: Kill | None, shared: Path) -> None:
+def run_cycle(run: RunningProgram, outcome: Outcome, kill: Kill | None, shared: Path) -> None:
     """Attach to `run` once and fill `outcome`."""
     began = time.monotonic()
     try:
@@ -58,7 +58,7 @@ def run_cycle(run: Started, outcome: Outcome, kill: Kill | None, shared: Path) -
         first_error = len(run.errors())
         before = states_before(run)
         agent_began = time.monotonic()
-        run.first_attach = min(run.first_attach, agent_began)
+        run.first_attach_s = min(run.first_attach_s, agent_began)
         attach(run, outcome, kill, shared)
         read_recording(run.folder / f"run{outcome.cycle}", outcome)
         run.wait_for_steps(3, 20.0)
@@ -75,7 +75,7 @@ def run_cycle(run: Started, outcome: Outcome, kill: Kill | None, shared: Path) -
     outcome.took_s = time.monotonic() - began
 
 
-def rate(run: Started) -> float:
+def rate(run: RunningProgram) -> float:
     """Return the steps per second, measured over RATE_S and a whole period of steps, or over
     RATE_MOST_S. Raises TargetEnded.
 
@@ -84,7 +84,7 @@ def rate(run: Started) -> float:
     began = time.monotonic()
     run.wait_for_steps(3, 20.0)
     while True:
-        times = sorted(line.at for line in run.lines() if line.at >= began)
+        times = sorted(line.at_s for line in run.lines() if line.at_s >= began)
         waited_s = time.monotonic() - began
         if len(times) >= 3 and (
             (waited_s >= RATE_S and len(times) > PERIOD) or waited_s >= RATE_MOST_S
@@ -96,7 +96,7 @@ def rate(run: Started) -> float:
         time.sleep(0.05)
 
 
-def attach(run: Started, outcome: Outcome, kill: Kill | None, shared: Path) -> None:
+def attach(run: RunningProgram, outcome: Outcome, kill: Kill | None, shared: Path) -> None:
     """Run `perfscope attach` to its end, or until it is killed."""
     marker = f"{outcome.program}-{outcome.cycle}-{os.getpid()}"
     command = [
@@ -179,7 +179,7 @@ def read_recording(folder: Path, outcome: Outcome) -> None:
                 outcome.stall_ms = json.loads(line)["stall"] / 1e6
 
 
-def check_log(run: Started, outcome: Outcome, began: float, settled: float) -> None:
+def check_log(run: RunningProgram, outcome: Outcome, began: float, settled: float) -> None:
     """Compare every new step with the reference and find the longest one."""
     lines = run.lines()
     new = sorted(lines[run.checked :], key=lambda line: line.step)
@@ -193,7 +193,7 @@ def check_log(run: Started, outcome: Outcome, began: float, settled: float) -> N
             f"{len(wrong)} losses differ, first at step {wrong[0].step}: "
             f"{wrong[0].value} for {run.expected[wrong[0].step % PERIOD]}"
         )
-    times = sorted(line.at for line in lines)
+    times = sorted(line.at_s for line in lines)
     gaps = [(after, after - before) for before, after in pairwise(times)]
     outcome.longest_step_ms = 1e3 * max(
         (gap for at, gap in gaps if began <= at <= settled), default=0.0
@@ -203,13 +203,13 @@ def check_log(run: Started, outcome: Outcome, began: float, settled: float) -> N
 
 
 def check_children(
-    run: Started, outcome: Outcome, before: dict[str, Any], began: float, settled: float
+    run: RunningProgram, outcome: Outcome, before: dict[str, Any], began: float, settled: float
 ) -> None:
     """Check that children forked after the probe left are as before; differences of children forked
     during the recording are only noted.
     """
     lines = run.children_lines()
-    earlier = [line for line in lines if line["at"] < run.first_attach]
+    earlier = [line for line in lines if line["at"] < run.first_attach_s]
     later = changed_children([line for line in lines if line["at"] > settled], before, earlier)
     outcome.harmed += [f"child: {text}" for text in later]
     meanwhile = changed_children(

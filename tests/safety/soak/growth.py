@@ -12,7 +12,7 @@ import numpy as np
 
 from tests.safety.soak.cycle import ROOT, Outcome, read_recording
 from tests.safety.soak.results import interval
-from tests.safety.soak.targets import Started, TargetEnded, environment, start
+from tests.safety.soak.targets import RunningProgram, TargetEnded, environment, start
 
 PROGRAM = "rl"
 DURATION_S = 0.5
@@ -62,7 +62,7 @@ def measure_growth(python: Path, results: Path, count: int) -> int:
     return report(rows)
 
 
-def attach(run: Started, folder: Path, shared: Path) -> bool:
+def attach(run: RunningProgram, folder: Path, shared: Path) -> bool:
     """Attach once for a short time; return whether the process was entered."""
     command = [
         sys.executable,

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tests.safety.soak.targets import Started, seen_from_outside
+from tests.safety.soak.targets import RunningProgram, seen_from_outside
 
 SETTLE_S = 20.0
 BEFORE = 3
@@ -30,12 +30,12 @@ def difference(before: Any, after: Any) -> str | None:
     return f"{before} -> {after}"
 
 
-def whole_state(run: Started) -> dict[str, Any]:
+def whole_state(run: RunningProgram) -> dict[str, Any]:
     """Return the state of the process as seen from inside and outside. Raises TargetEnded."""
     return {**run.state(), **seen_from_outside(run)}
 
 
-def states_before(run: Started) -> list[dict[str, Any]]:
+def states_before(run: RunningProgram) -> list[dict[str, Any]]:
     """Return several states in a row, between which differs what changes without perfscope. Raises
     TargetEnded.
     """
@@ -70,7 +70,7 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
 
 
 def settle(
-    run: Started, before: list[dict[str, Any]]
+    run: RunningProgram, before: list[dict[str, Any]]
 ) -> tuple[dict[str, str], float, dict[str, Any]]:
     """Wait up to SETTLE_S until the state is one of those before the attach.
 

@@ -1,5 +1,5 @@
-"""Starts the soak's programs, reads their logs, and takes what can be seen of a process from inside
-and from outside.
+"""Starts the soak's programs, reads their logs, and reads the state of a process from inside and
+from outside.
 """
 
 import contextlib
@@ -37,8 +37,8 @@ START_S = 180.0
 ANSWER_S = 30.0
 BUSY = "python"
 GLIBC_SIGNALS = 3 << 31
-"""Signals 32 and 33."""
-STARTED: "list[Started]" = []
+"""The bits of signals 32 and 33 in a mask of signals; glibc uses them."""
+RUNNING: "list[RunningProgram]" = []
 """Programs that have not been ended; a soak that is interrupted ends them."""
 STATUS_FIELDS = (
     "TracerPid",
@@ -57,18 +57,18 @@ class TargetEnded(Exception):
 
 
 @dataclass
-class Line:
-    """One logged step: `at` in seconds of the monotonic clock."""
+class LoggedStep:
+    """A step in the log of a program; `at_s` is in seconds of the monotonic clock."""
 
     step: int
     value: str
-    at: float
+    at_s: float
 
 
 @dataclass(eq=False)
-class Started:
-    """A program that runs; `pid` is the process to attach to, which may be a child of the one that
-    was started.
+class RunningProgram:
+    """A program that was started and not ended; `pid` is the process to attach to, `process` itself
+    or a child of it.
     """
 
     program: str
@@ -77,34 +77,34 @@ class Started:
     pid: int = 0
     checked: int = 0  # lines that have been compared with the reference
     expected: dict[int, str] = field(default_factory=dict)
-    first_attach: float = math.inf  # seconds of the monotonic clock
+    first_attach_s: float = math.inf  # seconds of the monotonic clock
 
     @property
     def out(self) -> Path:
         return self.folder / "out"
 
-    def lines(self) -> list[Line]:
-        """All whole lines logged so far."""
+    def lines(self) -> list[LoggedStep]:
+        """Return the steps logged so far, without a line that is not whole."""
         text = self.out.read_text() if self.out.exists() else ""
         rows = (line.split() for line in text.split("\n")[:-1])
-        return [Line(int(row[0]), row[1], float(row[2])) for row in rows if len(row) == 3]
+        return [LoggedStep(int(row[0]), row[1], float(row[2])) for row in rows if len(row) == 3]
 
     def children_lines(self) -> list[dict[str, Any]]:
-        """What ended children have logged."""
+        """Return what children that have ended logged."""
         path = Path(f"{self.out}.children")
         text = path.read_text() if path.exists() else ""
         return [json.loads(line) for line in text.split("\n")[:-1]]
 
     def errors(self) -> str:
-        """The program's standard error so far."""
+        """Return the program's standard error so far."""
         return (self.folder / "stderr").read_text(errors="replace")
 
-    def alive(self) -> bool:
-        """Whether the attached process and the started one are there and are not zombies."""
+    def is_alive(self) -> bool:
+        """Return whether `process` and `pid` exist and are not zombies."""
         return self.process.poll() is None and status_of(self.pid).get("State", "Z")[0] not in "ZX"
 
     def state(self) -> dict[str, Any]:
-        """Return how the process describes its state. Raises TargetEnded."""
+        """Ask the process for its state, and return it. Raises TargetEnded."""
         answer = Path(f"{self.out}.state.{self.pid}")
         answer.unlink(missing_ok=True)
         Path(f"{self.out}.ask.{self.pid}").touch()
@@ -118,7 +118,7 @@ class Started:
         """
         end = time.monotonic() + seconds
         while not condition():
-            if not self.alive():
+            if not self.is_alive():
                 raise TargetEnded(f"ended ({self.process.poll()})")
             if time.monotonic() > end:
                 raise TargetEnded(f"no progress within {seconds:.0f} s")
@@ -145,13 +145,13 @@ class Started:
         outside = Path(f"{self.out}.folder")
         if outside.exists():
             shutil.rmtree(outside.read_text(), ignore_errors=True)
-        if self in STARTED:
-            STARTED.remove(self)
+        if self in RUNNING:
+            RUNNING.remove(self)
 
 
 def environment(folder: Path, shared: Path) -> dict[str, str]:
-    """The environment of programs and agents: temporary files in a folder of their own, caches
-    shared by all cycles.
+    """Return the environment of programs and agents: a folder for their temporary files, and caches
+    that all cycles share.
     """
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
@@ -169,7 +169,7 @@ def environment(folder: Path, shared: Path) -> dict[str, str]:
 
 def start(
     python: Path, program: str, folder: Path, shared: Path, steps: int | None = None
-) -> Started:
+) -> RunningProgram:
     """Start one program in a new folder and wait until it has made a whole period of steps, after
     which it has loaded everything. Raises TargetEnded.
 
@@ -194,15 +194,15 @@ def start(
             stderr=errors,
             start_new_session=True,
         )
-    run = Started(program, process, folder)
-    STARTED.append(run)
+    run = RunningProgram(program, process, folder)
+    RUNNING.append(run)
     if steps is None:
         wait_for_first_steps(run)
     return run
 
 
-def wait_for_first_steps(run: Started) -> None:
-    """Learn which process to attach to. Raises TargetEnded when the program does not come up."""
+def wait_for_first_steps(run: RunningProgram) -> None:
+    """Wait for a period of steps, and set `pid`. Raises TargetEnded if it does not start."""
     end = time.monotonic() + START_S
     named = Path(f"{run.out}.pid")
     while not named.exists() or len(run.lines()) < PERIOD + 5:
@@ -214,7 +214,7 @@ def wait_for_first_steps(run: Started) -> None:
 
 
 def status_of(pid: int, thread: int | None = None) -> dict[str, str]:
-    """`/proc/PID/status`, or that of one of its threads; empty when it is gone."""
+    """Return `/proc/PID/status`, or that of one of its threads; empty when it has ended."""
     place = f"/proc/{pid}/status" if thread is None else f"/proc/{pid}/task/{thread}/status"
     try:
         text = Path(place).read_text()
@@ -224,7 +224,7 @@ def status_of(pid: int, thread: int | None = None) -> dict[str, str]:
 
 
 def descendants(pid: int) -> list[int]:
-    """Return the processes below a process."""
+    """Return the children of a process, their children, and so on."""
     found = []
     for child in children(pid):
         found += [child, *descendants(child)]
@@ -232,7 +232,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def children(pid: int) -> list[int]:
-    """The children of all threads of a process."""
+    """Return the children of all threads of a process."""
     found: list[int] = []
     with contextlib.suppress(OSError):
         for task in os.listdir(f"/proc/{pid}/task"):
@@ -242,7 +242,7 @@ def children(pid: int) -> list[int]:
 
 
 def descriptors(pid: int) -> Counter[str]:
-    """What the descriptors of a process lead to; sockets and pipes by their kind."""
+    """Return how many descriptors of a process refer to each file; sockets and pipes by kind."""
     found: Counter[str] = Counter()
     for name in listed(f"/proc/{pid}/fd"):
         with contextlib.suppress(OSError):
@@ -258,7 +258,7 @@ def listed(folder: str) -> Iterator[str]:
 
 
 def threads(pid: int) -> Counter[str]:
-    """Name and signal masks of every thread."""
+    """Return how many threads have each name and STATUS_FIELDS."""
     found: Counter[str] = Counter()
     for task in listed(f"/proc/{pid}/task"):
         status = status_of(pid, int(task))
@@ -269,7 +269,7 @@ def threads(pid: int) -> Counter[str]:
 
 
 def field_of(status: dict[str, str], key: str) -> str:
-    """One field; of the signals those that glibc does not take for itself when a first thread is
+    """Return a field of a status; masks of signals without those that glibc uses once a thread was
     started.
     """
     value = status.get(key, "")
@@ -281,7 +281,9 @@ def field_of(status: dict[str, str], key: str) -> str:
 
 
 def mappings(pid: int) -> Counter[str]:
-    """Pages that are writable code, and files and memory files of perfscope that are mapped."""
+    """Return the number of mappings that are writable and executable, and of mappings of each file
+    or memory file of perfscope.
+    """
     found: Counter[str] = Counter()
     try:
         text = Path(f"/proc/{pid}/maps").read_text()
@@ -296,8 +298,8 @@ def mappings(pid: int) -> Counter[str]:
     return found
 
 
-def seen_from_outside(run: Started) -> dict[str, Any]:
-    """What the kernel says of the attached process, and of its children by kind."""
+def seen_from_outside(run: RunningProgram) -> dict[str, Any]:
+    """Return what the kernel reports about the attached process, and its children by kind."""
     below = descendants(run.pid)
     return {
         "descriptors": descriptors(run.pid),
@@ -310,15 +312,15 @@ def seen_from_outside(run: Started) -> dict[str, Any]:
 
 
 def kind_of(pid: int) -> str:
-    """Return the name of a child; BUSY for a child that runs the target's program, of which there
-    are more or fewer at any time.
+    """Return the name of a child; BUSY for one that runs the target's program: their number changes
+    all the time.
     """
     name = status_of(pid).get("Name", BUSY)
     return BUSY if name.startswith("python") else name
 
 
 def most_mapped(pids: list[int]) -> dict[str, int]:
-    """The most that any of these processes has of each kind of page."""
+    """Return, for each kind of mapping, the largest number in any of these processes."""
     found: dict[str, int] = {}
     for pid in pids:
         for name, count in mappings(pid).items():
@@ -327,8 +329,8 @@ def most_mapped(pids: list[int]) -> dict[str, int]:
 
 
 def temporary_files(folder: Path) -> Iterator[str]:
-    """Names in the temporary folder that target and agent share, without those that torch and
-    multiprocessing make.
+    """Yield the names in the temporary folder that target and agent share, without those that torch
+    and multiprocessing create.
     """
     for path in folder.rglob("*"):
         name = str(path.relative_to(folder))

@@ -70,7 +70,7 @@ def session_of_probe() -> Iterator[None]:
     profiler.start()
     yield
     profiler.stop_recording()
-    assert quiesce.no_thread_inside(10) and profiler.claim()
+    assert quiesce.wait_until_no_thread_is_inside(10) and profiler.claim()
     file = os.memfd_create("trace")
     profiler.save(profiler.end(), file)
     profiler.restore_process()

@@ -24,6 +24,7 @@ struct Stream {
     std::deque<Ns> outstanding; /* ends of what was launched and has not ended */
 };
 
+/* Streams besides the default one; the sizes of blocks are multiples of ROUNDED bytes. */
 constexpr int POOL = 32, ROUNDED = 512;
 
 /* Never destroyed: tensors are freed until the very end of the process. */
@@ -83,7 +84,8 @@ void pass_until(Ns when)
     /* Else each wait would be 50 us too long. */
     static thread_local int exact = prctl(PR_SET_TIMERSLACK, 1UL);
     (void)exact;
-    /* As the driver with cudaDeviceScheduleBlockingSync: in `poll`, not in a function that sleeps. */
+    /* Wait in `poll` and not in a function that sleeps, as CUDA's driver does with
+     * cudaDeviceScheduleBlockingSync. */
     for (Ns left = when - now(); left > 0; left = when - now()) {
         timespec time{left / 1000000000, left % 1000000000};
         ppoll(nullptr, 0, &time, nullptr);
@@ -98,7 +100,7 @@ void wait(Ns until, WaitFor what)
     ledger.waited(what, start, std::min(until, now()));
 }
 
-/* Both need the mutex. */
+/* The caller of these two functions holds the mutex. */
 void keep(Record record)
 {
     record.op = open_operators.empty() ? 0 : open_operators.back();
@@ -115,7 +117,7 @@ void keep_call(const char *name, Ns start, Ns end, int stream, int correlation)
     keep(std::move(record));
 }
 
-/* Needs the mutex. */
+/* Start work on a stream, and return when it ends. The caller holds the mutex. */
 Ns place(int stream, const Work &work, Ns launched, int correlation, int node)
 {
     Stream &at = streams.at(stream);
@@ -143,7 +145,7 @@ Ns end_of_stream(int stream)
     return streams.at(stream).end;
 }
 
-/* The host time of a driver's call, spent. */
+/* Spend the host time of a driver call; return when it began. */
 Ns spend(double us)
 {
     Ns start = now();

@@ -29,7 +29,7 @@ def launch(**more: Any) -> dict[str, Any]:
     return event("cudaLaunchKernel", cat="cuda_runtime", args=args, **more)
 
 
-def written(path: Path, events: list[Any], **around: Any) -> Path:
+def write_events(path: Path, events: list[Any], **around: Any) -> Path:
     """Write and return a trace file."""
     path.write_text(json.dumps({"schemaVersion": 1, **around, "traceEvents": events}))
     return path

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perfscope.traces import nesting
-from perfscope.traces.kineto.columns import Coded
+from perfscope.traces.kineto.columns import CodedNames
 from perfscope.traces.kineto.compiled_parser import is_available, parse_compiled
 from perfscope.traces.kineto.layout import ParsedPiece
 from perfscope.traces.kineto.piece_parser import parse_in_python
@@ -28,7 +28,7 @@ def plain(part: ParsedPiece) -> Any:
     columns = {
         group: {
             name: ([column.names[code] if code >= 0 else None for code in column.codes])
-            if isinstance(column, Coded)
+            if isinstance(column, CodedNames)
             else (column.dtype, column.tolist())
             for name, column in columns.items()
         }

@@ -14,7 +14,7 @@ from perfscope.errors import UnreadableRun
 from perfscope.traces.kineto import layout, text
 from perfscope.traces.load import load_trace
 from tests.traces.comparison import refusal_to_read
-from tests.traces.kineto.events import event, kernel, launch, written
+from tests.traces.kineto.events import event, kernel, launch, write_events
 
 GOOD = [event(ts=1, dur=50), launch(ts=5, dur=2), kernel(ts=20, dur=9)]
 
@@ -40,7 +40,9 @@ def test_a_file_of_very_deep_nesting_is_refused(tmp_path: Path) -> None:
 
 def test_events_of_another_year_do_not_extend_the_recording(tmp_path: Path) -> None:
     events = [kernel(ts=1000 + 10 * at, dur=5) for at in range(300)]
-    trace = load_trace(written(tmp_path / "a.json", [*events, event(ts=1e15), event(ts=-(10**15))]))
+    trace = load_trace(
+        write_events(tmp_path / "a.json", [*events, event(ts=1e15), event(ts=-(10**15))])
+    )
     assert trace.span_ns == (0, (10 * 299 + 5) * 1000)
     (dropped,) = trace.manifest.dropped
     assert dropped.startswith("2 events")
@@ -48,7 +50,7 @@ def test_events_of_another_year_do_not_extend_the_recording(tmp_path: Path) -> N
 
 def test_two_recordings_in_one_file_two_hours_apart_are_both_read(tmp_path: Path) -> None:
     events = [kernel(ts=at + 7.2e9 * half, dur=0.5) for half in (0, 1) for at in range(50)]
-    trace = load_trace(written(tmp_path / "a.json", events))
+    trace = load_trace(write_events(tmp_path / "a.json", events))
     kernels = trace.table("kernels")
     assert kernels is not None and len(kernels) == 100 and trace.manifest.dropped == []
 
@@ -62,7 +64,7 @@ def test_events_of_impossible_times_are_ignored_and_counted(tmp_path: Path) -> N
         event(dur=float("nan")),
         event(ts=[]),
     ]
-    trace = load_trace(written(tmp_path / "a.json", [*GOOD, *bad]))
+    trace = load_trace(write_events(tmp_path / "a.json", [*GOOD, *bad]))
     (dropped,) = trace.manifest.dropped
     assert dropped.startswith("6 events")
     ops = trace.table("ops")
@@ -71,11 +73,11 @@ def test_events_of_impossible_times_are_ignored_and_counted(tmp_path: Path) -> N
 
 def test_events_without_any_duration_are_refused(tmp_path: Path) -> None:
     events = [{key: value for key, value in event.items() if key != "dur"} for event in GOOD]
-    assert "duration" in refusal_to_read(written(tmp_path / "a.json", events))
+    assert "duration" in refusal_to_read(write_events(tmp_path / "a.json", events))
 
 
 def test_several_traces_in_one_file_are_refused(tmp_path: Path) -> None:
-    file = written(tmp_path / "a.json", GOOD)
+    file = write_events(tmp_path / "a.json", GOOD)
     file.write_bytes(file.read_bytes() * 2)
     assert "several traces" in refusal_to_read(file)
 
@@ -83,7 +85,7 @@ def test_several_traces_in_one_file_are_refused(tmp_path: Path) -> None:
 def test_half_a_surrogate_pair_in_a_name_is_replaced(tmp_path: Path) -> None:
     names = ["a\ud800b", "c\\ud800", "d\U0001f600", "\udc00"]
     trace = load_trace(
-        written(tmp_path / "a.json", [event(name, ts=at) for at, name in enumerate(names)])
+        write_events(tmp_path / "a.json", [event(name, ts=at) for at, name in enumerate(names)])
     )
     ops = trace.table("ops")
     assert ops is not None and list(ops["name"]) == [
@@ -101,7 +103,7 @@ def test_zeros_after_compressed_data_are_padding(tmp_path: Path) -> None:
 
 
 def test_events_of_another_object_in_the_file_are_not_read(tmp_path: Path) -> None:
-    file = written(
+    file = write_events(
         tmp_path / "a.json",
         GOOD,
         other={"traceEvents": [event("no", ts=10**9)], "text": 'a "b" {'},
@@ -112,7 +114,7 @@ def test_events_of_another_object_in_the_file_are_not_read(tmp_path: Path) -> No
 
 
 def test_the_events_before_the_end_of_a_truncated_file_are_read(tmp_path: Path) -> None:
-    file = written(tmp_path / "a.json", [*GOOD, event(), event("last")])
+    file = write_events(tmp_path / "a.json", [*GOOD, event(), event("last")])
     file.write_bytes(file.read_bytes()[:-30])
     trace = load_trace(file)
     assert len(trace.manifest.dropped) == 1
@@ -142,7 +144,9 @@ def test_a_file_that_decompresses_to_a_suspicious_size_is_refused(
 
 def test_a_trace_of_a_hundred_thousand_threads_is_read(tmp_path: Path) -> None:
     trace = load_trace(
-        written(tmp_path / "a.json", [event(pid=at % 50, tid=at, ts=at) for at in range(100_000)])
+        write_events(
+            tmp_path / "a.json", [event(pid=at % 50, tid=at, ts=at) for at in range(100_000)]
+        )
     )
     ops = trace.table("ops")
     assert ops is not None and ops["tid"].nunique() == 100_000 and (ops["parent"] == -1).all()
@@ -150,7 +154,9 @@ def test_a_trace_of_a_hundred_thousand_threads_is_read(tmp_path: Path) -> None:
 
 def test_a_correlation_id_used_twice_belongs_to_the_first_launch(tmp_path: Path) -> None:
     trace = load_trace(
-        written(tmp_path / "a.json", [launch(ts=1), launch(ts=30), kernel(ts=40), kernel(ts=50)])
+        write_events(
+            tmp_path / "a.json", [launch(ts=1), launch(ts=30), kernel(ts=40), kernel(ts=50)]
+        )
     )
     kernels = trace.table("kernels")
     assert kernels is not None and kernels["launch"].tolist() == [0, 0]
@@ -166,7 +172,7 @@ def test_step_marks_and_loader_waits_of_old_versions_are_not_operators(
         event("aten::add", ts=20, dur=4, **old),
         event(wait, ts=30, **old),
     ]
-    trace = load_trace(written(tmp_path / "a.json", events))
+    trace = load_trace(write_events(tmp_path / "a.json", events))
     ranges, ops, loader = trace.table("ranges"), trace.table("ops"), trace.table("loader")
     assert ranges is not None and ranges["category"].tolist() == ["step"]
     assert ops is not None and ops["parent"].tolist() == [-1]
@@ -207,7 +213,7 @@ def test_metadata_is_kept_up_to_a_number_of_events_and_the_rest_is_counted(tmp_p
         {"ph": "M", "name": "thread_name", "pid": 1, "tid": at, "args": {"name": f"thread {at}"}}
         for at in range(layout.MOST_METADATA + 250)
     ]
-    trace = load_trace(written(tmp_path / "a.json", [*GOOD, *names]))
+    trace = load_trace(write_events(tmp_path / "a.json", [*GOOD, *names]))
     threads = trace.table("threads")
     assert threads is not None and len(threads) == layout.MOST_METADATA
     (dropped,) = trace.manifest.dropped
@@ -220,7 +226,7 @@ def test_names_in_metadata_are_kept_up_to_a_size(tmp_path: Path) -> None:
         {"ph": "M", "name": "thread_name", "pid": 1, "tid": at, "args": {"name": f"{at} {long}"}}
         for at in range(6)
     ]
-    trace = load_trace(written(tmp_path / "a.json", [*GOOD, *names]))
+    trace = load_trace(write_events(tmp_path / "a.json", [*GOOD, *names]))
     threads = trace.table("threads")
     assert threads is not None and len(threads) == 3
     (dropped,) = trace.manifest.dropped

@@ -15,7 +15,7 @@ from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.traces.kineto.piece_parser import parse_in_python, parse_piece
 from perfscope.traces.load import load_trace
 from perfscope.traces.trace import Trace
-from tests.traces.kineto.events import event, kernel, launch, written
+from tests.traces.kineto.events import event, kernel, launch, write_events
 
 Events = list[dict[str, Any]]
 START_US = 1.7e15
@@ -43,7 +43,7 @@ def works(events: Events) -> Events:
 
 def read(folder: Path, events: Events) -> tuple[Trace, dict[str, int]]:
     """Return the trace of these events, and how many of them violate each invariant."""
-    trace = load_trace(written(folder / "a.json", events))
+    trace = load_trace(write_events(folder / "a.json", events))
     return trace, {row.invariant: row.events for row in trace.manifest.violations}
 
 
@@ -140,7 +140,7 @@ def test_an_event_that_is_recorded_twice_counts_once(tmp_path: Path) -> None:
     events = steps()
     trace, violations = read(tmp_path, [*events, *events])
     assert violations == {"duplicate-events": len(events)}
-    once = load_trace(written(tmp_path / "once.json", events))
+    once = load_trace(write_events(tmp_path / "once.json", events))
     for name in ("kernels", "launches", "ranges"):
         table, wanted = trace.table(name), once.table(name)
         assert table is not None and wanted is not None and table.equals(wanted)
@@ -271,7 +271,7 @@ def test_a_trace_compressed_with_zstandard_is_read(tmp_path: Path, written_share
 
 def test_windows_of_one_process_are_one_run(tmp_path: Path) -> None:
     for window in range(3):
-        written(tmp_path / f"node1_7.{window}.pt.trace.json", steps(6, first=100 * window))
+        write_events(tmp_path / f"node1_7.{window}.pt.trace.json", steps(6, first=100 * window))
     trace = load_trace(tmp_path)
     processes = trace.table("processes")
     assert processes is not None and len(processes) == 1

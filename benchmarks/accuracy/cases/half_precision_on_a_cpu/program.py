@@ -20,8 +20,8 @@ def make_encoder() -> nn.Module:
 @torch.no_grad()
 def embed(encoder: nn.Module, sentences: torch.Tensor) -> torch.Tensor:
     """Return one vector per sentence."""
-    kind = next(encoder.parameters()).dtype
-    return encoder(sentences.to(kind)).mean(dim=1).float()
+    dtype = next(encoder.parameters()).dtype
+    return encoder(sentences.to(dtype)).mean(dim=1).float()
 
 
 def main() -> None:

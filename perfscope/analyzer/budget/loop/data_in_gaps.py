@@ -1,4 +1,4 @@
-"""Whether a loop provides data outside of torch's calls, by what its code is called there."""
+"""Whether a loop provides data outside of torch's calls, judged by the names of functions there."""
 
 from perfscope.analyzer.budget.loop.blocked_lines import LEAST_EXPLAINED, blocked_lines
 from perfscope.analyzer.budget.loop.data_functions import loads_data
@@ -10,8 +10,8 @@ from perfscope.traces.trace import Trace
 def gaps_load_data(trace: Trace) -> dict[int, bool]:
     """Return, by process, whether the loop provides data outside of torch's calls.
 
-    The names of its functions, or of packages, say so, or it waits for a queue there. A loop that
-    sleeps there does not. Processes with too few samples are left out.
+    It does if names of functions or packages there indicate loading, or if it waits for a queue
+    there, but not if it sleeps there. Processes with too few samples are left out.
     """
     found = {}
     lines = trace.fact(blocked_lines)

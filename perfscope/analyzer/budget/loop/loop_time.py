@@ -39,7 +39,6 @@ NATIVE_PART_OF_CALLS: Final = 0.5
 GIL: Final = "gil"
 LOCK: Final = "lock"
 """A thread at the end of a parallel operator waits in a lock, too."""
-SINGLE: Final = 1
 
 
 @dataclass(frozen=True)
@@ -79,13 +78,13 @@ class LoopTime:
     for_gil: float = 0.0
     """The part of `outside` that is waits for the GIL."""
     outside_spans: Spans = EMPTY
-    """The time that `outside` is the share of."""
+    """The intervals whose share of the loop is `outside`."""
     on_core: float = 1.0
-    """The part of the time that the thread is not blocked in which it has a core."""
+    """The part in which the thread has a core, of the time in which it is not blocked."""
 
     @property
     def running(self) -> float:
-        """The share in which the thread is not blocked outside of torch's calls and the loader."""
+        """The share in which it is neither in the loader nor blocked outside of torch's calls."""
         return max(1.0 - self.loader - self.blocked - self.locked, 0.0)
 
     @property
@@ -124,7 +123,7 @@ def loop_time(trace: Trace, samples: LoopSamples) -> LoopTime:
     parts = OuterParts(torch_share, outside_share, running)
     native = trace.fact(native_shares).get(samples.process)
     blocked = sum(blocked_in.values())
-    split = parallel_operators(trace, samples.process, parts)
+    parallel = parallel_operators(trace, samples.process, parts)
     loader_share = length_ns(intersected(samples.spans, loader)) / whole_ns
     runnable_s = max(1.0 - loader_share - blocked - locked, 0.01) * whole_ns / 1e9
     return LoopTime(
@@ -135,8 +134,8 @@ def loop_time(trace: Trace, samples: LoopSamples) -> LoopTime:
         outside=outside_share,
         blocked=blocked,
         locked=locked,
-        surely_locked=max(locked - split, 0.0),
-        parallel_operators=split,
+        surely_locked=max(locked - parallel, 0.0),
+        parallel_operators=parallel,
         for_gil=states.get(GIL, 0.0) * outside_share,
         outside_spans=outside,
         operators=operators_outside(trace, samples.process, parts),
@@ -173,9 +172,12 @@ def operators_outside(trace: Trace, process: int, parts: OuterParts) -> float | 
 
 
 def parallel_operators(trace: Trace, process: int, parts: OuterParts) -> float:
-    """Return the largest share of the loop in operators outside of torch's calls that are split."""
+    """Return the largest share of the loop that operators on several threads can take.
+
+    Only those outside of torch's calls count.
+    """
     torch, window = manifest(trace).torch, trace.fact(compute_shares).get(process)
-    if torch is not None and torch.intra_op_threads == SINGLE:
+    if torch is not None and torch.intra_op_threads == 1:
         return 0.0
     return parts.outside if window is None else window.other_calls * parts.outside
 

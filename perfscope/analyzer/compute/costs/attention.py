@@ -27,8 +27,8 @@ class AttentionArguments:
     `heads_first`: tensors are [batch, heads, length, width], else [batch, length, heads, width].
     `causal`: the flag or, with `has_mask_type`, the number of the mask type. `packed`: lengths of
     packed sequences. `mask`: the additive mask. `result`: the forward result, in a backward pass.
-    `window`: how many keys before and after its own place a query attends to; of one number it is
-    the keys up to its own.
+    `window`: the two arguments that limit how many keys before and after its own position a query
+    attends to, or the one that counts the keys up to and including its own.
     """
 
     heads_first: bool
@@ -111,7 +111,7 @@ def attention_flops(
 
 
 def attention_window(call: Call, arguments: AttentionArguments) -> tuple[int | None, int | None]:
-    """Return how many keys before and after its own place a query attends to, None for all."""
+    """Return how many keys before and after its own position a query attends to, None for all."""
     sizes = [call.value(position) for position in arguments.window]
     known = [size if type(size) is int and size >= 0 else None for size in sizes]
     if len(known) == 1:
@@ -145,12 +145,16 @@ def pair_count(queries: int, keys: int, kept: str) -> float:
 
 
 def pairs_in_window(queries: int, keys: int, left: int | None, right: int | None) -> float:
-    """Return the number of pairs in a sliding window; the last query is at the place of the last
+    """Return the number of pairs in a sliding window; the last query is at the position of the last
     key.
     """
-    place = np.arange(queries, dtype=np.int64) + keys - queries
-    first = np.zeros_like(place) if left is None else np.maximum(place - left, 0)
-    last = np.full_like(place, keys - 1) if right is None else np.minimum(place + right, keys - 1)
+    position = np.arange(queries, dtype=np.int64) + keys - queries
+    first = np.zeros_like(position) if left is None else np.maximum(position - left, 0)
+    last = (
+        np.full_like(position, keys - 1)
+        if right is None
+        else np.minimum(position + right, keys - 1)
+    )
     return float(np.maximum(last - first + 1, 0).sum())
 
 

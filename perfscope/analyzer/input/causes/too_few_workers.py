@@ -53,8 +53,8 @@ def predicted_fix(case: LoaderCase) -> PredictedFix:
         after=predict_with_workers(case, wanted),
         text=(
             f"{each} needs {ms(fetch.wall)} per batch. Without waiting, a step takes {period},"
-            f" with the time to receive the batch. Keeping up takes {plural(wanted, 'worker')}."
-            f"{room_text(case, wanted)}"
+            " including the time to receive the batch. To keep up, the loader needs"
+            f" {plural(wanted, 'worker')}.{room_text(case, wanted)}"
         ),
         actions=ADD_WORKERS.given(
             *workers_help(case),

@@ -26,7 +26,7 @@ def matched_collectives(trace: Trace) -> pd.DataFrame:
     ts = column(frame, "ts")
     arrival, last, ranks, last_row = (np.full(len(frame), -1, np.int64) for _ in range(4))
     rows = np.flatnonzero(match >= 0)
-    # By match, in it by arrival: the last row of each match is that of the last rank.
+    # Sorted by match, then by arrival: the last row of each match is that of the last rank.
     rows = rows[np.lexsort((ts[rows], match[rows]))]
     if len(rows):
         _, begin, place, count = np.unique(

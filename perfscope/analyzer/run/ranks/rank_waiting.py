@@ -1,10 +1,10 @@
 """How much each rank of a live job waits for its peers, from samples of its main thread.
 
 Ranks that synchronize have equally long steps; they differ in how much of them each spends waiting.
-The rank that waits least is the one the others wait for: what they wait longer is waiting for
-peers. (Waits at a barrier of the rank's own threads are on all of them and cancel.) A thread that
-sleeps outside torch's calls waits for a time, not for a peer: gloo waits in locks and on sockets,
-and NCCL's blocking wait sleeps inside a call.
+The others wait for the rank that waits least: by how much each of them waits longer is its wait for
+peers. (Waits of a rank for its own threads occur in all ranks alike and cancel.) A thread that
+sleeps outside torch's calls waits for a fixed time, not for a peer: gloo waits in locks and on
+sockets, and NCCL's blocking wait sleeps inside a call.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from perfscope.traces.intervals import inside, merged
 from perfscope.traces.trace import Trace
 
 COLUMNS = ("rank", "process", "host", "group", "step_ns", "samples", "waiting_share", "peer_share")
-IN_STEP = 0.95
+SHORTEST_OVER_LONGEST = 0.95
 """The shortest mean step over the longest, from which ranks are assumed to wait for each other."""
 ERRORS_APART = 2.0
 """Standard errors by which two shares must differ."""
@@ -90,7 +90,8 @@ def host_by_process(trace: Trace) -> dict[int, str]:
 def wait_samples(trace: Trace, process: int, rows: pd.DataFrame) -> WaitSamples:
     """Return the samples of the loop's thread in these steps, and those that may wait for peers.
 
-    Waits for the loader, checkpoints and copies, and sleeps outside torch's calls do not.
+    Waits for the loader, checkpoints and copies, and sleeps outside torch's calls, are not for
+    peers.
     """
     tid = int(rows["tid"].iloc[0])
     states = rows_of(trace, "thread_states", process)
@@ -115,9 +116,9 @@ def wait_samples(trace: Trace, process: int, rows: pd.DataFrame) -> WaitSamples:
     return WaitSamples(int(in_steps.sum()), int((in_steps & waits & ~sleeps).sum()))
 
 
-def step_together(rows: pd.DataFrame) -> bool:
+def have_equal_steps(rows: pd.DataFrame) -> bool:
     """Return whether the steps of these ranks are as equal as those of ranks that synchronize."""
-    return bool(rows["step_ns"].min() >= IN_STEP * rows["step_ns"].max())
+    return bool(rows["step_ns"].min() >= SHORTEST_OVER_LONGEST * rows["step_ns"].max())
 
 
 def peer_shares(rows: pd.DataFrame) -> NDArray[np.float64]:
@@ -125,7 +126,7 @@ def peer_shares(rows: pd.DataFrame) -> NDArray[np.float64]:
 
     0 where the ranks do not step together or the difference may be chance.
     """
-    if not step_together(rows):
+    if not have_equal_steps(rows):
         return np.zeros(len(rows))
     share, count = rows["waiting_share"].to_numpy(np.float64), rows["samples"].to_numpy(np.float64)
     variance = share * (1.0 - share) / count

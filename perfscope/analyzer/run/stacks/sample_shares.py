@@ -27,12 +27,12 @@ class Shares:
     waiting: float
     """In a state of WAITING."""
     sleeping: float
-    """Waiting without lock: a lock may be the end of torch's own parallel region."""
+    """In a state of WAITING other than `lock`: a lock may be the end of torch's parallel region."""
     io: float
     """In file or disk."""
 
     @property
-    def locked_at_most(self) -> float:
+    def largest_lock_share(self) -> float:
         """The largest share in a lock that the samples allow.
 
         A thread that waits for a collective of gloo is in a lock.
@@ -103,12 +103,12 @@ def user_code_share(stacks: pd.DataFrame | None, within: Spans) -> float | None:
     if len(rows) < FEWEST_SAMPLES:
         return None
     codes, which = np.unique(rows["stack"].astype(str).to_numpy(), return_inverse=True)
-    users = np.array([not torch_frame(stack) for stack in codes], bool)
+    is_users = np.array([not is_torch_frame(stack) for stack in codes], bool)
     weight = rows["weight_ns"].to_numpy(np.float64)
-    return float(weight[users[which]].sum() / weight.sum()) if weight.sum() > 0 else None
+    return float(weight[is_users[which]].sum() / weight.sum()) if weight.sum() > 0 else None
 
 
-def torch_frame(stack: str) -> bool:
+def is_torch_frame(stack: str) -> bool:
     """Return whether the innermost frame is in one of torch's files."""
     path = stack.rsplit(";", 1)[-1].rsplit("(", 1)[-1]
     return path.startswith("torch/") or "-packages/torch/" in path

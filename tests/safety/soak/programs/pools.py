@@ -12,14 +12,14 @@ TRAINING = []
 DESCRIBE_EVERY = PERIOD
 
 
-def made(number):
-    """A batch, made in a worker."""
+def make_batch(number):
+    """Make a batch in a worker."""
     torch.set_num_threads(1)
     images, labels = TRAINING[0].data(number)
     return images.numpy(), labels.numpy()
 
 
-def described(kind):
+def describe_worker(kind):
     """Log the state of the worker that this runs in."""
     TRAINING[1].child("", kind)
     return kind
@@ -34,14 +34,14 @@ def main():
         while observed.step < steps:
             number = observed.step
             if number % DESCRIBE_EVERY == 0:
-                executor.submit(described, "executor").result()
-                pool.apply(described, ("pool",))
-            ask = (
-                (lambda at: executor.submit(made, at).result())
+                executor.submit(describe_worker, "executor").result()
+                pool.apply(describe_worker, ("pool",))
+            batch_of = (
+                (lambda at: executor.submit(make_batch, at).result())
                 if number % 2
-                else (lambda at: pool.apply(made, (at,)))
+                else (lambda at: pool.apply(make_batch, (at,)))
             )
-            images, labels = ask(number % PERIOD)
+            images, labels = batch_of(number % PERIOD)
             observed.done(
                 training.train(number, torch.from_numpy(images), torch.from_numpy(labels))
             )
