@@ -27,9 +27,9 @@ from perfscope.errors import UsageError
 from perfscope.ui.answer import (
     AnswerOptions,
     answer_trace,
-    answered_again,
+    print_cached_answer,
+    read_with_progress,
     refuse_missing_folders,
-    while_shown,
 )
 from perfscope.ui.terminal.verbose_option import add_verbose_option
 
@@ -114,12 +114,12 @@ def run(args: AnalyzeArguments) -> int:
     single_path = paths[0] if len(paths) == 1 else None
     cacheable = not args.no_cache and args.dask is None and not (ignored or args.redact or args.slo)
     cached_path = single_path if cacheable else None
-    if cached_path is not None and not options.files and answered_again(cached_path, options):
+    if cached_path is not None and not options.files and print_cached_answer(cached_path, options):
         return 0
     from perfscope.ui.answer_cache import FileToRead
 
     cached_file = FileToRead.of(cached_path) if cached_path is not None else None
-    trace = while_shown(trace_reader(args, paths), kept=not args.no_cache)
+    trace = read_with_progress(trace_reader(args, paths), kept=not args.no_cache)
     from perfscope.traces.kineto.trace_file import worth_keeping
 
     worth_caching = cached_path is not None and worth_keeping(cached_path)

@@ -23,7 +23,7 @@ NO_REQUESTS = (
     " whose requests are timed, or mark them with perfscope.request()."
 )
 NEW_OBJECTS = 100_000
-"""After so many, Python searches for garbage. Its own limit is 700."""
+"""Garbage is searched for after this many new objects. Python's default is 700."""
 STDOUT = Path("-")
 """The place of JSON that goes to stdout."""
 
@@ -92,12 +92,12 @@ def answer_trace(
     """Diagnose the trace, print the diagnosis and write the files; return the exit code.
 
     With `kept_for`, the file before the trace was read from it, the answer is cached for
-    `answered_again`. Raises PerfscopeError when a file cannot be written; the diagnosis is printed
-    even then.
+    `print_cached_answer`. Raises PerfscopeError when a file cannot be written; the diagnosis is
+    printed even then.
     """
     from perfscope.analyzer.diagnose import diagnose_trace
 
-    trace = prepared(trace, options)
+    trace = redact_if_wanted(trace, options)
     diagnosis = diagnose_trace(
         trace, ignored=options.ignored, service_levels=options.service_levels
     )
@@ -118,7 +118,7 @@ def answer_trace(
     return 0
 
 
-def prepared(trace: "Trace", options: AnswerOptions) -> "Trace":
+def redact_if_wanted(trace: "Trace", options: AnswerOptions) -> "Trace":
     """Return the trace to diagnose: the same, or redacted."""
     if not options.redact:
         return trace
@@ -145,7 +145,7 @@ def write_files(
     return error
 
 
-def answered_again(path: Path, options: AnswerOptions) -> bool:
+def print_cached_answer(path: Path, options: AnswerOptions) -> bool:
     """Print the cached answer for the trace at `path`; return False where there is none."""
     from perfscope.ui.answer_cache import recalled_answer
 
@@ -172,7 +172,7 @@ def print_answer(
         show(diagnosis, trace, sys.stdout, verbose=options.verbose, subject=subject)
 
 
-def while_shown(read: Callable[[], "Trace"], *, kept: bool) -> "Trace":
+def read_with_progress(read: Callable[[], "Trace"], *, kept: bool) -> "Trace":
     """Return what `read` reads, with its progress on stderr; `kept` lets it use the cache."""
     from concurrent.futures import ThreadPoolExecutor
 
@@ -195,8 +195,8 @@ def while_shown(read: Callable[[], "Trace"], *, kept: bool) -> "Trace":
 def import_analyzer() -> None:
     """Import what diagnoses a trace.
 
-    It and the tables of a job make many objects that live until the end and hardly any garbage, so
-    that searching all of them for it would take a fifth of the time of a job of 500 ranks.
+    The imports and the tables of a job make many objects that live until the end, and hardly any
+    garbage. Searching them all for it would take a fifth of the time of a job of 500 ranks.
     """
     gc.disable()
     try:
@@ -228,7 +228,7 @@ def load_and_diagnose(folder: Path, options: AnswerOptions) -> "tuple[Trace, Dia
     from perfscope.analyzer.diagnose import diagnose_trace
     from perfscope.traces.load import load_trace
 
-    trace = prepared(load_trace(folder), options)
+    trace = redact_if_wanted(load_trace(folder), options)
     diagnosis = diagnose_trace(
         trace, ignored=options.ignored, service_levels=options.service_levels
     )
@@ -237,10 +237,10 @@ def load_and_diagnose(folder: Path, options: AnswerOptions) -> "tuple[Trace, Dia
 
 def print_json(diagnosis: "Diagnosis") -> None:
     """Print the diagnosis as JSON on stdout."""
-    print(encoded(diagnosis))
+    print(diagnosis_json(diagnosis))
 
 
-def encoded(diagnosis: "Diagnosis") -> str:
+def diagnosis_json(diagnosis: "Diagnosis") -> str:
     """Return the diagnosis as indented JSON."""
     return json_text(diagnosis, indent=2)
 
@@ -250,7 +250,7 @@ def write_diagnosis(diagnosis: "Diagnosis", path: Path) -> None:
     from perfscope.ui.output_file import write_output
 
     try:
-        write_output(path, encoded(diagnosis) + "\n")
+        write_output(path, diagnosis_json(diagnosis) + "\n")
     except OSError as error:
         raise PerfscopeError(f"cannot write {path}: {error.strerror}; name another file") from None
 

@@ -14,7 +14,7 @@ from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.analyzer.input.what_if import what_if, workers_of_verdict
 from perfscope.traces.load import load_trace
 from perfscope.traces.trace import Trace
-from perfscope.ui.answer import encoded
+from perfscope.ui.answer import diagnosis_json
 from perfscope.ui.html.overview import answer_cards
 from tests.analyzer.timeline.test_lanes import gpu_run
 from tests.traces.generated_ranks import generated_ranks
@@ -58,7 +58,7 @@ def gain_of(finding: dict[str, Any]) -> float | None:
 def check_page(trace: Trace) -> Diagnosis:
     """Compare the page of a recording with its JSON."""
     diagnosis = diagnose_trace(trace)
-    page, answer = answer_cards(trace, diagnosis), json.loads(encoded(diagnosis))
+    page, answer = answer_cards(trace, diagnosis), json.loads(diagnosis_json(diagnosis))
     findings = {finding["key"]: finding for finding in answer["findings"]}
     rows = FINDING.findall(page)
     assert len(rows) == len(findings)

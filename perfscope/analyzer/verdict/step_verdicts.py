@@ -54,7 +54,7 @@ class StepShares:
     serves: bool
     has_device_time: bool
     unseen: float
-    """The share in which a device may work or wait, and that of its copies."""
+    """The share in which it is unknown whether a device works, and that of exposed copies."""
 
 
 def finding_verdict(
@@ -113,9 +113,8 @@ def verdict_without_losses(
 ) -> Verdict:
     """Return the verdict where no finding costs enough.
 
-    It is healthy, but where a finding without a known loss (`hidden`) may explain the run, where
-    the thread waits for something that was not timed, or where it is not known whether a device
-    works.
+    It is healthy unless a finding without a known loss (`hidden`) may explain the run, the thread
+    waits for something that was not timed, or it is not known whether a device works.
     """
     shares = step_shares(rows)
     if hidden:
@@ -174,7 +173,7 @@ def step_shares(rows: pd.DataFrame) -> StepShares:
 
 
 def share_between_calls(rows: pd.DataFrame) -> float:
-    """Return the share of the time between calls in which a busy host cannot be distinguished.
+    """Return the share of the time between calls in which the host is busy or waits for requests.
 
     It is 0 in training, and without a window of torch's profiler: only that shows what computes in
     the calls.
@@ -223,7 +222,7 @@ def parts_of(shares: StepShares, limits: Limits) -> list[str]:
 def untimed_wait_verdict(trace: Trace, shares: StepShares) -> Verdict:
     """Return the verdict on a loop that mostly waits for something that was not timed.
 
-    That may be a sleep, a service, another process or, with a device, the device.
+    That may be a sleep, a service, another process, or the device if there is one.
     """
     has_stacks = table(trace, "stacks") is not None
     return Verdict(

@@ -65,7 +65,7 @@ def slowest_steps_card(trace: Trace, diagnosis: Diagnosis) -> str:
     if diagnosis.steps.count <= FEW_STEPS:
         return ""
     rows = "".join(slow_step_row(trace, diagnosis, step) for step in diagnosis.steps.slowest)
-    heads = "<tr><th>step</th><th>duration</th><th>longer than usual</th><th></th></tr>"
+    heads = "<tr><th>step</th><th>duration</th><th>mostly longer</th><th></th></tr>"
     return card("Slowest steps", f"<table>{heads}{rows}</table>", "slowest")
 
 

@@ -48,6 +48,6 @@ def change_text(budget: PredictedBudget, finding: Finding, diagnosis: Diagnosis)
         lost = amount(finding.share)
         reason = f" The measured loss is {lost}; what is saved beyond it is an upper bound."
     elif more is not None:
-        reason = f" Of that, {amount(more)} is saved because the rest also becomes faster."
+        reason = f" {amount(more)} of it is saved because the rest also becomes faster."
     how = "at best" if budget.is_bound else "likely"
     return f"After the change, {how}: {whole} ({changes}).{reason}"

@@ -45,7 +45,7 @@ def recording_facts(trace: Trace) -> Facts:
         ("recorded", when),
         ("duration", f"{digits(span_s)} s"),
         ("host", ", ".join(hosts[:MOST_HOSTS]) + more),
-        ("depth", manifest.depth),
+        ("instrumentation", manifest.depth),
     ]
 
 

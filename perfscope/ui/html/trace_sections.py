@@ -12,6 +12,7 @@ from perfscope.analyzer.host.launch_queue import launch_queue, queue_summaries
 from perfscope.analyzer.memory.allocator import Allocator, allocators, memory_owners
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent
 from perfscope.analyzer.run.range_table import range_table
+from perfscope.analyzer.run.table_access import uses_device
 from perfscope.traces.trace import Trace
 from perfscope.ui.html.communication import communication_sections
 from perfscope.ui.html.kernel_class_bars import kernel_class_bars
@@ -32,6 +33,7 @@ SHOWN_AROUND_NS = 1_000_000
 OPERATORS_NOTE = (
     "Device time is attributed to the operator that launched the work. Sorted by device time."
 )
+HOST_OPERATORS_NOTE = "Time on the thread that called the operator. Sorted by it."
 RANGES_NOTE = "Device time of the work that was launched inside each range."
 OWNERS_NOTE = (
     "By the operator that was running. Memory that was freed right away counts too: each"
@@ -175,7 +177,8 @@ def host_work_sections(trace: Trace, rank: int) -> list[PlainChart | Table]:
 def operators_section(trace: Trace, rank: int) -> list[Table]:
     """Return the table of operators."""
     rows = rows_of_rank_or_first(trace.fact(operator_table), rank)
-    return host_table("operators", "Operators", OPERATORS_NOTE, OPERATOR_COLUMNS, rows)
+    note = OPERATORS_NOTE if uses_device(trace) else HOST_OPERATORS_NOTE
+    return host_table("operators", "Operators", note, OPERATOR_COLUMNS, rows)
 
 
 def ranges_section(trace: Trace, rank: int) -> list[Table]:

@@ -31,16 +31,16 @@ PROBLEMS = (
 HEALTHY = ("busy", "computing")
 UNKNOWN = "-"
 MOST_STATES = 2
-LEFT_ALIGNED = ("", "verdict", "main thread")
-DEVICE_HEADS = ("gpu", "", "verdict", "kernels", "SMs", "memory", "power", "clock", "temp")
+LEFT_ALIGNED = ("", "status", "main thread")
+DEVICE_HEADS = ("gpu", "", "status", "kernels", "SMs", "memory", "power", "clock", "temp")
 PROCESS_HEADS = (
     "pid",
     "",
-    "verdict",
+    "status",
     "rank",
     "gpu",
     "cores",
-    "no core",
+    "waits for core",
     "main thread",
     "workers",
     "memory",
