@@ -12,8 +12,8 @@ from perfscope.ui.html.tables import Table, TableColumn, share
 
 NOTE = (
     "Code of the program itself, of the main thread; time in libraries belongs to the line that"
-    " called them, or to the outermost frame where no code of the program was on the stack. From stack"
-    " samples: the whole recording, by phase."
+    " called them, or to the outermost frame where no code of the program was on the stack. From"
+    " stack samples: the whole recording, by phase."
 )
 
 
