@@ -54,6 +54,8 @@ from perfscope.analyzer.verdict.step_verdicts import (
 )
 from perfscope.analyzer.verdict.trace_verdicts import (
     lost_kernels_verdict,
+    mostly_unseen_verdict,
+    shown_share,
     start_up_verdict,
     unexplained_idle,
     verdict_without_findings,
@@ -267,6 +269,8 @@ def verdict_of_trace(run: Run, costly: list[Finding], limits: Limits) -> Verdict
         confidence = confidence_in_health(rows, limits, recoverable=recoverable)
         confidence = without_repetition(run, confidence)
         verdict = verdict_without_findings(budget_of_rank(run), unit, confidence, limits)
+        if verdict.id == "healthy" and shown_share(run.run_budget) < limits.most_of_trace:
+            verdict = mostly_unseen_verdict(run.trace, budget_of_rank(run))
     return with_unexplained_idle(verdict, idle, limits)
 
 

@@ -100,7 +100,9 @@ def caveat_without_steps(trace: Trace, limits: Limits) -> str:
     if count >= limits.fewest_steps or probe_is_off:
         return ""
     if len(trace.fact(steps)):
-        return f"Based on {plural(count, 'steady step')}; record longer for higher confidence."
+        trains = (trace.fact(steps)["phase"] == "train").any()
+        name = "step" if trains else "forward pass"
+        return f"Based on {plural(count, f'steady {name}')}; record longer for higher confidence."
     return "No complete step was recorded: this describes the recording as a whole."
 
 

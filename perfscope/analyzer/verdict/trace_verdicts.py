@@ -13,13 +13,14 @@ from perfscope.analyzer.budget.device_segments import segments
 from perfscope.analyzer.budget.host_gaps import host_gaps
 from perfscope.analyzer.categories import CATEGORIES, COMPUTE_OR_HOST, DEVICE_COMPUTE, OTHER_IDLE
 from perfscope.analyzer.compute.short_kernel_names import short_kernel_name
-from perfscope.analyzer.diagnosis import BudgetEntry, Verdict
+from perfscope.analyzer.diagnosis import BudgetEntry, RunPhase, Verdict
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent
 from perfscope.analyzer.run.accelerators.device_activity import rows_on
 from perfscope.analyzer.run.accelerators.observed_time import observed_time
 from perfscope.analyzer.run.accelerators.other_devices import busy_elsewhere
 from perfscope.analyzer.run.budget_units import NO_DEVICE, Unit
+from perfscope.analyzer.run.phases.phase_intervals import NOT_RECORDED
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.verdict.confidence import VerdictConfidence
 from perfscope.traces.intervals import covered
@@ -29,6 +30,7 @@ BUSY: Final = tuple(category.id for category in CATEGORIES if category.on_device
 START_UP: Final = ("driver", "allocating")
 """What the host does in gaps while it starts up."""
 LONGEST_KERNEL_NAME: Final = 60
+NS_PER_S: Final = 1e9
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,30 @@ def verdict_without_findings(
         headline=headline.capitalize(),
         explanation="No cause of the rest that the trace shows is large enough.",
         caveat=None,
+        confidence=0.0,
+    )
+
+
+def shown_share(phases: list[RunPhase]) -> float:
+    """Return the share of a trace in which the work of its device is known."""
+    return 1.0 - sum(phase.share for phase in phases if phase.phase == NOT_RECORDED)
+
+
+def mostly_unseen_verdict(trace: Trace, budget: list[BudgetEntry]) -> Verdict:
+    """Return the verdict where no loss was found, but most of the trace shows no device's work."""
+    begin_ns, end_ns = trace.span_ns
+    shown_ns = sum(entry.seconds for entry in budget) * NS_PER_S
+    computing = sum(entry.share for entry in budget if entry.category == DEVICE_COMPUTE)
+    return Verdict(
+        id="unknown",
+        cause=None,
+        headline=f"{ms(shown_ns)} of the {ms(end_ns - begin_ns)} show what the device did",
+        explanation=(
+            f"In them it computes {percent(computing)} of the time. The rest is before the first or"
+            " after the last kernel in the trace, or its kernels were lost."
+        ),
+        caveat="Record several steps, after a warm-up:"
+        " `schedule=torch.profiler.schedule(wait=5, warmup=2, active=5)`.",
         confidence=0.0,
     )
 

@@ -24,6 +24,11 @@ def test_the_time_before_the_first_work_is_not_recorded() -> None:
     assert soon.time_budget == late.time_budget
 
 
+def test_a_trace_that_mostly_shows_no_work_of_its_device_is_not_healthy() -> None:
+    verdict = diagnose_trace(busy_after(70_000).trace()).verdict
+    assert (verdict.id, verdict.confidence) == ("unknown", 0.0)
+
+
 def test_the_caveat_names_a_cuda_graph_whose_work_starts_late() -> None:
     with_graphs, plain = Gpu(), Gpu()
     for step in range(12):
