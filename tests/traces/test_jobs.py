@@ -11,7 +11,7 @@ from perfscope.errors import UnreadableRun, UsageError
 from perfscope.traces.jobs.job import load_job
 from perfscope.traces.jobs.members import members
 from perfscope.traces.jobs.processes import local_processes, local_threads
-from perfscope.traces.load import load_trace
+from perfscope.traces.load import load_parts, load_trace
 from perfscope.traces.reading import read_path
 from perfscope.traces.run_folder.manifest import SourceStatus
 from perfscope.traces.schema import ROW_NUMBERS, TABLES
@@ -110,6 +110,21 @@ def test_of_several_recordings_of_a_rank_in_a_folder_the_newest_is_read(tmp_path
         assert any(name in text for text in dropped), name
     with pytest.raises(UsageError, match=r"rank0_new.* and .*rank0_old.* of rank 0"):
         load_job(sorted(tmp_path.iterdir()))
+
+
+def test_more_parts_than_a_job_may_have_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = generated_ranks(tmp_path / "job", ranks=3).paths
+    monkeypatch.setattr("perfscope.traces.jobs.members.MOST_MEMBERS", 2)
+    for read in (
+        lambda: load_trace(tmp_path / "job"),
+        lambda: load_job(paths),
+        lambda: load_parts(paths, tmp_path / "job"),
+    ):
+        with pytest.raises(UnreadableRun, match="has more than 2 traces"):
+            read()
+    assert len(load_job(paths[:2]).table("ranks")) == 2
 
 
 def test_files_of_different_jobs_are_refused(tmp_path: Path) -> None:
