@@ -33,8 +33,10 @@ HINTS: Final = "|".join(re.escape(hint.rstrip("=")) for hint in NAME_HINTS)
 SUSPECT: Final = "|".join(
     (
         *map(re.escape, (*FORM_HINTS, *PROGRAM_OPTIONS)),
-        rf"""(?i:(?:{HINTS})[\w.\-]*\\*["']?[\s\x0b]*(?:[:=](?:[^:=]|$)|:=|=:))""",
-        rf"""(?i:(?:{HINTS})[\w.\-]*(?:["'][\s\x0b]*[\],]|["']?[\s\x0b,]+["']?value|>[^<]|%3d))""",
+        rf"""(?i:(?:{HINTS})[\w.\-]*(?:\[\w*\]|\])?\\*["']?[\s\x0b]*(?:[:=](?:[^:=]|$)|:=|=:))""",
+        rf"""(?i:(?:{HINTS})[\w.\-]*(?:["'][\s\x0b]*[\],]|["']?[\s\x0b,]+["']?value|[^<>\n]*>[^<]|%(?:25)?3d))""",
+        rf"""(?i:value["'][\s\x0b]*:.*(?:{HINTS}))""",
+        "setenv|setx|aws configure set",
         rf"""(?i:(?:^|[\s\x0b"'=(\[,;])-[\w.\-]*(?:{HINTS})[\w.\-]*[\s\x0b])""",
         CONTROL.pattern,
     )
