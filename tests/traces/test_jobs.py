@@ -18,6 +18,7 @@ from perfscope.traces.schema import ROW_NUMBERS, TABLES
 from perfscope.traces.trace import Trace
 from tests.traces.comparison import assert_same_tables
 from tests.traces.generated_ranks import generated_ranks, write
+from tests.traces.kineto.events import event
 
 
 def test_clocks_of_ranks_are_aligned_to_a_microsecond(tmp_path: Path) -> None:
@@ -125,6 +126,18 @@ def test_more_parts_than_a_job_may_have_are_refused(
         with pytest.raises(UnreadableRun, match="has more than 2 traces"):
             read()
     assert len(load_job(paths[:2]).table("ranks")) == 2
+
+
+def test_more_processes_than_a_recording_may_have_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = [event("aten::mm", pid=pid, ts=pid) for pid in range(1, 5)]
+    path = tmp_path / "trace.json"
+    path.write_text(json.dumps({"schemaVersion": 1, "traceEvents": events}))
+    assert len(load_trace(path).table("processes")) == 4
+    monkeypatch.setattr("perfscope.traces.reading.MOST_PROCESSES", 3)
+    with pytest.raises(UnreadableRun, match="events of 4 processes"):
+        load_trace(path)
 
 
 def test_files_of_different_jobs_are_refused(tmp_path: Path) -> None:
