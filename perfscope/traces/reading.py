@@ -12,8 +12,10 @@ from perfscope.traces.readers import READERS, readable_formats
 if TYPE_CHECKING:
     from perfscope.traces.trace import Trace
 
-MOST_PROCESSES: Final = 4096
-"""Of one recording. The diagnosis takes 1.2 ms and 25 KB for each, even if it has one event."""
+MOST_PARTS: Final = 4096
+"""Processes or devices of one recording. The diagnosis takes about 1 ms and 25 KB for each, even if
+it has one event.
+"""
 
 
 def require_file_or_folder(path: Path) -> None:
@@ -49,19 +51,20 @@ def read_path(path: Path) -> "Trace":
                 trace = reader.read(path)
             except WrongFormat as error:
                 raise UnreadableRun(f"{error}; {readable_formats()}") from error
-            refuse_too_many_processes(trace, path)
+            refuse_too_many(trace, path)
             return trace
     raise UnreadableRun(f"{path} {why_not_recognized(path)}")
 
 
-def refuse_too_many_processes(trace: "Trace", path: Path) -> None:
-    """Raise UnreadableRun for more than MOST_PROCESSES processes."""
-    processes = trace.table("processes")
-    if processes is not None and len(processes) > MOST_PROCESSES:
-        raise UnreadableRun(
-            f"{path} has events of {len(processes):,} processes; at most {MOST_PROCESSES:,} of one"
-            " recording are read. Record fewer processes, or one trace per rank."
-        )
+def refuse_too_many(trace: "Trace", path: Path) -> None:
+    """Raise UnreadableRun for more processes or devices than MOST_PARTS."""
+    for name in ("processes", "devices"):
+        table = trace.table(name)
+        if table is not None and len(table) > MOST_PARTS:
+            raise UnreadableRun(
+                f"{path} has {len(table):,} {name}; at most {MOST_PARTS:,} of one recording are"
+                " read. Record fewer of them, or one trace per rank."
+            )
 
 
 def why_not_recognized(path: Path) -> str:

@@ -128,15 +128,20 @@ def test_more_parts_than_a_job_may_have_are_refused(
     assert len(load_job(paths[:2]).table("ranks")) == 2
 
 
-def test_more_processes_than_a_recording_may_have_are_refused(
+def test_more_processes_or_devices_than_a_recording_may_have_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events = [event("aten::mm", pid=pid, ts=pid) for pid in range(1, 5)]
     path = tmp_path / "trace.json"
     path.write_text(json.dumps({"schemaVersion": 1, "traceEvents": events}))
     assert len(load_trace(path).table("processes")) == 4
-    monkeypatch.setattr("perfscope.traces.reading.MOST_PROCESSES", 3)
-    with pytest.raises(UnreadableRun, match="events of 4 processes"):
+    monkeypatch.setattr("perfscope.traces.reading.MOST_PARTS", 3)
+    with pytest.raises(UnreadableRun, match="has 4 processes"):
+        load_trace(path)
+    devices = [{"id": number, "name": "A100"} for number in range(4)]
+    whole = {"schemaVersion": 1, "deviceProperties": devices, "traceEvents": events[:1]}
+    path.write_text(json.dumps(whole))
+    with pytest.raises(UnreadableRun, match="has 4 devices"):
         load_trace(path)
 
 
