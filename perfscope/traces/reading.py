@@ -58,12 +58,16 @@ def read_path(path: Path) -> "Trace":
 
 def refuse_too_many(trace: "Trace", path: Path) -> None:
     """Raise UnreadableRun for more processes or devices than MOST_PARTS."""
-    for name in ("processes", "devices"):
-        table = trace.table(name)
-        if table is not None and len(table) > MOST_PARTS:
+    processes = trace.table("processes")
+    counts = {
+        "processes": 0 if processes is None else len(processes),
+        "devices": len(trace.manifest.devices),
+    }
+    for name, count in counts.items():
+        if count > MOST_PARTS:
             raise UnreadableRun(
-                f"{path} has {len(table):,} {name}; at most {MOST_PARTS:,} of one recording are"
-                " read. Record fewer of them, or one trace per rank."
+                f"{path} has {count:,} {name}; at most {MOST_PARTS:,} of one recording are read."
+                " Record fewer of them, or one trace per rank."
             )
 
 

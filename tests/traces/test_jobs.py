@@ -138,7 +138,7 @@ def test_more_processes_or_devices_than_a_recording_may_have_are_refused(
     monkeypatch.setattr("perfscope.traces.reading.MOST_PARTS", 3)
     with pytest.raises(UnreadableRun, match="has 4 processes"):
         load_trace(path)
-    devices = [{"id": number, "name": "A100"} for number in range(4)]
+    devices = [{"id": number, "name": "A100", "totalGlobalMem": 1} for number in range(4)]
     whole = {"schemaVersion": 1, "deviceProperties": devices, "traceEvents": events[:1]}
     path.write_text(json.dumps(whole))
     with pytest.raises(UnreadableRun, match="has 4 devices"):
