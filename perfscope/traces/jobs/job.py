@@ -12,7 +12,7 @@ import pandas as pd
 from perfscope.errors import UnreadableRun
 from perfscope.traces.jobs.alignment import Alignment, align_parts
 from perfscope.traces.jobs.job_time import job_times
-from perfscope.traces.jobs.members import JobMember, members, refuse_too_many
+from perfscope.traces.jobs.members import JobMember, members, refuse_large_job
 from perfscope.traces.jobs.merge import Piece, merged_tables
 from perfscope.traces.jobs.processes import side_by_side
 from perfscope.traces.jobs.recordings import JobParts, MemberTrace, parts_of_job
@@ -44,7 +44,7 @@ def load_members(
     found: Sequence[JobMember], path: Path | None, processes: Processes | None = None
 ) -> Trace:
     """Return the Trace of the members of a job at a path. Raises UnreadableRun, UsageError."""
-    refuse_too_many(found)
+    refuse_large_job(found)
     job = read_job_parts(found, processes or side_by_side)
     if len(job.parts) == 1 and not job.left_out:
         return job.parts[0].trace

@@ -49,11 +49,11 @@ def members(paths: Iterable[Path]) -> list[JobMember]:
         for entry in recognized:
             by_target.setdefault(entry.resolve(), JobMember(entry, named=False))
     found = list(by_target.values())
-    refuse_too_many(found)
+    refuse_large_job(found)
     return found
 
 
-def refuse_too_many(found: Sequence[JobMember]) -> None:
+def refuse_large_job(found: Sequence[JobMember]) -> None:
     """Raise UnreadableRun if there are more than MOST_MEMBERS members."""
     if len(found) > MOST_MEMBERS:
         raise UnreadableRun(
