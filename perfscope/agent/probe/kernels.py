@@ -71,7 +71,7 @@ def install(probe: "InstalledProbe") -> None:
     if MODULES["process_state"].in_worker():
         return
     if torch is None:
-        probe.ticks.append(lambda now_ns: probe.line and probe.line.refuse_windows(NOT_IMPORTED))
+        probe.ticks.append(lambda now_ns: refuse_without_torch(probe))
         return
     recorder = WindowRecorder(probe, torch)
     if recorder.reason_for_none is None:
@@ -81,6 +81,11 @@ def install(probe: "InstalledProbe") -> None:
         probe.forward_began.append(recorder.forward_called)
         probe.endings.append(recorder.leave)
     probe.ticks.append(recorder.tick)
+
+
+def refuse_without_torch(probe: "InstalledProbe") -> None:
+    if probe.line is not None:
+        probe.line.refuse_windows(NOT_IMPORTED)
 
 
 def remove_window_in_child(recorder: "WindowRecorder") -> None:
