@@ -200,7 +200,7 @@ def test_a_program_that_has_not_imported_torch_refuses_a_window(tmp_path: Path) 
     with subprocess.Popen([sys.executable, "-c", MAPS_TORCH, library]) as run:
         try:
             until(lambda: "libtorch" in Path(f"/proc/{run.pid}/maps").read_text(), 20)
-            answer = attach(run.pid, tmp_path / "run", seconds=1)
+            answer = attach(run.pid, tmp_path / "run", seconds=6)
         finally:
             run.kill()
     assert source_statuses(answer)["probe"] in ("ok", "partial")
