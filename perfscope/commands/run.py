@@ -8,6 +8,7 @@ the command exits.
 import argparse
 import os
 import resource
+import shlex
 import signal
 import sys
 import time
@@ -156,7 +157,7 @@ def run_and_record(plan: RunPlan) -> int:
             if isinstance(reported, Failure):
                 print_problem(reported.reason)
     except KeyboardInterrupt:
-        print_problem(f"the diagnosis was interrupted; repeat it: perfscope analyze {recorded}")
+        print_problem(f"the diagnosis was interrupted; repeat it: {analyze_command(recorded)}")
     finally:
         ignore_signals()
     return code
@@ -252,7 +253,12 @@ def report_in_child(run_folder: Path, options: AnswerOptions) -> None:
         raise
     if os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
-        print_problem(f"{name} ended the diagnosis; repeat it: perfscope analyze {run_folder}")
+        print_problem(f"{name} ended the diagnosis; repeat it: {analyze_command(run_folder)}")
+
+
+def analyze_command(run_folder: object) -> str:
+    """Return the command that diagnoses a run folder, for a shell."""
+    return f"perfscope analyze {shlex.quote(str(run_folder))}"
 
 
 def limit_cpu_time() -> None:

@@ -19,6 +19,7 @@ from perfscope.traces.load import load_all, load_parts
 from perfscope.traces.memory_snapshot import is_memory_snapshot
 from perfscope.traces.readers import READERS
 from perfscope.traces.run_folder.stored import is_run, read_manifest
+from perfscope.traces.shown_text import shown_text
 
 if TYPE_CHECKING:
     from perfscope.traces.trace import Trace
@@ -129,7 +130,7 @@ def job_entry(job: str, runs: list[Found]) -> Found:
     name = " + ".join(run.name for run in runs[:MOST_NAMED])
     return Found(
         id=url_id(f"job-{job[:12]}"),
-        name=f"{name} + …" if len(runs) > MOST_NAMED else name,
+        name=shown_text(f"{name} + …" if len(runs) > MOST_NAMED else name),
         path=runs[0].path,
         run=True,
         bytes=sum(run.bytes for run in runs),
@@ -235,7 +236,7 @@ def rank_job(root: Path, folder: Path, files: Sequence[Path], pattern: str) -> F
     name = str(folder.relative_to(root)) if folder != root else root.resolve().name
     return Found(
         id=url_id(f"{name}/{pattern}"),
-        name=f"{name}/{pattern} ({len(files)} ranks)",
+        name=shown_text(f"{name}/{pattern} ({len(files)} ranks)"),
         path=folder,
         run=False,
         bytes=summary.size_bytes,
@@ -304,7 +305,7 @@ def describe_entry(path: Path, name: str, root: Path) -> Found | None:
         return None
     return Found(
         id=url_id(name),
-        name=name,
+        name=shown_text(name),
         path=path,
         run=path.is_dir(),
         bytes=summary.size_bytes,

@@ -1,6 +1,7 @@
 """Recognizes the memory snapshots of PyTorch, which perfscope lists and does not read."""
 
 import os
+import shlex
 from pathlib import Path
 from typing import Final
 
@@ -28,4 +29,6 @@ def is_memory_snapshot(path: Path) -> bool:
 
 def snapshot_command(path: Path) -> str:
     """Return the command of PyTorch that makes a page of a snapshot."""
-    return f"python -m torch.cuda._memory_viz trace_plot {path.name} -o {path.stem}.html"
+    place = "./" if path.name.startswith("-") else ""
+    snapshot, page = shlex.quote(place + path.name), shlex.quote(f"{place}{path.stem}.html")
+    return f"python -m torch.cuda._memory_viz trace_plot {snapshot} -o {page}"

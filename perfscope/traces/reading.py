@@ -3,7 +3,7 @@
 import errno
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from perfscope.errors import UnreadableRun
 from perfscope.traces.reader import WrongFormat
@@ -11,6 +11,11 @@ from perfscope.traces.readers import READERS, readable_formats
 
 if TYPE_CHECKING:
     from perfscope.traces.trace import Trace
+
+MOST_PARTS: Final = 4096
+"""Processes or devices of one recording. The diagnosis takes about 1 ms and 25 KB for each, even if
+it has one event.
+"""
 
 
 def require_file_or_folder(path: Path) -> None:
@@ -43,10 +48,27 @@ def read_path(path: Path) -> "Trace":
     for reader in READERS:
         if reader.sniff(path):
             try:
-                return reader.read(path)
+                trace = reader.read(path)
             except WrongFormat as error:
                 raise UnreadableRun(f"{error}; {readable_formats()}") from error
+            refuse_too_many(trace, path)
+            return trace
     raise UnreadableRun(f"{path} {why_not_recognized(path)}")
+
+
+def refuse_too_many(trace: "Trace", path: Path) -> None:
+    """Raise UnreadableRun for more processes or devices than MOST_PARTS."""
+    processes = trace.table("processes")
+    counts = {
+        "processes": 0 if processes is None else len(processes),
+        "devices": len(trace.manifest.devices),
+    }
+    for name, count in counts.items():
+        if count > MOST_PARTS:
+            raise UnreadableRun(
+                f"{path} has {count:,} {name}; at most {MOST_PARTS:,} of one recording are read."
+                " Record fewer of them, or one trace per rank."
+            )
 
 
 def why_not_recognized(path: Path) -> str:

@@ -5,11 +5,13 @@ in the process.
 import os
 import signal
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from perfscope.agent.probe.kernels import NOT_IMPORTED
 from perfscope.agent.probe.user_profiler import ON_OR_PREPARED
 from perfscope.traces.load import load_trace
 from perfscope.traces.run_folder.stored import read_manifest
@@ -181,6 +183,28 @@ def test_no_window_is_taken_while_another_profiler_is_on(tmp_path: Path) -> None
     assert manifest.depth == "probe" and ON_OR_PREPARED in (manifest.depth_reason or "")
     assert traces == [str(2 * words.index("trace"))]
     assert load_trace(tmp_path / "run").table("ops") is None
+
+
+MAPS_TORCH = """
+import mmap, os, sys, time
+file = os.open(sys.argv[1], os.O_RDONLY)
+mapped = mmap.mmap(file, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_EXEC)
+while True: time.sleep(0.01)
+"""
+
+
+def test_a_program_that_has_not_imported_torch_refuses_a_window(tmp_path: Path) -> None:
+    """The library of torch is loaded, by an extension or under its name."""
+    library = tmp_path / "libtorch_cpu.so"
+    library.write_bytes(Path(sys.executable).resolve().read_bytes())
+    with subprocess.Popen([sys.executable, "-c", MAPS_TORCH, library]) as run:
+        try:
+            until(lambda: "libtorch" in Path(f"/proc/{run.pid}/maps").read_text(), 20)
+            answer = attach(run.pid, tmp_path / "run", seconds=6)
+        finally:
+            run.kill()
+    assert source_statuses(answer)["probe"] in ("ok", "partial")
+    assert source_reasons(answer)["kernels"] == NOT_IMPORTED
 
 
 def test_an_agent_killed_within_a_window_leaves_the_target_clean(tmp_path: Path) -> None:

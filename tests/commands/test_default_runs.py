@@ -54,6 +54,14 @@ def test_only_default_runs_are_removed(tmp_path: Path) -> None:
     assert sorted(path.name for path in work.rglob("*")) == before and target.exists()
 
 
+def test_a_run_to_which_the_user_added_a_file_is_kept(tmp_path: Path) -> None:
+    path = run_named(tmp_path, "perfscope-1-120000.perfscope", begun_ns=1)
+    (path / "report.html").write_text("mine")
+    assert remove_older_runs(tmp_path, 0) == [] and (path / "report.html").exists()
+    (path / "report.html").unlink()
+    assert remove_older_runs(tmp_path, 0) == [path.name]
+
+
 def test_a_recording_that_was_killed_long_ago_is_removed(tmp_path: Path) -> None:
     path = run_named(tmp_path, "perfscope-5-120000.perfscope", begun_ns=1, finished=False)
     old_s = time.time() - 3600

@@ -11,13 +11,14 @@ from perfscope.errors import UnreadableRun, UsageError
 from perfscope.traces.jobs.job import load_job
 from perfscope.traces.jobs.members import members
 from perfscope.traces.jobs.processes import local_processes, local_threads
-from perfscope.traces.load import load_trace
+from perfscope.traces.load import load_parts, load_trace
 from perfscope.traces.reading import read_path
 from perfscope.traces.run_folder.manifest import SourceStatus
 from perfscope.traces.schema import ROW_NUMBERS, TABLES
 from perfscope.traces.trace import Trace
 from tests.traces.comparison import assert_same_tables
 from tests.traces.generated_ranks import generated_ranks, write
+from tests.traces.kineto.events import event
 
 
 def test_clocks_of_ranks_are_aligned_to_a_microsecond(tmp_path: Path) -> None:
@@ -110,6 +111,38 @@ def test_of_several_recordings_of_a_rank_in_a_folder_the_newest_is_read(tmp_path
         assert any(name in text for text in dropped), name
     with pytest.raises(UsageError, match=r"rank0_new.* and .*rank0_old.* of rank 0"):
         load_job(sorted(tmp_path.iterdir()))
+
+
+def test_more_parts_than_a_job_may_have_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = generated_ranks(tmp_path / "job", ranks=3).paths
+    monkeypatch.setattr("perfscope.traces.jobs.members.MOST_MEMBERS", 2)
+    for read in (
+        lambda: load_trace(tmp_path / "job"),
+        lambda: load_job(paths),
+        lambda: load_parts(paths, tmp_path / "job"),
+    ):
+        with pytest.raises(UnreadableRun, match="has more than 2 traces"):
+            read()
+    assert len(load_job(paths[:2]).table("ranks")) == 2
+
+
+def test_more_processes_or_devices_than_a_recording_may_have_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = [event("aten::mm", pid=pid, ts=pid) for pid in range(1, 5)]
+    path = tmp_path / "trace.json"
+    path.write_text(json.dumps({"schemaVersion": 1, "traceEvents": events}))
+    assert len(load_trace(path).table("processes")) == 4
+    monkeypatch.setattr("perfscope.traces.reading.MOST_PARTS", 3)
+    with pytest.raises(UnreadableRun, match="has 4 processes"):
+        load_trace(path)
+    devices = [{"id": number, "name": "A100", "totalGlobalMem": 1} for number in range(4)]
+    whole = {"schemaVersion": 1, "deviceProperties": devices, "traceEvents": events[:1]}
+    path.write_text(json.dumps(whole))
+    with pytest.raises(UnreadableRun, match="has 4 devices"):
+        load_trace(path)
 
 
 def test_files_of_different_jobs_are_refused(tmp_path: Path) -> None:

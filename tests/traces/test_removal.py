@@ -44,6 +44,25 @@ def test_a_folder_with_a_link_is_kept_and_so_is_its_target(run: Path, tmp_path: 
     assert list(outside.iterdir())
 
 
+def test_only_what_was_checked_is_deleted(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The owner of the folder above gives the name of the folder to delete to another one."""
+    other = run.parent / "other"
+    other.mkdir()
+    (other / "thesis.txt").write_text("years of work")
+
+    def exchanged(path: Path) -> str | None:
+        for scratch in run.parent.glob(".deleted-*"):
+            scratch.rename(run.parent / "taken")
+            other.rename(scratch)
+        return why_kept(path)
+
+    monkeypatch.setattr("perfscope.traces.run_folder.removal.why_kept", exchanged)
+    with pytest.raises(PerfscopeError, match="not empty"):
+        remove_run(run)
+    (kept,) = run.parent.glob(".deleted-*")
+    assert (kept / "thesis.txt").exists() and not list((run.parent / "taken").iterdir())
+
+
 def test_a_link_to_a_run_and_a_folder_without_a_manifest_are_kept(run: Path) -> None:
     link = run.parent / "link.perfscope"
     link.symlink_to(run)

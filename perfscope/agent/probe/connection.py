@@ -97,6 +97,12 @@ class AgentLine:
             os.close(file)
         return True
 
+    def refuse_windows(self, reason: str) -> None:
+        """Refuse the windows that the agent has asked for, so that it does not wait for them."""
+        note = {"note": "window-refused", "reason": reason, "for_good": True, "later": False}
+        while self.window_orders and self.send_with_file(note, -1):
+            del self.window_orders[0]
+
     def alive(self) -> bool:
         """Return whether the probe may stay: the agent is alive and has not sent it away."""
         has_lease = time.monotonic() - self.heartbeat_s < LEASE_S

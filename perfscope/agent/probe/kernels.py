@@ -60,6 +60,7 @@ NOT_QUIET = (
     "the window was dropped: a thread of the program got no core for a minute, and may be inside"
     " the profiler"
 )
+NOT_IMPORTED = "torch is loaded, but the program has not imported it"
 FAILED = "the window failed unexpectedly"
 NO_TRACE = "torch's profiler returned no trace"
 
@@ -67,7 +68,10 @@ NO_TRACE = "torch's profiler returned no trace"
 def install(probe: "InstalledProbe") -> None:
     """Prepare for windows, and watch what they depend on."""
     torch = sys.modules.get("torch")
-    if torch is None or MODULES["process_state"].in_worker():
+    if MODULES["process_state"].in_worker():
+        return
+    if torch is None:
+        probe.ticks.append(lambda now_ns: refuse_without_torch(probe))
         return
     recorder = WindowRecorder(probe, torch)
     if recorder.reason_for_none is None:
@@ -77,6 +81,11 @@ def install(probe: "InstalledProbe") -> None:
         probe.forward_began.append(recorder.forward_called)
         probe.endings.append(recorder.leave)
     probe.ticks.append(recorder.tick)
+
+
+def refuse_without_torch(probe: "InstalledProbe") -> None:
+    if probe.line is not None:
+        probe.line.refuse_windows(NOT_IMPORTED)
 
 
 def remove_window_in_child(recorder: "WindowRecorder") -> None:

@@ -7,8 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from perfscope.agent.temporary_folders import open_folder, remove_owned_folder
-from perfscope.errors import UnreadableRun
+from perfscope.errors import PerfscopeError, UnreadableRun
 
 NAME = re.compile(r"perfscope-\d+-\d{6}\.perfscope")
 GROWING_S = 60.0
@@ -32,14 +31,17 @@ def remove_older_runs(folder: Path, keep: int) -> list[str]:
     """Remove the oldest of the runs that `attach` left in the folder, so that `keep` are left;
     return their names.
 
-    A folder is removed only when `attach` could have named it, when it holds a run, belongs to this
-    user, and is not being recorded. Links are never followed. What cannot be removed stays.
+    A folder is removed only when `attach` could have named it, when it holds a run and nothing
+    else, belongs to this user with everything in it, and is not being recorded. Links are never
+    followed. What cannot be removed stays.
     """
+    from perfscope.traces.run_folder.removal import remove_run
+
     removed = []
     oldest_first = sorted(default_runs(folder), key=lambda run: (run.begun_ns, run.name))
     for run in oldest_first[: max(len(oldest_first) - keep, 0)]:
-        with contextlib.suppress(OSError), open_folder(folder.resolve()) as parent:
-            remove_owned_folder(parent, run.name)
+        with contextlib.suppress(PerfscopeError):
+            remove_run(folder.resolve() / run.name)
             removed.append(run.name)
     return removed
 

@@ -12,7 +12,7 @@ from typing import Final
 from perfscope.traces.regular_file import open_regular
 from perfscope.traces.schema import SCHEMA_VERSION
 
-READER_VERSION: Final = 7
+READER_VERSION: Final = 8
 """Increased whenever the same file gives other tables than before."""
 HEAD_BYTES: Final = 1 << 16
 TABLES: Final = "traces"

@@ -12,7 +12,7 @@ import pandas as pd
 from perfscope.errors import UnreadableRun
 from perfscope.traces.jobs.alignment import Alignment, align_parts
 from perfscope.traces.jobs.job_time import job_times
-from perfscope.traces.jobs.members import JobMember, members
+from perfscope.traces.jobs.members import JobMember, members, refuse_large_job
 from perfscope.traces.jobs.merge import Piece, merged_tables
 from perfscope.traces.jobs.processes import open_local_executor
 from perfscope.traces.jobs.recordings import JobParts, MemberTrace, parts_of_job
@@ -44,6 +44,7 @@ def load_members(
     found: Sequence[JobMember], path: Path | None, open_executor: OpenExecutor | None = None
 ) -> Trace:
     """Return the Trace of the members of a job at a path. Raises UnreadableRun, UsageError."""
+    refuse_large_job(found)
     job = read_job_parts(found, open_executor or open_local_executor)
     if len(job.parts) == 1 and not job.left_out:
         return job.parts[0].trace

@@ -73,9 +73,7 @@ def read_columns(path: Path, workers: int, progress: ProgressCallback | None = N
                 if progress is not None:
                     progress(text.read_bytes, path.stat().st_size, parser.done_bytes)
         except NoEvents as error:
-            raise WrongFormat(
-                f"{path} is not a trace of the PyTorch profiler: it has no `traceEvents`"
-            ) from error
+            raise WrongFormat(f"{path} is not a trace of the PyTorch profiler: {error}") from error
     columns.cut_off_reason = text.cut_off_reason or parser.cut_off_reason
     columns.around, columns.unread_members = members_around_events(
         path, pieces.head, parser.tail, is_complete=columns.cut_off_reason is None

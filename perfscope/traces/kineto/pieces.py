@@ -29,7 +29,7 @@ not a trace.
 
 
 class NoEvents(Exception):
-    """The text has no array of events."""
+    """The text has no array of events that can be read; the message says why."""
 
 
 class Pieces:
@@ -55,7 +55,7 @@ class Pieces:
             text = held[0] if len(held) == 1 else b"".join(held)
             at = last_boundary(text, search_from)
             if at is None and size > LONGEST_PIECE:
-                raise NoEvents
+                raise NoEvents(f"an event has more than {LONGEST_PIECE >> 20} MiB")
             if at is None:
                 held, wanted = [text], size + max(PIECE, size)
                 # The boundary may be cut in two by the end of this block.
@@ -87,7 +87,7 @@ class Pieces:
             text = b"".join(held)
             begin = array_begin(text) or NAMED_ARRAY.search(text)
         if begin is None:
-            raise NoEvents
+            raise NoEvents("it has no `traceEvents`")
         self.head = text[: begin.start()]
         return text[begin.end() :]
 

@@ -1,4 +1,5 @@
-"""Masks secrets in the tables and the manifest of a trace.
+"""Masks secrets in the tables and the manifest of a trace, and removes characters from them that
+change how other text is shown.
 
 The names of ranges, operators, threads and processes are chosen by the program that was recorded,
 and may contain secrets. Each different name is masked once.
@@ -24,6 +25,7 @@ from perfscope.traces.privacy.secret_masking import (
 )
 from perfscope.traces.run_folder.manifest import Manifest
 from perfscope.traces.schema import TABLES
+from perfscope.traces.shown_text import CONTROL, shown_text, shown_values
 
 NOT_TEXT_OF_THE_TRACE: Final = {("ranks", "source")}
 """The path of the trace, which comes from the user."""
@@ -31,17 +33,23 @@ HINTS: Final = "|".join(re.escape(hint.rstrip("=")) for hint in NAME_HINTS)
 SUSPECT: Final = "|".join(
     (
         *map(re.escape, (*FORM_HINTS, *PROGRAM_OPTIONS)),
-        rf"""(?i:(?:{HINTS})[\w.\-]*\\*["']?[\s\x0b]*(?:[:=](?:[^:=]|$)|:=|=:))""",
-        rf"""(?i:(?:{HINTS})[\w.\-]*(?:["'][\s\x0b]*[\],]|["']?[\s\x0b,]+["']?value|>[^<]|%3d))""",
+        rf"""(?i:(?:{HINTS})[\w.\-]*(?:\[\w*\]|\])?\\*["']?[\s\x0b]*(?:[:=](?:[^:=]|$)|:=|=:))""",
+        rf"""(?i:(?:{HINTS})[\w.\-]*(?:["'][\s\x0b]*[\],]|["']?[\s\x0b,]+["']?value|%(?:25)?3d))""",
+        rf"""(?i:<[\w:.\-]*(?:{HINTS})[\w.\-]*(?:[\s\x0b][^<>]*)?>[^<])""",
+        rf"""(?i:value["'][\s\x0b]*:.*(?:{HINTS}))""",
+        "setenv|setx|aws configure set",
         rf"""(?i:(?:^|[\s\x0b"'=(\[,;])-[\w.\-]*(?:{HINTS})[\w.\-]*[\s\x0b])""",
+        CONTROL.pattern,
     )
 )
-"""A pattern for RE2. It matches every text that `masked_text` changes, and few others."""
+"""A pattern for RE2. It matches every text that `masked_text` or `shown_text` changes, and few
+others.
+"""
 
 
 def masked_tables(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Return the tables with the secrets in their names masked. A table without secrets is not
-    copied.
+    """Return the tables with the secrets in their names masked, and without controls in names. A
+    table without either is not copied.
     """
     result = dict(tables)
     columns = name_categories(tables)
@@ -51,7 +59,11 @@ def masked_tables(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]
     for ((table, column), names), positions in zip(
         columns.items(), suspects_of_columns, strict=True
     ):
-        masked = {at: text for at in positions if (text := masked_text(names[at])) != names[at]}
+        masked = {
+            at: text
+            for at in positions
+            if (text := shown_text(masked_text(names[at]))) != names[at]
+        }
         if masked:
             changed = [masked.get(at, name) for at, name in enumerate(names)]
             result[table] = result[table].assign(
@@ -73,7 +85,7 @@ def name_categories(tables: Mapping[str, pd.DataFrame]) -> "dict[tuple[str, str]
 
 
 def suspects(columns: "list[pd.Index[str]]") -> list[list[int]]:
-    """Return for each column the positions of the names that may contain a secret.
+    """Return for each column the positions of the names that may contain a secret or a control.
 
     A trace has tens of thousands of names. RE2 excludes most of them in one call, because preparing
     the pattern takes time.
@@ -99,8 +111,11 @@ def recode_column(column: "pd.Series[str]", names: list[str]) -> "pd.Categorical
 
 
 def masked_manifest(manifest: Manifest) -> Manifest:
-    """Return the manifest with its texts masked, and its command line also by its options."""
-    command = mask_secrets(manifest.command)
-    masked: Manifest = msgspec.convert(mask_values(msgspec.to_builtins(manifest)), Manifest)
+    """Return the manifest with its texts masked and without controls, and its command line masked
+    also by its options.
+    """
+    command = [shown_text(word) for word in mask_secrets(manifest.command)]
+    values = shown_values(mask_values(msgspec.to_builtins(manifest)))
+    masked: Manifest = msgspec.convert(values, Manifest)
     masked.command = command
     return masked

@@ -88,9 +88,25 @@ URL_SECRET: Final = re.compile(
     r"(?:[^/\s?#\\]+|[^/\s?#:@\\\"']{0,128}:(?!\d{1,5}[/?#])[^\s@\"']{1,256})(?=@)"
 )
 """User and password, which may contain `/` and `#`; not a port with the path after it."""
+ENCODED_URL_SECRET: Final = re.compile(
+    r"(?i)(%(?:25)?3a%(?:25)?2f%(?:25)?2f)(?:[\w.~+-]|%(?!(?:25)?(?:40|2f))[0-9a-f]{2}){1,256}"
+    r"(?=%(?:25)?40)",
+    re.ASCII,
+)
+"""The same in a URL that is a value in another one."""
 BEARER: Final = re.compile(r"(?ai)(?<![a-z])(bearer(?:\s{1,4}|%20|\+))[\w.~+/=-]{6,}")
 BASIC: Final = re.compile(
     r"(?ai)(?<![a-z])(basic\s{1,4})(?=[a-z+/]{0,64}[0-9])[a-z0-9+/]{12,}={0,2}"
 )
 BEARERS: Final = ("earer ", "EARER ", "earer%20", "EARER%20", "earer+", "EARER+")
-FORM_HINTS: Final = (*FORMS, "PRIVATE KEY", "://", ":\\", *BEARERS, "asic ", "ASIC ")
+ENCODED_SCHEMES: Final = ("3A%2F%2F", "3a%2f%2f", "3A%252F%252F", "3a%252f%252f")
+FORM_HINTS: Final = (
+    *FORMS,
+    *ENCODED_SCHEMES,
+    "PRIVATE KEY",
+    "://",
+    ":\\",
+    *BEARERS,
+    "asic ",
+    "ASIC ",
+)

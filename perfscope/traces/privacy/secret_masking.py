@@ -16,6 +16,7 @@ from typing import Any, Final
 from perfscope.traces.privacy.secret_forms import (
     BASIC,
     BEARER,
+    ENCODED_URL_SECRET,
     FORM,
     FORM_HINTS,
     PRIVATE_KEY,
@@ -55,23 +56,33 @@ LIKE_A_SECRET: Final = re.compile(
     r"(?a)-(?=[\w+/=.-]{0,64}\d)(?=[\w+/=.-]{0,64}[A-Z])[\w+/=.-]{8,}"
 )
 """A value that begins with a hyphen, as no option does: with capitals and digits."""
-PREFIX: Final = r"""(?:[bBrRuUfF]{1,2}(?=["']))?"""
-"""Of a text in Python, as `repr` writes bytes."""
+PREFIX: Final = r"""(?:(?:[bBrRuUfF]{1,2}|\$)(?=["']))?"""
+"""Of a text in Python, as `repr` writes bytes, or in a shell."""
+BLOCK: Final = r"[|>][+-]?[ \t]{0,8}\n(?:[ \t]+[^\n]*(?:\n|\Z))+"
+"""A text of several lines in YAML."""
 VALUE: Final = re.compile(
-    rf"""{PREFIX}(?:{QUOTED})|\[[^\]]{{0,4096}}\]?|[^\s"'&;<>]+""", re.DOTALL | re.ASCII
+    rf"""{BLOCK}|{PREFIX}(?:{QUOTED})|\[[^\]]{{0,4096}}\]?|[^\s"'&;<>]+""", re.DOTALL | re.ASCII
 )
+QUOTE_IN_SHELL: Final = re.compile(r"""(?:\\''|"'"')[^']*'?""")
+"""Follows a text in single quotes that contains one."""
 ASSIGNED: Final = re.compile(
     rf"""{STARTS}(?P<name>{NAME})"""
-    rf"""(?P<sign>:?=:?(?![=>:])|\s{{1,2}}=\s{{1,2}}"""
+    rf"""(?P<sign>(?:\[\w{{0,32}}\]|\])?:?=:?(?![=>:])|\s{{1,32}}=\s{{1,8}}|:[-=+](?=[^\s}}])"""
+    rf"""|\\{{0,15}}["']\s{{0,32}}:\s{{0,64}}(?=\\{{0,15}}["'\[])"""
     rf"""|\\{{0,15}}["']?\s{{0,2}}(?::(?![:=])|=>)\s{{0,4}})""",
     re.ASCII,
 )
 OPTION: Final = re.compile(
-    rf"""(?<![^\s"'=(\[,;])(?P<name>--?{NAME})(?P<sign>\s{{1,8}}(?:--\s{{1,8}})?)(?!-)""", re.ASCII
+    rf"""(?<![^\s"'=(\[,;])(?P<name>--?{NAME})(?P<sign>\s{{1,8}}(?:--\s{{1,8}}|\\\n\s{{0,16}})?)(?!-)""",
+    re.ASCII,
+)
+SET: Final = re.compile(
+    rf"""(?<![\w-])(?:setenv|setx|aws configure set)\s{{1,8}}(?P<name>{NAME})(?P<sign>\s{{1,8}})""",
+    re.ASCII,
 )
 HEADER: Final = re.compile(
     r"""(?ai)(?<![a-z])((?:proxy-)?authorization|(?:set-)?cookie)"""
-    r"""(\\{0,15}["']?\s{0,3}[:=]\s{0,3}\\{0,15}["']?)[^\r\n"'\\]+"""
+    r"""(\\{0,15}["']?\s{0,3}[:=]\s{0,3}\\{0,15}["']?)[^\r\n"'\\]+(?:(?<==)"[^"\r\n]*"[^\r\n"'\\]*)*"""
 )
 NAME_HINTS: Final = (
     "token",
@@ -202,13 +213,14 @@ def masked_text(text: str) -> str:
         text = PRIVATE_KEY.sub(MASK, FORM.sub(MASK, text))
         for scheme in (BEARER, BASIC):
             text = scheme.sub(rf"\1{MASK}", text)
-        text = URL_SECRET.sub(rf"\1{MASK}", text)
+        text = ENCODED_URL_SECRET.sub(rf"\1{MASK}", URL_SECRET.sub(rf"\1{MASK}", text))
     if any(program in text for program in PROGRAM_OPTIONS):
         text = mask_in_shell(text)
     lowered = text.lower()
     if any(hint in lowered for hint in NAME_HINTS):
         text = mask_in_code(HEADER.sub(rf"\1\2{MASK}", text))
-        text = mask_after_names(OPTION, mask_after_names(ASSIGNED, text))
+        for pattern in (ASSIGNED, OPTION, SET):
+            text = mask_after_names(pattern, text)
     return text
 
 
@@ -239,7 +251,10 @@ def mask_after_names(pattern: "re.Pattern[str]", text: str) -> str:
         if value is None or is_plain(value[0], strength) or is_ordinary(match["sign"], value[0]):
             continue
         pieces += [text[kept:at], quoted_mask(value[0])]
-        kept = at = value.end()
+        at = value.end()
+        while value[0].endswith("'") and (more := QUOTE_IN_SHELL.match(text, at)) is not None:
+            at = more.end()
+        kept = at
     return "".join([*pieces, text[kept:]]) if pieces else text
 
 

@@ -133,6 +133,8 @@ ORDINARY_BEFORE: Final = frozenset(
 """Words of machine learning and of data: `--pad-token`, `--image-key` and `forward_pass` do not
 name secrets.
 """
+JOINED_BEFORE: Final = frozenset(("", "sub", "de", "pre", "re", "un", "byte", "meta"))
+"""What `token` is an ordinary word with; "" is `token` itself."""
 SWITCH_STARTS: Final = frozenset(
     (
         "no",
@@ -184,6 +186,9 @@ def secret_strength(name: str) -> int:
     if any(word in STRONG_WORDS or word.endswith(STRONG_ENDINGS) for word in words):
         return STRONG
     before = words[-2] if len(words) > 1 else ""
+    joined = words[-1].removesuffix("token")  # as in `hftoken`
+    if words[-1] != joined and joined not in JOINED_BEFORE:
+        return NONE if joined in ORDINARY_BEFORE else WEAK
     if words[-1] in WEAK_WORDS:
         return NONE if before in ORDINARY_BEFORE else WEAK
     if before in PLURALS.get(words[-1], ()):

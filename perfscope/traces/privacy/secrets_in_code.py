@@ -26,7 +26,7 @@ TYPE: Final = r"[A-Za-z_][\w.]{0,40}(?:\[[^\]\n=]{0,60}\])?(?:\s?\|\s?[A-Za-z_][
 LITERAL: Final = re.compile(
     r"""[bBrRuUfF]{0,2}(?P<quote>\"{3}|'{3}|["'])(?P<text>(?:[^\\\n]|\\.)*?)(?P=quote)"""
 )
-STARTS: Final = r"(?:(?<![A-Za-z0-9_.])|(?<=%[0-9A-Fa-f]{2}))"
+STARTS: Final = r"(?:(?<![A-Za-z0-9_.])|(?<=%[0-9A-Fa-f]{2})|(?<=%25[0-9A-Fa-f]{2}))"
 IN_BRACKETS: Final = re.compile(
     rf"""["'](?P<name>{NAME})["']\s{{0,2}}\]\s{{0,2}}=(?!=)\s{{0,2}}""", re.ASCII
 )
@@ -34,19 +34,34 @@ ANNOTATED: Final = re.compile(
     rf"""{STARTS}(?P<name>{NAME})\s?:\s?{TYPE}\s{{0,2}}=(?!=)\s{{0,2}}""", re.ASCII
 )
 PAIR: Final = re.compile(rf"""["'](?P<name>-{{0,2}}{NAME})["']\s{{0,2}},\s{{0,4}}""", re.ASCII)
+OF_VARIABLE: Final = re.compile(
+    rf"""(?:setdefault|putenv|setenv|getenv|environ\.get)\(\s{{0,4}}["'](?P<name>{NAME})["']"""
+    rf"""\s{{0,2}},\s{{0,4}}""",
+    re.ASCII,
+)
+"""A call whose second argument is the value of a variable."""
 EXPRESSION: Final = re.compile(
     rf"""{STARTS}(?P<name>{NAME})["']?\s{{0,2}}[:=](?![:=])\s{{0,2}}(?=[A-Za-z_(\[{{])""", re.ASCII
 )
 MEMBER: Final = re.compile(
     rf"""(?:name|key)["']?\s{{0,2}}[:=]\s{{0,2}}["']?(?P<name>{NAME})["']?[\s,]{{1,12}}"""
+    rf"""(?:["']?[A-Za-z]{{1,16}}["']?\s{{0,2}}[:=]\s{{0,2}}["']?\w{{1,32}}["']?[\s,]{{1,12}})?"""
     rf"""["']?value["']?\s{{0,2}}[:=]\s{{0,2}}(?P<value>"[^"\n]*"|'[^'\n]*'|[^\s"',;}}]+)""",
-    re.ASCII,
+    re.ASCII | re.IGNORECASE,
+)
+MEMBER_AFTER: Final = re.compile(
+    rf"""["']value["']\s{{0,2}}:\s{{0,2}}(?P<value>"[^"\n]*"|'[^'\n]*')[\s,]{{1,12}}"""
+    rf"""["'](?:name|key)["']\s{{0,2}}:\s{{0,2}}["'](?P<name>{NAME})["']""",
+    re.ASCII | re.IGNORECASE,
 )
 ELEMENT: Final = re.compile(
-    rf"<(?P<name>{NAME})>(?P<value>\s{{0,8}}[^<\s][^<]{{0,255}})</(?P=name)>", re.ASCII
+    rf"<(?:[A-Za-z]{{1,16}}:)?(?P<name>{NAME})(?:\s[^<>]{{0,128}})?>"
+    rf"(?P<value>\s{{0,8}}[^<\s][^<]{{0,255}})</(?:[A-Za-z]{{1,16}}:)?(?P=name)>",
+    re.ASCII,
 )
 ENCODED: Final = re.compile(
-    rf"""{STARTS}(?P<name>{NAME})%3[dD](?P<value>(?:[^\s&"'%]|%(?!26)[0-9A-Fa-f]{{2}})+)""",
+    rf"""{STARTS}(?P<name>{NAME})%(?:25)?3[dD]"""
+    rf"""(?P<value>(?:[^\s&"'%]|%(?!26|2526)[0-9A-Fa-f]{{2}})+)""",
     re.ASCII,
 )
 
@@ -55,8 +70,9 @@ def mask_in_code(text: str) -> str:
     """Return a text with the secrets in its code masked."""
     for pattern in (IN_BRACKETS, ANNOTATED, PAIR):
         text = mask_places(text, literals_after(pattern, text))
+    text = mask_places(text, literals_after(OF_VARIABLE, text))
     text = mask_places(text, literals_in_expressions(text))
-    for pattern in (MEMBER, ELEMENT, ENCODED):
+    for pattern in (MEMBER, MEMBER_AFTER, ELEMENT, ENCODED):
         text = mask_places(text, values_of(pattern, text))
     return text
 

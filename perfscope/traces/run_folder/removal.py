@@ -1,10 +1,11 @@
 """Deletes run folders that belong to the reader and contain nothing but what perfscope wrote."""
 
+import errno
 import os
 import re
+import secrets
 import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,20 +65,45 @@ def is_part_of_run(name: str, mode: int) -> bool:
 def remove_run(path: Path) -> None:
     """Delete a run folder. Raises PerfscopeError with the reason where it is kept.
 
-    It is first renamed, so that nobody reads half of it, and what is deleted is what was checked.
+    It is first moved into a new folder of this user, so that nobody reads half of it, and what is
+    deleted is what was checked, whatever the owner of the folder above exchanges meanwhile.
     """
-    why = why_kept(path)
-    if why is not None:
-        raise PerfscopeError(f"{path.name} was not deleted: {why}.")
+    refuse_to_delete(path, why_kept(path))
     try:
-        scratch = Path(tempfile.mkdtemp(prefix=".deleted-", dir=path.parent))
-        moved = scratch / path.name
-        os.rename(path, moved)
-        why = why_kept(moved)
-        if why is not None:  # it was exchanged just now
-            os.rename(moved, path)
-            scratch.rmdir()
-            raise PerfscopeError(f"{path.name} was not deleted: {why}.")
-        shutil.rmtree(scratch)
+        parent = os.open(path.parent, os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            delete_in(parent, path)
+        finally:
+            os.close(parent)
     except OSError as error:
         raise PerfscopeError(f"{path.name} was not deleted: {error.strerror}.") from None
+
+
+def refuse_to_delete(path: Path, why: str | None) -> None:
+    """Raise PerfscopeError if there is a reason to keep a run folder."""
+    if why is not None:
+        raise PerfscopeError(f"{path.name} was not deleted: {why}.")
+
+
+def delete_in(parent: int, path: Path) -> None:
+    """Delete a run folder in the folder of descriptor `parent`. Raises OSError, PerfscopeError."""
+    scratch_name = f".deleted-{secrets.token_hex(8)}"
+    os.mkdir(scratch_name, 0o700, dir_fd=parent)
+    flags = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    scratch = os.open(scratch_name, flags, dir_fd=parent)
+    try:
+        info = os.fstat(scratch)
+        if info.st_uid != os.geteuid() or stat.S_IMODE(info.st_mode) & 0o077:
+            raise PermissionError(errno.EPERM, "the folder was exchanged")
+        os.rename(path.name, path.name, src_dir_fd=parent, dst_dir_fd=scratch)
+        # The descriptor, not a name that the owner of the parent could give to another folder.
+        moved = Path(f"/proc/self/fd/{scratch}/{path.name}")
+        why = why_kept(moved)
+        if why is not None:  # it was exchanged just now
+            os.rename(path.name, path.name, src_dir_fd=scratch, dst_dir_fd=parent)
+            os.rmdir(scratch_name, dir_fd=parent)
+            refuse_to_delete(path, why)
+        shutil.rmtree(moved)
+    finally:
+        os.close(scratch)
+    os.rmdir(scratch_name, dir_fd=parent)

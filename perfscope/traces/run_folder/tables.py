@@ -30,6 +30,7 @@ from perfscope.traces.run_folder.packed_numbers import Readings, int64_array
 from perfscope.traces.run_folder.request_tables import request_table, token_gap_table
 from perfscope.traces.run_folder.stored import StoredRun
 from perfscope.traces.schema import TABLES
+from perfscope.traces.shown_text import shown_values
 from perfscope.traces.span import span
 from perfscope.traces.trace import Trace, make_table
 from perfscope.traces.trace_kind import TraceKind
@@ -126,7 +127,7 @@ def trace_of(run: Run, wanted: Collection[str] = ALL_TABLES) -> Trace:
     absent = {name: why_not_recorded(run, name) for name in TABLES if name not in tables}
     return Trace(
         masked_tables(tables),
-        mask_values(absent),
+        shown_values(mask_values(absent)),
         [masked_manifest(run.manifest)],
         kind=TraceKind.RECORDING,
         span_ns=span(tables.values()),

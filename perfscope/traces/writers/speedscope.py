@@ -11,6 +11,8 @@ import msgspec
 import numpy as np
 
 from perfscope.traces.intervals import Ints
+from perfscope.traces.naming import path_text
+from perfscope.traces.shown_text import shown_text
 from perfscope.traces.trace import Trace
 from perfscope.traces.tracks import (
     EventTrack,
@@ -31,7 +33,7 @@ ProfileWriter = Callable[[IO[bytes]], object]
 def write_speedscope(trace: Trace, path: Path) -> None:
     """Write one file. The frames come last, because all profiles add to them."""
     frames = FrameTable()
-    title = trace.path.name if trace.path is not None else path.name
+    title = shown_text(path_text((trace.path or path).name))
     with open(path, "wb") as file:
         file.write(b'{"$schema":' + to_json(SCHEMA) + b',"exporter":"perfscope","name":')
         file.write(to_json(valid_utf8(title)) + b',"activeProfileIndex":0,"profiles":[')

@@ -15,6 +15,7 @@ from perfscope.analyzer.diagnosis import Diagnosis
 from perfscope.errors import PerfscopeError
 from perfscope.traces.run_folder.growing import GrowingRun
 from perfscope.traces.run_folder.tables import trace_of
+from perfscope.traces.shown_text import shown_text
 from perfscope.traces.trace import Trace
 
 WINDOW_NS = 30_000_000_000
@@ -86,7 +87,7 @@ class RunWatch:
                     is_due = time.monotonic() >= next_diagnosis_s or self.is_over()
                     cost_s = self.tick(is_due)
                 except (PerfscopeError, OSError) as error:
-                    self.error = str(error)
+                    self.error = shown_text(str(error))
                     return
                 if is_due:
                     pause_s = max(cost_s / DIAGNOSIS_SHARE, SOONEST_S)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from dash import dcc, html
 from dash.development.base_component import Component
 
+from perfscope.traces.shown_text import shown_text
+
 if TYPE_CHECKING:
     from perfscope.ui.dashboard.view import View
 
@@ -132,7 +134,7 @@ def rank_selector(view: "View") -> list[Component]:
 
 def notice(title: str, words: str, link: tuple[str, str] | None = None) -> Component:
     """Return a card in place of a page: what is missing and why, and where to continue."""
-    contents: list[Any] = [html.H1(title), html.P(words)]
+    contents: list[Any] = [html.H1(title), html.P(shown_text(words))]
     if link is not None:
         label, address = link
         contents.append(

@@ -10,6 +10,7 @@ from perfscope.analyzer.number_text import digits, ms, percent
 from perfscope.traces.folder_contents import Found
 from perfscope.traces.jobs.rank_files import rank_in_name
 from perfscope.traces.memory_snapshot import snapshot_command
+from perfscope.traces.shown_text import shown_text
 from perfscope.ui.budget_phrases import NS_PER_MS, category_label, largest_parts
 from perfscope.ui.dashboard.verdicts import Judged
 from perfscope.ui.phrases import bound_by_text, ordered_findings, predicted_speedup, short_headline
@@ -71,10 +72,10 @@ def run_row(run: Found, judged: Judged | None) -> Row:
         return row | {"note": WAITING, "waiting": True}
     row["about"] = ", ".join([*judged.subject[:1], size_text(run)])
     if run.is_snapshot:
-        note = f"to view it, run: {snapshot_command(run.path)}"
+        note = shown_text(f"to view it, run: {snapshot_command(run.path)}")
         return row | {"verdict": "Memory snapshot of PyTorch, not read by perfscope", "note": note}
     if judged.diagnosis is None:
-        note = (judged.error or "").replace("`", "")
+        note = shown_text((judged.error or "").replace("`", ""))
         return row | {"verdict": "Cannot be read", "note": note}
     return row | diagnosis_cells(judged.diagnosis) | {"mark": judged.color}
 
@@ -112,7 +113,7 @@ def steps_text(diagnosis: Diagnosis) -> str:
 
 def part_row(part: Found, judged: Judged | None) -> Row:
     """Return the row of a part of a job: the time budget of its rank in the job."""
-    row = plain_row(part) | {"name": part.path.name}
+    row = plain_row(part) | {"name": shown_text(part.path.name)}
     rank = rank_in_name(part.path)
     if judged is None or judged.diagnosis is None or rank is None or part.run:
         return row

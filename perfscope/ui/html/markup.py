@@ -3,13 +3,17 @@
 import re
 from html import escape as html_escape
 
+from perfscope.traces.shown_text import shown_text
+
 CODE = re.compile(r"`([^`]+)`")
 UNIT = re.compile(r"(\d) (?=(?:%|ms|s|µs|[kMGT]?B|GHz|W)(?![\w]))")
 
 
 def escape(text: str) -> str:
-    """Return text that is safe between tags and in attributes."""
-    return html_escape(text, quote=True)
+    """Return text that is safe between tags and in attributes, and cannot change how the text
+    around it is shown.
+    """
+    return html_escape(shown_text(text), quote=True)
 
 
 def prose(text: str) -> str:

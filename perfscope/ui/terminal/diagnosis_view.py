@@ -1,5 +1,6 @@
 """The diagnosis in a terminal: at most one screen, or everything with `--verbose`."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -123,7 +124,7 @@ def next_step_lines(diagnosis: Diagnosis) -> list[Text]:
     """Return where the run is stored, and the commands to continue with."""
     if diagnosis.run is None:
         return []
-    commands = [f"perfscope ui {diagnosis.run}"]
+    commands = [f"perfscope ui {shlex.quote(diagnosis.run)}"]
     finding = verdict_finding(diagnosis)
     if finding is not None:
         commands.append(f"perfscope explain {finding_name(finding)}")
