@@ -19,7 +19,7 @@ from perfscope.traces.shown_text import CONTROL, shown_text
 from perfscope.ui.answer import STDOUT, AnswerOptions, answer_trace
 from tests.safety import secret_files
 from tests.safety.secret_files import SHOWN
-from tests.safety.test_planted_secrets import answers, texts_of
+from tests.safety.test_planted_secrets import responses, texts_of
 from tests.ui.dashboard_client import DashboardClient
 
 ODD = "a\u202eb\u2066c\u200fd\u061ce\u2028f\x1b]0;g\x07h\x9bi\u200bj\ufeffk\rl\U000e0041m"
@@ -94,7 +94,7 @@ def test_no_control_is_in_a_response_of_the_dashboard(folder: Path) -> None:
         if "broken" in run.name:
             found["broken"] = json.dumps(board.page(f"/run/{run.id}/"))
         else:
-            read = answers(board, run.id)
+            read = responses(board, run.id)
             found |= {path: text for path, text in read.items() if "/tile?" not in path}
     board.verdicts.close()
     assert sum(PLAIN in text for text in found.values()) > 9
