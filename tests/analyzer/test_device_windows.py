@@ -315,6 +315,33 @@ def test_the_line_that_waits_for_the_device_is_named() -> None:
     assert where.share.likely == pytest.approx(20 / 46, abs=0.05)
 
 
+def reading_results(recorded: Recorded) -> None:
+    """Add a step of 40 ms; the host is in a copy that the probe does not time for 33 of them.
+
+    The device is idle for 12 ms: the host does not launch before the copy has returned.
+    """
+    loop = recorded.loop
+    assert isinstance(loop, StackedLoop)
+    loop.train().run(34, "infer (./train.py:70)", cpu=0.2)
+    recorded.launch(1, 2, 26)
+    recorded.row("ops", 6.1, 33.5, tid=100, name="aten::copy_")
+    recorded.sync(6.2, 33.3)
+
+
+def test_copies_that_the_probe_does_not_time_are_not_waits_for_data() -> None:
+    recorded = Recorded()
+    recorded.loop = loop = StackedLoop()
+    recorded.steps(reading_results)
+    manifest = {"depth": "kernels", "torch": CUDA}
+    trace = loop.recording(manifest=manifest, windows=[recorded.window])
+    diagnosis = diagnose_trace(trace)
+    shares = budget(diagnosis)
+    assert shares["device-compute"] == pytest.approx(26 / 40, abs=0.02)
+    assert shares["sync-wait"] == pytest.approx(12 / 40, abs=0.05)
+    assert shares.get("input-wait", 0.0) < 0.02
+    assert diagnosis.verdict.id == "host-sync"
+
+
 def test_kernels_launched_after_operators_were_recorded_are_not_work_of_unknown_kind() -> None:
     recorded = Recorded().steps(device_bound)
     launches = recorded.loop.tables["launches"]

@@ -118,8 +118,13 @@ def sampled_parts(evidence: StepEvidence, gap_shares: GapShares) -> SampledParts
 
 
 def gap_shares_of(evidence: StepEvidence) -> GapShares:
-    """Return what a profiling window shows of gaps, at most what samples leave room for."""
+    """Return what a profiling window shows of gaps, at most what samples leave room for.
+
+    Calls of a device may wait for it in any state of the thread.
+    """
     window, gap = evidence.window, evidence.shares.gap
+    if evidence.device is not None and evidence.device.window is not None:
+        return GapShares(operators=min(evidence.device.window.calls_in_gaps, 1.0 - gap.gil))
     in_gaps = float(evidence.amounts.gap.sum())
     if window is None or evidence.serves or not in_gaps:
         return GapShares()

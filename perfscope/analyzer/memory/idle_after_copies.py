@@ -1,0 +1,32 @@
+"""The time in which a device is idle because the host waited for a copy before it launched more."""
+
+import numpy as np
+import pandas as pd
+
+from perfscope.analyzer.budget.trace_case import case_of
+from perfscope.analyzer.categories import SYNC_WAIT
+from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.run.table_access import column, table
+from perfscope.analyzer.run.thread_intervals import spans_of
+from perfscope.traces.intervals import Spans, length_ns, subtracted
+from perfscope.traces.trace import Trace
+
+
+def idle_share_after_copies(
+    trace: Trace, limits: Limits, copies: pd.DataFrame, counted: Spans
+) -> float:
+    """Return the share of the time, 0 to 1, in which the device is idle in or after waits in the
+    operators that made these copies. Without the waits this time is saved, too.
+
+    What is in `counted` is left out.
+    """
+    calls = table(trace, "launches")
+    case, launch = case_of(trace, limits, SYNC_WAIT), column(copies, "launch")
+    waits = case.of(SYNC_WAIT)
+    waits = waits[column(waits, "call") >= 0]
+    if calls is None or not len(waits):
+        return 0.0
+    operator = column(calls, "op")
+    of_copies = operator[launch[launch >= 0]]
+    is_after = np.isin(operator[column(waits, "call")], of_copies[of_copies >= 0])
+    return length_ns(subtracted(spans_of(waits[is_after]), counted)) / case.span_ns
