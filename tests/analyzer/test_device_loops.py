@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 
+from perfscope.analyzer.budget.device_evidence import DeviceEvidence
+from perfscope.analyzer.budget.idle_time import idle_share
 from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis, Finding
+from perfscope.analyzer.run.accelerators.device_use import CountedIdle
 from perfscope.traces.device_facts import DeviceFacts
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace
@@ -206,3 +209,52 @@ def test_sleep_is_idle_time_up_to_that_of_the_device(idle: float | None, slept: 
     assert budget_shares(diagnose_trace(sleeping)).get("other-idle", 0.0) == pytest.approx(
         slept, abs=0.02
     )
+
+
+def observed_from_outside(device_busy: float | None) -> Trace:
+    """Return a recording without a probe: the main thread waits in the loader, or sleeps elsewhere.
+
+    It waits in the loader for half of the time, and sleeps for three tenths.
+    """
+    place = {"process": 0, "tid": 100}
+    inside = "main (./train.py:40);__next__ (torch/utils/data/dataloader.py:700)"
+    tables: dict[str, list[dict[str, Any]]] = {"stacks": [], "thread_states": []}
+    for number in range(100):
+        tenth, row = number % 10, {**place, "ts": number * 10 * MS}
+        stack = inside if tenth < 5 else "main (./train.py:41)"
+        tables["stacks"].append({**row, "weight_ns": 10 * MS, "stack": stack})
+        tables["thread_states"].append({**row, "state": "poll" if tenth < 8 else "running"})
+    on_host = {"host": "host", "device": 0}
+    if device_busy is not None:
+        tables["device_counters"] = [
+            {**on_host, "ts": at * 10 * MS, "name": "kernel_time_share", "value": device_busy}
+            for at in range(100)
+        ]
+    tables["device_processes"] = [{**on_host, "process": 0, "pid": 100}]
+    trace = Loop().trace(manifest={"depth": "observe"}, **tables)
+    trace.manifest.devices = [DeviceFacts(0, "NVIDIA H100")]
+    return trace
+
+
+def test_waits_that_were_only_observed_are_no_longer_than_the_device_is_idle() -> None:
+    diagnosis = diagnose_trace(observed_from_outside(0.8))
+    shares = budget_shares(diagnosis)
+    assert shares["input-wait"] == pytest.approx(0.2, abs=0.01)
+    assert shares["device-compute"] == pytest.approx(0.6, abs=0.01)
+    assert "other-idle" not in shares
+    finding = finding_of(diagnosis, "input-bound")
+    assert finding.share == pytest.approx(0.2, abs=0.01) and finding.speedup is not None
+    assert finding.speedup.high == pytest.approx(1.25, abs=0.02)
+    assert diagnose_trace(observed_from_outside(0.99)).findings == []
+
+
+def test_sleep_on_a_device_without_counters_may_be_a_wait_for_it() -> None:
+    shares = budget_shares(diagnose_trace(observed_from_outside(None)))
+    assert "other-idle" not in shares
+    assert shares["compute-or-host"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_without_steady_steps_counters_say_how_long_the_device_is_idle() -> None:
+    trace = observed_from_outside(0.8)
+    for counted, idle in ((None, 1.0), (CountedIdle(0.2, 0.01), 0.21)):
+        assert idle_share(trace, 0, DeviceEvidence(None, None, counted)) == pytest.approx(idle)
