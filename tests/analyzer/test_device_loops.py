@@ -14,6 +14,7 @@ from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace
 from tests import build
 from tests.analyzer.loop import MS, Loop
+from tests.analyzer.stacked_loop import MAIN, MODULE, StackedLoop
 
 CUDA = {"version": "2.13.0", "intra_op_threads": 1, "inter_op_threads": 1, "cuda": True}
 STEPS = 40
@@ -258,3 +259,46 @@ def test_without_steady_steps_counters_say_how_long_the_device_is_idle() -> None
     trace = observed_from_outside(0.8)
     for counted, idle in ((None, 1.0), (CountedIdle(0.2, 0.01), 0.21)):
         assert idle_share(trace, 0, DeviceEvidence(None, None, counted)) == pytest.approx(idle)
+
+
+def read_results(*, compiled: bool) -> Trace:
+    """Return inference that reads its results from a device that is busy for 0.9 of the time.
+
+    Where nothing is compiled, the probe times the copies.
+    """
+    loop = StackedLoop()
+    for _ in range(STEPS):
+        layer = f"{MODULE};forward (./infer.py:20)"
+        loop.run(6, layer, category="forward", object=1, value=0)
+        if compiled:
+            loop.run(33, "", cpu=0.2)
+        else:
+            loop.stacks.append((loop.at, MAIN))
+            copying(loop, 33, 0.1, direction="d2h")
+            loop.cpu.append((loop.at, loop.cpu[-1][1] + 6 * MS, 0.0))
+        loop.run(1, "")
+    placed = {"host": "host", "device": 0}
+    states = [
+        {"process": 0, "tid": 100, "ts": at * MS, "state": "poll" if at % 40 > 8 else "running"}
+        for at in range(loop.at // MS)
+    ]
+    counters = [
+        {**placed, "ts": at * 50 * MS, "name": "kernel_time_share", "value": 0.9}
+        for at in range(loop.at // MS // 50)
+    ]
+    trace = loop.recording(
+        manifest={"torch": CUDA},
+        thread_states=states,
+        device_counters=counters,
+        device_processes=[{**placed, "process": 0, "pid": 100}],
+    )
+    trace.manifest.devices = [DeviceFacts(0, "NVIDIA H100")]
+    return trace
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_results_that_are_read_without_a_window_are_not_waits_for_data(compiled: bool) -> None:
+    diagnosis = diagnose_trace(read_results(compiled=compiled))
+    shares = budget_shares(diagnosis)
+    assert shares.get("input-wait", 0.0) + shares.get("other-idle", 0.0) < 0.12
+    assert "input-bound" not in {finding.id for finding in diagnosis.findings}

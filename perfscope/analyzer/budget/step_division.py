@@ -87,7 +87,7 @@ def divide_steps(evidence: StepEvidence) -> pd.DataFrame:
         timed = TimedSteps(
             dur=dur,
             steady=steady.to_numpy(bool),
-            serves=evidence.serves,
+            serves=evidence.waits_for_requests,
             host=gc + gil,
             device_waits=amounts.device_wait + amounts.exposed_copy,
         )
