@@ -16,7 +16,7 @@ import pytest
 from perfscope.agent.collectors.kernels import (
     NO_KERNELS,
     NO_KERNELS_ON_ROCM,
-    why_no_kernels,
+    reason_without_kernels,
 )
 from perfscope.agent.probe import cuda_state, graph_captures, patches
 from perfscope.agent.probe.cuda_state import CudaState
@@ -116,5 +116,8 @@ def test_no_window_in_an_old_cuda_with_possible_graphs(version: str, allowed: bo
 def test_a_window_without_kernels_has_the_reason_of_its_platform() -> None:
     cuda = TorchFacts("2.13.0", 1, 1, cuda=True)
     rocm = TorchFacts("2.13.0", 1, 1, cuda=True, hip="7.1.0")
-    assert (why_no_kernels(cuda), why_no_kernels(rocm)) == (NO_KERNELS, NO_KERNELS_ON_ROCM)
-    assert why_no_kernels(None) == NO_KERNELS
+    assert (reason_without_kernels(cuda), reason_without_kernels(rocm)) == (
+        NO_KERNELS,
+        NO_KERNELS_ON_ROCM,
+    )
+    assert reason_without_kernels(None) == NO_KERNELS

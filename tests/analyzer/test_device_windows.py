@@ -347,6 +347,24 @@ def test_copies_that_the_probe_does_not_time_are_not_waits_for_data() -> None:
     assert diagnosis.verdict.id == "host-sync"
 
 
+def test_operators_that_a_loop_without_modules_calls_are_not_host_code() -> None:
+    recorded = Recorded()
+    recorded.loop = loop = StackedLoop()
+
+    def step(recorded: Recorded) -> None:
+        loop.run(38, "chain (./train.py:70)")
+        loop.run(2, "step (torch/optim/adam.py:1)", category="optimizer", object=1)
+        for number in range(19):
+            recorded.launch(2 * number, 2 * number + 0.1, 0.3)
+            recorded.row("ops", 2 * number, 1.9, tid=100, name="aten::mul")
+
+    recorded.steps(step)
+    manifest = {"depth": "kernels", "torch": CUDA}
+    diagnosis = diagnose_trace(loop.recording(manifest=manifest, windows=[recorded.window]))
+    assert diagnosis.verdict.id == "launch-bound"
+    assert "host-code" not in {finding.id for finding in diagnosis.findings}
+
+
 def test_without_steps_outside_of_the_window_counters_bound_what_the_host_costs() -> None:
     def step(recorded: Recorded) -> None:
         recorded.loop.next(0.1).forward(4).backward(4).optimizer(1).call("sync", 6).idle(4.9)

@@ -246,7 +246,7 @@ class Kernels(Collector):
         if self.store.without_operators:
             reasons.append(NO_OPERATORS)
         if self.store.without_kernels:
-            reasons.append(why_no_kernels(torch))
+            reasons.append(reason_without_kernels(torch))
         status = "partial" if reasons else "ok"
         reasons += summarize_windows(taken)
         uses_device = any(row.get("device") for row in taken)
@@ -268,7 +268,7 @@ def is_rocm(torch: TorchFacts | None) -> bool:
     return torch is not None and bool(torch.hip)
 
 
-def why_no_kernels(torch: TorchFacts | None) -> str:
+def reason_without_kernels(torch: TorchFacts | None) -> str:
     """Return why a trace of a program that uses a device has no kernels."""
     return NO_KERNELS_ON_ROCM if is_rocm(torch) else NO_KERNELS
 

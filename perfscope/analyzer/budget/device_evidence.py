@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from perfscope.analyzer.budget.calls_in_gaps import share_of_calls_in_gaps
 from perfscope.analyzer.budget.span_budget import category_times, span_budget
 from perfscope.analyzer.budget.thread_work import waiting_calls
 from perfscope.analyzer.budget.trace_budget import traced_budget
+from perfscope.analyzer.budget.untimed_calls import share_of_untimed_calls
 from perfscope.analyzer.categories import (
     CATEGORIES,
     CATEGORY_IDS,
@@ -40,14 +40,15 @@ class WindowTimes:
     `whole_steps`: `amounts` are nanoseconds per step; else they are shares of the time. `idle` are
     the shares of HOST_CAUSES in what is idle for one of them, which sum to 1.
     `host_waits`: how long the loop's thread is in calls that wait for the device, like `amounts`.
-    `calls_in_gaps`: the share of the time between iterations in which it calls operators.
+    `untimed_calls`: the share in which it calls operators of the time that the probe does not time,
+    None where that is not known.
     """
 
     whole_steps: bool
     amounts: dict[str, float]
     idle: dict[str, float]
     host_waits: float
-    calls_in_gaps: float = 0.0
+    untimed_calls: float | None = None
 
     def busy_in(self, dur: Ints) -> dict[str, Ints]:
         """Return the time of each category in which the device works, for steps of this length.
@@ -145,8 +146,8 @@ def window_times(trace: Trace) -> dict[int, WindowTimes]:
                 column(spans, "device") == unit.device
             )
             times = shares_of_window(spans[of_unit].iloc[0], unit, waits)
-        in_gaps = share_of_calls_in_gaps(window, process, tids)
-        found[process] = replace(times, calls_in_gaps=in_gaps)
+        untimed = share_of_untimed_calls(window, process, tids)
+        found[process] = replace(times, untimed_calls=untimed)
     return found
 
 

@@ -124,7 +124,8 @@ def gap_shares_of(evidence: StepEvidence) -> GapShares:
     """
     window, gap = evidence.window, evidence.shares.gap
     if evidence.device is not None and evidence.device.window is not None:
-        return GapShares(operators=min(evidence.device.window.calls_in_gaps, 1.0 - gap.gil))
+        calls = evidence.device.window.untimed_calls or 0.0
+        return GapShares(operators=min(calls, 1.0 - gap.gil))
     in_gaps = float(evidence.amounts.gap.sum())
     if window is None or evidence.serves or not in_gaps:
         return GapShares()

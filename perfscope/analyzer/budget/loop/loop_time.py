@@ -168,8 +168,8 @@ def operators_outside(trace: Trace, process: int, parts: OuterParts) -> float | 
     estimates = []
     if window is not None:
         estimates.append(window.other_calls * parts.outside)
-    if device is not None:
-        estimates.append(device.calls_in_gaps * parts.outside)
+    if device is not None and device.untimed_calls is not None:
+        estimates.append(device.untimed_calls * parts.outside)
     if native is not None:
         not_python = (1.0 - native.interpreter - native.others) * (parts.running + parts.torch)
         estimates.append(max(not_python - NATIVE_PART_OF_CALLS * parts.torch, 0.0))
