@@ -204,13 +204,17 @@ def test_copies_of_pageable_memory_cost_the_time_of_their_call() -> None:
 
 
 @pytest.mark.parametrize("rule", [pageable_copy, exposed_copy])
-@pytest.mark.parametrize("waits", [True, False])
-def test_copies_without_waits_save_the_idle_time_after_them(rule: ModuleType, waits: bool) -> None:
-    gpu = busy_device(4).op(440, 200, "aten::copy_").copied(450, 460, 100, "d2h")
+@pytest.mark.parametrize(
+    ("operator", "waits"), [("copy_", True), ("copy_", False), ("_local_scalar_dense", False)]
+)
+def test_copies_without_waits_save_the_idle_time_after_them(
+    rule: ModuleType, operator: str, waits: bool
+) -> None:
+    gpu = busy_device(4).op(440, 200, f"aten::{operator}").copied(450, 460, 100, "d2h")
     gpu.rows["copies"][0] |= {"pinned": 0, "bytes": 4_000_000}
     gpu.sync(456, 150).started(640, 650, 10)
     for call in gpu.rows["launches"][-3:-1]:
-        call["op"] = 0 if waits else -1
+        call["op"] = 0 if waits or operator != "copy_" else -1
     finding = found(rule, gpu.trace())
     span_us, idle_us = 600, 90 if waits else 0
     assert finding.lost_s == pytest.approx(100e-6, rel=0.01)
