@@ -203,6 +203,20 @@ def test_copies_of_pageable_memory_cost_the_time_of_their_call() -> None:
     assert not_checked(pageable_copy, busy_device().trace()).group == "other"
 
 
+@pytest.mark.parametrize(
+    ("name", "id"),
+    [
+        ("aten::copy_ (cudaStreamSynchronize)", "copy-without-waiting"),
+        ("aten::_copy_from (cudaStreamSynchronize)", "copy-without-waiting"),
+        ("aten::_local_scalar_dense (cudaStreamSynchronize)", "keep-numbers-on-device"),
+        ("cudaDeviceSynchronize", "remove-synchronize"),
+    ],
+)
+def test_the_change_depends_on_what_waits(name: str, id: str) -> None:
+    (action,) = host_sync.sync_actions(name, "all of the idle time")
+    assert action.id == id
+
+
 @pytest.mark.parametrize("rule", [pageable_copy, exposed_copy])
 @pytest.mark.parametrize(
     ("operator", "waits"), [("copy_", True), ("copy_", False), ("_local_scalar_dense", False)]
