@@ -73,6 +73,14 @@ def test_the_simulated_device_is_seen_through_torch() -> None:
     }
 
 
+@pytest.mark.parametrize(("hip", "may"), [("7.2.26015-1f2", False), ("7.3.1-0", True)])
+def test_no_event_is_recorded_where_hip_breaks_captures(hip: str, may: bool) -> None:
+    torch = cuda_build()
+    torch.version = SimpleNamespace(cuda=None, hip=hip)
+    assert Accelerator(torch).may_record() is may
+    assert Accelerator(torch).hip == hip
+
+
 def test_a_cuda_build_names_its_devices_and_streams() -> None:
     device = Accelerator(cuda_build())
     assert device.devices() == ["GPU-1"]

@@ -11,8 +11,18 @@ from perfscope.analyzer.run.loops.steps import steps
 from perfscope.traces.load import load_trace
 from tests.target_processes import attach, end, start
 
+KINDS = (
+    "model",
+    "step",
+    "inference",
+    "in-place",
+    "blocks",
+    "shared-blocks",
+    "trained-blocks",
+)
 
-@pytest.mark.parametrize("kind", ["model", "step", "inference", "in-place"])
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_compiled_steps_are_counted(kind: str, tmp_path: Path) -> None:
     run = start("compiled.py", tmp_path, kind)
     try:

@@ -13,9 +13,15 @@ from typing import Any
 
 import pytest
 
+from perfscope.agent.collectors.kernels import (
+    NO_KERNELS,
+    NO_KERNELS_ON_ROCM,
+    reason_without_kernels,
+)
 from perfscope.agent.probe import cuda_state, graph_captures, patches
 from perfscope.agent.probe.cuda_state import CudaState
 from perfscope.agent.probe.guard import Guard
+from perfscope.traces.run_folder.manifest import TorchFacts
 
 
 class Graph:
@@ -105,3 +111,13 @@ def test_no_window_in_an_old_cuda_with_possible_graphs(version: str, allowed: bo
     assert early.refusal() is None
     early.captures.seen = True
     assert (early.refusal() is None) == allowed
+
+
+def test_a_window_without_kernels_has_the_reason_of_its_platform() -> None:
+    cuda = TorchFacts("2.13.0", 1, 1, cuda=True)
+    rocm = TorchFacts("2.13.0", 1, 1, cuda=True, hip="7.1.0")
+    assert (reason_without_kernels(cuda), reason_without_kernels(rocm)) == (
+        NO_KERNELS,
+        NO_KERNELS_ON_ROCM,
+    )
+    assert reason_without_kernels(None) == NO_KERNELS

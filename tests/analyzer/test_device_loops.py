@@ -4,13 +4,17 @@ from typing import Any
 
 import pytest
 
+from perfscope.analyzer.budget.device_evidence import DeviceEvidence
+from perfscope.analyzer.budget.idle_time import idle_share
 from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis, Finding
+from perfscope.analyzer.run.accelerators.device_use import CountedIdle
 from perfscope.traces.device_facts import DeviceFacts
 from perfscope.traces.schema import TABLES
 from perfscope.traces.trace import Trace
 from tests import build
 from tests.analyzer.loop import MS, Loop
+from tests.analyzer.stacked_loop import MAIN, MODULE, StackedLoop
 
 CUDA = {"version": "2.13.0", "intra_op_threads": 1, "inter_op_threads": 1, "cuda": True}
 STEPS = 40
@@ -206,3 +210,95 @@ def test_sleep_is_idle_time_up_to_that_of_the_device(idle: float | None, slept: 
     assert budget_shares(diagnose_trace(sleeping)).get("other-idle", 0.0) == pytest.approx(
         slept, abs=0.02
     )
+
+
+def observed_from_outside(device_busy: float | None) -> Trace:
+    """Return a recording without a probe: the main thread waits in the loader, or sleeps elsewhere.
+
+    It waits in the loader for half of the time, and sleeps for three tenths.
+    """
+    place = {"process": 0, "tid": 100}
+    inside = "main (./train.py:40);__next__ (torch/utils/data/dataloader.py:700)"
+    tables: dict[str, list[dict[str, Any]]] = {"stacks": [], "thread_states": []}
+    for number in range(100):
+        tenth, row = number % 10, {**place, "ts": number * 10 * MS}
+        stack = inside if tenth < 5 else "main (./train.py:41)"
+        tables["stacks"].append({**row, "weight_ns": 10 * MS, "stack": stack})
+        tables["thread_states"].append({**row, "state": "poll" if tenth < 8 else "running"})
+    on_host = {"host": "host", "device": 0}
+    if device_busy is not None:
+        tables["device_counters"] = [
+            {**on_host, "ts": at * 10 * MS, "name": "kernel_time_share", "value": device_busy}
+            for at in range(100)
+        ]
+    tables["device_processes"] = [{**on_host, "process": 0, "pid": 100}]
+    trace = Loop().trace(manifest={"depth": "observe"}, **tables)
+    trace.manifest.devices = [DeviceFacts(0, "NVIDIA H100")]
+    return trace
+
+
+def test_waits_that_were_only_observed_are_no_longer_than_the_device_is_idle() -> None:
+    diagnosis = diagnose_trace(observed_from_outside(0.8))
+    shares = budget_shares(diagnosis)
+    assert shares["input-wait"] == pytest.approx(0.2, abs=0.01)
+    assert shares["device-compute"] == pytest.approx(0.6, abs=0.01)
+    assert "other-idle" not in shares
+    finding = finding_of(diagnosis, "input-bound")
+    assert finding.share == pytest.approx(0.2, abs=0.01) and finding.speedup is not None
+    assert finding.speedup.high == pytest.approx(1.25, abs=0.02)
+    assert diagnose_trace(observed_from_outside(0.99)).findings == []
+
+
+def test_sleep_on_a_device_without_counters_may_be_a_wait_for_it() -> None:
+    shares = budget_shares(diagnose_trace(observed_from_outside(None)))
+    assert "other-idle" not in shares
+    assert shares["compute-or-host"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_without_steady_steps_counters_say_how_long_the_device_is_idle() -> None:
+    trace = observed_from_outside(0.8)
+    for counted, idle in ((None, 1.0), (CountedIdle(0.2, 0.01), 0.21)):
+        assert idle_share(trace, 0, DeviceEvidence(None, None, counted)) == pytest.approx(idle)
+
+
+def read_results(*, compiled: bool) -> Trace:
+    """Return inference that reads its results from a device that is busy for 0.9 of the time.
+
+    Where nothing is compiled, the probe times the copies.
+    """
+    loop = StackedLoop()
+    for _ in range(STEPS):
+        layer = f"{MODULE};forward (./infer.py:20)"
+        loop.run(6, layer, category="forward", object=1, value=0)
+        if compiled:
+            loop.run(33, "", cpu=0.2)
+        else:
+            loop.stacks.append((loop.at, MAIN))
+            copying(loop, 33, 0.1, direction="d2h")
+            loop.cpu.append((loop.at, loop.cpu[-1][1] + 6 * MS, 0.0))
+        loop.run(1, "")
+    placed = {"host": "host", "device": 0}
+    states = [
+        {"process": 0, "tid": 100, "ts": at * MS, "state": "poll" if at % 40 > 8 else "running"}
+        for at in range(loop.at // MS)
+    ]
+    counters = [
+        {**placed, "ts": at * 50 * MS, "name": "kernel_time_share", "value": 0.9}
+        for at in range(loop.at // MS // 50)
+    ]
+    trace = loop.recording(
+        manifest={"torch": CUDA},
+        thread_states=states,
+        device_counters=counters,
+        device_processes=[{**placed, "process": 0, "pid": 100}],
+    )
+    trace.manifest.devices = [DeviceFacts(0, "NVIDIA H100")]
+    return trace
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_results_that_are_read_without_a_window_are_not_waits_for_data(compiled: bool) -> None:
+    diagnosis = diagnose_trace(read_results(compiled=compiled))
+    shares = budget_shares(diagnosis)
+    assert shares.get("input-wait", 0.0) + shares.get("other-idle", 0.0) < 0.12
+    assert "input-bound" not in {finding.id for finding in diagnosis.findings}

@@ -8,16 +8,21 @@ import numpy as np
 import pytest
 
 from perfscope.analyzer.budget.lines.finding_lines import line_waiting_for_device
+from perfscope.analyzer.budget.trace_case import case_of, total
 from perfscope.analyzer.compute.work_limits import work_limits
 from perfscope.analyzer.compute.work_units import work_units
 from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Diagnosis, Finding
+from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.run.accelerators.device_window import (
     HOST_AHEAD,
     NOT_TYPICAL,
     device_window,
     end_of_whole_steps,
+    window_trace,
 )
+from perfscope.analyzer.run.loops.steps import steady_steps
+from perfscope.traces.device_facts import DeviceFacts
 from perfscope.traces.trace import Trace
 from tests.analyzer.loop import MS, Loop
 from tests.analyzer.stacked_loop import StackedLoop
@@ -313,6 +318,78 @@ def test_the_line_that_waits_for_the_device_is_named() -> None:
     where = line_waiting_for_device(loop.recording(manifest={"torch": CUDA}), finding)
     assert where is not None and (where.file, where.line) == ("train.py", 33)
     assert where.share.likely == pytest.approx(20 / 46, abs=0.05)
+
+
+def reading_results(recorded: Recorded) -> None:
+    """Add a step of 40 ms; the host is in a copy that the probe does not time for 33 of them.
+
+    The device is idle for 12 ms: the host does not launch before the copy has returned.
+    """
+    loop = recorded.loop
+    assert isinstance(loop, StackedLoop)
+    loop.train().run(34, "infer (./train.py:70)", cpu=0.2)
+    recorded.launch(1, 2, 26)
+    recorded.row("ops", 6.1, 33.5, tid=100, name="aten::copy_")
+    recorded.sync(6.2, 33.3)
+
+
+def test_copies_that_the_probe_does_not_time_are_not_waits_for_data() -> None:
+    recorded = Recorded()
+    recorded.loop = loop = StackedLoop()
+    recorded.steps(reading_results)
+    manifest = {"depth": "kernels", "torch": CUDA}
+    trace = loop.recording(manifest=manifest, windows=[recorded.window])
+    diagnosis = diagnose_trace(trace)
+    shares = budget(diagnosis)
+    assert shares["device-compute"] == pytest.approx(26 / 40, abs=0.02)
+    assert shares["sync-wait"] == pytest.approx(12 / 40, abs=0.05)
+    assert shares.get("input-wait", 0.0) < 0.02
+    assert diagnosis.verdict.id == "host-sync"
+
+
+def test_operators_that_a_loop_without_modules_calls_are_not_host_code() -> None:
+    recorded = Recorded()
+    recorded.loop = loop = StackedLoop()
+
+    def step(recorded: Recorded) -> None:
+        loop.run(38, "chain (./train.py:70)")
+        loop.run(2, "step (torch/optim/adam.py:1)", category="optimizer", object=1)
+        for number in range(19):
+            recorded.launch(2 * number, 2 * number + 0.1, 0.3)
+            recorded.row("ops", 2 * number, 1.9, tid=100, name="aten::mul")
+
+    recorded.steps(step)
+    manifest = {"depth": "kernels", "torch": CUDA}
+    diagnosis = diagnose_trace(loop.recording(manifest=manifest, windows=[recorded.window]))
+    assert diagnosis.verdict.id == "launch-bound"
+    assert "host-code" not in {finding.id for finding in diagnosis.findings}
+
+
+def test_without_steps_outside_of_the_window_counters_bound_what_the_host_costs() -> None:
+    def step(recorded: Recorded) -> None:
+        recorded.loop.next(0.1).forward(4).backward(4).optimizer(1).call("sync", 6).idle(4.9)
+        recorded.launch(1, 1.1, 13).sync(9.1, 6)
+
+    recorded = Recorded().steps(step)
+    begin, end = recorded.window["begin"], recorded.window["end"]
+    tables = {
+        name: [row for row in rows if begin <= row["ts"] <= end]
+        for name, rows in recorded.loop.tables.items()
+    }
+    placed = {"host": "host", "device": 0}
+    for busy, least, most in ((None, 0.2, 0.4), (0.9, 0.05, 0.12)):
+        more: dict[str, list[dict[str, Any]]] = {}
+        if busy is not None:
+            more["device_counters"] = [
+                {**placed, "ts": at * 25 * MS, "name": "kernel_time_share", "value": busy}
+                for at in range(30)
+            ]
+            more["device_processes"] = [{**placed, "process": 0, "pid": 100}]
+        trace = recorded.trace(**tables, **more)
+        trace.manifest.devices = [DeviceFacts(0, "NVIDIA H100")]
+        assert not len(trace.fact(steady_steps))
+        case = case_of(trace.fact(window_trace), Limits(), "sync-wait")
+        assert least < total(case.of("sync-wait")) / case.span_ns < most
 
 
 def test_kernels_launched_after_operators_were_recorded_are_not_work_of_unknown_kind() -> None:

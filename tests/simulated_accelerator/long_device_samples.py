@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.simulated_accelerator.workloads import (
+    BUSY_MACHINE,
     DeviceTruth,
     attach_with_driver,
     budget_differences,
@@ -21,6 +22,7 @@ from tests.simulated_accelerator.workloads import (
     measured_peaks,
     running_on_device,
     verdict_differences,
+    was_disturbed,
 )
 
 MEASURED_S = 5.0
@@ -51,7 +53,7 @@ def check_window(name: str, folder: Path, cache: Path) -> tuple[list[str], Devic
     with running_on_device(name, without_folder) as run:
         without, _ = attach_with_driver(run, *WITHOUT_WINDOW, cache=cache)
         print(f"    without a window: {one_line(without)}", flush=True)
-        if without["verdict"]["id"] != "unknown":
+        if without["verdict"]["id"] not in ("unknown", BUSY_MACHINE):
             differs = verdict_differences(name, without)
             found += [f"without a window: {text}" for text in differs]
     healthy = declared_verdict(name)[0] == "healthy"
@@ -59,7 +61,12 @@ def check_window(name: str, folder: Path, cache: Path) -> tuple[list[str], Devic
         fixed = fixed_truth(name, folder / "fixed")
         gain = before.step_ms / fixed.step_ms
         print(f"    --fix: {before.step_ms:.2f} to {fixed.step_ms:.2f} ms, {gain:.2f}x", flush=True)
-        found += gain_differences(name, answer, gain)
+        if was_disturbed(answer):
+            print(
+                "    other jobs took the cores meanwhile: the speedup is not compared", flush=True
+            )
+        else:
+            found += gain_differences(name, answer, gain)
     return found, truth
 
 

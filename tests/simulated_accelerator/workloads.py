@@ -149,6 +149,8 @@ def attach_with_driver(
     return diagnosis, truth
 
 
+BUSY_MACHINE = "cpu-oversubscription"
+"""Where other jobs take the cores the device really waits for the host: that is a right verdict."""
 BUDGET_POINTS = 0.03
 GAIN_ERROR = 0.15
 CEILING_ERROR = 0.05
@@ -179,6 +181,11 @@ def verdict_differences(name: str, answer: dict[str, Any]) -> list[str]:
     ):
         return []
     return [f"verdict {verdict['id']}/{verdict['cause']}, declared {declared[0]}/{declared[1]}"]
+
+
+def was_disturbed(answer: dict[str, Any]) -> bool:
+    """Return whether other jobs took the cores of this machine during a recording."""
+    return any(finding["id"] == BUSY_MACHINE for finding in answer["findings"])
 
 
 def gain_differences(name: str, answer: dict[str, Any], measured: float) -> list[str]:

@@ -22,7 +22,7 @@ from perfscope.agent.profiler_windows.trace_store import TraceStore
 from perfscope.agent.profiler_windows.window import Window, first_window_is_due
 from perfscope.agent.recording_plan import Plan
 from perfscope.agent.window_summary import summarize_windows
-from perfscope.traces.run_folder.manifest import SourceStatus
+from perfscope.traces.run_folder.manifest import SourceStatus, TorchFacts
 
 STOP_TIMEOUT_S = 30.0
 ANSWER_TIMEOUT_NS = 60_000_000_000
@@ -36,6 +36,10 @@ NO_OPERATORS = (
 NO_KERNELS = (
     "the trace has no kernels: the process was first profiled without CUDA, or CUPTI was not"
     " available"
+)
+NO_KERNELS_ON_ROCM = (
+    "the trace has no kernels: on ROCm torch's profiler must be used once before the program first"
+    " uses the device (pytorch/kineto #1338)"
 )
 CUPTI_STAYS = (
     "CUPTI stays loaded until the program ends, which can slow it down (10 to 20 % were reported"
@@ -228,6 +232,7 @@ class Kernels(Collector):
 
     def status(self) -> SourceStatus:
         """Return the status of this source."""
+        torch = self.job.run.manifest.torch
         taken = [result for result in self.results if "refused" not in result]
         refused = [str(result["refused"]) for result in self.results if "refused" in result]
         if not refused and not taken:
@@ -241,11 +246,11 @@ class Kernels(Collector):
         if self.store.without_operators:
             reasons.append(NO_OPERATORS)
         if self.store.without_kernels:
-            reasons.append(NO_KERNELS)
+            reasons.append(reason_without_kernels(torch))
         status = "partial" if reasons else "ok"
         reasons += summarize_windows(taken)
         uses_device = any(row.get("device") for row in taken)
-        if uses_device and not self.store.without_kernels:
+        if uses_device and not self.store.without_kernels and not is_rocm(torch):
             reasons.append(CUPTI_STAYS)
         return SourceStatus(self.NAME, status, "; ".join(reasons))
 
@@ -256,6 +261,16 @@ class Kernels(Collector):
         if self.requests:
             return "the probe did not answer"
         return "no process ran long enough for a window"
+
+
+def is_rocm(torch: TorchFacts | None) -> bool:
+    """Return whether torch was built for AMD's devices."""
+    return torch is not None and bool(torch.hip)
+
+
+def reason_without_kernels(torch: TorchFacts | None) -> str:
+    """Return why a trace of a program that uses a device has no kernels."""
+    return NO_KERNELS_ON_ROCM if is_rocm(torch) else NO_KERNELS
 
 
 def memory_left(pid: int) -> int | None:

@@ -18,7 +18,8 @@ take the same path. Each call, its cost, and what it could disturb:
   microsecond. They hold the GIL, and while another thread captures a graph in the default mode they
   would break that capture. So they are called only by the thread that recorded the event, which
   calls the driver all the time itself, not while torch captures a graph, and with the thread's
-  capture mode relaxed.
+  capture mode relaxed. HIP broke captures in spite of that mode (ROCm/rocm-systems #3176, merged in
+  February 2026): before OLDEST_HIP no event is recorded.
 - `cudaThreadExchangeStreamCaptureMode` (hip...): changes a variable of the calling thread. torch's
   own watchdog of NCCL does the same around its queries. (c10/cuda/CUDAGraphsC10Utils.h)
 
@@ -43,6 +44,7 @@ RUNTIMES = (
     ("/libamdhip64.so", "hipThreadExchangeStreamCaptureMode"),
 )
 RELAXED = 2
+OLDEST_HIP = (7, 3)
 
 
 class Accelerator:
@@ -51,7 +53,8 @@ class Accelerator:
     def __init__(self, torch: Any) -> None:
         self.torch = torch
         version = torch.version
-        self.has_cuda = bool(getattr(version, "cuda", None) or getattr(version, "hip", None))
+        self.hip = str(getattr(version, "hip", None) or "")
+        self.has_cuda = bool(getattr(version, "cuda", None) or self.hip)
 
     def kind(self) -> str:
         """Return the type of the device that this process has begun to use, "" for none."""
@@ -123,6 +126,8 @@ class Accelerator:
         kind = self.kind()
         if kind != "cuda":
             return bool(kind)
+        if self.hip and numbers_of_version(self.hip) < OLDEST_HIP:
+            return False
         if self.has_cuda:
             has_context = getattr(self.torch._C, "_cuda_hasPrimaryContext", None)
             if has_context is None or not has_context(self.torch._C._cuda_getDevice()):
@@ -135,6 +140,11 @@ class Accelerator:
         if kind == "cuda":
             return self.torch.cuda.Event(enable_timing=True)
         return self.torch.Event(kind, enable_timing=True)
+
+
+def numbers_of_version(version: str) -> "tuple[int, ...]":
+    """Return major and minor number of a version, () where they are not numbers."""
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
 
 
 class Mark:

@@ -34,6 +34,7 @@ def torch_facts() -> "dict[str, Any] | None":
         "inter_op_threads": torch.get_num_interop_threads(),
         "cuda": bool(torch.cuda.is_initialized()),
         "accelerator": accelerator.kind(),
+        "hip": accelerator.hip,
         "devices": accelerator.devices(),
         "float32_products": accelerator.float32_products(),
         "anomaly_detection": bool(torch.is_anomaly_enabled()),

@@ -69,11 +69,10 @@ def unexplained_sleep(device: DeviceEvidence, budget: Budget, timed: TimedSteps)
     if device.window is not None:
         not_timed = device.window.host_waits_in(timed.dur) - timed.device_waits
         most = np.maximum(sleep - np.maximum(not_timed, 0), 0)
-    elif timed.serves:
-        most = sleep
+    elif device.counted is not None:
+        most = np.floor(timed.dur * device.counted.share).astype(np.int64)
     else:
-        idle = 0.0 if device.counted is None else device.counted.share
-        most = np.floor(timed.dur * idle).astype(np.int64)
+        most = sleep if timed.serves else np.zeros_like(sleep)
     unexplained: Ints = np.minimum(sleep, most)
     return unexplained
 

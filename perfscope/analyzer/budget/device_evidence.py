@@ -2,7 +2,7 @@
 device's own clock around waits for data, and by the driver's counters.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,7 @@ import pandas as pd
 from perfscope.analyzer.budget.span_budget import category_times, span_budget
 from perfscope.analyzer.budget.thread_work import waiting_calls
 from perfscope.analyzer.budget.trace_budget import traced_budget
+from perfscope.analyzer.budget.untimed_calls import share_of_untimed_calls
 from perfscope.analyzer.categories import (
     CATEGORIES,
     CATEGORY_IDS,
@@ -39,12 +40,15 @@ class WindowTimes:
     `whole_steps`: `amounts` are nanoseconds per step; else they are shares of the time. `idle` are
     the shares of HOST_CAUSES in what is idle for one of them, which sum to 1.
     `host_waits`: how long the loop's thread is in calls that wait for the device, like `amounts`.
+    `untimed_calls`: the share in which it calls operators of the time that the probe does not time,
+    None where that is not known.
     """
 
     whole_steps: bool
     amounts: dict[str, float]
     idle: dict[str, float]
     host_waits: float
+    untimed_calls: float | None = None
 
     def busy_in(self, dur: Ints) -> dict[str, Ints]:
         """Return the time of each category in which the device works, for steps of this length.
@@ -133,15 +137,24 @@ def window_times(trace: Trace) -> dict[int, WindowTimes]:
     found = {}
     for process, unit in first_units(window).items():
         of_process = by_step[column(by_step, "process") == process]
-        waits = device_waits(window, trace.fact(steps), process)
+        tids = threads_of_loop(trace, process)
+        waits = device_waits(window, process, tids)
         if len(of_process):
-            found[process] = times_per_step(of_process, waits, device_times(trace, unit))
+            times = times_per_step(of_process, waits, device_times(trace, unit))
         else:
             of_unit = (column(spans, "process") == process) & (
                 column(spans, "device") == unit.device
             )
-            found[process] = shares_of_window(spans[of_unit].iloc[0], unit, waits)
+            times = shares_of_window(spans[of_unit].iloc[0], unit, waits)
+        untimed = share_of_untimed_calls(window, process, tids)
+        found[process] = replace(times, untimed_calls=untimed)
     return found
+
+
+def threads_of_loop(trace: Trace, process: int) -> Ints:
+    """Return the threads of a process that run its steps."""
+    recorded = trace.fact(steps)
+    return np.unique(column(recorded, "tid")[column(recorded, "process") == process])
 
 
 def times_without_host(trace: Trace) -> dict[int, WindowTimes]:
@@ -156,13 +169,11 @@ def times_without_host(trace: Trace) -> dict[int, WindowTimes]:
     }
 
 
-def device_waits(window: Trace, recorded_steps: pd.DataFrame, process: int) -> Spans:
-    """Return when the thread of a process's loop is in calls that wait for a device."""
+def device_waits(window: Trace, process: int, tids: Ints) -> Spans:
+    """Return when the threads of a process's loop are in calls that wait for a device."""
     calls = table(window, "launches")
     if calls is None:
         return EMPTY
-    of_process = column(recorded_steps, "process") == process
-    tids = np.unique(column(recorded_steps, "tid")[of_process])
     in_loop = (column(calls, "process") == process) & np.isin(column(calls, "tid"), tids)
     waits = waiting_calls(window, calls[in_loop])
     return merged((waits.begin, waits.end))

@@ -12,6 +12,8 @@ from perfscope.analyzer.diagnosis import Finding, Speedup
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import percent
 from perfscope.analyzer.rule import Rule
+from perfscope.analyzer.run.accelerators.device_use import counted_idle, device_use
+from perfscope.analyzer.run.loops.steps import steps
 from perfscope.traces.trace import Trace
 
 WITHOUT_DEVICE = (CHECKPOINT, INPUT_WAIT)
@@ -29,8 +31,11 @@ def within_idle_time(trace: Trace, rule: Rule, finding: Finding, limits: Limits)
     """
     process = finding.processes[0] if finding.processes else None
     device = trace.fact(timed_devices).get(process) if process is not None else None
-    if process is None or device is None or finding.severity == "info":
+    if process is None or finding.severity == "info":
         return finding
+    if device is None:
+        counted = idle_without_steps(trace, process)
+        return finding if counted is None else limited_to(counted, finding, limits)
     limited = limited_to(idle_share(trace, process, device), finding, limits)
     if limited is None or device.times_work or rule.category in WITHOUT_DEVICE:
         return limited
@@ -61,11 +66,21 @@ def limited_to(idle: float, finding: Finding, limits: Limits) -> Finding | None:
 def idle_share(trace: Trace, process: int, device: DeviceEvidence) -> float:
     """Return the share of the steady steps of a process in which its device is idle, at most."""
     rows = steps_of(trace, process)
-    busy_ns = float(rows[list(BUSY)].to_numpy().sum())
-    idle = 1.0 - busy_ns / float(rows["dur"].sum())
-    if device.window is None and device.counted is not None:
+    whole_ns, busy_ns = float(rows["dur"].sum()), float(rows[list(BUSY)].to_numpy().sum())
+    idle = 1.0 - busy_ns / whole_ns if whole_ns else 1.0
+    if (device.window is None or not whole_ns) and device.counted is not None:
         idle = min(idle, device.counted.share + device.counted.error)
     return idle
+
+
+def idle_without_steps(trace: Trace, process: int) -> float | None:
+    """Return the share of the time in which the device of a process is idle, at most.
+
+    For processes whose steps were not recorded: the driver lists them. None for all others.
+    """
+    on_device = any(process in use.processes for use in trace.fact(device_use))
+    counted = counted_idle(trace, process) if on_device and not len(trace.fact(steps)) else None
+    return None if counted is None else min(counted.share + counted.error, 1.0)
 
 
 def possible(finding: Finding) -> Finding:

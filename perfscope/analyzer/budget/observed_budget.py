@@ -9,12 +9,14 @@ import pandas as pd
 from perfscope.analyzer.categories import (
     CHECKPOINT,
     COMPUTE_OR_HOST,
+    DEVICE_COMPUTE,
     HOST_BOUND,
     INPUT_WAIT,
     OTHER_IDLE,
 )
+from perfscope.analyzer.run.accelerators.device_use import CountedIdle, counted_idle, device_use
 from perfscope.analyzer.run.stacks.sample_shares import FEWEST_SAMPLES, IO, WAITING
-from perfscope.analyzer.run.table_access import column, rows_of, table
+from perfscope.analyzer.run.table_access import column, rows_of, table, uses_device
 from perfscope.traces.trace import Trace
 
 LOADER_FILE = "torch/utils/data/dataloader.py"
@@ -29,7 +31,10 @@ SAVERS = re.compile(
 
 @dataclass(frozen=True)
 class ObservedBudget:
-    """Shares of the main thread's time, which sum to 1, over `span_s` seconds."""
+    """Shares of the main thread's time, which sum to 1, over `span_s` seconds.
+
+    `in_loader` is the share of its samples in the data loader, whatever a device does meanwhile.
+    """
 
     process: int
     rank: int
@@ -38,6 +43,7 @@ class ObservedBudget:
     span_s: float
     shares: dict[str, float]
     in_process_fetch: float
+    in_loader: float
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ def observed_budget(trace: Trace) -> ObservedBudget | None:
 
     Stack samples show the loader and checkpoints, thread states the rest. Shares: input-wait,
     checkpoint, host-bound (waiting for the GIL), other-idle (sleeping in poll, network, locks,
-    pipes or files), compute-or-host (the rest).
+    pipes or files), compute-or-host (the rest). On a device see `shares_on_device`.
     """
     thread = main_thread(trace)
     if thread is None:
@@ -67,14 +73,19 @@ def observed_budget(trace: Trace) -> ObservedBudget | None:
     stack_shares = shares_by_stack(stacks)
     ends = [column(frame, "ts") for frame in (states, stacks) if len(frame)]
     span_ns = max(int(ts.max()) for ts in ends) - min(int(ts.min()) for ts in ends)
+    shares = shares_by_category(states, stack_shares)
+    uses = [use for use in trace.fact(device_use) if process in use.processes]
+    if uses_device(trace) or uses:
+        shares = shares_on_device(shares, counted_idle(trace, process))
     return ObservedBudget(
         process=process,
         rank=rank,
         state_samples=len(states),
         stack_samples=len(stacks),
         span_s=span_ns / 1e9,
-        shares=shares_by_category(states, stack_shares),
+        shares=shares,
         in_process_fetch=stack_shares.fetch,
+        in_loader=stack_shares.loader,
     )
 
 
@@ -96,6 +107,24 @@ def shares_by_category(states: pd.DataFrame, stacks: StackShares) -> dict[str, f
     }
     shares[COMPUTE_OR_HOST] = 1.0 - sum(shares.values())
     return shares
+
+
+def shares_on_device(shares: dict[str, float], counted: CountedIdle | None) -> dict[str, float]:
+    """Return the budget of a process that uses a device: a host that waits shows no idle device.
+
+    Waits for data and idle time are not longer than the device is idle by the driver's counters;
+    what is longer is a wait for its work. Without counters idle time may be such a wait.
+    """
+    if counted is None:
+        either = shares[COMPUTE_OR_HOST] + shares[OTHER_IDLE]
+        return shares | {OTHER_IDLE: 0.0, COMPUTE_OR_HOST: either}
+    left = counted.share
+    exposed = {}
+    for name in (INPUT_WAIT, OTHER_IDLE):
+        exposed[name] = min(shares[name], left)
+        left -= exposed[name]
+    hidden = shares[INPUT_WAIT] + shares[OTHER_IDLE] - sum(exposed.values())
+    return shares | exposed | {DEVICE_COMPUTE: hidden}
 
 
 def main_thread(trace: Trace) -> tuple[int, int, int] | None:

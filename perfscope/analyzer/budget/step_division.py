@@ -87,7 +87,7 @@ def divide_steps(evidence: StepEvidence) -> pd.DataFrame:
         timed = TimedSteps(
             dur=dur,
             steady=steady.to_numpy(bool),
-            serves=evidence.serves,
+            serves=evidence.waits_for_requests,
             host=gc + gil,
             device_waits=amounts.device_wait + amounts.exposed_copy,
         )
@@ -118,8 +118,14 @@ def sampled_parts(evidence: StepEvidence, gap_shares: GapShares) -> SampledParts
 
 
 def gap_shares_of(evidence: StepEvidence) -> GapShares:
-    """Return what a profiling window shows of gaps, at most what samples leave room for."""
+    """Return what a profiling window shows of gaps, at most what samples leave room for.
+
+    Calls of a device may wait for it in any state of the thread.
+    """
     window, gap = evidence.window, evidence.shares.gap
+    if evidence.device is not None and evidence.device.window is not None:
+        calls = evidence.device.window.untimed_calls or 0.0
+        return GapShares(operators=min(calls, 1.0 - gap.gil))
     in_gaps = float(evidence.amounts.gap.sum())
     if window is None or evidence.serves or not in_gaps:
         return GapShares()

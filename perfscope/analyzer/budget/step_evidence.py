@@ -23,7 +23,7 @@ from perfscope.analyzer.run.stacks.sample_shares import (
     user_code_share,
     weights_by_core,
 )
-from perfscope.analyzer.run.table_access import column, rows_of
+from perfscope.analyzer.run.table_access import column, rows_of, rows_of_category
 from perfscope.analyzer.run.thread_intervals import Zones, zones
 from perfscope.traces.intervals import (
     EMPTY,
@@ -138,11 +138,26 @@ def step_evidence(trace: Trace, process: int, steps: pd.DataFrame) -> StepEviden
 def is_input_in_gaps(trace: Trace, process: int, *, serves: bool) -> bool:
     """Return whether the gaps are for input; True where nothing is known.
 
-    What a loop of inference does between calls is mostly input, unless its code computes.
+    What a loop of inference does between calls is mostly input, unless its code computes. On a
+    device it may wait for results instead.
     """
+    if may_read_results(trace, process):
+        return trace.fact(gaps_load_data).get(process, False)
     if trace.fact(gaps_load_data).get(process, True):
         return True
     return serves and process not in trace.fact(host_functions)
+
+
+def may_read_results(trace: Trace, process: int) -> bool:
+    """Return whether a loop may copy and read results without being seen.
+
+    The probe times no copies and reads in a program that torch compiles; a window shows them.
+    """
+    device, ranges = trace.fact(timed_devices).get(process), rows_of(trace, "ranges", process)
+    if device is None or device.window is not None:
+        return False
+    is_timed = host_copies(trace, process) is not None
+    return not is_timed and not len(column(rows_of_category(ranges, "sync"), "ts"))
 
 
 def runnable_share(trace: Trace, process: int, steps: pd.DataFrame) -> float | None:

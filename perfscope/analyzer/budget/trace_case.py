@@ -14,10 +14,12 @@ from perfscope.analyzer.budget.critical_rank import (
 )
 from perfscope.analyzer.budget.device_segments import segments
 from perfscope.analyzer.budget.time_budget import steady_budget
+from perfscope.analyzer.categories import CATEGORIES
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message, Speedup
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.rule import Unmet
 from perfscope.analyzer.run.accelerators.device_activity import rows_on_device
+from perfscope.analyzer.run.accelerators.device_use import counted_idle
 from perfscope.analyzer.run.accelerators.device_window import device_window
 from perfscope.analyzer.run.accelerators.observed_time import observed_time
 from perfscope.analyzer.run.budget_units import NO_DEVICE, Unit, units
@@ -148,17 +150,29 @@ def case_of(trace: Trace, limits: Limits, category: str | None = None) -> Case:
     case = case_of_unit(trace, next((unit for unit in known if unit.rank == rank), known[0]))
     if recording is None:
         return case
-    return case_in_recording(case, steps_of(recording, case.unit.process), category)
+    rows = steps_of(recording, case.unit.process)
+    if not len(rows):
+        return replace(case, part=counted_part(case, recording, category))
+    return case_in_recording(case, rows, category)
+
+
+def counted_part(case: Case, recording: Trace, category: str | None) -> float:
+    """Return how large the losses of a category are without a profiler, without steady steps.
+
+    By the driver's counters the device is idle for so long, in units of its idle time in the
+    window; 1 where that is not known, and for what the device does.
+    """
+    counted = counted_idle(recording, case.unit.process)
+    idle = [other.id for other in CATEGORIES if not other.on_device]
+    in_window = total(case.of(*idle)) / max(observed_time(case.trace, case.unit).total_ns, 1)
+    if counted is None or category not in idle or not in_window:
+        return 1.0
+    return min((counted.share + counted.error) / in_window, 1.0)
 
 
 def case_in_recording(case: Case, rows: pd.DataFrame, category: str | None) -> Case:
-    """Return the case of a profiling window, with what its losses are in the steady steps `rows`.
-
-    Without steady steps nothing is known but the window.
-    """
+    """Return the case of a profiling window, with what its losses are in steady steps, `rows`."""
     whole_s = float(column(rows, "dur").sum()) / 1e9
-    if not whole_s:
-        return case
     part = 1.0 if category is None else window_part(case, rows, category)
     return replace(case, part=part, seconds=whole_s)
 

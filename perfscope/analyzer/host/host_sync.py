@@ -94,7 +94,7 @@ KINDS_OF_SYNC = (
         "torch.where(mask, x, 0)  # in place of x[mask]",
     ),
     (
-        r"aten::(copy_|_to_copy|to|cpu)|[Mm]emcpy",
+        r"aten::(copy_|_copy_from|_to_copy|to|cpu)|[Mm]emcpy",
         COPY_LATER,
         "host = x.to('cpu', non_blocking=True); event.record()  # event.synchronize() when it is"
         " needed",

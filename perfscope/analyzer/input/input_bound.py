@@ -312,6 +312,16 @@ def finding_without_cause(case: LoaderCase) -> Finding:
     )
 
 
+def headline_from_outside(seen: ObservedBudget) -> str:
+    """Return what stack samples show; on a device only the waits in which it is idle cost time."""
+    share = seen.shares[INPUT_WAIT]
+    if share < seen.in_loader:
+        return f"Input-bound: the device is idle {percent(share)} of the time in waits for data"
+    return (
+        f"Input-bound: {percent(share)} of the main thread's stack samples are in the data loader"
+    )
+
+
 def finding_from_outside(trace: Trace, seen: ObservedBudget, limits: Limits) -> Finding | None:
     """Return the finding from stack samples: the share of the main thread's time in the loader."""
     share = seen.shares[INPUT_WAIT]
@@ -319,9 +329,9 @@ def finding_from_outside(trace: Trace, seen: ObservedBudget, limits: Limits) -> 
         return None
     processes = table(trace, "processes")
     workers = 0 if processes is None else int((processes["role"] == "loader-worker").sum())
-    outside = manifest(trace).depth == "observe"
+    outside, main = manifest(trace).depth == "observe", limits.main_cause_share
     unseen = "is not visible from outside" if outside else "cannot be measured in so few steps"
-    in_process = not workers and seen.in_process_fetch >= limits.main_cause_share * share
+    in_process = not workers and seen.in_process_fetch >= main * seen.in_loader
     samples = f"{seen.stack_samples} stack samples of the main thread"
     return Finding(
         id=ID,
@@ -331,17 +341,14 @@ def finding_from_outside(trace: Trace, seen: ObservedBudget, limits: Limits) -> 
         lost_s=round(share * seen.span_s, 4),
         share=round(share, 4),
         speedup=Speedup(None, None, round(1.0 / max(1.0 - share, 0.01), 3)),
-        headline=(
-            f"Input-bound: {percent(share)} of the main thread's stack samples are in the data"
-            " loader"
-        ),
+        headline=headline_from_outside(seen),
         explanation=(
             f"It has {plural(workers, 'worker process')}. The time that a batch takes {unseen}."
         ),
         evidence=[
             Evidence(
-                text=f"{samples}, {percent(share)} of them in the loader",
-                value=round(share, 4),
+                text=f"{samples}, {percent(seen.in_loader)} of them in the loader",
+                value=round(seen.in_loader, 4),
                 unit="share",
                 process=seen.process,
                 lane="stacks",

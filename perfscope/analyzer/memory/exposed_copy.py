@@ -37,6 +37,7 @@ from perfscope.analyzer.budget.trace_case import (
 from perfscope.analyzer.categories import DEVICE_COMPUTE, EXPOSED_COPY
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.memory.idle_after_copies import idle_share_after_copies
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent, plural
 from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.accelerators.device_activity import rows_on
@@ -119,11 +120,12 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         ],
         actions=actions,
     )
+    saved_ns = lost_ns
     if actions and actions[0].id == PREFETCH_TO_DEVICE.id:
         # Copies that overlap with computation still take their time.
-        hidden_ns = min(lost_ns, total(case.of(DEVICE_COMPUTE)))
-        return msgspec.structs.replace(finding, speedup=ceiling(hidden_ns / case.span_ns))
-    return finding
+        saved_ns = min(lost_ns, total(case.of(DEVICE_COMPUTE)))
+    saved = saved_ns / case.span_ns + idle_share_after_copies(trace, limits, copies, exposed)
+    return msgspec.structs.replace(finding, speedup=ceiling(saved))
 
 
 def overlapped_ns(copies: pd.DataFrame, spans: Spans) -> int:

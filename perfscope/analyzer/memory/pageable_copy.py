@@ -21,6 +21,7 @@ When it is wrong
 
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import pandas as pd
 
@@ -37,6 +38,7 @@ from perfscope.analyzer.budget.trace_case import (
 from perfscope.analyzer.categories import EXPOSED_COPY, HOST_BOUND, OTHER_IDLE, SYNC_WAIT
 from perfscope.analyzer.diagnosis import Action, Evidence, Finding, Message
 from perfscope.analyzer.limits import Limits
+from perfscope.analyzer.memory.idle_after_copies import idle_share_after_copies
 from perfscope.analyzer.number_text import digits, megabytes, ms, percent
 from perfscope.analyzer.rule import Rule, Unmet
 from perfscope.analyzer.run.accelerators.device_activity import rows_on
@@ -93,7 +95,7 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
     share = lost_ns / case.span_ns
     if share < limits.worth_share:
         return None
-    return case.finding(
+    finding = case.finding(
         ID,
         lost_ns,
         limits,
@@ -101,6 +103,8 @@ def detect(trace: Trace, limits: Limits) -> Finding | None:
         evidence=pageable_evidence(case, pageable, lost_ns),
         actions=pin_memory(pageable),
     )
+    saved = share + idle_share_after_copies(trace, limits, pageable, (begin, end))
+    return msgspec.structs.replace(finding, speedup=ceiling(saved))
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,8 @@ class TorchFacts(msgspec.Struct):
     """Whether CUDA (or ROCm) was initialized."""
     accelerator: str = ""
     """The type of the device that the process computes on, as torch calls it; "" for none."""
+    hip: str = ""
+    """The version of HIP that torch was built for, "" for another device."""
     devices: list[str] = []
     """The UUIDs of the devices on which the process has a context."""
     float32_products: str = ""

@@ -43,11 +43,31 @@ def in_place(model: torch.nn.Module) -> torch.nn.Module:
     return model
 
 
+class Blocks(torch.nn.Module):
+    """A model of which only the blocks are compiled: each separately, or all as one function."""
+
+    def __init__(self, *, shared: bool) -> None:
+        super().__init__()
+        self.blocks = torch.nn.ModuleList(torch.nn.Linear(64, 64) for _ in range(8))
+        self.act = torch.compile(torch.relu, backend="eager") if shared else torch.relu
+        if not shared:
+            for block in self.blocks:
+                block.compile(backend="eager")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for block in self.blocks:
+            x = self.act(block(x))
+        return x
+
+
 KINDS: dict[str, Callable[[], Callable[[], None]]] = {
     "model": lambda: trained(train, torch.compile(net(), backend="eager")),
     "step": lambda: trained(torch.compile(train, backend="eager"), net()),
     "inference": lambda: serve(torch.compile(net(), backend="eager")),
     "in-place": lambda: serve(in_place(net())),
+    "blocks": lambda: serve(Blocks(shared=False)),
+    "shared-blocks": lambda: serve(Blocks(shared=True)),
+    "trained-blocks": lambda: trained(train, Blocks(shared=False)),
 }
 
 if __name__ == "__main__":

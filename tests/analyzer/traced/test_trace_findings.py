@@ -203,6 +203,40 @@ def test_copies_of_pageable_memory_cost_the_time_of_their_call() -> None:
     assert not_checked(pageable_copy, busy_device().trace()).group == "other"
 
 
+@pytest.mark.parametrize(
+    ("name", "id"),
+    [
+        ("aten::copy_ (cudaStreamSynchronize)", "copy-without-waiting"),
+        ("aten::_copy_from (cudaStreamSynchronize)", "copy-without-waiting"),
+        ("aten::_local_scalar_dense (cudaStreamSynchronize)", "keep-numbers-on-device"),
+        ("cudaDeviceSynchronize", "remove-synchronize"),
+    ],
+)
+def test_the_change_depends_on_what_waits(name: str, id: str) -> None:
+    (action,) = host_sync.sync_actions(name, "all of the idle time")
+    assert action.id == id
+
+
+@pytest.mark.parametrize("rule", [pageable_copy, exposed_copy])
+@pytest.mark.parametrize(
+    ("operator", "waits"), [("copy_", True), ("copy_", False), ("_local_scalar_dense", False)]
+)
+def test_copies_without_waits_save_the_idle_time_after_them(
+    rule: ModuleType, operator: str, waits: bool
+) -> None:
+    gpu = busy_device(4).op(440, 200, f"aten::{operator}").copied(450, 460, 100, "d2h")
+    gpu.rows["copies"][0] |= {"pinned": 0, "bytes": 4_000_000}
+    gpu.sync(456, 150).started(640, 650, 10)
+    for call in gpu.rows["launches"][-3:-1]:
+        call["op"] = 0 if waits or operator != "copy_" else -1
+    finding = found(rule, gpu.trace())
+    span_us, idle_us = 600, 90 if waits else 0
+    assert finding.lost_s == pytest.approx(100e-6, rel=0.01)
+    assert finding.speedup is not None
+    expected = span_us / (span_us - 100 - idle_us)
+    assert finding.speedup.high == pytest.approx(expected, rel=0.02)
+
+
 def test_calls_of_the_allocator_within_steps_are_allocator_retries() -> None:
     gpu = Gpu()
     for step in range(6):

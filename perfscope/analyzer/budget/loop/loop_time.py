@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from perfscope.analyzer.budget.compute_shares import compute_shares
+from perfscope.analyzer.budget.device_evidence import window_times
 from perfscope.analyzer.budget.loop.loop_samples import (
     LoopSamples,
     device_wait_spans,
@@ -161,10 +162,13 @@ def operators_outside(trace: Trace, process: int, parts: OuterParts) -> float | 
     torch's calls.
     """
     window = trace.fact(compute_shares).get(process)
+    device = trace.fact(window_times).get(process)
     native = trace.fact(native_shares).get(process)
     estimates = []
     if window is not None:
         estimates.append(window.other_calls * parts.outside)
+    if device is not None and device.untimed_calls is not None:
+        estimates.append(device.untimed_calls * parts.outside)
     if native is not None:
         not_python = (1.0 - native.interpreter - native.others) * (parts.running + parts.torch)
         estimates.append(max(not_python - NATIVE_PART_OF_CALLS * parts.torch, 0.0))
