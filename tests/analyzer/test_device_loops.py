@@ -274,7 +274,7 @@ def read_results(*, compiled: bool) -> Trace:
             loop.run(33, "", cpu=0.2)
         else:
             loop.stacks.append((loop.at, MAIN))
-            copying(loop, 33, 0.1, direction="d2h")
+            add_copy(loop, 33, 0.1, direction="d2h")
             loop.cpu.append((loop.at, loop.cpu[-1][1] + 6 * MS, 0.0))
         loop.run(1, "")
     placed = {"host": "host", "device": 0}
