@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from perfscope.agent.program_lines import ProgramLines
+from perfscope.agent.stacks.program_lines import ProgramLines
 from perfscope.traces.run_folder.folder import RunWriter
 from perfscope.traces.run_folder.manifest import SourceStatus
 
 if TYPE_CHECKING:
-    from perfscope.agent.recording_plan import Plan
+    from perfscope.agent.recording.recording_plan import Plan
 
 
 @dataclass(frozen=True)

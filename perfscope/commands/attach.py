@@ -35,7 +35,7 @@ from perfscope.ui.terminal.verbose_option import add_verbose_option
 
 if TYPE_CHECKING:
     from perfscope.agent.profiler_windows.window import Window
-    from perfscope.agent.recorder import Plan, Recorder
+    from perfscope.agent.recording.recorder import Plan, Recorder
 
 EVEN_WITH_SECCOMP = (  # the name that `agent.entry.seccomp_filter` reads
     "PERFSCOPE_EVEN_WITH_SECCOMP"
@@ -208,14 +208,14 @@ def answer_options(args: AttachArguments) -> AnswerOptions:
 
 def start_recorder(pid: int, out: Path, args: AttachArguments, window: "Window") -> "Recorder":
     """Create the run folder and the recorder."""
-    from perfscope.agent.recorder import Recorder
+    from perfscope.agent.recording.recorder import Recorder
 
     return Recorder(plan_of(pid, out, args, window))
 
 
 def plan_of(pid: int, out: Path, args: AttachArguments, window: "Window") -> "Plan":
     """Return what to record."""
-    from perfscope.agent.recorder import FLUSH_NS, Plan
+    from perfscope.agent.recording.recorder import FLUSH_NS, Plan
 
     return Plan(
         pid=pid,
@@ -240,7 +240,7 @@ def run_recorder(recorder: "Recorder", args: AttachArguments, options: AnswerOpt
     folder = recorder.plan.out
     with stopped_by_signals(recorder):
         if args.steered:
-            from perfscope.agent.control_pipe import obey_commands
+            from perfscope.agent.recording.control_pipe import obey_commands
 
             obey_commands(recorder, io.FileIO(os.dup(sys.stdin.fileno())))
         out = record_with_progress(
@@ -309,7 +309,7 @@ def report_at_low_priority(folder: Path, options: AnswerOptions, *, at_once: boo
 
     `at_once`: do not wait for idle cores, because there are none or the target hangs.
     """
-    from perfscope.agent.idle_priority import in_idle_child
+    from perfscope.agent.overhead.idle_priority import in_idle_child
 
     if at_once:
         return answer(folder, options)

@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: DoctorArguments) -> int:
     if args.calibrate:
         return calibrated_devices(args) if args.device else calibrate_and_store(args)
-    from perfscope.agent.doctor import CHECKS, describe_system
+    from perfscope.agent.machine_checks.doctor import CHECKS, describe_system
 
     results = [check() for check in CHECKS]
     if args.json:
@@ -97,7 +97,7 @@ def calibrate_and_store(args: DoctorArguments) -> int:
     """Measure the CPU, store the calibrations and print them; return the exit code."""
     import sys
 
-    from perfscope.agent.calibration import calibrate
+    from perfscope.agent.machine_checks.calibration import calibrate
 
     python = args.python or sys.executable
     thread_counts = [args.threads] if args.threads else [1, 0]
@@ -109,7 +109,7 @@ def calibrated_devices(args: DoctorArguments) -> int:
     """Measure the accelerators, store the calibrations and print them; return the exit code."""
     import sys
 
-    from perfscope.agent.calibration import calibrate_devices
+    from perfscope.agent.machine_checks.calibration import calibrate_devices
 
     found = calibrate_devices(args.python or sys.executable)
     return store_and_print(found, [device_lines(each) for each in found], as_json=args.json)

@@ -135,7 +135,7 @@ def run_and_record(plan: RunPlan) -> int:
     be started.
     """
     from perfscope.agent.collector_guard import Failure, attempt
-    from perfscope.agent.started_command import StartedCommand, ignore_signals
+    from perfscope.agent.job.started_command import StartedCommand, ignore_signals
 
     probe_entry = attempt(lambda: ProbeEntry(plan.depth, plan.window))
     if isinstance(probe_entry, Failure):
@@ -196,7 +196,7 @@ def record_command(pid: int, plan: RunPlan, probe_entry: ProbeEntry) -> Path:
     """Record until the command ends; return where the run folder is. Raises PerfscopeError where
     that is impossible.
     """
-    from perfscope.agent.recorder import Plan, Recorder
+    from perfscope.agent.recording.recorder import Plan, Recorder
 
     recording = Plan(
         pid,
@@ -237,7 +237,7 @@ def report_in_child(run_folder: Path, options: AnswerOptions) -> None:
     Returns in both processes; `cli.main` ends the child. Raises OSError where no process can be
     started.
     """
-    from perfscope.agent.started_command import ignore_signals
+    from perfscope.agent.job.started_command import ignore_signals
 
     child = os.fork()
     if child == 0:

@@ -17,7 +17,7 @@ from perfscope.ui.terminal.output import filtered_console
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from perfscope.agent.live_sampler import LiveSampler
+    from perfscope.agent.live.live_sampler import LiveSampler
     from perfscope.traces.live_sample import LiveSample
 
 
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: TopArguments) -> int:
     from perfscope.agent.host import proc
-    from perfscope.agent.live_sampler import LiveSampler
+    from perfscope.agent.live.live_sampler import LiveSampler
     from perfscope.errors import UsageError
 
     if not 0.1 <= args.interval <= 3600:

@@ -18,8 +18,8 @@ from perfscope.agent.delivery import start_in_this_process as inside
 from perfscope.agent.delivery.probe_socket import open_probe_socket
 from perfscope.agent.entry.torch_import_watch import TorchImportWatch
 from perfscope.agent.job.roles import int_variable, place_from_environment
-from perfscope.agent.profile_agent import Order
 from perfscope.agent.profiler_windows.window import Window
+from perfscope.agent.recording.profile_agent import Order
 from perfscope.agent.temporary_folders import folder_name, remove_dead
 from perfscope.errors import IMPORT_FAILURES, PerfscopeError
 from perfscope.profiling.marks import mark_step
@@ -141,7 +141,7 @@ def start_agent(order: Order) -> "subprocess.Popen[bytes]":
     import msgspec
 
     agent = subprocess.Popen(
-        module_command("perfscope.agent.profile_agent"),
+        module_command("perfscope.agent.recording.profile_agent"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -6,7 +6,7 @@ import pytest
 
 from perfscope.agent.collector import Collector, Job, Need
 from perfscope.agent.collectors import COLLECTORS
-from perfscope.agent.recorder import Plan, Recorder
+from perfscope.agent.recording.recorder import Plan, Recorder
 from perfscope.traces.run_folder.manifest import SourceStatus
 from perfscope.traces.run_folder.stored import StoredRun
 from tests.safety.other_user import waiting_process

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from perfscope.agent.control_pipe import obey_commands
+from perfscope.agent.recording.control_pipe import obey_commands
 
 
 class CountingRecorder:

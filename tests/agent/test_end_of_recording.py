@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from perfscope.agent.collector import Job
-from perfscope.agent.collector_runner import CollectorRunner
-from perfscope.agent.end_of_recording import enough_requests, reason_to_end
-from perfscope.agent.recording_plan import Plan, Progress
-from perfscope.agent.step_counter import StepCounter
+from perfscope.agent.recording.collector_runner import CollectorRunner
+from perfscope.agent.recording.end_of_recording import enough_requests, reason_to_end
+from perfscope.agent.recording.recording_plan import Plan, Progress
+from perfscope.agent.recording.step_counter import StepCounter
 from perfscope.traces.run_folder import events
 from perfscope.traces.run_folder.folder import RunWriter
 from perfscope.traces.run_folder.manifest import Manifest

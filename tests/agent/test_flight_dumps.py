@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from perfscope.agent import flight_recorder_dumps
-from perfscope.agent.flight_recorder_dumps import prefixes_of, read_flight_dumps
+from perfscope.agent.hangs import flight_recorder_dumps
+from perfscope.agent.hangs.flight_recorder_dumps import prefixes_of, read_flight_dumps
 
 FRAMES = [
     {"name": "all_reduce", "filename": "/v/lib/python3.11/site-packages/torch/a.py", "line": 3},

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from perfscope.agent.job_identity import job_id_from_variables, job_id_of_name, job_identity
+from perfscope.agent.job.job_identity import job_id_from_variables, job_id_of_name, job_identity
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "job1", "MASTER_ADDR": "node0", "MASTER_PORT": "29500"}
 

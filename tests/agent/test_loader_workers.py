@@ -11,7 +11,7 @@ import pytest
 from perfscope.agent.host import proc
 from perfscope.agent.job.candidates import find_candidates
 from perfscope.agent.job.loader_workers import is_multiprocessing_helper, started_by
-from perfscope.agent.live_sampler import LiveSampler
+from perfscope.agent.live.live_sampler import LiveSampler
 from tests.target_processes import TARGETS, killed_at_end, until
 
 CHILD_PROCESSES = str(TARGETS / "child_processes.py")

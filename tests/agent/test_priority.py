@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from perfscope.agent.idle_priority import IOPRIO_IDLE, RECORDING_NICE
+from perfscope.agent.overhead.idle_priority import IOPRIO_IDLE, RECORDING_NICE
 from tests.target_processes import attach, end, perfscope, source_statuses, start, until
 
 STATE = """
@@ -28,7 +28,7 @@ LOWERED = (
     STATE
     + """
 import json
-from perfscope.agent.idle_priority import at_normal_priority, lower_priority
+from perfscope.agent.overhead.idle_priority import at_normal_priority, lower_priority
 before = state()
 lower_priority()
 def forked():
@@ -47,7 +47,7 @@ IN_A_CHILD = (
     STATE
     + """
 import json, sys, time
-from perfscope.agent.idle_priority import in_idle_child
+from perfscope.agent.overhead.idle_priority import in_idle_child
 def work(about_to_print):
     if os.getpid() != first:
         time.sleep(float(sys.argv[1]))
@@ -151,8 +151,8 @@ def test_only_the_threads_that_record_have_low_priority(tmp_path: Path) -> None:
 
 PRINTING_FOREVER = """
 import os, time
-from perfscope.agent.idle_priority import in_idle_child
-import perfscope.agent.idle_priority as idle
+from perfscope.agent.overhead.idle_priority import in_idle_child
+import perfscope.agent.overhead.idle_priority as idle
 from perfscope.errors import PerfscopeError
 idle.PATIENCE_S = 0.2
 def work(about_to_print):

@@ -6,8 +6,8 @@ from types import CodeType
 
 from perfscope.agent.delivery.peer_credentials import AgentAddress
 from perfscope.agent.delivery.probe_bundle import NAMES, bundle, probe_sources
+from perfscope.agent.delivery.probe_code import code_of_module, file_of, module_of
 from perfscope.agent.entry.injected_source import pack_source
-from perfscope.agent.probe_code import code_of_module, file_of, module_of
 from perfscope.agent.profiler_windows.window import Window
 
 ADDRESS = AgentAddress("perfscope-test", "token", {})

@@ -18,7 +18,7 @@ from perfscope.agent.collectors.stacks import (
     StackSampling,
 )
 from perfscope.agent.host import proc
-from perfscope.agent.py_spy import PySpy, PySpyEvent, find_py_spy, read_stacks
+from perfscope.agent.stacks.py_spy import PySpy, PySpyEvent, find_py_spy, read_stacks
 from perfscope.traces.run_folder.folder import RunWriter
 from perfscope.traces.run_folder.manifest import Manifest
 from perfscope.traces.run_folder.stored import StoredRun

@@ -12,7 +12,7 @@ import pytest
 
 from perfscope.agent.collectors.source_lines import valid_rows
 from perfscope.agent.host import proc
-from perfscope.agent.program_lines import ProgramLines
+from perfscope.agent.stacks.program_lines import ProgramLines
 from perfscope.agent.target_user.files import read_lines
 from tests.target_processes import TARGETS, attach, end, perfscope, start
 

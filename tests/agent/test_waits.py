@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from perfscope.agent.hangs.job_without_progress import WaitingThread, may_wait_forever
 from perfscope.agent.host.job_activity import JobActivity
 from perfscope.agent.host.thread_waits import ThreadWait, WaitReader
-from perfscope.agent.job_without_progress import WaitingThread, may_wait_forever
-from perfscope.agent.py_spy import find_py_spy
-from perfscope.agent.py_spy_dump import PythonThread, StackDump
+from perfscope.agent.stacks.py_spy import find_py_spy
+from perfscope.agent.stacks.py_spy_dump import PythonThread, StackDump
 
 DEADLINE_S = 20.0
 S = 1_000_000_000

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from perfscope.agent import calibration
+from perfscope.agent.machine_checks import calibration
 from perfscope.errors import PerfscopeError, UsageError
 from perfscope.traces.calibrations import load_calibration
 

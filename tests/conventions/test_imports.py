@@ -122,7 +122,8 @@ def test_a_cached_diagnosis_is_shown_without_pandas() -> None:
 
 
 def test_recording_loads_no_pandas_plotly_or_torch() -> None:
-    assert loaded("import perfscope.agent.recorder", "pandas", "plotly", "dash", "torch") == []
+    heavy = ("pandas", "plotly", "dash", "torch")
+    assert loaded("import perfscope.agent.recording.recorder", *heavy) == []
 
 
 def test_the_check_of_loaded_modules_can_fail() -> None:

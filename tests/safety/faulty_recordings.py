@@ -19,11 +19,12 @@ from typing import Any
 
 import pynvml  # noqa: F401  before the forks; the driver's library is loaded after them
 
-from perfscope.agent import amd_devices, collector_runner, collectors
+from perfscope.agent import amd_devices, collectors
 from perfscope.agent.delivery.probe_socket import open_probe_socket
 from perfscope.agent.job.process_tree import JobTree
 from perfscope.agent.nvml.device_watch import DeviceWatch
-from perfscope.agent.recorder import Plan, Recorder
+from perfscope.agent.recording import collector_runner
+from perfscope.agent.recording.recorder import Plan, Recorder
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.run_folder.folder import RunWriter
 

@@ -17,7 +17,7 @@ import pytest
 
 from perfscope.agent.profiler_windows import trace_store
 from perfscope.agent.profiler_windows.trace_store import TraceStore
-from perfscope.agent.recorder import Plan, Progress, Recorder
+from perfscope.agent.recording.recorder import Plan, Progress, Recorder
 from perfscope.traces.load import load_trace
 from perfscope.traces.run_folder.folder import RunWriter
 from perfscope.traces.run_folder.manifest import Manifest

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from perfscope.agent.collectors import COLLECTORS, FlightRecorder
-from perfscope.agent.recorder import Plan, Recorder
+from perfscope.agent.recording.recorder import Plan, Recorder
 from perfscope.cli import main
 from perfscope.traces.run_folder.manifest import Manifest
 from perfscope.traces.run_folder.stored import StoredRun
@@ -160,7 +160,7 @@ def test_a_fault_in_the_recorder_ends_the_recording_with_a_final_manifest(
 PATCHED = r"""
 import sys
 from perfscope.agent.collectors import {owner}
-from perfscope.agent.recorder import Plan, Recorder
+from perfscope.agent.recording.recorder import Plan, Recorder
 from perfscope.cli import main
 def fail(*arguments):
     raise ValueError("injected\x1b[31m\nfault")

@@ -164,8 +164,9 @@ def test_the_current_bindings_are_used(driver: dict[str, str], tmp_path: Path) -
 
 def test_no_other_command_imports_the_bindings() -> None:
     code = (
-        "import sys, perfscope.cli, perfscope.agent.recorder, perfscope.agent.live_sampler,"
-        " perfscope.agent.doctor;import perfscope.ui.dashboard.serve,"
+        "import sys, perfscope.cli, perfscope.agent.recording.recorder,"
+        " perfscope.agent.live.live_sampler,"
+        " perfscope.agent.machine_checks.doctor;import perfscope.ui.dashboard.serve,"
         " perfscope.ui.dashboard.live_page, perfscope.profiling.session;print('pynvml' in"
         " sys.modules)"
     )

@@ -26,8 +26,8 @@ from perfscope.agent.entry.symbols import (
     python_files,
 )
 from perfscope.agent.host import proc
-from perfscope.agent.py_spy import PySpy
-from perfscope.agent.py_spy import find_py_spy as py_spy_program
+from perfscope.agent.stacks.py_spy import PySpy
+from perfscope.agent.stacks.py_spy import find_py_spy as py_spy_program
 from perfscope.agent.target_user import files
 from perfscope.agent.target_user.child import Reply, call_as, unresponsive_until_s
 from perfscope.agent.target_user.rights import CAP_SYS_PTRACE, TargetUser, target_user, user_of

@@ -35,13 +35,13 @@ BREAKS = {
     "entry": "import perfscope.agent.delivery.start_folder as at; at.start_folder = fail",
     "sockets": "import perfscope.agent.delivery.probe_socket as at; at.open_probe_socket = fail",
     "signals": (
-        "from perfscope.agent.started_command import SignalWitness as at; at.has = fail;"
+        "from perfscope.agent.job.started_command import SignalWitness as at; at.has = fail;"
         " at.renew = fail_later()"
     ),
     "threads": "import threading; threading.Thread.start = fail",
-    "recorder": "import perfscope.agent.recorder as at; at.Recorder.__init__ = fail",
-    "recording": "import perfscope.agent.recorder as at; at.Recorder.record = fail",
-    "ending": "import perfscope.agent.recorder as at; at.Recorder.end = fail",
+    "recorder": "import perfscope.agent.recording.recorder as at; at.Recorder.__init__ = fail",
+    "recording": "import perfscope.agent.recording.recorder as at; at.Recorder.record = fail",
+    "ending": "import perfscope.agent.recording.recorder as at; at.Recorder.end = fail",
     "manifest": (
         "from perfscope.traces.run_folder.folder import RunWriter as at; at.replace_manifest = fail"
     ),

@@ -24,8 +24,8 @@ from perfscope.agent.delivery.probe_notes import (
     WindowRefusedNote,
 )
 from perfscope.agent.delivery.probe_socket import ProbeSocket, open_probe_socket
-from perfscope.agent.probe_session import ProbeSession
 from perfscope.agent.profiler_windows.window import Window
+from perfscope.agent.recording.probe_session import ProbeSession
 from perfscope.traces.run_folder.folder import RunWriter
 from perfscope.traces.run_folder.manifest import Manifest
 from tests.build import FACTS

@@ -20,7 +20,7 @@ import pytest
 
 from perfscope.agent.delivery.probe_socket import open_probe_socket
 from perfscope.agent.probe import connection
-from perfscope.agent.recorder import Plan, Recorder
+from perfscope.agent.recording.recorder import Plan, Recorder
 from tests.agent.nvtx.building import need_library
 from tests.safety.other_user import addresses_of, needs_root, run_as_nobody
 from tests.target_processes import perfscope, until

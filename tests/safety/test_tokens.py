@@ -83,7 +83,7 @@ def test_the_agent_of_profile_reads_its_token_from_stdin(tmp_path: Path) -> None
         "-c",
         RUN_MODULE,
         PARENT_OF_PACKAGE,
-        "perfscope.agent.profile_agent",
+        "perfscope.agent.recording.profile_agent",
         "",
     ]
     assert (seen["token"], seen["address"]) == ([], [])

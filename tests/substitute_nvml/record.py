@@ -14,7 +14,7 @@ from pathlib import Path
 import pynvml  # noqa: F401  imported before the forks; they load the library
 
 from perfscope.agent.collectors import Network, Nvml, ThreadStates
-from perfscope.agent.recorder import Plan, Recorder
+from perfscope.agent.recording.recorder import Plan, Recorder
 
 LISTED = (ThreadStates, Network, Nvml)
 

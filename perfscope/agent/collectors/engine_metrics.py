@@ -16,7 +16,7 @@ from perfscope.errors import CollectorUnavailable, NothingToCollect
 from perfscope.traces.run_folder.manifest import SourceStatus
 
 if TYPE_CHECKING:
-    from perfscope.agent.recording_plan import Plan
+    from perfscope.agent.recording.recording_plan import Plan
 
 
 class EngineMetrics(Collector):

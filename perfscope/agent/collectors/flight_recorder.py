@@ -7,9 +7,13 @@ at the end of the recording, in the order of the ranks. The stream is "flight.re
 import time
 
 from perfscope.agent.collector import Collector, Job, TargetProcess
-from perfscope.agent.flight_recorder_dumps import PREFIX_VARIABLES, prefixes_of, read_flight_dumps
+from perfscope.agent.hangs.flight_recorder_dumps import (
+    PREFIX_VARIABLES,
+    prefixes_of,
+    read_flight_dumps,
+)
 from perfscope.agent.host import proc
-from perfscope.agent.py_spy import folder_of_process
+from perfscope.agent.stacks.py_spy import folder_of_process
 from perfscope.agent.target_user.child import call_as
 from perfscope.agent.target_user.rights import target_user
 from perfscope.errors import NothingToCollect

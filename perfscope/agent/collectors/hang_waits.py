@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING
 from perfscope.agent.collector import Collector, Job, TargetProcess
 from perfscope.agent.collectors.probe import Probes
 from perfscope.agent.collectors.thread_states import find_runtime
+from perfscope.agent.hangs.job_without_progress import WaitingThread, may_wait_forever
 from perfscope.agent.host import proc
 from perfscope.agent.host.job_activity import JobActivity
 from perfscope.agent.host.thread_waits import GIL, ThreadWait, WaitReader
 from perfscope.agent.job.roles import short_name
-from perfscope.agent.job_without_progress import WaitingThread, may_wait_forever
 from perfscope.agent.probe.stacks import OWN_FILE
-from perfscope.agent.py_spy import find_py_spy
-from perfscope.agent.py_spy_dump import PythonThread, StackDump
+from perfscope.agent.stacks.py_spy import find_py_spy
+from perfscope.agent.stacks.py_spy_dump import PythonThread, StackDump
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.run_folder.manifest import SourceStatus
 
@@ -370,4 +370,4 @@ class Waits(Collector):
 
 
 if TYPE_CHECKING:
-    from perfscope.agent.recording_plan import Plan
+    from perfscope.agent.recording.recording_plan import Plan

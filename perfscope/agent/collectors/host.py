@@ -11,7 +11,7 @@ from perfscope.agent.collector import Collector, Job, TargetProcess
 from perfscope.agent.host.host_readings import HostReadings
 from perfscope.agent.host.listening_sockets import count_listening_sockets
 from perfscope.agent.host.process_readings import ProcessReadings
-from perfscope.agent.sampling_pace import SamplingPace
+from perfscope.agent.overhead.sampling_pace import SamplingPace
 from perfscope.traces.run_folder.manifest import SourceStatus
 
 POLLS_PER_SLOW_READING = 5

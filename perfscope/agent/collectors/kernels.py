@@ -16,12 +16,12 @@ from perfscope.agent.delivery.discarded_descriptors import discard_files
 from perfscope.agent.delivery.probe_notes import WindowRefusedNote
 from perfscope.agent.host.cgroup import find_group, memory_left_bytes
 from perfscope.agent.host.proc import available_bytes
-from perfscope.agent.probe_session import ProbeSession
 from perfscope.agent.profiler_windows.agreed_step import common_step
 from perfscope.agent.profiler_windows.trace_store import TraceStore
 from perfscope.agent.profiler_windows.window import Window, first_window_is_due
-from perfscope.agent.recording_plan import Plan
-from perfscope.agent.window_summary import summarize_windows
+from perfscope.agent.profiler_windows.window_summary import summarize_windows
+from perfscope.agent.recording.probe_session import ProbeSession
+from perfscope.agent.recording.recording_plan import Plan
 from perfscope.traces.run_folder.manifest import SourceStatus, TorchFacts
 
 STOP_TIMEOUT_S = 30.0

@@ -20,7 +20,7 @@ from perfscope.agent.host import proc
 from perfscope.agent.profiler_windows import dynolog
 from perfscope.agent.profiler_windows.trace_store import LARGEST_TRACE_BYTES, TraceStore
 from perfscope.agent.profiler_windows.window import MANY_STEPS, Window
-from perfscope.agent.recording_plan import Plan
+from perfscope.agent.recording.recording_plan import Plan
 from perfscope.agent.target_user import files
 from perfscope.agent.target_user.child import Reply, call_as
 from perfscope.agent.target_user.rights import TargetUser, user_of

@@ -7,7 +7,7 @@ period of CPU time: a thread that waits has none.
 
 from perfscope.agent.collector import Collector, Job, TargetProcess
 from perfscope.agent.host.cpu_samples import KERNEL, CpuSampler, MappedCode
-from perfscope.agent.sampling_pace import SamplingPace
+from perfscope.agent.overhead.sampling_pace import SamplingPace
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.run_folder.manifest import SourceStatus
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from perfscope.agent.collector import Collector, Job
 from perfscope.agent.host.network_ports import SYS, Interfaces, find_ib_ports, near_devices
-from perfscope.agent.sampling_pace import SamplingPace
+from perfscope.agent.overhead.sampling_pace import SamplingPace
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.device_facts import PortFacts
 from perfscope.traces.run_folder.manifest import SourceStatus

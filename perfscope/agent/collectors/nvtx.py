@@ -16,7 +16,7 @@ from perfscope.agent.delivery.probe_connection import MOST_UNAUTHENTICATED, Prob
 from perfscope.agent.delivery.probe_notes import Note, NvtxRingNote
 from perfscope.agent.delivery.probe_socket import ProbeSocket
 from perfscope.agent.nvtx.ring import Ring
-from perfscope.agent.recording_plan import Plan
+from perfscope.agent.recording.recording_plan import Plan
 from perfscope.traces.run_folder.events import COLUMNS, WIDTH
 from perfscope.traces.run_folder.manifest import SourceStatus
 

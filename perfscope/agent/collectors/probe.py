@@ -21,11 +21,11 @@ from perfscope.agent.delivery.probe_notes import HelloNote, Note, NvtxRingNote
 from perfscope.agent.delivery.probe_socket import ProbeSocket
 from perfscope.agent.entry import check_entry
 from perfscope.agent.entry.tracer_process import EntryReport, PendingEntry, enter_from_child
-from perfscope.agent.idle_priority import at_normal_priority
-from perfscope.agent.probe_session import ProbeSession
+from perfscope.agent.overhead.idle_priority import at_normal_priority
 from perfscope.agent.profiler_windows.window import Window
-from perfscope.agent.recording_plan import Plan
-from perfscope.agent.step_counter import StepCounter
+from perfscope.agent.recording.probe_session import ProbeSession
+from perfscope.agent.recording.recording_plan import Plan
+from perfscope.agent.recording.step_counter import StepCounter
 from perfscope.errors import CannotEnter, CollectorUnavailable
 from perfscope.traces.calibrations import load_calibration
 from perfscope.traces.run_folder.manifest import ProbeCost, SourceStatus

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from perfscope.agent.collector import Collector, Job, TargetProcess
 from perfscope.agent.host import proc
-from perfscope.agent.py_spy import folder_of_process
+from perfscope.agent.stacks.py_spy import folder_of_process
 from perfscope.agent.target_user.child import call_as
 from perfscope.agent.target_user.files import read_lines
 from perfscope.agent.target_user.rights import TargetUser, user_of

@@ -17,7 +17,7 @@ from perfscope.agent.collector import Collector, Job, TargetProcess
 from perfscope.agent.engine_metrics.engine_process import find_engine
 from perfscope.agent.host import proc
 from perfscope.agent.job.roles import is_helper_command
-from perfscope.agent.py_spy import PySpy, PySpyEvent, find_py_spy, read_stacks
+from perfscope.agent.stacks.py_spy import PySpy, PySpyEvent, find_py_spy, read_stacks
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.run_folder.manifest import SourceStatus
 

@@ -23,7 +23,7 @@ from perfscope.agent.host.system_calls import (
     kind_of_file,
     system_call_kinds,
 )
-from perfscope.agent.sampling_pace import SamplingPace
+from perfscope.agent.overhead.sampling_pace import SamplingPace
 from perfscope.errors import CannotEnter, CollectorUnavailable
 from perfscope.traces.run_folder.manifest import SourceStatus
 

@@ -6,7 +6,7 @@ from importlib.resources import files
 from typing import Any
 
 from perfscope.agent.delivery.peer_credentials import AgentAddress
-from perfscope.agent.probe_code import file_of
+from perfscope.agent.delivery.probe_code import file_of
 from perfscope.agent.profiler_windows.window import Window
 from perfscope.traces.run_folder.events import KINDS
 

@@ -8,8 +8,8 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from perfscope.agent.delivery.probe_bundle import configuration, names_for
+from perfscope.agent.delivery.probe_code import code_of_module
 from perfscope.agent.delivery.probe_socket import ProbeSocket
-from perfscope.agent.probe_code import code_of_module
 from perfscope.agent.profiler_windows.window import Window
 
 

@@ -10,7 +10,7 @@ import marshal
 import sys
 from types import CodeType
 
-from perfscope.agent.probe_code import code_of_module, module_of
+from perfscope.agent.delivery.probe_code import code_of_module, module_of
 
 FINAL = 0xF0
 COMPILE = "(lambda text: compile(text, '<perfscope>', 'exec', dont_inherit=True))"

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from perfscope.agent.sampling_pace import SamplingPace
+from perfscope.agent.overhead.sampling_pace import SamplingPace
 
 FIRST_PERIOD_NS: Final = 30_000_000
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from perfscope.errors import UnreadableRun
 
 if TYPE_CHECKING:
-    from perfscope.agent.recorder import Progress, Recorder
+    from perfscope.agent.recording.recorder import Progress, Recorder
     from perfscope.analyzer.diagnosis import Diagnosis
     from perfscope.traces.trace import Trace
 

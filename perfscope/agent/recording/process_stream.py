@@ -2,8 +2,8 @@
 
 from perfscope.agent.collector import Job, TargetProcess
 from perfscope.agent.collectors import Probes
+from perfscope.agent.job.job_identity import job_identity
 from perfscope.agent.job.process_tree import JobTree
-from perfscope.agent.job_identity import job_identity
 
 
 class ProcessStream:

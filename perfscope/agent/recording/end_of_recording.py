@@ -2,9 +2,9 @@
 
 import time
 
-from perfscope.agent.collector_runner import CollectorRunner
 from perfscope.agent.collectors import EngineMetrics, Kernels, OnDemand, Waits
-from perfscope.agent.recording_plan import Plan, Progress
+from perfscope.agent.recording.collector_runner import CollectorRunner
+from perfscope.agent.recording.recording_plan import Plan, Progress
 
 ENOUGH_STEPS = 20
 ENOUGH_S = 10.0

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from perfscope.agent.probe.stacks import DEEPEST, is_of_package, short_path
-from perfscope.agent.py_spy import folder_of_process, start_py_spy
+from perfscope.agent.stacks.py_spy import folder_of_process, start_py_spy
 
 LONGEST_DUMP_NS = 4_000_000_000
 LARGEST_DUMP_BYTES = 16 << 20

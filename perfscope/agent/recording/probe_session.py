@@ -22,7 +22,7 @@ from perfscope.agent.delivery.probe_notes import (
     WindowNote,
     WindowRefusedNote,
 )
-from perfscope.agent.step_counter import StepCounter
+from perfscope.agent.recording.step_counter import StepCounter
 from perfscope.traces.run_folder.events import COLUMNS, WIDTH
 from perfscope.traces.run_folder.manifest import TorchFacts
 

@@ -18,7 +18,7 @@ from perfscope.agent.nvml.bindings import (
     check_bindings,
     has_driver,
 )
-from perfscope.agent.py_spy import find_py_spy
+from perfscope.agent.stacks.py_spy import find_py_spy
 from perfscope.errors import CollectorUnavailable, PerfscopeError
 
 PYTHON_STARTS_IN_S = 0.3

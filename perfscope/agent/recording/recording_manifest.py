@@ -11,9 +11,9 @@ from perfscope import __version__
 from perfscope.agent.host.cgroup import memory_limit_bytes
 from perfscope.agent.host.proc import command_line, environment
 from perfscope.agent.host.usable_cores import shm_bytes, usable_cores
+from perfscope.agent.job.job_identity import job_id_of_name, job_identity
 from perfscope.agent.job.roles import PLACE_VARIABLES, place_from_environment
-from perfscope.agent.job_identity import job_id_of_name, job_identity
-from perfscope.agent.recording_plan import Plan
+from perfscope.agent.recording.recording_plan import Plan
 from perfscope.traces.privacy.secret_masking import mask_secrets
 from perfscope.traces.run_folder.manifest import Manifest
 

@@ -7,7 +7,7 @@ from perfscope.agent.collector import Collector, Job, Need
 from perfscope.agent.collector_guard import Failure, attempt
 from perfscope.agent.collectors import COLLECTORS, Probes
 from perfscope.agent.collectors.kineto_on_demand import may_ask_for_windows
-from perfscope.agent.recording_plan import Plan
+from perfscope.agent.recording.recording_plan import Plan
 from perfscope.errors import CollectorUnavailable, NothingToCollect
 from perfscope.traces.run_folder.manifest import SourceStatus
 

@@ -44,9 +44,9 @@ def run_order(order: Order, commands: io.FileIO) -> str | None:
 
 def record_until_stopped(order: Order, commands: io.FileIO) -> str | None:
     """Record; return what ended the recording early, such as a full disk."""
-    from perfscope.agent.control_pipe import obey_commands
     from perfscope.agent.delivery.probe_socket import ProbeSocket
-    from perfscope.agent.recorder import Plan, Recorder
+    from perfscope.agent.recording.control_pipe import obey_commands
+    from perfscope.agent.recording.recorder import Plan, Recorder
 
     listening = socket.socket(fileno=order.probe_socket_fd)
     probe_socket = ProbeSocket(

@@ -2,7 +2,7 @@
 
 import resource
 
-from perfscope.agent.calibration import read_cpu_ticks
+from perfscope.agent.machine_checks.calibration import read_cpu_ticks
 
 FULL_CORES_IDLE = 0.04
 

@@ -64,7 +64,8 @@ def calibrate_devices(python: str) -> list[DeviceCalibration]:
 
 def run_child(python: str, what: str) -> dict[str, Any]:
     """Return what the child process has measured. Raises PerfscopeError when it fails."""
-    with as_file(files("perfscope.agent").joinpath("calibration_child.py")) as script:
+    child = files("perfscope.agent.machine_checks").joinpath("calibration_child.py")
+    with as_file(child) as script:
         command = [python, "-I", str(script), what]
         try:
             done = subprocess.run(

@@ -1,9 +1,9 @@
 """The depth that a recording reaches, known once the entry into the main processes has ended."""
 
 from perfscope.agent.collector import Job
-from perfscope.agent.collector_runner import CollectorRunner
 from perfscope.agent.collectors import Probes
-from perfscope.agent.recording_plan import Plan
+from perfscope.agent.recording.collector_runner import CollectorRunner
+from perfscope.agent.recording.recording_plan import Plan
 
 NO_TORCH = "the process has not loaded torch: a probe would have nothing to time"
 

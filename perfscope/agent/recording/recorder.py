@@ -12,17 +12,17 @@ from pathlib import Path
 
 from perfscope.agent.collector import Collector, Job
 from perfscope.agent.collector_guard import Failure, attempt, short_reason
-from perfscope.agent.collector_runner import CollectorRunner
 from perfscope.agent.collectors import COLLECTORS, Kernels
-from perfscope.agent.cpu_use import CpuUse
-from perfscope.agent.end_of_recording import reason_to_end
-from perfscope.agent.idle_priority import lower_priority
 from perfscope.agent.job.process_tree import JobTree
+from perfscope.agent.overhead.cpu_use import CpuUse
+from perfscope.agent.overhead.idle_priority import lower_priority
 from perfscope.agent.probe.counting_blocks import next_block
-from perfscope.agent.process_stream import ProcessStream
-from perfscope.agent.reached_depth import ReachedDepth
-from perfscope.agent.recording_manifest import create_manifest
-from perfscope.agent.recording_plan import FLUSH_NS, Plan, Progress
+from perfscope.agent.recording.collector_runner import CollectorRunner
+from perfscope.agent.recording.end_of_recording import reason_to_end
+from perfscope.agent.recording.process_stream import ProcessStream
+from perfscope.agent.recording.reached_depth import ReachedDepth
+from perfscope.agent.recording.recording_manifest import create_manifest
+from perfscope.agent.recording.recording_plan import FLUSH_NS, Plan, Progress
 from perfscope.errors import PerfscopeError
 from perfscope.traces.run_folder.folder import RunWriter
 

@@ -26,7 +26,7 @@ from perfscope.agent.job.roles import (
     place_from_environment,
     short_name,
 )
-from perfscope.agent.live_engines import LiveEngines
+from perfscope.agent.live.live_engines import LiveEngines
 from perfscope.agent.nvml.bindings import check_bindings
 from perfscope.errors import CollectorUnavailable
 from perfscope.traces.live_sample import DeviceSample, LiveSample, ProcessSample

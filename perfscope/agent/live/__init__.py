@@ -1,0 +1,1 @@
+"""Samples of a host for perfscope top."""
