@@ -105,7 +105,7 @@ def test_without_marks_the_period_of_kernels_whose_result_is_read_is_a_step() ->
     assert (gpu.trace().fact(steps)["dur"] / US).tolist() == [100] * 5
 
 
-def test_a_period_of_kernels_alone_may_be_a_layer_and_is_no_step() -> None:
+def test_a_period_of_kernels_alone_may_be_a_layer_and_is_not_a_step() -> None:
     gpu = repeating_kernels("norm", "attention", "linear", "activation")
     gpu.copied(585, 590, 2, "d2h")  # the result of the only pass
     assert source(gpu.trace()) is None
