@@ -3,10 +3,12 @@ its modules is touched. What is compiled again is recorded with the check that f
 """
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
+from perfscope.agent.probe.compiled_calls import mark_outermost_call
 from perfscope.analyzer.run.loops.steps import steps
 from perfscope.traces.load import load_trace
 from tests.target_processes import attach, end, start
@@ -51,3 +53,18 @@ def test_a_compilation_has_its_function_its_number_and_the_failed_check(tmp_path
     earlier = compiled["value"].to_numpy()
     assert len(earlier) >= 2 and (earlier[1:] - earlier[:-1] == 1).all()
     assert set(compiled["label"].astype(str)[compiled["value"] > 0]) == {"len(parts)"}
+
+
+@pytest.mark.parametrize("is_traced", [False, True])
+def test_the_frames_of_a_traced_program_are_not_marked(is_traced: bool) -> None:
+    def _call_impl() -> list[bool]:
+        found = [mark_outermost_call(sys._getframe())[1] for _ in range(2)]
+        return [*found, sys._getframe().f_trace_lines]
+
+    before = sys.gettrace()
+    sys.settrace((lambda *event: None) if is_traced else None)
+    try:
+        marked = _call_impl()
+    finally:
+        sys.settrace(before)
+    assert marked == ([True, True, True] if is_traced else [True, False, False])

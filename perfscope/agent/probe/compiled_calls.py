@@ -175,14 +175,15 @@ def mark_outermost_call(frame: "FrameType | None") -> "tuple[FrameType | None, b
     """Return the frame of the outermost call of a module, None without one, and whether it is new.
 
     It is not new if it was marked before. What backward computes again is a part of something else.
+    Under a debugger or coverage nothing is marked, and each call is new.
     """
-    outermost = None
+    outermost, is_traced = None, sys.gettrace() is not None
     while frame is not None:
         name = frame.f_code.co_name
         if name in CALLS_OF_MODULES:
             if not frame.f_trace_lines:
                 return frame, False
-            frame.f_trace_lines = False
+            frame.f_trace_lines = is_traced
             outermost = frame
         elif name == BACKWARD:
             return None, False
