@@ -250,7 +250,7 @@ class Kernels(Collector):
         status = "partial" if reasons else "ok"
         reasons += summarize_windows(taken)
         uses_device = any(row.get("device") for row in taken)
-        if uses_device and not self.store.without_kernels and not is_rocm(torch):
+        if uses_device and not self.store.without_kernels and may_use_cupti(torch):
             reasons.append(CUPTI_STAYS)
         return SourceStatus(self.NAME, status, "; ".join(reasons))
 
@@ -271,6 +271,11 @@ def is_rocm(torch: TorchFacts | None) -> bool:
 def reason_without_kernels(torch: TorchFacts | None) -> str:
     """Return why a trace of a program that uses a device has no kernels."""
     return NO_KERNELS_ON_ROCM if is_rocm(torch) else NO_KERNELS
+
+
+def may_use_cupti(torch: TorchFacts | None) -> bool:
+    """Return whether the profiler of this torch loads CUPTI, the profiling library of CUDA."""
+    return torch is None or (torch.cuda and not is_rocm(torch))
 
 
 def memory_left(pid: int) -> int | None:
