@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from perfscope.traces.trace import Trace
 
 MOST_PARTS: Final = 4096
-"""Processes or devices of one recording. The diagnosis takes about 1 ms and 25 KB for each, even if
-it has one event.
+"""Ranks or devices of one recording, or processes of a profiler's trace. The diagnosis takes about
+1 ms and 25 KB for each, even if it has one event.
 """
+MOST_PROCESSES: Final = 40_960
+"""Processes of a run folder, where each epoch may start new loader workers. Each takes 0.3 ms."""
 
 
 def require_file_or_folder(path: Path) -> None:
@@ -57,18 +59,23 @@ def read_path(path: Path) -> "Trace":
 
 
 def refuse_too_many(trace: "Trace", path: Path) -> None:
-    """Raise UnreadableRun for more processes or devices than MOST_PARTS."""
+    """Raise UnreadableRun for more processes, ranks or devices than are read."""
     processes = trace.table("processes")
-    counts = {
-        "processes": 0 if processes is None else len(processes),
-        "devices": len(trace.manifest.devices),
-    }
-    for name, count in counts.items():
-        if count > MOST_PARTS:
-            raise UnreadableRun(
-                f"{path} has {count:,} {name}; at most {MOST_PARTS:,} of one recording are read."
-                " Record fewer of them, or one trace per rank."
-            )
+    count = 0 if processes is None else len(processes)
+    ranks = 0 if processes is None else int((processes["role"] == "main").sum())
+    most = MOST_PARTS if trace.is_profiler_trace else MOST_PROCESSES
+    refuse_more(count, most, "processes", path)
+    refuse_more(ranks, MOST_PARTS, "ranks", path)
+    refuse_more(len(trace.manifest.devices), MOST_PARTS, "devices", path)
+
+
+def refuse_more(count: int, most: int, name: str, path: Path) -> None:
+    """Raise UnreadableRun for a count above the most that is read."""
+    if count > most:
+        raise UnreadableRun(
+            f"{path} has {count:,} {name}; at most {most:,} of one recording are read. Record fewer"
+            " of them, or one trace per rank."
+        )
 
 
 def why_not_recognized(path: Path) -> str:

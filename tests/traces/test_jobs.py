@@ -19,6 +19,7 @@ from perfscope.traces.trace import Trace
 from tests.traces.comparison import assert_same_tables
 from tests.traces.generated_ranks import generated_ranks, write
 from tests.traces.kineto.events import event
+from tests.ui.recorded import recorded_run
 
 
 def test_clocks_of_ranks_are_aligned_to_a_microsecond(tmp_path: Path) -> None:
@@ -143,6 +144,19 @@ def test_more_processes_or_devices_than_a_recording_may_have_are_refused(
     path.write_text(json.dumps(whole))
     with pytest.raises(UnreadableRun, match="has 4 devices"):
         load_trace(path)
+
+
+def test_a_recording_may_have_more_loader_workers_than_ranks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = recorded_run(tmp_path / "run.perfscope")
+    roles = load_trace(run).table("processes")["role"].tolist()
+    assert roles.count("main") == 1 < len(roles)
+    monkeypatch.setattr("perfscope.traces.reading.MOST_PARTS", 1)
+    assert len(load_trace(run).table("processes")) == len(roles)
+    monkeypatch.setattr("perfscope.traces.reading.MOST_PROCESSES", len(roles) - 1)
+    with pytest.raises(UnreadableRun, match=f"has {len(roles)} processes"):
+        load_trace(run)
 
 
 def test_files_of_different_jobs_are_refused(tmp_path: Path) -> None:
