@@ -290,4 +290,4 @@ def test_the_facts_of_a_run_are_those_of_its_manifest(tmp_path: Path) -> None:
     text = path.read_text("utf-8")
     facts = dict(re.findall(r"<dt>([^<]+)</dt><dd>([^<]*)</dd>", text))
     assert facts["command"] == " ".join(run.manifest.command)
-    assert facts["depth"] == run.manifest.depth and facts["usable cores"] == "2"
+    assert facts["instrumentation"] == run.manifest.depth and facts["usable cores"] == "2"
