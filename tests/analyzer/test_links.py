@@ -11,7 +11,13 @@ from perfscope.analyzer.check_findings import outcome
 from perfscope.analyzer.communication import network_saturated, nvlink_saturated
 from perfscope.analyzer.communication.arrival_spread import arrival_spread
 from perfscope.analyzer.communication.collective_links import collective_links
-from perfscope.analyzer.communication.group_path import DEVICE_LINKS, NETWORK, UNKNOWN, group_path
+from perfscope.analyzer.communication.group_path import (
+    DEVICE_LINKS,
+    NETWORK,
+    UNKNOWN,
+    group_path,
+    members_of_group,
+)
 from perfscope.analyzer.diagnose import diagnose_trace
 from perfscope.analyzer.diagnosis import Clear, Finding, NotChecked
 from perfscope.analyzer.hardware.link_products import link_peak
@@ -200,3 +206,12 @@ def test_the_arrival_spread_has_the_rank_that_arrives_last() -> None:
         [5, 3, 10_000_000, 10_000_000, 1],
     ]
     assert len(build.trace().fact(arrival_spread)) == 0
+
+
+@pytest.mark.parametrize(
+    ("group", "members"),
+    [("0 [0, 1]", [0, 1]), ("0 [3,4]", [3, 4])]
+    + [(f"0 [{odd}]", []) for odd in (" ", ",", "1,,2", "1, ", "9" * 5000)],
+)
+def test_members_are_those_that_the_name_lists(group: str, members: list[int]) -> None:
+    assert members_of_group(group) == members

@@ -8,7 +8,7 @@ from perfscope.analyzer.run.table_access import table
 from perfscope.traces.trace import Trace
 
 DEVICE_LINKS, NETWORK, UNKNOWN = "device-links", "network", "unknown"
-MEMBERS = re.compile(r"\[([\d, ]+)\]$")
+MEMBERS = re.compile(r"\[(\d{1,18}(?:, ?\d{1,18})*)\]$")
 # Boards of four A100 or H100 have no switches: each device has a third of its links to each of the
 # others.
 FEWEST_ON_SWITCH = 8
