@@ -29,7 +29,8 @@ OVERLAP: Final = Advice(
     holds_when="The device computes while nothing communicates.",
 )
 OF_GRADIENTS: Final = (
-    "reduce gradients in buckets while backward runs, as DistributedDataParallel does",
+    "where these are gradients, reduce them in buckets while backward runs, as"
+    " DistributedDataParallel does",
     "DistributedDataParallel(model, gradient_as_bucket_view=True)",
 )
 OF_PARAMETERS: Final = (
@@ -44,7 +45,8 @@ OVERLAP_IN_TRAINING: Final = {
 """How training overlaps the kinds of collectives: the change, and its code (PyTorch's DDP and
 FSDP2).
 """
-DDP: Final = re.compile("DistributedDataParallel|ddp.reducer")
+DDP: Final = re.compile(r"DistributedDataParallel|ddp\.reducer")
+FSDP: Final = re.compile("FSDP|FullyShardedDataParallel")
 ACCUMULATE_GRADIENTS: Final = Advice(
     id="accumulate-gradients",
     text="exchange gradients once for several micro-batches",
@@ -75,7 +77,8 @@ def overlap_actions(case: Case) -> list[Action]:
 def way_to_overlap(case: Case) -> tuple[str, str] | None:
     """Return (change, code) for the kind of collective that is exposed longest, None if unknown.
 
-    Training with DDP reduces gradients in buckets already.
+    Training with DDP reduces gradients in buckets already. All-gathers are of parameters in FSDP
+    only.
     """
     collectives = case.trace.fact(exposed_collectives)
     if not len(collectives) or not training_evidence(case.trace, case.unit.process).trains:
@@ -85,13 +88,18 @@ def way_to_overlap(case: Case) -> tuple[str, str] | None:
         return None
     exposed_ns = rows.groupby(rows["kind"].astype(object))["exposed_ns"].sum()
     way = OVERLAP_IN_TRAINING.get(str(exposed_ns.idxmax()))
-    return None if way is OF_GRADIENTS and uses_ddp(case) else way
+    if way is OF_GRADIENTS:
+        return None if has_named_work(case, DDP) else way
+    return way if has_named_work(case, FSDP) else None
 
 
-def uses_ddp(case: Case) -> bool:
-    """Return whether DistributedDataParallel ran in the process of the case."""
-    ops = table_rows(case.trace, "ops", case.unit.process)
-    return ops is not None and any(map(DDP.search, ops["name"].cat.categories))
+def has_named_work(case: Case, pattern: re.Pattern[str]) -> bool:
+    """Return whether an operator or range of the case's process has such a name."""
+    for table in ("ops", "ranges"):
+        rows = table_rows(case.trace, table, case.unit.process)
+        if rows is not None and any(map(pattern.search, rows["name"].dropna().unique())):
+            return True
+    return False
 
 
 def fewer_gradient_bytes(case: Case) -> list[Action]:

@@ -3,10 +3,11 @@
 The list of runs imports it, so it does not import the findings.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from perfscope.analyzer.categories import CATEGORY, OTHER_IDLE
-from perfscope.analyzer.diagnosis import Diagnosis
+from perfscope.analyzer.diagnosis import Diagnosis, RunPhase
 
 LEAST_CONFIDENCE: Final = 0.5
 """Below it a verdict is as likely wrong as right."""
@@ -62,7 +63,11 @@ def counted_s(diagnosis: Diagnosis) -> float | None:
     None where all but a small share are: a part of a trace is before the first or after the last
     work of its device.
     """
-    unseen = sum(part.share for part in diagnosis.run_budget if part.phase == "not-recorded")
-    if unseen < LEAST_UNSEEN:
+    if not_recorded_share(diagnosis.run_budget) < LEAST_UNSEEN:
         return None
     return sum(part.seconds for part in diagnosis.time_budget)
+
+
+def not_recorded_share(phases: Sequence[RunPhase]) -> float:
+    """Return the share of a recording in which it is not known what the device did."""
+    return sum(phase.share for phase in phases if phase.phase == "not-recorded")

@@ -24,6 +24,7 @@ from perfscope.analyzer.run.table_access import uses_device
 from perfscope.analyzer.summary.data_quality import trust_in_data
 from perfscope.analyzer.summary.run import Run
 from perfscope.analyzer.verdict.bound_by import bound_by, work_of_rank
+from perfscope.analyzer.verdict.certainty import not_recorded_share
 from perfscope.analyzer.verdict.confidence import (
     HIGHEST,
     RECOVERABLE,
@@ -55,7 +56,6 @@ from perfscope.analyzer.verdict.step_verdicts import (
 from perfscope.analyzer.verdict.trace_verdicts import (
     lost_kernels_verdict,
     mostly_unseen_verdict,
-    shown_share,
     start_up_verdict,
     unexplained_idle,
     verdict_without_findings,
@@ -269,7 +269,7 @@ def verdict_of_trace(run: Run, costly: list[Finding], limits: Limits) -> Verdict
         confidence = confidence_in_health(rows, limits, recoverable=recoverable)
         confidence = without_repetition(run, confidence)
         verdict = verdict_without_findings(budget_of_rank(run), unit, confidence, limits)
-        if verdict.id == "healthy" and shown_share(run.run_budget) < limits.most_of_trace:
+        if verdict.id == "healthy" and not_recorded_share(run.run_budget) > limits.most_of_trace:
             verdict = mostly_unseen_verdict(run.trace, budget_of_rank(run))
     return with_unexplained_idle(verdict, idle, limits)
 

@@ -13,14 +13,13 @@ from perfscope.analyzer.budget.device_segments import segments
 from perfscope.analyzer.budget.host_gaps import host_gaps
 from perfscope.analyzer.categories import CATEGORIES, COMPUTE_OR_HOST, DEVICE_COMPUTE, OTHER_IDLE
 from perfscope.analyzer.compute.short_kernel_names import short_kernel_name
-from perfscope.analyzer.diagnosis import BudgetEntry, RunPhase, Verdict
+from perfscope.analyzer.diagnosis import BudgetEntry, Verdict
 from perfscope.analyzer.limits import Limits
 from perfscope.analyzer.number_text import ms, percent
 from perfscope.analyzer.run.accelerators.device_activity import rows_on
 from perfscope.analyzer.run.accelerators.observed_time import observed_time
 from perfscope.analyzer.run.accelerators.other_devices import busy_elsewhere
 from perfscope.analyzer.run.budget_units import NO_DEVICE, Unit
-from perfscope.analyzer.run.phases.phase_intervals import NOT_RECORDED
 from perfscope.analyzer.run.table_access import column, table
 from perfscope.analyzer.verdict.confidence import VerdictConfidence
 from perfscope.traces.intervals import covered
@@ -174,11 +173,6 @@ def verdict_without_findings(
         caveat=None,
         confidence=0.0,
     )
-
-
-def shown_share(phases: list[RunPhase]) -> float:
-    """Return the share of a trace in which the work of its device is known."""
-    return 1.0 - sum(phase.share for phase in phases if phase.phase == NOT_RECORDED)
 
 
 def mostly_unseen_verdict(trace: Trace, budget: list[BudgetEntry]) -> Verdict:

@@ -149,6 +149,25 @@ def test_exposed_communication_names_the_collectives_and_their_sizes() -> None:
     assert is_clear(exposed_communication, hidden.trace())
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "snippet"),
+    [
+        ("all_reduce", "SGD", "DistributedDataParallel(model, gradient_as_bucket_view=True)"),
+        ("all_reduce", "DistributedDataParallel.forward", None),
+        ("all_gather", "FSDP::all_gather", "module.set_modules_to_forward_prefetch([next_module])"),
+        ("all_gather", "SGD", None),
+        ("all_to_all", "SGD", None),
+    ],
+)
+def test_the_way_to_overlap_fits_the_collectives(kind: str, name: str, snippet: str | None) -> None:
+    gpu = busy_device(4).started(380, 460, 300, "ncclDevKernel", stream=9)
+    gpu.op(0, 5, "autograd::engine::evaluate_function: MmBackward0").op(10, 5, name)
+    gpu.add("collectives", 460, 300, device=0, kind=kind, in_bytes=1 << 20, kernel=4)
+    finding = found(exposed_communication, gpu.trace())
+    actions = {action.id: action.snippet for action in finding.actions}
+    assert actions["overlap-communication"] == snippet
+
+
 def many_collectives(size: int) -> Gpu:
     gpu = busy_device(4)
     for number in range(40):
